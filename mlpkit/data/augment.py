@@ -1,0 +1,40 @@
+"""Random rotation, translation and scale of images, one draw for each image, vectorised."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpkit.config import Augment
+
+
+def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: torch.Generator) -> Tensor:
+    """Return changed copies of flattened images; what enters from outside the frame is black.
+
+    Args:
+        images: (batch, height × width), pixels from 0 to 1.
+        shape: (height, width).
+        options: the largest rotation (degrees), translation (pixels) and change of scale (fraction);
+            each image draws its own between minus and plus that.
+        random: where the draws come from, on the images' device.
+    """
+    height, width = shape
+    count = len(images)
+    draws = torch.rand(4, count, generator=random, device=images.device, dtype=images.dtype) * 2 - 1
+    angle = draws[0] * math.radians(options.rotation)
+    # affine_grid maps each output pixel to the place it is taken from, so the scale is inverted.
+    scale = 1 / (1 + draws[1] * options.scale)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    # Its coordinates run from -1 to 1 over each side, so x and y differ in unit where sides differ.
+    shift_x, shift_y = draws[2] * (2 * options.translation / width), draws[3] * (2 * options.translation / height)
+    rows = (cosine, -sine * (height / width), shift_x, sine * (width / height), cosine, shift_y)
+    matrices = torch.stack(rows, dim=1).reshape(count, 2, 3)
+    grid = F.affine_grid(matrices, [count, 1, height, width], align_corners=False)
+    pictures = images.reshape(count, 1, height, width)
+    return F.grid_sample(pictures, grid, align_corners=False, padding_mode="zeros").reshape(count, -1)
+
+
+def is_active(options: Augment | None) -> bool:
+    """Whether the options change anything."""
+    return options is not None and any((options.rotation, options.translation, options.scale))

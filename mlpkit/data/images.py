@@ -1,0 +1,128 @@
+"""Image datasets: MNIST and Fashion-MNIST from IDX files, and scikit-learn's digits."""
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from mlpkit.config import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
+from mlpkit.data.dataset import Affine, Dataset, Signature, Split, divide
+from mlpkit.data.idx import read_idx
+from mlpkit.errors import DataError
+
+_DIGITS = tuple(str(digit) for digit in range(10))
+_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
+_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+_CLASSES = {"mnist": _DIGITS, "fashion_mnist": _CLOTHES, "digits": _DIGITS}
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def load(config: DatasetConfig) -> Dataset:
+    """Return the image dataset that the config names; pixels are float32 from 0 to 1.
+
+    Raises:
+        DataError: the files are missing and cannot be fetched, or are damaged.
+    """
+    if isinstance(config, DigitsDataset):
+        splits, shape = _digits(config), (8, 8)
+    else:
+        assert isinstance(config, MnistDataset | FashionMnistDataset)
+        splits, shape = _idx_splits(config), (28, 28)
+    pixels = shape[0] * shape[1]
+    scaling = Affine(torch.full((pixels,), config.mean), torch.full((pixels,), config.std))
+    return Dataset(
+        name=config.name,
+        signature=Signature(
+            "multiclass",
+            tuple(f"pixel{i}" for i in range(pixels)),
+            shape,
+            ("label",),
+            _CLASSES[config.name],
+        ),
+        splits=splits,
+        input_scaling=scaling if config.standardize else None,
+    )
+
+
+def default_root() -> Path:
+    """Return where the files lie unless dataset.root says otherwise."""
+    if named := os.environ.get("MLPKIT_DATA"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "mlpkit"
+
+
+def missing_files(name: str, root: Path) -> list[str]:
+    """Return the names of a dataset's files that are not under the root."""
+    wanted = [file for pair in _FILES.values() for file in pair]
+    return [file for file in wanted if _find(root, name, file) is None]
+
+
+def _digits(config: DigitsDataset) -> dict[str, Split]:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    inputs = torch.from_numpy(pixels).float() / 16  # scikit-learn's pixels are 0..16
+    targets = torch.from_numpy(labels).long()
+    return divide(inputs, targets, config.seed, config.val_fraction, config.test_fraction)
+
+
+def _idx_splits(config: MnistDataset | FashionMnistDataset) -> dict[str, Split]:
+    root = Path(config.root).expanduser() if config.root else default_root()
+    if missing := missing_files(config.name, root):
+        _download(config, root, missing)
+    train = _read_split(root, config.name, "train")
+    splits = divide(train.inputs, train.targets, config.seed, config.val_fraction)
+    return {**splits, "test": _read_split(root, config.name, "test")}
+
+
+def _read_split(root: Path, name: str, split: str) -> Split:
+    images_path, labels_path = (_find(root, name, file) for file in _FILES[split])
+    if images_path is None or labels_path is None:
+        raise DataError(f"{root}: {', '.join(missing_files(name, root))} is missing")
+    images, labels = read_idx(images_path, (28, 28)), read_idx(labels_path, ())
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_path}: {len(labels)} labels for {len(images)} images of {images_path.name}; "
+            "take both files from the same copy of the dataset"
+        )
+    if len(labels) and int(labels.max()) > 9:
+        raise DataError(f"{labels_path}: the label {int(labels.max())} is outside 0..9; the file is damaged")
+    return Split(images.reshape(len(images), -1).float().div_(255), labels.long())
+
+
+def _find(root: Path, name: str, file: str) -> Path | None:
+    """Return the file in torchvision's layout or directly under the root, plain or gzipped."""
+    for folder in (root / _FOLDERS[name] / "raw", root / _FOLDERS[name], root):
+        for candidate in (folder / file, folder / f"{file}.gz"):
+            if candidate.exists():
+                return candidate
+    return None
+
+
+def _download(config: MnistDataset | FashionMnistDataset, root: Path, missing: list[str]) -> None:
+    """Fetch the files with torchvision, which knows the mirrors and the checksums."""
+    folder = root / _FOLDERS[config.name] / "raw"
+    way_out = f"put {', '.join(missing)} (plain or .gz) into {folder}, or set dataset.root or MLPKIT_DATA"
+    if not config.download:
+        raise DataError(f"dataset={config.name}: no files under {root} and download=false; {way_out}")
+    from torchvision import datasets
+
+    kind = datasets.MNIST if config.name == "mnist" else datasets.FashionMNIST
+    print(f"downloading {config.name} to {folder}", file=sys.stderr)
+    waited = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # torchvision sets none, and would wait for ever
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torchvision prints there; stdout is for results
+            kind(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"dataset={config.name}: cannot be downloaded ({reason[:120]}); {way_out}") from None
+    finally:
+        socket.setdefaulttimeout(waited)

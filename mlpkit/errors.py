@@ -1,0 +1,31 @@
+"""Errors that a user can act on: one line each, with the exit code of the command line."""
+
+
+class MlpkitError(Exception):
+    """Base of the errors that are shown as one line a problem, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(MlpkitError):
+    """The command line or a config is wrong."""
+
+    exit_code = 2
+
+
+class DataError(MlpkitError):
+    """A data file, a checkpoint or a run folder cannot be used as it is."""
+
+    exit_code = 65
+
+
+class NonFiniteError(MlpkitError):
+    """Training produced a loss that is not a finite number."""
+
+    exit_code = 65
+
+
+class WriteError(MlpkitError):
+    """A file could not be written."""
+
+    exit_code = 74

@@ -1,0 +1,47 @@
+"""Scores from sums: what each task adds up over rows, and how the sums become scores.
+
+A split is scored in batches by adding float64 sums and dividing once, so that a ragged last batch
+counts by its rows and no more. For K sums, `sums` is a float64 tensor (K,), the losses' sum first.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> Tensor:
+    """Return the sums (1 + K,) in float64 of per-example losses and K per-example statistics."""
+    return torch.stack([losses.sum(), *(values.sum() for values in statistics)]).double()
+
+
+def classification_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return whether each of (rows,) predicted labels is right."""
+    return ((predicted == targets).to(torch.float32),)
+
+
+def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
+    """Return loss and accuracy."""
+    return {"loss": sums[0] / rows, "accuracy": sums[1] / rows}
+
+
+def regression_statistics(predictions: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return absolute error, squared error, target and squared target, of (rows, targets) each."""
+    errors = (predictions - targets).double()
+    exact = targets.double()
+    return errors.abs(), errors.square(), exact, exact.square()
+
+
+def regression_scores(sums: Sequence[float], rows: int, width: int = 1) -> dict[str, float]:
+    """Return loss, R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², MAE and RMSE, in the targets' own unit.
+
+    R² of targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
+    """
+    loss, absolute, squared, total, total_squared = sums
+    count = rows * width
+    spread = total_squared - total * total / count
+    if spread <= 1e-12 * total_squared:
+        r2 = 1.0 if squared == 0 else 0.0
+    else:
+        r2 = 1 - squared / spread
+    return {"loss": loss / rows, "r2": r2, "mae": absolute / count, "rmse": (squared / count) ** 0.5}

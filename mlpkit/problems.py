@@ -1,0 +1,155 @@
+"""Turns pydantic's errors into lines that say the key, the value, the rule and the way out.
+
+The rules are read from the JSON Schema, so a message can never differ from the check.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+Schema = dict[str, Any]
+
+
+def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
+    """Return one line for each key that has a problem."""
+    lines: dict[str, str] = {}
+    for problem in error.errors(include_url=False):
+        key, node, parent = _locate(problem["loc"], schema)
+        kind, value = problem["type"], problem["input"]
+        if kind == "extra_forbidden":
+            line = f"{key}: unknown key{_near(key, parent)}"
+        elif kind == "missing":
+            line = f"{key}: missing; {_way_in(key, node, schema)}"
+        elif kind == "union_tag_not_found":
+            line = f"{key}.name: missing; must be {_choices(node['discriminator']['mapping'])}"
+        elif kind == "union_tag_invalid":
+            names = node["discriminator"]["mapping"]
+            given = value.get("name") if isinstance(value, dict) else value
+            line = f"{key}.name={show(given)}: must be {_choices(names)}{did_you_mean(str(given), names)}"
+        elif kind == "rule":
+            line = f"{key}: {problem['msg']}"
+        elif "properties" in node or "discriminator" in node:
+            line = f"{key}={show(value)}: must be a section of keys, such as {key}.{_first_key(node, schema)}=…"
+        else:
+            wanted = rule(node)
+            if isinstance(value, float) and not math.isfinite(value):
+                wanted = wanted.replace("a number", "a finite number")
+            line = f"{key}={show(value)}: must be {wanted}{_about(node, value)}"
+        lines.setdefault(key, line)
+    # A list with a bad entry is also reported as a whole; the entry says it better.
+    return [line for key, line in lines.items() if not any(other.startswith(f"{key}[") for other in lines)]
+
+
+def show(value: object) -> str:
+    """Return a value as a config would spell it, shortened, with control characters escaped."""
+    if isinstance(value, float):
+        text = repr(value)
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=True) if not isinstance(value, str) else ascii(value)
+        except (TypeError, ValueError):
+            text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` where a known name is near, else nothing."""
+    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def rule(node: Schema) -> str:
+    """Return in words what a JSON Schema node allows."""
+    if "anyOf" in node:
+        return " or ".join(rule(option) for option in node["anyOf"])
+    if "const" in node:
+        return str(node["const"])
+    if "enum" in node:
+        return _choices(node["enum"])
+    kind = node.get("type")
+    if kind in ("number", "integer"):
+        return f"{'a number' if kind == 'number' else 'an integer'}{_bounds(node)}"
+    if kind == "array":
+        items: Sequence[Schema] = node.get("prefixItems", [])
+        if items:
+            return f"a list of {len(items)} values, each {rule(items[0])}"
+        least = f"{node['minItems']} or more values" if node.get("minItems") else "values"
+        return f"a list of {least}, each {rule(node['items'])}"
+    if "rule" in node:  # a pattern, said in words
+        return str(node["rule"])
+    if node.get("minLength"):
+        return "text that is not empty"
+    return {"boolean": "true or false", "string": "text", "null": "null"}.get(str(kind), "another kind of value")
+
+
+def _bounds(node: Schema) -> str:
+    signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+    bounds = [f"{sign} {node[name]}" for name, sign in signs.items() if name in node]
+    return f" {' and '.join(bounds)}" if bounds else ""
+
+
+def _choices(names: Iterable[object]) -> str:
+    return f"one of {', '.join(str(name) for name in names)}"
+
+
+def _about(node: Schema, value: object) -> str:
+    """Return the description and the default, which is the way out; and a near name."""
+    parts = [node["description"]] if "description" in node else []
+    if node.get("default") is not None:
+        parts.append(f"default {json.dumps(node['default'])}")
+    near = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
+    return (f" ({'; '.join(parts)})" if parts else "") + near
+
+
+def _near(key: str, parent: Schema) -> str:
+    *path, last = key.split(".")
+    known = [name for name in parent.get("properties", {}) if name != "name"]
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {'.'.join([*path, near[0]])}?"
+    where = f"{'.'.join(path)} has" if path else "known keys are"
+    return f"; {where} {', '.join(known)}" if known else ""
+
+
+def _way_in(key: str, node: Schema, schema: Schema) -> str:
+    node = _follow(node, schema)
+    if "discriminator" in node:
+        return f"choose one with {key}=NAME: {', '.join(node['discriminator']['mapping'])}"
+    return f"must be {rule(node)}"
+
+
+def _first_key(node: Schema, schema: Schema) -> str:
+    return "name" if "discriminator" in node else next(iter(_follow(node, schema)["properties"]))
+
+
+def _follow(node: Schema, schema: Schema) -> Schema:
+    """Resolve a reference into `$defs`, keeping what stands beside it (description, default)."""
+    if "$ref" in node:
+        target = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        return {**target, **{name: value for name, value in node.items() if name != "$ref"}}
+    return node
+
+
+def _locate(location: tuple[int | str, ...], schema: Schema) -> tuple[str, Schema, Schema]:
+    """Follow pydantic's location through the schema.
+
+    A location also names the chosen member of a union (`optimizer → adam → lr`), which is no part of
+    the key that a user knows. Returns the key, its schema node and the node around it.
+    """
+    key, node, parent = "", schema, schema
+    for part in location:
+        node = _follow(node, schema)
+        if "discriminator" in node and part in node["discriminator"]["mapping"]:
+            node = _follow({"$ref": node["discriminator"]["mapping"][part]}, schema)
+        elif isinstance(part, int):
+            parent, key = node, f"{key}[{part}]"
+            items = node.get("prefixItems")
+            node = items[part] if items and part < len(items) else node.get("items", {})
+        elif "anyOf" not in node:
+            parent, key = node, f"{key}.{part}" if key else part
+            node = node.get("properties", {}).get(part, {})
+    return key, _follow(node, schema), parent

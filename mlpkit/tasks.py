@@ -1,0 +1,112 @@
+"""The three tasks. A dataset decides the task, and the task alone decides everything that follows:
+the loss, the width of the outputs, how outputs are decoded, the scores, and which score is monitored.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpkit import metrics
+from mlpkit.data.dataset import Signature
+
+
+@dataclass(frozen=True)
+class Task:
+    """What follows from the kind of target.
+
+    Attributes:
+        name: regression, binary or multiclass.
+        width: signature -> number of outputs of the model.
+        encode: targets of a split -> targets as the loss wants them, in the outputs' dtype.
+        loss: (outputs, encoded targets) -> losses (rows,), one for each example.
+        statistics: (outputs, encoded targets) -> per-example values that scores are made of.
+        scores: (sums, rows) -> scores by name.
+        probabilities: outputs -> (rows, classes), or None where there are none.
+        decode: outputs -> labels (rows,), or values (rows, targets) for regression.
+        monitor: the score that decides what is best.
+        higher_is_better: its direction.
+    """
+
+    name: str
+    width: Callable[[Signature], int]
+    encode: Callable[[Tensor, torch.dtype], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    scores: Callable[[Sequence[float], int], dict[str, float]]
+    probabilities: Callable[[Tensor], Tensor] | None
+    decode: Callable[[Tensor], Tensor]
+    monitor: str
+    higher_is_better: bool
+
+    def improves(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
+        """Whether a monitored value beats the best so far by more than min_delta; NaN never does."""
+        if value != value:
+            return False
+        if best is None:
+            return True
+        return value > best + min_delta if self.higher_is_better else value < best - min_delta
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the targets of (ŷ - y)² (torch MSELoss)."""
+    return (outputs - targets).square().mean(1)
+
+
+def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-y log σ(z) - (1 - y) log(1 - σ(z)) for a logit z (torch BCEWithLogitsLoss)."""
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").squeeze(1)
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(z)_y for logits z (torch CrossEntropyLoss)."""
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def _both_classes(outputs: Tensor) -> Tensor:
+    second = torch.sigmoid(outputs)
+    return torch.cat((1 - second, second), dim=1)
+
+
+REGRESSION = Task(
+    name="regression",
+    width=lambda signature: len(signature.targets),
+    encode=lambda targets, dtype: targets.to(dtype),
+    loss=_squared_error,
+    statistics=metrics.regression_statistics,
+    scores=metrics.regression_scores,
+    probabilities=None,
+    decode=lambda outputs: outputs,
+    monitor="loss",
+    higher_is_better=False,
+)
+
+BINARY = Task(
+    name="binary",
+    width=lambda signature: 1,
+    encode=lambda targets, dtype: targets.to(dtype).unsqueeze(1),
+    loss=_binary_cross_entropy,
+    statistics=lambda outputs, targets: metrics.classification_statistics(outputs > 0, targets > 0.5),
+    scores=metrics.classification_scores,
+    probabilities=_both_classes,
+    decode=lambda outputs: (outputs > 0).long().squeeze(1),
+    monitor="accuracy",
+    higher_is_better=True,
+)
+
+MULTICLASS = Task(
+    name="multiclass",
+    width=lambda signature: len(signature.classes),
+    encode=lambda targets, dtype: targets,
+    loss=_cross_entropy,
+    statistics=lambda outputs, targets: metrics.classification_statistics(outputs.argmax(1), targets),
+    scores=metrics.classification_scores,
+    probabilities=lambda outputs: torch.softmax(outputs, dim=1),
+    decode=lambda outputs: outputs.argmax(1),
+    monitor="accuracy",
+    higher_is_better=True,
+)
+
+TASKS = {task.name: task for task in (REGRESSION, BINARY, MULTICLASS)}

@@ -1,0 +1,89 @@
+"""Reads a YAML file of a user's strictly.
+
+YAML 1.1, which OmegaConf reads, turns `on` into true, `010` into 8 and `12:30:45` into 45045, keeps
+the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each is an error.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpkit.errors import ConfigError
+
+LARGEST = 1_000_000  # bytes
+DEEPEST = 50  # levels
+_MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no|y|n", re.I)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, not a regular file, too large, not UTF-8 or not plain YAML.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    if not path.is_file():
+        raise ConfigError(f"{path}: not a regular file; name a YAML file")
+    if path.stat().st_size > LARGEST:
+        raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config is at most {LARGEST} bytes")
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested deeper than {DEEPEST} levels") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not plain text"
+        raise ConfigError(f"{path}{where}: not valid YAML ({problem})") from None
+    if root is None:
+        raise ConfigError(f"{path}: empty; write a mapping of keys, such as `seed: 0`")
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path}: holds no mapping; write keys, such as `seed: 0`")
+    value: dict[str, Any] = _plain(root, path, set(), 0)
+    return value
+
+
+def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
+    """Return the Python value of a node, refusing all that is read one way and meant another."""
+    where = f"{path}:{node.start_mark.line + 1}"
+    if id(node) in seen:
+        raise ConfigError(f"{where}: aliases (*name) are not allowed; write the value out")
+    seen.add(id(node))
+    if depth > DEEPEST:
+        raise ConfigError(f"{where}: nested deeper than {DEEPEST} levels")
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+        raise ConfigError(f"{where}: the tag {ascii(node.tag)[1:-1]} is not allowed; a config is plain data")
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _plain(key_node, path, seen, depth + 1)
+            if not isinstance(key, str):
+                line = f"{path}:{key_node.start_mark.line + 1}"
+                raise ConfigError(f"{line}: the key {key_node.value!r} is not text; put it in quotes")
+            if key in mapping:
+                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: the key {key!r} stands twice")
+            mapping[key] = _plain(value_node, path, seen, depth + 1)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, path, seen, depth + 1) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
+    if node.style is None and _MISREAD.fullmatch(node.value):
+        raise ConfigError(
+            f"{where}: {node.value} means different things to different readers; "
+            "write true, false or a plain number, or put text in quotes"
+        )
+    kind = node.tag.rsplit(":", 1)[-1]
+    if kind in ("int", "float", "bool", "null"):
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except ValueError:
+            raise ConfigError(f"{where}: {node.value!r} is not a number that can be read") from None
+    return str(node.value)
