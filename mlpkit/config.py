@@ -126,7 +126,9 @@ class ImageOptions(DatasetOptions):
 class IdxOptions(ImageOptions):
     """Where the files of an MNIST-like dataset lie."""
 
-    root: str | None = Field(None, description="folder of the files; null: $MLPKIT_DATA, else the user's cache")
+    root: str | None = Field(
+        None, description="folder of the files; null: $MLPKIT_DATA, else the user's cache"
+    )
     download: bool = Field(True, description="fetch missing files")
 
 
@@ -246,7 +248,9 @@ OptimizerConfig = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
 class SchedulerOptions(Section):
     """What every schedule has."""
 
-    warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear warm-up in front of the schedule")
+    warmup_steps: int = Field(
+        0, ge=0, le=10**9, description="steps of linear warm-up in front of the schedule"
+    )
 
 
 class ConstantSchedule(SchedulerOptions):
@@ -444,7 +448,9 @@ InitConfig = Annotated[
 class EarlyStopping(Section):
     """Stop when the monitored score has not improved for a while."""
 
-    patience: Count | None = Field(None, description="epochs without improvement before stopping; null: never")
+    patience: Count | None = Field(
+        None, description="epochs without improvement before stopping; null: never"
+    )
     min_delta: NotNegative = Field(0.0, description="smallest change that counts as improvement")
 
 
@@ -453,18 +459,21 @@ class TrainerConfig(Section):
 
     epochs: Count = Field(1000, description="passes over the training data")
     batch_size: Count | Literal["full"] = Field("full", description="rows of a step, or all of them")
-    accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(1, description="batches whose gradients make a step")
+    accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        1, description="batches whose gradients make a step"
+    )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     engine: Literal["auto", "autograd"] = Field("auto", description="what computes the steps")
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
-    checkpoint_every: Count | Annotated[
-        str, Field(pattern=r"^[1-9][0-9]{0,5}s$", json_schema_extra={"rule": "seconds such as 30s"})
-    ] = Field(
-        "30s", description="time between two writes of the checkpoints, in epochs or seconds"
-    )
+    checkpoint_every: (
+        Count
+        | Annotated[
+            str, Field(pattern=r"^[1-9][0-9]{0,5}s$", json_schema_extra={"rule": "seconds such as 30s"})
+        ]
+    ) = Field("30s", description="time between two writes of the checkpoints, in epochs or seconds")
     log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
 
     @model_validator(mode="after")
@@ -478,7 +487,9 @@ class RunConfig(Section):
     """Where the run goes and what it writes."""
 
     root: str = Field("outputs", min_length=1, description="folder of all runs")
-    dir: str | None = Field(None, min_length=1, description="folder of this run, inside root; null: a new one")
+    dir: str | None = Field(
+        None, min_length=1, description="folder of this run, inside root; null: a new one"
+    )
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     tensorboard: bool = Field(True, description="write TensorBoard logs")
     plots: bool = Field(True, description="draw pictures at the end")

@@ -26,22 +26,21 @@ def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
 
 
 def regression_statistics(predictions: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """Return absolute error, squared error, target and squared target, of (rows, targets) each."""
+    """Return absolute error, squared error, target and squared target, each a mean over the targets."""
     errors = (predictions - targets).double()
     exact = targets.double()
-    return errors.abs(), errors.square(), exact, exact.square()
+    return tuple(values.mean(1) for values in (errors.abs(), errors.square(), exact, exact.square()))
 
 
-def regression_scores(sums: Sequence[float], rows: int, width: int = 1) -> dict[str, float]:
+def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     """Return loss, R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², MAE and RMSE, in the targets' own unit.
 
     R² of targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
     """
     loss, absolute, squared, total, total_squared = sums
-    count = rows * width
-    spread = total_squared - total * total / count
+    spread = total_squared - total * total / rows
     if spread <= 1e-12 * total_squared:
         r2 = 1.0 if squared == 0 else 0.0
     else:
         r2 = 1 - squared / spread
-    return {"loss": loss / rows, "r2": r2, "mae": absolute / count, "rmse": (squared / count) ** 0.5}
+    return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

@@ -33,7 +33,9 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
         elif kind == "rule":
             line = f"{key}: {problem['msg']}"
         elif "properties" in node or "discriminator" in node:
-            line = f"{key}={show(value)}: must be a section of keys, such as {key}.{_first_key(node, schema)}=…"
+            line = (
+                f"{key}={show(value)}: must be a section of keys, such as {key}.{_first_key(node, schema)}=…"
+            )
         else:
             wanted = rule(node)
             if isinstance(value, float) and not math.isfinite(value):
@@ -83,7 +85,9 @@ def rule(node: Schema) -> str:
         return str(node["rule"])
     if node.get("minLength"):
         return "text that is not empty"
-    return {"boolean": "true or false", "string": "text", "null": "null"}.get(str(kind), "another kind of value")
+    return {"boolean": "true or false", "string": "text", "null": "null"}.get(
+        str(kind), "another kind of value"
+    )
 
 
 def _bounds(node: Schema) -> str:

@@ -215,7 +215,9 @@ def _named(entry: object, group: str) -> Iterator[str]:
     pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
     for key, value in pairs:
         target = re.sub(r"^(override|optional) +", "", str(key)).split("@")[0]
-        folder = target.lstrip("/") if target.startswith("/") or not group else f"{group}/{target}".rstrip("/")
+        folder = (
+            target.lstrip("/") if target.startswith("/") or not group else f"{group}/{target}".rstrip("/")
+        )
         if isinstance(value, str) and value != "_self_":
             yield f"{folder}/{value}".lstrip("/")
 
@@ -253,4 +255,3 @@ def _shown_path(path: str) -> str:
         return f"configs/{Path(path).relative_to(config_files.packaged())}"
     except ValueError:
         return path
-

@@ -27,7 +27,10 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
     scale = 1 / (1 + draws[1] * options.scale)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     # Its coordinates run from -1 to 1 over each side, so x and y differ in unit where sides differ.
-    shift_x, shift_y = draws[2] * (2 * options.translation / width), draws[3] * (2 * options.translation / height)
+    shift_x, shift_y = (
+        draws[2] * (2 * options.translation / width),
+        draws[3] * (2 * options.translation / height),
+    )
     rows = (cosine, -sine * (height / width), shift_x, sine * (width / height), cosine, shift_y)
     matrices = torch.stack(rows, dim=1).reshape(count, 2, 3)
     grid = F.affine_grid(matrices, [count, 1, height, width], align_corners=False)

@@ -14,7 +14,18 @@ from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
 
 _DIGITS = tuple(str(digit) for digit in range(10))
-_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
+_CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Boot",
+)
 _FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 _CLASSES = {"mnist": _DIGITS, "fashion_mnist": _CLOTHES, "digits": _DIGITS}
 _FILES = {

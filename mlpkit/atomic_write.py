@@ -1,0 +1,39 @@
+"""Writes a file whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from mlpkit.errors import WriteError
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write beside the path, flush to the disk, and rename: a reader sees the old file or the new one.
+
+    Raises:
+        WriteError: with the path and the number of bytes; what was there before is untouched.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp lets only the owner read
+        Path(temporary).replace(path)
+        temporary = None
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a power cut
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot write {len(content)} bytes ({error.strerror or error}); "
+            "free some space or choose another run.root"
+        ) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Engines: what takes the steps. The trainer knows only the protocol."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from mlpkit.batches import Rows
+
+
+class Engine(Protocol):
+    """Holds a model, its optimizer and the splits on one device."""
+
+    def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
+        """Update the weights from some training rows; losses and scores are added up on the device.
+
+        Args:
+            rows: which rows of the training split.
+            rate: the learning rate.
+            epoch: passes over the data before this one; seeds dropout and augmentation.
+            step: optimizer steps before this one; likewise.
+            measure: keep the gradient's norm for `gradient_norm`.
+        """
+
+    def collect(self) -> dict[str, float]:
+        """Return the scores of the rows trained on since the last call, each before its update."""
+
+    def gradient_norm(self) -> float:
+        """Return the norm of the gradient that was last measured, before clipping."""
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Return the scores of a split."""
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Return copies of the weights and buffers by name."""
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """Take weights and buffers back."""
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return copies of the optimizer's tensors by name."""

@@ -1,0 +1,173 @@
+"""Any nn.Module, differentiated by autograd and updated by torch.optim."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mlpkit.batches import Rows
+from mlpkit.config import Adam, AdamW, Config, OptimizerConfig
+from mlpkit.data.dataset import Split
+from mlpkit.metrics import add_up
+from mlpkit.models import Network
+from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.randomness import generator
+from mlpkit.tasks import Task
+
+EVALUATION_ROWS = 8192  # rows of a forward pass without gradients
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class AutogradEngine:
+    """The engine for every model; see `mlpkit.engines.Engine` for what its methods promise.
+
+    The splits lie on the device for the whole run, already scaled, so that a step indexes them and
+    nothing else. Only with augmentation, which works on raw pixels, are training rows scaled at each step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        splits: Mapping[str, Split],
+        config: Config,
+        device: str,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Move everything to the device and make the optimizer."""
+        self.network, self.task, self.device = network, task, device
+        self.seed, trainer = config.seed, config.trainer
+        self.batch_size, self.clip_norm, self.clip_value = (
+            trainer.batch_size,
+            trainer.clip_norm,
+            trainer.clip_value,
+        )
+        self.augmentation = augmentation
+        self.dropout = network.dropout_generators()
+        # Switching modes walks over all modules, which a tiny model feels; most have nothing to switch.
+        self.modal = any(isinstance(layer, Dropout | nn.BatchNorm1d) for layer in network.layers)
+        self.parameters = list(network.parameters())
+        self.optimizer = build_optimizer(config.optimizer, self.parameters)
+        dtype = self.parameters[0].dtype
+        self.inputs = {name: split.inputs.to(device, dtype) for name, split in splits.items()}
+        self.targets = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
+        # The loss compares scaled outputs with scaled targets; scores are in the targets' own unit.
+        self.scaled = {
+            name: _standardize(network.unscaling, targets) for name, targets in self.targets.items()
+        }
+        with torch.no_grad():
+            for name in self.inputs:
+                if name != "train" or augmentation is None:
+                    self.inputs[name] = network.scaling(self.inputs[name])
+        self.sums: Tensor | None = None
+        self.rows = 0
+        self.norm: Tensor | None = None
+
+    def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
+        """See `Engine.step`."""
+        network, parameters = self.network, self.parameters
+        if self.modal:
+            network.train()
+        seed_dropout(self.dropout, self.seed, epoch, step)
+        if isinstance(rows, slice):
+            count, chunks = len(self.inputs["train"]), [rows]
+        else:
+            count, chunks = len(rows), list(rows.to(self.device).split(int(self.batch_size)))
+        random = generator(self.seed, "augment", epoch, step, self.device) if self.augmentation else None
+        for chunk in chunks:
+            inputs, targets = self.inputs["train"][chunk], self.scaled["train"][chunk]
+            if self.augmentation is not None and random is not None:
+                inputs = network.scaling(self.augmentation(inputs, random))
+            outputs = network.layers(inputs)
+            losses = self.task.loss(outputs, targets)
+            (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
+            self._add(losses.detach(), outputs.detach(), self.targets["train"][chunk])
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(parameters, self.clip_value)
+        if self.clip_norm is not None:
+            self.norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        elif measure:
+            self.norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        sums = add_up(losses, self.task.statistics(self.network.unscaling(outputs), targets))
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.rows += len(losses)
+
+    def collect(self) -> dict[str, float]:
+        """See `Engine.collect`."""
+        assert self.sums is not None
+        scores = self.task.scores(self.sums.tolist(), self.rows)
+        self.sums, self.rows = None, 0
+        return scores
+
+    def gradient_norm(self) -> float:
+        """See `Engine.gradient_norm`."""
+        return float(self.norm) if self.norm is not None else 0.0
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """See `Engine.evaluate`."""
+        network, kept = self.network, (self.sums, self.rows)
+        self.sums, self.rows = None, 0
+        if self.modal:
+            network.eval()
+        with torch.no_grad():
+            inputs, scaled = self.inputs[split], self.scaled[split]
+            if split == "train" and self.augmentation is not None:
+                inputs = network.scaling(inputs)
+            for start in range(0, len(inputs), EVALUATION_ROWS):
+                part = slice(start, start + EVALUATION_ROWS)
+                outputs = network.layers(inputs[part])
+                self._add(self.task.loss(outputs, scaled[part]), outputs, self.targets[split][part])
+        scores = self.collect()
+        self.sums, self.rows = kept
+        return scores
+
+    def model_state(self) -> dict[str, Tensor]:
+        """See `Engine.model_state`."""
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_model_state`."""
+        self.network.load_state_dict(state)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """See `Engine.optimizer_state`; named `<parameter>/<what>`, as in `layers.0.weight/exp_avg`."""
+        named = {}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                if value is not None:
+                    named[f"{name}/{key}"] = torch.as_tensor(value).detach().clone()
+        return named
+
+
+def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return torch's optimizer; fused, which updates all parameters in one pass."""
+    if isinstance(config, Adam | AdamW):
+        kind = torch.optim.Adam if isinstance(config, Adam) else torch.optim.AdamW
+        return kind(
+            parameters,
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        dampening=config.dampening,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+        fused=True,
+    )
+
+
+def _standardize(unscaling: nn.Module, targets: Tensor) -> Tensor:
+    mean, std = getattr(unscaling, "mean", None), getattr(unscaling, "std", None)
+    return targets if mean is None or std is None else (targets - mean) / std

@@ -1,0 +1,93 @@
+"""Config and signature in, initialised network out."""
+
+import torch
+from torch import Tensor, nn
+
+from mlpkit.config import Config, MlpModel
+from mlpkit.data.dataset import Affine, Dataset, Signature
+from mlpkit.errors import ConfigError
+from mlpkit.models.init import initialize
+from mlpkit.models.scaling import Scaling, Unscaling
+from mlpkit.models.stack import Dropout, stack
+from mlpkit.randomness import generator
+from mlpkit.tasks import TASKS
+
+
+class Network(nn.Module):
+    """Raw inputs (rows, features) to raw outputs (rows, width).
+
+    Attributes:
+        scaling: the first layer; standardises inputs, or leaves them as they are.
+        layers: what is trained.
+        unscaling: the last layer; brings regression outputs back to the targets' unit, or does nothing.
+    """
+
+    def __init__(self, layers: nn.Sequential, scaling: Affine | None, unscaling: Affine | None) -> None:
+        """Put the layers between the two scalings."""
+        super().__init__()
+        self.scaling: nn.Module = Scaling(scaling) if scaling else nn.Identity()
+        self.layers = layers
+        self.unscaling: nn.Module = Unscaling(unscaling) if unscaling else nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits, or values in the targets' unit."""
+        outputs: Tensor = self.unscaling(self.layers(self.scaling(inputs)))
+        return outputs
+
+    def dropout_generators(self) -> list[torch.Generator]:
+        """Return the generators of the dropout layers, in the layers' order."""
+        return [layer.random for layer in self.layers if isinstance(layer, Dropout)]
+
+
+def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:
+    """Return the network for a dataset, initialised as a function of `config.seed`.
+
+    Raises:
+        ConfigError: the model does not go with the dataset's task.
+    """
+    network = build_network(config, dataset.signature, device)
+    network.to_empty(device=device)
+    initialize(network.layers, config.init, generator(config.seed, "init"))
+    for layer, values in (
+        (network.scaling, dataset.input_scaling),
+        (network.unscaling, dataset.target_scaling),
+    ):
+        if isinstance(layer, Scaling | Unscaling) and values is not None:
+            layer.set(values)
+    dtype = torch.float64 if config.trainer.precision == "float64" else torch.float32
+    return network.to(dtype)
+
+
+def build_network(config: Config, signature: Signature, device: str = "cpu") -> Network:
+    """Return the network's structure on torch's meta device: shapes without memory or values.
+
+    Raises:
+        ConfigError: the model does not go with the signature's task.
+    """
+    model, dataset = config.model, config.dataset
+    _check_task(model.name, signature.task, dataset.name)
+    width, features = TASKS[signature.task].width(signature), len(signature.features)
+    with torch.device("meta"):
+        shape = Affine(torch.zeros(features), torch.zeros(features)) if dataset.standardize else None
+        back = dataset.standardize and signature.task == "regression"
+        unshape = Affine(torch.zeros(width), torch.zeros(width)) if back else None
+        if isinstance(model, MlpModel):
+            widths = (features, *model.hidden, width)
+            layers = stack(widths, model.bias, model.activation, model.norm, model.dropout, device)
+        else:  # linear and logistic regression are a stack of one layer
+            layers = stack((features, width), model.bias)
+        return Network(layers, shape, unshape)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trained values."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _check_task(model: str, task: str, dataset: str) -> None:
+    if model == "linear" and task != "regression":
+        raise ConfigError(
+            f"model=linear: dataset={dataset} is a {task} classification; use model=logistic or model=mlp"
+        )
+    if model == "logistic" and task == "regression":
+        raise ConfigError(f"model=logistic: dataset={dataset} is a regression; use model=linear or model=mlp")

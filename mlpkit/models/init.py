@@ -1,0 +1,68 @@
+"""First values of weights and biases, drawn from a private generator by torch.nn.init."""
+
+import math
+
+import torch
+from torch import nn
+
+from mlpkit.config import (
+    ConstantInit,
+    DefaultInit,
+    InitConfig,
+    KaimingInit,
+    NormalInit,
+    OrthogonalInit,
+    UniformInit,
+    XavierInit,
+)
+
+
+def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generator) -> None:
+    """Fill every layer: linear ones as the config says, norms with ones and zeros.
+
+    Draws happen on the CPU in the layers' order, so that the values are the same on every device.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            weight, bias = torch.empty(layer.weight.shape), torch.empty(layer.out_features)
+            _fill_weight(weight, config, random)
+            _fill_bias(bias, config, random, layer.in_features)
+            with torch.no_grad():
+                layer.weight.copy_(weight)
+                if layer.bias is not None:
+                    layer.bias.copy_(bias)
+        elif isinstance(layer, nn.BatchNorm1d | nn.LayerNorm):
+            with torch.no_grad():
+                nn.init.ones_(layer.weight)
+                nn.init.zeros_(layer.bias)
+                if isinstance(layer, nn.BatchNorm1d):
+                    layer.reset_running_stats()
+
+
+def _fill_weight(weight: torch.Tensor, config: InitConfig, random: torch.Generator) -> None:
+    if isinstance(config, DefaultInit):  # what nn.Linear.reset_parameters does
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=random)
+    elif isinstance(config, NormalInit):
+        nn.init.normal_(weight, config.mean, config.std, generator=random)
+    elif isinstance(config, UniformInit):
+        nn.init.uniform_(weight, config.low, config.high, generator=random)
+    elif isinstance(config, XavierInit):
+        uniform = config.name == "xavier_uniform"
+        (nn.init.xavier_uniform_ if uniform else nn.init.xavier_normal_)(
+            weight, config.gain, generator=random
+        )
+    elif isinstance(config, KaimingInit):
+        fill = nn.init.kaiming_uniform_ if config.name == "kaiming_uniform" else nn.init.kaiming_normal_
+        fill(weight, config.a, config.mode, config.nonlinearity, generator=random)
+    elif isinstance(config, OrthogonalInit):
+        nn.init.orthogonal_(weight, config.gain, generator=random)
+    else:
+        nn.init.constant_(weight, config.value if isinstance(config, ConstantInit) else 0.0)
+
+
+def _fill_bias(bias: torch.Tensor, config: InitConfig, random: torch.Generator, fan_in: int) -> None:
+    if config.bias == "default":  # what nn.Linear.reset_parameters does
+        bound = 1 / math.sqrt(fan_in)
+        nn.init.uniform_(bias, -bound, bound, generator=random)
+    else:
+        nn.init.constant_(bias, config.bias)

@@ -1,0 +1,80 @@
+"""A checkpoint and raw inputs in, predictions out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlpkit import checkpoint
+from mlpkit.checkpoint import Checkpoint
+from mlpkit.data.dataset import Signature
+from mlpkit.engines.autograd import EVALUATION_ROWS
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.models import Network
+from mlpkit.models.build import build_network
+from mlpkit.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some rows.
+
+    Attributes:
+        values: (rows, targets) in the targets' unit for regression, else (rows,) labels.
+        probabilities: (rows, classes), or None for regression.
+    """
+
+    values: Tensor
+    probabilities: Tensor | None
+
+
+class Predictor:
+    """A trained network with what is needed to use it."""
+
+    def __init__(self, network: Network, signature: Signature, device: str = "cpu") -> None:
+        """Take the network; it is used in evaluation mode."""
+        self.network, self.signature, self.device = network.eval(), signature, device
+        self.task: Task = TASKS[signature.task]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
+        dtype = next(self.network.parameters()).dtype
+        with torch.no_grad():
+            parts = [
+                self.network(part.to(self.device, dtype)).cpu() for part in inputs.split(EVALUATION_ROWS)
+            ]
+        return torch.cat(parts)
+
+    def predict(self, inputs: Tensor) -> Predictions:
+        """Return the predictions for raw inputs (rows, features)."""
+        outputs = self.outputs(inputs)
+        probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
+        return Predictions(self.task.decode(outputs), probabilities)
+
+
+def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoint]:
+    """Return the model of a checkpoint file; nothing but the file is needed.
+
+    Raises:
+        DataError: the file is damaged, or its tensors are not those of its config.
+    """
+    stored = checkpoint.load(path)
+    return Predictor(restore_network(stored, path, device), stored.signature, device), stored
+
+
+def restore_network(stored: Checkpoint, path: Path, device: str = "cpu") -> Network:
+    """Return the network with the checkpoint's weights."""
+    try:
+        network = build_network(stored.config, stored.signature, device)
+    except (ConfigError, KeyError) as error:
+        raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in stored.model.items()}
+    wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    wrong += [name for name, tensor in stored.model.items() if not tensor.is_floating_point()]
+    if wrong:
+        names = ", ".join(wrong[:5])
+        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or no floats: {names}")
+    network.load_state_dict(stored.model, assign=True)
+    return network.to(device)

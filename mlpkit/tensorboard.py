@@ -1,0 +1,84 @@
+"""Writes TensorBoard's event file, with TensorBoard's own messages and without TensorFlow.
+
+A record is its length, a checksum of the length, the message, and a checksum of the message. All
+scalars of an epoch share one record, so that a run of many short epochs is not slowed by its log.
+"""
+
+import os
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import google_crc32c
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
+
+
+def tag(score: str, split: str) -> str:
+    """Return the tag of a score of a split, as in `Loss/train`."""
+    return f"{_TITLES.get(score, score)}/{split}"
+
+
+class EventFile:
+    """An event file that is being written."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a new file in the folder, which is made where it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.mlpkit.{os.getpid()}.0"
+        self._file = (folder / name).open("wb")
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write scalars of one step by tag."""
+        entries = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=entries)))
+
+    def image(self, step: int, name: str, png: bytes) -> None:
+        """Write a picture."""
+        width, height = struct.unpack(">II", png[16:24])  # a PNG begins with its size
+        picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+        entry = Summary.Value(tag=name, image=picture)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
+
+    def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
+        """Write the settings that fill the HPARAMS tab; its metrics are the scalars of this file.
+
+        No experiment is declared: TensorBoard then makes one table of all runs that it is shown.
+        """
+        now = time.time()
+        end = HParamsPluginData(
+            session_end_info=SessionEndInfo(status=STATUS_SUCCESS, end_time_secs=now),
+            version=metadata.PLUGIN_DATA_VERSION,
+        )
+        closing = Summary.Value(
+            tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(end)
+        )
+        self._write(Event(wall_time=now, summary=hparams_pb(dict(settings))))
+        self._write(Event(wall_time=now, summary=Summary(value=[closing])))
+
+    def flush(self) -> None:
+        """Hand all that was written to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        message = event.SerializeToString()
+        length = struct.pack("<Q", len(message))
+        self._file.write(length + _checksum(length) + message + _checksum(message))
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return TensorFlow's masked CRC-32C: rotated right by 15 bits, plus a constant."""
+    value = google_crc32c.value(content)
+    return struct.pack("<I", (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

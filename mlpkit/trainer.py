@@ -1,0 +1,192 @@
+"""The loop: train an epoch, evaluate, follow the scores, log, save."""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mlpkit.batches import rows_of_steps, steps_per_epoch
+from mlpkit.config import Config, Plateau
+from mlpkit.engines import Engine
+from mlpkit.errors import NonFiniteError
+from mlpkit.schedules import PlateauState, build_schedule
+from mlpkit.tasks import Task
+
+Scores = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where the loop is; together with the engine's tensors, all that a checkpoint restores.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        best_epoch: epoch after which the monitored score was best; 0 before the first.
+        best_step: steps done by then.
+        best_value: the monitored score at that time; None before the first.
+        stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
+        reference: the value that early stopping compares with.
+        plateau: state of the plateau schedule.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_step: int = 0
+    best_value: float | None = None
+    stale_epochs: int = 0
+    reference: float | None = None
+    plateau: PlateauState = field(default_factory=PlateauState)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        scores: by split; those of train are of the epoch's batches, each before its update.
+        lr: learning rate of the epoch's last step.
+        grad_norm: norm of the last step's gradient before clipping.
+        seconds: time since training began.
+        rows: training rows seen since then.
+    """
+
+    epoch: int
+    step: int
+    scores: dict[str, Scores]
+    lr: float
+    grad_norm: float
+    seconds: float
+    rows: int
+
+
+class Trainer:
+    """Runs an engine for the epochs that the config asks for."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        task: Task,
+        rows: int,
+        monitored: str,
+        report: Callable[[EpochReport], None],
+        save: Callable[["Trainer"], None],
+    ) -> None:
+        """Build the schedule.
+
+        Args:
+            config: the whole config.
+            engine: what takes the steps.
+            task: names the monitored score and its direction.
+            rows: number of training rows.
+            monitored: the split that is scored after each epoch.
+            report: called after each epoch.
+            save: called when a checkpoint is due, and at the end.
+        """
+        trainer = config.trainer
+        self.config, self.engine, self.task = config, engine, task
+        self.rows, self.monitored, self.report, self.save = rows, monitored, report, save
+        self.progress = Progress()
+        self.best_model: dict[str, Tensor] | None = None
+        self.steps_per_epoch = steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
+        self.schedule = build_schedule(
+            config.scheduler, config.optimizer.lr, self.steps_per_epoch, trainer.epochs
+        )
+        self.rate = config.optimizer.lr
+        self.seconds = 0.0
+        self.rows_seen = 0
+
+    def fit(self) -> None:
+        """Train to the last epoch, or until early stopping.
+
+        Raises:
+            NonFiniteError: the loss became infinite or NaN; what was saved before stays.
+        """
+        progress, every = self.progress, self.config.trainer.checkpoint_every
+        started = saved = time.perf_counter()
+        while progress.epoch < self.config.trainer.epochs and not self.stopped_early():
+            train = self.train_epoch()
+            scores = self.evaluate(train)
+            self.follow(scores[self.monitored])
+            self.seconds = time.perf_counter() - started
+            self.report(
+                EpochReport(
+                    epoch=progress.epoch,
+                    step=progress.step,
+                    scores=scores,
+                    lr=self.rate,
+                    grad_norm=self.engine.gradient_norm(),
+                    seconds=self.seconds,
+                    rows=self.rows_seen,
+                )
+            )
+            if _is_due(every, progress.epoch, time.perf_counter() - saved):
+                self.save(self)
+                saved = time.perf_counter()
+        self.save(self)
+
+    def train_epoch(self) -> Scores:
+        """Take the steps of one epoch and return the scores of its batches."""
+        trainer, progress, lr = self.config.trainer, self.progress, self.config.optimizer.lr
+        epoch, last = progress.epoch, self.steps_per_epoch - 1
+        batches = rows_of_steps(self.rows, trainer.batch_size, trainer.accumulate, self.config.seed, epoch)
+        for index, rows in enumerate(batches):
+            self.rate = lr * self.schedule(progress.step) * progress.plateau.multiplier
+            self.engine.step(rows, self.rate, epoch, progress.step, measure=index == last)
+            progress.step += 1
+        progress.epoch += 1
+        self.rows_seen += self.rows
+        return self.engine.collect()
+
+    def evaluate(self, train: Scores) -> dict[str, Scores]:
+        """Score the monitored split, once the training loss is known to be a number."""
+        if not math.isfinite(train["loss"]):
+            first = self.progress.step - self.steps_per_epoch + 1
+            raise NonFiniteError(
+                f"loss={train['loss']} in epoch {self.progress.epoch} (steps {first} to {self.progress.step}): "
+                "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
+            )
+        return {"train": train, self.monitored: self.engine.evaluate(self.monitored)}
+
+    def follow(self, scores: Scores) -> None:
+        """Remember the best weights, and let early stopping and the plateau schedule see the score."""
+        progress, stopping = self.progress, self.config.trainer.early_stopping
+        value = scores[self.task.monitor]
+        if self.task.improves(value, progress.best_value):
+            progress.best_value, progress.best_epoch, progress.best_step = (
+                value,
+                progress.epoch,
+                progress.step,
+            )
+            self.best_model = self.engine.model_state()
+        if self.task.improves(value, progress.reference, stopping.min_delta):
+            progress.reference, progress.stale_epochs = value, 0
+        else:
+            progress.stale_epochs += 1
+        if isinstance(self.config.scheduler, Plateau):
+            lr, higher = self.config.optimizer.lr, self.task.higher_is_better
+            progress.plateau.update(value, self.config.scheduler, lr, higher)
+
+    def stopped_early(self) -> bool:
+        """Whether the monitored score has been stale for as long as early stopping allows."""
+        patience = self.config.trainer.early_stopping.patience
+        return patience is not None and self.progress.stale_epochs >= patience
+
+
+def _is_due(every: int | str, epoch: int, seconds: float) -> bool:
+    if isinstance(every, int):
+        return epoch % every == 0
+    match = re.fullmatch(r"(\d+)s", every)
+    return match is not None and seconds >= int(match[1])
