@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 1.0  # how old a line on the disk may be
 
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
+
 Scores = Mapping[str, float]
 
 
@@ -24,19 +26,13 @@ class RunLog:
         """Open the files."""
         self._metrics = folder.metrics.open("w", encoding="utf-8", buffering=1 << 16)
         self._text = folder.log.open("w", encoding="utf-8")
-        self._events: EventFile | None = None
-        if tensorboard:
-            from mlpkit.tensorboard import EventFile
-
-            self._events = EventFile(folder.tensorboard)
+        self._events = _open_events(folder) if tensorboard else None
         self._flushed = time.monotonic()
 
     def scores(
         self, epoch: int, step: int, by_split: Mapping[str, Scores], seconds: float, **extra: float
     ) -> None:
         """Write the scores of some splits after an epoch; `extra` (lr, grad_norm) goes to every line."""
-        from mlpkit.tensorboard import tag
-
         for split, scores in by_split.items():
             line = {
                 "epoch": epoch,
@@ -50,7 +46,9 @@ class RunLog:
                 json.dumps({name: _json_number(value) for name, value in line.items()}) + "\n"
             )
         if self._events is not None:
-            values = {tag(name, split): v for split, scores in by_split.items() for name, v in scores.items()}
+            values = {
+                _tag(name, split): v for split, scores in by_split.items() for name, v in scores.items()
+            }
             self._events.scalars(step, {**values, **extra})
         now = time.monotonic()
         if now - self._flushed > FLUSH_SECONDS:
@@ -84,6 +82,17 @@ class RunLog:
         self._text.close()
         if self._events is not None:
             self._events.close()
+
+
+def _open_events(folder: RunFolder) -> "EventFile":
+    from mlpkit.tensorboard import EventFile  # loads protobuf, which a run without TensorBoard does not need
+
+    return EventFile(folder.tensorboard)
+
+
+def _tag(score: str, split: str) -> str:
+    """Return TensorBoard's tag of a score, as in `Loss/train`."""
+    return f"{_TITLES.get(score, score)}/{split}"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

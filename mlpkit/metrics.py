@@ -39,8 +39,6 @@ def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     """
     loss, absolute, squared, total, total_squared = sums
     spread = total_squared - total * total / rows
-    if spread <= 1e-12 * total_squared:
-        r2 = 1.0 if squared == 0 else 0.0
-    else:
-        r2 = 1 - squared / spread
+    constant = spread <= 1e-12 * total_squared
+    r2 = float(squared == 0) if constant else 1 - squared / spread
     return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

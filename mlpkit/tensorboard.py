@@ -18,13 +18,6 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
-
-
-def tag(score: str, split: str) -> str:
-    """Return the tag of a score of a split, as in `Loss/train`."""
-    return f"{_TITLES.get(score, score)}/{split}"
-
 
 class EventFile:
     """An event file that is being written."""

@@ -155,7 +155,8 @@ class Trainer:
         if not math.isfinite(train["loss"]):
             first = self.progress.step - self.steps_per_epoch + 1
             raise NonFiniteError(
-                f"loss={train['loss']} in epoch {self.progress.epoch} (steps {first} to {self.progress.step}): "
+                f"loss={train['loss']} in epoch {self.progress.epoch} "
+                f"(steps {first} to {self.progress.step}): "
                 "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
             )
         return {"train": train, self.monitored: self.engine.evaluate(self.monitored)}

@@ -255,3 +255,27 @@ def _shown_path(path: str) -> str:
         return f"configs/{Path(path).relative_to(config_files.packaged())}"
     except ValueError:
         return path
+
+
+def override_dataset(config: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """Return a stored config with overrides of its dataset applied.
+
+    Raises:
+        ConfigError: an override cannot be read or concerns something else than the dataset.
+    """
+    changed = {**config, "dataset": dict(config["dataset"])}
+    for override in _parse(request.overrides):
+        text = override.input_line
+        path = override.key_or_group.split(".")
+        if path[0] != "dataset" or override.is_sweep_override() or override.is_delete():
+            raise ConfigError(f"{text}: only the dataset may be overridden here, as in dataset.noise=0.2")
+        if len(path) == 1:
+            changed["dataset"] = compose(Request((str(text),), request.folders))["dataset"]
+            continue
+        section = changed["dataset"]
+        for name in path[1:-1]:
+            section[name] = dict(section[name]) if isinstance(section.get(name), Mapping) else {}
+            section = section[name]
+        section[path[-1]] = override.value()
+    _refuse_resolvers(changed)
+    return changed

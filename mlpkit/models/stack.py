@@ -1,6 +1,7 @@
 """Linear layers with norm, activation and dropout between them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ def stack(
     """Return linear layers of the widths; norm, activation and dropout follow all but the last."""
     layers: list[nn.Module] = []
     last = len(widths) - 2
-    for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(fan_in, fan_out, bias=bias))
         if index == last:
             break

@@ -1,0 +1,5 @@
+"""`python -m mlpkit` is `mlpkit`."""
+
+from mlpkit.cli.main import main
+
+main()

@@ -1,0 +1,69 @@
+"""Arguments that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def example(command: str) -> Callable[[Function], Function]:
+    """Attach the example that `--help` shows."""
+
+    def attach(function: Function) -> Function:
+        function.example = command  # type: ignore[attr-defined]
+        return function
+
+    return attach
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings: group=choice (see `mlpkit list`) or key=value.", metavar="KEY=VALUE"),
+]
+Run = Annotated[
+    str | None,
+    typer.Argument(help="Run folder or checkpoint file; left out, the newest run.", metavar="RUN"),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Start from a whole config, such as a run's config.yaml."),
+]
+ConfigDir = Annotated[
+    list[Path] | None,
+    typer.Option("--config-dir", metavar="DIR", help="A folder of configs to search first."),
+]
+Which = Annotated[
+    str, typer.Option("--checkpoint", metavar="best|last", help="Which of the run's checkpoints.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+
+
+def open_run(run: str | None, which: str) -> Path:
+    """Return the checkpoint that RUN and --checkpoint mean; say which run where none was named."""
+    from mlpkit.console import note
+    from mlpkit.errors import ConfigError
+    from mlpkit.run_folder import find_checkpoint
+
+    if which not in ("best", "last"):
+        raise ConfigError(f"--checkpoint={which}: must be best or last")
+    path = find_checkpoint(run, which)
+    if run is None:
+        note(f"newest run: {path.parent.parent} ({path.stem})")
+    return path
+
+
+def run_folder_of(checkpoint: Path) -> Path:
+    """Return the run folder in which a checkpoint lies.
+
+    Raises:
+        DataError: it lies alone.
+    """
+    from mlpkit.errors import DataError
+
+    folder = checkpoint.parent.parent
+    if checkpoint.parent.name != "checkpoints" or not (folder / "config.yaml").is_file():
+        raise DataError(f"{checkpoint}: not in a run folder, which this command needs")
+    return folder

@@ -1,0 +1,56 @@
+"""mlpkit config."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, example
+
+if TYPE_CHECKING:
+    from mlpkit.config import Config
+
+
+@example("mlpkit config dataset=mnist optimizer.lr=0.01 --explain")
+def config(
+    overrides: Overrides = None,
+    config_file: ConfigFile = None,
+    config_dir: ConfigDir = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say where each value came from.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a config.")] = False,
+) -> None:
+    """Show the composed and validated config."""
+    import json
+
+    from mlpkit.config import Config, parse, to_dict
+
+    if schema:
+        print(json.dumps(Config.model_json_schema(), indent=2))
+        return
+
+    from mlpkit.cli.compose import Request, compose
+    from mlpkit.cli.compose import explain as explain_values
+
+    request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
+    composed = parse(compose(request))
+    if not explain:
+        print_config(composed)
+        return
+
+    from mlpkit.console import make_console
+
+    rows = [
+        (key, json.dumps(value), source) for key, value, source in explain_values(request, to_dict(composed))
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    console = make_console()
+    for key, value, source in rows:
+        console.print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}", markup=False)
+
+
+def print_config(config: "Config") -> None:
+    """Print a config as YAML that `--config` reads back."""
+    import yaml
+
+    from mlpkit.config import to_dict
+
+    print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")

@@ -1,0 +1,39 @@
+"""mlpkit evaluate."""
+
+from typing import Annotated
+
+import typer
+
+from mlpkit.cli.arguments import Device, Overrides, Run, Which, example, open_run
+
+
+@example("mlpkit evaluate --split test")
+def evaluate(
+    run: Run = None,
+    overrides: Overrides = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="train, val or test; left out, test.")
+    ] = None,
+    checkpoint: Which = "best",
+    device: Device = "cpu",
+) -> None:
+    """Score a trained model on a split; overrides of dataset.* score it on other data."""
+    from mlpkit.cli.compose import Request, override_dataset
+    from mlpkit.config import parse, to_dict
+    from mlpkit.console import make_console, print_scores
+    from mlpkit.device import choose_device
+    from mlpkit.evaluate import evaluate as evaluate_split
+    from mlpkit.evaluate import load_matching
+    from mlpkit.predict import load_predictor
+
+    given = list(overrides or ())
+    if run is not None and run.startswith(("dataset=", "dataset.")):  # RUN was left out
+        given, run = [run, *given], None
+    path = open_run(run, checkpoint)
+    predictor, stored = load_predictor(path, choose_device(device)[0])
+    config = parse(override_dataset(to_dict(stored.config), Request(tuple(given))))
+    found = evaluate_split(predictor, load_matching(config.dataset, stored, path), split)
+    console = make_console()
+    print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
+    console.print()
+    console.print(found.report, markup=False)

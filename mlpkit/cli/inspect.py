@@ -1,0 +1,54 @@
+"""mlpkit inspect."""
+
+from mlpkit.cli.arguments import Run, Which, example, open_run
+
+
+@example("mlpkit inspect --checkpoint last")
+def inspect(run: Run = None, checkpoint: Which = "best") -> None:
+    """Show a trained model: layers, parameters, weights, scores and config."""
+    import json
+
+    import yaml
+
+    from mlpkit.config import to_dict
+    from mlpkit.console import make_console, plain_table, print_scores, print_weights
+    from mlpkit.predict import load_predictor
+    from mlpkit.run_folder import RunFolder
+    from mlpkit.weights import readable_weights
+
+    path = open_run(run, checkpoint)
+    predictor, stored = load_predictor(path)
+    signature, network, console = predictor.signature, predictor.network, make_console()
+    features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
+    targets = ", ".join(signature.classes) if signature.classes else ", ".join(signature.targets)
+    console.print(f"{path}", markup=False)
+    console.print(f"{signature.task}: {features} → {targets}", markup=False)
+    console.print(f"epoch {stored.progress['epoch']}, step {stored.progress['step']}", markup=False)
+    console.print()
+
+    table = plain_table("layer", ["shape", "parameters"])
+    total = 0
+    for name, module in network.named_modules():
+        if list(module.children()) or type(module).__name__ == "Identity":
+            continue
+        own = list(module.parameters(recurse=False))
+        count = sum(parameter.numel() for parameter in own)
+        total += count
+        shape = " → ".join(str(n) for n in reversed(own[0].shape)) if own and own[0].ndim == 2 else ""
+        table.add_row(f"{name} {type(module).__name__}", shape, f"{count:,}" if count else "")
+    table.add_row("total", "", f"{total:,}")
+    console.print(table)
+
+    if weights := readable_weights(network, signature):
+        console.print()
+        print_weights(console, weights)
+    folder = RunFolder(path.parent.parent)
+    if path.parent.name == "checkpoints" and folder.summary.is_file():
+        summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+        scores = summary.get("best", {}) if path.stem == "best" else summary
+        by_split = {name: scores[name] for name in ("train", "val", "test") if name in scores}
+        if by_split:
+            console.print()
+            print_scores(console, f"scores ({path.stem})", by_split)
+    console.print()
+    console.print(yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip(), markup=False)

@@ -1,0 +1,40 @@
+"""mlpkit list."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlpkit.cli.arguments import ConfigDir, example
+
+
+@example("mlpkit list optimizer")
+def list_choices(
+    group: Annotated[str | None, typer.Argument(help="dataset, model, optimizer, …", metavar="GROUP")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Show what can be chosen, with one line each."""
+    from mlpkit import config_files
+    from mlpkit.console import make_console
+    from mlpkit.errors import ConfigError
+    from mlpkit.problems import did_you_mean
+
+    folders = config_files.search_path(config_dir or ())
+    groups = config_files.groups(folders)
+    if group is not None and group not in groups:
+        raise ConfigError(
+            f"list {group}: no such group; choose one of {', '.join(groups)}{did_you_mean(group, groups)}"
+        )
+    console = make_console()
+    shown = {group: groups[group]} if group else groups
+    width = max(len(name) for choices in shown.values() for name in choices)
+    for name, choices in shown.items():
+        console.print(f"[bold]{name}[/bold]")
+        for choice, path in sorted(choices.items()):
+            mine = "" if path.is_relative_to(config_files.packaged()) else f" ({_short(path)})"
+            console.print(f"  {choice:<{width}}  {config_files.summary(path)}{mine}", markup=False)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

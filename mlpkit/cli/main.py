@@ -1,0 +1,96 @@
+"""The command line's entry: the commands, and one line for every error."""
+
+import sys
+import traceback
+
+import typer
+
+from mlpkit import __version__
+from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, train
+from mlpkit.cli import list as list_command
+from mlpkit.errors import MlpkitError
+from mlpkit.problems import did_you_mean
+
+COMMANDS = {
+    "train": train.train,
+    "predict": predict.predict,
+    "evaluate": evaluate.evaluate,
+    "inspect": inspect.inspect,
+    "plot": plot.plot,
+    "list": list_command.list_choices,
+    "config": config.config,
+    "doctor": doctor.doctor,
+}
+LATER = ("resume", "compare", "export")
+
+# typer bundles its own copy of click from some release on; the exception class is found either way.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="mlpkit",
+    help="Train linear, logistic and multilayer-perceptron models from composable YAML configs.",
+    epilog="A first run: mlpkit train dataset=moons model=mlp",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, function in COMMANDS.items():
+    app.command(name, epilog=f"Example: {function.example}")(function)  # type: ignore[attr-defined]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mlpkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Train linear, logistic and multilayer-perceptron models from composable YAML configs."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments  # taken anywhere, since it is wanted when a command has just failed
+    if debug:
+        arguments.remove("--debug")
+    sys.exit(run(arguments, debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run one command; return its exit code.
+
+    Every expected error is a line on stderr for each problem; `debug` shows the traceback as well.
+    """
+    from mlpkit.console import print_error
+
+    if arguments and arguments[0] in LATER:
+        print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
+        return 2
+    try:
+        code = typer.main.get_command(app)(args=arguments, prog_name="mlpkit", standalone_mode=False)
+    except MlpkitError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(str(error))
+        return error.exit_code
+    except UsageError as error:
+        if debug:
+            traceback.print_exc()
+        hint = did_you_mean(arguments[0], COMMANDS) if arguments else ""
+        message = error.format_message()  # type: ignore[attr-defined]
+        print_error(f"{' '.join(message.split()).rstrip('.')}{hint or '; see mlpkit --help'}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        print_error("interrupted")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone (… | head); nothing is left to say to it
+        return 0
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,106 @@
+"""mlpkit predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlpkit.cli.arguments import Device, Run, Which, example, open_run
+from mlpkit.errors import ConfigError
+
+ROWS_ON_A_TERMINAL = 40
+
+
+@example("mlpkit predict --values 0.3,0.5")
+def predict(
+    run: Run = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="csv, json, jsonl, npy, npz, png, jpg, a folder of pictures, or -.",
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--values", metavar="A,B,…", help="One row, in the order of the features."),
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="train, val or test.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write a .csv, .jsonl or .npz file.")
+    ] = None,
+    checkpoint: Which = "best",
+    device: Device = "cpu",
+) -> None:
+    """Predict from raw inputs with a trained model."""
+    from mlpkit.data.inputs import Inputs, parse_values, read_inputs
+    from mlpkit.device import choose_device
+    from mlpkit.evaluate import choose_split, load_matching
+    from mlpkit.predict import load_predictor
+    from mlpkit.predictions_file import as_columns, check_output, write
+
+    if sum(given is not None for given in (input_, values or None, split)) != 1:
+        raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
+    if output is not None:
+        check_output(output)
+    path = open_run(run, checkpoint)
+    predictor, stored = load_predictor(path, choose_device(device)[0])
+    signature, true = predictor.signature, None
+    if split is not None:
+        rows = choose_split(load_matching(stored.config.dataset, stored, path), split)[1]
+        inputs, true = Inputs(rows.inputs), rows.targets
+    elif values:
+        inputs = parse_values(values, signature)
+    else:
+        inputs = read_inputs(str(input_), signature)
+    _warn_of_nan(stored.model, path)
+    columns = as_columns(predictor.predict(inputs.values), signature, inputs.names, true)
+    if output is not None:
+        write(output, columns)
+        print(f"{len(inputs.values)} predictions: {output}")
+    else:
+        _show(columns)
+
+
+def _show(columns: dict[str, list[object]]) -> None:
+    """Print a table on a terminal, csv elsewhere."""
+    from mlpkit.console import make_console, note, plain_table
+    from mlpkit.predictions_file import to_csv
+
+    console = make_console()
+    if not console.is_terminal:
+        print(to_csv(columns), end="")
+        return
+    rows = list(zip(*columns.values(), strict=True))
+    shown = [name for name in columns if not name.startswith("p(")]
+    probabilities = [name for name in columns if name.startswith("p(")]
+    many = len(probabilities) > 4  # as many columns do not fit on 80 columns; the likeliest one does
+    names = [*shown, *(["probability"] if many else probabilities)]
+    table = plain_table("row", names)
+    for index, row in enumerate(rows[:ROWS_ON_A_TERMINAL]):
+        cells = dict(zip(columns, row, strict=True))
+        likeliest = max((float(str(cells[name])) for name in probabilities), default=0.0)
+        line = {**cells, "probability": likeliest}
+        table.add_row(str(index + 1), *(_cell(line[name]) for name in names))
+    console.print(table)
+    if len(rows) > ROWS_ON_A_TERMINAL:
+        note(f"{len(rows) - ROWS_ON_A_TERMINAL} more rows; --output FILE writes them all")
+
+
+def _cell(value: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(value)) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
+
+
+def _warn_of_nan(tensors: dict[str, object], path: Path) -> None:
+    import torch
+
+    from mlpkit.console import note
+
+    bad = [
+        name for name, t in tensors.items() if isinstance(t, torch.Tensor) and not bool(t.isfinite().all())
+    ]
+    if bad:
+        note(f"warning: {path}: {bad[0]} holds values that are not finite; the predictions mean nothing")

@@ -1,0 +1,148 @@
+"""What a person sees: progress while training, tables after it, on a terminal or as plain lines."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from mlpkit.trainer import EpochReport
+
+LINES = 20  # about how many epochs are shown as lines
+REFRESHES = 5  # a second
+
+Scores = Mapping[str, float]
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Return a console; nothing is highlighted or wrapped in a way that a pipe would keep."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+class TrainingDisplay:
+    """Shows a run's epochs, as a bar on a terminal or as some lines elsewhere."""
+
+    def __init__(self, console: Console, style: str, epochs: int, monitored: str, score: str) -> None:
+        """Start showing.
+
+        Args:
+            console: where to.
+            style: auto, bar, lines or none.
+            epochs: of the run.
+            monitored: the split whose score is shown.
+            score: the score that decides what is best.
+        """
+        if style == "auto":
+            style = "bar" if console.is_terminal else "lines"
+        self._console, self._style, self._epochs = console, style, epochs
+        self._monitored, self._score = monitored, score
+        self._every = max(1, epochs // LINES)
+        self._shown = -1.0
+        self._progress: Progress | None = None
+        if style == "bar":
+            self._progress = Progress(
+                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[scores]}"),
+                TimeRemainingColumn(compact=True),
+                console=console,
+                auto_refresh=False,  # a refreshing thread would take the interpreter from the training
+                expand=True,
+            )
+            self._task = self._progress.add_task("", total=epochs, scores="")
+            self._progress.start()
+
+    def epoch(self, report: EpochReport) -> str | None:
+        """Show an epoch; return the line for it where there is one to keep."""
+        line = None
+        if report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
+            line = self._line(report)
+            if self._style == "lines":
+                self._console.print(line, markup=False)
+        if self._progress is not None and report.seconds - self._shown > 1 / REFRESHES:
+            self._shown = report.seconds
+            self._progress.update(
+                self._task, completed=report.epoch, scores=self._brief(report), refresh=True
+            )
+        return line
+
+    def stop(self, report: EpochReport | None) -> None:
+        """Leave the bar at the last epoch."""
+        if self._progress is not None:
+            if report is not None:
+                self._progress.update(self._task, completed=report.epoch, scores=self._brief(report))
+            self._progress.refresh()
+            self._progress.stop()
+            self._progress = None
+
+    def _brief(self, report: EpochReport) -> str:
+        monitored = report.scores[self._monitored]
+        name = {"accuracy": "acc"}.get(self._score, self._score)
+        shown = f" {self._monitored} {name} {number(monitored[self._score])}"
+        speed = report.rows / max(report.seconds, 1e-9)
+        loss = report.scores["train"]["loss"]
+        return f"loss {number(loss)}{shown} lr {report.lr:.2g} {_thousands(speed)}/s"
+
+    def _line(self, report: EpochReport) -> str:
+        parts = [f"epoch {report.epoch:>{len(str(self._epochs))}}/{self._epochs}"]
+        for split, scores in report.scores.items():
+            parts.append(split + "".join(f" {name} {number(scores[name])}" for name in _main_scores(scores)))
+        speed = report.rows / max(report.seconds, 1e-9)
+        return "  ".join([*parts, f"lr {report.lr:.3g}", f"{_thousands(speed)}/s"])
+
+
+def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -> None:
+    """Print a table of scores, a row for each split."""
+    names = list(next(iter(by_split.values())))
+    table = plain_table(title, names)
+    for split, scores in by_split.items():
+        table.add_row(split, *(number(scores[name]) for name in names))
+    console.print(table)
+
+
+def print_weights(console: Console, weights: Sequence[tuple[str, float]]) -> None:
+    """Print a small model's weights, a row each."""
+    table = plain_table("weights", ["value"])
+    for name, value in weights:
+        table.add_row(name, f"{value:.6g}")
+    console.print(table)
+
+
+def plain_table(title: str, columns: Sequence[str]) -> Table:
+    """Return an empty table in the house style: no frame, numbers to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(Text(title, style="bold"), style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def print_error(message: str) -> None:
+    """Print each line of an error on stderr, whole and without markup."""
+    for line in message.splitlines():
+        printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        print(f"mlpkit: {printable}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """Print a remark on stderr, so that stdout holds results only."""
+    make_console(stderr=True).print(f"[dim]{escape(message)}[/dim]")
+
+
+def number(value: float) -> str:
+    """Return a number in the same width whatever its size, so that columns stand still."""
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
+
+
+def _main_scores(scores: Scores) -> list[str]:
+    return [name for name in ("loss", "accuracy", "r2") if name in scores]
+
+
+def _thousands(value: float) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"

@@ -1,0 +1,110 @@
+"""Scores of a checkpoint on a split, with scikit-learn's report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mlpkit.checkpoint import Checkpoint
+from mlpkit.config import DatasetConfig
+from mlpkit.data import load_dataset
+from mlpkit.data.dataset import Dataset, Split
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.metrics import add_up
+from mlpkit.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluate found.
+
+    Attributes:
+        split: its name.
+        rows: its size.
+        scores: loss and the task's scores.
+        report: scikit-learn's, as text.
+    """
+
+    split: str
+    rows: int
+    scores: dict[str, float]
+    report: str
+
+
+def load_matching(config: DatasetConfig, stored: Checkpoint, path: Path) -> Dataset:
+    """Return a dataset that the checkpoint's model can read.
+
+    Raises:
+        DataError: its columns or its task are others.
+    """
+    dataset = load_dataset(config)
+    ours, theirs = dataset.signature, stored.signature
+    if (ours.task, ours.features, ours.input_shape) != (theirs.task, theirs.features, theirs.input_shape):
+        raise DataError(
+            f"dataset={dataset.name}: {ours.task} with {len(ours.features)} features; "
+            f"the model of {path} is for {theirs.task} with {len(theirs.features)}"
+        )
+    return dataset
+
+
+def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
+    """Return a split by name; None is test, or the monitored one where there is no test.
+
+    Raises:
+        ConfigError: the dataset has no such split.
+    """
+    chosen = name or ("test" if "test" in dataset.splits else dataset.monitored)
+    if chosen not in dataset.splits:
+        raise ConfigError(f"--split={chosen}: this run has {', '.join(dataset.splits)}")
+    return chosen, dataset.splits[chosen]
+
+
+def evaluate(predictor: Predictor, dataset: Dataset, split: str | None) -> Evaluation:
+    """Return the scores of a split in the targets' own unit, and scikit-learn's report on it."""
+    name, rows = choose_split(dataset, split)
+    task, outputs = predictor.task, predictor.outputs(rows.inputs)
+    targets = task.encode(rows.targets, outputs.dtype)
+    sums = add_up(_losses(predictor, outputs, targets), task.statistics(outputs, targets))
+    predicted = task.decode(outputs)
+    if task.name == "regression":
+        report = _regression_report(rows.targets, predicted)
+    else:
+        report = _classification_report(rows.targets, predicted, predictor.signature.classes)
+    return Evaluation(name, len(rows), task.scores(sums.tolist(), len(rows)), report)
+
+
+def _losses(predictor: Predictor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the loss that was trained, which compares scaled targets with scaled outputs."""
+    buffers = dict(predictor.network.unscaling.named_buffers())
+    if "std" in buffers:
+        mean, std = buffers["mean"].cpu(), buffers["std"].cpu()
+        outputs, targets = (outputs - mean) / std, (targets - mean) / std
+    return predictor.task.loss(outputs, targets)
+
+
+def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:
+    from sklearn.metrics import classification_report
+
+    labels = list(range(len(classes)))
+    return str(
+        classification_report(
+            targets.numpy(), predicted.numpy(), labels=labels, target_names=classes, digits=4, zero_division=0
+        )
+    ).rstrip()
+
+
+def _regression_report(targets: torch.Tensor, predicted: torch.Tensor) -> str:
+    from sklearn import metrics
+
+    true, found = targets.double().numpy(), predicted.double().numpy()
+    lines = {
+        "mean squared error": metrics.mean_squared_error(true, found),
+        "mean absolute error": metrics.mean_absolute_error(true, found),
+        "median absolute error": metrics.median_absolute_error(true, found),
+        "largest error": metrics.max_error(true, found),
+        "explained variance": metrics.explained_variance_score(true, found)
+        if len(true) > 1
+        else float("nan"),
+    }
+    width = max(len(name) for name in lines)
+    return "\n".join(f"{name:<{width}}  {value:.6g}" for name, value in lines.items())

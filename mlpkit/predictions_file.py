@@ -1,0 +1,86 @@
+"""Predictions as columns, and the files that hold them: csv, jsonl, npz."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpkit.atomic_write import atomic_write
+from mlpkit.data.dataset import Signature
+from mlpkit.errors import ConfigError
+from mlpkit.predict import Predictions
+
+ENDINGS = (".csv", ".jsonl", ".npz")
+
+Columns = dict[str, list[Any]]
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written as its ending says."""
+    if path.suffix not in ENDINGS:
+        raise ConfigError(f"--output={path}: the ending must be one of {', '.join(ENDINGS)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--output={path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}"
+        )
+
+
+def as_columns(
+    predictions: Predictions, signature: Signature, names: tuple[str, ...] = (), true: Any = None
+) -> Columns:
+    """Return the columns by name: the file of each row where known, what is true where known, and
+
+    the value of each target for regression; label, class name and probability of each class otherwise.
+    Numbers are numpy's, in the model's own precision, so that they print as short as they are exact.
+    """
+    columns: Columns = {"file": list(names)} if names else {}
+    values = predictions.values.numpy()
+    if signature.task == "regression":
+        if true is not None:
+            columns |= {f"true_{name}": list(true.numpy()[:, i]) for i, name in enumerate(signature.targets)}
+        columns |= {name: list(values[:, i]) for i, name in enumerate(signature.targets)}
+        return columns
+    if true is not None:
+        columns["true"] = [signature.classes[label] for label in true.tolist()]
+    columns["label"] = values.tolist()
+    columns["class"] = [signature.classes[label] for label in values]
+    if predictions.probabilities is not None:
+        for index, name in enumerate(signature.classes):
+            columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
+    return columns
+
+
+def to_csv(columns: Columns) -> str:
+    """Return the columns as csv text."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return stream.getvalue()
+
+
+def write(path: Path, columns: Columns) -> None:
+    """Write the columns in the format of the file's ending.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    if path.suffix == ".csv":
+        content = to_csv(columns).encode()
+    elif path.suffix == ".jsonl":
+        rows = zip(*columns.values(), strict=True)
+        lines = [json.dumps(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
+        content = "".join(f"{line}\n" for line in lines).encode()
+    else:
+        stream = io.BytesIO()
+        np.savez(stream, **{name: np.asarray(values) for name, values in columns.items()})
+        content = stream.getvalue()
+    atomic_write(path, content)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's number as Python's, through its shortest text: 0.3 stays 0.3."""
+    return float(str(value)) if isinstance(value, np.floating) else value
