@@ -25,4 +25,4 @@ def rows_of_steps(rows: int, batch_size: int | str, accumulate: int, seed: int, 
         yield slice(None)
         return
     order = torch.randperm(rows, generator=generator(seed, "order", epoch))
-    yield from order.split(int(batch_size) * accumulate)
+    yield from torch.split(order, int(batch_size) * accumulate)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,7 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from mlpkit.trainer import EpochReport
+if TYPE_CHECKING:
+    from mlpkit.trainer import EpochReport
 
 LINES = 20  # about how many epochs are shown as lines
 REFRESHES = 5  # a second
@@ -55,7 +57,7 @@ class TrainingDisplay:
             self._task = self._progress.add_task("", total=epochs, scores="")
             self._progress.start()
 
-    def epoch(self, report: EpochReport) -> str | None:
+    def epoch(self, report: "EpochReport") -> str | None:
         """Show an epoch; return the line for it where there is one to keep."""
         line = None
         if report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
@@ -69,7 +71,7 @@ class TrainingDisplay:
             )
         return line
 
-    def stop(self, report: EpochReport | None) -> None:
+    def stop(self, report: "EpochReport | None") -> None:
         """Leave the bar at the last epoch."""
         if self._progress is not None:
             if report is not None:
@@ -78,7 +80,7 @@ class TrainingDisplay:
             self._progress.stop()
             self._progress = None
 
-    def _brief(self, report: EpochReport) -> str:
+    def _brief(self, report: "EpochReport") -> str:
         monitored = report.scores[self._monitored]
         name = {"accuracy": "acc"}.get(self._score, self._score)
         shown = f" {self._monitored} {name} {number(monitored[self._score])}"
@@ -86,7 +88,7 @@ class TrainingDisplay:
         loss = report.scores["train"]["loss"]
         return f"loss {number(loss)}{shown} lr {report.lr:.2g} {_thousands(speed)}/s"
 
-    def _line(self, report: EpochReport) -> str:
+    def _line(self, report: "EpochReport") -> str:
         parts = [f"epoch {report.epoch:>{len(str(self._epochs))}}/{self._epochs}"]
         for split, scores in report.scores.items():
             parts.append(split + "".join(f" {name} {number(scores[name])}" for name in _main_scores(scores)))
@@ -107,7 +109,7 @@ def print_weights(console: Console, weights: Sequence[tuple[str, float]]) -> Non
     """Print a small model's weights, a row each."""
     table = plain_table("weights", ["value"])
     for name, value in weights:
-        table.add_row(name, f"{value:.6g}")
+        table.add_row(name, f"{value:.6f}")
     console.print(table)
 
 

@@ -34,7 +34,9 @@ def set_determinism(deterministic: bool) -> None:
     """Allow only operations that repeat to the last bit, or any."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats only with this
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call itself loads torch's compiler
+    if (
+        deterministic != torch.are_deterministic_algorithms_enabled()
+    ):  # the call itself loads torch's compiler
         torch.use_deterministic_algorithms(deterministic)
 
 

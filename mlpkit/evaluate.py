@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from mlpkit.checkpoint import Checkpoint
-from mlpkit.config import DatasetConfig
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.predict import Predictor
+from mlpkit.schema.dataset import DatasetConfig
 
 
 @dataclass(frozen=True)

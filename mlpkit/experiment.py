@@ -13,7 +13,7 @@ from rich.console import Console
 from mlpkit import checkpoint, environment, run_folder
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint
-from mlpkit.config import Config, ImageOptions, to_dict
+from mlpkit.config import Config, to_dict
 from mlpkit.console import TrainingDisplay, number, print_scores, print_weights
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augment, is_active
@@ -25,6 +25,7 @@ from mlpkit.errors import ConfigError, MlpkitError
 from mlpkit.logs import RunLog, read_metrics
 from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.run_folder import RunFolder
+from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
 from mlpkit.trainer import EpochReport, Trainer
 from mlpkit.weights import readable_weights

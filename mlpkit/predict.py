@@ -42,7 +42,8 @@ class Predictor:
         dtype = next(self.network.parameters()).dtype
         with torch.no_grad():
             parts = [
-                self.network(part.to(self.device, dtype)).cpu() for part in inputs.split(EVALUATION_ROWS)
+                self.network(part.to(self.device, dtype)).cpu()
+                for part in torch.split(inputs, EVALUATION_ROWS)
             ]
         return torch.cat(parts)
 

@@ -76,7 +76,8 @@ def write(path: Path, columns: Columns) -> None:
         content = "".join(f"{line}\n" for line in lines).encode()
     else:
         stream = io.BytesIO()
-        np.savez(stream, **{name: np.asarray(values) for name, values in columns.items()})
+        arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}
+        np.savez(stream, **arrays)
         content = stream.getvalue()
     atomic_write(path, content)
 

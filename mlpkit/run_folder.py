@@ -124,12 +124,13 @@ def find_checkpoint(run: str | None, which: str, root: str = "outputs") -> Path:
 
 
 def newest(root: str = "outputs") -> Path:
-    """Return the folder of the run that was started last.
+    """Return the folder of the run that was started last, of those that have a checkpoint.
 
     Raises:
         DataError: there is none.
     """
-    configs = list(Path(root).glob("*/*/config.yaml"))
-    if not configs:
-        raise DataError(f"no run under {root}/; start one with `mlpkit train`, or name a run folder")
-    return max(configs, key=lambda file: (file.stat().st_mtime_ns, file.parent.name)).parent
+    folders = [RunFolder(file.parent) for file in Path(root).glob("*/*/config.yaml")]
+    trained = [folder for folder in folders if folder.last.is_file()]
+    if not trained:
+        raise DataError(f"no trained run under {root}/; start one with `mlpkit train`, or name a run folder")
+    return max(trained, key=lambda folder: (folder.config.stat().st_mtime_ns, folder.path.name)).path

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from mlpkit import config as c
+from mlpkit.schema import scheduler as c
 
 Multiplier = Callable[[int], float]
 

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from mlpkit.batches import rows_of_steps, steps_per_epoch
-from mlpkit.config import Config, Plateau
+from mlpkit.config import Config
 from mlpkit.engines import Engine
 from mlpkit.errors import NonFiniteError
 from mlpkit.schedules import PlateauState, build_schedule
+from mlpkit.schema.scheduler import Plateau
 from mlpkit.tasks import Task
 
 Scores = dict[str, float]

@@ -9,7 +9,6 @@ from mlpkit import __version__
 from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError
-from mlpkit.problems import did_you_mean
 
 COMMANDS = {
     "train": train.train,
@@ -31,7 +30,6 @@ app = typer.Typer(
     help="Train linear, logistic and multilayer-perceptron models from composable YAML configs.",
     epilog="A first run: mlpkit train dataset=moons model=mlp",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -74,7 +72,9 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
         return 2
     try:
-        code = typer.main.get_command(app)(args=arguments, prog_name="mlpkit", standalone_mode=False)
+        code = typer.main.get_command(app)(
+            args=arguments or ["--help"], prog_name="mlpkit", standalone_mode=False
+        )
     except MlpkitError as error:
         if debug:
             traceback.print_exc()
@@ -83,9 +83,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except UsageError as error:
         if debug:
             traceback.print_exc()
-        hint = did_you_mean(arguments[0], COMMANDS) if arguments else ""
-        message = error.format_message()  # type: ignore[attr-defined]
-        print_error(f"{' '.join(message.split()).rstrip('.')}{hint or '; see mlpkit --help'}")
+        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        print_error(f"{message}; see mlpkit {arguments[0] + ' ' if arguments[0] in COMMANDS else ''}--help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")

@@ -1,7 +1,7 @@
 """Datasets: what they are, and how each is made."""
 
-from mlpkit.config import DatasetConfig
 from mlpkit.data.dataset import Dataset
+from mlpkit.schema.dataset import DatasetConfig
 
 
 def load_dataset(config: DatasetConfig) -> Dataset:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpkit.config import Augment
+from mlpkit.schema.dataset import Augment
 
 
 def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: torch.Generator) -> Tensor:

@@ -37,7 +37,8 @@ class Signature:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Signature":
         """Return the signature of plain JSON values."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**plain)
 
     @property
     def is_image(self) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mlpkit.config import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.data.dataset import Affine, Dataset, Signature, Split, divide
 from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
+from mlpkit.schema.dataset import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = (

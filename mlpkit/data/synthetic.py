@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from mlpkit.config import DatasetConfig, LineDataset, MoonsDataset, SumDataset
 from mlpkit.data.dataset import Dataset, Signature, column_scaling, divide
 from mlpkit.randomness import generator
+from mlpkit.schema.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
 
 
 def load(config: DatasetConfig) -> Dataset:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.batches import Rows
-from mlpkit.config import Adam, AdamW, Config, OptimizerConfig
+from mlpkit.config import Config
 from mlpkit.data.dataset import Split
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
 from mlpkit.models.stack import Dropout, seed_dropout
 from mlpkit.randomness import generator
+from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig
 from mlpkit.tasks import Task
 
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients
@@ -73,7 +74,7 @@ class AutogradEngine:
         if isinstance(rows, slice):
             count, chunks = len(self.inputs["train"]), [rows]
         else:
-            count, chunks = len(rows), list(rows.to(self.device).split(int(self.batch_size)))
+            count, chunks = len(rows), list(torch.split(rows.to(self.device), int(self.batch_size)))
         random = generator(self.seed, "augment", epoch, step, self.device) if self.augmentation else None
         for chunk in chunks:
             inputs, targets = self.inputs["train"][chunk], self.scaled["train"][chunk]

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from mlpkit.config import Config, MlpModel
+from mlpkit.config import Config
 from mlpkit.data.dataset import Affine, Dataset, Signature
 from mlpkit.errors import ConfigError
 from mlpkit.models.init import initialize
 from mlpkit.models.scaling import Scaling, Unscaling
 from mlpkit.models.stack import Dropout, stack
 from mlpkit.randomness import generator
+from mlpkit.schema.model import MlpModel
 from mlpkit.tasks import TASKS
 
 

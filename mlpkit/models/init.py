@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from mlpkit.config import (
+from mlpkit.schema.init import (
     ConstantInit,
     DefaultInit,
     InitConfig,

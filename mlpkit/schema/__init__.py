@@ -1,0 +1,1 @@
+"""The sections of a config, a file each; `mlpkit.config` puts them together."""

@@ -1,0 +1,66 @@
+"""How the model is trained, and where the run goes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlpkit.schema.section import Count, NotNegative, Positive, Section, rule_error
+
+Label = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$",
+        json_schema_extra={"rule": "a name of letters, digits, _ . + -"},
+    ),
+]
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored score has not improved for a while."""
+
+    patience: Count | None = Field(
+        None, description="epochs without improvement before stopping; null: never"
+    )
+    min_delta: NotNegative = Field(0.0, description="smallest change that counts as improvement")
+
+
+class TrainerConfig(Section):
+    """How the model is trained."""
+
+    epochs: Count = Field(1000, description="passes over the training data")
+    batch_size: Count | Literal["full"] = Field("full", description="rows of a step, or all of them")
+    accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        1, description="batches whose gradients make a step"
+    )
+    clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
+    clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
+    precision: Literal["float32", "float64"] = Field("float32", description="number format")
+    engine: Literal["auto", "autograd"] = Field("auto", description="what computes the steps")
+    deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
+    early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
+    checkpoint_every: (
+        Count
+        | Annotated[
+            str, Field(pattern=r"^[1-9][0-9]{0,5}s$", json_schema_extra={"rule": "seconds such as 30s"})
+        ]
+    ) = Field("30s", description="time between two writes of the checkpoints, in epochs or seconds")
+    log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.accumulate > 1 and self.batch_size == "full":
+            raise rule_error(f"accumulate={self.accumulate} needs a batch_size that is a number")
+        return self
+
+
+class RunConfig(Section):
+    """Where the run goes and what it writes."""
+
+    root: str = Field("outputs", min_length=1, description="folder of all runs")
+    dir: str | None = Field(
+        None, min_length=1, description="folder of this run, inside root; null: a new one"
+    )
+    name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
+    tensorboard: bool = Field(True, description="write TensorBoard logs")
+    plots: bool = Field(True, description="draw pictures at the end")
+    progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")

@@ -1,0 +1,24 @@
+"""What all sections share: the rules of the models, and the kinds of numbers."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class Section(BaseModel):
+    """Common rules: frozen, no unknown keys, no silent conversion, no infinity or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def rule_error(message: str) -> PydanticCustomError:
+    """Return the error for a rule that concerns several keys of one section."""
+    return PydanticCustomError("rule", "{message}", {"message": message})
