@@ -1,12 +1,15 @@
 """mlpkit predict."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlpkit.cli.arguments import Device, Run, Which, example, open_run
 from mlpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROWS_ON_A_TERMINAL = 40
 
@@ -94,13 +97,9 @@ def _cell(value: object) -> str:
     return escape(str(value)) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
 
 
-def _warn_of_nan(tensors: dict[str, object], path: Path) -> None:
-    import torch
-
+def _warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> None:
     from mlpkit.console import note
 
-    bad = [
-        name for name, t in tensors.items() if isinstance(t, torch.Tensor) and not bool(t.isfinite().all())
-    ]
+    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if bad:
         note(f"warning: {path}: {bad[0]} holds values that are not finite; the predictions mean nothing")
