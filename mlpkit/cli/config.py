@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, example
+from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides
 
 if TYPE_CHECKING:
     from mlpkit.config import Config
 
+EXAMPLE = "mlpkit config dataset=mnist optimizer.lr=0.01 --explain"
 
-@example("mlpkit config dataset=mnist optimizer.lr=0.01 --explain")
+
 def config(
     overrides: Overrides = None,
     config_file: ConfigFile = None,

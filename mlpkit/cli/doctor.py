@@ -1,9 +1,8 @@
 """mlpkit doctor."""
 
-from mlpkit.cli.arguments import example
+EXAMPLE = "mlpkit doctor"
 
 
-@example("mlpkit doctor")
 def doctor() -> None:
     """Show versions, devices and the data that was found."""
     import torch

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Device, Overrides, Run, Which, example, open_run
+from mlpkit.cli.arguments import Device, Overrides, Run, Which, open_run
+
+EXAMPLE = "mlpkit evaluate --split test"
 
 
-@example("mlpkit evaluate --split test")
 def evaluate(
     run: Run = None,
     overrides: Overrides = None,

@@ -1,9 +1,10 @@
 """mlpkit inspect."""
 
-from mlpkit.cli.arguments import Run, Which, example, open_run
+from mlpkit.cli.arguments import Run, Which, open_run
+
+EXAMPLE = "mlpkit inspect --checkpoint last"
 
 
-@example("mlpkit inspect --checkpoint last")
 def inspect(run: Run = None, checkpoint: Which = "best") -> None:
     """Show a trained model: layers, parameters, weights, scores and config."""
     import json

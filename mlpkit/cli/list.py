@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, example
+from mlpkit.cli.arguments import ConfigDir
+
+EXAMPLE = "mlpkit list optimizer"
 
 
-@example("mlpkit list optimizer")
 def list_choices(
     group: Annotated[str | None, typer.Argument(help="dataset, model, optimizer, …", metavar="GROUP")] = None,
     config_dir: ConfigDir = None,

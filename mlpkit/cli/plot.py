@@ -1,9 +1,10 @@
 """mlpkit plot."""
 
-from mlpkit.cli.arguments import Run, Which, example, open_run, run_folder_of
+from mlpkit.cli.arguments import Run, Which, open_run, run_folder_of
+
+EXAMPLE = "mlpkit plot"
 
 
-@example("mlpkit plot")
 def plot(run: Run = None, checkpoint: Which = "best") -> None:
     """Draw a run's pictures again."""
     from mlpkit.evaluate import load_matching

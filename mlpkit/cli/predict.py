@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Device, Run, Which, example, open_run
+from mlpkit.cli.arguments import Device, Run, Which, open_run
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 ROWS_ON_A_TERMINAL = 40
 
+EXAMPLE = "mlpkit predict --values 0.3,0.5"
 
-@example("mlpkit predict --values 0.3,0.5")
+
 def predict(
     run: Run = None,
     input_: Annotated[

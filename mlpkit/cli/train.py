@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, example
+from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides
 from mlpkit.errors import ConfigError
 
+EXAMPLE = "mlpkit train dataset=moons model=mlp optimizer.lr=0.01"
 
-@example("mlpkit train dataset=moons model=mlp optimizer.lr=0.01")
+
 def train(
     overrides: Overrides = None,
     config_file: ConfigFile = None,
