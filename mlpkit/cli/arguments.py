@@ -1,23 +1,9 @@
 """Arguments that several commands share."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-
-Function = TypeVar("Function", bound=Callable[..., None])
-
-
-def example(command: str) -> Callable[[Function], Function]:
-    """Attach the example that `--help` shows."""
-
-    def attach(function: Function) -> Function:
-        function.example = command  # type: ignore[attr-defined]
-        return function
-
-    return attach
-
 
 Overrides = Annotated[
     list[str] | None,

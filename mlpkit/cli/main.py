@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -10,15 +11,15 @@ from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError
 
-COMMANDS = {
-    "train": train.train,
-    "predict": predict.predict,
-    "evaluate": evaluate.evaluate,
-    "inspect": inspect.inspect,
-    "plot": plot.plot,
-    "list": list_command.list_choices,
-    "config": config.config,
-    "doctor": doctor.doctor,
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "train": (train.train, train.EXAMPLE),
+    "predict": (predict.predict, predict.EXAMPLE),
+    "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
+    "inspect": (inspect.inspect, inspect.EXAMPLE),
+    "plot": (plot.plot, plot.EXAMPLE),
+    "list": (list_command.list_choices, list_command.EXAMPLE),
+    "config": (config.config, config.EXAMPLE),
+    "doctor": (doctor.doctor, doctor.EXAMPLE),
 }
 LATER = ("resume", "compare", "export")
 
@@ -33,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, function in COMMANDS.items():
-    app.command(name, epilog=f"Example: {function.example}")(function)  # type: ignore[attr-defined]
+for name, (function, example) in COMMANDS.items():
+    app.command(name, epilog=f"Example: {example}")(function)
 
 
 def _show_version(wanted: bool) -> None:

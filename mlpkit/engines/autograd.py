@@ -71,10 +71,11 @@ class AutogradEngine:
         if self.modal:
             network.train()
         seed_dropout(self.dropout, self.seed, epoch, step)
+        chunks: tuple[Rows, ...]
         if isinstance(rows, slice):
-            count, chunks = len(self.inputs["train"]), [rows]
+            count, chunks = len(self.inputs["train"]), (rows,)
         else:
-            count, chunks = len(rows), list(torch.split(rows.to(self.device), int(self.batch_size)))
+            count, chunks = len(rows), torch.split(rows.to(self.device), int(self.batch_size))
         random = generator(self.seed, "augment", epoch, step, self.device) if self.augmentation else None
         for chunk in chunks:
             inputs, targets = self.inputs["train"][chunk], self.scaled["train"][chunk]
