@@ -20,8 +20,11 @@ Scores = Mapping[str, float]
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Return a console; nothing is highlighted or wrapped in a way that a pipe would keep."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 1000
+    return console
 
 
 class TrainingDisplay:

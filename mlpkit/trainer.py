@@ -152,15 +152,17 @@ class Trainer:
         return self.engine.collect()
 
     def evaluate(self, train: Scores) -> dict[str, Scores]:
-        """Score the monitored split, once the training loss is known to be a number."""
-        if not math.isfinite(train["loss"]):
-            first = self.progress.step - self.steps_per_epoch + 1
-            raise NonFiniteError(
-                f"loss={train['loss']} in epoch {self.progress.epoch} "
-                f"(steps {first} to {self.progress.step}): "
-                "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
-            )
-        return {"train": train, self.monitored: self.engine.evaluate(self.monitored)}
+        """Score the monitored split; stop where a loss is no number, before it can be remembered or saved."""
+        scores = {"train": train, self.monitored: self.engine.evaluate(self.monitored)}
+        progress = self.progress
+        for split, values in scores.items():
+            if not math.isfinite(values["loss"]):
+                steps = f"steps {progress.step - self.steps_per_epoch + 1} to {progress.step}"
+                raise NonFiniteError(
+                    f"{split} loss={values['loss']} in epoch {progress.epoch} ({steps}): training diverged; "
+                    "try a lower optimizer.lr or set trainer.clip_norm=1"
+                )
+        return scores
 
     def follow(self, scores: Scores) -> None:
         """Remember the best weights, and let early stopping and the plateau schedule see the score."""

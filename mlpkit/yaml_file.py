@@ -14,7 +14,7 @@ from mlpkit.errors import ConfigError
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # levels
-_MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no|y|n", re.I)
+_MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I)
 
 
 def read(path: Path) -> dict[str, Any]:

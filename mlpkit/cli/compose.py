@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -79,6 +82,19 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     return [(key, value, sources.get(key, "default of mlpkit")) for key, value in _items(config)]
 
 
+class _OtherFolders(SearchPathPlugin):
+    """Appends the folders after the first, which is all that Hydra's own initialisation takes."""
+
+    folders: ClassVar[list[Path]] = []
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in self.folders:
+            search_path.append("mlpkit", f"file://{folder}")
+
+
+Plugins.instance().register(_OtherFolders)
+
+
 @contextmanager
 def _initialized(request: Request) -> Iterator[tuple[str, list[str]]]:
     """Set Hydra up for one composition; yield the primary config's name and the overrides."""
@@ -89,12 +105,11 @@ def _initialized(request: Request) -> Iterator[tuple[str, list[str]]]:
         yaml_file.read(request.file)
         name, folders = request.file.stem, [request.file.resolve().parent, *folders]
     _check_files(folders, name, overrides)
-    first, *others = folders
-    places = ",".join(f'"file://{folder}"' for folder in others)
+    first, *_OtherFolders.folders = folders
     GlobalHydra.instance().clear()
     try:
         initialize_config_dir(version_base="1.3", config_dir=str(first), job_name="mlpkit")
-        yield name, [*overrides, f"hydra.searchpath=[{places}]"]
+        yield name, overrides
     except (HydraException, OmegaConfBaseException, OSError) as error:
         # Hydra's messages run over several lines, of which the first says what is wrong.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,0 +1,147 @@
+"""Loss, main score and learning rate, epoch by epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+from numpy.typing import NDArray
+
+from mlpkit.data.dataset import SPLITS, Dataset
+from mlpkit.plots import style
+from mlpkit.predict import Predictor
+
+Array = NDArray[np.float64]
+Curves = dict[str, tuple[Array, Array]]  # epochs and values by split
+Lines = Sequence[dict[str, Any]]
+
+MAIN_SCORES = ("accuracy", "r2")
+_MANY = 2000  # epochs from which lines are thinner
+_WORDS = {"r2": "R²"}
+_LOG_FROM = 30.0  # largest over smallest loss; on a linear axis the small ones would lie on its foot
+
+
+def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
+    """Return the curves of a run's metrics.jsonl; a value that is None leaves a gap."""
+    monitor = predictor.task.monitor
+    best = best_of(lines, dataset, predictor)
+    names = ["loss", *(name for name in MAIN_SCORES if any(name in line for line in lines))]
+    rates = changing_rates(lines)
+    results = []
+    if best is not None:
+        score = f"{dataset.monitored} {_WORDS.get(monitor, monitor)}"
+        logged = sum(line["split"] == dataset.monitored for line in lines)
+        known = "best" if logged == max(line["epoch"] for line in lines) else "best logged"
+        results = [f"{known} {score} {style.number(best[1])} at epoch {best[0]:,} (grey line)"]
+    figure = style.headed_figure(
+        width=9.6 if len(names) > 1 else 6.4,
+        height=5.9 if rates else 4.2,
+        title="Training curves",
+        subtitle=style.caption(dataset, predictor, *results),
+    )
+    grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
+    first: Axes | None = None
+    for column, name in enumerate(names):
+        axes = figure.add_subplot(grid[0, column], sharex=first)
+        first = first or axes
+        _draw_score(axes, name, series(lines, name))
+        if best is not None:
+            axes.axvline(best[0], color=style.FAINT, linewidth=1.0, zorder=1)
+        if best is not None and name == monitor:
+            axes.plot(*best, "o", markersize=9, fillstyle="none", color=style.INK, zorder=4)
+        _number_epochs(axes, lines)
+    if rates:
+        axes = figure.add_subplot(grid[1, :], sharex=first)
+        axes.plot(*rates, color=style.MUTED)
+        axes.set(ylabel="learning rate", ylim=(0, None))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        style.plain_ticks(axes.yaxis)
+        _number_epochs(axes, lines)
+    return figure
+
+
+def series(lines: Lines, name: str) -> Curves:
+    """Return epochs and values of a score for each split that has a finite one; None becomes NaN."""
+    found: Curves = {}
+    for split in SPLITS:
+        pairs = [(line["epoch"], line.get(name)) for line in lines if line["split"] == split]
+        epochs, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        if np.isfinite(values).any():
+            found[split] = (epochs, values)
+    return found
+
+
+def best_of(lines: Lines, dataset: Dataset, predictor: Predictor) -> tuple[int, float] | None:
+    """Return epoch and value of the best monitored score, the first of equals; None where there is none."""
+    best: tuple[int, float] | None = None
+    for line in lines:
+        value = line.get(predictor.task.monitor) if line["split"] == dataset.monitored else None
+        if value is not None and predictor.task.improves(value, best[1] if best else None):
+            best = (line["epoch"], value)
+    return best
+
+
+def changing_rates(lines: Lines) -> tuple[Array, Array] | None:
+    """Return epochs and learning rates, or None where the rate never changes."""
+    rates = series(lines, "lr").get("train")
+    return rates if rates is not None and np.unique(rates[1][np.isfinite(rates[1])]).size > 1 else None
+
+
+def needs_log_axis(curves: Curves) -> bool:
+    """Whether the positive values span so much that a linear axis would hide the end of training."""
+    if not curves:
+        return False
+    values = np.concatenate([values for _, values in curves.values()])
+    positive = values[np.isfinite(values) & (values > 0)]
+    return positive.size > 0 and bool(positive.max() / _LOG_FROM > positive.min())
+
+
+def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
+    logarithmic = name == "loss" and needs_log_axis(curves)
+    for split, (epochs, values) in curves.items():
+        last = values[np.isfinite(values)][-1]
+        shown = np.where(values > 0, values, np.nan) if logarithmic else values
+        single = np.isfinite(shown).sum() == 1
+        axes.plot(
+            epochs,
+            shown,
+            color=style.SPLIT_COLOURS[split],
+            label=f"{split} {style.number(last)}",
+            marker="o" if single else "",
+            linestyle="" if single else "-",
+            markersize=5.5,
+            linewidth=1.6 if len(epochs) < _MANY else 0.9,
+            zorder=3 if single else 2,
+        )
+    axes.set_ylabel(_WORDS.get(name, name))
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+    if name == "r2":
+        _cut_deep_start(axes, curves)
+    style.plain_ticks(axes.yaxis)
+    if not curves:
+        style.note(axes, "no finite values")
+        axes.set_yticks([])
+    style.legend_above(axes, columns=3)
+
+
+def _cut_deep_start(axes: Axes, curves: Curves) -> None:
+    """R² is at most 1 and has no lower bound: the first epochs must not flatten all that follows."""
+    ends = [values[np.isfinite(values)][-1] for _, values in curves.values()]
+    if ends and max(ends) > 0 and axes.get_ylim()[0] < -1:
+        axes.set_ylim(min(0.0, *ends) - 0.1, 1.05)
+
+
+def _number_epochs(axes: Axes, lines: Lines) -> None:
+    axes.set_xlabel("epoch")
+    epochs = {line["epoch"] for line in lines}
+    if len(epochs) == 1:
+        (only,) = epochs
+        axes.set(xlim=(only - 1, only + 1), xticks=[only])
+    else:
+        style.plain_ticks(axes.xaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))

@@ -1,0 +1,92 @@
+"""The images that a classifier gets most wrong."""
+
+from dataclasses import dataclass
+
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mlpkit.data.dataset import Dataset
+from mlpkit.plots import style
+from mlpkit.predict import Predictor
+
+SAMPLES = 24
+_COLUMNS = 8
+_TILE, _GAP = 1.08, 0.12  # inches
+_PAPER = LinearSegmentedColormap.from_list("paper", ("#f2f2ef", "#16181a"))
+
+
+@dataclass(frozen=True)
+class Worst:
+    """Rows of a split that are worth a look.
+
+    Attributes:
+        rows: the wrong ones, the highest loss first; or the least certain ones where none is wrong.
+        predicted: their labels.
+        certainty: probabilities of these labels.
+        mistakes: how many rows of the split are wrong.
+    """
+
+    rows: Tensor
+    predicted: Tensor
+    certainty: Tensor
+    mistakes: int
+
+
+def find_worst(predictor: Predictor, outputs: Tensor, targets: Tensor) -> Worst:
+    """Return at most SAMPLES rows, given the raw outputs and the labels of a split."""
+    task = predictor.task
+    assert task.probabilities is not None
+    predicted, certainty = task.decode(outputs), task.probabilities(outputs).max(1).values
+    wrong = (predicted != targets).nonzero().squeeze(1)
+    if len(wrong):
+        losses = task.loss(outputs, task.encode(targets, outputs.dtype))
+        rows = wrong[losses[wrong].argsort(descending=True)]
+    else:
+        rows = certainty.argsort()
+    rows = rows[:SAMPLES]
+    return Worst(rows, predicted[rows], certainty[rows], len(wrong))
+
+
+def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
+    """Return the worst mistakes of a split, whose raw outputs are given, or the least certain images."""
+    inputs, targets = dataset.splits[split].inputs, dataset.splits[split].targets
+    worst = find_worst(predictor, outputs, targets)
+    title = "Worst mistakes" if worst.mistakes else "No mistakes: the least certain images"
+    result = f"all {len(targets):,} {split} images are right"
+    if worst.mistakes:
+        result = f"{len(worst.rows)} of {worst.mistakes:,} wrong among {len(targets):,} {split} images"
+    labels = _labels(dataset.signature.classes, targets[worst.rows], worst)
+    images = inputs[worst.rows].reshape(-1, *dataset.signature.input_shape).numpy()
+    tall = _TILE * images.shape[1] / images.shape[2]
+    down = tall + _GAP + (0.36 if "\n" in labels[0] else 0.22)
+    across = _TILE + _GAP
+    # Places are in inches: one axes for all is many times faster than one for each image.
+    width = 2 * style.MARGIN + _COLUMNS * across - _GAP
+    height = style.HEADING + 2 * style.MARGIN + -(-len(images) // _COLUMNS) * down - _GAP
+    subtitle = style.caption(dataset, predictor, result)
+    figure = style.headed_figure(width, height, title, subtitle, laid_out=False)
+    axes = figure.add_axes((0, 0, 1, 1))
+    low, high = float(images.min()), float(images.max())
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+        left = style.MARGIN + place % _COLUMNS * across
+        top = height - style.HEADING - style.MARGIN - place // _COLUMNS * down
+        extent = (left, left + _TILE, top - tall, top)
+        axes.imshow(image, _PAPER, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest")
+        axes.text(left + _TILE / 2, top - tall - 0.05, label, size=7.5, ha="center", va="top")
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    return figure
+
+
+def _labels(classes: tuple[str, ...], true: Tensor, worst: Worst) -> list[str]:
+    """Return `true → predicted (probability)` for each image, on two lines where names are long."""
+    names = [style.shorten(name, 11) for name in classes]
+    arrow = " →\n" if max(map(len, names)) > 3 else " → "
+    labels = []
+    for label, said, certainty in zip(
+        true.tolist(), worst.predicted.tolist(), worst.certainty.tolist(), strict=True
+    ):
+        before = f"{names[label]}{arrow}" if worst.mistakes else ""
+        labels.append(f"{before}{names[said]} ({certainty:.2f})")
+    return labels

@@ -1,0 +1,134 @@
+"""Pictures of a regression: the fitted line, and predicted against true values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlpkit import metrics
+from mlpkit.data.dataset import Dataset
+from mlpkit.plots import style
+from mlpkit.predict import Predictor
+
+Array = NDArray[np.float64]
+
+MARKERS = {"train": "o", "val": "s", "test": "D"}
+_GRID = 256
+
+
+def least_squares(x: Array, y: Array) -> tuple[float, float]:
+    """Return slope and intercept of the line through (rows,) points with the least Σ(y - ŷ)²."""
+    slope, intercept = np.linalg.lstsq(np.column_stack((x, np.ones_like(x))), y, rcond=None)[0]
+    return float(slope), float(intercept)
+
+
+def equation(slope: float, intercept: float, feature: str = "x", target: str = "y") -> str:
+    """Return the line as text: y = 3.02x + 1.87."""
+    times = "" if len(feature) == 1 else " · "
+    sign = "−" if intercept < 0 else "+"
+    return f"{target} = {style.number(slope, 3)}{times}{feature} {sign} {style.number(abs(intercept), 3)}"
+
+
+def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
+    """Return points and lines over the one feature: fitted, least squares, and the true one where known."""
+    signature, train = dataset.signature, dataset.splits["train"]
+    feature, target = style.shorten(signature.features[0]), style.shorten(signature.targets[0])
+    subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
+    figure = style.headed_figure(7.6, 5.6, f"Fit of {target} over {feature}", subtitle)
+    axes = figure.subplots()
+    for split, rows in dataset.splits.items():
+        few = style.thinned(len(rows))
+        axes.plot(
+            rows.inputs[few, 0].numpy(),
+            rows.targets[few, 0].numpy(),
+            **_points(split, len(rows)),
+            label=split,
+        )
+    inputs = torch.cat([rows.inputs for rows in dataset.splits.values()])
+    x = np.linspace(float(inputs.min()), float(inputs.max()), _GRID)
+    fitted = predictor.predict(torch.from_numpy(x).float().unsqueeze(1)).values[:, 0].double().numpy()
+    fitted = np.where(np.isfinite(fitted), fitted, np.nan)
+    if dataset.true_line is not None:
+        slope, intercept = dataset.true_line
+        label = f"true: {equation(slope, intercept, feature, target)}"
+        band = axes.plot(x, slope * x + intercept, color=style.FAINT, linewidth=6, zorder=1.5, label=label)
+        band[0].set_solid_capstyle("butt")
+    said = _say(x, fitted, feature, target) or style.model_name(predictor)
+    axes.plot(x, fitted, color=style.INK, linewidth=2, label=f"fitted: {said}")
+    slope, intercept = least_squares(
+        train.inputs[:, 0].double().numpy(), train.targets[:, 0].double().numpy()
+    )
+    label = f"least squares: {equation(slope, intercept, feature, target)}"
+    axes.plot(x, slope * x + intercept, color="#35b0ab", linewidth=1.6, linestyle=(0, (3, 2)), label=label)
+    style.label_axes(axes, feature, target)
+    style.legend_above(axes, columns=2)
+    return figure
+
+
+def draw_predicted(dataset: Dataset, predictor: Predictor, outputs: Mapping[str, Tensor]) -> Figure:
+    """Return predicted against true values of each split, whose raw outputs are given."""
+    target = ", ".join(style.shorten(name) for name in dataset.signature.targets[:3])
+    subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
+    figure = style.headed_figure(5.6, 6.1, f"Predicted against true {target}", subtitle)
+    axes = figure.subplots()
+    ends: list[float] = []
+    for split, predicted in outputs.items():
+        true = dataset.splits[split].targets
+        few = style.thinned(len(true))
+        pairs = torch.stack((true[few].double().flatten(), predicted[few].double().flatten()))
+        pairs = pairs[:, pairs.isfinite().all(0)]
+        ends += [float(end) for end in pairs.aminmax()] if pairs.numel() else []
+        axes.plot(
+            *pairs.numpy(),
+            **_points(split, len(true)),
+            label=f"{split} R² {style.number(coefficient_of_determination(predictor, predicted, true))}",
+        )
+    if ends:
+        low, high = min(ends), max(ends)
+        room = 0.05 * (high - low) or 0.5
+        limits = (low - room, high + room)
+        axes.plot(limits, limits, color=style.MUTED, linewidth=1.0, zorder=1.5)
+        axes.set(xlim=limits, ylim=limits)
+    else:
+        style.note(axes, "no finite predictions")
+    axes.set_aspect("equal")
+    style.label_axes(axes, f"true {target}", f"predicted {target}")
+    style.legend_above(axes, columns=3)
+    return figure
+
+
+def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets: Tensor) -> float:
+    """Return R² as the task scores it."""
+    task = predictor.task
+    encoded = task.encode(targets, outputs.dtype)
+    sums = metrics.add_up(task.loss(outputs, encoded), task.statistics(outputs, encoded))
+    return task.scores(sums.tolist(), len(targets))["r2"]
+
+
+def _points(split: str, rows: int) -> dict[str, Any]:
+    """Return how the points of a split look: smaller where there are many."""
+    size = style.point_size(rows, few=4.6)
+    return {
+        "linestyle": "",
+        "marker": MARKERS[split],
+        "color": style.SPLIT_COLOURS[split],
+        "markersize": size,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.1 * size,
+        "alpha": 0.85,
+    }
+
+
+def _say(x: Array, fitted: Array, feature: str, target: str) -> str | None:
+    """Return the equation of what was fitted, or None where it is no straight line."""
+    if not np.isfinite(fitted).all():
+        return "not finite"
+    slope, intercept = least_squares(x, fitted)
+    error = np.abs(slope * x + intercept - fitted).max()
+    if error > 1e-4 * max(float(np.ptp(fitted)), float(np.abs(fitted).max())):
+        return None
+    return equation(slope, intercept, feature, target)

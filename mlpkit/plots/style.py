@@ -1,0 +1,198 @@
+"""One look for all pictures: fonts, colours, headings, legends, and how a number is written."""
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
+from torch import nn
+
+from mlpkit.data.dataset import Dataset
+from mlpkit.predict import Predictor
+
+INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
+# Paul Tol's high-contrast scheme: apart for colour-blind eyes, and in grey print by its lightness.
+SPLIT_COLOURS = {"train": "#004488", "val": "#ddaa33", "test": "#bb5566"}
+# Okabe and Ito's scheme without black; more classes than that start over.
+CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f")
+
+MARGIN = 0.16  # inches round a picture
+HEADING = 0.54  # inches that title and subtitle take
+POINTS = 2000  # of a split; more would be one blot
+
+_SETTINGS: dict[Any, Any] = {
+    "figure.dpi": 144,
+    "figure.facecolor": "white",
+    "savefig.dpi": "figure",
+    "savefig.facecolor": "auto",
+    "savefig.bbox": None,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # the font that matplotlib brings along
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called $5
+    "axes.facecolor": "white",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.xmargin": 0.03,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#edeff2",
+    "grid.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 1.6,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.4,
+    "legend.borderpad": 0.0,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "agg.path.chunksize": 10_000,  # Agg gives up on a single path of very many points
+}
+
+
+def applied() -> AbstractContextManager[None]:
+    """Return the context in which pictures are drawn; matplotlib's own settings come back after it."""
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def headed_figure(width: float, height: float, title: str, subtitle: str, laid_out: bool = True) -> Figure:
+    """Return an empty figure with a title and, smaller, a subtitle at its top left, shrunk to fit.
+
+    Args:
+        width: inches.
+        height: inches, those of the heading included.
+        title: what is seen.
+        subtitle: of what, and with what result.
+        laid_out: False where axes are placed by hand.
+    """
+    layout: LayoutEngine | None = None
+    if laid_out:
+        rest = (0.0, 0.0, 1.0, 1.0 - HEADING / height)
+        layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN, wspace=0.02, hspace=0.02, rect=rest)
+    figure = Figure(figsize=(width, height), layout=layout)
+    left, top, room = MARGIN / width, 1.0 - MARGIN / height, (width - 2 * MARGIN) * figure.dpi
+    for words, size, weight, colour, y in (
+        (title, 12.0, "bold", INK, top),
+        (subtitle, 9.0, "normal", MUTED, top - 0.25 / height),
+    ):
+        text = figure.text(left, y, words, size=size, weight=weight, color=colour, va="top")
+        text.set_fontsize(size * min(1.0, room / text.get_window_extent().width))
+    return figure
+
+
+def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = None) -> None:
+    """Put the legend in rows over the axes, where it hides nothing; an empty one is left out."""
+    entries = list(handles) if handles is not None else axes.get_legend_handles_labels()[0]
+    if entries:
+        legend = axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0.0, 1.01), ncols=columns)
+        for handle in legend.legend_handles:
+            if isinstance(handle, Line2D):
+                handle.set_markersize(max(handle.get_markersize(), 4.5))
+
+
+def render(figure: Figure) -> bytes:
+    """Return the figure as PNG."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # savefig would lay out again, in a drawing of its own
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def caption(dataset: Dataset, predictor: Predictor, *results: str) -> str:
+    """Return a subtitle: dataset, model, results."""
+    return "  ·  ".join((shorten(dataset.name, 40), model_name(predictor), *results))
+
+
+def model_name(predictor: Predictor) -> str:
+    """Return the kind of model, an mlp with its hidden widths."""
+    widths = [layer.out_features for layer in predictor.network.modules() if isinstance(layer, nn.Linear)]
+    if len(widths) > 1:
+        return f"mlp {widths[:-1]}"
+    return "linear" if predictor.task.probabilities is None else "logistic"
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in the middle of empty axes why they are empty."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return the value with that many significant digits: 0.9500, 12.35, 20,480, 3.200e−7."""
+    if not math.isfinite(value):
+        return "not finite"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if 1e-4 <= size < 10**digits * 0.9995:
+        return _typeset(f"{value:#.{digits}g}".rstrip("."))
+    return _typeset(f"{value:,.0f}" if 1 <= size < 1e6 else f"{value:.{digits - 1}e}")
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Write each number in full, now that the limits are known: a factor over the axis hits the legend."""
+    size = float(np.abs(axis.get_view_interval()).max())
+    if axis.get_scale() == "linear" and 1e-3 <= size < 1e6:
+        digits = ScalarFormatter(useOffset=False)
+        digits.set_scientific(False)
+        axis.set_major_formatter(digits)
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _typeset(f"{value:.6g}")))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """Name the axes, and give them few enough ticks for long numbers."""
+    axes.set(xlabel=x, ylabel=y)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+        plain_ticks(axis)
+
+
+def _typeset(number: str) -> str:
+    """Return 3e-07 as 3e−7, with a true minus sign."""
+    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].strip("+"), number).replace("-", "−")
+
+
+def shorten(name: str, limit: int = 14) -> str:
+    """Return the name, cut where it is too long for a picture."""
+    name = name if len(name) <= limit else f"{name[: limit - 1]}…"
+    return f" {name}" if name.startswith("_") else name  # a legend leaves out what starts with _
+
+
+def thinned(rows: int) -> slice:
+    """Return a slice that keeps at most POINTS of the rows, evenly spaced."""
+    return slice(None, None, max(1, -(-rows // POINTS)))
+
+
+def thinning(*rows: int) -> tuple[str, ...]:
+    """Return what a subtitle must say where a split has more rows than are shown."""
+    return (f"at most {POINTS:,} points of a split shown",) if max(rows) > POINTS else ()
+
+
+def point_size(rows: int, few: float) -> float:
+    """Return the size of a marker in points: `few` for up to 150 rows, and less for more."""
+    return few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)

@@ -1,0 +1,42 @@
+"""Running the tool in tests: in this process for speed, or as a user would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mlpkit.cli.compose import Request, compose
+from mlpkit.config import Config, parse
+from mlpkit.console import make_console
+from mlpkit.experiment import run
+from mlpkit.run_folder import RunFolder
+
+QUIET = ("run.progress=none",)
+
+
+def config(*overrides: str) -> Config:
+    """Return the validated config of some overrides."""
+    return parse(compose(Request(overrides)))
+
+
+def train(root: Path, *overrides: str) -> RunFolder:
+    """Train in this process and return the run folder."""
+    return run(config(f"run.root={root}", *QUIET, *overrides), "mlpkit train", make_console())
+
+
+def mlpkit(
+    *arguments: str, cwd: Path, check: bool = True, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlpkit", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done

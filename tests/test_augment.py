@@ -1,0 +1,135 @@
+"""Augmentation is the affine map of its draws, computed here by scipy one image at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import affine_transform
+
+from mlpkit.data.augment import augment, is_active
+from mlpkit.randomness import generator
+from mlpkit.schema.dataset import Augment
+
+
+def pictures(count, height, width):
+    """Return smooth pictures, black towards the frame."""
+    y, x = torch.linspace(-1, 1, height).reshape(-1, 1), torch.linspace(-1, 1, width)
+    rates = torch.rand(3, count, 1, 1, generator=torch.Generator().manual_seed(0)) * 6
+    waves = 0.5 + 0.5 * torch.sin(rates[0] * x + rates[1] * y + rates[2])
+    return waves * (1 - x**2) * (1 - y**2)
+
+
+def draws(count, random):
+    """Return what augment draws, from -1 to 1: rotation, scale, shift to the right and down."""
+    return (torch.rand(4, count, generator=random) * 2 - 1).tolist()
+
+
+OPTIONS = [
+    Augment(rotation=180.0),
+    Augment(translation=3.0),
+    Augment(scale=0.4),
+    Augment(rotation=15.0, translation=2.5, scale=0.2),
+    Augment(rotation=90.0, translation=1.0, scale=0.9),
+]
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8), (10, 17)])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_equals_scipy(options, shape):
+    images = pictures(12, *shape)
+    changed = augment(images.flatten(1), shape, options, generator(0, "augment")).reshape(images.shape)
+    centre = (np.array(shape) - 1) / 2
+    drawn = zip(images, changed, *draws(12, generator(0, "augment")), strict=True)
+    for image, result, rotation, scale, right, down in drawn:
+        angle = math.radians(rotation * options.rotation)
+        zoom = 1 + scale * options.scale
+        # scipy asks, for each place (row, column) of the result, where it comes from
+        matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) / zoom
+        shift = np.array([down, right]) * options.translation
+        expected = affine_transform(
+            image.double().numpy(),
+            matrix,
+            offset=centre + shift - matrix @ centre,
+            order=1,
+            mode="grid-constant",  # outside is black, and the frame fades into it
+        )
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-5)
+
+
+def draws_with(condition):
+    """Return a seed whose draws for one image meet a condition, and those draws."""
+    for seed in range(1000):
+        drawn = [values[0] for values in draws(1, torch.Generator().manual_seed(seed))]
+        if condition(*drawn):
+            return seed, drawn
+    raise AssertionError("no such draws")
+
+
+@pytest.mark.parametrize("turns", [1, -1])
+def test_a_quarter_turn(turns):
+    seed, (rotation, *_) = draws_with(lambda rotation, *_: rotation * turns > 0.5)
+    options = Augment(rotation=90 / abs(rotation))
+    image = torch.rand(1, 9, 9, generator=torch.Generator().manual_seed(1))
+    turned = augment(image.flatten(1), (9, 9), options, torch.Generator().manual_seed(seed))
+    expected = torch.rot90(image, turns, dims=(1, 2))
+    torch.testing.assert_close(turned.reshape(1, 9, 9), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("axis", ["right", "down"])
+@pytest.mark.parametrize("pixels", [1, 3, -2])
+def test_a_shift_by_whole_pixels(axis, pixels):
+    """Of stripes, so that the shift along them changes nothing but the frame."""
+    index = 2 if axis == "right" else 3
+    seed, drawn = draws_with(lambda *drawn: drawn[index] * pixels > 0 and abs(drawn[index]) > 0.7)
+    options = Augment(translation=pixels / drawn[index])
+    stripes = torch.rand(20, generator=torch.Generator().manual_seed(1))
+    image = stripes.expand(20, 20) if axis == "right" else stripes.reshape(20, 1).expand(20, 20)
+    shifted = augment(image.reshape(1, -1), (20, 20), options, torch.Generator().manual_seed(seed))
+    inside = slice(6, 14)  # where nothing from outside has come in
+    expected = torch.roll(image, -pixels, dims=1 if axis == "right" else 0)
+    torch.testing.assert_close(
+        shifted.reshape(20, 20)[inside, inside], expected[inside, inside], atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (5, 11)])
+def test_without_options_images_stay_as_they_are(shape):
+    images = torch.rand(10, shape[0] * shape[1], generator=torch.Generator().manual_seed(1))
+    unchanged = augment(images, shape, Augment(), generator(0, "augment"))
+    torch.testing.assert_close(unchanged, images, atol=1e-5, rtol=0)
+
+
+def test_what_comes_from_outside_is_black():
+    white = torch.ones(500, 64)
+    changed = augment(white, (8, 8), Augment(translation=8.0), generator(0, "augment")).reshape(500, 8, 8)
+    assert (changed.amin(), changed.amax()) == (0, pytest.approx(1))
+    away = torch.tensor(draws(500, generator(0, "augment")))[2].mul(8).abs()
+    whole = (changed > 0.999).any(1).sum(1)  # columns with a pixel that is still white
+    assert (whole <= 8 - away.floor()).all()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_each_image_has_its_own_draw_from_the_generator(options):
+    images = pictures(1, 12, 12).flatten(1).expand(20, -1)
+    first, again, other = (
+        augment(images, (12, 12), options, generator(0, "augment", epoch=epoch)) for epoch in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert len({tuple(image) for image in first.tolist()}) == 20
+    assert torch.equal(images, pictures(1, 12, 12).flatten(1).expand(20, -1))  # changed copies
+
+
+@pytest.mark.parametrize(
+    ("options", "active"),
+    [
+        (None, False),
+        (Augment(), False),
+        (Augment(rotation=1.0), True),
+        (Augment(translation=0.1), True),
+        (Augment(scale=0.1), True),
+    ],
+)
+def test_is_active(options, active):
+    assert is_active(options) is active

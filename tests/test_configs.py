@@ -1,0 +1,96 @@
+"""Every YAML file composes, validates, builds, and says what the schema says."""
+
+import re
+
+import pytest
+import yaml
+from real_data import real_data
+from running import config
+
+from mlpkit import config_files
+from mlpkit.config import Config, parse, to_dict
+from mlpkit.errors import ConfigError
+from mlpkit.experiment import build
+
+GROUPS = config_files.groups([config_files.packaged()])
+CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]
+NEEDS_FILES = ("mnist", "fashion_mnist")
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
+    if (group, choice) == ("model", "linear"):
+        dataset = ["dataset=line"]
+    chosen = config(f"{group}={choice}", *dataset, "run.root=unused")
+    if group not in ("experiment", "trainer", "run"):
+        assert getattr(chosen, group).name == choice
+    if chosen.dataset.name in NEEDS_FILES:
+        root = real_data()
+        if root is None:
+            pytest.skip("needs MNIST in MLPKIT_DATA or ../shared/data")
+        monkeypatch.setenv("MLPKIT_DATA", str(root))
+    model = (
+        ["model=mlp"] if chosen.dataset.name in ("sum", "line") and chosen.model.name == "logistic" else []
+    )
+    experiment = build(config(f"{group}={choice}", *dataset, *model))
+    assert {"train"} <= set(experiment.dataset.splits)
+
+
+@pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] not in ("experiment",)])
+def test_yaml_shows_the_schemas_defaults(group: str, choice: str) -> None:
+    """A key left out of a config takes the value that its YAML file shows."""
+    written = yaml.safe_load(GROUPS[group][choice].read_text(encoding="utf-8"))
+    written.pop("defaults", None)
+    base = to_dict(config())
+    if group == "trainer":
+        sparse = {name: written[name] for name in ("epochs", "batch_size")}
+    else:
+        sparse = {"name": written["name"]} if "name" in written and group != "run" else {}
+    completed = to_dict(parse({**base, group: sparse}))[group]
+    full = to_dict(parse({**base, group: written}))[group]
+    assert full == completed
+    assert set(written) == set(completed), "the file leaves out a key of the schema"
+
+
+def test_choices_have_a_line_that_says_what_they_are() -> None:
+    assert [f"{g}={c}" for g, c in CHOICES if not config_files.summary(GROUPS[g][c])] == []
+
+
+def test_config_survives_a_round_trip() -> None:
+    for _, choice in [c for c in CHOICES if c[0] == "experiment"]:
+        first = config(f"experiment={choice}")
+        assert parse(yaml.safe_load(yaml.safe_dump(to_dict(first)))) == first
+
+
+def test_every_field_is_described() -> None:
+    schema = Config.model_json_schema()
+    silent = [
+        f"{section}.{name}"
+        for section, content in schema["$defs"].items()
+        for name, field in content.get("properties", {}).items()
+        if "description" not in field and name != "name"
+    ]
+    assert silent == []
+
+
+def test_all_problems_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config("optimizer.lr=-1", "trainer.epochs=0", "model.hiden=[4]")
+    assert str(caught.value).splitlines() == [
+        "model.hiden: unknown key; did you mean model.hidden?",
+        "optimizer.lr=-1: must be a number > 0 (learning rate; default 0.001)",
+        "trainer.epochs=0: must be an integer ≥ 1 and ≤ 1000000000 "
+        "(passes over the training data; default 1000)",
+    ]
+
+
+def test_images_are_trained_in_batches_and_small_data_whole() -> None:
+    assert config("dataset=mnist").trainer.batch_size == 64
+    assert config("dataset=moons").trainer.batch_size == "full"
+    assert config("dataset=mnist", "trainer=full_batch").trainer.batch_size == "full"
+
+
+def test_no_config_names_a_class_or_a_resolver() -> None:
+    for path in config_files.packaged().rglob("*.yaml"):
+        assert not re.search(r"_target_|\$\{|!!", path.read_text(encoding="utf-8")), path

@@ -1,0 +1,79 @@
+"""Scores from sums are the numbers that scikit-learn gets from all rows at once."""
+
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from mlpkit import metrics
+
+
+def regression(predictions, targets, pieces=1):
+    """Score in pieces, as an epoch of batches does; the loss is the squared error."""
+    sums = torch.zeros(5, dtype=torch.float64)
+    for part, exact in zip(predictions.chunk(pieces), targets.chunk(pieces), strict=True):
+        losses = (part - exact).square().mean(1)
+        sums += metrics.add_up(losses, metrics.regression_statistics(part, exact))
+    return metrics.regression_scores(sums.tolist(), len(targets))
+
+
+def sklearn_regression(predictions, targets):
+    return {
+        "loss": sk.mean_squared_error(targets, predictions),
+        "r2": sk.r2_score(targets, predictions),
+        "mae": sk.mean_absolute_error(targets, predictions),
+        "rmse": sk.root_mean_squared_error(targets, predictions),
+    }
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize(
+    ("mean", "spread", "error"),
+    [(0, 1, 0.3), (5, 2, 2), (-1000, 3, 0.1), (0.001, 0.0001, 0.001), (0, 1e6, 1e5), (0, 1, 0)],
+)
+def test_regression_equals_sklearn(mean, spread, error, pieces):
+    random = torch.Generator().manual_seed(3)
+    targets = torch.randn(1003, 1, generator=random) * spread + mean
+    predictions = targets + torch.randn(1003, 1, generator=random) * error
+    expected = sklearn_regression(predictions.double().numpy(), targets.double().numpy())
+    scores = regression(predictions, targets, pieces)
+    assert scores == pytest.approx(expected, rel=1e-6)  # errors and losses are float32
+
+
+@pytest.mark.parametrize("mean", [1e6, -1e7])
+def test_r2_of_targets_far_from_zero_equals_sklearn(mean):
+    random = torch.Generator().manual_seed(3)
+    targets = torch.randn(1000, 1, generator=random, dtype=torch.float64).mul(4).add(mean).float()
+    predictions = targets + torch.randn(1000, 1, generator=random).mul(2).round()
+    expected = sk.r2_score(targets.double().numpy(), predictions.double().numpy())
+    assert regression(predictions, targets)["r2"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.0, 2.0, 0.1, -1e6])
+@pytest.mark.parametrize("error", [0.0, 0.5])
+def test_r2_of_equal_targets_equals_sklearn(constant, error):
+    targets = torch.full((9, 1), constant)
+    predictions = targets + error
+    expected = sk.r2_score(targets.numpy(), predictions.numpy())
+    assert regression(predictions, targets)["r2"] == expected == (0.0 if error else 1.0)
+
+
+def test_r2_can_be_negative():
+    targets = torch.tensor([[1.0], [2.0], [3.0]])
+    assert regression(-targets, targets)["r2"] == pytest.approx(1 - (4 + 16 + 36) / 2)
+
+
+def test_classification_counts_rows():
+    predicted, targets = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])
+    (right,) = metrics.classification_statistics(predicted, targets)
+    assert right.tolist() == [1, 1, 0, 1]
+    sums = metrics.add_up(torch.tensor([0.5, 0.25, 3.0, 0.25]), (right,))
+    assert (sums.dtype, sums.tolist()) == (torch.float64, [4.0, 3.0])
+    scores = metrics.classification_scores(sums.tolist(), 4)
+    assert scores == {"loss": 1.0, "accuracy": sk.accuracy_score(targets, predicted)}
+
+
+def test_a_ragged_last_batch_counts_by_its_rows():
+    """Not the mean of the batches' means, which would be 2.5."""
+    batches = (torch.tensor([1.0, 1.0, 1.0]), torch.tensor([4.0]))
+    sums = sum(metrics.add_up(losses, (torch.zeros_like(losses),)) for losses in batches)
+    assert metrics.classification_scores(sums.tolist(), 4)["loss"] == 7 / 4

@@ -1,0 +1,155 @@
+"""Training gives the weights of a plain torch loop, written here, to the last digits of float64."""
+
+import json
+from itertools import product
+
+import pytest
+import running
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from mlpkit.data import load_dataset
+from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.models import build_model
+from mlpkit.randomness import generator
+from mlpkit.tasks import TASKS
+from mlpkit.trainer import Trainer
+
+OPTIMIZERS = [
+    (SGD, {"lr": 0.1}),
+    (SGD, {"lr": 0.05, "momentum": 0.9}),
+    (SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    (SGD, {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1}),
+    (Adam, {"lr": 0.01}),
+    (Adam, {"lr": 0.02, "betas": [0.5, 0.7], "eps": 0.01, "weight_decay": 0.1}),
+    (AdamW, {"lr": 0.01}),  # weight decay 0.01, also where nobody asks for it
+    (AdamW, {"lr": 0.02, "betas": [0.8, 0.99], "eps": 0.001, "weight_decay": 0.3}),
+]
+CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
+
+
+def shown(value):
+    """Return what stands in the test's name."""
+    return value.__name__ if isinstance(value, type) else json.dumps(value)
+
+
+def overrides_of(section, options):
+    return tuple(f"{section}.{key}={json.dumps(value)}" for key, value in options.items())
+
+
+def build(*overrides):
+    """Return the config, the splits, an engine and a plain torch model with the same first weights."""
+    config = running.config("model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
+    dataset = load_dataset(config.dataset)
+    task, network = TASKS[dataset.signature.task], build_model(config, dataset)
+    engine = AutogradEngine(network, task, dataset.splits, config, "cpu")
+    features, width = len(dataset.signature.features), task.width(dataset.signature)
+    plain = nn.Sequential(
+        nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
+    ).to(next(network.parameters()).dtype)
+    plain.load_state_dict(network.layers.state_dict())
+    return config, dataset.splits, engine, plain
+
+
+def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
+    """The tutorial's step; return the gradient's largest entry and norm before clipping."""
+    optimizer.zero_grad()
+    loss.backward()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in plain.parameters()])
+    if clip_value is not None:
+        nn.utils.clip_grad_value_(plain.parameters(), clip_value)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(plain.parameters(), clip_norm)
+    optimizer.step()
+    return gradient.abs().max().item(), gradient.norm().item()
+
+
+def fit(config, engine, splits):
+    reports = []
+    rows = len(splits["train"])
+    Trainer(config, engine, engine.task, rows, "val", reports.append, lambda trainer: None).fit()
+    return reports
+
+
+def assert_same_weights(engine, plain, **tolerance):
+    torch.testing.assert_close(dict(engine.network.layers.state_dict()), plain.state_dict(), **tolerance)
+
+
+@pytest.mark.parametrize("clipping", CLIPPING, ids=json.dumps)
+@pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
+def test_full_batches(kind, options, clipping):
+    name = f"optimizer={kind.__name__.lower()}"
+    optimizing, clip = overrides_of("optimizer", options), overrides_of("trainer", clipping)
+    config, splits, engine, plain = build(
+        "dataset=sum", "dataset.n=50", "trainer.precision=float64", name, *optimizing, *clip
+    )
+    inputs, targets = splits["train"].inputs.double(), splits["train"].targets.double()
+    optimizer = kind(plain.parameters(), foreach=False, **options)
+    largest = []
+    for step in range(25):
+        engine.step(slice(None), config.optimizer.lr, step, step, measure=True)
+        largest.append(
+            take_step(plain, optimizer, nn.functional.mse_loss(plain(inputs), targets), **clipping)
+        )
+    assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
+    for limit, (value, norm) in product(clipping.items(), largest[:1]):
+        assert limit[1] < (value if limit[0] == "clip_value" else norm)  # the limit was felt
+
+
+LOSSES = {"sum": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.CrossEntropyLoss()}
+
+
+@pytest.mark.parametrize("dataset", LOSSES)
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(32, 1), (8, 4), (150, 1), (10**6, 1)])
+def test_shuffled_batches_on_a_schedule(dataset, batch_size, accumulate):
+    """Ragged last batches and groups of batches are means over their own rows; the order is a permutation."""
+    config, splits, engine, plain = build(
+        f"dataset={dataset}",
+        *(("dataset.test_fraction=0.85",) if dataset == "digits" else ("dataset.n=300",)),
+        "dataset.standardize=false",
+        "optimizer=sgd",
+        "optimizer.lr=0.2",
+        "optimizer.momentum=0.5",
+        "scheduler=cosine",
+        "trainer.precision=float64",
+        "trainer.epochs=3",
+        f"trainer.batch_size={batch_size}",
+        f"trainer.accumulate={accumulate}",
+    )
+    inputs, targets = splits["train"].inputs.double(), splits["train"].targets
+    if dataset != "digits":
+        targets = targets.double().reshape(-1, 1)
+    size, rows = batch_size * accumulate, len(inputs)
+    assert rows % size > 0  # the last step is ragged
+    steps = 3 * (rows // size + 1)
+    optimizer = SGD(plain.parameters(), lr=0.2, momentum=0.5)
+    scheduler = CosineAnnealingLR(optimizer, steps)
+    rates = []
+    for epoch in range(3):
+        order = torch.randperm(rows, generator=generator(3, "order", epoch))
+        for start in range(0, rows, size):
+            batch = order[start : start + size]
+            rates.append(optimizer.param_groups[0]["lr"])
+            take_step(plain, optimizer, LOSSES[dataset](plain(inputs[batch]), targets[batch]))
+            scheduler.step()
+    reports = fit(config, engine, splits)
+    assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
+    assert [report.step for report in reports] == [steps // 3, 2 * steps // 3, steps]
+    last_of_epochs = [rates[report.step - 1] for report in reports]
+    assert [report.lr for report in reports] == pytest.approx(last_of_epochs)
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
+def test_float32(kind, options):
+    name = f"optimizer={kind.__name__.lower()}"
+    config, splits, engine, plain = build(
+        "dataset=moons", "trainer.epochs=20", name, *overrides_of("optimizer", options)
+    )
+    inputs, targets = splits["train"].inputs, splits["train"].targets.float().reshape(-1, 1)
+    optimizer = kind(plain.parameters(), foreach=False, **options)
+    for _ in range(20):
+        take_step(plain, optimizer, nn.functional.binary_cross_entropy_with_logits(plain(inputs), targets))
+    fit(config, engine, splits)
+    assert_same_weights(engine, plain, rtol=1e-4, atol=1e-5)

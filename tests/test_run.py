@@ -1,0 +1,221 @@
+"""A run writes the files that the design names, and nothing else; they say the same thing."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from running import config, mlpkit, train
+
+from mlpkit import checkpoint
+from mlpkit.cli.main import run as command
+from mlpkit.config import parse
+from mlpkit.data import load_dataset
+from mlpkit.errors import NonFiniteError
+from mlpkit.predict import load_predictor
+from mlpkit.run_folder import RunFolder
+
+FAST = ("trainer.epochs=4", "run.plots=false")
+FILES = {
+    "config.yaml",
+    "command.txt",
+    "environment.json",
+    "metrics.jsonl",
+    "summary.json",
+    "train.log",
+    "checkpoints/last.safetensors",
+    "checkpoints/best.safetensors",
+    "tensorboard/events",
+}
+PICTURES = {
+    "line": {"curves", "fit", "predicted"},
+    "sum": {"curves", "predicted"},
+    "moons": {"curves", "boundary", "confusion"},
+    "digits": {"curves", "confusion", "samples"},
+}
+
+
+def files_of(folder: RunFolder) -> set[str]:
+    found = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
+    return {name if "tfevents" not in name else "tensorboard/events" for name in found}
+
+
+@pytest.mark.parametrize("dataset", PICTURES)
+def test_exact_files(dataset: str, tmp_path: Path) -> None:
+    folder = train(tmp_path, f"dataset={dataset}", "trainer.epochs=2")
+    assert folder.path.parent == tmp_path / f"{dataset}-mlp"
+    assert files_of(folder) == FILES | {f"plots/{name}.png" for name in PICTURES[dataset]}
+
+
+def test_without_tensorboard_and_plots(tmp_path: Path) -> None:
+    folder = train(tmp_path, *FAST, "run.tensorboard=false")
+    assert files_of(folder) == FILES - {"tensorboard/events"}
+
+
+def test_metrics_have_a_line_for_each_epoch_and_split(tmp_path: Path) -> None:
+    folder = train(tmp_path, *FAST)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [(line["epoch"], line["step"], line["split"]) for line in lines] == [
+        *((epoch, epoch, split) for epoch in (1, 2, 3, 4) for split in ("train", "val")),
+        (4, 4, "test"),
+    ]
+    assert list(lines[0]) == ["epoch", "step", "split", "loss", "accuracy", "lr", "grad_norm", "seconds"]
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds)
+
+
+def test_log_every_thins_the_lines_and_keeps_the_last_epoch(tmp_path: Path) -> None:
+    folder = train(tmp_path, "trainer.epochs=7", "run.plots=false", "trainer.log_every=3")
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["split"] == "train"] == [3, 6, 7]
+
+
+def test_summary_agrees_with_the_checkpoints(tmp_path: Path) -> None:
+    chosen = ("dataset=moons", "trainer.epochs=60", "run.plots=false", "optimizer.lr=0.05")
+    folder = train(tmp_path, *chosen)
+    summary = json.loads(folder.summary.read_text())
+    assert summary["status"] == "done"
+    assert (summary["epochs"], summary["steps"], summary["parameters"]) == (60, 60, 4417)
+    assert summary["monitored"] == "accuracy on val"
+    dataset = load_dataset(config(*chosen).dataset)
+    for path, scores in ((folder.last, summary), (folder.best, summary["best"])):
+        predictor, _ = load_predictor(path)
+        for name, split in dataset.splits.items():
+            labels = predictor.predict(split.inputs).values
+            accuracy = (labels == split.targets).double().mean().item()
+            assert scores[name]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    assert summary["best"]["value"] == summary["best"]["val"]["accuracy"]
+
+
+def test_summary_says_that_test_was_monitored(tmp_path: Path) -> None:
+    folder = train(tmp_path, *FAST, "dataset.val_fraction=0")
+    summary = json.loads(folder.summary.read_text())
+    assert summary["monitored"] == "accuracy on test"
+    assert "no validation split (dataset.val_fraction=0): test was monitored" in folder.log.read_text()
+    assert "val" not in summary
+
+
+def test_best_is_kept_when_later_epochs_are_worse(tmp_path: Path) -> None:
+    """With a rate that rises until the model breaks, the best weights are from before that."""
+    folder = train(
+        tmp_path, "dataset=line", "model=linear", "optimizer=sgd", "optimizer.lr=0.001", "trainer.epochs=40",
+        "scheduler=exponential", "scheduler.gamma=1.12", "run.plots=false",
+    )  # fmt: skip
+    summary = json.loads(folder.summary.read_text())
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["split"] == "val"]
+    assert summary["best"]["epoch"] == int(np.argmin(losses)) + 1 < 40
+    assert checkpoint.load(folder.best).progress["epoch"] == summary["best"]["epoch"]
+    assert checkpoint.load(folder.last).progress["epoch"] == 40
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    folder = train(
+        tmp_path, "dataset=moons", "trainer.epochs=500", "trainer.early_stopping.patience=7",
+        "optimizer.lr=0.05", "run.plots=false",
+    )  # fmt: skip
+    summary = json.loads(folder.summary.read_text())
+    assert summary["status"] == "stopped early"
+    assert summary["epochs"] == summary["best"]["epoch"] + 7 < 500
+
+
+def test_diverging_run_stops_and_keeps_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError) as caught:
+        train(
+            tmp_path, "dataset=line", "model=linear", "optimizer=sgd", "optimizer.lr=1000",
+            "trainer.checkpoint_every=1", "run.plots=false",
+        )  # fmt: skip
+    assert str(caught.value).endswith(
+        "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
+    )
+    (folder,) = (tmp_path / "line-linear").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary == {"status": "failed", "error": str(caught.value)}
+    stored = checkpoint.load(RunFolder(folder).last)
+    assert all(bool(tensor.isfinite().all()) for tensor in stored.model.values())
+
+
+def test_the_same_command_gives_the_same_bits(tmp_path: Path) -> None:
+    options = (
+        "dataset=digits", "model.dropout=0.2", "trainer.epochs=2", "dataset.augment.rotation=10",
+        "scheduler=cosine", "run.plots=false",
+    )  # fmt: skip
+    first, second = (checkpoint.load(train(tmp_path / name, *options).last) for name in "ab")
+    assert all(torch.equal(first.model[name], second.model[name]) for name in first.model)
+    other = checkpoint.load(train(tmp_path / "c", *options, "seed=1").last)
+    assert not all(torch.equal(first.model[name], other.model[name]) for name in first.model)
+
+
+def test_config_file_repeats_the_run(tmp_path: Path) -> None:
+    folder = train(tmp_path, "dataset=moons", *FAST, "seed=3")
+    again = tmp_path / "again"
+    arguments = ["train", "--config", str(folder.config), f"run.root={again}"]
+    assert command(arguments) == 0
+    (repeated,) = (again / "moons-mlp").iterdir()
+    first, second = checkpoint.load(folder.last), checkpoint.load(RunFolder(repeated).last)
+    assert all(torch.equal(first.model[name], second.model[name]) for name in first.model)
+
+
+def test_environment_and_command(tmp_path: Path) -> None:
+    mlpkit("train", *FAST, "run.root=out", "run.name=a b".replace(" ", "-"), cwd=tmp_path)
+    (folder,) = (tmp_path / "out" / "a-b").iterdir()
+    assert (folder / "command.txt").read_text() == (
+        "mlpkit train trainer.epochs=4 run.plots=false run.root=out run.name=a-b\n"
+    )
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert environment["device"] == "cpu"
+    parse(yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> None:
+    chosen = ("dataset=sum", "dataset.standardize=true", "trainer.epochs=30", "run.plots=false")
+    folder = train(tmp_path, *chosen)
+    elsewhere = tmp_path / "elsewhere" / "model.safetensors"
+    elsewhere.parent.mkdir()
+    shutil.copy(folder.best, elsewhere)
+    shutil.rmtree(folder.path)
+    inputs = load_dataset(config(*chosen).dataset).splits["test"].inputs
+    np.save(tmp_path / "inputs.npy", inputs.numpy())
+    done = mlpkit(
+        "predict", str(elsewhere), "--input", "inputs.npy", "--output", "out.npz",
+        cwd=tmp_path, OMP_NUM_THREADS=str(torch.get_num_threads()),
+    )  # fmt: skip
+    assert done.stdout == "200 predictions: out.npz\n"
+    expected = load_predictor(elsewhere)[0].predict(inputs).values[:, 0].numpy()
+    assert np.array_equal(np.load(tmp_path / "out.npz")["y"], expected)
+    csv = mlpkit("predict", str(elsewhere), "--input", "inputs.npy", cwd=tmp_path,
+                 OMP_NUM_THREADS=str(torch.get_num_threads())).stdout.split()  # fmt: skip
+    assert np.array_equal(np.array(csv[1:], dtype=np.float32), expected)
+
+
+def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
+    from mlpkit.run_folder import create
+
+    chosen = config(f"run.root={tmp_path}")
+    assert len({create(chosen).path for _ in range(20)}) == 20
+
+
+def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk; the process gets ENOSPC's neighbour, EFBIG."""
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000));"
+        "from mlpkit.cli.main import run;"
+        "sys.exit(run(['train', 'dataset=moons', 'trainer.epochs=2', 'run.plots=false', 'run.root=out']))"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 74
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mlpkit: out/moons-mlp/") and "checkpoints/last.safetensors: cannot write" in line
+    (folder,) = (tmp_path / "out" / "moons-mlp").iterdir()
+    assert list((folder / "checkpoints").iterdir()) == []
