@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint benchmark clean
+.PHONY: help demo test lint recipes benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+recipes: $(VENV)/.installed-test  ## check every recipe's figure, the slow one too
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py
 
 benchmark: $(VENV)/.installed  ## time mlpkit against the tutorial's way and a plain loop
 	$(BIN)/python tests/benchmarks/throughput.py

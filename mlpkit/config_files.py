@@ -1,7 +1,12 @@
 """Finds the YAML files: those that come with mlpkit and those in the user's own `configs/`."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from mlpkit import yaml_file
+from mlpkit.errors import ConfigError
+from mlpkit.problems import show
 
 
 def packaged() -> Path:
@@ -12,7 +17,14 @@ def packaged() -> Path:
 
 
 def search_path(extra: Sequence[Path] = ()) -> list[Path]:
-    """Return the folders to search, first match wins: `extra`, `configs/` here, mlpkit's own."""
+    """Return the folders to search, first match wins: `extra`, `configs/` here, mlpkit's own.
+
+    Raises:
+        ConfigError: an extra folder does not exist.
+    """
+    for folder in extra:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir={folder}: no such folder")
     here = Path("configs")
     folders = [*extra, *([here] if here.is_dir() else []), packaged()]
     return list(dict.fromkeys(folder.resolve() for folder in folders))
@@ -27,17 +39,66 @@ def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
             for folder in reversed(folders)
             if (folder / group).is_dir()
             for path in sorted((folder / group).glob("*.yaml"))
+            if path.is_file()
         }
         found[group] = files
     return found
 
 
+def check(folders: Sequence[Path], names: Sequence[str]) -> None:
+    """Read strictly each file that composing these configs will read, but for mlpkit's own.
+
+    Raises:
+        ConfigError: a file is no plain YAML, or its defaults list is no list of names.
+    """
+    waiting, seen = list(names) if set(folders) != {packaged()} else [], set()
+    while waiting:
+        config = waiting.pop()
+        path = next((p for folder in folders if (p := folder / f"{config}.yaml").is_file()), None)
+        if config in seen or path is None:
+            continue
+        seen.add(config)
+        content = yaml_file.read(path)
+        if "hydra" in content:
+            raise ConfigError(f"{path}: hydra: mlpkit has no hydra section; remove it")
+        defaults = content.get("defaults", [])
+        if not isinstance(defaults, list):
+            raise ConfigError(f"{path}: defaults={show(defaults)}: must be a list, such as [moons]")
+        for entry in defaults:
+            try:
+                waiting.extend(_named(entry, config.rpartition("/")[0]))
+            except TypeError:
+                raise ConfigError(
+                    f"{path}: defaults: {show(entry)}: must be a name, or {{group: name}}"
+                ) from None
+
+
+def _named(entry: object, group: str) -> Iterator[str]:
+    """Yield the configs that an entry of a defaults list names.
+
+    Raises:
+        TypeError: the entry has another form.
+    """
+    pairs = entry.items() if isinstance(entry, Mapping) else [("", entry)]
+    for key, value in pairs:
+        if not (isinstance(value, str) or (key and value is None)):
+            raise TypeError(value)
+        target = re.sub(r"^(override|optional) +", "", str(key)).split("@")[0]
+        folder = target if target.startswith("/") or not group else f"{group}/{target}"
+        if value is not None and value != "_self_":
+            yield f"{folder}/{value}".replace("//", "/").lstrip("/")
+
+
 def summary(path: Path) -> str:
     """Return the comment in a file's first lines that says what the choice is."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.startswith("# ") and not line.startswith("# @"):
-                return line[2:].strip()
-            if not line.startswith("#"):
-                break
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            start = stream.read(1000)
+    except OSError:
+        return ""
+    for line in start.splitlines():
+        if line.startswith("# ") and not line.startswith("# @"):
+            return "".join(c for c in line[2:].strip()[:200] if c.isprintable())
+        if not line.startswith("#"):
+            break
     return ""

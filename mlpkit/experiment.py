@@ -1,9 +1,8 @@
 """A validated config in, a trained model and its run folder out."""
 
-import json
-import math
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.errors import ConfigError, MlpkitError
 from mlpkit.logs import RunLog, read_metrics
 from mlpkit.models import Network, build_model, count_parameters
+from mlpkit.plain_json import to_json
 from mlpkit.run_folder import RunFolder
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
@@ -268,12 +268,5 @@ def _check_batches(config: Config, rows: int) -> None:
         )
 
 
-def _write_json(path: Any, content: dict[str, Any]) -> None:
-    atomic_write(path, (json.dumps(_finite(content), indent=2) + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot say by null."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    atomic_write(path, f"{to_json(content, indent=2)}\n".encode())

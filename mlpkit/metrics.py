@@ -12,7 +12,7 @@ from torch import Tensor
 
 def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> Tensor:
     """Return the sums (1 + K,) in float64 of per-example losses and K per-example statistics."""
-    return torch.stack([losses.sum(), *(values.sum() for values in statistics)]).double()
+    return torch.stack([values.sum(dtype=torch.float64) for values in (losses, *statistics)])
 
 
 def classification_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:

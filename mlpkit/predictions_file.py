@@ -22,10 +22,13 @@ def check_output(path: Path) -> None:
     """Refuse, before any work, a file that could not be written as its ending says."""
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--output={path}: the ending must be one of {', '.join(ENDINGS)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--output={path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}"
-        )
+    try:
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"--output={path}: its folder does not exist; make it first")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
+    except OSError as error:
+        raise ConfigError(f"--output={path}: {error.strerror}; choose another name") from None
 
 
 def as_columns(

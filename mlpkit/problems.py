@@ -21,9 +21,9 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
         key, node, parent = _locate(problem["loc"], schema)
         kind, value = problem["type"], problem["input"]
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_near(key, parent)}"
+            line = f"{key}: unknown key{_near(problem['loc'], key, parent)}"
         elif kind == "missing":
-            line = f"{key}: missing; {_way_in(key, node, schema)}"
+            line = f"{key}: missing; {_way_in(node, schema)}"
         elif kind == "union_tag_not_found":
             line = f"{key}.name: missing; must be {_choices(node['discriminator']['mapping'])}"
         elif kind == "union_tag_invalid":
@@ -52,10 +52,15 @@ def show(value: object) -> str:
         text = repr(value)
     else:
         try:
-            text = json.dumps(value, ensure_ascii=True) if not isinstance(value, str) else ascii(value)
+            text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else repr(value)
         except (TypeError, ValueError):
-            text = ascii(value)
+            text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def spell(text: str) -> str:
+    """Return a key or an override as it was typed where that is short and fits on a line, else shown."""
+    return text if text.isprintable() and len(text) <= 100 else show(text)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -109,20 +114,21 @@ def _about(node: Schema, value: object) -> str:
     return (f" ({'; '.join(parts)})" if parts else "") + near
 
 
-def _near(key: str, parent: Schema) -> str:
-    *path, last = key.split(".")
+def _near(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
+    last = str(location[-1])
+    around = key[: -len(spell(last)) - 1]
     known = [name for name in parent.get("properties", {}) if name != "name"]
     near = difflib.get_close_matches(last, known, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {'.'.join([*path, near[0]])}?"
-    where = f"{'.'.join(path)} has" if path else "known keys are"
-    return f"; {where} {', '.join(known)}" if known else ""
+        return f"; did you mean {around}{'.' if around else ''}{near[0]}?"
+    chosen = f"{around}={parent['chosen']}" if "chosen" in parent else around
+    return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(known)}"
 
 
-def _way_in(key: str, node: Schema, schema: Schema) -> str:
+def _way_in(node: Schema, schema: Schema) -> str:
     node = _follow(node, schema)
     if "discriminator" in node:
-        return f"choose one with {key}=NAME: {', '.join(node['discriminator']['mapping'])}"
+        return f"must be a section with a name, {_choices(node['discriminator']['mapping'])}"
     return f"must be {rule(node)}"
 
 
@@ -148,12 +154,12 @@ def _locate(location: tuple[int | str, ...], schema: Schema) -> tuple[str, Schem
     for part in location:
         node = _follow(node, schema)
         if "discriminator" in node and part in node["discriminator"]["mapping"]:
-            node = _follow({"$ref": node["discriminator"]["mapping"][part]}, schema)
+            node = {**_follow({"$ref": node["discriminator"]["mapping"][part]}, schema), "chosen": part}
         elif isinstance(part, int):
             parent, key = node, f"{key}[{part}]"
             items = node.get("prefixItems")
             node = items[part] if items and part < len(items) else node.get("items", {})
         elif "anyOf" not in node:
-            parent, key = node, f"{key}.{part}" if key else part
+            parent, key = node, f"{key}.{spell(part)}" if key else spell(part)
             node = node.get("properties", {}).get(part, {})
     return key, _follow(node, schema), parent

@@ -29,10 +29,13 @@ class EventFile:
         self._file = (folder / name).open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
         """Write scalars of one step by tag."""
-        entries = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=entries)))
+        event = Event(wall_time=wall_time, step=step)
+        add = event.summary.value.add
+        for name, value in values.items():
+            add(tag=name, simple_value=value)
+        self._write(event)
 
     def image(self, step: int, name: str, png: bytes) -> None:
         """Write a picture."""

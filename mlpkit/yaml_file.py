@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from mlpkit.errors import ConfigError
+from mlpkit.problems import show
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # levels
+_KINDS = ("str", "int", "float", "bool", "null", "map", "seq")
 _MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I)
 
 
@@ -23,13 +25,12 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, not a regular file, too large, not UTF-8 or not plain YAML.
     """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file")
-    if not path.is_file():
-        raise ConfigError(f"{path}: not a regular file; name a YAML file")
-    if path.stat().st_size > LARGEST:
-        raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config is at most {LARGEST} bytes")
     try:
+        if not path.is_file():
+            problem = "not a regular file" if path.exists() else "no such file"
+            raise ConfigError(f"{path}: {problem}; name a YAML file")
+        if path.stat().st_size > LARGEST:
+            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config has at most {LARGEST}")
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
@@ -59,31 +60,32 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
     seen.add(id(node))
     if depth > DEEPEST:
         raise ConfigError(f"{where}: nested deeper than {DEEPEST} levels")
-    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
-        raise ConfigError(f"{where}: the tag {ascii(node.tag)[1:-1]} is not allowed; a config is plain data")
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind == "timestamp" or (
+        isinstance(node, yaml.ScalarNode) and node.style is None and _MISREAD.fullmatch(node.value)
+    ):
+        raise ConfigError(
+            f"{where}: {node.value} means different things to different readers; "
+            "write true, false or a plain number, or put text in quotes"
+        )
+    if kind not in _KINDS:
+        raise ConfigError(f"{where}: the tag {show(node.tag)} is not allowed; a config is plain data")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = _plain(key_node, path, seen, depth + 1)
+            key, line = _plain(key_node, path, seen, depth + 1), f"{path}:{key_node.start_mark.line + 1}"
             if not isinstance(key, str):
-                line = f"{path}:{key_node.start_mark.line + 1}"
-                raise ConfigError(f"{line}: the key {key_node.value!r} is not text; put it in quotes")
+                raise ConfigError(f"{line}: the key {show(key)} is not text; put it in quotes")
             if key in mapping:
-                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: the key {key!r} stands twice")
+                raise ConfigError(f"{line}: the key {show(key)} stands twice; keep one of them")
             mapping[key] = _plain(value_node, path, seen, depth + 1)
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, path, seen, depth + 1) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)
-    if node.style is None and _MISREAD.fullmatch(node.value):
-        raise ConfigError(
-            f"{where}: {node.value} means different things to different readers; "
-            "write true, false or a plain number, or put text in quotes"
-        )
-    kind = node.tag.rsplit(":", 1)[-1]
     if kind in ("int", "float", "bool", "null"):
         try:
             return yaml.SafeLoader("").construct_object(node)
         except ValueError:
-            raise ConfigError(f"{where}: {node.value!r} is not a number that can be read") from None
+            raise ConfigError(f"{where}: {node.value!r} is not a number; write a plain one") from None
     return str(node.value)

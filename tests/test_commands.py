@@ -16,6 +16,7 @@ from running import mlpkit
 
 from mlpkit.cli.main import COMMANDS, LATER
 
+BARE = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false")
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "numpy", "pandas")
 
 
@@ -46,7 +47,8 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["config"], set()),
         (["config", "--explain"], set()),
         (["train", "optimizer.lr=-1"], set()),
-        (["train", "dataset=line", "trainer.epochs=1", "run.plots=false", "run.tensorboard=false"], {"torch", "numpy"}),
+        (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
+        (["train", "dataset=line", *BARE], {"torch", "numpy"}),
     ],
 )  # fmt: skip
 def test_heavy_libraries_load_only_where_used(arguments: list[str], loaded: set[str], tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def message_of(load, *arguments, kind=DataError, **options):
 def test_no_files(tmp_path, name):
     assert message_of(load, tmp_path, name) == (
         f"dataset={name}: no files under {tmp_path} and download=false; "
-        f"put {', '.join(FILES)} (plain or .gz) into {tmp_path / KINDS[name][1] / 'raw'}, or set dataset.root or MLPKIT_DATA"
+        f"put {', '.join(FILES)} (plain or .gz) into {tmp_path / KINDS[name][1] / 'raw'}, "
+        "or set dataset.root or MLPKIT_DATA"
     )
 
 

@@ -45,7 +45,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "fill", "arguments"), CASES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("overrides", "fill", "arguments"), CASES, ids=[" ".join(case[0]) for case in CASES])
 def test_weights_equal_torch(overrides, fill, arguments):
     random = generator(5, "init")
     layers = build(*overrides, "seed=5")

@@ -39,6 +39,15 @@ def test_regression_equals_sklearn(mean, spread, error, pieces):
     assert scores == pytest.approx(expected, rel=1e-6)  # errors and losses are float32
 
 
+def test_several_targets_are_averaged():
+    random = torch.Generator().manual_seed(3)
+    targets, predictions = torch.randn(2, 100, 3, generator=random)
+    scores = regression(predictions, targets, pieces=3)
+    assert scores["loss"] == pytest.approx(sk.mean_squared_error(targets, predictions))
+    assert scores["mae"] == pytest.approx(sk.mean_absolute_error(targets, predictions))
+    assert scores["rmse"] ** 2 == pytest.approx(scores["loss"])
+
+
 @pytest.mark.parametrize("mean", [1e6, -1e7])
 def test_r2_of_targets_far_from_zero_equals_sklearn(mean):
     random = torch.Generator().manual_seed(3)

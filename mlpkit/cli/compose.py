@@ -1,8 +1,8 @@
 """Hydra's edge: overrides and YAML files in, a plain dict out. Nothing else imports hydra or omegaconf.
 
-Hydra chooses and merges files. What a value may be is the schema's business: every override is handed
-over as a forced one (`++key=value`), so that an unknown key is reported by the schema, with a near name,
-together with all other problems.
+Hydra parses the overrides, and chooses and merges the files. Single values are then set in the plain
+dict: what a value may be is the schema's business, so that an unknown key or a list where a number is
+meant is reported by the schema, with its rule, together with all other problems.
 """
 
 import re
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -25,12 +26,16 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpkit import config_files, yaml_file
+from mlpkit import config_files, nested, yaml_file
 from mlpkit.config import FORMAT
 from mlpkit.errors import ConfigError
-from mlpkit.problems import did_you_mean, show
+from mlpkit.problems import did_you_mean, show, spell
 
 PRIMARY = "train"
+LONGEST = 100_000  # characters of an override
+
+_KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
+_OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the one interpolation that is taken
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ def compose(request: Request) -> dict[str, Any]:
     Raises:
         ConfigError: an override or a file cannot be read, or names a choice that does not exist.
     """
-    with _initialized(request) as (name, overrides):
-        composed = hydra_compose(name, overrides=overrides)
-        _refuse_resolvers(OmegaConf.to_container(composed, resolve=False))
-        plain = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    choices, settings = _read(request)
+    with _initialized(request, choices) as (name, overrides):
+        composed = OmegaConf.to_container(hydra_compose(name, overrides=overrides), resolve=False)
+    assert isinstance(composed, dict)
+    config = {str(key): value for key, value in composed.items()}
+    for setting in settings:
+        config = _apply(setting, config)
+    return _resolve(config)
 
 
 def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
@@ -62,7 +69,8 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     The source is the override or the file that set it last, or `default of mlpkit`.
     """
     sources: dict[str, str] = {}
-    with _initialized(request) as (name, overrides):
+    choices, settings = _read(request)
+    with _initialized(request, choices) as (name, overrides):
         loader = GlobalHydra.instance().config_loader()
         for default in loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults:
             if default.config_path is None or default.config_path.startswith("hydra/"):
@@ -72,14 +80,146 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
                 continue
             loaded = OmegaConf.to_container(holder.load_config(default.config_path).config, resolve=False)
             path = f"{holder.path.removeprefix('file://')}/{default.config_path}.yaml"
-            for key in _leaves(loaded, default.package or ""):
+            for key, _ in nested.items(loaded, default.package or ""):
                 sources[key] = _shown_path(path)
-    groups = set(config_files.groups(_folders(request)))
+    for setting in settings:
+        whole = setting.key_or_group
+        below = [key for key in sources if key.startswith(f"{whole}.")] if setting.is_delete() else []
+        for key in [*dict(nested.items(setting.value(), whole)), *below]:
+            sources[key] = f"command line: {setting.input_line}"
+    return [(key, value, sources.get(key, "default of mlpkit")) for key, value in nested.items(config)]
+
+
+def override_dataset(config: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """Return a stored config with overrides of its dataset applied.
+
+    Raises:
+        ConfigError: an override cannot be read or concerns something else than the dataset.
+    """
+    changed = dict(config)
+    choices, settings = _read(request)
+    for override in [*choices, *settings]:
+        if override.key_or_group.split(".")[0] != "dataset" or override.is_delete():
+            raise ConfigError(
+                f"{_text(override)}: only the dataset may be overridden here, as in dataset.noise=0.2"
+            )
+    for choice in choices:
+        changed["dataset"] = compose(Request((_text(choice),), request.folders))["dataset"]
+    for setting in settings:
+        changed = _apply(setting, changed)
+    return _resolve(changed)
+
+
+# -------------------------------------------------------------------------------------- overrides
+
+
+def _read(request: Request) -> tuple[list[Override], list[Override]]:
+    """Return the overrides that choose a file of a group, and those that set or delete a key.
+
+    Raises:
+        ConfigError: one cannot be read, or is nothing that mlpkit takes.
+    """
+    groups = config_files.groups(config_files.search_path(request.folders))
+    choices, settings = [], []
     for override in _parse(request.overrides):
-        if override.key_or_group not in groups:
-            for key in _leaves(override.value(), override.key_or_group):
-                sources[key] = f"command line: {override.input_line}"
-    return [(key, value, sources.get(key, "default of mlpkit")) for key, value in _items(config)]
+        key, text = override.key_or_group, _text(override)
+        if re.split("[./]", key)[0] == "hydra":
+            raise ConfigError(f"{text}: mlpkit has no hydra section; set run.root or run.dir for the folder")
+        if override.package is not None:
+            raise ConfigError(f"{text}: packages (@) are not taken here; write {key}=NAME")
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{text}: several values make a sweep, which mlpkit cannot run yet; give one value "
+                f"(a list is {key}=[…])"
+            )
+        if key == "experiment" and override.value() is None:
+            continue  # no experiment, which is the default
+        if key not in groups or override.is_delete() or isinstance(override.value(), Mapping):
+            settings.append(override)
+            continue
+        if str(override.value()) not in groups[key]:
+            raise ConfigError(
+                f"{text}: no such {key}; choose one of {', '.join(sorted(groups[key]))}"
+                f"{did_you_mean(str(override.value()), groups[key])}"
+            )
+        if request.file is not None:
+            raise ConfigError(
+                f"{text}: --config {request.file} is a whole config, which has chosen every group; "
+                "set single keys, such as optimizer.lr=0.01"
+            )
+        choices.append(override)
+    return choices, settings
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parsed: dict[str, Override] = {}
+    parser = OverridesParser.create()
+    for text in overrides:
+        if len(text) > LONGEST:
+            raise ConfigError(f"{show(text)}: {len(text)} characters; an override has at most {LONGEST}")
+        try:
+            override = parser.parse_overrides([text])[0]
+        except (HydraException, RecursionError):
+            raise ConfigError(_how_to_write(text)) from None
+        key = override.key_or_group
+        if not key:
+            raise ConfigError(_how_to_write(text))
+        if key in parsed:
+            raise ConfigError(
+                f"{spell(key)}: given twice ({_text(parsed[key])} and {_text(override)}); keep one of them"
+            )
+        parsed[key] = override
+    return list(parsed.values())
+
+
+def _how_to_write(text: str) -> str:
+    key = text.split("=", 1)[0]
+    if not _KEY.fullmatch(key):
+        return f"{show(text)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"
+    key = key.lstrip("+~")
+    if "=" not in text:
+        return f"{show(text)}: no value; write {spell(key)}=VALUE"
+    return (
+        f"{show(text)}: the value cannot be read; lists are {spell(key)}=[4,2], and text with special "
+        f"characters goes in quotes: '{spell(key)}=\"…\"'"
+    )
+
+
+def _text(override: Override) -> str:
+    """Return an override as it was typed, on one line."""
+    return spell(str(override.input_line))
+
+
+def _apply(override: Override, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with a key set or deleted."""
+    key, value = override.key_or_group, override.value()
+    if not override.is_delete():
+        return nested.replace(config, key, value)
+    try:
+        rest = nested.remove(config, key)
+    except KeyError:
+        raise ConfigError(f"{_text(override)}: there is no such key to delete; leave it out") from None
+    found = dict(nested.items(config))
+    if value is not None and value not in (found.get(key), found.get(f"{key}.name")):
+        raise ConfigError(f"{_text(override)}: {key} has another value; write ~{key}")
+    return rest
+
+
+def _resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with each ${other.key} replaced by the value that it names."""
+    for key, text in nested.texts(config):
+        if "${" in _OTHER_KEY.sub("", text):
+            raise ConfigError(f"{key}={show(text)}: only ${{other.key}} can be filled in; write the value")
+        if text == "???":
+            raise ConfigError(f"{key}=???: no value; write {key}=VALUE")
+    try:
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {_reason(error)}; write the value, or ${{other.key}}") from None
+    return dict(resolved)
+
+
+# ------------------------------------------------------------------------------------------ files
 
 
 class _OtherFolders(SearchPathPlugin):
@@ -96,201 +236,54 @@ Plugins.instance().register(_OtherFolders)
 
 
 @contextmanager
-def _initialized(request: Request) -> Iterator[tuple[str, list[str]]]:
-    """Set Hydra up for one composition; yield the primary config's name and the overrides."""
-    folders = _folders(request)
-    overrides = _translate(_parse(request.overrides), folders, request.file)
+def _initialized(request: Request, choices: Sequence[Override]) -> Iterator[tuple[str, list[str]]]:
+    """Set Hydra up for one composition; yield the primary config's name and the choices as it reads them."""
+    folders = config_files.search_path(request.folders)
     name = PRIMARY
     if request.file is not None:
-        yaml_file.read(request.file)
+        _check_file(request.file)
         name, folders = request.file.stem, [request.file.resolve().parent, *folders]
-    _check_files(folders, name, overrides)
+    config_files.check(folders, [name, *(f"{o.key_or_group}/{o.value()}" for o in choices)])
+    primary = next((p for folder in folders if (p := folder / f"{name}.yaml").is_file()), name)
     first, *_OtherFolders.folders = folders
     GlobalHydra.instance().clear()
     try:
         initialize_config_dir(version_base="1.3", config_dir=str(first), job_name="mlpkit")
-        yield name, overrides
-    except (HydraException, OmegaConfBaseException, OSError) as error:
-        # Hydra's messages run over several lines, of which the first says what is wrong.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ConfigError(f"config: {'; '.join(lines[:2])}") from None
+        yield name, [f'{choice.key_or_group}="{choice.value()}"' for choice in choices]
+    except RecursionError:
+        raise ConfigError(
+            f"{_shown_path(primary)}: defaults lists of its files name each other in a circle; break it"
+        ) from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{_shown_path(primary)}: {_reason(error)}; `mlpkit list` shows what there is"
+        ) from None
     finally:
         GlobalHydra.instance().clear()
 
 
-def _folders(request: Request) -> list[Path]:
-    for folder in request.folders:
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir={folder}: no such folder")
-    return config_files.search_path(request.folders)
-
-
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    parsed: list[Override] = []
-    parser = OverridesParser.create()
-    for text in overrides:
-        if len(text) > 100_000:
-            raise ConfigError(f"{show(text)}: an override of {len(text)} characters is too long")
-        try:
-            override = parser.parse_overrides([text])[0]
-        except (HydraException, RecursionError):
-            raise ConfigError(_how_to_write(text)) from None
-        if not override.key_or_group:
-            raise ConfigError(f"{show(text)}: no key before the =; write key=value")
-        earlier = next((o for o in parsed if o.key_or_group == override.key_or_group), None)
-        if earlier is not None:
-            raise ConfigError(
-                f"{override.key_or_group}: given twice ({earlier.input_line} and {text}); keep one of them"
-            )
-        parsed.append(override)
-    return parsed
-
-
-def _how_to_write(text: str) -> str:
-    if "=" not in text and not text.startswith("~"):
-        return f"{show(text)}: not an override; write key=value, such as {text.lstrip('+')}=VALUE"
-    key = text.split("=", 1)[0]
-    return (
-        f"{show(text)}: the value cannot be read; lists are {key}=[4,2], and text with spaces or "
-        f"special characters goes in quotes: '{key}=\"…\"'"
-    )
-
-
-def _translate(parsed: Sequence[Override], folders: Sequence[Path], file: Path | None) -> list[str]:
-    """Return the overrides as Hydra shall see them, having refused what mlpkit does not take."""
-    groups = config_files.groups(folders)
-    translated = []
-    for override in parsed:
-        key, text = override.key_or_group, override.input_line
-        assert text is not None
-        if key.split(".")[0].split("/")[0] == "hydra":
-            raise ConfigError(f"{text}: mlpkit has no hydra section; set run.root or run.dir for the folder")
-        if override.is_delete():
-            translated.append(text)
-            continue
-        if override.is_sweep_override():
-            raise ConfigError(
-                f"{text}: several values make a sweep, which mlpkit cannot run yet; give one value "
-                f"(a list is {key}=[…])"
-            )
-        value = override.value()
-        if key in groups and isinstance(value, (str, int, float, bool)):
-            choices = groups[key]
-            if str(value) not in choices:
-                raise ConfigError(
-                    f"{key}={value}: no such {key}; choose one of {', '.join(sorted(choices))}"
-                    f"{did_you_mean(str(value), choices)}"
-                )
-            if file is not None:
-                raise ConfigError(
-                    f"{text}: --config {file} has already chosen every group; set single keys instead, "
-                    f"such as {key}.name={value}"
-                )
-            translated.append(text.lstrip("+"))
-        elif key == "experiment" and value is None:
-            continue  # no experiment, which is the default
-        elif key in groups and value is None:
-            raise ConfigError(f"{text}: choose one of {', '.join(sorted(groups[key]))}")
-        else:
-            translated.append(f"++{text.lstrip('+')}" if override.type is not OverrideType.DEL else text)
-    return translated
-
-
-def _check_files(folders: Sequence[Path], name: str, overrides: Sequence[str]) -> None:
-    """Read strictly each file of the user's that Hydra is about to read."""
-    own = [folder for folder in folders if folder != config_files.packaged()]
-    if not own:
-        return
-    waiting, seen = [name], set()
-    for text in overrides:
-        key, _, value = text.partition("=")
-        if not key.startswith(("+", "~")):
-            waiting.append(f"{key}/{value}")
-    while waiting:
-        config = waiting.pop()
-        if config in seen:
-            continue
-        seen.add(config)
-        path = next((p for folder in folders if (p := folder / f"{config}.yaml").exists()), None)
-        if path is None:
-            continue
-        content = yaml_file.read(path)
-        if config == name and isinstance(content.get("format"), int) and content["format"] > FORMAT:
-            raise ConfigError(
-                f"{path}: format={content['format']}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
-            )
-        group = config.rpartition("/")[0]
-        defaults = content.get("defaults")
-        for entry in defaults if isinstance(defaults, list) else []:
-            waiting.extend(_named(entry, group))
-
-
-def _named(entry: object, group: str) -> Iterator[str]:
-    """Yield the configs that an entry of a defaults list names."""
-    pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
-    for key, value in pairs:
-        target = re.sub(r"^(override|optional) +", "", str(key)).split("@")[0]
-        folder = (
-            target.lstrip("/") if target.startswith("/") or not group else f"{group}/{target}".rstrip("/")
-        )
-        if isinstance(value, str) and value != "_self_":
-            yield f"{folder}/{value}".lstrip("/")
-
-
-def _refuse_resolvers(node: object, key: str = "") -> None:
-    """Refuse `${resolver:…}`, which could read the environment; `${other.key}` is plain data."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            _refuse_resolvers(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            _refuse_resolvers(value, f"{key}[{index}]")
-    elif isinstance(node, str) and re.search(r"\$\{[^}]*:", node):
+def _check_file(path: Path) -> None:
+    """Refuse a --config file that is not plain YAML of a format that this mlpkit reads."""
+    declared = yaml_file.read(path).get("format")
+    if isinstance(declared, int) and declared > FORMAT:
         raise ConfigError(
-            f"{key}={show(node)}: resolvers are not allowed in a config; write the value, or ${{other.key}}"
+            f"{path}: format={declared}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
         )
+    if path.suffix != ".yaml":
+        raise ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
 
 
-def _leaves(node: object, prefix: str) -> Iterator[str]:
-    yield from (key for key, _ in _items(node, prefix))
+def _reason(error: BaseException) -> str:
+    """Return what is wrong: Hydra's messages go on with advice about Hydra."""
+    first, second, *_ = [*(line.strip() for line in str(error).splitlines() if line.strip()), "", ""]
+    if not first:
+        return _reason(error.__cause__) if error.__cause__ else type(error).__name__
+    return f"{first} {second}" if first.endswith(":") else first.rstrip(".")
 
 
-def _items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for name, value in node.items():
-            if name != "defaults" or prefix:
-                yield from _items(value, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, node
-
-
-def _shown_path(path: str) -> str:
+def _shown_path(path: str | Path) -> str:
     """Return the path as `configs/…` where the file came with mlpkit, else as it is."""
     try:
         return f"configs/{Path(path).relative_to(config_files.packaged())}"
     except ValueError:
-        return path
-
-
-def override_dataset(config: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    """Return a stored config with overrides of its dataset applied.
-
-    Raises:
-        ConfigError: an override cannot be read or concerns something else than the dataset.
-    """
-    changed = {**config, "dataset": dict(config["dataset"])}
-    for override in _parse(request.overrides):
-        text = override.input_line
-        path = override.key_or_group.split(".")
-        if path[0] != "dataset" or override.is_sweep_override() or override.is_delete():
-            raise ConfigError(f"{text}: only the dataset may be overridden here, as in dataset.noise=0.2")
-        if len(path) == 1:
-            changed["dataset"] = compose(Request((str(text),), request.folders))["dataset"]
-            continue
-        section = changed["dataset"]
-        for name in path[1:-1]:
-            section[name] = dict(section[name]) if isinstance(section.get(name), Mapping) else {}
-            section = section[name]
-        section[path[-1]] = override.value()
-    _refuse_resolvers(changed)
-    return changed
+        return str(path)

@@ -1,15 +1,19 @@
 """Finds out what an input is, and reads it: a table, arrays, a picture, a folder of pictures, or stdin."""
 
+import json
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mlpkit.data.arrays import read_arrays
 from mlpkit.data.dataset import Signature
-from mlpkit.data.tables import read_arrays, read_text
+from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import DataError
+from mlpkit.problems import spell
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
@@ -36,16 +40,21 @@ def read_inputs(source: str, signature: Signature) -> Inputs:
         DataError: it cannot be read, or does not fit the model.
     """
     if source == "-":
-        content = sys.stdin.buffer.read()
-        text = _decode(content, "stdin")
-        start = text.lstrip()[:1]
-        kind = "csv" if start not in ("[", "{") else _json_kind(text)
+        text = _decode(sys.stdin.buffer.read(), "stdin")
+        kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
         return Inputs(read_text(text, "stdin", kind, signature))
-    path = Path(source)
+    try:
+        return _read_path(Path(source), signature)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from None
+
+
+def _read_path(path: Path, signature: Signature) -> Inputs:
     if path.is_dir():
         return _read_folder(path, signature)
     if not path.is_file():
-        raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        problem = "not a regular file; - reads stdin" if path.exists() else "no such file"
+        raise DataError(f"{path}: {problem}")
     suffix = path.suffix.lower()
     if suffix in PICTURES:
         return Inputs(read_picture(path, signature).unsqueeze(0), (path.name,))
@@ -54,52 +63,50 @@ def read_inputs(source: str, signature: Signature) -> Inputs:
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    return Inputs(read_text(_decode(content, str(path)), str(path), TEXTS[suffix], signature))
+    return Inputs(read_text(_decode(path.read_bytes(), str(path)), str(path), TEXTS[suffix], signature))
 
 
 def parse_values(texts: list[str], signature: Signature) -> Inputs:
     """Return the rows of `--values`, each a comma-separated list in the order of the features."""
-    for text in texts:
-        count = len(text.split(","))
-        if count != len(signature.features):
-            shown = ",".join(signature.features[:4]) + (",…" if len(signature.features) > 4 else "")
-            raise DataError(
-                f"--values={text}: {count} values, the model reads {len(signature.features)}: {shown}"
-            )
-    header = ",".join(f'"{name}"' for name in signature.features)
-    return Inputs(read_text("\n".join([header, *texts]), "--values", "csv", signature))
+    features = signature.features
+    rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
+    for where, row in rows:
+        if len(row) != len(features):
+            raise DataError(f"{where}: {len(row)} values, the model reads {len(features)}: {some(features)}")
+    return Inputs(read_rows(rows, range(len(features)), signature, "--values"))
 
 
 def read_picture(path: Path, signature: Signature) -> Tensor:
     """Return the pixels (features,) of a grayscale picture, from 0 to 1."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not signature.is_image:
         raise DataError(
-            f"{path}: a picture, but the model reads the columns {', '.join(signature.features[:8])}"
+            f"{path}: a picture, but the model reads the columns {some(signature.features)}; give a table"
         )
     height, width = signature.input_shape
     wanted = f"the model reads grayscale {width}×{height}"
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=("PNG", "JPEG"))
+        with picture:
             if picture.size != (width, height):
                 raise DataError(f"{path}: {picture.width}×{picture.height} pixels, {wanted}; resize it")
             if picture.mode not in ("L", "1"):
                 raise DataError(f"{path}: mode {picture.mode}, {wanted}; save it as 8-bit grayscale")
             pixels = picture.convert("L").tobytes()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a PNG or JPEG picture ({type(error).__name__})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{path}: far too many pixels, {wanted}; resize it") from None
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises on files that it cannot read
+        raise DataError(f"{path}: no PNG or JPEG picture, or a damaged one; save it again") from None
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).float() / 255
 
 
 def _read_folder(path: Path, signature: Signature) -> Inputs:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
     if not files:
-        raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file")
+        raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
     return Inputs(
         torch.stack([read_picture(file, signature) for file in files]), tuple(f.name for f in files)
     )
@@ -107,13 +114,16 @@ def _read_folder(path: Path, signature: Signature) -> Inputs:
 
 def _decode(content: bytes, source: str) -> str:
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
 
 
 def _json_kind(text: str) -> str:
-    """Several lines that each begin an object or a list are jsonl."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    whole = all(line.lstrip()[:1] in "[{" and line.rstrip()[-1:] in "]}" for line in lines)
-    return "jsonl" if len(lines) > 1 and whole else "json"
+    """Return jsonl where the first of several lines is whole."""
+    first, *others = [line for line in text.split("\n") if line.strip()]
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return "json"
+    return "jsonl" if others else "json"

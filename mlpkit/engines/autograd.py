@@ -61,8 +61,7 @@ class AutogradEngine:
             for name in self.inputs:
                 if name != "train" or augmentation is None:
                     self.inputs[name] = network.scaling(self.inputs[name])
-        self.sums: Tensor | None = None
-        self.rows = 0
+        self.seen: list[tuple[Rows, Tensor, Tensor]] = []  # rows, losses, outputs since the last collect
         self.norm: Tensor | None = None
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
@@ -83,8 +82,9 @@ class AutogradEngine:
                 inputs = network.scaling(self.augmentation(inputs, random))
             outputs = network.layers(inputs)
             losses = self.task.loss(outputs, targets)
-            (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
-            self._add(losses.detach(), outputs.detach(), self.targets["train"][chunk])
+            # The gradient of the mean over the step's rows, without the operations of a mean.
+            losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
+            self.seen.append((chunk, losses.detach(), outputs.detach()))
         if self.clip_value is not None:
             nn.utils.clip_grad_value_(parameters, self.clip_value)
         if self.clip_norm is not None:
@@ -95,17 +95,19 @@ class AutogradEngine:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        sums = add_up(losses, self.task.statistics(self.network.unscaling(outputs), targets))
-        self.sums = sums if self.sums is None else self.sums + sums
-        self.rows += len(losses)
-
     def collect(self) -> dict[str, float]:
-        """See `Engine.collect`."""
-        assert self.sums is not None
-        scores = self.task.scores(self.sums.tolist(), self.rows)
-        self.sums, self.rows = None, 0
-        return scores
+        """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
+        chunks, losses, outputs = zip(*self.seen, strict=True)
+        self.seen = []
+        targets = self.targets["train"]
+        if not isinstance(chunks[0], slice):
+            targets = targets[torch.cat(chunks)]
+        return self._scores(list(losses), list(outputs), targets)
+
+    def _scores(self, losses: list[Tensor], outputs: list[Tensor], targets: Tensor) -> dict[str, float]:
+        every_loss, every_output = torch.cat(losses), torch.cat(outputs)
+        statistics = self.task.statistics(self.network.unscaling(every_output), targets)
+        return self.task.scores(add_up(every_loss, statistics).tolist(), len(every_loss))
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""
@@ -113,21 +115,18 @@ class AutogradEngine:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """See `Engine.evaluate`."""
-        network, kept = self.network, (self.sums, self.rows)
-        self.sums, self.rows = None, 0
+        network, inputs, scaled = self.network, self.inputs[split], self.scaled[split]
         if self.modal:
             network.eval()
+        losses, outputs = [], []
         with torch.no_grad():
-            inputs, scaled = self.inputs[split], self.scaled[split]
             if split == "train" and self.augmentation is not None:
                 inputs = network.scaling(inputs)
             for start in range(0, len(inputs), EVALUATION_ROWS):
                 part = slice(start, start + EVALUATION_ROWS)
-                outputs = network.layers(inputs[part])
-                self._add(self.task.loss(outputs, scaled[part]), outputs, self.targets[split][part])
-        scores = self.collect()
-        self.sums, self.rows = kept
-        return scores
+                outputs.append(network.layers(inputs[part]))
+                losses.append(self.task.loss(outputs[-1], scaled[part]))
+        return self._scores(losses, outputs, self.targets[split])
 
     def model_state(self) -> dict[str, Tensor]:
         """See `Engine.model_state`."""

@@ -54,7 +54,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     if len(classes) == 2:
         image = axes.imshow(surface[..., 1], _PROBABILITY, vmin=0, vmax=1, **how)
         bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, ticks=(0, 0.25, 0.5, 0.75, 1))
-        bar.set_label(f"probability of {classes[1].strip()}")
+        bar.set_label(f"probability of {classes[1]}")
         bar.outline.set_visible(False)
     else:
         axes.imshow(_tints(surface, colours), **how)
@@ -94,7 +94,8 @@ def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: 
     axes.grid(False)
     # The root makes a share of 1 % visible: rare mistakes are what one looks for.
     image = axes.imshow(shares, _SHARE, norm=PowerNorm(0.5, 0, 1))
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=(0, 0.01, 0.05, 0.2, 0.5, 1))
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, aspect=30)
+    bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)

@@ -29,17 +29,11 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
     best = best_of(lines, dataset, predictor)
     names = ["loss", *(name for name in MAIN_SCORES if any(name in line for line in lines))]
     rates = changing_rates(lines)
-    results = []
-    if best is not None:
-        score = f"{dataset.monitored} {_WORDS.get(monitor, monitor)}"
-        logged = sum(line["split"] == dataset.monitored for line in lines)
-        known = "best" if logged == max(line["epoch"] for line in lines) else "best logged"
-        results = [f"{known} {score} {style.number(best[1])} at epoch {best[0]:,} (grey line)"]
     figure = style.headed_figure(
         width=9.6 if len(names) > 1 else 6.4,
         height=5.9 if rates else 4.2,
         title="Training curves",
-        subtitle=style.caption(dataset, predictor, *results),
+        subtitle=style.caption(dataset, predictor, *_say(best, lines, dataset.monitored, monitor)),
     )
     grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
     first: Axes | None = None
@@ -96,6 +90,16 @@ def needs_log_axis(curves: Curves) -> bool:
     values = np.concatenate([values for _, values in curves.values()])
     positive = values[np.isfinite(values) & (values > 0)]
     return positive.size > 0 and bool(positive.max() / _LOG_FROM > positive.min())
+
+
+def _say(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -> tuple[str, ...]:
+    """Return the words for the best epoch; where epochs were not logged, a better one may be among them."""
+    if best is None:
+        return ()
+    all_logged = sum(line["split"] == split for line in lines) == max(line["epoch"] for line in lines)
+    known = "best" if all_logged else "best logged"
+    value = f"{_WORDS.get(score, score)} {style.number(best[1])}"
+    return (f"{known} {split} {value} at epoch {best[0]:,} (grey line)",)
 
 
 def _draw_score(axes: Axes, name: str, curves: Curves) -> None:

@@ -73,7 +73,8 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
         top = height - style.HEADING - style.MARGIN - place // _COLUMNS * down
         extent = (left, left + _TILE, top - tall, top)
         axes.imshow(image, _PAPER, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest")
-        axes.text(left + _TILE / 2, top - tall - 0.05, label, size=7.5, ha="center", va="top")
+        text = axes.text(left + _TILE / 2, top - tall - 0.05, label, size=7.5, ha="center", va="top")
+        style.fit(text, figure, _TILE)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure

@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 from torch import nn
 
@@ -34,9 +36,6 @@ POINTS = 2000  # of a split; more would be one blot
 _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 144,
     "figure.facecolor": "white",
-    "savefig.dpi": "figure",
-    "savefig.facecolor": "auto",
-    "savefig.bbox": None,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # the font that matplotlib brings along
     "font.size": 9.0,
@@ -91,14 +90,22 @@ def headed_figure(width: float, height: float, title: str, subtitle: str, laid_o
         rest = (0.0, 0.0, 1.0, 1.0 - HEADING / height)
         layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN, wspace=0.02, hspace=0.02, rect=rest)
     figure = Figure(figsize=(width, height), layout=layout)
-    left, top, room = MARGIN / width, 1.0 - MARGIN / height, (width - 2 * MARGIN) * figure.dpi
+    FigureCanvasAgg(figure)  # measures texts
+    left, top = MARGIN / width, 1.0 - MARGIN / height
     for words, size, weight, colour, y in (
         (title, 12.0, "bold", INK, top),
         (subtitle, 9.0, "normal", MUTED, top - 0.25 / height),
     ):
         text = figure.text(left, y, words, size=size, weight=weight, color=colour, va="top")
-        text.set_fontsize(size * min(1.0, room / text.get_window_extent().width))
+        fit(text, figure, width - 2 * MARGIN)
     return figure
+
+
+def fit(text: Text, figure: Figure, room: float) -> None:
+    """Shrink a text that is wider than so many inches."""
+    wide = text.get_window_extent().width / figure.dpi
+    if wide > room:
+        text.set_fontsize(float(text.get_fontsize()) * room / wide)
 
 
 def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = None) -> None:
@@ -113,12 +120,9 @@ def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = No
 
 def render(figure: Figure) -> bytes:
     """Return the figure as PNG."""
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        layout.execute(figure)
-        figure.set_layout_engine("none")  # savefig would lay out again, in a drawing of its own
     content = BytesIO()
-    figure.savefig(content, format="png")
+    # savefig would draw once more for the layout
+    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     return content.getvalue()
 
 
@@ -165,11 +169,20 @@ def plain_ticks(axis: Axis) -> None:
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Name the axes, and give them few enough ticks for long numbers."""
+    """Name the axes, now that their limits are known, and give them as many ticks as there is room for."""
     axes.set(xlabel=x, ylabel=y)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    for axis in (axes.yaxis, axes.xaxis):
+        axis.set_major_locator(_ticks(8))
         plain_ticks(axis)
+    numbers = axes.xaxis.get_major_formatter().format_ticks(list(axes.get_xticks()))
+    widest = 0.1 + 0.08 * max(map(len, numbers))  # inches
+    room = axes.figure.bbox.width / axes.figure.dpi - 1.2
+    if room < 8 * widest:
+        axes.xaxis.set_major_locator(_ticks(int(room / widest)))
+
+
+def _ticks(most: int) -> MaxNLocator:
+    return MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10])
 
 
 def _typeset(number: str) -> str:
@@ -179,8 +192,7 @@ def _typeset(number: str) -> str:
 
 def shorten(name: str, limit: int = 14) -> str:
     """Return the name, cut where it is too long for a picture."""
-    name = name if len(name) <= limit else f"{name[: limit - 1]}…"
-    return f" {name}" if name.startswith("_") else name  # a legend leaves out what starts with _
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def thinned(rows: int) -> slice:

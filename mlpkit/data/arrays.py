@@ -1,0 +1,101 @@
+"""Reads rows to predict from the array files of numpy: npy and npz."""
+
+import math
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlpkit.data.dataset import Signature
+from mlpkit.data.tables import LARGEST, match_columns
+from mlpkit.errors import DataError
+
+MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
+MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
+
+Array = NDArray[np.generic]
+
+
+def read_arrays(path: Path, signature: Signature) -> Tensor:
+    """Return the inputs (rows, features) in a .npy or .npz file.
+
+    A .npz holds either an array `inputs` (or one array of any name) or an array for each column.
+
+    Raises:
+        DataError: it is damaged or too large, holds no numbers, or does not fit the model.
+    """
+    source = str(path)
+    if path.suffix.lower() == ".npy":
+        return _as_inputs(_read_npy(path), source, signature)
+    names, arrays = _read_npz(path)
+    if not names:
+        raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
+    if "inputs" in names or len(names) == 1:
+        return _as_inputs(arrays[names.index("inputs") if "inputs" in names else 0], source, signature)
+    columns = [arrays[place] for place in match_columns(names, signature, source)]
+    if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
+        raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
+    return _as_inputs(np.stack(columns, axis=1), source, signature)
+
+
+def _read_npy(path: Path) -> Array:
+    """Return the array, mapped from the file, which a header cannot make larger than it is."""
+    try:
+        array: np.memmap = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy raises half a dozen kinds on a damaged file
+        raise DataError(_damaged(path, error)) from None
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise DataError(f"{path}: has bytes left over after its array; save the array again")
+    return array
+
+
+def _read_npz(path: Path) -> tuple[list[str], list[Array]]:
+    try:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+            size = sum(member.file_size for member in members)
+            if size > MOST_BYTES:
+                raise DataError(f"{path}: {size} bytes when unpacked, at most {MOST_BYTES}; split it")
+            arrays = []
+            for member in members:
+                with archive.open(member) as stream:
+                    arrays.append(np.lib.format.read_array(stream, allow_pickle=False))
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on a damaged file
+        raise DataError(_damaged(path, error)) from None
+    return [member.filename.removesuffix(".npy") for member in members], arrays
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
+
+
+def _as_inputs(array: Array, source: str, signature: Signature) -> Tensor:
+    features, shape = len(signature.features), signature.input_shape
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{source}: holds {array.dtype}, not numbers; convert it to float32")
+    if array.shape == shape or (array.ndim == 1 and features == 1):
+        array = array.reshape(-1, features)
+    if array.ndim < 2 or math.prod(array.shape[1:]) != features:
+        wanted = f"(rows, {features})" + (f" or (rows, {shape[0]}, {shape[1]})" if signature.is_image else "")
+        raise DataError(f"{source}: has shape {tuple(array.shape)}, the model reads {wanted}; reshape it")
+    if len(array) == 0:
+        raise DataError(f"{source}: no rows; give at least one")
+    if array.size > MOST_VALUES:
+        raise DataError(f"{source}: {array.size} values, at most {MOST_VALUES}; split it")
+    # Bytes are pixels as image files store them; the model's are numbers from 0 to 1.
+    scale = 255.0 if signature.is_image and array.dtype == np.uint8 else 1.0
+    values = array.reshape(len(array), features).astype(np.float64) / scale
+    bad = np.argwhere(~(np.abs(values) <= LARGEST))
+    if len(bad):
+        row, column = bad[0]
+        raise DataError(
+            f"{source}: row {row + 1}: column {signature.features[column]}: {values[row, column]} "
+            f"is no finite float32 (at most {LARGEST})"
+        )
+    return torch.from_numpy(values).float()

@@ -1,0 +1,57 @@
+"""Nested plain dicts, such as a config before validation, addressed by dotted keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for each value that is not a section with keys of its own."""
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from items(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, node
+
+
+def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, text) for each text, also of those inside lists."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from texts(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from texts(value, f"{key}[{index}]")
+    elif isinstance(node, str):
+        yield key, node
+
+
+def replace(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return a copy with the value at the key; a section is merged into the section that is there."""
+    name, _, rest = key.partition(".")
+    new = replace(_section(config.get(name)), rest, value) if rest else _merge(config.get(name), value)
+    return {**config, name: new}
+
+
+def remove(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy without the key.
+
+    Raises:
+        KeyError: the key is not there.
+    """
+    name, _, rest = key.partition(".")
+    if rest:
+        return {**config, name: remove(_section(config.get(name)), rest)}
+    kept = dict(config)
+    del kept[name]
+    return kept
+
+
+def _merge(old: object, new: object) -> Any:
+    if not isinstance(new, Mapping):
+        return new
+    below = _section(old)
+    return {**below, **{str(key): _merge(below.get(str(key)), value) for key, value in new.items()}}
+
+
+def _section(node: object) -> Mapping[str, Any]:
+    return node if isinstance(node, Mapping) else {}

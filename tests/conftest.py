@@ -1,0 +1,44 @@
+"""Fixtures that several tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import train
+
+from mlpkit.cli.main import run as command
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny run of a regression, a binary and an image dataset, by the dataset's name."""
+    root = tmp_path_factory.mktemp("trained")
+    small = ("trainer.epochs=2", "run.plots=false", "run.tensorboard=false")
+    models = {"line": "linear", "moons": "mlp", "digits": "logistic"}
+    return {
+        name: train(root, f"dataset={name}", f"model={model}", *small).path for name, model in models.items()
+    }
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Run a command line that must fail, in an empty folder; return its lines on stderr.
+
+    It must print nothing else and leave nothing behind. Each problem is one line.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def check(*arguments: str, code: int) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        found = command(list(arguments))
+        printed, said = capsys.readouterr()
+        assert (found, printed) == (code, ""), said
+        assert sorted(tmp_path.rglob("*")) == before
+        assert said.endswith("\n")
+        lines = said.removesuffix("\n").split("\n")
+        assert all(line.startswith("mlpkit: ") and line.isprintable() for line in lines)
+        return "\n".join(line.removeprefix("mlpkit: ") for line in lines)
+
+    return check
