@@ -108,9 +108,9 @@ def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -
     console.print(table)
 
 
-def print_weights(console: Console, weights: Sequence[tuple[str, float]]) -> None:
+def print_weights(console: Console, title: str, weights: Sequence[tuple[str, float]]) -> None:
     """Print a small model's weights, a row each."""
-    table = plain_table("weights", ["value"])
+    table = plain_table(title, ["weight"])
     for name, value in weights:
         table.add_row(name, f"{value:.6f}")
     console.print(table)

@@ -243,7 +243,7 @@ def _print_outcome(
     for line in more:
         console.print(line, markup=False)
     if weights := readable_weights(experiment.network, experiment.dataset.signature):
-        print_weights(console, weights)
+        print_weights(console, f"epoch {summary['epochs']}", weights)
 
 
 def _draw(experiment: Experiment, trainer: Trainer, folder: RunFolder, log: RunLog) -> None:
@@ -252,7 +252,8 @@ def _draw(experiment: Experiment, trainer: Trainer, folder: RunFolder, log: RunL
 
     if trainer.best_model is not None:
         experiment.engine.load_model_state(trainer.best_model)
-    predictor = Predictor(experiment.network, experiment.dataset.signature, experiment.device)
+    signature, epoch = experiment.dataset.signature, trainer.progress.best_epoch
+    predictor = Predictor(experiment.network, signature, experiment.device, epoch)
     for path in draw_pictures(folder, predictor, experiment.dataset, read_metrics(folder.metrics)):
         log.picture(trainer.progress.step, path)
 

@@ -32,9 +32,11 @@ class Predictions:
 class Predictor:
     """A trained network with what is needed to use it."""
 
-    def __init__(self, network: Network, signature: Signature, device: str = "cpu") -> None:
-        """Take the network; it is used in evaluation mode."""
-        self.network, self.signature, self.device = network.eval(), signature, device
+    def __init__(
+        self, network: Network, signature: Signature, device: str = "cpu", epoch: int | None = None
+    ) -> None:
+        """Take the network, used in evaluation mode, and the epoch after which it had its weights."""
+        self.network, self.signature, self.device, self.epoch = network.eval(), signature, device, epoch
         self.task: Task = TASKS[signature.task]
 
     def outputs(self, inputs: Tensor) -> Tensor:
@@ -61,7 +63,8 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
         DataError: the file is damaged, or its tensors are not those of its config.
     """
     stored = checkpoint.load(path)
-    return Predictor(restore_network(stored, path, device), stored.signature, device), stored
+    network, epoch = restore_network(stored, path, device), stored.progress["epoch"]
+    return Predictor(network, stored.signature, device, epoch), stored
 
 
 def restore_network(stored: Checkpoint, path: Path, device: str = "cpu") -> Network:

@@ -42,7 +42,7 @@ def inspect(run: Run = None, checkpoint: Which = "best") -> None:
 
     if weights := readable_weights(network, signature):
         console.print()
-        print_weights(console, weights)
+        print_weights(console, path.stem, weights)
     folder = RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
         summary = json.loads(folder.summary.read_text(encoding="utf-8"))

@@ -33,7 +33,9 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
         width=9.6 if len(names) > 1 else 6.4,
         height=5.9 if rates else 4.2,
         title="Training curves",
-        subtitle=style.caption(dataset, predictor, *_say(best, lines, dataset.monitored, monitor)),
+        subtitle=style.caption(
+            dataset, predictor, *_say(best, lines, dataset.monitored, monitor), whole_run=True
+        ),
     )
     grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
     first: Axes | None = None

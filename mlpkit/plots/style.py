@@ -126,9 +126,12 @@ def render(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def caption(dataset: Dataset, predictor: Predictor, *results: str) -> str:
-    """Return a subtitle: dataset, model, results."""
-    return "  ·  ".join((shorten(dataset.name, 40), model_name(predictor), *results))
+def caption(dataset: Dataset, predictor: Predictor, *results: str, whole_run: bool = False) -> str:
+    """Return a subtitle: dataset, model, results; and of which epoch, unless it is of the whole run."""
+    model = model_name(predictor)
+    if predictor.epoch is not None and not whole_run:
+        model = f"{model} after epoch {predictor.epoch}"
+    return "  ·  ".join((shorten(dataset.name, 40), model, *results))
 
 
 def model_name(predictor: Predictor) -> str:

@@ -160,8 +160,8 @@ def main() -> None:
                 trained.append(seconds)
         cost, seconds = statistics.median(costs), statistics.median(trained)
         print(
-            f"1000 one-step epochs: {seconds:.3f} s of training, of which all logs cost {cost * 1000:.0f} ms: "
-            f"{cost / seconds:.1%}"
+            f"1000 one-step epochs: {seconds:.3f} s of training; "
+            f"all logs cost {cost * 1000:.0f} ms, {cost / seconds:.1%}"
         )
 
 
