@@ -18,10 +18,12 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
     """Return one line for each key that has a problem."""
     lines: dict[str, str] = {}
     for problem in error.errors(include_url=False):
-        key, node, parent = _locate(problem["loc"], schema)
-        kind, value = problem["type"], problem["input"]
+        kind, value, location = problem["type"], problem["input"], problem["loc"]
+        if kind == "missing" and isinstance(location[-1], int):
+            kind, location = "too_short", location[:-1]  # an entry that is missing is a fault of its list
+        key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_near(problem['loc'], key, parent)}"
+            line = f"{key}: unknown key{_near(location, key, parent)}"
         elif kind == "missing":
             line = f"{key}: missing; {_way_in(node, schema)}"
         elif kind == "union_tag_not_found":
