@@ -112,7 +112,7 @@ def print_weights(console: Console, title: str, weights: Sequence[tuple[str, flo
     """Print a small model's weights, a row each."""
     table = plain_table(title, ["weight"])
     for name, value in weights:
-        table.add_row(name, f"{value:.6f}")
+        table.add_row(name, f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
     console.print(table)
 
 

@@ -115,7 +115,8 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
 
     parameters = count_parameters(experiment.network)
     say(f"{dataset.name}: {task.name}, " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
-    say(f"{config.model.name}: {parameters:,} parameters; {experiment.announcement}; engine: autograd")
+    say(f"{config.model.name}: {parameters:,} parameters; engine: autograd")
+    say(experiment.announcement)
     display = TrainingDisplay(
         console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor
     )

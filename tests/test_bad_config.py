@@ -247,7 +247,10 @@ SYNTAX = [
     ("run.name=" + "[" * 5000, unreadable(f"'run.name={'[' * 47}...", "run.name")),
     ("run.name=" + "{a:" * 3000, unreadable(f"'run.name={'{a:' * 15}{{a...", "run.name")),
     ("seed=foo(5)", unreadable("'seed=foo(5)'", "seed")),
-    ("run.name=" + "x" * 100_000, f"'run.name={'x' * 47}...: 100009 characters; an override has at most 100000"),
+    (
+        "run.name=" + "x" * 100_000,
+        f"'run.name={'x' * 47}...: 100009 characters; an override has at most 100000",
+    ),
     ("optimizer.lr=0.1,0.2", f"optimizer.lr=0.1,0.2: {SWEEP} (a list is optimizer.lr=[…])"),
     ("model.hidden=4,2", f"model.hidden=4,2: {SWEEP} (a list is model.hidden=[…])"),
     ("dataset=moons,line", f"dataset=moons,line: {SWEEP} (a list is dataset=[…])"),
@@ -307,7 +310,10 @@ SEVERAL = [
     (["--config-dir", "none"], "--config-dir=none: no such folder"),
     (["run.dir=x"], "run.dir=x: outside run.root=outputs; set run.root=. as well"),
     (["run.dir=/tmp/x"], "run.dir=/tmp/x: outside run.root=outputs; set run.root=/tmp as well"),
-    (["run.dir=outputs/../x"], "run.dir=outputs/../x: outside run.root=outputs; set run.root=outputs/.. as well"),
+    (
+        ["run.dir=outputs/../x"],
+        "run.dir=outputs/../x: outside run.root=outputs; set run.root=outputs/.. as well",
+    ),
 ]  # fmt: skip
 
 
@@ -443,20 +449,26 @@ ALL_MISSING = [
         ("a.b: 1\n", [*ALL_MISSING, f"a.b: unknown key; {KEYS}"]),
         ('"a\\nb": 1\n', [*ALL_MISSING, f"'a\\nb': unknown key; {KEYS}"]),
         ('"[red]": 1\n', [*ALL_MISSING, f"[red]: unknown key; {KEYS}"]),
-        ("model:\n", [ALL_MISSING[0], "model=null: must be a section of keys, such as model.name=…", *ALL_MISSING[2:]]),
+        (
+            "model:\n",
+            [ALL_MISSING[0], "model=null: must be a section of keys, such as model.name=…", *ALL_MISSING[2:]],
+        ),
         ("format: 2\n", ["{path}: format=2: this mlpkit reads up to format 1; upgrade mlpkit"]),
         ("seed: ${seed}\n", ["seed: Recursive interpolation detected; write the value, or ${{other.key}}"]),
         (
             "seed: ${run.x}\nrun:\n  x: ${seed}\n",
             ["seed: Recursive interpolation detected; write the value, or ${{other.key}}"],
         ),
-        ("run:\n  root: ${oc.env:HOME}\n", ["run.root='${{oc.env:HOME}}': only ${{other.key}} can be filled in; write the value"]),
-        ("a: oc.env\nrun:\n  root: ${${a}:HOME}\n", ["run.root='${{${{a}}:HOME}}': only ${{other.key}} can be filled in; write the value"]),
+        ("run:\n  root: ${oc.env:HOME}\n", ["run.root='${{oc.env:HOME}}': {fill}"]),
+        ("a: oc.env\nrun:\n  root: ${${a}:HOME}\n", ["run.root='${{${{a}}:HOME}}': {fill}"]),
         ("seed: ???\n", ["seed=???: no value; write seed=VALUE"]),
         ("hydra:\n  searchpath: [x]\n", ["{whole}: hydra: mlpkit has no hydra section; remove it"]),
         ("defaults: 5\n", ["{whole}: defaults=5: must be a list, such as [moons]"]),
         ("defaults: [[a]]\n", ['{whole}: defaults: ["a"]: must be a name, or {{group: name}}']),
-        ("defaults: [mine]\n", ["{whole}: defaults lists of its files name each other in a circle; break it"]),
+        (
+            "defaults: [mine]\n",
+            ["{whole}: defaults lists of its files name each other in a circle; break it"],
+        ),
         (
             "defaults:\n  - dataset: nope\n",
             ["{whole}: In 'mine': Could not find 'dataset/nope'; `mlpkit list` shows what there is"],
@@ -466,7 +478,7 @@ ALL_MISSING = [
 )  # fmt: skip
 def test_a_whole_config(text: str, lines: list[str], refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    expected = "\n".join(lines).format(path="mine.yaml", whole=tmp_path / "mine.yaml")
+    expected = "\n".join(lines).format(path="mine.yaml", whole=tmp_path / "mine.yaml", fill=FILL)
     assert refused("train", "--config", "mine.yaml", code=2) == expected
 
 
@@ -487,7 +499,10 @@ def test_a_group_cannot_be_chosen_twice(refused: Refused, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("defaults: [nope]\n", "In 'dataset/mine': Could not load 'dataset/nope'; `mlpkit list` shows what there is"),
+        (
+            "defaults: [nope]\n",
+            "In 'dataset/mine': Could not load 'dataset/nope'; `mlpkit list` shows what there is",
+        ),
         ("defaults: [mine]\n", "defaults lists of its files name each other in a circle; break it"),
     ],
 )  # fmt: skip
@@ -574,14 +589,22 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
         ),
         (["predict", "--values", "1"], 65, "--values=1: 1 values, the model reads 2: x1, x2"),
         (["evaluate", "--split", "foo"], 2, "--split=foo: this run has train, val, test"),
-        (["evaluate", "seed=1"], 2, "seed=1: only the dataset may be overridden here, as in dataset.noise=0.2"),
+        (
+            ["evaluate", "seed=1"],
+            2,
+            "seed=1: only the dataset may be overridden here, as in dataset.noise=0.2",
+        ),
         (
             ["evaluate", "~dataset.noise"],
             2,
             "~dataset.noise: only the dataset may be overridden here, as in dataset.noise=0.2",
         ),
         (["evaluate", "dataset.nosie=1"], 2, "dataset.nosie: unknown key; did you mean dataset.noise?"),
-        (["evaluate", "dataset.noise=0.1,0.2"], 2, f"dataset.noise=0.1,0.2: {SWEEP} (a list is dataset.noise=[…])"),
+        (
+            ["evaluate", "dataset.noise=0.1,0.2"],
+            2,
+            f"dataset.noise=0.1,0.2: {SWEEP} (a list is dataset.noise=[…])",
+        ),
         (["evaluate", "dataset.noise=${oc.env:HOME}"], 2, f"dataset.noise='${{oc.env:HOME}}': {FILL}"),
         (
             ["evaluate", "dataset.val_fraction=0", "--split", "val"],
