@@ -8,7 +8,7 @@ from pathlib import Path
 from mlpkit.cli.compose import Request, compose
 from mlpkit.config import Config, parse
 from mlpkit.console import make_console
-from mlpkit.experiment import run
+from mlpkit.run import run
 from mlpkit.run_folder import RunFolder
 
 QUIET = ("run.progress=none",)

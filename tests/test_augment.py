@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
-from mlpkit.data.augment import augment, is_active
+from mlpkit.data.augment import augment, augmentation_of
 from mlpkit.randomness import generator
 from mlpkit.schema.dataset import Augment
 
@@ -131,5 +131,5 @@ def test_each_image_has_its_own_draw_from_the_generator(options):
         (Augment(scale=0.1), True),
     ],
 )
-def test_is_active(options, active):
-    assert is_active(options) is active
+def test_nothing_to_change_is_no_function(options, active):
+    assert (augmentation_of(options, (28, 28)) is not None) is active

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 import sys
 import tracemalloc
@@ -101,6 +102,21 @@ def test_images_where_labels_should_be(tmp_path):
     )
 
 
+@pytest.fixture
+def impatient():
+    """Raise TimeoutError in what waits for five seconds, as for a FIFO that nobody writes to."""
+
+    def give_up(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder.gz").mkdir()

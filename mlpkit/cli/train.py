@@ -37,6 +37,6 @@ def train(
         return
 
     from mlpkit.console import make_console
-    from mlpkit.experiment import run
+    from mlpkit.run import run
 
     run(config, shlex.join(["mlpkit", *sys.argv[1:]]), make_console())

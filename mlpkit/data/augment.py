@@ -1,12 +1,15 @@
 """Random rotation, translation and scale of images, one draw for each image, vectorised."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mlpkit.schema.dataset import Augment
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: torch.Generator) -> Tensor:
@@ -38,6 +41,8 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
     return F.grid_sample(pictures, grid, align_corners=False, padding_mode="zeros").reshape(count, -1)
 
 
-def is_active(options: Augment | None) -> bool:
-    """Whether the options change anything."""
-    return options is not None and any((options.rotation, options.translation, options.scale))
+def augmentation_of(options: Augment, shape: tuple[int, ...]) -> Augmentation | None:
+    """Return the function (images, random) that augments a batch, or None where nothing would change."""
+    if not any((options.rotation, options.translation, options.scale)):
+        return None
+    return lambda images, random: augment(images, shape, options, random)

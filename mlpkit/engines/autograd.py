@@ -1,12 +1,13 @@
 """Any nn.Module, differentiated by autograd and updated by torch.optim."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from mlpkit.batches import Rows
 from mlpkit.config import Config
+from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
@@ -16,8 +17,6 @@ from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig
 from mlpkit.tasks import Task
 
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients
-
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class AutogradEngine:

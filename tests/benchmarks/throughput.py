@@ -28,8 +28,8 @@ from mlpkit.console import make_console
 from mlpkit.data.dataset import Dataset, Signature, Split
 from mlpkit.data.images import load
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.experiment import run
 from mlpkit.models import build_model
+from mlpkit.run import run
 from mlpkit.tasks import MULTICLASS
 from mlpkit.trainer import Trainer
 

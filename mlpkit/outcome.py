@@ -1,0 +1,76 @@
+"""How a run ended: the summary, and the same for a person to read."""
+
+from typing import Any
+
+from rich.console import Console
+
+from mlpkit.console import number, print_scores, print_weights
+from mlpkit.experiment import Experiment
+from mlpkit.models import count_parameters
+from mlpkit.trainer import Trainer
+from mlpkit.weights import readable_weights
+
+
+def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
+    """Return the content of summary.json: the last weights' scores on each split, and the best weights'."""
+    engine, progress = experiment.engine, trainer.progress
+    splits = experiment.dataset.splits
+    last = {name: engine.evaluate(name) for name in splits}
+    best: dict[str, Any] = {
+        "split": trainer.monitored,
+        "score": trainer.task.monitor,
+        "value": progress.best_value,
+        "epoch": progress.best_epoch,
+        "step": progress.best_step,
+    }
+    if trainer.best_model is not None:
+        kept = engine.model_state()
+        engine.load_model_state(trainer.best_model)
+        best |= {name: engine.evaluate(name) for name in splits}
+        engine.load_model_state(kept)
+    stopped = progress.epoch < experiment.config.trainer.epochs
+    return {
+        "status": "stopped early" if stopped else "done",
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "train_seconds": trainer.seconds,
+        "samples_per_second": trainer.rows_seen / trainer.seconds,
+        "parameters": count_parameters(experiment.network),
+        "monitored": f"{trainer.task.monitor} on {trainer.monitored}",
+        **last,
+        "best": best,
+    }
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """Return the lines that say how a run ended."""
+    best = summary["best"]
+    lines = [
+        f"{summary['status']}: {summary['epochs']} epochs, {summary['steps']} steps in "
+        f"{summary['train_seconds']:.2f} s ({summary['samples_per_second']:,.0f} samples/s)"
+    ]
+    if best["value"] is not None:
+        value = f"{best['score']} {number(best['value'])}"
+        others = [
+            f"{name} {best['score']} {number(best[name][best['score']])}"
+            for name in ("val", "test")
+            if name in best and name != best["split"]
+        ]
+        scores = ", ".join([f"{best['split']} {value}", *others])
+        lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
+    if best["split"] != "val":
+        lines.append(f"no validation split (dataset.val_fraction=0): {best['split']} was monitored")
+    return lines
+
+
+def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
+    """Print how a run ended: scores of each split, the best epoch, and the weights of a small model."""
+    outcome, *more = describe(summary)
+    console.print()
+    console.print(outcome, markup=False)
+    scores = {name: summary[name] for name in experiment.dataset.splits}
+    print_scores(console, f"epoch {summary['epochs']}", scores)
+    for line in more:
+        console.print(line, markup=False)
+    if weights := readable_weights(experiment.network, experiment.dataset.signature):
+        print_weights(console, f"epoch {summary['epochs']}", weights)
