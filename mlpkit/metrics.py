@@ -39,6 +39,6 @@ def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     """
     loss, absolute, squared, total, total_squared = sums
     spread = total_squared - total * total / rows
-    constant = spread <= 1e-12 * total_squared
+    constant = spread <= 1e-14 * total_squared  # what rounding leaves of equal values
     r2 = float(squared == 0) if constant else 1 - squared / spread
     return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
@@ -78,11 +79,18 @@ def write(path: Path, columns: Columns) -> None:
         lines = [json.dumps(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
         content = "".join(f"{line}\n" for line in lines).encode()
     else:
-        stream = io.BytesIO()
-        arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}
-        np.savez(stream, **arrays)
-        content = stream.getvalue()
+        content = _to_npz(columns)
     atomic_write(path, content)
+
+
+def _to_npz(columns: Columns) -> bytes:
+    """Return what numpy.savez would write, which cannot name an array `file`."""
+    stream = io.BytesIO()
+    with ZipFile(stream, "w") as archive:
+        for name, values in columns.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+    return stream.getvalue()
 
 
 def _plain(value: Any) -> Any:

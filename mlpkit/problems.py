@@ -62,7 +62,7 @@ def show(value: object) -> str:
 
 def spell(text: str) -> str:
     """Return a key or an override as it was typed where that is short and fits on a line, else shown."""
-    return text if text.isprintable() and len(text) <= 100 else show(text)
+    return text if text and text.isprintable() and len(text) <= 100 else show(text)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

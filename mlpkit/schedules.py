@@ -26,7 +26,7 @@ def build_schedule(config: c.SchedulerConfig, lr: float, steps_per_epoch: int, e
     warmup = config.warmup_steps
     by_epoch = getattr(config, "unit", "step") == "epoch"
     unit = steps_per_epoch if by_epoch else 1
-    whole_run = max(1, (steps_per_epoch * epochs - warmup) // unit)
+    whole_run = max(1, -(-(steps_per_epoch * epochs - warmup) // unit))  # a part of an epoch counts as one
     after = _after_warmup(config, lr, whole_run)
 
     def multiplier(step: int) -> float:
@@ -117,10 +117,8 @@ class PlateauState:
             self.cooldown, self.bad_epochs = config.cooldown, 0
 
     def _improves(self, value: float, config: c.Plateau, higher_is_better: bool) -> bool:
-        if math.isnan(value):
-            return False
-        if self.best is None:
-            return True
+        if self.best is None:  # torch begins with the worst value there is
+            return value > -math.inf if higher_is_better else value < math.inf
         margin = config.threshold * (self.best if config.threshold_mode == "rel" else 1.0)
         return value > self.best + margin if higher_is_better else value < self.best - margin
 

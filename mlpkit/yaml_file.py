@@ -15,7 +15,11 @@ from mlpkit.problems import show
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # levels
-_KINDS = ("str", "int", "float", "bool", "null", "map", "seq")
+_KINDS = {
+    yaml.MappingNode: ("map",),
+    yaml.SequenceNode: ("seq",),
+    yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
+}
 _MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I)
 
 
@@ -68,7 +72,7 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
             f"{where}: {node.value} means different things to different readers; "
             "write true, false or a plain number, or put text in quotes"
         )
-    if kind not in _KINDS:
+    if kind not in _KINDS[type(node)]:
         raise ConfigError(f"{where}: the tag {show(node.tag)} is not allowed; a config is plain data")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
@@ -83,9 +87,9 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, path, seen, depth + 1) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)
-    if kind in ("int", "float", "bool", "null"):
-        try:
-            return yaml.SafeLoader("").construct_object(node)
-        except ValueError:
-            raise ConfigError(f"{where}: {node.value!r} is not a number; write a plain one") from None
-    return str(node.value)
+    if kind == "str":
+        return str(node.value)
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (ValueError, KeyError):
+        raise ConfigError(f"{where}: {show(node.value)} cannot be read as {kind}; write it plainly") from None

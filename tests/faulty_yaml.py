@@ -67,7 +67,14 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "bytes": ("seed: !!binary aGk=\n", f"{{path}}:1: the tag 'tag:yaml.org,2002:binary' {TAG}"),
     "a set": ("seed: !!set {a}\n", f"{{path}}:1: the tag 'tag:yaml.org,2002:set' {TAG}"),
     "a merge": ("a:\n  <<: {b: 1}\n", f"{{path}}:2: the tag 'tag:yaml.org,2002:merge' {TAG}"),
-    "no integer": ("seed: !!int x\n", "{path}:1: 'x' is not a number; write a plain one"),
+    "no integer": ("seed: !!int x\n", "{path}:1: 'x' cannot be read as int; write it plainly"),
+    "no boolean": ("bias: !!bool x\n", "{path}:1: 'x' cannot be read as bool; write it plainly"),
+    "a huge integer": (
+        f"seed: {'9' * 5000}\n",
+        f"{{path}}:1: '{'9' * 56}... cannot be read as int; write it plainly",
+    ),
+    "a number that is a list": ("seed: !!int [1]\n", f"{{path}}:1: the tag 'tag:yaml.org,2002:int' {TAG}"),
+    "a list that is a number": ("hidden: !!seq 1\n", f"{{path}}:1: the tag 'tag:yaml.org,2002:seq' {TAG}"),
     "an alias bomb": (BOMB, "{path}:1: aliases (*name) are not allowed; write the value out"),
     "an alias of itself": ("a: &a [*a]\n", "{path}:1: aliases (*name) are not allowed; write the value out"),
     "too large": (

@@ -121,15 +121,12 @@ def test_each_image_has_its_own_draw_from_the_generator(options):
     assert torch.equal(images, pictures(1, 12, 12).flatten(1).expand(20, -1))  # changed copies
 
 
-@pytest.mark.parametrize(
-    ("options", "active"),
-    [
-        (None, False),
-        (Augment(), False),
-        (Augment(rotation=1.0), True),
-        (Augment(translation=0.1), True),
-        (Augment(scale=0.1), True),
-    ],
-)
-def test_nothing_to_change_is_no_function(options, active):
-    assert (augmentation_of(options, (28, 28)) is not None) is active
+@pytest.mark.parametrize("changed", [{}, {"rotation": 9.0}, {"translation": 0.1}, {"scale": 0.1}], ids=str)
+def test_only_options_that_change_something_make_a_function(changed):
+    options, images = Augment(**changed), pictures(5, 6, 8).flatten(1)
+    function = augmentation_of(options, (6, 8))
+    if not changed:
+        assert function is None
+    else:
+        expected = augment(images, (6, 8), options, generator(0, "augment"))
+        assert torch.equal(function(images, generator(0, "augment")), expected)

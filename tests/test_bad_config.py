@@ -246,6 +246,7 @@ SYNTAX = [
     ("run.name=${${seed}}", unreadable("'run.name=${${seed}}'", "run.name")),
     ("run.name=" + "[" * 5000, unreadable(f"'run.name={'[' * 47}...", "run.name")),
     ("run.name=" + "{a:" * 3000, unreadable(f"'run.name={'{a:' * 15}{{a...", "run.name")),
+    ("seed=" + "9" * 5000, unreadable(f"'seed={'9' * 51}...", "seed")),
     ("seed=foo(5)", unreadable("'seed=foo(5)'", "seed")),
     (
         "run.name=" + "x" * 100_000,

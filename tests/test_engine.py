@@ -10,10 +10,13 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpkit.data import load_dataset
+from mlpkit.data.augment import augment, augmentation_of
 from mlpkit.data.dataset import Split
 from mlpkit.engines.autograd import EVALUATION_ROWS, AutogradEngine
 from mlpkit.errors import NonFiniteError
 from mlpkit.models import build_model
+from mlpkit.randomness import generator
+from mlpkit.schema.dataset import Augment
 from mlpkit.tasks import TASKS
 from mlpkit.trainer import Trainer
 
@@ -23,8 +26,10 @@ def build(*overrides, **more_splits):
     config = running.config(*overrides)
     dataset = load_dataset(config.dataset)
     splits = {**dataset.splits, **more_splits}
-    network = build_model(config, dataset)
-    return config, splits, AutogradEngine(network, TASKS[dataset.signature.task], splits, config, "cpu")
+    network, task = build_model(config, dataset), TASKS[dataset.signature.task]
+    options = getattr(config.dataset, "augment", Augment())
+    augmentation = augmentation_of(options, dataset.signature.input_shape)
+    return config, splits, AutogradEngine(network, task, splits, config, "cpu", augmentation)
 
 
 def trainer_of(*overrides):
@@ -108,6 +113,57 @@ def test_collect_gives_the_mean_over_rows_before_each_update():
         "accuracy": torch.cat(right).float().mean().item(),
     }
     assert engine.collect() == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_of_a_full_batch_are_those_before_its_update():
+    _, _, engine = build("dataset=line", "model=linear", "dataset.standardize=true")
+    before = engine.evaluate("train")
+    engine.step(slice(None), **STEP)
+    assert engine.collect() == pytest.approx(before)
+    assert engine.evaluate("train") != before
+
+
+IMAGES = (
+    "dataset=digits",
+    "model.hidden=[16]",
+    "trainer.batch_size=50",
+    "optimizer=sgd",
+    "dataset.test_fraction=0.8",
+)
+ROWS = torch.arange(100)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "augmentation"])
+def test_what_a_step_draws_is_a_function_of_epoch_and_step(kind):
+    options = ("model.dropout=0.5",) if kind == "dropout" else ("dataset.augment.rotation=20",)
+    _, _, engine = build(*IMAGES, *options)
+    first = engine.model_state()
+
+    def weights_after(epoch, step):
+        engine.load_model_state(first)
+        engine.step(ROWS, 0.1, epoch, step, measure=False)
+        return tuple(engine.model_state()["layers.0.weight"].flatten().tolist())
+
+    times = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    weights = [weights_after(*time) for time in times]
+    assert len(set(weights)) == 4
+    assert weights[::-1] == [weights_after(*time) for time in times[::-1]]
+
+
+def test_raw_images_are_augmented_and_then_scaled():
+    """A step on augmented images equals one, without augmentation, on the same images made before it."""
+    config, splits, engine = build(*IMAGES, "dataset.augment.rotation=20", "dataset.augment.translation=1")
+    images, random = splits["train"].inputs[ROWS], generator(0, "augment", epoch=2, step=9)
+    parts = [augment(part, (8, 8), config.dataset.augment, random) for part in images.split(50)]
+    _, _, plain = build(*IMAGES, train=Split(torch.cat(parts), splits["train"].targets[ROWS]))
+    for each in (engine, plain):
+        each.step(ROWS, 0.1, 2, 9, measure=False)
+    torch.testing.assert_close(engine.model_state(), plain.model_state())
+    assert engine.collect() == pytest.approx(plain.collect())
+    whole = Split(splits["train"].inputs, splits["train"].targets)
+    _, _, unchanged = build(*IMAGES, train=whole)
+    unchanged.load_model_state(engine.model_state())
+    assert engine.evaluate("train") == unchanged.evaluate("train")  # on the images as they are
 
 
 @pytest.mark.parametrize("clipping", [(), ("trainer.clip_norm=1e-3",), ("trainer.clip_value=1e-3",)])

@@ -124,19 +124,20 @@ def test_shuffled_batches_on_a_schedule(dataset, batch_size, accumulate):
     steps = 3 * (rows // size + 1)
     optimizer = SGD(plain.parameters(), lr=0.2, momentum=0.5)
     scheduler = CosineAnnealingLR(optimizer, steps)
-    rates = []
+    rates, sizes = [], []
     for epoch in range(3):
         order = torch.randperm(rows, generator=generator(3, "order", epoch))
         for start in range(0, rows, size):
             batch = order[start : start + size]
             rates.append(optimizer.param_groups[0]["lr"])
-            take_step(plain, optimizer, LOSSES[dataset](plain(inputs[batch]), targets[batch]))
+            sizes.append(take_step(plain, optimizer, LOSSES[dataset](plain(inputs[batch]), targets[batch])))
             scheduler.step()
     reports = fit(config, engine, splits)
     assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
     assert [report.step for report in reports] == [steps // 3, 2 * steps // 3, steps]
-    last_of_epochs = [rates[report.step - 1] for report in reports]
-    assert [report.lr for report in reports] == pytest.approx(last_of_epochs)
+    for report in reports:  # what they say is of the epoch's last step
+        assert report.lr == pytest.approx(rates[report.step - 1])
+        assert report.grad_norm == pytest.approx(sizes[report.step - 1]["clip_norm"].item())
 
 
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)

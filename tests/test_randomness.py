@@ -9,10 +9,11 @@ import running
 import torch
 
 from mlpkit.data import load_dataset
-from mlpkit.data.augment import augment
+from mlpkit.data.augment import augmentation_of
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.models import build_model
 from mlpkit.randomness import derived_seed, generator
+from mlpkit.schema.dataset import Augment
 from mlpkit.tasks import TASKS
 from mlpkit.trainer import Trainer
 
@@ -49,8 +50,8 @@ def train(config):
     """Run everything that draws: data, weights, order, dropout and augmentation; return the weights."""
     dataset = load_dataset(config.dataset)
     network, task = build_model(config, dataset), TASKS[dataset.signature.task]
-    shape, options = dataset.signature.input_shape, getattr(config.dataset, "augment", None)
-    augmentation = options and (lambda images, random: augment(images, shape, options, random))
+    options = getattr(config.dataset, "augment", Augment())
+    augmentation = augmentation_of(options, dataset.signature.input_shape)
     engine = AutogradEngine(network, task, dataset.splits, config, "cpu", augmentation)
     rows = len(dataset.splits["train"])
     Trainer(config, engine, task, rows, "val", lambda report: None, lambda trainer: None).fit()

@@ -159,7 +159,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             raise ConfigError(f"{show(text)}: {len(text)} characters; an override has at most {LONGEST}")
         try:
             override = parser.parse_overrides([text])[0]
-        except (HydraException, RecursionError):
+        except (HydraException, RecursionError, ValueError):
             raise ConfigError(_how_to_write(text)) from None
         key = override.key_or_group
         if not key:

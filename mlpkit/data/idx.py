@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mlpkit.errors import DataError
 
-LARGEST = 1 << 31  # bytes of values; MNIST has 47 million
+LARGEST = 1 << 28  # bytes of values; MNIST has 47 million
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -133,7 +133,9 @@ def _download(config: MnistDataset | FashionMnistDataset, root: Path, missing: l
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints there; stdout is for results
             kind(str(root), download=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[
+            -1
+        ]  # the lines before name mirrors
         raise DataError(f"dataset={config.name}: cannot be downloaded ({reason[:120]}); {way_out}") from None
     finally:
         socket.setdefaulttimeout(waited)

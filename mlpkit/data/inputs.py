@@ -1,6 +1,7 @@
 """Finds out what an input is, and reads it: a table, arrays, a picture, a folder of pictures, or stdin."""
 
 import json
+import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def _read_path(path: Path, signature: Signature) -> Inputs:
         raise DataError(f"{path}: {problem}")
     suffix = path.suffix.lower()
     if suffix in PICTURES:
-        return Inputs(read_picture(path, signature).unsqueeze(0), (path.name,))
+        return Inputs(read_picture(path, signature).unsqueeze(0), (_name(path),))
     if suffix in ARRAYS:
         return Inputs(read_arrays(path, signature))
     if suffix not in TEXTS:
@@ -107,9 +108,13 @@ def _read_folder(path: Path, signature: Signature) -> Inputs:
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
     if not files:
         raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
-    return Inputs(
-        torch.stack([read_picture(file, signature) for file in files]), tuple(f.name for f in files)
-    )
+    pixels = torch.stack([read_picture(file, signature) for file in files])
+    return Inputs(pixels, tuple(_name(file) for file in files))
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file as text that can be written, whatever bytes it is made of."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def _decode(content: bytes, source: str) -> str:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -158,9 +157,11 @@ def _parse_json(text: str, source: str, kind: str, signature: Signature) -> tupl
 
 def _load(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unrepeated)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({str(error)[:80]}); correct it") from None
+        return json.loads(text, object_pairs_hook=_unrepeated, parse_int=float)
+    except RecursionError:
+        raise DataError(f"{where}: not valid JSON (nested too deep); correct it") from None
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON ({error}); correct it") from None
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,8 +179,8 @@ def _number(value: object, where: str, column: str) -> float:
         raise DataError(f"{where}: column {column}: no value; fill it in or remove the row")
     if text is not None and _NUMBER.fullmatch(text):
         number = float(text)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value) if -LARGEST <= value <= LARGEST else math.inf
+    elif isinstance(value, float):
+        number = value
     else:
         raise DataError(f"{where}: column {column}: {show(value)} is no plain number such as 0.5")
     if not abs(number) <= LARGEST:

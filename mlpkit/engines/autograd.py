@@ -84,12 +84,12 @@ class AutogradEngine:
             # The gradient of the mean over the step's rows, without the operations of a mean.
             losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
             self.seen.append((chunk, losses.detach(), outputs.detach()))
+        if measure:
+            self.norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.clip_value is not None:
             nn.utils.clip_grad_value_(parameters, self.clip_value)
         if self.clip_norm is not None:
-            self.norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-        elif measure:
-            self.norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -36,7 +36,8 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
                 nn.init.ones_(layer.weight)
                 nn.init.zeros_(layer.bias)
                 if isinstance(layer, nn.BatchNorm1d):
-                    layer.reset_running_stats()
+                    nn.init.zeros_(layer.running_mean)
+                    nn.init.ones_(layer.running_var)
 
 
 def _fill_weight(weight: torch.Tensor, config: InitConfig, random: torch.Generator) -> None:
