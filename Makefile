@@ -12,7 +12,7 @@ demo: $(VENV)/.installed  ## install into .venv and train a first model
 	$(BIN)/mlpkit train dataset=moons model=mlp
 
 test: lint  ## install the test extra, then ruff, mypy and pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 recipes: $(VENV)/.installed-test  ## check every recipe's figure, the slow one too
-	$(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py
+	OMP_NUM_THREADS=$$(nproc) $(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py
 
 benchmark: $(VENV)/.installed  ## time mlpkit against the tutorial's way and a plain loop
 	$(BIN)/python tests/benchmarks/throughput.py

@@ -27,8 +27,8 @@ def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
 
 def regression_statistics(predictions: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     """Return absolute error, squared error, target and squared target, each a mean over the targets."""
-    errors = (predictions - targets).double()
     exact = targets.double()
+    errors = predictions.double() - exact
     return tuple(values.mean(1) for values in (errors.abs(), errors.square(), exact, exact.square()))
 
 

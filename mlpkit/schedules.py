@@ -76,10 +76,9 @@ def one_cycle(config: c.OneCycle, total: int) -> Multiplier:
         return stop + (start - stop) / 2 * (1 + math.cos(math.pi * share))
 
     def multiplier(t: int) -> float:
-        t = min(t, end)
         if t <= top:
             return between(first, 1.0, t / top if top > 0 else 1.0)
-        return between(1.0, last, (t - top) / (end - top) if end > top else 1.0)
+        return between(1.0, last, (t - top) / (end - top))
 
     return multiplier
 

@@ -66,8 +66,7 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _both_classes(outputs: Tensor) -> Tensor:
-    second = torch.sigmoid(outputs)
-    return torch.cat((1 - second, second), dim=1)
+    return torch.cat((torch.sigmoid(-outputs), torch.sigmoid(outputs)), dim=1)
 
 
 REGRESSION = Task(

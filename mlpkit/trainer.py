@@ -27,9 +27,10 @@ class Progress:
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
-        best_epoch: epoch after which the monitored score was best; 0 before the first.
+        best_epoch: epoch after which the monitored score was best, of equals the loss; 0 before the first.
         best_step: steps done by then.
         best_value: the monitored score at that time; None before the first.
+        best_loss: the loss of the monitored split at that time.
         stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
         reference: the value that early stopping compares with.
         plateau: state of the plateau schedule.
@@ -40,6 +41,7 @@ class Progress:
     best_epoch: int = 0
     best_step: int = 0
     best_value: float | None = None
+    best_loss: float | None = None
     stale_epochs: int = 0
     reference: float | None = None
     plateau: PlateauState = field(default_factory=PlateauState)
@@ -117,6 +119,7 @@ class Trainer:
         """
         progress, every = self.progress, self.config.trainer.checkpoint_every
         started = saved = time.perf_counter()
+        saved_epoch = 0
         while progress.epoch < self.config.trainer.epochs and not self.stopped_early():
             train = self.train_epoch()
             scores = self.evaluate(train)
@@ -135,8 +138,9 @@ class Trainer:
             )
             if _is_due(every, progress.epoch, time.perf_counter() - saved):
                 self.save(self)
-                saved = time.perf_counter()
-        self.save(self)
+                saved, saved_epoch = time.perf_counter(), progress.epoch
+        if saved_epoch != progress.epoch:
+            self.save(self)
 
     def train_epoch(self) -> Scores:
         """Take the steps of one epoch and return the scores of its batches."""

@@ -1,5 +1,10 @@
 """Fixtures that several tests share."""
 
+import os
+
+# Two test processes that each use all cores wait for each other's threads; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -492,18 +492,8 @@ def test_nothing_is_written_when_the_input_is_bad(
     assert (tmp_path / "old.csv").read_text() == "what was there"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "stdin", "message"),
-    [
-        (["--input", "-"], "x1,x2\n1,\n", f"stdin:2: column x2: {FILL_IN}"),
-        (["--input", "bomb.npz"], "", ": 3221225632 bytes when unpacked, at most 1073741824; split it"),
-    ],
-)
-def test_as_a_user_sees_it(
-    arguments: list[str], stdin: str, message: str, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    write(tmp_path / "bomb.npz", claiming(3 * 2**30 + 160, ONE))
-    done = mlpkit("predict", str(trained["moons"]), *arguments, cwd=tmp_path, check=False, stdin=stdin)
+def test_as_a_user_sees_it(trained: dict[str, Path], tmp_path: Path) -> None:
+    write(tmp_path / "bomb.npz", claiming(1 << 31, ONE))
+    done = mlpkit("predict", str(trained["moons"]), "--input", "bomb.npz", cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (65, "")
-    assert done.stderr.startswith("mlpkit: ") and done.stderr.count("\n") == 1
-    assert done.stderr.endswith(f"{message}\n")
+    assert done.stderr == ("mlpkit: bomb.npz: 2147483648 bytes when unpacked, at most 1073741824; split it\n")

@@ -1,5 +1,6 @@
 """Image datasets: real ones equal torchvision's, and missing or mismatched files get one line."""
 
+import errno
 import gzip
 import struct
 
@@ -159,14 +160,11 @@ def test_no_network(tmp_path, monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     config = MnistDataset(name="mnist", root=str(tmp_path))
     raw = tmp_path / "MNIST" / "raw"
-    message = message_of(load_dataset, config)
-    reason, _, way_out = message.partition("); ")
-    assert reason.startswith(f"dataset=mnist: cannot be downloaded (Error downloading {FILES[0]}.gz")
-    assert "Connection refused" in reason
-    assert way_out == (
+    assert message_of(load_dataset, config) == (
+        "dataset=mnist: cannot be downloaded "
+        f"(<urlopen error [Errno {errno.ECONNREFUSED}] Connection refused>); "
         f"put {', '.join(FILES)} (plain or .gz) into {raw}, or set dataset.root or MLPKIT_DATA"
     )
-    assert "\n" not in message
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"downloading mnist to {raw}\n")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import mlpkit
 
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Signature
@@ -114,27 +113,33 @@ def test_a_picture_is_read_without_a_warning_left_behind(tmp_path: Path) -> None
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "npz"])
+@pytest.mark.parametrize(
+    ("way", "ending"),
+    [
+        (("--input", "in.csv"), "csv"),
+        (("--input", "-"), "jsonl"),
+        (("--values", "0.25,0.5", "--values", "2,-1"), "npz"),
+    ],
+)
 def test_what_is_predicted_does_not_depend_on_the_form(
-    ending: str, trained: dict[str, Path], tmp_path: Path
+    way: tuple[str, ...],
+    ending: str,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A user's way: the same two points from a file, from stdin and as values, into each format."""
-    run = str(trained["moons"])
+    """The same two points from a file, from stdin and as values, into each kind of file."""
     text = "moon,x2,x1\n?,0.5,0.25\n?,-1,2\n"
     (tmp_path / "in.csv").write_text(text)
-    ways = {
-        "file": ["--input", "in.csv"],
-        "stdin": ["--input", "-"],
-        "values": ["--values", "0.25,0.5", "--values", "2,-1"],
-    }
-    way = {"csv": "file", "jsonl": "stdin", "npz": "values"}[ending]
-    name = f"{way}.{ending}"
-    done = mlpkit("predict", run, *ways[way], "--output", name, cwd=tmp_path, stdin=text)
-    assert (done.stdout, done.stderr) == (f"2 predictions: {name}\n", "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert command(["predict", str(trained["moons"]), *way, "--output", f"out.{ending}"]) == 0
+    assert capsys.readouterr() == (f"2 predictions: out.{ending}\n", "")
     predictor, _ = load_predictor(trained["moons"] / "checkpoints" / "best.safetensors")
     expected = predictor.predict(torch.tensor([[0.25, 0.5], [2.0, -1.0]]))
     assert expected.probabilities is not None
-    found = read_back(tmp_path / name, "p(lower)")
+    found = read_back(Path(f"out.{ending}"), "p(lower)")
     np.testing.assert_array_equal(found, expected.probabilities[:, 1].numpy())
 
 

@@ -1,5 +1,6 @@
 """The command line's entry: the commands, and one line for every error."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import typer
 from mlpkit import __version__
 from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, train
 from mlpkit.cli import list as list_command
-from mlpkit.errors import MlpkitError
+from mlpkit.errors import MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train.train, train.EXAMPLE),
@@ -87,10 +88,15 @@ def run(arguments: list[str], debug: bool = False) -> int:
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
         print_error(f"{message}; see mlpkit {arguments[0] + ' ' if arguments[0] in COMMANDS else ''}--help")
         return 2
+    except BrokenPipeError:  # the reader has gone (… | head), and nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # what no part could say better, such as a folder that may not be searched
+        if debug:
+            traceback.print_exc()
+        print_error(f"{error.filename or 'system'}: {error.strerror or error}")
+        return WriteError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone (… | head); nothing is left to say to it
-        return 0
     return code if isinstance(code, int) else 0

@@ -24,7 +24,7 @@ _CLOTHES = (
     "Shirt",
     "Sneaker",
     "Bag",
-    "Boot",
+    "Ankle boot",
 )
 _FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 _CLASSES = {"mnist": _DIGITS, "fashion_mnist": _CLOTHES, "digits": _DIGITS}

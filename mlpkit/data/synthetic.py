@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.data.dataset import Dataset, Signature, column_scaling, divide
+from mlpkit.errors import ConfigError
 from mlpkit.randomness import generator
 from mlpkit.schema.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
 
@@ -23,6 +24,10 @@ def load(config: DatasetConfig) -> Dataset:
         assert isinstance(config, MoonsDataset)
         inputs, targets = draw_moons(config)
         signature = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+    if not (inputs.isfinite().all() and targets.isfinite().all()):
+        raise ConfigError(
+            f"dataset={config.name}: its options make values beyond float32; choose smaller ones"
+        )
     splits = divide(inputs, targets, config.seed, config.val_fraction, config.test_fraction)
     train = splits["train"]
     regression = signature.task == "regression"

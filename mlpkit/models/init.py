@@ -35,9 +35,8 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
             with torch.no_grad():
                 nn.init.ones_(layer.weight)
                 nn.init.zeros_(layer.bias)
-                if isinstance(layer, nn.BatchNorm1d):
-                    nn.init.zeros_(layer.running_mean)
-                    nn.init.ones_(layer.running_var)
+                for name, running in layer.named_buffers():
+                    running.fill_(1.0 if name == "running_var" else 0.0)
 
 
 def _fill_weight(weight: torch.Tensor, config: InitConfig, random: torch.Generator) -> None:
