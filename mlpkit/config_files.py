@@ -46,7 +46,7 @@ def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 
 def check(folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Read strictly each file that composing these configs will read, but for mlpkit's own.
+    """Read strictly each file that composing these configs will read; mlpkit's own alone need no check.
 
     Raises:
         ConfigError: a file is no plain YAML, or its defaults list is no list of names.

@@ -49,6 +49,15 @@ class Task:
             return True
         return value > best + min_delta if self.higher_is_better else value < best - min_delta
 
+    def beats(self, value: float, loss: float, best_value: float | None, best_loss: float | None) -> bool:
+        """Whether an epoch is better than the best so far.
+
+        An accuracy on a small split is soon equal to the best one; among equals the lower loss is better.
+        """
+        if best_value is not None and best_loss is not None and value == best_value:
+            return loss < best_loss
+        return self.improves(value, best_value)
+
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean over the targets of (ŷ - y)² (torch MSELoss)."""

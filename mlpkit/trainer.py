@@ -171,13 +171,10 @@ class Trainer:
     def follow(self, scores: Scores) -> None:
         """Remember the best weights, and let early stopping and the plateau schedule see the score."""
         progress, stopping = self.progress, self.config.trainer.early_stopping
-        value = scores[self.task.monitor]
-        if self.task.improves(value, progress.best_value):
-            progress.best_value, progress.best_epoch, progress.best_step = (
-                value,
-                progress.epoch,
-                progress.step,
-            )
+        value, loss = scores[self.task.monitor], scores["loss"]
+        if self.task.beats(value, loss, progress.best_value, progress.best_loss):
+            progress.best_value, progress.best_loss = value, loss
+            progress.best_epoch, progress.best_step = progress.epoch, progress.step
             self.best_model = self.engine.model_state()
         if self.task.improves(value, progress.reference, stopping.min_delta):
             progress.reference, progress.stale_epochs = value, 0

@@ -104,7 +104,7 @@ def override_dataset(config: Mapping[str, Any], request: Request) -> dict[str, A
                 f"{_text(override)}: only the dataset may be overridden here, as in dataset.noise=0.2"
             )
     for choice in choices:
-        changed["dataset"] = compose(Request((_text(choice),), request.folders))["dataset"]
+        changed["dataset"] = compose(Request((str(choice.input_line),), request.folders))["dataset"]
     for setting in settings:
         changed = _apply(setting, changed)
     return _resolve(changed)

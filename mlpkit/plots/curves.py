@@ -70,13 +70,15 @@ def series(lines: Lines, name: str) -> Curves:
 
 
 def best_of(lines: Lines, dataset: Dataset, predictor: Predictor) -> tuple[int, float] | None:
-    """Return epoch and value of the best monitored score, the first of equals; None where there is none."""
-    best: tuple[int, float] | None = None
+    """Return epoch and value of the best monitored score, as training chose it; None where there is none."""
+    best: tuple[int, float, float] | None = None
     for line in lines:
-        value = line.get(predictor.task.monitor) if line["split"] == dataset.monitored else None
-        if value is not None and predictor.task.improves(value, best[1] if best else None):
-            best = (line["epoch"], value)
-    return best
+        value, loss = line.get(predictor.task.monitor), line.get("loss")
+        if line["split"] != dataset.monitored or value is None or loss is None:
+            continue
+        if predictor.task.beats(value, loss, *(best[1:] if best else (None, None))):
+            best = (line["epoch"], value, loss)
+    return best[:2] if best else None
 
 
 def changing_rates(lines: Lines) -> tuple[Array, Array] | None:
