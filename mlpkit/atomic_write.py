@@ -32,7 +32,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     except OSError as error:
         raise WriteError(
             f"{path}: cannot write {len(content)} bytes ({error.strerror or error}); "
-            "free some space or choose another run.root"
+            "free some space or choose another place"
         ) from None
     finally:
         if temporary is not None:

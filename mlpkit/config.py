@@ -6,6 +6,7 @@ them to a reader, the schema completes a config that leaves them out.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -43,6 +44,12 @@ class Config(Section):
     run: RunConfig = Field(RunConfig(), description="where the run goes and what it writes")
 
 
+@cache
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a config."""
+    return Config.model_json_schema()
+
+
 def parse(data: Mapping[str, Any]) -> Config:
     """Validate a plain dict.
 
@@ -55,7 +62,7 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError("\n".join(describe_problems(error, Config.model_json_schema()))) from None
+        raise ConfigError(*describe_problems(error, json_schema())) from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -125,9 +125,9 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def print_error(message: str) -> None:
-    """Print each line of an error on stderr, whole and without markup."""
-    for line in message.splitlines():
+def print_error(*problems: object) -> None:
+    """Print each problem on a line of stderr; nothing of a path or a value reaches a terminal raw."""
+    for line in map(str, problems):
         printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
         print(f"mlpkit: {printable}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 
 import torch
 
@@ -17,6 +18,8 @@ def choose_device(wanted: str) -> tuple[str, str]:
     Raises:
         ConfigError: the device is not there.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", wanted):
+        raise ConfigError(f"device={wanted}: must be auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cpu" or (wanted == "auto" and count == 0):
         reason = "" if wanted == "cpu" else "; no CUDA device was found"

@@ -2,9 +2,13 @@
 
 
 class MlpkitError(Exception):
-    """Base of the errors that are shown as one line a problem, without a traceback."""
+    """Base of the errors that are shown without a traceback, one line for each problem (argument)."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the problems, a line each."""
+        return "\n".join(str(problem) for problem in self.args)
 
 
 class ConfigError(MlpkitError):

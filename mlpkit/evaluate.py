@@ -53,7 +53,7 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
     Raises:
         ConfigError: the dataset has no such split.
     """
-    chosen = name or ("test" if "test" in dataset.splits else dataset.monitored)
+    chosen = name if name is not None else ("test" if "test" in dataset.splits else dataset.monitored)
     if chosen not in dataset.splits:
         raise ConfigError(f"--split={chosen}: this run has {', '.join(dataset.splits)}")
     return chosen, dataset.splits[chosen]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.problems import show
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def create(config: Config) -> RunFolder:
         ConfigError: run.dir lies outside run.root or already holds a run.
         WriteError: the folder cannot be made.
     """
-    root = Path(config.run.root).expanduser()
     try:
+        root = Path(config.run.root).expanduser()
         if config.run.dir is not None:
             return _create_named(root, Path(config.run.dir).expanduser())
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
@@ -87,12 +88,19 @@ def create(config: Config) -> RunFolder:
                 continue  # one chance in 16 million for two runs of the same second
             return RunFolder(path)
     except OSError as error:
-        raise WriteError(f"{error.filename}: cannot make the run folder ({error.strerror})") from None
+        raise WriteError(
+            f"{error.filename}: cannot make the run folder ({error.strerror}); choose another run.root"
+        ) from None
+    except (RuntimeError, ValueError) as error:  # ~nobody, or a NUL byte
+        raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
 
 
 def _create_named(root: Path, path: Path) -> RunFolder:
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well")
+    above = next((p for p in path.parents if RunFolder(p).config.is_file()), None)
+    if above is not None:
+        raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"run.dir={path}: already holds a run or other files; name a new folder")
     path.mkdir(parents=True, exist_ok=True)

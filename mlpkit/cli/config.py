@@ -22,10 +22,10 @@ def config(
     """Show the composed and validated config."""
     import json
 
-    from mlpkit.config import Config, parse, to_dict
+    from mlpkit.config import json_schema, parse, to_dict
 
     if schema:
-        print(json.dumps(Config.model_json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
         return
 
     from mlpkit.cli.compose import Request, compose

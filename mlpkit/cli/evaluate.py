@@ -1,5 +1,6 @@
 """mlpkit evaluate."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ def evaluate(
     from mlpkit.predict import load_predictor
 
     given = list(overrides or ())
-    if run is not None and run.startswith(("dataset=", "dataset.")):  # RUN was left out
+    if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
         given, run = [run, *given], None
     path = open_run(run, checkpoint)
     predictor, stored = load_predictor(path, choose_device(device)[0])

@@ -80,7 +80,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except MlpkitError as error:
         if debug:
             traceback.print_exc()
-        print_error(str(error))
+        print_error(*error.args)
         return error.exit_code
     except UsageError as error:
         if debug:

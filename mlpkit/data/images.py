@@ -85,7 +85,10 @@ def _digits(config: DigitsDataset) -> dict[str, Split]:
 
 
 def _idx_splits(config: MnistDataset | FashionMnistDataset) -> dict[str, Split]:
-    root = Path(config.root).expanduser() if config.root else default_root()
+    try:
+        root = Path(config.root).expanduser() if config.root else default_root()
+    except RuntimeError as error:
+        raise DataError(f"dataset.root={config.root}: no path ({error}); choose another") from None
     if missing := missing_files(config.name, root):
         _download(config, root, missing)
     train = _read_split(root, config.name, "train")

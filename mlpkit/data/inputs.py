@@ -40,6 +40,17 @@ def read_inputs(source: str, signature: Signature) -> Inputs:
     Raises:
         DataError: it cannot be read, or does not fit the model.
     """
+    found = _read(source, signature)
+    if signature.is_image and not bool(((found.values >= 0) & (found.values <= 1)).all()):
+        low, high = found.values.min().item(), found.values.max().item()
+        raise DataError(
+            f"{source}: pixels from {low:g} to {high:g}, the model reads 0 to 1; "
+            "divide by 255, or save as uint8"
+        )
+    return found
+
+
+def _read(source: str, signature: Signature) -> Inputs:
     if source == "-":
         text = _decode(sys.stdin.buffer.read(), "stdin")
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"

@@ -13,6 +13,8 @@ from mlpkit.randomness import generator
 from mlpkit.schema.model import MlpModel
 from mlpkit.tasks import TASKS
 
+LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages
+
 
 class Network(nn.Module):
     """Raw inputs (rows, features) to raw outputs (rows, width).
@@ -47,6 +49,8 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
         ConfigError: the model does not go with the dataset's task.
     """
     network = build_network(config, dataset.signature, device)
+    if (count := count_parameters(network)) > LARGEST:
+        raise ConfigError(f"model: {count:,} parameters; mlpkit trains up to {LARGEST:,}, make it smaller")
     network.to_empty(device=device)
     initialize(network.layers, config.init, generator(config.seed, "init"))
     for layer, values in (

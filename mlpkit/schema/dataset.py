@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from mlpkit.schema.section import Fraction, NotNegative, Positive, Section, rule_error
 
+LARGEST = 500_000_000  # numbers that a drawn dataset may hold: 2 GB
+
 
 class DatasetOptions(Section):
     """What every dataset has."""
@@ -36,6 +38,8 @@ class SumDataset(Synthetic):
     def _check(self) -> Self:
         if self.low >= self.high:
             raise rule_error(f"low={self.low} must be below high={self.high}")
+        if self.n * self.terms > LARGEST:
+            raise rule_error(f"n={self.n} rows of terms={self.terms} are more than {LARGEST:,} numbers")
         return self
 
 
