@@ -21,7 +21,9 @@ def atomic_write(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp lets only the owner read
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)  # mkstemp lets only the owner read, whatever the user's mask
         Path(temporary).replace(path)
         temporary = None
         folder = os.open(path.parent, os.O_RDONLY)

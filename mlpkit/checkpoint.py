@@ -90,13 +90,17 @@ def load(path: Path) -> Checkpoint:
     if _digest(stored, tensors) != metadata.get("sha256"):
         raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     parts = decode_header(path, metadata)
+    try:
+        signature = Signature.from_dict(parts["signature"])
+    except (TypeError, AttributeError):
+        raise DataError(f"{path}: its signature cannot be read; use another checkpoint") from None
     by_kind: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         by_kind.setdefault(kind, {})[rest] = tensor
     return Checkpoint(
         config=parts["config"],
-        signature=Signature.from_dict(parts["signature"]),
+        signature=signature,
         progress=parts["progress"],
         scores=parts["scores"],
         model=by_kind["model"],

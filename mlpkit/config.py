@@ -56,6 +56,8 @@ def parse(data: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: with every problem, a line each: the key, the value, the rule and the way out.
     """
+    if not isinstance(data, Mapping):
+        raise ConfigError("a config must be a mapping of keys")
     declared = data.get("format", FORMAT)
     if isinstance(declared, int) and declared > FORMAT:
         raise ConfigError(f"format={declared}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit")

@@ -1,6 +1,7 @@
 """What a person sees: progress while training, tables after it, on a terminal or as plain lines."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,11 @@ class TrainingDisplay:
         self._console, self._style, self._epochs = console, style, epochs
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
-        self._shown = -1.0
+        self._shown, self._epochs_done = -1.0, 0
         self._progress: Progress | None = None
         if style == "bar":
             self._progress = Progress(
-                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("epoch {task.fields[done]}/{task.total:.0f}"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[scores]}"),
                 TimeRemainingColumn(compact=True),
@@ -57,7 +58,7 @@ class TrainingDisplay:
                 auto_refresh=False,  # a refreshing thread would take the interpreter from the training
                 expand=True,
             )
-            self._task = self._progress.add_task("", total=epochs, scores="")
+            self._task = self._progress.add_task("", total=epochs, scores="", done=0)
             self._progress.start()
 
     def epoch(self, report: "EpochReport") -> str | None:
@@ -67,21 +68,36 @@ class TrainingDisplay:
             line = self._line(report)
             if self._style == "lines":
                 self._console.print(line, markup=False)
-        if self._progress is not None and report.seconds - self._shown > 1 / REFRESHES:
-            self._shown = report.seconds
-            self._progress.update(
-                self._task, completed=report.epoch, scores=self._brief(report), refresh=True
-            )
+        self._epochs_done = report.epoch
+        if self._progress is None:
+            return line
+        now = time.monotonic()
+        if now - self._shown > 1 / REFRESHES:
+            self._shown = now
+            self._show(report)
         return line
+
+    def tick(self, share: float) -> None:
+        """Move the bar within an epoch that is long enough to be watched."""
+        if self._progress is None or share >= 1:  # the epoch itself is about to be shown
+            return
+        now = time.monotonic()
+        if now - self._shown > 1 / REFRESHES:
+            self._shown = now
+            self._progress.update(self._task, completed=self._epochs_done + share, refresh=True)
 
     def stop(self, report: "EpochReport | None") -> None:
         """Leave the bar at the last epoch."""
         if self._progress is not None:
             if report is not None:
-                self._progress.update(self._task, completed=report.epoch, scores=self._brief(report))
-            self._progress.refresh()
+                self._show(report)
             self._progress.stop()
             self._progress = None
+
+    def _show(self, report: "EpochReport") -> None:
+        if self._progress is not None:
+            done, scores = report.epoch, self._brief(report)
+            self._progress.update(self._task, completed=done, done=done, scores=scores, refresh=True)
 
     def _brief(self, report: "EpochReport") -> str:
         monitored = report.scores[self._monitored]
@@ -112,7 +128,7 @@ def print_weights(console: Console, title: str, weights: Sequence[tuple[str, flo
     """Print a small model's weights, a row each."""
     table = plain_table(title, ["weight"])
     for name, value in weights:
-        table.add_row(name, f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
+        table.add_row(Text(name), f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
     console.print(table)
 
 
@@ -121,7 +137,7 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(Text(title, style="bold"), style="bold")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(Text(column), justify="right")
     return table
 
 

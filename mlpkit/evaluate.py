@@ -38,13 +38,20 @@ def load_matching(config: DatasetConfig, stored: Checkpoint, path: Path) -> Data
         DataError: its columns or its task are others.
     """
     dataset = load_dataset(config)
-    ours, theirs = dataset.signature, stored.signature
-    if (ours.task, ours.features, ours.input_shape) != (theirs.task, theirs.features, theirs.input_shape):
+    ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
+    different = [name for name in ours if ours[name] != theirs[name]]
+    if different:
         raise DataError(
-            f"dataset={dataset.name}: {ours.task} with {len(ours.features)} features; "
-            f"the model of {path} is for {theirs.task} with {len(theirs.features)}"
+            f"dataset={dataset.name}: its {', '.join(different)} differ from what {path} was trained on"
         )
     return dataset
+
+
+def without_rows_of(split: Split, train: Split) -> Split:
+    """Return the rows of a split whose inputs are not among those that a model was trained on."""
+    known = {row.tobytes() for row in train.inputs.numpy()}
+    fresh = torch.tensor([row.tobytes() not in known for row in split.inputs.numpy()])
+    return Split(split.inputs[fresh], split.targets[fresh])
 
 
 def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
@@ -59,27 +66,21 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
     return chosen, dataset.splits[chosen]
 
 
-def evaluate(predictor: Predictor, dataset: Dataset, split: str | None) -> Evaluation:
-    """Return the scores of a split in the targets' own unit, and scikit-learn's report on it."""
-    name, rows = choose_split(dataset, split)
+def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
+    """Return the scores of a split, and scikit-learn's report on it.
+
+    The loss is the one that was trained: of standardised targets where the model standardises them. All
+    other scores are in the targets' own unit.
+    """
     task, outputs = predictor.task, predictor.outputs(rows.inputs)
     targets = task.encode(rows.targets, outputs.dtype)
-    sums = add_up(_losses(predictor, outputs, targets), task.statistics(outputs, targets))
+    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, targets))
     predicted = task.decode(outputs)
     if task.name == "regression":
         report = _regression_report(rows.targets, predicted)
     else:
         report = _classification_report(rows.targets, predicted, predictor.signature.classes)
     return Evaluation(name, len(rows), task.scores(sums.tolist(), len(rows)), report)
-
-
-def _losses(predictor: Predictor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the loss that was trained, which compares scaled targets with scaled outputs."""
-    buffers = dict(predictor.network.unscaling.named_buffers())
-    if "std" in buffers:
-        mean, std = buffers["mean"].cpu(), buffers["std"].cpu()
-        outputs, targets = (outputs - mean) / std, (targets - mean) / std
-    return predictor.task.loss(outputs, targets)
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

@@ -14,6 +14,8 @@ from mlpkit.models import Network, build_model
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
 
+ENGINES = {AutogradEngine.name: AutogradEngine}
+
 
 @dataclass
 class Experiment:
@@ -26,7 +28,7 @@ class Experiment:
         network: the initialised model, on the device.
         engine: what takes the steps.
         device: cpu or cuda:N.
-        announcement: the line that says what was chosen.
+        device_line: the line that says what was chosen.
     """
 
     config: Config
@@ -35,7 +37,7 @@ class Experiment:
     network: Network
     engine: Engine
     device: str
-    announcement: str
+    device_line: str
 
 
 def build(config: Config) -> Experiment:
@@ -45,7 +47,7 @@ def build(config: Config) -> Experiment:
         ConfigError: the parts do not go together, or the device is not there.
         DataError: the data is missing or cannot be used.
     """
-    device, announcement = choose_device(config.device)
+    device, device_line = choose_device(config.device)
     set_determinism(config.trainer.deterministic)
     dataset = load_dataset(config.dataset)
     task = TASKS[dataset.signature.task]
@@ -54,8 +56,9 @@ def build(config: Config) -> Experiment:
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)
-    engine = AutogradEngine(network, task, dataset.splits, config, device, augmentation)
-    return Experiment(config, dataset, task, network, engine, device, announcement)
+    kind = ENGINES["autograd" if config.trainer.engine == "auto" else config.trainer.engine]
+    engine = kind(network, task, dataset.splits, config, device, augmentation)
+    return Experiment(config, dataset, task, network, engine, device, device_line)
 
 
 def _check_batches(config: Config, rows: int) -> None:

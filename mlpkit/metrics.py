@@ -33,9 +33,10 @@ def regression_statistics(predictions: Tensor, targets: Tensor) -> tuple[Tensor,
 
 
 def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
-    """Return loss, R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², MAE and RMSE, in the targets' own unit.
+    """Return loss, R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², MAE and RMSE, the last two in the targets' own unit.
 
-    R² of targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
+    The loss is the one that is trained, of standardised targets where the model standardises them. R² of
+    targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
     """
     loss, absolute, squared, total, total_squared = sums
     spread = total_squared - total * total / rows

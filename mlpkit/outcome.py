@@ -19,6 +19,7 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
     best: dict[str, Any] = {
         "split": trainer.monitored,
         "score": trainer.task.monitor,
+        "higher_is_better": trainer.task.higher_is_better,
         "value": progress.best_value,
         "epoch": progress.best_epoch,
         "step": progress.best_step,
@@ -31,6 +32,7 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
     stopped = progress.epoch < experiment.config.trainer.epochs
     return {
         "status": "stopped early" if stopped else "done",
+        "task": trainer.task.name,
         "epochs": progress.epoch,
         "steps": progress.step,
         "train_seconds": trainer.seconds,

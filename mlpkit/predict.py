@@ -1,5 +1,6 @@
 """A checkpoint and raw inputs in, predictions out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,19 @@ class Predictor:
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
+        return self._through(self.network, inputs)
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses (rows,) that training knows, for raw inputs and encoded targets, on the CPU."""
+        network = self.network
+        outputs = self._through(lambda rows: network.layers(network.scaling(rows)), inputs)
+        return self.task.loss(outputs, network.standardize(targets.to(self.device)).cpu())
+
+    def _through(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         dtype = next(self.network.parameters()).dtype
         with torch.no_grad():
-            parts = [
-                self.network(part.to(self.device, dtype)).cpu()
-                for part in torch.split(inputs, EVALUATION_ROWS)
-            ]
-        return torch.cat(parts)
+            parts = torch.split(inputs, EVALUATION_ROWS)
+            return torch.cat([function(part.to(self.device, dtype)).cpu() for part in parts])
 
     def predict(self, inputs: Tensor) -> Predictions:
         """Return the predictions for raw inputs (rows, features)."""
@@ -73,10 +80,11 @@ def restore_network(stored: Checkpoint, path: Path, device: str = "cpu") -> Netw
         network = build_network(stored.config, stored.signature, device)
     except (ConfigError, KeyError) as error:
         raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in stored.model.items()}
+    wanted, found = (
+        {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in tensors.items()}
+        for tensors in (network.state_dict(), stored.model)
+    )
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
-    wrong += [name for name, tensor in stored.model.items() if not tensor.is_floating_point()]
     if wrong:
         names = ", ".join(wrong[:5])
         raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or no floats: {names}")

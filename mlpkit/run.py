@@ -44,7 +44,8 @@ def run(config: Config, command: str, console: Console) -> RunFolder:
         with suppress(
             WriteError
         ):  # on a full disk these fail as well, and the first error is the one to show
-            _write_json(folder.summary, {"status": status, "error": reason})
+            if not folder.summary.exists():  # what stopped the pictures does not take the scores away
+                _write_json(folder.summary, {"status": status, "error": reason})
             log.text(f"{status}: {reason}")
             log.close()
         raise
@@ -61,8 +62,8 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
             console.print(line, markup=False)
 
     say(f"{dataset.name}: {task.name}, " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
-    say(f"{config.model.name}: {count_parameters(experiment.network):,} parameters; engine: autograd")
-    say(experiment.announcement)
+    say(f"{config.model.name}: {count_parameters(experiment.network):,} parameters; engine: {engine.name}")
+    say(experiment.device_line)
     display = TrainingDisplay(
         console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor
     )
@@ -83,6 +84,7 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
         dataset.monitored,
         report,
         partial(_save, experiment, folder, log),
+        display.tick,
     )
     try:
         trainer.fit()
@@ -112,23 +114,18 @@ def _log(log: RunLog, epoch: EpochReport) -> None:
 
 
 def _save(experiment: Experiment, folder: RunFolder, log: RunLog, trainer: Trainer) -> None:
-    """Write last.safetensors, and best.safetensors with the best weights so far."""
+    """Write best.safetensors where there is a better one, and last.safetensors, which may name it."""
     log.flush()
     config, signature, engine = experiment.config, experiment.dataset.signature, experiment.engine
     progress = trainer.progress
-    monitored = {
-        "split": trainer.monitored,
-        "score": trainer.task.monitor,
-        "best": progress.best_value,
-        "best_epoch": progress.best_epoch,
-    }
-    last = Checkpoint(
-        config, signature, progress.to_dict(), monitored, engine.model_state(), engine.optimizer_state()
-    )
-    checkpoint.save(folder.last, last)
-    if trainer.best_model is not None:
+    if trainer.best_model is not None and trainer.saved_best != progress.best_step:
         at_best = {"epoch": progress.best_epoch, "step": progress.best_step}
-        checkpoint.save(folder.best, Checkpoint(config, signature, at_best, monitored, trainer.best_model))
+        best = Checkpoint(config, signature, at_best, trainer.best_scores, trainer.best_model)
+        checkpoint.save(folder.best, best)
+        trainer.saved_best = progress.best_step
+    model, optimizer = engine.model_state(), engine.optimizer_state()
+    last = Checkpoint(config, signature, progress.to_dict(), trainer.scores, model, optimizer)
+    checkpoint.save(folder.last, last)
 
 
 def _draw(experiment: Experiment, trainer: Trainer, folder: RunFolder, log: RunLog) -> None:

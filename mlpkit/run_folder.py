@@ -104,6 +104,10 @@ def _create_named(root: Path, path: Path) -> RunFolder:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"run.dir={path}: already holds a run or other files; name a new folder")
     path.mkdir(parents=True, exist_ok=True)
+    try:
+        RunFolder(path).config.open("x").close()  # of two runs that start at once, one gets the folder
+    except FileExistsError:
+        raise ConfigError(f"run.dir={path}: another run has just taken it; name a new folder") from None
     return RunFolder(path)
 
 
@@ -137,8 +141,8 @@ def newest(root: str = "outputs") -> Path:
     Raises:
         DataError: there is none.
     """
-    folders = [RunFolder(file.parent) for file in Path(root).glob("*/*/config.yaml")]
-    trained = [folder for folder in folders if folder.last.is_file()]
+    trained = [RunFolder(file.parents[1]) for file in Path(root).rglob("checkpoints/last.safetensors")]
+    trained = [folder for folder in trained if folder.config.is_file()]
     if not trained:
         raise DataError(f"no trained run under {root}/; start one with `mlpkit train`, or name a run folder")
     return max(trained, key=lambda folder: (folder.config.stat().st_mtime_ns, folder.path.name)).path

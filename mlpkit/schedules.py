@@ -7,7 +7,7 @@ the number of optimizer steps. Warm-up comes in front: the schedule's own time b
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mlpkit.schema import scheduler as c
 
@@ -32,7 +32,10 @@ def build_schedule(config: c.SchedulerConfig, lr: float, steps_per_epoch: int, e
     def multiplier(step: int) -> float:
         if step < warmup:  # torch LinearLR(start_factor=1 / (warmup + 1), total_iters=warmup)
             return (step + 1) / (warmup + 1)
-        return after((step - warmup) // unit)
+        try:
+            return after((step - warmup) // unit)
+        except OverflowError:  # a growing rate beyond what a number can be; the loss will say the same
+            return math.inf
 
     return multiplier
 
@@ -120,7 +123,3 @@ class PlateauState:
             return value > -math.inf if higher_is_better else value < math.inf
         margin = config.threshold * (self.best if config.threshold_mode == "rel" else 1.0)
         return value > self.best + margin if higher_is_better else value < self.best - margin
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return plain JSON values; the constructor takes them back."""
-        return asdict(self)

@@ -32,7 +32,7 @@ class Progress:
         best_value: the monitored score at that time; None before the first.
         best_loss: the loss of the monitored split at that time.
         stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
-        reference: the value that early stopping compares with.
+        stopping_value: the value that early stopping compares with.
         plateau: state of the plateau schedule.
     """
 
@@ -43,7 +43,7 @@ class Progress:
     best_value: float | None = None
     best_loss: float | None = None
     stale_epochs: int = 0
-    reference: float | None = None
+    stopping_value: float | None = None
     plateau: PlateauState = field(default_factory=PlateauState)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,6 +86,7 @@ class Trainer:
         monitored: str,
         report: Callable[[EpochReport], None],
         save: Callable[["Trainer"], None],
+        tick: Callable[[float], None] = lambda share: None,
     ) -> None:
         """Build the schedule.
 
@@ -97,16 +98,20 @@ class Trainer:
             monitored: the split that is scored after each epoch.
             report: called after each epoch.
             save: called when a checkpoint is due, and at the end.
+            tick: called after each step with the share of the epoch that is done.
         """
         trainer = config.trainer
         self.config, self.engine, self.task = config, engine, task
-        self.rows, self.monitored, self.report, self.save = rows, monitored, report, save
+        self.rows, self.monitored, self.report, self.save, self.tick = rows, monitored, report, save, tick
         self.progress = Progress()
+        self.scores: dict[str, Scores] = {}  # of the last epoch
         self.best_model: dict[str, Tensor] | None = None
+        self.best_scores: dict[str, Scores] = {}
         self.steps_per_epoch = steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
         self.schedule = build_schedule(
             config.scheduler, config.optimizer.lr, self.steps_per_epoch, trainer.epochs
         )
+        self.saved_best = 0  # the step of the best weights that are on the disk
         self.rate = config.optimizer.lr
         self.seconds = 0.0
         self.rows_seen = 0
@@ -151,22 +156,24 @@ class Trainer:
             self.rate = lr * self.schedule(progress.step) * progress.plateau.multiplier
             self.engine.step(rows, self.rate, epoch, progress.step, measure=index == last)
             progress.step += 1
+            self.tick((index + 1) / self.steps_per_epoch)
         progress.epoch += 1
         self.rows_seen += self.rows
         return self.engine.collect()
 
     def evaluate(self, train: Scores) -> dict[str, Scores]:
         """Score the monitored split; stop where a loss is no number, before it can be remembered or saved."""
-        scores = {"train": train, self.monitored: self.engine.evaluate(self.monitored)}
-        progress = self.progress
-        for split, values in scores.items():
+        progress, monitored = self.progress, self.engine.evaluate(self.monitored)
+        for split, values in (("train", train), (self.monitored, monitored)):
             if not math.isfinite(values["loss"]):
                 steps = f"steps {progress.step - self.steps_per_epoch + 1} to {progress.step}"
                 raise NonFiniteError(
                     f"{split} loss={values['loss']} in epoch {progress.epoch} ({steps}): training diverged; "
                     "try a lower optimizer.lr or set trainer.clip_norm=1"
                 )
-        return scores
+        # Where there is only train, its scores are those after the epoch, which are what is monitored.
+        self.scores = {"train": train, self.monitored: monitored}
+        return self.scores
 
     def follow(self, scores: Scores) -> None:
         """Remember the best weights, and let early stopping and the plateau schedule see the score."""
@@ -175,9 +182,9 @@ class Trainer:
         if self.task.beats(value, loss, progress.best_value, progress.best_loss):
             progress.best_value, progress.best_loss = value, loss
             progress.best_epoch, progress.best_step = progress.epoch, progress.step
-            self.best_model = self.engine.model_state()
-        if self.task.improves(value, progress.reference, stopping.min_delta):
-            progress.reference, progress.stale_epochs = value, 0
+            self.best_model, self.best_scores = self.engine.model_state(), self.scores
+        if self.task.improves(value, progress.stopping_value, stopping.min_delta):
+            progress.stopping_value, progress.stale_epochs = value, 0
         else:
             progress.stale_epochs += 1
         if isinstance(self.config.scheduler, Plateau):

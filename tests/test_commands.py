@@ -157,7 +157,7 @@ def test_evaluate_agrees_with_the_summary(place: Path) -> None:
     assert "precision" in text and "macro avg" in text
     noisy = mlpkit("evaluate", str(run), "dataset.noise=1.5", "dataset.n=2000", cwd=place).stdout
     accuracy = float(re.search(r"^test +\S+ +(\S+)$", noisy, re.M).group(1))  # type: ignore[union-attr]
-    assert accuracy < 0.9 < summary["test"]["accuracy"] or accuracy < summary["test"]["accuracy"]
+    assert accuracy < summary["test"]["accuracy"]
 
 
 def test_plot_draws_again(place: Path) -> None:

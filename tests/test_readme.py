@@ -81,6 +81,10 @@ def test_it_names_every_command_recipe_and_picture() -> None:
     assert [path for path in re.findall(r"\]\((docs/\S+)\)", README) if not (PROJECT / path).is_file()] == []
 
 
+def test_no_figure_is_left_out() -> None:
+    assert re.findall(r"\b[A-Z]{5,}\b", re.sub(r"MLPKIT_DATA|MNIST|VALUE", "", README)) == []
+
+
 def test_it_names_every_module() -> None:
     package = PROJECT / "mlpkit"
     modules = {p.name for p in package.glob("*.py")} - {"__init__.py", "__main__.py"}

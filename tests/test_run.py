@@ -221,3 +221,35 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
     assert line.startswith("mlpkit: out/moons-mlp/") and "checkpoints/last.safetensors: cannot write" in line
     (folder,) = (tmp_path / "out" / "moons-mlp").iterdir()
     assert list((folder / "checkpoints").iterdir()) == []
+
+
+def test_an_interrupt_while_drawing_leaves_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlpkit.plots
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlpkit.plots, "draw_pictures", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "dataset=moons", "trainer.epochs=2")
+    (folder,) = (tmp_path / "moons-mlp").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["status"] == "done"
+    assert (folder / "train.log").read_text().endswith("interrupted: KeyboardInterrupt\n")
+
+
+def test_a_run_in_a_named_folder_is_the_newest(tmp_path: Path) -> None:
+    mlpkit("train", *FAST, "run.root=outputs", cwd=tmp_path)
+    mlpkit("train", *FAST, "run.dir=outputs/mine", "seed=1", cwd=tmp_path)
+    assert mlpkit("inspect", cwd=tmp_path).stderr == "newest run: outputs/mine (best)\n"
+
+
+def test_only_training_rows(tmp_path: Path) -> None:
+    """Without val and test, the scores of train are those after each epoch."""
+    folder = train(tmp_path, *FAST, "dataset.val_fraction=0", "dataset.test_fraction=0")
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [(line["epoch"], line["split"]) for line in lines] == [(n, "train") for n in (1, 2, 3, 4)]
+    summary = json.loads(folder.summary.read_text())
+    assert lines[-1]["loss"] == pytest.approx(summary["train"]["loss"])
+    assert summary["monitored"] == "accuracy on train"

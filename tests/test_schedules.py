@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -182,7 +183,7 @@ def compare_plateau(options, values, higher_is_better):
     for value in values:
         scheduler.step(value)
         state.update(value, config, LR, higher_is_better)
-        state = PlateauState(**json.loads(json.dumps(state.to_dict())))  # as a checkpoint keeps it
+        state = PlateauState(**json.loads(json.dumps(asdict(state))))  # as a checkpoint keeps it
         rates.append(LR * state.multiplier)
         assert rates[-1] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
     return len(set(rates))

@@ -22,10 +22,11 @@ def evaluate(
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
     from mlpkit.cli.compose import Request, override_dataset
     from mlpkit.config import parse, to_dict
-    from mlpkit.console import make_console, print_scores
+    from mlpkit.console import make_console, note, print_scores
     from mlpkit.device import choose_device
-    from mlpkit.evaluate import evaluate as evaluate_split
-    from mlpkit.evaluate import load_matching
+    from mlpkit.errors import DataError
+    from mlpkit.evaluate import choose_split, load_matching, without_rows_of
+    from mlpkit.evaluate import evaluate as evaluate_rows
     from mlpkit.predict import load_predictor
 
     given = list(overrides or ())
@@ -34,7 +35,16 @@ def evaluate(
     path = open_run(run, checkpoint)
     predictor, stored = load_predictor(path, choose_device(device)[0])
     config = parse(override_dataset(to_dict(stored.config), Request(tuple(given))))
-    found = evaluate_split(predictor, load_matching(config.dataset, stored, path), split)
+    name, rows = choose_split(load_matching(config.dataset, stored, path), split)
+    if given and name != "train":  # another seed or split may have dealt training rows into it
+        trained = load_matching(stored.config.dataset, stored, path).splits["train"]
+        fresh = without_rows_of(rows, trained)
+        if len(fresh) == 0:
+            raise DataError(f"--split={name}: the model was trained on all of its {len(rows)} rows")
+        if len(fresh) < len(rows):
+            note(f"left out {len(rows) - len(fresh):,} of {len(rows):,} rows, which the model was trained on")
+        rows = fresh
+    found = evaluate_rows(predictor, name, rows)
     console = make_console()
     print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
     console.print()

@@ -43,13 +43,13 @@ def inspect(run: Run = None, checkpoint: Which = "best") -> None:
     if weights := readable_weights(network, signature):
         console.print()
         print_weights(console, path.stem, weights)
-    folder = RunFolder(path.parent.parent)
+    by_split, folder = stored.scores, RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
         summary = json.loads(folder.summary.read_text(encoding="utf-8"))
         scores = summary.get("best", {}) if path.stem == "best" else summary
         by_split = {name: scores[name] for name in ("train", "val", "test") if name in scores}
-        if by_split:
-            console.print()
-            print_scores(console, f"scores ({path.stem})", by_split)
+    if by_split:
+        console.print()
+        print_scores(console, f"scores ({path.stem})", by_split)
     console.print()
     console.print(yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip(), markup=False)

@@ -30,6 +30,8 @@ def train(
         raise ConfigError("-m: sweeps are not there yet; they come with a later version of mlpkit")
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
     config = parse(compose(request))
+    if cfg not in (None, "job"):
+        raise ConfigError(f"--cfg={cfg}: must be job, the config of the run")
     if cfg is not None:
         from mlpkit.cli.config import print_config
 

@@ -1,6 +1,7 @@
 """Datasets: what they are, and how each is made."""
 
 from mlpkit.data.dataset import Dataset
+from mlpkit.errors import DataError
 from mlpkit.schema.dataset import DatasetConfig
 
 
@@ -14,7 +15,14 @@ def load_dataset(config: DatasetConfig) -> Dataset:
     if config.name in ("sum", "line", "moons"):
         from mlpkit.data import synthetic
 
-        return synthetic.load(config)
-    from mlpkit.data import images
+        dataset = synthetic.load(config)
+    else:
+        from mlpkit.data import images
 
-    return images.load(config)
+        dataset = images.load(config)
+    train = dataset.splits["train"]
+    if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
+        raise DataError(
+            f"dataset={config.name}: the {len(train)} training rows are all of one class; have more rows"
+        )
+    return dataset

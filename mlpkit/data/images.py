@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -135,7 +136,7 @@ def _download(config: MnistDataset | FashionMnistDataset, root: Path, missing: l
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints there; stdout is for results
             kind(str(root), download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[
             -1
         ]  # the lines before name mirrors

@@ -10,6 +10,8 @@ from mlpkit.batches import Rows
 class Engine(Protocol):
     """Holds a model, its optimizer and the splits on one device."""
 
+    name: str
+
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """Update the weights from some training rows; losses and scores are added up on the device.
 

@@ -26,6 +26,8 @@ class AutogradEngine:
     nothing else. Only with augmentation, which works on raw pixels, are training rows scaled at each step.
     """
 
+    name = "autograd"
+
     def __init__(
         self,
         network: Network,
@@ -46,16 +48,14 @@ class AutogradEngine:
         self.augmentation = augmentation
         self.dropout = network.dropout_generators()
         # Switching modes walks over all modules, which a tiny model feels; most have nothing to switch.
-        self.modal = any(isinstance(layer, Dropout | nn.BatchNorm1d) for layer in network.layers)
+        self.has_modes = any(isinstance(layer, Dropout | nn.BatchNorm1d) for layer in network.modules())
         self.parameters = list(network.parameters())
         self.optimizer = build_optimizer(config.optimizer, self.parameters)
         dtype = self.parameters[0].dtype
         self.inputs = {name: split.inputs.to(device, dtype) for name, split in splits.items()}
         self.targets = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
         # The loss compares scaled outputs with scaled targets; scores are in the targets' own unit.
-        self.scaled = {
-            name: _standardize(network.unscaling, targets) for name, targets in self.targets.items()
-        }
+        self.scaled = {name: network.standardize(targets) for name, targets in self.targets.items()}
         with torch.no_grad():
             for name in self.inputs:
                 if name != "train" or augmentation is None:
@@ -66,7 +66,7 @@ class AutogradEngine:
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
         network, parameters = self.network, self.parameters
-        if self.modal:
+        if self.has_modes:
             network.train()
         seed_dropout(self.dropout, self.seed, epoch, step)
         chunks: tuple[Rows, ...]
@@ -115,7 +115,7 @@ class AutogradEngine:
     def evaluate(self, split: str) -> dict[str, float]:
         """See `Engine.evaluate`."""
         network, inputs, scaled = self.network, self.inputs[split], self.scaled[split]
-        if self.modal:
+        if self.has_modes:
             network.eval()
         losses, outputs = [], []
         with torch.no_grad():
@@ -166,8 +166,3 @@ def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> 
         nesterov=config.nesterov,
         fused=True,
     )
-
-
-def _standardize(unscaling: nn.Module, targets: Tensor) -> Tensor:
-    mean, std = getattr(unscaling, "mean", None), getattr(unscaling, "std", None)
-    return targets if mean is None or std is None else (targets - mean) / std

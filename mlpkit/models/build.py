@@ -37,9 +37,13 @@ class Network(nn.Module):
         outputs: Tensor = self.unscaling(self.layers(self.scaling(inputs)))
         return outputs
 
+    def standardize(self, targets: Tensor) -> Tensor:
+        """Return targets in the unit of what `layers` puts out, which the loss compares."""
+        return self.unscaling.inverse(targets) if isinstance(self.unscaling, Unscaling) else targets
+
     def dropout_generators(self) -> list[torch.Generator]:
         """Return the generators of the dropout layers, in the layers' order."""
-        return [layer.random for layer in self.layers if isinstance(layer, Dropout)]
+        return [layer.random for layer in self.modules() if isinstance(layer, Dropout)]
 
 
 def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:

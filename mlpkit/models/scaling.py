@@ -35,3 +35,7 @@ class Unscaling(Scaling):
     def forward(self, values: Tensor) -> Tensor:
         """Return the values (rows, columns) in their own unit."""
         return values * self.std + self.mean
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Return the standardised values (rows, columns)."""
+        return super().forward(values)

@@ -62,9 +62,7 @@ def stack(
         if index == last:
             break
         if norm == "batch":
-            batch_norm = nn.BatchNorm1d(fan_out)
-            batch_norm.num_batches_tracked = None  # only momentum=None would need the count
-            layers.append(batch_norm)
+            layers.append(nn.BatchNorm1d(fan_out))
         elif norm == "layer":
             layers.append(nn.LayerNorm(fan_out))
         layers.append(ACTIVATIONS[activation]())

@@ -1,0 +1,151 @@
+"""A checkpoint holds what it was given, and says so when it has been damaged."""
+
+import json
+import pickle
+import random
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from running import config
+
+from mlpkit import checkpoint
+from mlpkit.checkpoint import Checkpoint
+from mlpkit.config import FORMAT
+from mlpkit.data.dataset import Signature
+from mlpkit.errors import DataError
+from mlpkit.predict import load_predictor
+
+SIGNATURE = Signature("regression", ("x1", "x2"), (2,), ("y",))
+
+
+@pytest.fixture
+def stored() -> Checkpoint:
+    return Checkpoint(
+        config=config("dataset=sum", "model=linear"),
+        signature=SIGNATURE,
+        progress={"epoch": 3, "step": 7},
+        scores={"val": {"loss": 0.25}},
+        model={"layers.0.weight": torch.tensor([[0.5, -1.0]]), "layers.0.bias": torch.tensor([0.125])},
+        optimizer={"layers.0.bias/exp_avg": torch.tensor([2.0], dtype=torch.float64)},
+    )
+
+
+def problem(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load_predictor(path)
+    return str(caught.value)
+
+
+def test_round_trip(stored: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, stored)
+    loaded = checkpoint.load(path)
+    assert (loaded.config, loaded.signature) == (stored.config, stored.signature)
+    assert (loaded.progress, loaded.scores) == (stored.progress, stored.scores)
+    for kind in ("model", "optimizer"):
+        tensors, expected = getattr(loaded, kind), getattr(stored, kind)
+        assert tensors.keys() == expected.keys()
+        for name in expected:
+            assert tensors[name].dtype == expected[name].dtype
+            assert torch.equal(tensors[name], expected[name])
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_the_header_alone_has_config_and_scores(stored: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, stored)
+    metadata = checkpoint.read_header(path)
+    parts = checkpoint.decode_header(path, metadata)
+    assert parts["config"] == stored.config
+    assert parts["scores"] == {"val": {"loss": 0.25}}
+    assert json.loads(metadata["signature"])["features"] == ["x1", "x2"]
+
+
+def test_every_flipped_bit_is_noticed(stored: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, stored)
+    content = path.read_bytes()
+    draw = random.Random(0)
+    tensors = 8 * (8 + struct.unpack("<Q", content[:8])[0])
+    places = [draw.randrange(8 * len(content)) for _ in range(150)] + list(
+        range(tensors, 8 * len(content), 5)
+    )
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        message = problem(path)
+        assert message.startswith(f"{path}: ") and "\n" not in message
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 500, -1, -8])
+def test_truncated(stored: Checkpoint, tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, stored)
+    content = path.read_bytes()
+    path.write_bytes(content[:length])
+    assert problem(path).startswith(f"{path}: ")
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    wrong = f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)"
+    from safetensors.torch import save
+
+    for content in (
+        b"",
+        b"hello",
+        pickle.dumps({"a": 1}),
+        struct.pack("<Q", 10 * 2**30) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 40_000) + b"[" * 40_000,
+        save({"a": torch.zeros(2)}),
+    ):
+        path.write_bytes(content)
+        assert problem(path) == wrong
+    assert problem(tmp_path) == f"{tmp_path}: not a regular file"
+
+
+def test_a_newer_format(stored: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT + 1)
+    checkpoint.save(path, stored)
+    monkeypatch.undo()
+    assert (
+        problem(path) == f"{path}: format {FORMAT + 1} is newer than this mlpkit's {FORMAT}; upgrade mlpkit"
+    )
+
+
+def test_tensors_that_are_not_the_configs(stored: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    cases = {
+        "layers.0.bias": {"layers.0.weight": torch.zeros(1, 2)},
+        "extra": {**stored.model, "extra": torch.zeros(1)},
+        "layers.0.weight": {**stored.model, "layers.0.weight": torch.zeros(2, 1)},
+    }
+    for name, model in cases.items():
+        changed = Checkpoint(stored.config, SIGNATURE, stored.progress, {}, model)
+        checkpoint.save(path, changed)
+        assert problem(path) == f"{path}: 1 tensors are missing, extra, misshapen or no floats: {name}"
+
+
+def test_a_config_of_another_task(stored: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    moons = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+    checkpoint.save(path, Checkpoint(stored.config, moons, stored.progress, {}, stored.model))
+    assert problem(path).startswith(
+        f"{path}: its config and its signature do not go together (model=linear: "
+    )
+
+
+def test_a_save_that_fails_leaves_the_old_file(stored: Checkpoint, tmp_path: Path) -> None:
+    from mlpkit.errors import WriteError
+
+    path = tmp_path / "folder" / "a.safetensors"
+    (tmp_path / "folder").write_text("a file where the folder would be")
+    with pytest.raises(WriteError) as caught:
+        checkpoint.save(path, stored)
+    assert str(caught.value).startswith(f"{path}: cannot write ")
+    assert (tmp_path / "folder").read_text() == "a file where the folder would be"
