@@ -618,7 +618,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
         (
             ["evaluate", "dataset=line"],
             65,
-            "dataset=line: regression with 1 features; the model of {best} is for binary with 2",
+            "dataset=line: its task, features, input_shape, targets, classes differ from what {best} was trained on",
         ),
         (["inspect", "--checkpoint", "x"], 2, "--checkpoint=x: must be best or last"),
     ],

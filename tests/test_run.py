@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("mlpkit: out/moons-mlp/") and "checkpoints/last.safetensors: cannot write" in line
     (folder,) = (tmp_path / "out" / "moons-mlp").iterdir()
-    assert list((folder / "checkpoints").iterdir()) == []
+    assert [file.name for file in (folder / "checkpoints").iterdir()] == ["best.safetensors"]
 
 
 def test_an_interrupt_while_drawing_leaves_the_summary(

@@ -96,7 +96,7 @@ def test_the_upper_moon_is_above_the_lower():
         (0.25, 0.0, {"train": 75, "val": 25}),
         (0.0, 0.1, {"train": 90, "test": 10}),
         (0.0, 0.0, {"train": 100}),
-        (0.01, 0.98, {"train": 1, "val": 1, "test": 98}),
+        (0.01, 0.9, {"train": 9, "val": 1, "test": 90}),
     ],
 )
 @pytest.mark.parametrize("name", KINDS)
