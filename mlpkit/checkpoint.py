@@ -67,7 +67,18 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     }
     metadata = {name: json.dumps(value, sort_keys=True) for name, value in parts.items()}
     content = to_bytes(tensors, metadata={**metadata, "sha256": _digest(metadata, tensors)})
-    atomic_write(path, content)
+    atomic_write(path, _in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return the file with its header's keys in order: safetensors writes them in another one each time.
+
+    The same run then gives the same file. Spaces after the header keep the tensors aligned to 8 bytes.
+    """
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
 
 def load(path: Path) -> Checkpoint:

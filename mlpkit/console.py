@@ -1,5 +1,6 @@
 """What a person sees: progress while training, tables after it, on a terminal or as plain lines."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,24 @@ if TYPE_CHECKING:
     from mlpkit.trainer import EpochReport
 
 LINES = 20  # about how many epochs are shown as lines
+LINE_SECONDS = 10.0  # at least one line in so many seconds
 REFRESHES = 5  # a second
 
 Scores = Mapping[str, float]
 
 
+class QuietableConsole(Console):
+    """A console that falls silent where its reader has gone (… | head): a training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Send what is still said to nowhere, where rich would end the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = QuietableConsole(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -47,6 +58,7 @@ class TrainingDisplay:
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
         self._shown, self._epochs_done = -1.0, 0
+        self._rows, self._seconds = 0, 0.0  # of the report that was last shown
         self._progress: Progress | None = None
         if style == "bar":
             self._progress = Progress(
@@ -64,7 +76,8 @@ class TrainingDisplay:
     def epoch(self, report: "EpochReport") -> str | None:
         """Show an epoch; return the line for it where there is one to keep."""
         line = None
-        if report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
+        late = report.seconds - self._seconds > LINE_SECONDS and self._progress is None
+        if late or report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
             line = self._line(report)
             if self._style == "lines":
                 self._console.print(line, markup=False)
@@ -103,16 +116,20 @@ class TrainingDisplay:
         monitored = report.scores[self._monitored]
         name = {"accuracy": "acc"}.get(self._score, self._score)
         shown = f" {self._monitored} {name} {number(monitored[self._score])}"
-        speed = report.rows / max(report.seconds, 1e-9)
         loss = report.scores["train"]["loss"]
-        return f"loss {number(loss)}{shown} lr {report.lr:.2g} {_thousands(speed)}/s"
+        return f"loss {number(loss)}{shown} lr {report.lr:.2g} {self._speed(report)}"
 
     def _line(self, report: "EpochReport") -> str:
         parts = [f"epoch {report.epoch:>{len(str(self._epochs))}}/{self._epochs}"]
         for split, scores in report.scores.items():
             parts.append(split + "".join(f" {name} {number(scores[name])}" for name in _main_scores(scores)))
-        speed = report.rows / max(report.seconds, 1e-9)
-        return "  ".join([*parts, f"lr {report.lr:.3g}", f"{_thousands(speed)}/s"])
+        return "  ".join([*parts, f"lr {report.lr:.3g}", self._speed(report)])
+
+    def _speed(self, report: "EpochReport") -> str:
+        """Return the training rows a second since it was last asked: a slow start is soon forgotten."""
+        rows, seconds = report.rows - self._rows, report.seconds - self._seconds
+        self._rows, self._seconds = report.rows, report.seconds
+        return f"{_thousands(rows / max(seconds, 1e-9))}/s"
 
 
 def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -> None:

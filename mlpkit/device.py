@@ -8,9 +8,13 @@ import torch
 
 from mlpkit.errors import ConfigError
 
+SMALL = 20_000  # parameters
 
-def choose_device(wanted: str) -> tuple[str, str]:
-    """Return the device and a line that says what it is.
+_TORCHS_OWN = torch.get_num_threads()
+
+
+def choose_device(wanted: str) -> str:
+    """Return the device: cpu or cuda:N.
 
     Args:
         wanted: auto, cpu, cuda or cuda:N.
@@ -22,15 +26,36 @@ def choose_device(wanted: str) -> tuple[str, str]:
         raise ConfigError(f"device={wanted}: must be auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cpu" or (wanted == "auto" and count == 0):
-        reason = "" if wanted == "cpu" else "; no CUDA device was found"
-        return "cpu", f"device: cpu ({torch.get_num_threads()} threads{reason})"
+        return "cpu"
     if count == 0:
         raise ConfigError(f"device={wanted}: this machine has no CUDA device; set device=cpu or device=auto")
     number = int(wanted.partition(":")[2] or 0)
     if number >= count:
         there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise ConfigError(f"device={wanted}: this machine has {count} CUDA device(s), {there}")
-    return f"cuda:{number}", f"device: cuda:{number} ({torch.cuda.get_device_name(number)})"
+    return f"cuda:{number}"
+
+
+def describe_device(device: str, wanted: str) -> str:
+    """Return the line that says what was chosen."""
+    if device != "cpu":
+        return f"device: {device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    reason = "" if wanted == "cpu" else "; no CUDA device was found"
+    return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{reason})"
+
+
+def set_threads(wanted: int | str, parameters: int) -> None:
+    """Compute with so many threads; `auto` is one for a small model and torch's own choice for others.
+
+    Threads that share a small matrix product mostly wait for each other, and where another program has
+    taken a core they wait for long: a network of some thousand parameters was 30 times slower. The
+    choice depends on the model alone, so that training and every later prediction make the same one.
+    """
+    if wanted == "auto":
+        torch.set_num_threads(1 if parameters < SMALL else _TORCHS_OWN)
+    else:
+        torch.set_num_threads(int(wanted))
 
 
 def set_determinism(deterministic: bool) -> None:

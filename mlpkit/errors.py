@@ -33,3 +33,13 @@ class WriteError(MlpkitError):
     """A file could not be written."""
 
     exit_code = 74
+
+
+class RunInterruptedError(MlpkitError):
+    """A signal asked the run to stop; what was trained has been saved."""
+
+    def __init__(self, signal_number: int, *problems: str) -> None:
+        """Take the signal, whose number makes the exit code as in a shell: 130 or 143."""
+        super().__init__(*problems)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
+from mlpkit.batches import steps_per_epoch
 from mlpkit.config import Config
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augmentation_of
 from mlpkit.data.dataset import Dataset
-from mlpkit.device import choose_device, set_determinism
+from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines import Engine
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.errors import ConfigError
-from mlpkit.models import Network, build_model
+from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
 
@@ -28,7 +29,6 @@ class Experiment:
         network: the initialised model, on the device.
         engine: what takes the steps.
         device: cpu or cuda:N.
-        device_line: the line that says what was chosen.
     """
 
     config: Config
@@ -37,7 +37,6 @@ class Experiment:
     network: Network
     engine: Engine
     device: str
-    device_line: str
 
 
 def build(config: Config) -> Experiment:
@@ -47,23 +46,28 @@ def build(config: Config) -> Experiment:
         ConfigError: the parts do not go together, or the device is not there.
         DataError: the data is missing or cannot be used.
     """
-    device, device_line = choose_device(config.device)
+    device = choose_device(config.device)
     set_determinism(config.trainer.deterministic)
     dataset = load_dataset(config.dataset)
     task = TASKS[dataset.signature.task]
-    _check_batches(config, len(dataset.splits["train"]))
+    _check_steps(config, len(dataset.splits["train"]))
     network = build_model(config, dataset, device)
+    set_threads(config.trainer.threads, count_parameters(network))
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)
     kind = ENGINES["autograd" if config.trainer.engine == "auto" else config.trainer.engine]
     engine = kind(network, task, dataset.splits, config, device, augmentation)
-    return Experiment(config, dataset, task, network, engine, device, device_line)
+    return Experiment(config, dataset, task, network, engine, device)
 
 
-def _check_batches(config: Config, rows: int) -> None:
-    """Refuse a last batch of one row where batch norm needs two."""
-    size = config.trainer.batch_size
+def _check_steps(config: Config, rows: int) -> None:
+    """Refuse a warm-up longer than the run, and a last batch of one row where batch norm needs two."""
+    trainer, warmup = config.trainer, config.scheduler.warmup_steps
+    steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
+    if warmup >= steps:
+        raise ConfigError(f"scheduler.warmup_steps={warmup}: the run has {steps} steps; choose fewer")
+    size = trainer.batch_size
     norm = getattr(config.model, "norm", "none")
     if norm == "batch" and (rows == 1 if size == "full" else rows % size == 1 or size == 1):
         raise ConfigError(

@@ -10,9 +10,10 @@ from torch import Tensor
 from mlpkit import checkpoint
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.data.dataset import Signature
+from mlpkit.device import set_threads
 from mlpkit.engines.autograd import EVALUATION_ROWS
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.models import Network
+from mlpkit.models import Network, count_parameters
 from mlpkit.models.build import build_network
 from mlpkit.tasks import TASKS, Task
 
@@ -71,6 +72,7 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
     """
     stored = checkpoint.load(path)
     network, epoch = restore_network(stored, path, device), stored.progress["epoch"]
+    set_threads(stored.config.trainer.threads, count_parameters(network))
     return Predictor(network, stored.signature, device, epoch), stored
 
 

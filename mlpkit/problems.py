@@ -23,7 +23,7 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
             kind, location = "too_short", location[:-1]  # an entry that is missing is a fault of its list
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_near(location, key, parent)}"
+            line = f"{key}: unknown key{_in_section(key, schema) or _near(location, key, parent)}"
         elif kind == "missing":
             line = f"{key}: missing; {_way_in(node, schema)}"
         elif kind == "union_tag_not_found":
@@ -114,6 +114,19 @@ def _about(node: Schema, value: object) -> str:
         parts.append(f"default {json.dumps(node['default'])}")
     near = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
     return (f" ({'; '.join(parts)})" if parts else "") + near
+
+
+def _in_section(key: str, schema: Schema) -> str:
+    """Return `; did you mean optimizer.lr?` for `lr`, a key that stands in one section only."""
+    if "." in key:
+        return ""
+    found = set()
+    for section, node in schema["properties"].items():
+        choices = node.get("discriminator", {}).get("mapping", {}).values() or [node.get("$ref")]
+        members = [_follow({"$ref": choice}, schema) for choice in choices if choice]
+        if any(key in member.get("properties", {}) for member in members):
+            found.add(f"{section}.{key}")
+    return f"; did you mean {found.pop()}?" if len(found) == 1 else ""
 
 
 def _near(location: tuple[int | str, ...], key: str, parent: Schema) -> str:

@@ -13,8 +13,10 @@ from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.config import Config, to_dict
 from mlpkit.console import TrainingDisplay
-from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.device import describe_device
+from mlpkit.errors import MlpkitError, NonFiniteError, RunInterruptedError, WriteError
 from mlpkit.experiment import Experiment, build
+from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.logs import RunLog, read_metrics
 from mlpkit.models import count_parameters
 from mlpkit.outcome import describe, print_outcome, summarize
@@ -36,11 +38,12 @@ def run(config: Config, command: str, console: Console) -> RunFolder:
     _write_json(folder.environment, environment.describe(experiment.device))
     log = RunLog(folder, config.run.tensorboard)
     try:
-        _train(experiment, folder, log, console)
+        with polite_signals() as wish:
+            _train(experiment, folder, log, console, wish)
         log.close()
     except BaseException as error:
         reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = "interrupted" if isinstance(error, KeyboardInterrupt | RunInterruptedError) else "failed"
         with suppress(
             WriteError
         ):  # on a full disk these fail as well, and the first error is the one to show
@@ -52,7 +55,7 @@ def run(config: Config, command: str, console: Console) -> RunFolder:
     return folder
 
 
-def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Console) -> None:
+def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Console, wish: Wish) -> None:
     config, dataset, task, engine = experiment.config, experiment.dataset, experiment.task, experiment.engine
     rows = {name: len(split) for name, split in dataset.splits.items()}
 
@@ -63,7 +66,7 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
 
     say(f"{dataset.name}: {task.name}, " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
     say(f"{config.model.name}: {count_parameters(experiment.network):,} parameters; engine: {engine.name}")
-    say(experiment.device_line)
+    say(describe_device(experiment.device, config.device))
     display = TrainingDisplay(
         console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor
     )
@@ -76,6 +79,10 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
         if line := display.epoch(epoch):
             log.text(line)
 
+    def tick(share: float) -> None:
+        wish.check()
+        display.tick(share)
+
     trainer = Trainer(
         config,
         engine,
@@ -84,10 +91,19 @@ def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Cons
         dataset.monitored,
         report,
         partial(_save, experiment, folder, log),
-        display.tick,
+        tick,
     )
     try:
         trainer.fit()
+    except RunInterruptedError as error:
+        trainer.save(trainer)
+        progress = trainer.progress
+        where = f"after epoch {progress.epoch}, step {progress.step}"
+        raise RunInterruptedError(
+            error.signal_number, f"interrupted {where}; saved in {folder.path}"
+        ) from None
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{error}; the run so far is in {folder.path}") from None
     finally:
         display.stop(latest[-1] if latest else None)
     if trainer.progress.epoch % config.trainer.log_every:

@@ -98,7 +98,8 @@ class Trainer:
             monitored: the split that is scored after each epoch.
             report: called after each epoch.
             save: called when a checkpoint is due, and at the end.
-            tick: called after each step with the share of the epoch that is done.
+            tick: called after each step with the share of the epoch that is done; what it raises stops
+                the run there.
         """
         trainer = config.trainer
         self.config, self.engine, self.task = config, engine, task
@@ -179,11 +180,14 @@ class Trainer:
         """Remember the best weights, and let early stopping and the plateau schedule see the score."""
         progress, stopping = self.progress, self.config.trainer.early_stopping
         value, loss = scores[self.task.monitor], scores["loss"]
-        if self.task.beats(value, loss, progress.best_value, progress.best_loss):
+        better = self.task.beats(value, loss, progress.best_value, progress.best_loss)
+        if better:
             progress.best_value, progress.best_loss = value, loss
             progress.best_epoch, progress.best_step = progress.epoch, progress.step
             self.best_model, self.best_scores = self.engine.model_state(), self.scores
-        if self.task.improves(value, progress.stopping_value, stopping.min_delta):
+        if stopping.min_delta > 0:
+            better = self.task.improves(value, progress.stopping_value, stopping.min_delta)
+        if better:
             progress.stopping_value, progress.stale_epochs = value, 0
         else:
             progress.stale_epochs += 1

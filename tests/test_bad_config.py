@@ -618,7 +618,8 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
         (
             ["evaluate", "dataset=line"],
             65,
-            "dataset=line: its task, features, input_shape, targets, classes differ from what {best} was trained on",
+            "dataset=line: its task, features, input_shape, targets, classes differ from what {best} was "
+            "trained on",
         ),
         (["inspect", "--checkpoint", "x"], 2, "--checkpoint=x: must be best or last"),
     ],

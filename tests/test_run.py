@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +126,8 @@ def test_early_stopping(tmp_path: Path) -> None:
     assert summary["status"] == "stopped early"
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     accuracies = [line["accuracy"] for line in lines if line["split"] == "val"]
-    assert summary["epochs"] == int(np.argmax(accuracies)) + 1 + 7 < 500
+    assert summary["epochs"] == summary["best"]["epoch"] + 7 < 500
+    assert summary["best"]["value"] == max(accuracies)
 
 
 def test_diverging_run_stops_and_keeps_no_nan(tmp_path: Path) -> None:
@@ -131,10 +136,11 @@ def test_diverging_run_stops_and_keeps_no_nan(tmp_path: Path) -> None:
             tmp_path, "dataset=line", "model=linear", "optimizer=sgd", "optimizer.lr=1000",
             "trainer.checkpoint_every=1", "run.plots=false",
         )  # fmt: skip
-    assert str(caught.value).endswith(
-        "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
-    )
     (folder,) = (tmp_path / "line-linear").iterdir()
+    assert str(caught.value).endswith(
+        "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1; "
+        f"the run so far is in {folder}"
+    )
     summary = json.loads((folder / "summary.json").read_text())
     assert summary == {"status": "failed", "error": str(caught.value)}
     stored = checkpoint.load(RunFolder(folder).last)
@@ -210,9 +216,6 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
         "from mlpkit.cli.main import run;"
         "sys.exit(run(['train', 'dataset=moons', 'trainer.epochs=2', 'run.plots=false', 'run.root=out']))"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
     )
@@ -253,3 +256,61 @@ def test_only_training_rows(tmp_path: Path) -> None:
     summary = json.loads(folder.summary.read_text())
     assert lines[-1]["loss"] == pytest.approx(summary["train"]["loss"])
     assert summary["monitored"] == "accuracy on train"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "dataset=moons",
+        "trainer.epochs=1000000",
+        "run.dir=outputs/mine",
+        "run.plots=false",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlpkit", *arguments],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    found = re.fullmatch(
+        r"mlpkit: interrupted after epoch (\d+), step (\d+); saved in outputs/mine\n", errors
+    )
+    assert found, errors
+    folder = RunFolder(tmp_path / "outputs" / "mine")
+    stored = checkpoint.load(folder.last)
+    assert (stored.progress["epoch"], stored.progress["step"]) == tuple(int(n) for n in found.groups())
+    assert json.loads(folder.summary.read_text())["status"] == "interrupted"
+    assert checkpoint.load(folder.best).progress["epoch"] <= stored.progress["epoch"]
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(tmp_path: Path) -> None:
+    command_line = f"{sys.executable} -m mlpkit train trainer.epochs=200 run.plots=false run.dir=outputs/mine"
+    done = subprocess.run(
+        f"{command_line} | head -n 1; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "outputs" / "mine" / "summary.json").read_text())["status"] == "done"
+
+
+def test_the_same_run_writes_the_same_file(tmp_path: Path) -> None:
+    first, second = train(tmp_path, *FAST), train(tmp_path, *FAST)
+    assert first.best.read_bytes() == second.best.read_bytes()
+
+
+def test_small_models_take_one_thread(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        train(tmp_path, *FAST)
+        assert torch.get_num_threads() == 1
+        train(tmp_path, *FAST, "trainer.threads=2")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ meant is reported by the schema, with its rule, together with all other problems
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,7 +179,10 @@ def _how_to_write(text: str) -> str:
         return f"{show(text)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"
     key = key.lstrip("+~")
     if "=" not in text:
-        return f"{show(text)}: no value; write {spell(key)}=VALUE"
+        groups = config_files.groups(config_files.search_path())
+        group = next((group for group, choices in groups.items() if key in choices), None)
+        wanted = f"{group}={key}" if group else f"{spell(key)}=VALUE"
+        return f"{show(text)}: no value; write {wanted}"
     return (
         f"{show(text)}: the value cannot be read; lists are {spell(key)}=[4,2], and text with special "
         f"characters goes in quotes: '{spell(key)}=\"…\"'"
@@ -248,8 +252,10 @@ def _initialized(request: Request, choices: Sequence[Override]) -> Iterator[tupl
     first, *_OtherFolders.folders = folders
     GlobalHydra.instance().clear()
     try:
-        initialize_config_dir(version_base="1.3", config_dir=str(first), job_name="mlpkit")
-        yield name, [f'{choice.key_or_group}="{choice.value()}"' for choice in choices]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Hydra's advice on how to write a defaults list
+            initialize_config_dir(version_base="1.3", config_dir=str(first), job_name="mlpkit")
+            yield name, [f'{choice.key_or_group}="{choice.value()}"' for choice in choices]
     except RecursionError:
         raise ConfigError(
             f"{_shown_path(primary)}: defaults lists of its files name each other in a circle; break it"

@@ -10,7 +10,7 @@ def doctor() -> None:
     from mlpkit import config_files
     from mlpkit.console import make_console, plain_table
     from mlpkit.data.images import default_root, missing_files
-    from mlpkit.device import choose_device, describe_machine
+    from mlpkit.device import choose_device, describe_device, describe_machine
     from mlpkit.environment import versions
 
     table = plain_table("mlpkit doctor", [])
@@ -20,7 +20,7 @@ def doctor() -> None:
     machine = describe_machine("cpu")
     for name in ("python", "platform", "cores", "threads", "cuda"):
         table.add_row(name, str(machine[name]))
-    table.add_row("device", choose_device("auto")[1].removeprefix("device: "))
+    table.add_row("device", describe_device(choose_device("auto"), "auto").removeprefix("device: "))
     for number in range(torch.cuda.device_count()):
         table.add_row(f"cuda:{number}", torch.cuda.get_device_name(number))
     root = default_root()

@@ -33,7 +33,7 @@ def evaluate(
     if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
         given, run = [run, *given], None
     path = open_run(run, checkpoint)
-    predictor, stored = load_predictor(path, choose_device(device)[0])
+    predictor, stored = load_predictor(path, choose_device(device))
     config = parse(override_dataset(to_dict(stored.config), Request(tuple(given))))
     name, rows = choose_split(load_matching(config.dataset, stored, path), split)
     if given and name != "train":  # another seed or split may have dealt training rows into it

@@ -21,7 +21,9 @@ def inspect(run: Run = None, checkpoint: Which = "best") -> None:
     predictor, stored = load_predictor(path)
     signature, network, console = predictor.signature, predictor.network, make_console()
     features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
-    targets = ", ".join(signature.classes) if signature.classes else ", ".join(signature.targets)
+    targets = ", ".join(signature.targets)
+    if signature.classes:
+        targets += f" ({', '.join(signature.classes)})"
     console.print(f"{path}", markup=False)
     console.print(f"{signature.task}: {features} → {targets}", markup=False)
     console.print(f"epoch {stored.progress['epoch']}, step {stored.progress['step']}", markup=False)

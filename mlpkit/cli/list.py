@@ -28,8 +28,8 @@ def list_choices(
         )
     console = make_console()
     shown = {group: groups[group]} if group else groups
-    width = max(len(name) for choices in shown.values() for name in choices)
     for name, choices in shown.items():
+        width = max(map(len, choices))
         console.print(f"[bold]{name}[/bold]")
         for choice, path in sorted(choices.items()):
             mine = "" if path.is_relative_to(config_files.packaged()) else f" ({_short(path)})"

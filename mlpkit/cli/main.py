@@ -30,7 +30,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="mlpkit",
     help="Train linear, logistic and multilayer-perceptron models from composable YAML configs.",
-    epilog="A first run: mlpkit train dataset=moons model=mlp",
+    epilog="A first run: mlpkit train dataset=moons model=mlp. With --debug an error shows its traceback.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,7 +86,9 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             traceback.print_exc()
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
-        print_error(f"{message}; see mlpkit {arguments[0] + ' ' if arguments[0] in COMMANDS else ''}--help")
+        command = f"{arguments[0]} " if arguments[0] in COMMANDS else ""
+        settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
+        print_error(f"{message}; {settings}see mlpkit {command}--help")
         return 2
     except BrokenPipeError:  # the reader has gone (… | head), and nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

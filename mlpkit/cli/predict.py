@@ -49,7 +49,7 @@ def predict(
     if output is not None:
         check_output(output)
     path = open_run(run, checkpoint)
-    predictor, stored = load_predictor(path, choose_device(device)[0])
+    predictor, stored = load_predictor(path, choose_device(device))
     signature, true = predictor.signature, None
     if split is not None:
         rows = choose_split(load_matching(stored.config.dataset, stored, path), split)[1]

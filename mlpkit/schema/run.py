@@ -35,6 +35,9 @@ class TrainerConfig(Section):
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="threads on a CPU; auto: one for a small model, else as torch chooses"
+    )
     engine: Literal["auto", "autograd"] = Field("auto", description="what computes the steps")
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
