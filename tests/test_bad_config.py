@@ -45,6 +45,7 @@ SEED = (
     "(seed of weights, data order, dropout and augmentation; default 0)"
 )
 DEVICE = 'must be auto, cpu, cuda or cuda:N (where to compute; default "auto")'
+DASHES = "settings have no dashes, as in optimizer.lr=0.01"
 NO_FOLDER = "cannot make the run folder (Not a directory); choose another run.root"
 NAME = "must be a name of letters, digits, _ . + - or null (group of runs in root; null: <dataset>-<model>)"
 ACTIVATION = (
@@ -178,7 +179,10 @@ KEYS_AND_GROUPS = [
     ("+optimizer.lrr=1", "optimizer.lrr: unknown key; did you mean optimizer.lr?"),
     ("++optimizer.lrr=1", "optimizer.lrr: unknown key; did you mean optimizer.lr?"),
     ("sed=1", "sed: unknown key; did you mean seed?"),
-    ("a.b.c.d=1", f"a: unknown key; {KEYS}"),
+    ("lr=0.1", "lr: unknown key; did you mean optimizer.lr?"),
+    ("moons", "'moons': no value; write dataset=moons"),
+    ("scheduler.warmup_steps=1000", "scheduler.warmup_steps=1000: the run has 1000 steps; choose fewer"),
+    ("a.b.c.d=1", "a: unknown key; did you mean init.a?"),
     ("x" * 200 + "=1", f"'{'x' * 56}...: unknown key; {KEYS}"),
     ("dataset.low=5", f"dataset.low: unknown key; {MOONS}"),
     ("dataset/mine=moons", "dataset/mine: unknown key; did you mean dataset?"),
@@ -305,7 +309,7 @@ SEVERAL = [
     (["-m", "seed=1,2"], "-m: sweeps are not there yet; they come with a later version of mlpkit"),
     (["--multirun"], "-m: sweeps are not there yet; they come with a later version of mlpkit"),
     (["--cfg", "job", "optimizer.lr=-1"], f"optimizer.lr=-1: {LR}"),
-    (["--epochs", "5"], "No such option: --epochs; see mlpkit train --help"),
+    (["--epochs", "5"], f"No such option: --epochs; {DASHES}; see mlpkit train --help"),
     (["--config"], "Option '--config' requires an argument; see mlpkit train --help"),
     (["--config", "none.yaml"], "none.yaml: no such file; name a YAML file"),
     (["--config", "."], ".: not a regular file; name a YAML file"),
@@ -638,7 +642,7 @@ def test_commands_on_a_run(
     [
         (["trian"], "No such command 'trian'. Did you mean 'train'?; see mlpkit --help"),
         (["\x1b[31m"], "No such command '\\x1b[31m'; see mlpkit --help"),
-        (["--nope"], "No such option: --nope; see mlpkit --help"),
+        (["--nope"], f"No such option: --nope; {DASHES}; see mlpkit --help"),
         (["doctor", "x"], "Got unexpected extra argument(s) (x); see mlpkit doctor --help"),
     ],
 )

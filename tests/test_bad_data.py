@@ -23,6 +23,7 @@ PLAIN = "is no plain number such as 0.5"
 FINITE = "is no finite float32 (at most 3.4028235e+38)"
 FILL_IN = "no value; fill it in or remove the row"
 EXAMPLE = '{"x1": 0.5, "x2": 0.5}'
+KEEP = "remove them and keep x1, x2 (the target moon may stay)"
 UNREAD = "columns that the model does not read"
 
 
@@ -42,11 +43,11 @@ CSV: dict[str, tuple[Content, str]] = {
     "only a header": ("x1,x2\n", ": no rows below the column names; add a line for each"),
     "a header and blank lines": ("x1,x2\n\n\n", ": no rows below the column names; add a line for each"),
     "a column missing": ("x1,x3\n1,2\n", ": columns missing: x2; it has x1, x3, the model reads x1, x2"),
-    "a column extra": ("x1,x2,x3\n1,2,3\n", f": {UNREAD}: x3; remove them and keep x1, x2"),
-    "a column without name": ("x1,,x2\n1,2,3\n", f": {UNREAD}: ''; remove them and keep x1, x2"),
+    "a column extra": ("x1,x2,x3\n1,2,3\n", f": {UNREAD}: x3; {KEEP}"),
+    "a column without name": ("x1,,x2\n1,2,3\n", f": {UNREAD}: ''; {KEEP}"),
     "many columns": (
         "x1,x2," + ",".join(f"c{i}" for i in range(100)),
-        f": {UNREAD}: c0, c1, c2, …, c99; remove them and keep x1, x2",
+        f": {UNREAD}: c0, c1, c2, …, c99; {KEEP}",
     ),
     "a column twice": ("x1,x2,x1\n1,2,3\n", ": the column 'x1' stands twice; keep one of them"),
     "another case": ("X1,X2\n1,2\n", ": columns missing: x1, x2; it has X1, X2, the model reads x1, x2"),
@@ -128,7 +129,7 @@ JSON: dict[str, tuple[Content, str]] = {
     "a short list": ("[[1, 2], [3]]", f": row 2: [3.0] is no row; write it like {EXAMPLE}"),
     "nothing in it": ("{}", ": columns missing: x1, x2; it has none, the model reads x1, x2"),
     "a column missing": ('[{"x1":1,"y":2}]', ": columns missing: x2; it has x1, y, the model reads x1, x2"),
-    "a column extra": ('[{"x1":1,"x2":2,"q\\n":3}]', f": {UNREAD}: 'q\\n'; remove them and keep x1, x2"),
+    "a column extra": ('[{"x1":1,"x2":2,"q\\n":3}]', f": {UNREAD}: 'q\\n'; {KEEP}"),
     "a column twice": (
         '[{"x1":1,"x1":5,"x2":2}]',
         ": not valid JSON (the key 'x1' stands twice); correct it",

@@ -69,7 +69,7 @@ def match_columns(header: Sequence[str], signature: Signature, source: str) -> l
     if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
         raise DataError(f"{source}: the column {show(repeated[0])} stands twice; keep one of them")
     if missing := [name for name in features if name not in names]:
-        commas = "; put commas between the columns of a csv" if len(names) == 1 < len(features) else ""
+        commas = "; put commas between the columns" if len(names) == 1 < len(features) else ""
         raise DataError(
             f"{source}: columns missing: {some(missing)}; it has {some(names)}, "
             f"the model reads {some(features)}{commas}"
