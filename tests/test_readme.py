@@ -82,7 +82,9 @@ def test_it_names_every_command_recipe_and_picture() -> None:
 
 
 def test_no_figure_is_left_out() -> None:
-    assert re.findall(r"\b[A-Z]{5,}\b", re.sub(r"MLPKIT_DATA|MNIST|VALUE", "", README)) == []
+    """A word in capitals that is none of these stands where a figure was to be put."""
+    words = set(re.findall(r"\b[A-Z]{4,}\b", README))
+    assert words <= {"FILE", "MNIST", "NAME", "SIGTERM", "CUDA", "JSON", "YAML", "EPYC"}
 
 
 def test_it_names_every_module() -> None:
