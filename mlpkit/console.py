@@ -58,7 +58,8 @@ class TrainingDisplay:
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
         self._shown, self._epochs_done = -1.0, 0
-        self._rows, self._seconds = 0, 0.0  # of the report that was last shown
+        self._rows, self._seconds, self._speed_text = 0, 0.0, ""  # of the report that was last shown
+        self._pending: EpochReport | None = None  # not shown yet
         self._progress: Progress | None = None
         if style == "bar":
             self._progress = Progress(
@@ -81,36 +82,34 @@ class TrainingDisplay:
             line = self._line(report)
             if self._style == "lines":
                 self._console.print(line, markup=False)
-        self._epochs_done = report.epoch
-        if self._progress is None:
-            return line
-        now = time.monotonic()
-        if now - self._shown > 1 / REFRESHES:
-            self._shown = now
-            self._show(report)
+        self._pending, self._epochs_done = report, report.epoch
+        self.tick(0.0)
         return line
 
     def tick(self, share: float) -> None:
-        """Move the bar within an epoch that is long enough to be watched."""
-        if self._progress is None or share >= 1:  # the epoch itself is about to be shown
-            return
+        """Move the bar, now and then, to a share of the epoch that is running."""
         now = time.monotonic()
-        if now - self._shown > 1 / REFRESHES:
-            self._shown = now
-            self._progress.update(self._task, completed=self._epochs_done + share, refresh=True)
+        if self._progress is None or now - self._shown < 1 / REFRESHES:
+            return
+        self._shown = now
+        if self._pending is not None:
+            self._show(self._pending)
+        self._progress.update(self._task, completed=self._epochs_done + share, refresh=True)
 
     def stop(self, report: "EpochReport | None") -> None:
         """Leave the bar at the last epoch."""
         if self._progress is not None:
             if report is not None:
                 self._show(report)
+            self._progress.refresh()
             self._progress.stop()
             self._progress = None
 
     def _show(self, report: "EpochReport") -> None:
         if self._progress is not None:
+            self._pending = None
             done, scores = report.epoch, self._brief(report)
-            self._progress.update(self._task, completed=done, done=done, scores=scores, refresh=True)
+            self._progress.update(self._task, completed=done, done=done, scores=scores)
 
     def _brief(self, report: "EpochReport") -> str:
         monitored = report.scores[self._monitored]
@@ -128,8 +127,10 @@ class TrainingDisplay:
     def _speed(self, report: "EpochReport") -> str:
         """Return the training rows a second since it was last asked: a slow start is soon forgotten."""
         rows, seconds = report.rows - self._rows, report.seconds - self._seconds
+        if rows > 0:
+            self._speed_text = f"{_thousands(rows / max(seconds, 1e-9))}/s"
         self._rows, self._seconds = report.rows, report.seconds
-        return f"{_thousands(rows / max(seconds, 1e-9))}/s"
+        return self._speed_text
 
 
 def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -> None:
