@@ -12,7 +12,7 @@ demo: $(VENV)/.installed  ## install into .venv and train a first model
 	$(BIN)/mlpkit train dataset=moons model=mlp
 
 test: lint  ## install the test extra, then ruff, mypy and pytest
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
