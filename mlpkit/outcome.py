@@ -24,7 +24,9 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         "epoch": progress.best_epoch,
         "step": progress.best_step,
     }
-    if trainer.best_model is not None:
+    if trainer.best_model is not None and progress.best_step == progress.step:
+        best |= last  # the same weights
+    elif trainer.best_model is not None:
         kept = engine.model_state()
         engine.load_model_state(trainer.best_model)
         best |= {name: engine.evaluate(name) for name in splits}

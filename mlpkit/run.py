@@ -44,9 +44,8 @@ def run(config: Config, command: str, console: Console) -> RunFolder:
     except BaseException as error:
         reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
         status = "interrupted" if isinstance(error, KeyboardInterrupt | RunInterruptedError) else "failed"
-        with suppress(
-            WriteError
-        ):  # on a full disk these fail as well, and the first error is the one to show
+        # On a full disk these fail as well, and the first error is the one to show.
+        with suppress(WriteError):
             if not folder.summary.exists():  # what stopped the pictures does not take the scores away
                 _write_json(folder.summary, {"status": status, "error": reason})
             log.text(f"{status}: {reason}")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlpkit.schema.section import Fraction, NotNegative, Positive, Section, rule_error
+from mlpkit.schema.section import Fraction, NotNegative, Positive, Section, require_below, rule_error
 
 LARGEST = 500_000_000  # numbers that a drawn dataset may hold: 2 GB
 
@@ -36,8 +36,7 @@ class SumDataset(Synthetic):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.low >= self.high:
-            raise rule_error(f"low={self.low} must be below high={self.high}")
+        require_below(self.low, self.high)
         if self.n * self.terms > LARGEST:
             raise rule_error(f"n={self.n} rows of terms={self.terms} are more than {LARGEST:,} numbers")
         return self
@@ -59,8 +58,7 @@ class LineDataset(Synthetic):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.low >= self.high:
-            raise rule_error(f"low={self.low} must be below high={self.high}")
+        require_below(self.low, self.high)
         return self
 
 

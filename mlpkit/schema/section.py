@@ -19,6 +19,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def require_below(low: float, high: float) -> None:
+    """Refuse a range that is empty."""
+    if low >= high:
+        raise rule_error(f"low={low} must be below high={high}")
+
+
 def rule_error(message: str) -> PydanticCustomError:
     """Return the error for a rule that concerns several keys of one section."""
     return PydanticCustomError("rule", "{message}", {"message": message})
