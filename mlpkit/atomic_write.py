@@ -6,6 +6,10 @@ from pathlib import Path
 
 from mlpkit.errors import WriteError
 
+SUFFIX = ".tmp"  # of a file that is being written; what a killed process leaves has it too
+
+_unfinished: set[str] = set()
+
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Write beside the path, flush to the disk, and rename: a reader sees the old file or the new one.
@@ -16,7 +20,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=SUFFIX, dir=path.parent)
+        _unfinished.add(temporary)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -25,12 +30,9 @@ def atomic_write(path: Path, content: bytes) -> None:
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)  # mkstemp lets only the owner read, whatever the user's mask
         Path(temporary).replace(path)
+        _unfinished.discard(temporary)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)  # the rename itself must survive a power cut
     except OSError as error:
         raise WriteError(
             f"{path}: cannot write {len(content)} bytes ({error.strerror or error}); "
@@ -39,3 +41,19 @@ def atomic_write(path: Path, content: bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+            _unfinished.discard(temporary)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's list of names to the disk."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove_unfinished() -> None:
+    """Remove what is being written, for a process that is about to end without ceremony."""
+    for temporary in list(_unfinished):
+        Path(temporary).unlink(missing_ok=True)

@@ -16,13 +16,20 @@ def steps_per_epoch(rows: int, batch_size: int | str, accumulate: int = 1) -> in
     return -(-rows // size)
 
 
-def rows_of_steps(rows: int, batch_size: int | str, accumulate: int, seed: int, epoch: int) -> Iterator[Rows]:
+def rows_of_steps(
+    rows: int, batch_size: int | str, accumulate: int, seed: int, epoch: int, first: int = 0
+) -> Iterator[Rows]:
     """Yield the rows of each optimizer step of an epoch, shuffled as a function of (seed, epoch).
+
+    The first steps may be left out: they have been taken.
 
     A full batch is the whole split in its own order: its sum does not depend on the order.
     """
     if batch_size == "full":
-        yield slice(None)
+        if first == 0:
+            yield slice(None)
         return
     order = torch.randperm(rows, generator=generator(seed, "order", epoch))
-    yield from torch.split(order, int(batch_size) * accumulate)
+    size = int(batch_size) * accumulate
+    if first * size < rows:
+        yield from torch.split(order[first * size :], size)

@@ -1,29 +1,38 @@
 """The checkpoint: one safetensors file that holds all that is needed to predict or to go on.
 
-Tensors stand under `model/` and `optimizer/`. The header's metadata holds JSON: `format`, `config`,
-`signature`, `progress`, `scores`, and `sha256` over all of it and the tensors. Reading one can run no
-code: it is JSON and numbers.
+Tensors stand under `model/`, `optimizer/`, `epoch/` (what the running epoch has seen) and `best/` (the
+best weights, where they are not the newest). The header's metadata holds JSON: `format`, `config`,
+`signature`, `progress`, `scores`, `fingerprint` (of the dataset), and `sha256` over all of it and the
+tensors. Reading one can run no code: it is JSON and numbers, and each is checked before it is used.
 """
 
 import hashlib
 import json
-import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from mlpkit.atomic_write import atomic_write
 from mlpkit.config import FORMAT, Config, parse, to_dict
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.problems import show, spell
+from mlpkit.signature import Signature
+from mlpkit.state import Progress, Scores, State, Tensors
+from mlpkit.tensor_file import TensorFile, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlpkit.data.dataset import Signature
+KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
+LARGEST_OPENED = 25_000_000  # parameters: 100 MB, and four times as much with Adam's averages
 
-LARGEST_HEADER = 1 << 24  # bytes
 _PARTS = ("format", "config", "signature", "progress", "scores")
+_ALL_PARTS = (*_PARTS, "fingerprint")  # which format 1 did not have
+_KINDS = {"torch.float32": "F32", "torch.float64": "F64", "torch.int64": "I64"}
+_DTYPES = {kind: name for name, kind in _KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,14 @@ class Checkpoint:
     Attributes:
         config: of the run that wrote it.
         signature: what the model reads and says.
-        progress: epoch, step and what else the loop remembers, as JSON values.
-        scores: scores by split at that time.
-        model: weights and buffers by name.
-        optimizer: the optimizer's tensors by name.
+        state: what the run goes on from; of it, the tensors that were asked for.
+        fingerprint: of the dataset; empty where an older mlpkit wrote none.
     """
 
     config: Config
-    signature: "Signature"
-    progress: dict[str, Any]
-    scores: dict[str, Any]
-    model: dict[str, "Tensor"] = field(repr=False)
-    optimizer: dict[str, "Tensor"] = field(default_factory=dict, repr=False)
+    signature: Signature
+    state: State
+    fingerprint: str = ""
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -53,130 +58,198 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         WriteError: it cannot be written; an older file at the path is untouched.
     """
-    from safetensors.torch import save as to_bytes
-
-    tensors = {f"model/{name}": tensor for name, tensor in checkpoint.model.items()}
-    tensors |= {f"optimizer/{name}": tensor for name, tensor in checkpoint.optimizer.items()}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     parts: dict[str, Any] = {
         "format": FORMAT,
         "config": to_dict(checkpoint.config),
         "signature": checkpoint.signature.to_dict(),
-        "progress": checkpoint.progress,
-        "scores": checkpoint.scores,
+        "progress": checkpoint.state.progress.to_dict(),
+        "scores": checkpoint.state.scores,
+        "fingerprint": checkpoint.fingerprint,
     }
     metadata = {name: json.dumps(value, sort_keys=True) for name, value in parts.items()}
-    content = to_bytes(tensors, metadata={**metadata, "sha256": _digest(metadata, tensors)})
-    atomic_write(path, _in_order(content))
+    tensors = {}
+    digest = _start_digest(metadata)
+    for name, tensor in sorted(checkpoint.state.tensors().items()):
+        content = _to_bytes(tensor)
+        _add_name(digest, name, str(tensor.dtype), tensor.shape)
+        digest.update(content)
+        tensors[name] = (_KINDS[str(tensor.dtype)], tuple(tensor.shape), content)
+    atomic_write(path, encode({**metadata, "sha256": digest.hexdigest()}, tensors))
 
 
-def _in_order(content: bytes) -> bytes:
-    """Return the file with its header's keys in order: safetensors writes them in another one each time.
-
-    The same run then gives the same file. Spaces after the header keep the tensors aligned to 8 bytes.
-    """
-    (length,) = struct.unpack("<Q", content[:8])
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return struct.pack("<Q", len(header)) + header + content[8 + length :]
-
-
-def load(path: Path) -> Checkpoint:
+def load(path: Path, parts: Sequence[str] = ("model",), allow_large: bool = False) -> Checkpoint:
     """Read and verify a checkpoint.
 
-    Raises:
-        DataError: not a checkpoint, damaged, or of a newer mlpkit.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
-
-    from mlpkit.data.dataset import Signature
-
-    metadata = read_header(path)
-    try:
-        tensors = from_bytes(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise DataError(f"{path}: damaged ({str(error)[:80]}); use another checkpoint") from None
-    stored = {name: metadata[name] for name in _PARTS}
-    if _digest(stored, tensors) != metadata.get("sha256"):
-        raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
-    parts = decode_header(path, metadata)
-    try:
-        signature = Signature.from_dict(parts["signature"])
-    except (TypeError, AttributeError):
-        raise DataError(f"{path}: its signature cannot be read; use another checkpoint") from None
-    by_kind: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition("/")
-        by_kind.setdefault(kind, {})[rest] = tensor
-    return Checkpoint(
-        config=parts["config"],
-        signature=signature,
-        progress=parts["progress"],
-        scores=parts["scores"],
-        model=by_kind["model"],
-        optimizer=by_kind["optimizer"],
-    )
-
-
-def read_header(path: Path) -> dict[str, str]:
-    """Return the header's metadata without touching the tensors.
+    Args:
+        path: the file.
+        parts: the kinds of tensors to keep; all are verified, and memory is taken for these alone.
+        allow_large: take models of more than LARGEST_OPENED parameters.
 
     Raises:
-        DataError: not a checkpoint of mlpkit.
+        DataError: not a checkpoint, damaged, too large, of a newer mlpkit, or its tensors are not those
+            of its config.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such checkpoint'}")
-    wrong = DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(LARGEST_HEADER, path.stat().st_size - 8):
-                raise wrong
-            header = json.loads(stream.read(length))
-    except (ValueError, RecursionError):
-        raise wrong from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or not all(isinstance(metadata.get(name), str) for name in _PARTS):
-        raise wrong
-    return metadata
+    with TensorFile(path) as file:
+        header = decode_header(path, file.metadata)
+        _check_tensors(file, header, allow_large)
+        kept: dict[str, Tensors] = {part: {} for part in parts}
+        digest = _start_digest(file.metadata)
+        for name, entry in sorted(file.entries.items()):
+            _add_name(digest, name, _DTYPES[entry.kind], entry.shape)
+            part, _, rest = name.partition("/")
+            content = bytearray()
+            for piece in file.read(name):
+                digest.update(piece)
+                if part in kept:
+                    content += piece
+            if part in kept:
+                kept[part][rest] = _from_bytes(content, entry.kind, entry.shape)
+        if digest.hexdigest() != file.metadata.get("sha256"):
+            raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
+    tensors = (kept.get(kind, {}) for kind in KINDS)
+    return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
 
 
-def decode_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def load_first(
+    paths: Sequence[Path],
+    warn: Callable[[str], None],
+    parts: Sequence[str] = ("model",),
+    allow_large: bool = False,
+) -> tuple[Path, Checkpoint]:
+    """Return the first checkpoint that can be loaded, and its path; `warn` is told of those before it.
+
+    Raises:
+        DataError: none can be; what is wrong with the first.
+    """
+    problems: list[DataError] = []
+    for path in paths:
+        try:
+            stored = load(path, parts, allow_large)
+        except DataError as error:
+            problems.append(error)
+            continue
+        for problem in problems:
+            reason = str(problem).removesuffix("; use another checkpoint")
+            warn(f"warning: {reason}; using {path.name} (epoch {stored.state.progress.epoch}) instead")
+        return path, stored
+    raise problems[0]
+
+
+def read_header(path: Path) -> Checkpoint:
+    """Return what a checkpoint says without reading its tensors, which are therefore not verified.
+
+    Raises:
+        DataError: not a checkpoint, or of a newer mlpkit.
+    """
+    with TensorFile(path) as file:
+        return decode_header(path, file.metadata)
+
+
+def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
     """Return the metadata's parts, the config validated like a command line.
 
     Raises:
-        DataError: a part cannot be read or is of a newer format.
+        DataError: a part is missing, cannot be read or is of a newer format.
     """
+    if not all(name in metadata for name in _PARTS):
+        raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
     try:
-        parts = {name: json.loads(metadata[name]) for name in _PARTS}
-        if parts["format"] > FORMAT:
-            raise DataError(
-                f"{path}: format {parts['format']} is newer than this mlpkit's {FORMAT}; upgrade mlpkit"
-            )
-        parts["config"] = parse(parts["config"])
-    except (ValueError, TypeError, RecursionError):
-        raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
+        written = TypeAdapter(int).validate_json(metadata["format"], strict=True)
+        if written > FORMAT:
+            raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
+        progress = TypeAdapter(Progress).validate_json(metadata["progress"])
+        scores = TypeAdapter(dict[str, Scores]).validate_json(metadata["scores"])
+        return Checkpoint(
+            config=parse(json.loads(metadata["config"])),
+            signature=TypeAdapter(Signature).validate_json(metadata["signature"]),
+            state=State(progress, scores),
+            fingerprint=TypeAdapter(str).validate_json(metadata.get("fingerprint", '""')),
+        )
     except ConfigError as error:
-        raise DataError(f"{path}: its config is not valid: {str(error).splitlines()[0]}") from None
-    return parts
+        raise DataError(f"{path}: its config is not valid: {error.args[0]}") from None
+    except ValidationError as error:
+        where = "".join(f"{part}." for part in error.errors()[0]["loc"]).rstrip(".")
+        raise DataError(
+            f"{path}: its header cannot be read ({spell(f'{error.title} {where}'.strip())}); "
+            "use another checkpoint"
+        ) from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
 
 
-def _digest(metadata: Mapping[str, str], tensors: Mapping[str, "Tensor"]) -> str:
+def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> None:
+    """Compare the file's tensors with those of its config, before memory is taken for either."""
+    from mlpkit.models import count_parameters
+    from mlpkit.models.build import LARGEST, build_network
+    from mlpkit.tasks import TASKS
+
+    path, config = file.path, header.config
+    try:
+        network = build_network(config, header.signature)
+    except ConfigError as error:
+        raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
+    count = count_parameters(network)
+    if count > (LARGEST if allow_large else LARGEST_OPENED):
+        way_out = f"mlpkit takes up to {LARGEST:,}" if allow_large else "--allow-large takes it"
+        raise DataError(f"{path}: its config asks for {count:,} parameters; {way_out}")
+    model = {name: (tuple(t.shape), t.is_floating_point()) for name, t in network.state_dict().items()}
+    found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
+    wanted = {f"model/{name}": about for name, about in model.items()}
+    if any(name.startswith("best/") for name in found):
+        wanted |= {f"best/{name}": about for name, about in model.items()}
+    if any(name.startswith("optimizer/") for name in found):
+        for name, parameter in network.named_parameters():
+            for slot, scalar in config.optimizer.slots():
+                wanted[f"optimizer/{name}/{slot}"] = ((), True) if scalar else (tuple(parameter.shape), True)
+    wanted |= _of_epoch(found, TASKS[header.signature.task].width(header.signature))
+    wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    if wrong:
+        names = ", ".join(show(name) if not name.isprintable() else name[:100] for name in wrong[:5])
+        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or no floats: {names}")
+
+
+def _of_epoch(
+    found: Mapping[str, tuple[tuple[int, ...], bool]], width: int
+) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Return what the tensors of a running epoch must be: as many rows in each, as many as there are."""
+    wanted: dict[str, tuple[tuple[int, ...], bool]] = {}
+    if "epoch/gradient_norm" in found:
+        wanted["epoch/gradient_norm"] = ((), True)
+    if "epoch/losses" in found:
+        rows = found["epoch/losses"][0][:1]
+        wanted |= {"epoch/losses": (rows, True), "epoch/outputs": ((*rows, width), True)}
+        if "epoch/rows" in found:
+            wanted["epoch/rows"] = (rows, False)
+    return wanted
+
+
+def _start_digest(metadata: Mapping[str, str]) -> Any:
     digest = hashlib.sha256()
-    for name in _PARTS:
-        digest.update(f"{name}\0{metadata[name]}\0".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        digest.update(tensor.contiguous().flatten().view(_bytes_type()).numpy().tobytes())
-    return digest.hexdigest()
+    for name in _ALL_PARTS:
+        if name in metadata:
+            digest.update(f"{name}\0{metadata[name]}\0".encode())
+    return digest
 
 
-def _bytes_type() -> Any:
+def _add_name(digest: Any, name: str, dtype: str, shape: Sequence[int]) -> None:
+    digest.update(f"{name}\0{dtype}\0{list(shape)}\0".encode())
+
+
+def _to_bytes(tensor: "Tensor") -> bytes:
     import torch
 
-    return torch.uint8
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _from_bytes(content: bytearray, kind: str, shape: tuple[int, ...]) -> "Tensor":
+    import torch
+
+    dtype = getattr(torch, _DTYPES[kind].removeprefix("torch."))
+    if not content:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(content, dtype=dtype).reshape(shape)
+
+
+def not_finite(tensors: Mapping[str, "Tensor"]) -> Iterator[str]:
+    """Yield the names of the tensors that hold infinities or NaN."""
+    return (name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))

@@ -83,7 +83,12 @@ def _named(entry: object, group: str) -> Iterator[str]:
     for key, value in pairs:
         if not (isinstance(value, str) or (key and value is None)):
             raise TypeError(value)
+        # What no file can be called would end in an error of the system's, or in half a line of Hydra's.
+        if not all(name.isprintable() and len(name.encode()) <= 200 for name in (str(key), value or "")):
+            raise TypeError(value)
         target = re.sub(r"^(override|optional) +", "", str(key)).split("@")[0]
+        if isinstance(entry, Mapping) and not target.strip("/"):
+            raise TypeError(entry)  # Hydra asserts that a group has a name
         folder = target if target.startswith("/") or not group else f"{group}/{target}"
         if value is not None and value != "_self_":
             yield f"{folder}/{value}".replace("//", "/").lstrip("/")

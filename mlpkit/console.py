@@ -42,7 +42,15 @@ def make_console(stderr: bool = False) -> Console:
 class TrainingDisplay:
     """Shows a run's epochs, as a bar on a terminal or as some lines elsewhere."""
 
-    def __init__(self, console: Console, style: str, epochs: int, monitored: str, score: str) -> None:
+    def __init__(
+        self,
+        console: Console,
+        style: str,
+        epochs: int,
+        monitored: str,
+        score: str,
+        past: "EpochReport | None" = None,
+    ) -> None:
         """Start showing.
 
         Args:
@@ -51,6 +59,7 @@ class TrainingDisplay:
             epochs: of the run.
             monitored: the split whose score is shown.
             score: the score that decides what is best.
+            past: the last epoch of a run that goes on.
         """
         if style == "auto":
             style = "bar" if console.is_terminal else "lines"
@@ -59,6 +68,8 @@ class TrainingDisplay:
         self._every = max(1, epochs // LINES)
         self._shown, self._epochs_done = -1.0, 0
         self._rows, self._seconds, self._speed_text = 0, 0.0, ""  # of the report that was last shown
+        if past is not None:
+            self._epochs_done, self._rows, self._seconds = past.epoch, past.rows, past.seconds
         self._pending: EpochReport | None = None  # not shown yet
         self._progress: Progress | None = None
         if style == "bar":
@@ -71,7 +82,7 @@ class TrainingDisplay:
                 auto_refresh=False,  # a refreshing thread would take the interpreter from the training
                 expand=True,
             )
-            self._task = self._progress.add_task("", total=epochs, scores="", done=0)
+            self._task = self._progress.add_task("", total=epochs, scores="", done=self._epochs_done)
             self._progress.start()
 
     def epoch(self, report: "EpochReport") -> str | None:

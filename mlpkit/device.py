@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from pathlib import Path
 
 import torch
 
@@ -68,11 +69,21 @@ def set_determinism(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
+def _processor() -> str:
+    """Return the processor's name: another one may round otherwise."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
 def describe_machine(device: str) -> dict[str, object]:
     """Return what the numbers of a run may depend on."""
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

@@ -38,7 +38,11 @@ def git_commit() -> str | None:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return the content of environment.json."""
+    """Return the content of environment.json, but for the git commit.
+
+    Git is asked only where a run begins: a stranger's run folder may lie in a stranger's repository,
+    whose settings can make git run programs.
+    """
     from mlpkit.device import describe_machine
 
-    return {"versions": versions(), **describe_machine(device), "git_commit": git_commit()}
+    return {"versions": versions(), **describe_machine(device)}

@@ -43,3 +43,9 @@ class RunInterruptedError(MlpkitError):
         super().__init__(*problems)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+class LockedError(MlpkitError):
+    """Another process is writing to the run folder."""
+
+    exit_code = 75

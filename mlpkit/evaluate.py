@@ -11,7 +11,9 @@ from mlpkit.data.dataset import Dataset, Split
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.predict import Predictor
-from mlpkit.schema.dataset import DatasetConfig
+from mlpkit.schema.dataset import DatasetConfig, Synthetic
+
+LARGEST_DRAWN = 4_000_000  # numbers of a dataset that a checkpoint asks for
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,32 @@ class Evaluation:
     report: str
 
 
-def load_matching(config: DatasetConfig, stored: Checkpoint, path: Path) -> Dataset:
+def load_matching(
+    config: DatasetConfig,
+    stored: Checkpoint,
+    path: Path,
+    allow_large: bool = False,
+    download: bool = False,
+) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
+    Args:
+        config: of the dataset.
+        stored: the checkpoint.
+        path: where it lies.
+        allow_large: draw datasets of more than LARGEST_DRAWN numbers.
+        download: fetch missing files; a stranger's checkpoint does not get to.
+
     Raises:
-        DataError: its columns or its task are others.
+        DataError: its columns or its task are others, or it is too large.
     """
-    dataset = load_dataset(config)
+    if isinstance(config, Synthetic) and not allow_large:
+        numbers = config.n * len(stored.signature.features)
+        if numbers > LARGEST_DRAWN:
+            raise DataError(
+                f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes it all the same"
+            )
+    dataset = load_dataset(config, download)
     ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]
     if different:

@@ -39,8 +39,12 @@ class Experiment:
     device: str
 
 
-def build(config: Config) -> Experiment:
+def build(config: Config, download: bool = True) -> Experiment:
     """Return the objects that a config stands for; nothing is written.
+
+    Args:
+        config: what to build.
+        download: fetch missing data where the config allows it; False where a stranger may have written it.
 
     Raises:
         ConfigError: the parts do not go together, or the device is not there.
@@ -48,7 +52,7 @@ def build(config: Config) -> Experiment:
     """
     device = choose_device(config.device)
     set_determinism(config.trainer.deterministic)
-    dataset = load_dataset(config.dataset)
+    dataset = load_dataset(config.dataset, download)
     task = TASKS[dataset.signature.task]
     _check_steps(config, len(dataset.splits["train"]))
     network = build_model(config, dataset, device)

@@ -1,17 +1,27 @@
-"""Ctrl-C and SIGTERM as a wish to stop, which the loop grants between two steps."""
+"""Ctrl-C and SIGTERM: a wish to stop, which the loop grants between two steps; elsewhere, the end."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mlpkit.atomic_write import remove_unfinished
 from mlpkit.errors import RunInterruptedError
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Wish:
-    """Whether somebody wants the run to stop, and the signal that said so."""
+    """Whether somebody wants the run to stop.
+
+    Attributes:
+        signal_number: the signal that said so; None while nobody does.
+        at_once: a signal does not wait to be asked for, since all that matters has been saved.
+    """
 
     signal_number: int | None = None
+    at_once = False
 
     def check(self) -> None:
         """Stop here if so.
@@ -25,17 +35,40 @@ class Wish:
 
 @contextmanager
 def polite_signals() -> Iterator[Wish]:
-    """Turn the first SIGINT or SIGTERM into a wish; a second SIGINT stops at once, as always."""
+    """Turn the first SIGINT or SIGTERM into a wish; a SIGINT after that stops at once, as always."""
     wish = Wish()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if wish.signal_number is not None:
-            raise KeyboardInterrupt
-        wish.signal_number = number
+        again = wish.signal_number is not None
+        wish.signal_number = wish.signal_number or number
+        if wish.at_once or (again and number == signal.SIGINT):
+            raise KeyboardInterrupt  # which no library takes for an error of its own
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in NUMBERS if _is_heard(number)}
     try:
         yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_at_once() -> None:
+    """Let a signal end the process between two instructions, with one line and its exit code.
+
+    That holds from the first import on. An exception would not do: raised while a library loads, it
+    may be swallowed there, or leave half a library behind.
+    """
+    for number in NUMBERS:
+        if _is_heard(number):
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    remove_unfinished()
+    os.write(2, b"mlpkit: interrupted\n")
+    os._exit(128 + number)
+
+
+def _is_heard(number: int) -> bool:
+    """Whether whoever started the process lets it hear the signal: nohup and `&` in scripts may not."""
+    return signal.getsignal(number) is not signal.SIG_IGN

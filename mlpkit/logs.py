@@ -2,15 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpkit import nested
-from mlpkit.errors import WriteError
-from mlpkit.plain_json import to_json
+from mlpkit.append_file import AppendFile
+from mlpkit.metrics_file import Kept, Record, lines_of
 from mlpkit.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -21,27 +19,6 @@ WRITE_SECONDS = 1.0  # how old scores that are not on the disk may be
 _TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 
 
-@dataclass(frozen=True)
-class Record:
-    """Scores at one time.
-
-    Attributes:
-        epoch: epochs done.
-        step: optimizer steps done.
-        scores: by split, then by name.
-        seconds: time since training began.
-        extra: what belongs to no split, such as lr.
-        wall_time: seconds since 1970.
-    """
-
-    epoch: int
-    step: int
-    scores: Mapping[str, Mapping[str, float]]
-    seconds: float
-    extra: Mapping[str, float]
-    wall_time: float
-
-
 class RunLog:
     """Writes what happens in a run.
 
@@ -49,15 +26,26 @@ class RunLog:
     would find the processor's caches full of tensors, and cost four times as much.
     """
 
-    def __init__(self, folder: RunFolder, tensorboard: bool) -> None:
-        """Open the files."""
-        self._folder = folder.path
-        with self._writing():
-            self._metrics = folder.metrics.open("w", encoding="utf-8")
-            self._text = folder.log.open("w", encoding="utf-8")
-            self._events = _open_events(folder) if tensorboard else None
+    def __init__(self, folder: RunFolder, tensorboard: bool, kept: Kept | None = None, step: int = 0) -> None:
+        """Open the files.
+
+        Args:
+            folder: of the run.
+            tensorboard: write event files.
+            kept: what remains of metrics.jsonl where the run goes on; None where it begins.
+            step: the step from which it goes on. TensorBoard forgets all from there on, and is told
+                again what metrics.jsonl has kept of it.
+
+        Raises:
+            WriteError: one cannot be opened.
+        """
+        self._metrics = AppendFile(folder.metrics, size=kept.size if kept else 0)
+        self._text = AppendFile(folder.log, size=None if kept else 0)
+        self._events = _open_events(folder, step if kept else None) if tensorboard else None
         self._kept: list[Record] = []
         self._written = time.time()
+        if kept and kept.latest and kept.latest.step >= step and self._events is not None:
+            self._events.scalars(kept.latest.step, time.time(), _tagged(kept.latest))
 
     def scores(
         self, epoch: int, step: int, scores: Mapping[str, Mapping[str, float]], seconds: float, **extra: float
@@ -70,25 +58,23 @@ class RunLog:
 
     def text(self, line: str) -> None:
         """Write a line of train.log."""
-        with self._writing():
-            self._text.write(line + "\n")
-            self._text.flush()
+        self._text.write(f"{line}\n".encode())
 
     def picture(self, step: int, path: Path) -> None:
         """Show a picture in TensorBoard."""
         if self._events is not None:
-            with self._writing():
-                self._events.image(step, path.stem, path.read_bytes())
+            self._events.image(step, path.stem, path.read_bytes())
+            self._events.flush()
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
         """Write the settings that TensorBoard's HPARAMS tab shows, keys joined by dots."""
         if self._events is not None:
-            plain = {
-                key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
-                for key, value in nested.items(settings)
-            }
-            with self._writing():
-                self._events.hparams(plain)
+            self._events.hparams(
+                {
+                    key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+                    for key, value in nested.items(settings)
+                }
+            )
 
     def flush(self) -> None:
         """Hand all that was taken to the operating system.
@@ -97,54 +83,49 @@ class RunLog:
             WriteError: a file cannot be written.
         """
         kept, self._kept, self._written = self._kept, [], time.time()
-        with self._writing():
+        if kept:
+            self._metrics.write("".join(line for record in kept for line in lines_of(record)).encode())
+        if self._events is not None:
             for record in kept:
-                self._metrics.writelines(_lines(record))
-            self._metrics.flush()
-            if self._events is not None:
-                for record in kept:
-                    self._events.scalars(record.step, record.wall_time, _tagged(record))
-                self._events.flush()
+                self._events.scalars(record.step, record.wall_time, _tagged(record))
+            self._events.flush()
+
+    def sync(self) -> None:
+        """Flush all to the disk: a checkpoint must never be ahead of the records.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        self.flush()
+        for file in (self._metrics, self._events):
+            if file is not None:
+                file.sync()
 
     def close(self) -> None:
-        """Write what is left and close the files."""
-        self.flush()
-        for file in (self._metrics, self._text, self._events):
-            if file is not None:
-                file.close()
+        """Write what is left and close the files.
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
+        Raises:
+            WriteError: a file cannot be written; all are closed nevertheless.
+        """
         try:
-            yield
-        except OSError as error:
-            raise WriteError(f"{self._folder}: cannot write the logs ({error.strerror or error})") from None
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl."""
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
-
-
-def _lines(record: Record) -> Iterator[str]:
-    place = {"epoch": record.epoch, "step": record.step}
-    for split, scores in record.scores.items():
-        seconds = round(record.seconds, 6)
-        yield to_json({**place, "split": split, **scores, **record.extra, "seconds": seconds}) + "\n"
+            self.flush()
+        finally:
+            for file in (self._metrics, self._text, self._events):
+                if file is not None:
+                    file.close()
 
 
 def _tagged(record: Record) -> dict[str, float]:
-    """Return all scores by TensorBoard's tag, as in `Loss/train`."""
+    """Return all finite values by TensorBoard's tag, as in `Loss/train`."""
     tagged = {
         f"{_TITLES.get(name, name)}/{split}": value
         for split, scores in record.scores.items()
         for name, value in scores.items()
     }
-    return {**tagged, **record.extra}
+    return {name: value for name, value in {**tagged, **record.extra}.items() if value is not None}
 
 
-def _open_events(folder: RunFolder) -> "EventFile":
+def _open_events(folder: RunFolder, purge_from: int | None) -> "EventFile":
     from mlpkit.tensorboard import EventFile  # loads protobuf, which a run without TensorBoard does not need
 
-    return EventFile(folder.tensorboard)
+    return EventFile(folder.tensorboard, purge_from)

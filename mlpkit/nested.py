@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlpkit.problems import spell
+
 
 def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) for each value that is not a section with keys of its own."""
@@ -14,7 +16,7 @@ def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted key, text) for each text, also of those inside lists."""
+    """Yield (dotted key as errors spell it, text) for each text, also of those inside lists."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from texts(value, f"{key}.{name}" if key else str(name))
@@ -22,7 +24,7 @@ def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
         for index, value in enumerate(node):
             yield from texts(value, f"{key}[{index}]")
     elif isinstance(node, str):
-        yield key, node
+        yield spell(key), node
 
 
 def replace(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:

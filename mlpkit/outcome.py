@@ -2,11 +2,15 @@
 
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from mlpkit.console import number, print_scores, print_weights
+from mlpkit.errors import DataError
 from mlpkit.experiment import Experiment
 from mlpkit.models import count_parameters
+from mlpkit.plain_json import read_object
+from mlpkit.run_folder import RunFolder
 from mlpkit.trainer import Trainer
 from mlpkit.weights import readable_weights
 
@@ -38,12 +42,25 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         "epochs": progress.epoch,
         "steps": progress.step,
         "train_seconds": trainer.seconds,
-        "samples_per_second": trainer.rows_seen / trainer.seconds,
+        "samples_per_second": progress.epoch * trainer.rows / max(trainer.seconds, 1e-9),
         "parameters": count_parameters(experiment.network),
         "monitored": f"{trainer.task.monitor} on {trainer.monitored}",
         **last,
         "best": best,
     }
+
+
+def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
+    """Return what summary.json says of the best or the last weights, where it is of that step."""
+    try:
+        summary = read_object(folder.summary)
+        about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
+        if about["step"] != step:
+            return None
+        scores = {name: about[name] for name in ("train", "val", "test") if name in about}
+        return TypeAdapter(dict[str, dict[str, float]]).validate_python(scores, strict=True)
+    except (DataError, ValidationError, KeyError, TypeError):
+        return None
 
 
 def describe(summary: dict[str, Any]) -> list[str]:

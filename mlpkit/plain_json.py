@@ -2,12 +2,47 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
+
+from mlpkit.errors import DataError
+
+LARGEST = 1 << 20  # bytes of a file that is read whole
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return the text of a value."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a small file of a run folder holds.
+
+    Raises:
+        DataError: it is no regular file, too large, or holds something else.
+    """
+    regular_file(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path}: larger than {LARGEST} bytes; not a file of mlpkit")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not a JSON object; mend or remove the file")
+    return found
+
+
+def regular_file(path: Path) -> None:
+    """Refuse what is missing, a folder, a pipe or a device.
+
+    Raises:
+        DataError: it is one.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
 
 
 def _finite(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A checkpoint and raw inputs in, predictions out."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,11 @@ from torch import Tensor
 
 from mlpkit import checkpoint
 from mlpkit.checkpoint import Checkpoint
-from mlpkit.data.dataset import Signature
 from mlpkit.device import set_threads
 from mlpkit.engines.autograd import EVALUATION_ROWS
-from mlpkit.errors import ConfigError, DataError
 from mlpkit.models import Network, count_parameters
 from mlpkit.models.build import build_network
+from mlpkit.signature import Signature
 from mlpkit.tasks import TASKS, Task
 
 
@@ -71,24 +71,16 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
         DataError: the file is damaged, or its tensors are not those of its config.
     """
     stored = checkpoint.load(path)
-    network, epoch = restore_network(stored, path, device), stored.progress["epoch"]
-    set_threads(stored.config.trainer.threads, count_parameters(network))
-    return Predictor(network, stored.signature, device, epoch), stored
+    return make_predictor(stored, device), stored
 
 
-def restore_network(stored: Checkpoint, path: Path, device: str = "cpu") -> Network:
-    """Return the network with the checkpoint's weights."""
-    try:
-        network = build_network(stored.config, stored.signature, device)
-    except (ConfigError, KeyError) as error:
-        raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
-    wanted, found = (
-        {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in tensors.items()}
-        for tensors in (network.state_dict(), stored.model)
-    )
-    wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
-    if wrong:
-        names = ", ".join(wrong[:5])
-        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or no floats: {names}")
-    network.load_state_dict(stored.model, assign=True)
-    return network.to(device)
+def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
+    """Return the model of a checkpoint that has been loaded."""
+    network = build_network(stored.config, stored.signature, device)
+    network.load_state_dict(stored.state.model, assign=True)
+    threads = stored.config.trainer.threads
+    # A stranger's config may ask for a thousand.
+    if threads != "auto":
+        threads = min(threads, os.cpu_count() or 1)
+    set_threads(threads, count_parameters(network))
+    return Predictor(network.to(device), stored.signature, device, stored.state.progress.epoch)

@@ -10,9 +10,9 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from mlpkit.atomic_write import atomic_write
-from mlpkit.data.dataset import Signature
 from mlpkit.errors import ConfigError
 from mlpkit.predict import Predictions
+from mlpkit.signature import Signature
 
 ENDINGS = (".csv", ".jsonl", ".npz")
 

@@ -32,6 +32,8 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
             names = node["discriminator"]["mapping"]
             given = value.get("name") if isinstance(value, dict) else value
             line = f"{key}.name={show(given)}: must be {_choices(names)}{did_you_mean(str(given), names)}"
+        elif kind == "string_unicode" and "properties" in node:  # of a key, which pydantic does not locate
+            line = f"{key or 'config'}: the key {show(value)} holds half of a character; write the whole one"
         elif kind == "rule":
             line = f"{key}: {problem['msg']}"
         elif "properties" in node or "discriminator" in node:
@@ -45,18 +47,20 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
             line = f"{key}={show(value)}: must be {wanted}{_about(node, value)}"
         lines.setdefault(key, line)
     # A list with a bad entry is also reported as a whole; the entry says it better.
-    return [line for key, line in lines.items() if not any(other.startswith(f"{key}[") for other in lines)]
+    lists = {key.rpartition("[")[0] for key in lines if key.endswith("]")}
+    return [line for key, line in lines.items() if key not in lists]
 
 
 def show(value: object) -> str:
-    """Return a value as a config would spell it, shortened, with control characters escaped."""
-    if isinstance(value, float):
+    """Return a value as a config would spell it, shortened, with all that cannot be printed escaped."""
+    if isinstance(value, str | float):
         text = repr(value)
     else:
         try:
-            text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else repr(value)
+            text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError):
             text = repr(value)
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:61])
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

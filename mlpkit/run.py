@@ -1,159 +1,147 @@
-"""One run: train what a config asks for, and write the run folder."""
+"""One run: train what a config asks for, or go on with it, and write the run folder."""
 
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
 
-from mlpkit import checkpoint, environment, run_folder
+from mlpkit import environment, resume, run_folder
+from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.config import Config, to_dict
-from mlpkit.console import TrainingDisplay
-from mlpkit.device import describe_device
-from mlpkit.errors import MlpkitError, NonFiniteError, RunInterruptedError, WriteError
+from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.experiment import Experiment, build
-from mlpkit.interrupts import Wish, polite_signals
-from mlpkit.logs import RunLog, read_metrics
-from mlpkit.models import count_parameters
-from mlpkit.outcome import describe, print_outcome, summarize
-from mlpkit.plain_json import to_json
+from mlpkit.interrupts import polite_signals
+from mlpkit.lock import locked
+from mlpkit.metrics_file import Kept, keep_until
+from mlpkit.plain_json import read_object
 from mlpkit.run_folder import RunFolder
-from mlpkit.trainer import EpochReport, Trainer
+from mlpkit.schedules import spans_the_run
+from mlpkit.session import Session, write_json
+
+Say = Callable[[str], None]
 
 
-def run(config: Config, command: str, console: Console) -> RunFolder:
-    """Train, and write the run folder.
+def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
+    """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
+
+    Args:
+        config: what to train.
+        command: the command line, for the records.
+        console: where progress is shown.
+        warn: told of what the user should know and that stops nothing.
 
     Raises:
         MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
     """
+    if config.run.resume == "auto" and (folder := run_folder.existing(config)):
+        return go_on(folder, config, command, console, warn, owned=True)
     experiment = build(config)
-    folder = run_folder.create(config)
-    atomic_write(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False).encode())
-    atomic_write(folder.command, f"{command}\n".encode())
-    _write_json(folder.environment, environment.describe(experiment.device))
-    log = RunLog(folder, config.run.tensorboard)
-    try:
-        with polite_signals() as wish:
-            _train(experiment, folder, log, console, wish)
-        log.close()
-    except BaseException as error:
-        reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
-        status = "interrupted" if isinstance(error, KeyboardInterrupt | RunInterruptedError) else "failed"
-        # On a full disk these fail as well, and the first error is the one to show.
-        with suppress(WriteError):
-            if not folder.summary.exists():  # what stopped the pictures does not take the scores away
-                _write_json(folder.summary, {"status": status, "error": reason})
-            log.text(f"{status}: {reason}")
-            log.close()
-        raise
+    with polite_signals() as wish:
+        folder = run_folder.create(config)
+        with locked(folder.lock):
+            try:
+                _describe(folder, experiment, command)
+            except WriteError:
+                shutil.rmtree(folder.path, ignore_errors=True)  # nobody else has seen it
+                raise
+            Session(experiment, folder, console, wish, Kept()).begin()
     return folder
 
 
-def _train(experiment: Experiment, folder: RunFolder, log: RunLog, console: Console, wish: Wish) -> None:
-    config, dataset, task, engine = experiment.config, experiment.dataset, experiment.task, experiment.engine
-    rows = {name: len(split) for name, split in dataset.splits.items()}
+def go_on(
+    folder: RunFolder,
+    config: Config,
+    command: str,
+    console: Console,
+    warn: Say,
+    start: Path | None = None,
+    strict: bool = False,
+    allow_large: bool = False,
+    owned: bool = False,
+) -> RunFolder:
+    """Go on with a run where its newest whole checkpoint is, or from the beginning where it has none.
 
-    def say(line: str) -> None:
-        log.text(line)
-        if config.run.progress != "none":
-            console.print(line, markup=False)
+    Args:
+        folder: of the run.
+        config: of the run; some keys may have changed, see `resume.MAY_CHANGE`.
+        command: the command line, for the records.
+        console: where progress is shown.
+        warn: told of what the user should know and that stops nothing.
+        start: a checkpoint of the run to go on from, instead of the newest.
+        strict: refuse to go on where the machine is not the same.
+        allow_large: take models of any size that can be trained.
+        owned: the config is the user's own, not one that lay in the folder: data may be fetched.
 
-    say(f"{dataset.name}: {task.name}, " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
-    say(f"{config.model.name}: {count_parameters(experiment.network):,} parameters; engine: {engine.name}")
-    say(describe_device(experiment.device, config.device))
-    display = TrainingDisplay(
-        console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor
-    )
-    latest: list[EpochReport] = []
+    Raises:
+        MlpkitError: as `run` does, or the run cannot go on as asked.
+    """
+    folder.open_for_writing()
+    with locked(folder.lock):
+        paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
+        path, stored = resume.newest_good(paths, warn, allow_large or owned) if paths else (None, None)
+        if stored is not None:
+            resume.check_config(config, stored)
+            if _is_finished(folder, config, stored):
+                console.print(
+                    f"{folder.path}: all {stored.state.progress.epoch} epochs are done; "
+                    "trainer.epochs=N trains for more",
+                    markup=False,
+                )
+                return folder
+        experiment = build(config, download=owned)
+        kept = Kept()
+        if stored is not None:
+            resume.check_dataset(experiment, stored)
+            if difference := resume.differences(folder, experiment):
+                line = f"{difference}: the numbers may differ from those of an uninterrupted run"
+                if strict:
+                    raise ConfigError(f"--strict: {line}; go on without it, or where the run began")
+                warn(f"warning: {line}")
+            if config.trainer.epochs != stored.config.trainer.epochs and spans_the_run(config.scheduler):
+                warn(
+                    f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its rates "
+                    f"are those of trainer.epochs={config.trainer.epochs}"
+                )
+            epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
+            kept = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
+            if kept.epoch < epoch - epoch % every:
+                warn(f"warning: {folder.metrics}: ends at epoch {kept.epoch}, the run is at {epoch}")
+        with polite_signals() as wish:
+            _describe(folder, experiment, command, again=True)
+            Session(experiment, folder, console, wish, kept).go_on(stored, path)
+    return folder
 
-    def report(epoch: EpochReport) -> None:
-        latest[:] = [epoch]
-        if epoch.epoch % config.trainer.log_every == 0:
-            _log(log, epoch)
-        if line := display.epoch(epoch):
-            log.text(line)
 
-    def tick(share: float) -> None:
-        wish.check()
-        display.tick(share)
-
-    trainer = Trainer(
-        config,
-        engine,
-        task,
-        rows["train"],
-        dataset.monitored,
-        report,
-        partial(_save, experiment, folder, log),
-        tick,
-    )
+def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
+    """Write what a run is made of: config, command and environment."""
+    about = environment.describe(experiment.device)
+    if again:  # the commit is that of the run's beginning
+        with suppress(DataError):
+            about["git_commit"] = read_object(folder.environment).get("git_commit")
+    else:
+        about["git_commit"] = environment.git_commit()
+    text = yaml.safe_dump(to_dict(experiment.config), sort_keys=False)
+    atomic_write(folder.config, text.encode())
+    commands = AppendFile(folder.command)
     try:
-        trainer.fit()
-    except RunInterruptedError as error:
-        trainer.save(trainer)
-        progress = trainer.progress
-        where = f"after epoch {progress.epoch}, step {progress.step}"
-        raise RunInterruptedError(
-            error.signal_number, f"interrupted {where}; saved in {folder.path}"
-        ) from None
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; the run so far is in {folder.path}") from None
+        commands.write(f"{command}\n".encode())
     finally:
-        display.stop(latest[-1] if latest else None)
-    if trainer.progress.epoch % config.trainer.log_every:
-        _log(log, latest[-1])
-    summary = summarize(experiment, trainer)
-    final = {name: summary[name] for name in rows}
-    extra = {name: scores for name, scores in final.items() if name not in ("train", dataset.monitored)}
-    if extra:
-        log.scores(trainer.progress.epoch, trainer.progress.step, extra, trainer.seconds)
-    log.hparams({name: section for name, section in to_dict(config).items() if name not in ("run", "format")})
-    _write_json(folder.summary, summary)
-    log.flush()
-    for line in describe(summary):
-        log.text(line)
-    if config.run.progress != "none":
-        print_outcome(console, experiment, summary)
-    if config.run.plots:
-        _draw(experiment, trainer, folder, log)
-    say(f"run folder: {folder.path}")
+        commands.close()
+    write_json(folder.environment, about)
 
 
-def _log(log: RunLog, epoch: EpochReport) -> None:
-    log.scores(epoch.epoch, epoch.step, epoch.scores, epoch.seconds, lr=epoch.lr, grad_norm=epoch.grad_norm)
-
-
-def _save(experiment: Experiment, folder: RunFolder, log: RunLog, trainer: Trainer) -> None:
-    """Write best.safetensors where there is a better one, and last.safetensors, which may name it."""
-    log.flush()
-    config, signature, engine = experiment.config, experiment.dataset.signature, experiment.engine
-    progress = trainer.progress
-    if trainer.best_model is not None and trainer.saved_best != progress.best_step:
-        at_best = {"epoch": progress.best_epoch, "step": progress.best_step}
-        best = Checkpoint(config, signature, at_best, trainer.best_scores, trainer.best_model)
-        checkpoint.save(folder.best, best)
-        trainer.saved_best = progress.best_step
-    model, optimizer = engine.model_state(), engine.optimizer_state()
-    last = Checkpoint(config, signature, progress.to_dict(), trainer.scores, model, optimizer)
-    checkpoint.save(folder.last, last)
-
-
-def _draw(experiment: Experiment, trainer: Trainer, folder: RunFolder, log: RunLog) -> None:
-    from mlpkit.plots import draw_pictures
-    from mlpkit.predict import Predictor
-
-    if trainer.best_model is not None:
-        experiment.engine.load_model_state(trainer.best_model)
-    signature, epoch = experiment.dataset.signature, trainer.progress.best_epoch
-    predictor = Predictor(experiment.network, signature, experiment.device, epoch)
-    for path in draw_pictures(folder, predictor, experiment.dataset, read_metrics(folder.metrics)):
-        log.picture(trainer.progress.step, path)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    atomic_write(path, f"{to_json(content, indent=2)}\n".encode())
+def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> bool:
+    """Whether nothing is left to do: neither epochs nor the summary."""
+    try:
+        summary = read_object(folder.summary)
+    except DataError:
+        return False
+    if summary.get("steps") != stored.state.progress.step or stored.state.progress.batch:
+        return False
+    done = summary.get("status") == "done" and config.trainer.epochs == stored.state.progress.epoch
+    return done or summary.get("status") == "stopped early"

@@ -1,10 +1,14 @@
 """The run folder: every file name of a run is spelled here, and here alone."""
 
+import re
 import secrets
+import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlpkit.atomic_write import SUFFIX
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.problems import show
@@ -56,6 +60,20 @@ class RunFolder:
         """Checkpoint of the weights with the best monitored score."""
         return self.path / "checkpoints" / "best.safetensors"
 
+    def at_step(self, step: int) -> Path:
+        """Checkpoint that was the newest one at a step, and is kept for when a newer one is damaged."""
+        return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+
+    def older(self) -> list[Path]:
+        """Return the checkpoints that are kept beside the newest one, newest first."""
+        found = self.last.parent.glob("step-*.safetensors")
+        return sorted((path for path in found if _STEP.fullmatch(path.name)), key=step_of, reverse=True)
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that writes here; says who that is."""
+        return self.path / ".lock"
+
     @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event file."""
@@ -65,6 +83,39 @@ class RunFolder:
     def plots(self) -> Path:
         """Folder of the pictures."""
         return self.path / "plots"
+
+    def open_for_writing(self) -> None:
+        """Check that what is written here stays here, and remove what a killed process left half-written.
+
+        Raises:
+            DataError: a file or folder of the run is a link or something else, and may lead elsewhere.
+        """
+        files = (self.config, self.command, self.environment, self.metrics, self.summary, self.log, self.lock)
+        for path in files:
+            _refuse_other(path, stat.S_ISREG, "file")
+        for folder in (self.last.parent, self.tensorboard, self.plots):
+            _refuse_other(folder, stat.S_ISDIR, "folder")
+        for folder in (self.path, self.last.parent, self.plots):
+            for path in folder.glob(f".*{SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+
+_STEP = re.compile(r"step-([0-9]{9,18})\.safetensors", re.ASCII)
+
+
+def step_of(path: Path) -> int:
+    """Return the step in the name of a checkpoint that `older` found."""
+    found = _STEP.fullmatch(path.name)
+    return int(found[1]) if found else 0
+
+
+def _refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not is_kind(mode):
+        raise DataError(f"{path}: not a regular {kind}, and may lead out of the run; put a {kind} there")
 
 
 def create(config: Config) -> RunFolder:
@@ -95,9 +146,13 @@ def create(config: Config) -> RunFolder:
         raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
 
 
-def _create_named(root: Path, path: Path) -> RunFolder:
+def _check_inside(root: Path, path: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well")
+
+
+def _create_named(root: Path, path: Path) -> RunFolder:
+    _check_inside(root, path)
     above = next((p for p in path.parents if RunFolder(p).config.is_file()), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
@@ -111,8 +166,37 @@ def _create_named(root: Path, path: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def find_checkpoint(run: str | None, which: str, root: str = "outputs") -> Path:
-    """Return the checkpoint file that RUN means.
+def existing(config: Config) -> RunFolder | None:
+    """Return the folder that run.dir names where it holds a run, or None where a new one is to be made.
+
+    Raises:
+        ConfigError: run.dir lies outside run.root.
+    """
+    root, path = Path(config.run.root).expanduser(), Path(str(config.run.dir)).expanduser()
+    _check_inside(root, path)
+    folder = RunFolder(path)
+    return folder if folder.config.exists() else None
+
+
+def find_run(run: str | None, root: str = "outputs") -> RunFolder:
+    """Return the run folder that RUN means; None is the newest run under the root.
+
+    Raises:
+        DataError: there is no such run.
+    """
+    path = Path(run) if run is not None else newest(root)
+    if not path.exists():
+        raise DataError(f"{path}: no such run folder or checkpoint")
+    folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
+    if not RunFolder(folder).config.exists():
+        raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
+    return RunFolder(folder)
+
+
+def find_checkpoints(run: str | None, which: str, root: str = "outputs") -> list[Path]:
+    """Return the checkpoint files that RUN means, the one that is wanted first.
+
+    Those after it serve where it is damaged.
 
     Args:
         run: a run folder or a checkpoint file; None is the newest run under the root.
@@ -126,12 +210,12 @@ def find_checkpoint(run: str | None, which: str, root: str = "outputs") -> Path:
     if not path.exists():
         raise DataError(f"{path}: no such run folder or checkpoint")
     if not path.is_dir():
-        return path
+        return [path]
     folder = RunFolder(path)
-    wanted = [folder.best, folder.last] if which == "best" else [folder.last]
-    found = next((file for file in wanted if file.is_file()), None)
-    if found is None:
-        raise DataError(f"{path}: holds no checkpoint ({wanted[-1].relative_to(path)}); name a run folder")
+    wanted = [*([folder.best] if which == "best" else []), folder.last, *folder.older()]
+    found = [file for file in wanted if file.exists()]
+    if not found:
+        raise DataError(f"{path}: holds no checkpoint ({folder.last.relative_to(path)}); name a run folder")
     return found
 
 

@@ -40,6 +40,15 @@ def build_schedule(config: c.SchedulerConfig, lr: float, steps_per_epoch: int, e
     return multiplier
 
 
+def spans_the_run(config: c.SchedulerConfig) -> bool:
+    """Whether a schedule's rates depend on how many epochs the run has."""
+    if isinstance(config, c.CosineDecay):
+        return config.t_max is None
+    if isinstance(config, c.LinearDecay):
+        return config.total_iters is None
+    return isinstance(config, c.OneCycle)
+
+
 def _after_warmup(config: c.SchedulerConfig, lr: float, whole_run: int) -> Multiplier:
     if isinstance(config, c.StepDecay):
         return lambda t: config.gamma ** (t // config.step_size)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlpkit import metrics
-from mlpkit.data.dataset import Signature
+from mlpkit.signature import Signature
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,51 @@ and a checksum in C where TensorBoard's own writer has one in Python, is why thi
 """
 
 import os
+import re
 import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import google_crc32c
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
+from mlpkit.append_file import AppendFile
+from mlpkit.errors import WriteError
+
+_TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")
+
 
 class EventFile:
     """An event file that is being written."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a new file in the folder, which is made where it is missing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.mlpkit.{os.getpid()}.0"
-        self._file = (folder / name).open("wb")
+    def __init__(self, folder: Path, purge_from: int | None = None) -> None:
+        """Make a new file in the folder, which is made where it is missing.
+
+        Args:
+            folder: of the run's event files; they are read in the order of their names.
+            purge_from: tells a reader to forget what earlier files say of this step and those after it.
+
+        Raises:
+            WriteError: the file cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            times = [int(found[1]) for name in folder.iterdir() if (found := _TIME.match(name.name))]
+        except OSError as error:
+            raise WriteError(f"{folder}: cannot be written ({error.strerror})") from None
+        later = max([int(time.time()), *(number + 1 for number in times)])
+        self._file = AppendFile(folder / f"events.out.tfevents.{later:010d}.mlpkit.{os.getpid()}.0")
+        self._waiting = bytearray()
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if purge_from is not None:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
 
     def scalars(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
         """Write scalars of one step by tag."""
@@ -62,17 +84,30 @@ class EventFile:
         self._write(Event(wall_time=now, summary=Summary(value=[closing])))
 
     def flush(self) -> None:
-        """Hand all that was written to the operating system."""
-        self._file.flush()
+        """Hand all that was taken to the operating system.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        if waiting:
+            self._file.write(waiting)
+
+    def sync(self) -> None:
+        """Flush the file to the disk."""
+        self._file.sync()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Write what is left, and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
 
     def _write(self, event: Event) -> None:
         message = event.SerializeToString()
         length = struct.pack("<Q", len(message))
-        self._file.write(length + _checksum(length) + message + _checksum(message))
+        self._waiting += length + _checksum(length) + message + _checksum(message)
 
 
 def _checksum(content: bytes) -> bytes:

@@ -1,54 +1,19 @@
 """The loop: train an epoch, evaluate, follow the scores, log, save."""
 
+import copy
 import math
-import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from mlpkit.batches import rows_of_steps, steps_per_epoch
 from mlpkit.config import Config
 from mlpkit.engines import Engine
-from mlpkit.errors import NonFiniteError
-from mlpkit.schedules import PlateauState, build_schedule
+from mlpkit.errors import DataError, NonFiniteError
+from mlpkit.schedules import build_schedule
 from mlpkit.schema.scheduler import Plateau
+from mlpkit.state import Progress, Scores, State, Tensors
 from mlpkit.tasks import Task
-
-Scores = dict[str, float]
-
-
-@dataclass
-class Progress:
-    """Where the loop is; together with the engine's tensors, all that a checkpoint restores.
-
-    Attributes:
-        epoch: epochs done.
-        step: optimizer steps done.
-        best_epoch: epoch after which the monitored score was best, of equals the loss; 0 before the first.
-        best_step: steps done by then.
-        best_value: the monitored score at that time; None before the first.
-        best_loss: the loss of the monitored split at that time.
-        stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
-        stopping_value: the value that early stopping compares with.
-        plateau: state of the plateau schedule.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_step: int = 0
-    best_value: float | None = None
-    best_loss: float | None = None
-    stale_epochs: int = 0
-    stopping_value: float | None = None
-    plateau: PlateauState = field(default_factory=PlateauState)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -98,83 +63,91 @@ class Trainer:
             monitored: the split that is scored after each epoch.
             report: called after each epoch.
             save: called when a checkpoint is due, and at the end.
-            tick: called after each step with the share of the epoch that is done; what it raises stops
-                the run there.
+            tick: called after each step, and between parts of an evaluation, with the share of the epoch
+                that is done; what it raises stops the run there.
         """
         trainer = config.trainer
         self.config, self.engine, self.task = config, engine, task
         self.rows, self.monitored, self.report, self.save, self.tick = rows, monitored, report, save, tick
         self.progress = Progress()
         self.scores: dict[str, Scores] = {}  # of the last epoch
-        self.best_model: dict[str, Tensor] | None = None
-        self.best_scores: dict[str, Scores] = {}
+        self.best_model: Tensors | None = None
         self.steps_per_epoch = steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
         self.schedule = build_schedule(
             config.scheduler, config.optimizer.lr, self.steps_per_epoch, trainer.epochs
         )
-        self.saved_best = 0  # the step of the best weights that are on the disk
-        self.rate = config.optimizer.lr
-        self.seconds = 0.0
-        self.rows_seen = 0
+        self.seconds = 0.0  # of training, this process's and those before it
+        self._saved_at, self._saved_position = 0.0, self._position()
+
+    # ------------------------------------------------------------------------------------ the loop
 
     def fit(self) -> None:
         """Train to the last epoch, or until early stopping.
 
         Raises:
-            NonFiniteError: the loss became infinite or NaN; what was saved before stays.
+            NonFiniteError: a loss or a gradient became infinite or NaN; what was saved before stays.
         """
-        progress, every = self.progress, self.config.trainer.checkpoint_every
-        started = saved = time.perf_counter()
-        saved_epoch = 0
-        while progress.epoch < self.config.trainer.epochs and not self.stopped_early():
-            train = self.train_epoch()
-            scores = self.evaluate(train)
-            self.follow(scores[self.monitored])
+        started = time.perf_counter() - self.seconds
+        self._saved_at = time.perf_counter()
+        while self.progress.epoch < self.config.trainer.epochs and not self.stopped_early():
+            self.train_epoch()
+            self.evaluate()
+            self.follow(self.scores[self.monitored])
             self.seconds = time.perf_counter() - started
-            self.report(
-                EpochReport(
-                    epoch=progress.epoch,
-                    step=progress.step,
-                    scores=scores,
-                    lr=self.rate,
-                    grad_norm=self.engine.gradient_norm(),
-                    seconds=self.seconds,
-                    rows=self.rows_seen,
-                )
-            )
-            if _is_due(every, progress.epoch, time.perf_counter() - saved):
-                self.save(self)
-                saved, saved_epoch = time.perf_counter(), progress.epoch
-        if saved_epoch != progress.epoch:
-            self.save(self)
+            self.report(self.epoch_report())
+            if self._is_due():
+                self.save_now()
+        self.save_news()
 
-    def train_epoch(self) -> Scores:
-        """Take the steps of one epoch and return the scores of its batches."""
-        trainer, progress, lr = self.config.trainer, self.progress, self.config.optimizer.lr
-        epoch, last = progress.epoch, self.steps_per_epoch - 1
-        batches = rows_of_steps(self.rows, trainer.batch_size, trainer.accumulate, self.config.seed, epoch)
-        for index, rows in enumerate(batches):
-            self.rate = lr * self.schedule(progress.step) * progress.plateau.multiplier
-            self.engine.step(rows, self.rate, epoch, progress.step, measure=index == last)
+    def epoch_report(self) -> EpochReport:
+        """Return what is known after the last epoch."""
+        progress = self.progress
+        return EpochReport(
+            epoch=progress.epoch,
+            step=progress.step,
+            scores=self.scores,
+            lr=progress.lr,
+            grad_norm=self.engine.gradient_norm(),
+            seconds=self.seconds,
+            rows=progress.epoch * self.rows,
+        )
+
+    def train_epoch(self) -> None:
+        """Take the steps of an epoch that are still to be taken."""
+        trainer, progress, seed = self.config.trainer, self.progress, self.config.seed
+        batches = rows_of_steps(
+            self.rows, trainer.batch_size, trainer.accumulate, seed, progress.epoch, progress.batch
+        )
+        for rows in batches:
+            progress.lr = self._rate(progress.step)
+            last = progress.batch == self.steps_per_epoch - 1
+            self.engine.step(rows, progress.lr, progress.epoch, progress.step, measure=last)
+            progress.batch += 1
             progress.step += 1
-            self.tick((index + 1) / self.steps_per_epoch)
-        progress.epoch += 1
-        self.rows_seen += self.rows
-        return self.engine.collect()
+            self.tick(progress.batch / self.steps_per_epoch)
+            if not last and self._is_due():
+                self.save_now()
 
-    def evaluate(self, train: Scores) -> dict[str, Scores]:
-        """Score the monitored split; stop where a loss is no number, before it can be remembered or saved."""
-        progress, monitored = self.progress, self.engine.evaluate(self.monitored)
+    def evaluate(self) -> None:
+        """Score the epoch and the monitored split, and end the epoch.
+
+        Raises:
+            NonFiniteError: a loss is no finite number; the scores are not remembered.
+        """
+        monitored = self.engine.evaluate(self.monitored, poll=lambda: self.tick(1.0))
+        # From here on nothing stops the epoch half-way.
+        train = self.engine.collect()
+        self.progress.epoch += 1
+        self.progress.batch = 0
         for split, values in (("train", train), (self.monitored, monitored)):
             if not math.isfinite(values["loss"]):
-                steps = f"steps {progress.step - self.steps_per_epoch + 1} to {progress.step}"
                 raise NonFiniteError(
-                    f"{split} loss={values['loss']} in epoch {progress.epoch} ({steps}): training diverged; "
-                    "try a lower optimizer.lr or set trainer.clip_norm=1"
+                    f"step {self.progress.step} (epoch {self.progress.epoch}): {split} "
+                    f"loss={values['loss']}: training diverged; try a lower optimizer.lr or set "
+                    "trainer.clip_norm=1"
                 )
         # Where there is only train, its scores are those after the epoch, which are what is monitored.
         self.scores = {"train": train, self.monitored: monitored}
-        return self.scores
 
     def follow(self, scores: Scores) -> None:
         """Remember the best weights, and let early stopping and the plateau schedule see the score."""
@@ -184,7 +157,8 @@ class Trainer:
         if better:
             progress.best_value, progress.best_loss = value, loss
             progress.best_epoch, progress.best_step = progress.epoch, progress.step
-            self.best_model, self.best_scores = self.engine.model_state(), self.scores
+            progress.best_scores = self.scores
+            self.best_model = self.engine.model_state()
         if stopping.min_delta > 0:
             better = self.task.improves(value, progress.stopping_value, stopping.min_delta)
         if better:
@@ -200,9 +174,76 @@ class Trainer:
         patience = self.config.trainer.early_stopping.patience
         return patience is not None and self.progress.stale_epochs >= patience
 
+    def _rate(self, step: int) -> float:
+        return self.config.optimizer.lr * self.schedule(step) * self.progress.plateau.multiplier
 
-def _is_due(every: int | str, epoch: int, seconds: float) -> bool:
-    if isinstance(every, int):
-        return epoch % every == 0
-    match = re.fullmatch(r"(\d+)s", every)
-    return match is not None and seconds >= int(match[1])
+    # ------------------------------------------------------------------------------------- saving
+
+    def state(self) -> State:
+        """Return a copy of all that the loop needs to go on; `load_state` is the inverse."""
+        progress = copy.deepcopy(self.progress)
+        best = self.best_model if self.best_model is not None and not progress.best_is_now else {}
+        return State(
+            progress=progress,
+            scores=self.scores,
+            model=self.engine.model_state(),
+            optimizer=self.engine.optimizer_state(),
+            epoch=self.engine.epoch_state(),
+            best=best,
+        )
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state.
+
+        Raises:
+            DataError: it is not one of this run.
+        """
+        progress, rows = state.progress, state.epoch.get("losses")
+        at_step = progress.epoch * self.steps_per_epoch + progress.batch
+        seen = self.rows_in(progress.batch)
+        if (
+            progress.step != at_step
+            or progress.batch > self.steps_per_epoch
+            or progress.best_epoch > progress.epoch
+        ):
+            raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
+        if (0 if rows is None else len(rows)) != seen:
+            raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
+        if progress.best_epoch and not progress.best_is_now and not state.best:
+            raise DataError("the best weights are missing")
+        if progress.step and not state.optimizer and self.config.optimizer.slots():
+            raise DataError("the optimizer's tensors are missing")
+        self.progress, self.scores = copy.deepcopy(progress), state.scores
+        self._saved_position = self._position()
+        self.engine.load_model_state(state.model)
+        self.engine.load_optimizer_state(state.optimizer)
+        self.engine.load_epoch_state(state.epoch)
+        if progress.best_epoch:
+            self.best_model = state.best or self.engine.model_state()
+
+    def save_now(self) -> None:
+        """Save, and remember when and where."""
+        self.save(self)
+        self._saved_at, self._saved_position = time.perf_counter(), self._position()
+
+    def save_news(self) -> None:
+        """Save, unless that was done here already."""
+        if self._saved_position != self._position():
+            self.save_now()
+
+    def rows_in(self, batches: int) -> int:
+        """Return how many training rows the first steps of an epoch see."""
+        size, accumulate = self.config.trainer.batch_size, self.config.trainer.accumulate
+        return min(self.rows, batches * (self.rows if size == "full" else size * accumulate))
+
+    def _position(self) -> tuple[int, int]:
+        return self.progress.epoch, self.progress.batch
+
+    def _is_due(self) -> bool:
+        """Whether checkpoint_every asks for a save now, in epochs (an integer), `Nsteps` or `Ns`."""
+        every, progress = self.config.trainer.checkpoint_every, self.progress
+        if isinstance(every, int):
+            return progress.batch == 0 and progress.epoch % every == 0
+        if every.endswith("steps"):
+            return progress.step % int(every.removesuffix("steps")) == 0
+        return time.perf_counter() - self._saved_at >= float(every.removesuffix("s"))

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from mlpkit.data.dataset import Signature
 from mlpkit.models import Network, count_parameters
+from mlpkit.signature import Signature
 
 FEW = 10  # parameters
 

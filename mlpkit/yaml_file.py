@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mlpkit.errors import ConfigError
-from mlpkit.problems import show
+from mlpkit.problems import show, spell
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # levels
@@ -21,6 +21,7 @@ _KINDS = {
     yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
 }
 _MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I)
+_HALF = re.compile("[\ud800-\udfff]")  # from an escape such as "\ud83d", which no encoding can write
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -47,7 +48,9 @@ def read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not plain text"
-        raise ConfigError(f"{path}{where}: not valid YAML ({problem})") from None
+        raise ConfigError(f"{path}{where}: not valid YAML ({spell(problem)})") from None
+    except (ValueError, OverflowError):  # PyYAML does not check the numbers of "\UFFFFFFFF" and %YAML
+        raise ConfigError(f"{path}: not valid YAML (an escape or a version out of range)") from None
     if root is None:
         raise ConfigError(f"{path}: empty; write a mapping of keys, such as `seed: 0`")
     if not isinstance(root, yaml.MappingNode):
@@ -69,7 +72,7 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
         isinstance(node, yaml.ScalarNode) and node.style is None and _MISREAD.fullmatch(node.value)
     ):
         raise ConfigError(
-            f"{where}: {node.value} means different things to different readers; "
+            f"{where}: {spell(node.value)} means different things to different readers; "
             "write true, false or a plain number, or put text in quotes"
         )
     if kind not in _KINDS[type(node)]:
@@ -88,8 +91,12 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
         return [_plain(item, path, seen, depth + 1) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)
     if kind == "str":
+        if not node.value.isascii() and _HALF.search(node.value):
+            raise ConfigError(f"{where}: {show(node.value)} holds half of a character; write the whole one")
         return str(node.value)
     try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (ValueError, KeyError):
+        value = yaml.SafeLoader("").construct_object(node)
+        str(value)  # a number that is too long for it in decimal can be read in other bases
+        return value
+    except (ValueError, LookupError, OverflowError):
         raise ConfigError(f"{where}: {show(node.value)} cannot be read as {kind}; write it plainly") from None

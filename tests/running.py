@@ -21,7 +21,7 @@ def config(*overrides: str) -> Config:
 
 def train(root: Path, *overrides: str) -> RunFolder:
     """Train in this process and return the run folder."""
-    return run(config(f"run.root={root}", *QUIET, *overrides), "mlpkit train", make_console())
+    return run(config(f"run.root={root}", *QUIET, *overrides), "mlpkit train", make_console(), print)
 
 
 def mlpkit(

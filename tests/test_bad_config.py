@@ -37,8 +37,8 @@ BETAS = (
 EPOCHS = "must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; default 1000)"
 BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows of a step, or all of them; default "full")'
 EVERY = (
-    "must be an integer ≥ 1 and ≤ 1000000000 or seconds such as 30s "
-    '(time between two writes of the checkpoints, in epochs or seconds; default "30s")'
+    "must be an integer ≥ 1 and ≤ 1000000000 or text such as 500steps or 30s "
+    '(epochs, steps or seconds between two writes of the checkpoints; default "30s")'
 )
 SEED = (
     "must be an integer ≥ 0 and < 9223372036854775808 "
@@ -124,8 +124,8 @@ NUMBERS = [
         "init.bias=x",
         "init.bias='x': must be a number or default (first value of the biases; default \"default\")",
     ),
-    ("format=2", "format=2: this mlpkit reads up to format 1; upgrade mlpkit"),
-    ("format=true", "format=true: must be an integer ≥ 1 (version of this schema; default 1)"),
+    ("format=3", "format=3: this mlpkit reads up to format 2; upgrade mlpkit"),
+    ("format=true", "format=true: must be an integer ≥ 1 (version of this schema; default 2)"),
 ]
 
 LISTS = [
@@ -461,7 +461,7 @@ ALL_MISSING = [
             "model:\n",
             [ALL_MISSING[0], "model=null: must be a section of keys, such as model.name=…", *ALL_MISSING[2:]],
         ),
-        ("format: 2\n", ["{path}: format=2: this mlpkit reads up to format 1; upgrade mlpkit"]),
+        ("format: 3\n", ["{path}: format=3: this mlpkit reads up to format 2; upgrade mlpkit"]),
         ("seed: ${seed}\n", ["seed: Recursive interpolation detected; write the value, or ${{other.key}}"]),
         (
             "seed: ${run.x}\nrun:\n  x: ${seed}\n",

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from mlpkit.cli.compose import Request, compose, explain, override_dataset
+from mlpkit.cli.compose import Request, compose, explain, override
 from mlpkit.cli.main import run as command
 from mlpkit.config import parse, to_dict
 from mlpkit.errors import ConfigError
@@ -274,6 +274,9 @@ def test_a_key_that_no_file_has_is_a_default(here: Path) -> None:
 # -------------------------------------------------------------------------------------------- evaluate
 
 
+OF_THE_DATASET = (lambda key: key.split(".")[0] == "dataset", "only the dataset")
+
+
 @pytest.mark.parametrize(
     ("overrides", "changes"),
     [
@@ -286,13 +289,21 @@ def test_a_key_that_no_file_has_is_a_default(here: Path) -> None:
 def test_the_dataset_of_a_run_is_overridden(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
     stored = to_dict(parse(composed("seed=3", "dataset.n=90")))
     before = yaml.safe_dump(stored)
-    found = override_dataset(stored, Request(overrides))
+    found = override(stored, Request(overrides), *OF_THE_DATASET)
     assert found == {**stored, "dataset": {**stored["dataset"], **changes}}
     assert yaml.safe_dump(stored) == before
 
 
 def test_another_dataset_takes_the_place_of_that_of_a_run() -> None:
     stored = to_dict(parse(composed("dataset.n=90")))
-    found = override_dataset(stored, Request(("dataset=digits", "dataset.seed=5")))
+    found = override(stored, Request(("dataset=digits", "dataset.seed=5")), *OF_THE_DATASET)
     assert found["dataset"] == {**composed("dataset=digits")["dataset"], "seed": 5}
     assert found["trainer"] == stored["trainer"]
+
+
+@pytest.mark.parametrize("text", ["seed=1", "optimizer=sgd", "~dataset.noise", "datasets.n=1"])
+def test_what_may_not_be_overridden(text: str) -> None:
+    stored = to_dict(parse(composed()))
+    with pytest.raises(ConfigError) as caught:
+        override(stored, Request((text,)), *OF_THE_DATASET)
+    assert str(caught.value) == f"{text}: only the dataset"

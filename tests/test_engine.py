@@ -303,10 +303,14 @@ def test_plateau_follows_the_monitored_score_as_torch_does(dataset):
     assert reports[-1].lr < 0.1  # it did decay
 
 
+WAY_OUT = "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
+
+
 @pytest.mark.parametrize(
-    ("batch_size", "split", "steps"), [("full", "val", "steps 1 to 1"), (30, "train", "steps 1 to 2")]
+    ("batch_size", "problem"),
+    [("full", "step 1 (epoch 1): val loss=inf"), (30, "step 2 (epoch 1): the loss is not finite")],
 )
-def test_divergence_names_the_split_the_epoch_and_its_steps(batch_size, split, steps):
+def test_divergence_names_the_step(batch_size, problem):
     """A full batch's loss is that before its update, so it is the next score that shows the harm."""
     trainer, reports, saved = trainer_of(
         "dataset=line",
@@ -318,11 +322,26 @@ def test_divergence_names_the_split_the_epoch_and_its_steps(batch_size, split, s
     )
     with pytest.raises(NonFiniteError) as error:
         trainer.fit()
-    assert str(error.value) == (
-        f"{split} loss=inf in epoch 1 ({steps}): training diverged; "
-        "try a lower optimizer.lr or set trainer.clip_norm=1"
-    )
+    assert str(error.value) == f"{problem}: {WAY_OUT}"
     assert (reports, saved) == ([], [])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(optimizer, precision):
+    trainer, _, _ = trainer_of(
+        "dataset=line", "model=mlp", f"optimizer={optimizer}", f"trainer.precision={precision}"
+    )
+    engine = trainer.engine
+    engine.step(slice(None), 0.01, 0, 0, measure=False)
+    before, moments = engine.model_state(), engine.optimizer_state()
+    engine.network.layers[2].bias.register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(NonFiniteError) as error:
+        engine.step(slice(None), 0.01, 3, 7, measure=False)
+    assert str(error.value) == f"step 8 (epoch 4): the gradient of layers.2.bias is not finite: {WAY_OUT}"
+    for kept, now in ((before, engine.model_state()), (moments, engine.optimizer_state())):
+        assert kept.keys() == now.keys()
+        assert all(torch.equal(kept[name], now[name]) for name in kept)
 
 
 def test_reports_count_epochs_steps_and_rows():

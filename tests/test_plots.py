@@ -22,7 +22,7 @@ from running import config
 from sklearn.metrics import confusion_matrix, r2_score
 
 from mlpkit.data import load_dataset
-from mlpkit.data.dataset import Dataset, Signature, Split, divide
+from mlpkit.data.dataset import Dataset, Split, divide
 from mlpkit.models import Network, build_model
 from mlpkit.models.stack import stack
 from mlpkit.plots import draw_pictures, least_squares, style
@@ -32,6 +32,7 @@ from mlpkit.plots.images import SAMPLES, draw_samples, find_worst
 from mlpkit.plots.regression import coefficient_of_determination, draw_fit, draw_predicted, equation
 from mlpkit.predict import Predictor
 from mlpkit.run_folder import RunFolder
+from mlpkit.signature import Signature
 
 KINDS = {
     "line": ("dataset=line", "model=linear"),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlpkit.data.dataset import Signature
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.predict import Predictions
 from mlpkit.predictions_file import ENDINGS, Columns, as_columns, check_output, to_csv, write
+from mlpkit.signature import Signature
 
 CLASSES = Signature("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
 TARGETS = Signature("regression", ("x",), (1,), ("y", "z"))

@@ -30,7 +30,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def line_of(folder: RunFolder) -> tuple[float, float]:
-    model = load(folder.last).model
+    model = load(folder.last).state.model
     return model["layers.0.weight"].item(), model["layers.0.bias"].item()
 
 
@@ -38,7 +38,7 @@ def test_sum(tmp_path: Path) -> None:
     folder, summary = recipe(tmp_path, "sum")
     assert (summary["epochs"], summary["steps"]) == (500, 500)
     assert summary["train"]["loss"] < 1e-12
-    model = load(folder.last).model
+    model = load(folder.last).state.model
     torch.testing.assert_close(model["layers.0.weight"], torch.ones(1, 2), atol=1e-4, rtol=0)
     assert abs(model["layers.0.bias"].item()) < 1e-4
 
@@ -57,7 +57,7 @@ def test_line_exact(tmp_path: Path) -> None:
 def test_moons_logistic(tmp_path: Path) -> None:
     folder, summary = recipe(tmp_path, "moons_logistic")
     assert summary["test"]["accuracy"] > 0.85
-    assert set(load(folder.last).model) == {"layers.0.weight", "layers.0.bias"}, (
+    assert set(load(folder.last).state.model) == {"layers.0.weight", "layers.0.bias"}, (
         "one layer: a straight boundary"
     )
 

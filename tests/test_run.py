@@ -19,7 +19,7 @@ from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
 from mlpkit.config import parse
 from mlpkit.data import load_dataset
-from mlpkit.errors import NonFiniteError
+from mlpkit.errors import NonFiniteError, RunInterruptedError
 from mlpkit.predict import load_predictor
 from mlpkit.run_folder import RunFolder
 
@@ -113,8 +113,8 @@ def test_best_is_kept_when_later_epochs_are_worse(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "val"]
     assert summary["best"]["epoch"] == int(np.argmin(losses)) + 1 < 40
-    assert checkpoint.load(folder.best).progress["epoch"] == summary["best"]["epoch"]
-    assert checkpoint.load(folder.last).progress["epoch"] == 40
+    assert checkpoint.load(folder.best).state.progress.epoch == summary["best"]["epoch"]
+    assert checkpoint.load(folder.last).state.progress.epoch == 40
 
 
 def test_early_stopping(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_diverging_run_stops_and_keeps_no_nan(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary == {"status": "failed", "error": str(caught.value)}
     stored = checkpoint.load(RunFolder(folder).last)
-    assert all(bool(tensor.isfinite().all()) for tensor in stored.model.values())
+    assert all(bool(tensor.isfinite().all()) for tensor in stored.state.model.values())
 
 
 def test_the_same_command_gives_the_same_bits(tmp_path: Path) -> None:
@@ -153,9 +153,11 @@ def test_the_same_command_gives_the_same_bits(tmp_path: Path) -> None:
         "scheduler=cosine", "run.plots=false",
     )  # fmt: skip
     first, second = (checkpoint.load(train(tmp_path / name, *options).last) for name in "ab")
-    assert all(torch.equal(first.model[name], second.model[name]) for name in first.model)
+    assert all(torch.equal(first.state.model[name], second.state.model[name]) for name in first.state.model)
     other = checkpoint.load(train(tmp_path / "c", *options, "seed=1").last)
-    assert not all(torch.equal(first.model[name], other.model[name]) for name in first.model)
+    assert not all(
+        torch.equal(first.state.model[name], other.state.model[name]) for name in first.state.model
+    )
 
 
 def test_config_file_repeats_the_run(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_config_file_repeats_the_run(tmp_path: Path) -> None:
     assert command(arguments) == 0
     (repeated,) = (again / "moons-mlp").iterdir()
     first, second = checkpoint.load(folder.last), checkpoint.load(RunFolder(repeated).last)
-    assert all(torch.equal(first.model[name], second.model[name]) for name in first.model)
+    assert all(torch.equal(first.state.model[name], second.state.model[name]) for name in first.state.model)
 
 
 def test_environment_and_command(tmp_path: Path) -> None:
@@ -235,11 +237,12 @@ def test_an_interrupt_while_drawing_leaves_the_summary(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mlpkit.plots, "draw_pictures", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterruptedError) as caught:
         train(tmp_path, "dataset=moons", "trainer.epochs=2")
     (folder,) = (tmp_path / "moons-mlp").iterdir()
+    assert str(caught.value) == f"interrupted; saved in {folder}; mlpkit resume {folder} goes on"
     assert json.loads((folder / "summary.json").read_text())["status"] == "done"
-    assert (folder / "train.log").read_text().endswith("interrupted: KeyboardInterrupt\n")
+    assert (folder / "train.log").read_text().endswith(f"interrupted: {caught.value}\n")
 
 
 def test_a_run_in_a_named_folder_is_the_newest(tmp_path: Path) -> None:
@@ -279,14 +282,16 @@ def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_pat
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     found = re.fullmatch(
-        r"mlpkit: interrupted after epoch (\d+), step (\d+); saved in outputs/mine\n", errors
+        r"mlpkit: interrupted after epoch (\d+), step (\d+); saved in outputs/mine; "
+        r"mlpkit resume outputs/mine goes on\n",
+        errors,
     )
     assert found, errors
     folder = RunFolder(tmp_path / "outputs" / "mine")
     stored = checkpoint.load(folder.last)
-    assert (stored.progress["epoch"], stored.progress["step"]) == tuple(int(n) for n in found.groups())
+    assert (stored.state.progress.epoch, stored.state.progress.step) == tuple(int(n) for n in found.groups())
     assert json.loads(folder.summary.read_text())["status"] == "interrupted"
-    assert checkpoint.load(folder.best).progress["epoch"] <= stored.progress["epoch"]
+    assert checkpoint.load(folder.best).state.progress.epoch <= stored.state.progress.epoch
 
 
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path: Path) -> None:

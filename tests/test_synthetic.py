@@ -1,16 +1,19 @@
 """Sums are sums, lines are lines, moons are scikit-learn's, and the splits share no row."""
 
+import json
+
 import pytest
 import running
 import torch
+from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.datasets import make_moons
 
 from mlpkit.data import load_dataset
-from mlpkit.data.dataset import Signature
 from mlpkit.data.synthetic import draw_line, draw_moons, draw_sum
 from mlpkit.errors import ConfigError
 from mlpkit.schema.dataset import LineDataset, MoonsDataset, SumDataset
+from mlpkit.signature import Signature
 
 KINDS = {"sum": SumDataset, "line": LineDataset, "moons": MoonsDataset}
 
@@ -80,7 +83,9 @@ def test_signatures():
     }
     for name, dataset in loaded.items():
         assert dataset.name == name
-        assert Signature.from_dict(dataset.signature.to_dict()) == dataset.signature
+        assert (
+            TypeAdapter(Signature).validate_json(json.dumps(dataset.signature.to_dict())) == dataset.signature
+        )
 
 
 def test_the_upper_moon_is_above_the_lower():

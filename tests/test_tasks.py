@@ -8,7 +8,7 @@ import torch
 from scipy import special
 from torch import nn
 
-from mlpkit.data.dataset import Signature
+from mlpkit.signature import Signature
 from mlpkit.tasks import BINARY, MULTICLASS, REGRESSION, TASKS
 
 ROWS = 50

@@ -1,9 +1,12 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mlpkit.checkpoint import Checkpoint
 
 Overrides = Annotated[
     list[str] | None,
@@ -24,21 +27,28 @@ ConfigDir = Annotated[
 Which = Annotated[
     str, typer.Option("--checkpoint", metavar="best|last", help="Which of the run's checkpoints.")
 ]
+AllowLarge = Annotated[
+    bool, typer.Option("--allow-large", help="Open models and data of any size that can be trained.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 
-def open_run(run: str | None, which: str) -> Path:
-    """Return the checkpoint that RUN and --checkpoint mean; say which run where none was named."""
+def open_run(run: str | None, which: str, allow_large: bool = False) -> "tuple[Path, Checkpoint]":
+    """Return the checkpoint that RUN and --checkpoint mean, and its path.
+
+    It says which run where none was named, and which checkpoint serves where the wanted one is damaged.
+    """
+    from mlpkit.checkpoint import load_first
     from mlpkit.console import note
     from mlpkit.errors import ConfigError
-    from mlpkit.run_folder import find_checkpoint
+    from mlpkit.run_folder import find_checkpoints
 
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
-    path = find_checkpoint(run, which)
+    path, stored = load_first(find_checkpoints(run, which), note, allow_large=allow_large)
     if run is None:
         note(f"newest run: {path.parent.parent} ({path.stem})")
-    return path
+    return path, stored
 
 
 def run_folder_of(checkpoint: Path) -> Path:

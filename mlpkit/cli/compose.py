@@ -7,7 +7,7 @@ meant is reported by the schema, with its rule, together with all other problems
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,21 +91,28 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     return [(key, value, sources.get(key, "default of mlpkit")) for key, value in nested.items(config)]
 
 
-def override_dataset(config: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    """Return a stored config with overrides of its dataset applied.
+def override(
+    config: Mapping[str, Any], request: Request, allowed: Callable[[str], bool], rule: str
+) -> dict[str, Any]:
+    """Return a stored config with overrides applied.
+
+    Args:
+        config: a plain dict.
+        request: the overrides.
+        allowed: whether a key or group may be overridden.
+        rule: what may be, in words.
 
     Raises:
-        ConfigError: an override cannot be read or concerns something else than the dataset.
+        ConfigError: an override cannot be read, or is not allowed.
     """
     changed = dict(config)
     choices, settings = _read(request)
     for override in [*choices, *settings]:
-        if override.key_or_group.split(".")[0] != "dataset" or override.is_delete():
-            raise ConfigError(
-                f"{_text(override)}: only the dataset may be overridden here, as in dataset.noise=0.2"
-            )
+        if not allowed(override.key_or_group) or override.is_delete():
+            raise ConfigError(f"{_text(override)}: {rule}")
     for choice in choices:
-        changed["dataset"] = compose(Request((str(choice.input_line),), request.folders))["dataset"]
+        group = choice.key_or_group
+        changed[group] = compose(Request((str(choice.input_line),), request.folders))[group]
     for setting in settings:
         changed = _apply(setting, changed)
     return _resolve(changed)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Device, Overrides, Run, Which, open_run
+from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run
 
 EXAMPLE = "mlpkit evaluate --split test"
 
@@ -18,26 +18,35 @@ def evaluate(
     ] = None,
     checkpoint: Which = "best",
     device: Device = "cpu",
+    allow_large: AllowLarge = False,
 ) -> None:
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
-    from mlpkit.cli.compose import Request, override_dataset
+    from mlpkit.cli.compose import Request, override
     from mlpkit.config import parse, to_dict
     from mlpkit.console import make_console, note, print_scores
     from mlpkit.device import choose_device
     from mlpkit.errors import DataError
     from mlpkit.evaluate import choose_split, load_matching, without_rows_of
     from mlpkit.evaluate import evaluate as evaluate_rows
-    from mlpkit.predict import load_predictor
+    from mlpkit.predict import make_predictor
 
     given = list(overrides or ())
     if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
         given, run = [run, *given], None
-    path = open_run(run, checkpoint)
-    predictor, stored = load_predictor(path, choose_device(device))
-    config = parse(override_dataset(to_dict(stored.config), Request(tuple(given))))
-    name, rows = choose_split(load_matching(config.dataset, stored, path), split)
+    path, stored = open_run(run, checkpoint, allow_large)
+    predictor = make_predictor(stored, choose_device(device))
+    config = parse(
+        override(
+            to_dict(stored.config),
+            Request(tuple(given)),
+            allowed=lambda key: key.split(".")[0] == "dataset",
+            rule="only the dataset may be overridden here, as in dataset.noise=0.2",
+        )
+    )
+    mine = any(text.startswith("dataset.download=") for text in given)  # the user's own wish to fetch
+    name, rows = choose_split(load_matching(config.dataset, stored, path, allow_large, mine), split)
     if given and name != "train":  # another seed or split may have dealt training rows into it
-        trained = load_matching(stored.config.dataset, stored, path).splits["train"]
+        trained = load_matching(stored.config.dataset, stored, path, allow_large).splits["train"]
         fresh = without_rows_of(rows, trained)
         if len(fresh) == 0:
             raise DataError(f"--split={name}: the model was trained on all of its {len(rows)} rows")

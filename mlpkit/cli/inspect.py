@@ -1,24 +1,23 @@
 """mlpkit inspect."""
 
-from mlpkit.cli.arguments import Run, Which, open_run
+from mlpkit.cli.arguments import AllowLarge, Run, Which, open_run
 
 EXAMPLE = "mlpkit inspect --checkpoint last"
 
 
-def inspect(run: Run = None, checkpoint: Which = "best") -> None:
+def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Show a trained model: layers, parameters, weights, scores and config."""
-    import json
-
     import yaml
 
     from mlpkit.config import to_dict
     from mlpkit.console import make_console, plain_table, print_scores, print_weights
-    from mlpkit.predict import load_predictor
+    from mlpkit.outcome import summarized_scores
+    from mlpkit.predict import make_predictor
     from mlpkit.run_folder import RunFolder
     from mlpkit.weights import readable_weights
 
-    path = open_run(run, checkpoint)
-    predictor, stored = load_predictor(path)
+    path, stored = open_run(run, checkpoint, allow_large)
+    predictor = make_predictor(stored)
     signature, network, console = predictor.signature, predictor.network, make_console()
     features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
     targets = ", ".join(signature.targets)
@@ -26,7 +25,7 @@ def inspect(run: Run = None, checkpoint: Which = "best") -> None:
         targets += f" ({', '.join(signature.classes)})"
     console.print(f"{path}", markup=False)
     console.print(f"{signature.task}: {features} → {targets}", markup=False)
-    console.print(f"epoch {stored.progress['epoch']}, step {stored.progress['step']}", markup=False)
+    console.print(f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}", markup=False)
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])
@@ -45,11 +44,9 @@ def inspect(run: Run = None, checkpoint: Which = "best") -> None:
     if weights := readable_weights(network, signature):
         console.print()
         print_weights(console, path.stem, weights)
-    by_split, folder = stored.scores, RunFolder(path.parent.parent)
+    by_split, folder = stored.state.scores, RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
-        summary = json.loads(folder.summary.read_text(encoding="utf-8"))
-        scores = summary.get("best", {}) if path.stem == "best" else summary
-        by_split = {name: scores[name] for name in ("train", "val", "test") if name in scores}
+        by_split = summarized_scores(folder, path.stem, stored.state.progress.step) or by_split
     if by_split:
         console.print()
         print_scores(console, f"scores ({path.stem})", by_split)

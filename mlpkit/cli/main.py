@@ -8,12 +8,13 @@ from collections.abc import Callable
 import typer
 
 from mlpkit import __version__
-from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, train
+from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train.train, train.EXAMPLE),
+    "resume": (resume.resume, resume.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
@@ -22,7 +23,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
 }
-LATER = ("resume", "compare", "export")
+LATER = ("compare", "export")
 
 # typer bundles its own copy of click from some release on; the exception class is found either way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -1,21 +1,24 @@
 """mlpkit plot."""
 
-from mlpkit.cli.arguments import Run, Which, open_run, run_folder_of
+from mlpkit.cli.arguments import AllowLarge, Run, Which, open_run, run_folder_of
 
 EXAMPLE = "mlpkit plot"
 
 
-def plot(run: Run = None, checkpoint: Which = "best") -> None:
+def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Draw a run's pictures again."""
     from mlpkit.evaluate import load_matching
-    from mlpkit.logs import read_metrics
+    from mlpkit.lock import locked
+    from mlpkit.metrics_file import read_metrics
     from mlpkit.plots import draw_pictures
-    from mlpkit.predict import load_predictor
+    from mlpkit.predict import make_predictor
     from mlpkit.run_folder import RunFolder
 
-    path = open_run(run, checkpoint)
+    path, stored = open_run(run, checkpoint, allow_large)
     folder = RunFolder(run_folder_of(path))
-    predictor, stored = load_predictor(path)
-    dataset = load_matching(stored.config.dataset, stored, path)
-    for picture in draw_pictures(folder, predictor, dataset, read_metrics(folder.metrics)):
-        print(picture)
+    folder.open_for_writing()
+    with locked(folder.lock):
+        predictor = make_predictor(stored)
+        dataset = load_matching(stored.config.dataset, stored, path, allow_large)
+        for picture in draw_pictures(folder, predictor, dataset, read_metrics(folder.metrics)):
+            print(picture)

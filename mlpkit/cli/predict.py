@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Device, Run, Which, open_run
+from mlpkit.cli.arguments import AllowLarge, Device, Run, Which, open_run
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,29 +36,30 @@ def predict(
     ] = None,
     checkpoint: Which = "best",
     device: Device = "cpu",
+    allow_large: AllowLarge = False,
 ) -> None:
     """Predict from raw inputs with a trained model."""
     from mlpkit.data.inputs import Inputs, parse_values, read_inputs
     from mlpkit.device import choose_device
     from mlpkit.evaluate import choose_split, load_matching
-    from mlpkit.predict import load_predictor
+    from mlpkit.predict import make_predictor
     from mlpkit.predictions_file import as_columns, check_output, write
 
     if sum(given is not None for given in (input_, values or None, split)) != 1:
         raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
     if output is not None:
         check_output(output)
-    path = open_run(run, checkpoint)
-    predictor, stored = load_predictor(path, choose_device(device))
+    path, stored = open_run(run, checkpoint, allow_large)
+    predictor = make_predictor(stored, choose_device(device))
     signature, true = predictor.signature, None
     if split is not None:
-        rows = choose_split(load_matching(stored.config.dataset, stored, path), split)[1]
+        rows = choose_split(load_matching(stored.config.dataset, stored, path, allow_large), split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif values:
         inputs = parse_values(values, signature)
     else:
         inputs = read_inputs(str(input_), signature)
-    _warn_of_nan(stored.model, path)
+    _warn_of_nan(stored.state.model, path)
     columns = as_columns(predictor.predict(inputs.values), signature, inputs.names, true)
     if output is not None:
         write(output, columns)

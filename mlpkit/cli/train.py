@@ -38,7 +38,7 @@ def train(
         print_config(config)
         return
 
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, note
     from mlpkit.run import run
 
-    run(config, shlex.join(["mlpkit", *sys.argv[1:]]), make_console())
+    run(config, shlex.join(["mlpkit", *sys.argv[1:]]), make_console(), note)

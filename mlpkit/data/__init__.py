@@ -5,8 +5,8 @@ from mlpkit.errors import DataError
 from mlpkit.schema.dataset import DatasetConfig
 
 
-def load_dataset(config: DatasetConfig) -> Dataset:
-    """Return the dataset that the config names.
+def load_dataset(config: DatasetConfig, download: bool = True) -> Dataset:
+    """Return the dataset that the config names; without `download`, only from files that are there.
 
     Raises:
         DataError: the data is missing or cannot be used; the line says what to do.
@@ -19,7 +19,7 @@ def load_dataset(config: DatasetConfig) -> Dataset:
     else:
         from mlpkit.data import images
 
-        dataset = images.load(config)
+        dataset = images.load(config, download)
     train = dataset.splits["train"]
     if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(

@@ -1,6 +1,7 @@
 """Reads rows to predict from the array files of numpy: npy and npz."""
 
 import math
+import warnings
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -9,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpkit.data.dataset import Signature
 from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
+from mlpkit.problems import spell
+from mlpkit.signature import Signature
 
 MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
 MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
@@ -27,6 +29,12 @@ def read_arrays(path: Path, signature: Signature) -> Tensor:
     Raises:
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd headers and huge numbers, which are read or refused anyway
+        return _read(path, signature)
+
+
+def _read(path: Path, signature: Signature) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
         return _as_inputs(_read_npy(path), source, signature)
@@ -38,6 +46,8 @@ def read_arrays(path: Path, signature: Signature) -> Tensor:
     columns = [arrays[place] for place in match_columns(names, signature, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
+    for column in columns:
+        _check_numbers(column, source)
     return _as_inputs(np.stack(columns, axis=1), source, signature)
 
 
@@ -77,8 +87,7 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def _as_inputs(array: Array, source: str, signature: Signature) -> Tensor:
     features, shape = len(signature.features), signature.input_shape
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{source}: holds {array.dtype}, not numbers; convert it to float32")
+    _check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
     if array.ndim < 2 or math.prod(array.shape[1:]) != features:
@@ -99,3 +108,8 @@ def _as_inputs(array: Array, source: str, signature: Signature) -> Tensor:
             f"is no finite float32 (at most {LARGEST})"
         )
     return torch.from_numpy(values).float()
+
+
+def _check_numbers(array: Array, source: str) -> None:
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{source}: holds {spell(str(array.dtype))}, not numbers; convert it to float32")

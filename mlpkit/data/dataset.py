@@ -1,49 +1,18 @@
 """What a dataset is: splits of raw inputs and targets, held as tensors, and their signature."""
 
+import hashlib
+import zlib
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mlpkit.errors import ConfigError
 from mlpkit.randomness import generator
+from mlpkit.signature import Signature
 
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a model is trained to read and to say; it travels with the checkpoint.
-
-    Attributes:
-        task: regression, binary or multiclass.
-        features: names of the input columns, in order; an image has one for each pixel.
-        input_shape: shape of one input; its product is the number of features.
-        targets: names of the target columns.
-        classes: names of the classes, in the order of their labels; empty for regression.
-    """
-
-    task: str
-    features: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    targets: tuple[str, ...]
-    classes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `from_dict` is the inverse."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Signature":
-        """Return the signature of plain JSON values."""
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        return cls(**plain)
-
-    @property
-    def is_image(self) -> bool:
-        """Whether an input is a picture of height × width."""
-        return len(self.input_shape) == 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +64,23 @@ class Dataset:
     def monitored(self) -> str:
         """The split whose score decides what is best: val, else test, else train."""
         return next(name for name in ("val", "test", "train") if name in self.splits)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return what tells this data from any other, however alike: sizes and checksums of all numbers.
+
+        A checksum (CRC-32) finds a change as surely as a digest where nobody made it to hide it, and
+        takes a third of the time.
+        """
+        parts: list[str] = [self.signature.task]
+        for name, split in self.splits.items():
+            for values in (split.inputs, split.targets):
+                checksum = zlib.crc32(values.contiguous().numpy().data)
+                parts.append(f"{name} {list(values.shape)} {checksum:08x}")
+        for scaling in (self.input_scaling, self.target_scaling):
+            if scaling is not None:
+                parts.append(f"scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def divide(

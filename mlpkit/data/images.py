@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from mlpkit.data.dataset import Affine, Dataset, Signature, Split, divide
+from mlpkit.data.dataset import Affine, Dataset, Split, divide
 from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
 from mlpkit.schema.dataset import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
+from mlpkit.signature import Signature
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = (
@@ -35,8 +36,12 @@ _FILES = {
 }
 
 
-def load(config: DatasetConfig) -> Dataset:
+def load(config: DatasetConfig, download: bool = True) -> Dataset:
     """Return the image dataset that the config names; pixels are float32 from 0 to 1.
+
+    Args:
+        config: of the dataset.
+        download: fetch missing files where the config allows it.
 
     Raises:
         DataError: the files are missing and cannot be fetched, or are damaged.
@@ -45,7 +50,7 @@ def load(config: DatasetConfig) -> Dataset:
         splits, shape = _digits(config), (8, 8)
     else:
         assert isinstance(config, MnistDataset | FashionMnistDataset)
-        splits, shape = _idx_splits(config), (28, 28)
+        splits, shape = _idx_splits(config, download), (28, 28)
     pixels = shape[0] * shape[1]
     scaling = Affine(torch.full((pixels,), config.mean), torch.full((pixels,), config.std))
     return Dataset(
@@ -85,13 +90,13 @@ def _digits(config: DigitsDataset) -> dict[str, Split]:
     return divide(inputs, targets, config.seed, config.val_fraction, config.test_fraction)
 
 
-def _idx_splits(config: MnistDataset | FashionMnistDataset) -> dict[str, Split]:
+def _idx_splits(config: MnistDataset | FashionMnistDataset, download: bool) -> dict[str, Split]:
     try:
         root = Path(config.root).expanduser() if config.root else default_root()
     except RuntimeError as error:
         raise DataError(f"dataset.root={config.root}: no path ({error}); choose another") from None
     if missing := missing_files(config.name, root):
-        _download(config, root, missing)
+        _download(config, root, missing, download)
     train = _read_split(root, config.name, "train")
     splits = divide(train.inputs, train.targets, config.seed, config.val_fraction)
     return {**splits, "test": _read_split(root, config.name, "test")}
@@ -121,12 +126,18 @@ def _find(root: Path, name: str, file: str) -> Path | None:
     return None
 
 
-def _download(config: MnistDataset | FashionMnistDataset, root: Path, missing: list[str]) -> None:
+def _download(
+    config: MnistDataset | FashionMnistDataset, root: Path, missing: list[str], allowed: bool
+) -> None:
     """Fetch the files with torchvision, which knows the mirrors and the checksums."""
     folder = root / _FOLDERS[config.name] / "raw"
     way_out = f"put {', '.join(missing)} (plain or .gz) into {folder}, or set dataset.root or MLPKIT_DATA"
     if not config.download:
         raise DataError(f"dataset={config.name}: no files under {root} and download=false; {way_out}")
+    if not allowed:
+        raise DataError(
+            f"dataset={config.name}: no files under {root}, and only train fetches them; {way_out}"
+        )
     from torchvision import datasets
 
     kind = datasets.MNIST if config.name == "mnist" else datasets.FashionMNIST

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mlpkit.data.arrays import read_arrays
-from mlpkit.data.dataset import Signature
 from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import DataError
 from mlpkit.problems import spell
+from mlpkit.signature import Signature
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from mlpkit.data.dataset import Dataset, Signature, column_scaling, divide
+from mlpkit.data.dataset import Dataset, column_scaling, divide
 from mlpkit.errors import ConfigError
 from mlpkit.randomness import generator
 from mlpkit.schema.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
+from mlpkit.signature import Signature
 
 
 def load(config: DatasetConfig) -> Dataset:

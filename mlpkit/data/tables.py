@@ -4,20 +4,21 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mlpkit.data.dataset import Signature
 from mlpkit.errors import DataError
 from mlpkit.problems import show, spell
+from mlpkit.signature import Signature
 
 LARGEST = 3.4028235e38  # of float32
 
 # float() also reads 1_000, full-width digits, nan and infinity, none of which belong in a data file.
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 Row = tuple[str, Sequence[Any]]  # where it stands, as errors say it, and its values
 
@@ -66,8 +67,8 @@ def match_columns(header: Sequence[str], signature: Signature, source: str) -> l
         DataError: a column is missing, extra or there twice.
     """
     names, features = list(header), signature.features
-    if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise DataError(f"{source}: the column {show(repeated[0])} stands twice; keep one of them")
+    if len(set(names)) < len(names):
+        raise DataError(f"{source}: the column {show(_repeated(names))} stands twice; keep one of them")
     if missing := [name for name in features if name not in names]:
         commas = "; put commas between the columns" if len(names) == 1 < len(features) else ""
         raise DataError(
@@ -85,7 +86,8 @@ def match_columns(header: Sequence[str], signature: Signature, source: str) -> l
 def some(names: Iterable[str]) -> str:
     """Return names in a list of bearable length."""
     shown = [spell(str(name)) for name in names]
-    return ", ".join(shown if len(shown) <= 8 else [*shown[:3], "…", shown[-1]]) or "none"
+    few = len(shown) <= 4 or (len(shown) <= 8 and sum(map(len, shown)) <= 300)
+    return ", ".join(shown if few else [*shown[:3], "…", shown[-1]]) or "none"
 
 
 def _parse_csv(text: str, source: str, kind: str, signature: Signature) -> tuple[list[str], list[Row]]:
@@ -167,10 +169,15 @@ def _load(text: str, where: str) -> Any:
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = _repeated([name for name, _ in pairs])
         raise ValueError(f"the key {show(twice)} stands twice")
     return content
+
+
+def _repeated(names: Sequence[str]) -> str:
+    """Return the first name that stands there more than once."""
+    counts = Counter(names)
+    return next(name for name in names if counts[name] > 1)
 
 
 def _number(value: object, where: str, column: str) -> float:

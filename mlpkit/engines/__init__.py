@@ -1,5 +1,6 @@
 """Engines: what takes the steps. The trainer knows only the protocol."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
@@ -21,6 +22,9 @@ class Engine(Protocol):
             epoch: passes over the data before this one; seeds dropout and augmentation.
             step: optimizer steps before this one; likewise.
             measure: keep the gradient's norm for `gradient_norm`.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is infinite or NaN; the weights are as before the step.
         """
 
     def collect(self) -> dict[str, float]:
@@ -29,8 +33,13 @@ class Engine(Protocol):
     def gradient_norm(self) -> float:
         """Return the norm of the gradient that was last measured, before clipping."""
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return the scores of a split."""
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Return the scores of a split.
+
+        Args:
+            split: its name.
+            poll: called between two parts of it; what it raises ends the evaluation.
+        """
 
     def model_state(self) -> dict[str, Tensor]:
         """Return copies of the weights and buffers by name."""
@@ -40,3 +49,12 @@ class Engine(Protocol):
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return copies of the optimizer's tensors by name."""
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """Take the optimizer's tensors back."""
+
+    def epoch_state(self) -> dict[str, Tensor]:
+        """Return what `collect` and `gradient_norm` have to say so far, by name."""
+
+    def load_epoch_state(self, state: dict[str, Tensor]) -> None:
+        """Take that back."""

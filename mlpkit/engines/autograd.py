@@ -1,6 +1,6 @@
 """Any nn.Module, differentiated by autograd and updated by torch.optim."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
+from mlpkit.errors import NonFiniteError
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
 from mlpkit.models.stack import Dropout, seed_dropout
@@ -62,6 +63,7 @@ class AutogradEngine:
                     self.inputs[name] = network.scaling(self.inputs[name])
         self.seen: list[tuple[Rows, Tensor, Tensor]] = []  # rows, losses, outputs since the last collect
         self.norm: Tensor | None = None
+        self.not_finite, self.one = torch.zeros(1, device=device), torch.ones(1, device=device)
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
@@ -75,6 +77,7 @@ class AutogradEngine:
         else:
             count, chunks = len(rows), torch.split(rows.to(self.device), int(self.batch_size))
         random = generator(self.seed, "augment", epoch, step, self.device) if self.augmentation else None
+        step_losses = []
         for chunk in chunks:
             inputs, targets = self.inputs["train"][chunk], self.scaled["train"][chunk]
             if self.augmentation is not None and random is not None:
@@ -83,7 +86,9 @@ class AutogradEngine:
             losses = self.task.loss(outputs, targets)
             # The gradient of the mean over the step's rows, without the operations of a mean.
             losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
-            self.seen.append((chunk, losses.detach(), outputs.detach()))
+            step_losses.append(losses.detach())
+            self.seen.append((chunk, step_losses[-1], outputs.detach()))
+        self._check(step_losses, epoch, step)
         if measure:
             self.norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.clip_value is not None:
@@ -93,6 +98,28 @@ class AutogradEngine:
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _check(self, losses: list[Tensor], epoch: int, step: int) -> None:
+        """Stop before the optimizer where a loss or a gradient is not finite.
+
+        The operation is torch's own for scaled gradients: one pass that divides by one and sets a flag.
+        Sums or norms of each tensor would take several times as long.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_([*losses, *gradients], self.not_finite, self.one)
+        if not self.not_finite.item():
+            return
+        if not all(bool(values.isfinite().all()) for values in losses):
+            what = "the loss"
+        else:
+            named = self.network.named_parameters()
+            what = "the gradient of " + next(
+                name for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())
+            )
+        raise NonFiniteError(
+            f"step {step + 1} (epoch {epoch + 1}): {what} is not finite: training diverged; "
+            "try a lower optimizer.lr or set trainer.clip_norm=1"
+        )
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
@@ -112,7 +139,7 @@ class AutogradEngine:
         """See `Engine.gradient_norm`."""
         return float(self.norm) if self.norm is not None else 0.0
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """See `Engine.evaluate`."""
         network, inputs, scaled = self.network, self.inputs[split], self.scaled[split]
         if self.has_modes:
@@ -122,6 +149,7 @@ class AutogradEngine:
             if split == "train" and self.augmentation is not None:
                 inputs = network.scaling(inputs)
             for start in range(0, len(inputs), EVALUATION_ROWS):
+                poll()
                 part = slice(start, start + EVALUATION_ROWS)
                 outputs.append(network.layers(inputs[part]))
                 losses.append(self.task.loss(outputs[-1], scaled[part]))
@@ -143,6 +171,33 @@ class AutogradEngine:
                 if value is not None:
                     named[f"{name}/{key}"] = torch.as_tensor(value).detach().clone()
         return named
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_optimizer_state`."""
+        parameters = dict(self.network.named_parameters())
+        self.optimizer.state.clear()
+        for name, value in state.items():
+            parameter, _, key = name.rpartition("/")
+            of_parameter = self.optimizer.state[parameters[parameter]]
+            of_parameter[key] = value.to(self.device, copy=True)
+
+    def epoch_state(self) -> dict[str, Tensor]:
+        """See `Engine.epoch_state`."""
+        state = {} if self.norm is None else {"gradient_norm": self.norm.clone()}
+        if self.seen:
+            chunks, losses, outputs = zip(*self.seen, strict=True)
+            state |= {"losses": torch.cat(losses), "outputs": torch.cat(outputs)}
+            if not isinstance(chunks[0], slice):
+                state["rows"] = torch.cat(chunks)
+        return state
+
+    def load_epoch_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_epoch_state`."""
+        state = {name: value.to(self.device, copy=True) for name, value in state.items()}
+        self.norm, self.seen = state.get("gradient_norm"), []
+        if "losses" in state:
+            rows = state["rows"].cpu() if "rows" in state else slice(None)
+            self.seen = [(rows, state["losses"], state["outputs"])]
 
 
 def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.config import Config
-from mlpkit.data.dataset import Affine, Dataset, Signature
+from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.errors import ConfigError
 from mlpkit.models.init import initialize
 from mlpkit.models.scaling import Scaling, Unscaling
 from mlpkit.models.stack import Dropout, stack
 from mlpkit.randomness import generator
 from mlpkit.schema.model import MlpModel
+from mlpkit.signature import Signature
 from mlpkit.tasks import TASKS
 
 LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages

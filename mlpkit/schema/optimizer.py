@@ -17,6 +17,10 @@ class Sgd(Section):
     weight_decay: NotNegative = Field(0.0, description="L2 penalty")
     nesterov: bool = Field(False, description="Nesterov momentum")
 
+    def slots(self) -> tuple[tuple[str, bool], ...]:
+        """Return what is kept for each parameter: names, and whether it is one number."""
+        return (("momentum_buffer", False),) if self.momentum else ()
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
@@ -32,6 +36,10 @@ class AdamOptions(Section):
         (0.9, 0.999), strict=False, description="decay of the averages of the gradient and of its square"
     )
     eps: NotNegative = Field(1e-8, description="added to the denominator")
+
+    def slots(self) -> tuple[tuple[str, bool], ...]:
+        """Return what is kept for each parameter: names, and whether it is one number."""
+        return (("step", True), ("exp_avg", False), ("exp_avg_sq", False))
 
 
 class Adam(AdamOptions):

@@ -44,9 +44,16 @@ class TrainerConfig(Section):
     checkpoint_every: (
         Count
         | Annotated[
-            str, Field(pattern=r"^[1-9][0-9]{0,5}s$", json_schema_extra={"rule": "seconds such as 30s"})
+            str,
+            Field(
+                pattern=r"^([1-9][0-9]{0,8}steps|([1-9][0-9]{0,5}(\.[0-9]{1,3})?|0\.0{0,2}[1-9][0-9]{0,2})s)$",
+                json_schema_extra={"rule": "text such as 500steps or 30s"},
+            ),
         ]
-    ) = Field("30s", description="time between two writes of the checkpoints, in epochs or seconds")
+    ) = Field("30s", description="epochs, steps or seconds between two writes of the checkpoints")
+    keep_last: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        2, description="newest checkpoints that are kept; an older one serves where the newest is damaged"
+    )
     log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
 
     @model_validator(mode="after")
@@ -66,4 +73,13 @@ class RunConfig(Section):
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     tensorboard: bool = Field(True, description="write TensorBoard logs")
     plots: bool = Field(True, description="draw pictures at the end")
+    resume: Literal["never", "auto"] = Field(
+        "never", description="auto: go on with the run in dir where there is one"
+    )
     progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resume == "auto" and self.dir is None:
+            raise rule_error("resume=auto needs dir, the folder of the run")
+        return self

@@ -25,11 +25,12 @@ from real_data import real_data
 from running import config
 
 from mlpkit.console import make_console
-from mlpkit.data.dataset import Dataset, Signature, Split
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.images import load
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.models import build_model
 from mlpkit.run import run
+from mlpkit.signature import Signature
 from mlpkit.tasks import MULTICLASS
 from mlpkit.trainer import Trainer
 

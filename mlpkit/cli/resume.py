@@ -1,0 +1,49 @@
+"""mlpkit resume."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlpkit.cli.arguments import AllowLarge, Overrides, Run
+
+EXAMPLE = "mlpkit resume trainer.epochs=2000"
+
+
+def resume(
+    run: Run = None,
+    overrides: Overrides = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse another device, thread count or torch version.")
+    ] = False,
+    allow_large: AllowLarge = False,
+) -> None:
+    """Go on with a run exactly where it stopped; more epochs train a finished one further."""
+    import shlex
+    import sys
+
+    from mlpkit import yaml_file
+    from mlpkit.cli.compose import Request, override
+    from mlpkit.config import parse
+    from mlpkit.console import make_console, note
+    from mlpkit.resume import MAY_CHANGE, may_change
+    from mlpkit.run import go_on
+    from mlpkit.run_folder import find_run
+
+    given = list(overrides or ())
+    if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
+        given, run = [run, *given], None
+    folder = find_run(run)
+    if run is None:
+        note(f"newest run: {folder.path}")
+    start = None if run is None or Path(run).is_dir() else Path(run)
+    config = parse(
+        override(
+            yaml_file.read(folder.config),
+            Request(tuple(given)),
+            allowed=may_change,
+            rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
+        )
+    )
+    command = shlex.join(["mlpkit", *sys.argv[1:]])
+    go_on(folder, config, command, make_console(), note, start, strict, allow_large)

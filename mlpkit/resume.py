@@ -1,0 +1,106 @@
+"""Going on with a run: which checkpoint, and whether it may go on as it is asked to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlpkit import checkpoint, nested
+from mlpkit.checkpoint import Checkpoint, not_finite
+from mlpkit.config import Config, to_dict
+from mlpkit.environment import describe
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.experiment import Experiment
+from mlpkit.plain_json import read_object
+from mlpkit.problems import show
+from mlpkit.run_folder import RunFolder
+
+MAY_CHANGE = (
+    "device",
+    "trainer.epochs",
+    "trainer.threads",
+    "trainer.checkpoint_every",
+    "trainer.keep_last",
+    "trainer.log_every",
+    "run.tensorboard",
+    "run.plots",
+    "run.progress",
+)
+_OF_THE_FOLDER = ("format", "run.root", "run.dir", "run.name", "run.resume")  # a run may have been moved
+
+Say = Callable[[str], None]
+
+
+def may_change(key: str) -> bool:
+    """Whether a key may have another value when a run goes on."""
+    return key in MAY_CHANGE
+
+
+def newest_good(paths: list[Path], warn: Say, allow_large: bool = False) -> tuple[Path, Checkpoint]:
+    """Return the first checkpoint that is whole, with all that a run goes on from.
+
+    Args:
+        paths: the candidates, newest first.
+        warn: told of each that is damaged.
+        allow_large: as for `checkpoint.load`.
+
+    Raises:
+        DataError: none is whole, or its weights are not finite.
+    """
+    path, stored = checkpoint.load_first(paths, warn, checkpoint.KINDS, allow_large)
+    bad = next(not_finite(stored.state.tensors()), None)
+    if bad:
+        raise DataError(f"{path}: {bad} holds values that are not finite; resume from an older checkpoint")
+    return path, stored
+
+
+def check_config(config: Config, stored: Checkpoint) -> None:
+    """Refuse what would make another run of it.
+
+    Raises:
+        ConfigError: a key has changed that must not.
+    """
+    ours, theirs = (dict(nested.items(to_dict(c))) for c in (config, stored.config))
+    free = (*MAY_CHANGE, *_OF_THE_FOLDER)
+    changed = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key) and key not in free]
+    if changed:
+        raise ConfigError(
+            *(
+                f"{key}={show(ours.get(key))}: the run has {show(theirs.get(key))}, and goes on as it began; "
+                "only epochs, device, logging and checkpoint settings may change"
+                for key in changed
+            )
+        )
+    done = stored.state.progress.epoch + (stored.state.progress.batch > 0)
+    if config.trainer.epochs < done:
+        raise ConfigError(f"trainer.epochs={config.trainer.epochs}: the run is in epoch {done}; choose more")
+
+
+def check_dataset(experiment: Experiment, stored: Checkpoint) -> None:
+    """Refuse to train on other data than the run began with.
+
+    Raises:
+        DataError: the dataset has changed.
+    """
+    name, now = experiment.dataset.name, experiment.dataset.fingerprint
+    if stored.fingerprint and stored.fingerprint != now:
+        raise DataError(
+            f"dataset={name}: its data is not what the run was trained on (fingerprint {now[:12]}, was "
+            f"{stored.fingerprint[:12]}); bring the old data back, or start a new run"
+        )
+
+
+def differences(folder: RunFolder, experiment: Experiment) -> str | None:
+    """Return in what the machine differs from the one that the run has had, or None where in nothing."""
+    try:
+        before = read_object(folder.environment)
+    except DataError as error:
+        return f"what machine the run has had is not known ({error})"
+    now = describe(experiment.device)
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (before.get(name), now[name]) for name in ("device", "device_name", "threads")
+    }
+    theirs = before.get("versions")
+    was = theirs.get("torch") if isinstance(theirs, dict) else None
+    pairs["torch"] = (was, now["versions"]["torch"])
+    changed = [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
+    return ", ".join(changed) or None

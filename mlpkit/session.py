@@ -1,0 +1,256 @@
+"""One process's part in a run: it trains, shows, records and saves, until the end or an interruption."""
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mlpkit import checkpoint
+from mlpkit.atomic_write import atomic_write
+from mlpkit.checkpoint import Checkpoint, not_finite
+from mlpkit.config import to_dict
+from mlpkit.console import TrainingDisplay
+from mlpkit.device import describe_device
+from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError
+from mlpkit.experiment import Experiment
+from mlpkit.interrupts import Wish
+from mlpkit.logs import RunLog
+from mlpkit.metrics_file import Kept, read_metrics
+from mlpkit.models import count_parameters
+from mlpkit.outcome import describe, print_outcome, summarize
+from mlpkit.plain_json import to_json
+from mlpkit.run_folder import RunFolder, step_of
+from mlpkit.state import Progress, State
+from mlpkit.trainer import EpochReport, Trainer
+
+
+class Session:
+    """Holds a run's folder, which is locked, while it is being trained."""
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, console: Console, wish: Wish, kept: Kept
+    ) -> None:
+        """Take what a run needs.
+
+        Args:
+            experiment: what is trained.
+            folder: where everything goes.
+            console: where progress is shown.
+            wish: to stop; asked after each step.
+            kept: what remains of metrics.jsonl.
+        """
+        self.experiment, self.folder, self.console, self.wish, self.kept = (
+            experiment,
+            folder,
+            console,
+            wish,
+            kept,
+        )
+        self.config = experiment.config
+        self.trainer = Trainer(
+            self.config,
+            experiment.engine,
+            experiment.task,
+            len(experiment.dataset.splits["train"]),
+            experiment.dataset.monitored,
+            self._report,
+            self._save,
+            self._tick,
+        )
+        self.good_last: int | None = None  # step of the newest checkpoint on the disk, where it is whole
+        self.saved_best = 0  # step of the best weights that are on the disk
+        self.summarized = False
+
+    def begin(self) -> None:
+        """Train from the first step.
+
+        Raises:
+            MlpkitError: training or writing failed, or was interrupted; the run is marked so.
+        """
+        self._run(None)
+
+    def go_on(self, stored: Checkpoint | None, path: Path | None) -> None:
+        """Train from a checkpoint, which lies at the path; without one, from the first step.
+
+        Raises:
+            MlpkitError: as `begin` does, or the checkpoint is not one of this run.
+        """
+        if stored is None or path is None:
+            self._run(None)
+            return
+        try:
+            self.trainer.load_state(stored.state)
+        except DataError as error:
+            raise DataError(f"{path}: {error}; resume from another checkpoint") from None
+        self.trainer.seconds = self.kept.seconds
+        if path == self.folder.last:
+            self.good_last = stored.state.progress.step
+        progress = stored.state.progress
+        self._run(f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}")
+
+    def _run(self, resumed: str | None) -> None:
+        step = self.trainer.progress.step
+        self.log = RunLog(self.folder, self.config.run.tensorboard, self.kept if resumed else None, step)
+        try:
+            self._train(resumed)
+            self.log.close()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                number = self.wish.signal_number or signal.SIGINT
+                error = RunInterruptedError(number, f"interrupted; {self._way_on()}")
+            reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
+            status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
+            # On a full disk these fail as well, and the first error is the one to show.
+            with suppress(WriteError):
+                if not self.summarized:  # what stops the pictures does not take the scores away
+                    write_json(self.folder.summary, {"status": status, "error": reason})
+                self.log.text(f"{status}: {reason}")
+            with suppress(WriteError):
+                self.log.close()
+            raise error from None if isinstance(error, MlpkitError) else error.__cause__
+
+    def _train(self, resumed: str | None) -> None:
+        config, dataset, trainer = self.config, self.experiment.dataset, self.trainer
+        task, engine = self.experiment.task, self.experiment.engine
+        rows = {name: len(split) for name, split in dataset.splits.items()}
+        self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
+        parameters = count_parameters(self.experiment.network)
+        self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name}")
+        self._say(describe_device(self.experiment.device, config.device))
+        past = None
+        if resumed:
+            self._say(resumed)
+            past = trainer.epoch_report() if trainer.scores else None
+        self.display = TrainingDisplay(
+            self.console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor, past
+        )
+        try:
+            trainer.fit()
+        except RunInterruptedError as error:
+            trainer.save_news()
+            progress = trainer.progress
+            raise RunInterruptedError(
+                error.signal_number,
+                f"interrupted after epoch {progress.epoch}, step {progress.step}; {self._way_on()}",
+            ) from None
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}; the run so far is in {self.folder.path}") from None
+        finally:
+            self.display.stop(trainer.epoch_report() if trainer.scores else None)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Write the final scores and draw the pictures. All that was trained has been saved."""
+        config, trainer, log = self.config, self.trainer, self.log
+        self.wish.at_once = True
+        if self.wish.signal_number is not None:
+            raise KeyboardInterrupt
+        progress, monitored = trainer.progress, self.experiment.dataset.monitored
+        if progress.epoch % config.trainer.log_every:
+            self._log(trainer.epoch_report())
+        summary = summarize(self.experiment, trainer)
+        final = {name: summary[name] for name in self.experiment.dataset.splits}
+        extra = {name: scores for name, scores in final.items() if name not in ("train", monitored)}
+        if extra:
+            log.scores(progress.epoch, progress.step, extra, trainer.seconds)
+        settings = to_dict(config)
+        log.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
+        log.flush()
+        write_json(self.folder.summary, summary)
+        self.summarized = True
+        for line in describe(summary):
+            log.text(line)
+        if config.run.progress != "none":
+            print_outcome(self.console, self.experiment, summary)
+        if config.run.plots:
+            self._draw()
+        self._say(f"run folder: {self.folder.path}")
+
+    # ------------------------------------------------------------------- what the trainer calls back
+
+    def _report(self, epoch: EpochReport) -> None:
+        if epoch.epoch % self.config.trainer.log_every == 0:
+            self._log(epoch)
+        if line := self.display.epoch(epoch):
+            self.log.text(line)
+
+    def _tick(self, share: float) -> None:
+        self.wish.check()
+        self.display.tick(share)
+
+    def _save(self, trainer: Trainer) -> None:
+        """Write the newest checkpoint, and the best one where there is a better one.
+
+        At every instant the folder holds a whole checkpoint: the one before stays under its step's name
+        until a newer one takes the place of `last`.
+        """
+        self.log.sync()
+        folder, state = self.folder, trainer.state()
+        progress, dataset = state.progress, self.experiment.dataset
+        signature, fingerprint = dataset.signature, dataset.fingerprint
+        if bad := next(not_finite(state.tensors()), None):
+            raise NonFiniteError(
+                f"step {progress.step} (epoch {progress.epoch + (progress.batch > 0)}): {bad} is not finite: "
+                "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
+            )
+        if trainer.best_model is not None and self.saved_best != progress.best_step:
+            at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+            best = State(at_best, progress.best_scores, trainer.best_model)
+            checkpoint.save(folder.best, Checkpoint(self.config, signature, best, fingerprint))
+            self.saved_best = progress.best_step
+        keep = self.config.trainer.keep_last - 1
+        if keep and self.good_last is not None and self.good_last < progress.step:
+            _link(folder.last, folder.at_step(self.good_last))
+        checkpoint.save(folder.last, Checkpoint(self.config, signature, state, fingerprint))
+        self.good_last = progress.step
+        older = folder.older()
+        kept = [path for path in older if step_of(path) < progress.step][:keep]
+        for path in older:
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------------------- records
+
+    def _say(self, line: str) -> None:
+        self.log.text(line)
+        if self.config.run.progress != "none":
+            self.console.print(line, markup=False)
+
+    def _log(self, epoch: EpochReport) -> None:
+        self.log.scores(
+            epoch.epoch, epoch.step, epoch.scores, epoch.seconds, lr=epoch.lr, grad_norm=epoch.grad_norm
+        )
+
+    def _way_on(self) -> str:
+        return f"saved in {self.folder.path}; mlpkit resume {self.folder.path} goes on"
+
+    def _draw(self) -> None:
+        from mlpkit.plots import draw_pictures
+        from mlpkit.predict import Predictor
+
+        experiment, trainer = self.experiment, self.trainer
+        if trainer.best_model is not None:
+            experiment.engine.load_model_state(trainer.best_model)
+        signature, epoch = experiment.dataset.signature, trainer.progress.best_epoch
+        predictor = Predictor(experiment.network, signature, experiment.device, epoch)
+        lines = read_metrics(self.folder.metrics)
+        for path in draw_pictures(self.folder, predictor, experiment.dataset, lines):
+            self.log.picture(trainer.progress.step, path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, whole or not at all."""
+    atomic_write(path, f"{to_json(dict(content), indent=2)}\n".encode())
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a checkpoint a second name; a copy does where the file system knows no links."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        atomic_write(name, path.read_bytes())

@@ -1,0 +1,87 @@
+"""What a run goes on from: where its loop is, and its tensors."""
+
+import dataclasses
+from dataclasses import asdict, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mlpkit.schedules import PlateauState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scores = dict[str, float]
+Tensors = dict[str, "Tensor"]
+
+Number = Annotated[int, Field(ge=0, lt=2**53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))
+class Progress:
+    """Where the loop is; together with the engine's tensors, all that a checkpoint restores.
+
+    Attributes:
+        epoch: epochs done, each with its evaluation.
+        batch: steps done in the epoch that is running.
+        step: optimizer steps done.
+        lr: learning rate of the last step.
+        best_epoch: epoch after which the monitored score was best, of equals the loss; 0 before the first.
+        best_step: steps done by then.
+        best_value: the monitored score at that time; None before the first.
+        best_loss: the loss of the monitored split at that time.
+        best_scores: all scores at that time, by split.
+        stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
+        stopping_value: the value that early stopping compares with.
+        plateau: state of the plateau schedule.
+    """
+
+    epoch: Number = 0
+    batch: Number = 0
+    step: Number = 0
+    lr: Finite = 0.0
+    best_epoch: Number = 0
+    best_step: Number = 0
+    best_value: Finite | None = None
+    best_loss: Finite | None = None
+    best_scores: dict[str, Scores] = field(default_factory=dict)
+    stale_epochs: Number = 0
+    stopping_value: Finite | None = None
+    plateau: PlateauState = field(default_factory=PlateauState)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @property
+    def best_is_now(self) -> bool:
+        """Whether the newest weights are the best ones."""
+        return self.best_epoch > 0 and self.best_step == self.step
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that a run needs to go on as if it had never stopped, or some of it.
+
+    Attributes:
+        progress: where the loop is.
+        scores: of the last epoch, by split.
+        model: weights and buffers by name.
+        optimizer: the optimizer's tensors by name.
+        epoch: what the running epoch has seen so far.
+        best: the best weights by name, where they are not the newest.
+    """
+
+    progress: Progress
+    scores: dict[str, Scores]
+    model: Tensors = field(default_factory=dict, repr=False)
+    optimizer: Tensors = field(default_factory=dict, repr=False)
+    epoch: Tensors = field(default_factory=dict, repr=False)
+    best: Tensors = field(default_factory=dict, repr=False)
+
+    def tensors(self) -> Tensors:
+        """Return all tensors, named by their kind and their name, as in `model/layers.0.weight`."""
+        kinds = {"model": self.model, "optimizer": self.optimizer, "epoch": self.epoch, "best": self.best}
+        return {f"{kind}/{name}": tensor for kind, part in kinds.items() for name, tensor in part.items()}
