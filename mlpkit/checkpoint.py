@@ -189,9 +189,10 @@ def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> N
     except ConfigError as error:
         raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
     count = count_parameters(network)
-    if count > (LARGEST if allow_large else LARGEST_OPENED):
-        way_out = f"mlpkit takes up to {LARGEST:,}" if allow_large else "--allow-large takes it"
-        raise DataError(f"{path}: its config asks for {count:,} parameters; {way_out}")
+    if count > LARGEST:
+        raise DataError(f"{path}: its config asks for {count:,} parameters; mlpkit takes up to {LARGEST:,}")
+    if count > LARGEST_OPENED and not allow_large:
+        raise DataError(f"{path}: its config asks for {count:,} parameters; --allow-large takes them")
     model = {name: (tuple(t.shape), t.is_floating_point()) for name, t in network.state_dict().items()}
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     wanted = {f"model/{name}": about for name, about in model.items()}

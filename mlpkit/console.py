@@ -173,13 +173,17 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
 def print_error(*problems: object) -> None:
     """Print each problem on a line of stderr; nothing of a path or a value reaches a terminal raw."""
     for line in map(str, problems):
-        printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-        print(f"mlpkit: {printable}", file=sys.stderr)
+        print(f"mlpkit: {printable(line)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return a text with what a terminal would obey rather than show spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def note(message: str) -> None:
     """Print a remark on stderr, so that stdout holds results only."""
-    make_console(stderr=True).print(f"[dim]{escape(message)}[/dim]")
+    make_console(stderr=True).print(f"[dim]{escape(printable(message))}[/dim]")
 
 
 def number(value: float) -> str:

@@ -55,9 +55,7 @@ def load_matching(
     if isinstance(config, Synthetic) and not allow_large:
         numbers = config.n * len(stored.signature.features)
         if numbers > LARGEST_DRAWN:
-            raise DataError(
-                f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes it all the same"
-            )
+            raise DataError(f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes them")
     dataset = load_dataset(config, download)
     ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]

@@ -43,13 +43,15 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
     experiment = build(config)
     with polite_signals() as wish:
         folder = run_folder.create(config)
-        with locked(folder.lock):
-            try:
+        session = Session(experiment, folder, console, wish)
+        try:
+            with locked(folder.lock):
                 _describe(folder, experiment, command)
-            except WriteError:
-                shutil.rmtree(folder.path, ignore_errors=True)  # nobody else has seen it
-                raise
-            Session(experiment, folder, console, wish, Kept()).begin()
+                session.begin()
+        except WriteError:
+            if session.trainer.progress.step == 0:
+                shutil.rmtree(folder.path, ignore_errors=True)  # a full disk has let nothing begin
+            raise
     return folder
 
 
@@ -80,8 +82,8 @@ def go_on(
     Raises:
         MlpkitError: as `run` does, or the run cannot go on as asked.
     """
-    folder.open_for_writing()
     with locked(folder.lock):
+        folder.open_for_writing()
         paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
         path, stored = resume.newest_good(paths, warn, allow_large or owned) if paths else (None, None)
         if stored is not None:
@@ -113,7 +115,7 @@ def go_on(
                 warn(f"warning: {folder.metrics}: ends at epoch {kept.epoch}, the run is at {epoch}")
         with polite_signals() as wish:
             _describe(folder, experiment, command, again=True)
-            Session(experiment, folder, console, wish, kept).go_on(stored, path)
+            Session(experiment, folder, console, wish).go_on(stored, path, kept)
     return folder
 
 

@@ -172,10 +172,13 @@ def existing(config: Config) -> RunFolder | None:
     Raises:
         ConfigError: run.dir lies outside run.root.
     """
-    root, path = Path(config.run.root).expanduser(), Path(str(config.run.dir)).expanduser()
-    _check_inside(root, path)
-    folder = RunFolder(path)
-    return folder if folder.config.exists() else None
+    try:
+        root, path = Path(config.run.root).expanduser(), Path(str(config.run.dir)).expanduser()
+        _check_inside(root, path)
+        folder = RunFolder(path)
+        return folder if folder.config.exists() else None
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL byte, or too long a name
+        raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
 
 
 def find_run(run: str | None, root: str = "outputs") -> RunFolder:

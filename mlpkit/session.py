@@ -13,7 +13,7 @@ from mlpkit import checkpoint
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
-from mlpkit.console import TrainingDisplay
+from mlpkit.console import TrainingDisplay, printable
 from mlpkit.device import describe_device
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError
 from mlpkit.experiment import Experiment
@@ -31,9 +31,7 @@ from mlpkit.trainer import EpochReport, Trainer
 class Session:
     """Holds a run's folder, which is locked, while it is being trained."""
 
-    def __init__(
-        self, experiment: Experiment, folder: RunFolder, console: Console, wish: Wish, kept: Kept
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: RunFolder, console: Console, wish: Wish) -> None:
         """Take what a run needs.
 
         Args:
@@ -41,15 +39,8 @@ class Session:
             folder: where everything goes.
             console: where progress is shown.
             wish: to stop; asked after each step.
-            kept: what remains of metrics.jsonl.
         """
-        self.experiment, self.folder, self.console, self.wish, self.kept = (
-            experiment,
-            folder,
-            console,
-            wish,
-            kept,
-        )
+        self.experiment, self.folder, self.console, self.wish = experiment, folder, console, wish
         self.config = experiment.config
         self.trainer = Trainer(
             self.config,
@@ -71,30 +62,34 @@ class Session:
         Raises:
             MlpkitError: training or writing failed, or was interrupted; the run is marked so.
         """
-        self._run(None)
+        self._run(None, None)
 
-    def go_on(self, stored: Checkpoint | None, path: Path | None) -> None:
+    def go_on(self, stored: Checkpoint | None, path: Path | None, kept: Kept) -> None:
         """Train from a checkpoint, which lies at the path; without one, from the first step.
+
+        Args:
+            stored: the checkpoint.
+            path: where it lies.
+            kept: what remains of metrics.jsonl.
 
         Raises:
             MlpkitError: as `begin` does, or the checkpoint is not one of this run.
         """
         if stored is None or path is None:
-            self._run(None)
+            self._run(kept, "no checkpoint yet: starting from the first step")
             return
         try:
             self.trainer.load_state(stored.state)
         except DataError as error:
             raise DataError(f"{path}: {error}; resume from another checkpoint") from None
-        self.trainer.seconds = self.kept.seconds
+        self.trainer.seconds = kept.seconds
         if path == self.folder.last:
             self.good_last = stored.state.progress.step
         progress = stored.state.progress
-        self._run(f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}")
+        self._run(kept, f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}")
 
-    def _run(self, resumed: str | None) -> None:
-        step = self.trainer.progress.step
-        self.log = RunLog(self.folder, self.config.run.tensorboard, self.kept if resumed else None, step)
+    def _run(self, kept: Kept | None, resumed: str | None) -> None:
+        self.log = RunLog(self.folder, self.config.run.tensorboard, kept, self.trainer.progress.step)
         try:
             self._train(resumed)
             self.log.close()
@@ -218,7 +213,7 @@ class Session:
     def _say(self, line: str) -> None:
         self.log.text(line)
         if self.config.run.progress != "none":
-            self.console.print(line, markup=False)
+            self.console.print(printable(line), markup=False)
 
     def _log(self, epoch: EpochReport) -> None:
         self.log.scores(

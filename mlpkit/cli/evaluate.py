@@ -43,7 +43,8 @@ def evaluate(
             rule="only the dataset may be overridden here, as in dataset.noise=0.2",
         )
     )
-    mine = any(text.startswith("dataset.download=") for text in given)  # the user's own wish to fetch
+    # What the checkpoint says must not reach out; what the user says may.
+    mine = any(text.startswith(("dataset=", "dataset.download=")) for text in given)
     name, rows = choose_split(load_matching(config.dataset, stored, path, allow_large, mine), split)
     if given and name != "train":  # another seed or split may have dealt training rows into it
         trained = load_matching(stored.config.dataset, stored, path, allow_large).splits["train"]

@@ -10,7 +10,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     import yaml
 
     from mlpkit.config import to_dict
-    from mlpkit.console import make_console, plain_table, print_scores, print_weights
+    from mlpkit.console import make_console, plain_table, print_scores, print_weights, printable
     from mlpkit.outcome import summarized_scores
     from mlpkit.predict import make_predictor
     from mlpkit.run_folder import RunFolder
@@ -23,7 +23,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     targets = ", ".join(signature.targets)
     if signature.classes:
         targets += f" ({', '.join(signature.classes)})"
-    console.print(f"{path}", markup=False)
+    console.print(printable(str(path)), markup=False)
     console.print(f"{signature.task}: {features} → {targets}", markup=False)
     console.print(f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}", markup=False)
     console.print()

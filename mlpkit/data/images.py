@@ -135,9 +135,7 @@ def _download(
     if not config.download:
         raise DataError(f"dataset={config.name}: no files under {root} and download=false; {way_out}")
     if not allowed:
-        raise DataError(
-            f"dataset={config.name}: no files under {root}, and only train fetches them; {way_out}"
-        )
+        raise DataError(f"dataset={config.name}: no files under {root}; only train fetches them; {way_out}")
     from torchvision import datasets
 
     kind = datasets.MNIST if config.name == "mnist" else datasets.FashionMNIST

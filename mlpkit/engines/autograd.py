@@ -196,7 +196,7 @@ class AutogradEngine:
         state = {name: value.to(self.device, copy=True) for name, value in state.items()}
         self.norm, self.seen = state.get("gradient_norm"), []
         if "losses" in state:
-            rows = state["rows"].cpu() if "rows" in state else slice(None)
+            rows = state.get("rows", slice(None))
             self.seen = [(rows, state["losses"], state["outputs"])]
 
 

@@ -1,0 +1,327 @@
+"""A run that goes on equals the run that never stopped; what would make another run of it is refused."""
+
+import json
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from running import mlpkit
+
+from mlpkit import checkpoint
+from mlpkit.cli.main import run as command
+from mlpkit.interrupts import Wish
+from mlpkit.run_folder import RunFolder
+
+SMALL = (
+    "dataset=moons", "dataset.n=100", "model.hidden=[4]", "model.dropout=0.1", "trainer.batch_size=16",
+    "run.dir=outputs/mine", "run.plots=false", "run.tensorboard=false", "run.progress=none",
+)  # fmt: skip
+MINE = RunFolder(Path("outputs/mine"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    return tmp_path
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a real SIGTERM arrive after so many steps of the next run."""
+    check, calls = Wish.check, iter(range(1, 10**9))
+
+    def counted(self: Wish) -> None:
+        if next(calls) == steps:
+            signal.raise_signal(signal.SIGTERM)
+        check(self)
+
+    monkeypatch.setattr(Wish, "check", counted)
+
+
+def interrupted(steps: int, *overrides: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(steps, patch)
+        assert command(["train", *SMALL, *overrides]) == 143
+
+
+def files(folder: RunFolder = MINE) -> dict[str, object]:
+    """Return what must be equal: checkpoints to the byte, metrics but for the time they took."""
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    return {"last": folder.last.read_bytes(), "best": folder.best.read_bytes(), "metrics": lines}
+
+
+def uninterrupted(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, object]:
+    with monkeypatch.context() as patch:
+        patch.chdir(Path("..") / "b")
+        assert command(["train", *SMALL, *overrides]) == 0
+        return files()
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 17])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_run_goes_on_where_it_stopped(step: int, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = (f"optimizer={optimizer}", "trainer.epochs=6", "trainer.early_stopping.patience=5")
+    interrupted(step, *chosen)
+    assert command(["resume"]) == 0
+    assert files() == uninterrupted(monkeypatch, *chosen)
+
+
+def test_more_epochs_equal_the_longer_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run's last words, an epoch between two lines and the test scores, are taken back."""
+    chosen = ("trainer.log_every=3", "scheduler=step", "scheduler.step_size=2")
+    assert command(["train", *SMALL, *chosen, "trainer.epochs=5"]) == 0
+    assert command(["resume", "outputs/mine", "trainer.epochs=9"]) == 0
+    assert files() == uninterrupted(monkeypatch, *chosen, "trainer.epochs=9")
+    config = RunFolder(Path("outputs/mine")).config.read_text()
+    assert "epochs: 9" in config
+
+
+def test_a_finished_run_has_nothing_left_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
+    before = files()
+    assert command(["resume", "outputs/mine"]) == 0
+    assert capsys.readouterr().out == (
+        "outputs/mine: all 3 epochs are done; trainer.epochs=N trains for more\n"
+    )
+    assert files() == before
+
+
+def test_what_was_lost_after_the_last_step_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
+    before, summary = files(), json.loads(MINE.summary.read_text())
+    MINE.summary.unlink()
+    MINE.metrics.write_bytes(MINE.metrics.read_bytes()[:-20])
+    assert command(["resume", "outputs/mine"]) == 0
+    assert files() == before
+    assert json.loads(MINE.summary.read_text())["test"] == summary["test"]
+
+
+def test_a_run_without_a_checkpoint_starts_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
+    before = files()
+    for path in MINE.last.parent.iterdir():
+        path.unlink()
+    assert command(["resume", "outputs/mine"]) == 0
+    assert files() == before
+    assert "no checkpoint yet: starting from the first step" in MINE.log.read_text()
+
+
+def test_auto_starts_goes_on_and_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ("trainer.epochs=4", "run.resume=auto")
+    interrupted(7, *chosen)
+    capsys.readouterr()
+    assert command(["train", *SMALL, *chosen]) == 0
+    assert "resumed from last.safetensors: epoch 1, step 6\n" in MINE.log.read_text()
+    assert files() == uninterrupted(monkeypatch, *chosen)
+    assert command(["train", *SMALL, *chosen]) == 0
+    assert "all 4 epochs are done" in capsys.readouterr().out
+    assert len(MINE.command.read_text().splitlines()) == 2
+
+
+def test_an_older_checkpoint_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("trainer.epochs=4", "trainer.checkpoint_every=1", "trainer.keep_last=3")
+    assert command(["train", *SMALL, *chosen]) == 0
+    before = files()
+    assert [path.name for path in MINE.older()] == [
+        "step-000000012.safetensors",
+        "step-000000008.safetensors",
+    ]
+    assert command(["resume", str(MINE.at_step(8))]) == 0
+    assert files() == before
+    assert [path.name for path in MINE.older()] == [
+        "step-000000012.safetensors",
+        "step-000000008.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keep", "every", "kept"),
+    [(1, "1", []), (2, "1", [16]), (3, "7steps", [14, 7]), (9, "7steps", [14, 7]), (4, "2", [16, 8])],
+)
+def test_checkpoints_that_are_kept(keep: int, every: str, kept: list[int]) -> None:
+    chosen = ("trainer.epochs=5", f"trainer.checkpoint_every={every}", f"trainer.keep_last={keep}")
+    assert command(["train", *SMALL, *chosen]) == 0
+    assert MINE.older() == [MINE.at_step(step) for step in kept]
+    for step in kept:
+        assert checkpoint.load(MINE.at_step(step)).state.progress.step == step
+    assert checkpoint.load(MINE.last).state.progress.step == 20
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ("trainer.epochs=5", "trainer.checkpoint_every=1")
+    interrupted(22, *chosen)
+    content = bytearray(MINE.last.read_bytes())
+    content[-1] ^= 1
+    MINE.last.write_bytes(content)
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: outputs/mine/checkpoints/last.safetensors: damaged (its SHA-256 does not match); using "
+        "step-000000016.safetensors (epoch 4) instead\n"
+    )
+    assert files() == uninterrupted(monkeypatch, *chosen)
+    MINE.best.write_bytes(content)
+    assert command(["predict", "outputs/mine", "--values", "0,1"]) == 0
+    assert capsys.readouterr().err.startswith("warning: outputs/mine/checkpoints/best.safetensors: damaged (")
+
+
+RULE = (
+    "a run goes on as it began; only device, trainer.epochs, trainer.threads, trainer.checkpoint_every, "
+    "trainer.keep_last, trainer.log_every, run.tensorboard, run.plots, run.progress may change"
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "line"),
+    [
+        (("optimizer.lr=0.5",), 2, f"optimizer.lr=0.5: {RULE}"),
+        (("optimizer=sgd",), 2, f"optimizer=sgd: {RULE}"),
+        (("seed=1",), 2, f"seed=1: {RULE}"),
+        (("run.dir=outputs/other",), 2, f"run.dir=outputs/other: {RULE}"),
+        (("~model",), 2, f"~model: {RULE}"),
+        (("trainer.epochs=2",), 2, "trainer.epochs=2: the run is in epoch 3; choose more"),
+        (
+            ("trainer.epochs=0",),
+            2,
+            "trainer.epochs=0: must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; "
+            "default 1000)",
+        ),
+        (("device=cuda",), 2, "device=cuda: this machine has no CUDA device; set device=cpu or device=auto"),
+    ],
+)
+def test_what_may_not_change(
+    overrides: tuple[str, ...], code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if overrides == ("device=cuda",) and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    interrupted(12, "trainer.epochs=4")  # in each epoch four steps and an evaluation ask
+    before = files()
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine", *overrides]) == code
+    assert capsys.readouterr().err == f"mlpkit: {line}\n"
+    assert files() == before
+    assert sorted(path.name for path in MINE.path.iterdir()) == [
+        "checkpoints", "command.txt", "config.yaml", "environment.json", "metrics.jsonl", "summary.json",
+        "train.log",
+    ]  # fmt: skip
+
+
+def test_a_config_that_was_edited(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(10, "trainer.epochs=4")
+    capsys.readouterr()
+    text = MINE.config.read_text().replace("lr: 0.001", "lr: 0.01").replace("epochs: 4", "epochs: 5")
+    MINE.config.write_text(text.replace("seed: 0", "seed: 3"))
+    assert command(["resume", "outputs/mine"]) == 2
+    rest = "and goes on as it began; only epochs, device, logging and checkpoint settings may change"
+    assert capsys.readouterr().err == (
+        f"mlpkit: seed=3: the run has 0, {rest}\n"
+        f"mlpkit: dataset.seed=3: the run has 0, {rest}\n"
+        f"mlpkit: optimizer.lr=0.01: the run has 0.001, {rest}\n"
+    )
+
+
+def test_auto_refuses_another_config(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(10, "run.resume=auto")
+    capsys.readouterr()
+    assert command(["train", *SMALL, "run.resume=auto", "model.bias=false"]) == 2
+    assert capsys.readouterr().err.startswith("mlpkit: model.bias=false: the run has true, and goes on as")
+
+
+def test_data_that_has_changed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(10, "trainer.epochs=4")
+    capsys.readouterr()
+    stored = checkpoint.load(MINE.last, checkpoint.KINDS)
+    changed = checkpoint.Checkpoint(stored.config, stored.signature, stored.state, "0" * 32)
+    checkpoint.save(MINE.last, changed)
+    assert command(["resume", "outputs/mine"]) == 65
+    assert capsys.readouterr().err == (
+        "mlpkit: dataset=moons: its data is not what the run was trained on (fingerprint "
+        f"{stored.fingerprint[:12]}, was 000000000000); bring the old data back, or start a new run\n"
+    )
+
+
+def test_the_fingerprint_sees_one_number() -> None:
+    from dataclasses import replace
+
+    from running import config
+
+    from mlpkit.data import load_dataset
+    from mlpkit.data.dataset import Split
+
+    first, again = (load_dataset(config("dataset=moons").dataset) for _ in range(2))
+    assert first.fingerprint == again.fingerprint
+    inputs = first.splits["val"].inputs.clone()
+    inputs[3, 1] += 1e-7
+    changed = {**first.splits, "val": Split(inputs, first.splits["val"].targets)}
+    assert not torch.equal(inputs, first.splits["val"].inputs)
+    assert replace(first, splits=changed).fingerprint != first.fingerprint
+
+
+def test_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(10, "trainer.epochs=4")
+    environment = json.loads(MINE.environment.read_text())
+    environment["versions"]["torch"], environment["threads"] = "2.0", 7
+    MINE.environment.write_text(json.dumps(environment))
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine", "--strict"]) == 2
+    found = f"threads 1 (was 7), torch '{version('torch')}' (was '2.0')"
+    rest = "the numbers may differ from those of an uninterrupted run"
+    assert capsys.readouterr().err == (
+        f"mlpkit: --strict: {found}: {rest}; go on without it, or where the run began\n"
+    )
+    assert command(["resume", "outputs/mine"]) == 0
+    assert capsys.readouterr().err == f"warning: {found}: {rest}\n"
+
+
+def test_a_schedule_over_the_whole_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["train", *SMALL, "trainer.epochs=3", "scheduler=cosine"]) == 0
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine", "trainer.epochs=4"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: scheduler=cosine spans the whole run: from here on its rates are those of "
+        "trainer.epochs=4\n"
+    )
+
+
+def test_weights_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(10, "trainer.epochs=4")
+    stored = checkpoint.load(MINE.last, checkpoint.KINDS)
+    stored.state.model["layers.0.weight"][0, 0] = float("nan")
+    checkpoint.save(MINE.last, stored)
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine"]) == 65
+    assert capsys.readouterr().err == (
+        "mlpkit: outputs/mine/checkpoints/last.safetensors: model/layers.0.weight holds values that are not "
+        "finite; resume from an older checkpoint\n"
+    )
+
+
+def test_one_writer(here: Path) -> None:
+    """The lock of a run is held by a process that trains, named, and free as soon as that is killed."""
+    long = [sys.executable, "-m", "mlpkit", "train", *SMALL[:-1], "trainer.epochs=1000000"]
+    process = subprocess.Popen(long, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    found = mlpkit("resume", "outputs/mine", cwd=here / "a", check=False)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert found.returncode == 75
+    assert found.stderr.startswith(f"mlpkit: outputs/mine: in use by process {process.pid} on ")
+    assert found.stderr.endswith("; wait until it has ended, or stop it\n")
+    assert (MINE.path / ".lock").exists()
+    assert command(["resume", "outputs/mine", "trainer.epochs=1"]) == 0
+    assert not (MINE.path / ".lock").exists()
