@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from mlpkit.errors import ConfigError
-from mlpkit.problems import describe_problems
+from mlpkit.problems import describe_problems, show
 from mlpkit.schema.dataset import DatasetConfig
 from mlpkit.schema.init import InitConfig
 from mlpkit.schema.model import ModelConfig
@@ -60,7 +60,7 @@ def parse(data: Mapping[str, Any]) -> Config:
         raise ConfigError("a config must be a mapping of keys")
     declared = data.get("format", FORMAT)
     if isinstance(declared, int) and declared > FORMAT:
-        raise ConfigError(f"format={declared}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit")
+        raise ConfigError(f"format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit")
     try:
         return Config.model_validate(dict(data))
     except ValidationError as error:

@@ -27,6 +27,14 @@ def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
         yield spell(key), node
 
 
+def depth(node: object) -> int:
+    """Return how many levels of keys and lists lie below a node."""
+    levels, layer = 0, _children(node)
+    while layer:
+        levels, layer = levels + 1, [below for node in layer for below in _children(node)]
+    return levels
+
+
 def replace(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
     """Return a copy with the value at the key; a section is merged into the section that is there."""
     name, _, rest = key.partition(".")
@@ -53,6 +61,12 @@ def _merge(old: object, new: object) -> Any:
         return new
     below = _section(old)
     return {**below, **{str(key): _merge(below.get(str(key)), value) for key, value in new.items()}}
+
+
+def _children(node: object) -> list[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return node if isinstance(node, list) else []
 
 
 def _section(node: object) -> Mapping[str, Any]:

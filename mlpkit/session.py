@@ -1,6 +1,7 @@
 """One process's part in a run: it trains, shows, records and saves, until the end or an interruption."""
 
 import os
+import shlex
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -221,7 +222,7 @@ class Session:
         )
 
     def _way_on(self) -> str:
-        return f"saved in {self.folder.path}; mlpkit resume {self.folder.path} goes on"
+        return f"saved; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
 
     def _draw(self) -> None:
         from mlpkit.plots import draw_pictures

@@ -240,7 +240,7 @@ def test_an_interrupt_while_drawing_leaves_the_summary(
     with pytest.raises(RunInterruptedError) as caught:
         train(tmp_path, "dataset=moons", "trainer.epochs=2")
     (folder,) = (tmp_path / "moons-mlp").iterdir()
-    assert str(caught.value) == f"interrupted; saved in {folder}; mlpkit resume {folder} goes on"
+    assert str(caught.value) == f"interrupted; saved; to go on: mlpkit resume {folder}"
     assert json.loads((folder / "summary.json").read_text())["status"] == "done"
     assert (folder / "train.log").read_text().endswith(f"interrupted: {caught.value}\n")
 
@@ -282,8 +282,8 @@ def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_pat
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     found = re.fullmatch(
-        r"mlpkit: interrupted after epoch (\d+), step (\d+); saved in outputs/mine; "
-        r"mlpkit resume outputs/mine goes on\n",
+        r"mlpkit: interrupted after epoch (\d+), step (\d+); saved; to go on: "
+        r"mlpkit resume outputs/mine\n",
         errors,
     )
     assert found, errors

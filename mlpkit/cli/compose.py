@@ -134,11 +134,11 @@ def _read(request: Request) -> tuple[list[Override], list[Override]]:
         if re.split("[./]", key)[0] == "hydra":
             raise ConfigError(f"{text}: mlpkit has no hydra section; set run.root or run.dir for the folder")
         if override.package is not None:
-            raise ConfigError(f"{text}: packages (@) are not taken here; write {key}=NAME")
+            raise ConfigError(f"{text}: packages (@) are not taken here; write {spell(key)}=NAME")
         if override.is_sweep_override():
             raise ConfigError(
                 f"{text}: several values make a sweep, which mlpkit cannot run yet; give one value "
-                f"(a list is {key}=[…])"
+                f"(a list is {spell(key)}=[…])"
             )
         if key == "experiment" and override.value() is None:
             continue  # no experiment, which is the default
@@ -172,6 +172,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         key = override.key_or_group
         if not key:
             raise ConfigError(_how_to_write(text))
+        if key.count(".") + nested.depth(override.value()) > yaml_file.DEEPEST:
+            raise ConfigError(f"{spell(text)}: nested deeper than {yaml_file.DEEPEST} levels")
         if key in parsed:
             raise ConfigError(
                 f"{spell(key)}: given twice ({_text(parsed[key])} and {_text(override)}); keep one of them"
@@ -226,7 +228,9 @@ def _resolve(config: dict[str, Any]) -> dict[str, Any]:
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {_reason(error)}; write the value, or ${{other.key}}") from None
+        raise ConfigError(
+            f"{spell(str(error.full_key))}: {spell(_reason(error))}; write the value, or ${{other.key}}"
+        ) from None
     return dict(resolved)
 
 
@@ -280,7 +284,7 @@ def _check_file(path: Path) -> None:
     declared = yaml_file.read(path).get("format")
     if isinstance(declared, int) and declared > FORMAT:
         raise ConfigError(
-            f"{path}: format={declared}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
+            f"{path}: format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
         )
     if path.suffix != ".yaml":
         raise ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")

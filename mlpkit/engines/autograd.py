@@ -105,7 +105,7 @@ class AutogradEngine:
         The operation is torch's own for scaled gradients: one pass that divides by one and sets a flag.
         Sums or norms of each tensor would take several times as long.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        gradients: list[Tensor] = [p.grad for p in self.parameters]  # type: ignore[misc]  # all are trained
         torch._amp_foreach_non_finite_check_and_unscale_([*losses, *gradients], self.not_finite, self.one)
         if not self.not_finite.item():
             return
