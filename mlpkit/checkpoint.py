@@ -159,6 +159,8 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
         progress = TypeAdapter(Progress).validate_json(metadata["progress"])
         scores = TypeAdapter(dict[str, Scores]).validate_json(metadata["scores"])
+        for by_split in (scores, progress.best_scores):
+            _check_scores(path, by_split)
         return Checkpoint(
             config=parse(json.loads(metadata["config"])),
             signature=TypeAdapter(Signature).validate_json(metadata["signature"]),
@@ -175,6 +177,16 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         ) from None
     except (ValueError, RecursionError):
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
+
+
+def _check_scores(path: Path, by_split: Mapping[str, Scores]) -> None:
+    """Refuse scores that no run has: each split has the same ones, and their names are plain."""
+    names = [tuple(scores) for scores in by_split.values()]
+    plain = all(
+        name.isidentifier() and len(name) <= 100 for name in {*by_split, *(n for row in names for n in row)}
+    )
+    if not plain or len(by_split) > 3 or any(set(row) != set(names[0]) or len(row) > 100 for row in names):
+        raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
 
 
 def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> None:

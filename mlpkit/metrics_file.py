@@ -1,6 +1,7 @@
 """metrics.jsonl: a line for each epoch and split, written, read back, and cut where a run goes on."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -135,7 +136,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not isinstance(values, dict) or not all(name.isidentifier() for name in values):
         return None
     numbers = {name: value for name, value in values.items() if name != "split"}
-    fits = all(value is None or type(value) in (int, float) for value in numbers.values())
+    fits = all(value is None or _is_number(value) for value in numbers.values())
     places = all(type(values.get(name)) is int and values[name] >= 0 for name in ("epoch", "step"))
-    known = values.get("split") in ("train", "val", "test") and type(values.get("seconds")) in (int, float)
+    known = values.get("split") in ("train", "val", "test") and _is_number(values.get("seconds"))
     return values if fits and places and known else None
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number; an integer fits into 64 bits, as epochs and steps do."""
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 2**53)

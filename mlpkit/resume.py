@@ -10,9 +10,11 @@ from mlpkit.config import Config, to_dict
 from mlpkit.environment import describe
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.experiment import Experiment
+from mlpkit.metrics_file import Kept, keep_until
 from mlpkit.plain_json import read_object
 from mlpkit.problems import show
 from mlpkit.run_folder import RunFolder
+from mlpkit.schedules import spans_the_run
 
 MAY_CHANGE = (
     "device",
@@ -89,8 +91,22 @@ def check_dataset(experiment: Experiment, stored: Checkpoint) -> None:
         )
 
 
-def differences(folder: RunFolder, experiment: Experiment) -> str | None:
-    """Return in what the machine differs from the one that the run has had, or None where in nothing."""
+def check_machine(folder: RunFolder, experiment: Experiment, strict: bool, warn: Say) -> None:
+    """Warn where the machine is not the one that the run has had, since it may round otherwise.
+
+    Raises:
+        ConfigError: so it is, and strict says that it must not be.
+    """
+    difference = _difference(folder, experiment)
+    if difference is None:
+        return
+    line = f"{difference}: the numbers may differ from those of an uninterrupted run"
+    if strict:
+        raise ConfigError(f"--strict: {line}; go on without it, or where the run began")
+    warn(f"warning: {line}")
+
+
+def _difference(folder: RunFolder, experiment: Experiment) -> str | None:
     try:
         before = read_object(folder.environment)
     except DataError as error:
@@ -104,3 +120,22 @@ def differences(folder: RunFolder, experiment: Experiment) -> str | None:
     pairs["torch"] = (was, now["versions"]["torch"])
     changed = [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
     return ", ".join(changed) or None
+
+
+def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:
+    """Warn where more epochs give a schedule another course."""
+    epochs = config.trainer.epochs
+    if epochs != stored.config.trainer.epochs and spans_the_run(config.scheduler):
+        warn(
+            f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its rates are "
+            f"those of trainer.epochs={epochs}"
+        )
+
+
+def keep_metrics(folder: RunFolder, experiment: Experiment, stored: Checkpoint, warn: Say) -> Kept:
+    """Return what remains of metrics.jsonl at a checkpoint; warn where lines of the past are missing."""
+    epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
+    kept = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
+    if kept.epoch < epoch - epoch % every:
+        warn(f"warning: {folder.metrics}: ends at epoch {kept.epoch}, the run is at {epoch}")
+    return kept

@@ -13,14 +13,14 @@ from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.config import Config, to_dict
-from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.console import printable
+from mlpkit.errors import DataError, WriteError
 from mlpkit.experiment import Experiment, build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
-from mlpkit.metrics_file import Kept, keep_until
+from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object
 from mlpkit.run_folder import RunFolder
-from mlpkit.schedules import spans_the_run
 from mlpkit.session import Session, write_json
 
 Say = Callable[[str], None]
@@ -47,7 +47,7 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
         try:
             with locked(folder.lock):
                 _describe(folder, experiment, command)
-                session.begin()
+                session.run()
         except WriteError:
             if session.trainer.progress.step == 0:
                 shutil.rmtree(folder.path, ignore_errors=True)  # a full disk has let nothing begin
@@ -85,37 +85,24 @@ def go_on(
     with locked(folder.lock):
         folder.open_for_writing()
         paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
-        path, stored = resume.newest_good(paths, warn, allow_large or owned) if paths else (None, None)
-        if stored is not None:
-            resume.check_config(config, stored)
-            if _is_finished(folder, config, stored):
-                console.print(
-                    f"{folder.path}: all {stored.state.progress.epoch} epochs are done; "
-                    "trainer.epochs=N trains for more",
-                    markup=False,
-                )
+        found = resume.newest_good(paths, warn, allow_large or owned) if paths else None
+        if found is not None:
+            resume.check_config(config, found[1])
+            if nothing_left := _is_finished(folder, config, found[1]):
+                console.print(printable(f"{folder.path}: {nothing_left}"), markup=False)
                 return folder
         experiment = build(config, download=owned)
-        kept = Kept()
-        if stored is not None:
-            resume.check_dataset(experiment, stored)
-            if difference := resume.differences(folder, experiment):
-                line = f"{difference}: the numbers may differ from those of an uninterrupted run"
-                if strict:
-                    raise ConfigError(f"--strict: {line}; go on without it, or where the run began")
-                warn(f"warning: {line}")
-            if config.trainer.epochs != stored.config.trainer.epochs and spans_the_run(config.scheduler):
-                warn(
-                    f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its rates "
-                    f"are those of trainer.epochs={config.trainer.epochs}"
-                )
-            epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
-            kept = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
-            if kept.epoch < epoch - epoch % every:
-                warn(f"warning: {folder.metrics}: ends at epoch {kept.epoch}, the run is at {epoch}")
         with polite_signals() as wish:
+            session, kept = Session(experiment, folder, console, wish), Kept()
+            if found is not None:
+                path, stored = found
+                resume.check_dataset(experiment, stored)
+                resume.check_machine(folder, experiment, strict, warn)
+                resume.check_schedule(config, stored, warn)
+                kept = resume.keep_metrics(folder, experiment, stored, warn)
+                session.restore(stored, path, kept)
             _describe(folder, experiment, command, again=True)
-            Session(experiment, folder, console, wish).go_on(stored, path, kept)
+            session.run(kept)
     return folder
 
 
@@ -137,13 +124,17 @@ def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bo
     write_json(folder.environment, about)
 
 
-def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> bool:
-    """Whether nothing is left to do: neither epochs nor the summary."""
+def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str | None:
+    """Return what to say of a run that has neither epochs nor a summary left to do, else None."""
+    progress = stored.state.progress
     try:
         summary = read_object(folder.summary)
     except DataError:
-        return False
-    if summary.get("steps") != stored.state.progress.step or stored.state.progress.batch:
-        return False
-    done = summary.get("status") == "done" and config.trainer.epochs == stored.state.progress.epoch
-    return done or summary.get("status") == "stopped early"
+        return None
+    if summary.get("steps") != progress.step or progress.batch:
+        return None
+    if summary.get("status") == "stopped early":
+        return f"stopped early after {progress.epoch} epochs; nothing is left to do"
+    if summary.get("status") == "done" and config.trainer.epochs == progress.epoch:
+        return f"all {progress.epoch} epochs are done; trainer.epochs=N trains for more"
+    return None

@@ -56,17 +56,10 @@ class Session:
         self.good_last: int | None = None  # step of the newest checkpoint on the disk, where it is whole
         self.saved_best = 0  # step of the best weights that are on the disk
         self.summarized = False
+        self.resumed: str | None = None  # says from where
 
-    def begin(self) -> None:
-        """Train from the first step.
-
-        Raises:
-            MlpkitError: training or writing failed, or was interrupted; the run is marked so.
-        """
-        self._run(None, None)
-
-    def go_on(self, stored: Checkpoint | None, path: Path | None, kept: Kept) -> None:
-        """Train from a checkpoint, which lies at the path; without one, from the first step.
+    def restore(self, stored: Checkpoint, path: Path, kept: Kept) -> None:
+        """Take a checkpoint to go on from.
 
         Args:
             stored: the checkpoint.
@@ -74,11 +67,8 @@ class Session:
             kept: what remains of metrics.jsonl.
 
         Raises:
-            MlpkitError: as `begin` does, or the checkpoint is not one of this run.
+            DataError: it is not one of this run.
         """
-        if stored is None or path is None:
-            self._run(kept, "no checkpoint yet: starting from the first step")
-            return
         try:
             self.trainer.load_state(stored.state)
         except DataError as error:
@@ -87,12 +77,20 @@ class Session:
         if path == self.folder.last:
             self.good_last = stored.state.progress.step
         progress = stored.state.progress
-        self._run(kept, f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}")
+        self.resumed = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
 
-    def _run(self, kept: Kept | None, resumed: str | None) -> None:
+    def run(self, kept: Kept | None = None) -> None:
+        """Train to the end.
+
+        Args:
+            kept: what remains of metrics.jsonl; None in a new folder.
+
+        Raises:
+            MlpkitError: training or writing failed, or was interrupted; the run is marked so.
+        """
         self.log = RunLog(self.folder, self.config.run.tensorboard, kept, self.trainer.progress.step)
         try:
-            self._train(resumed)
+            self._train()
             self.log.close()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -107,9 +105,11 @@ class Session:
                 self.log.text(f"{status}: {reason}")
             with suppress(WriteError):
                 self.log.close()
-            raise error from None if isinstance(error, MlpkitError) else error.__cause__
+            if isinstance(error, MlpkitError):
+                raise error from None
+            raise
 
-    def _train(self, resumed: str | None) -> None:
+    def _train(self) -> None:
         config, dataset, trainer = self.config, self.experiment.dataset, self.trainer
         task, engine = self.experiment.task, self.experiment.engine
         rows = {name: len(split) for name, split in dataset.splits.items()}
@@ -117,10 +117,9 @@ class Session:
         parameters = count_parameters(self.experiment.network)
         self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name}")
         self._say(describe_device(self.experiment.device, config.device))
-        past = None
-        if resumed:
-            self._say(resumed)
-            past = trainer.epoch_report() if trainer.scores else None
+        if self.resumed:
+            self._say(self.resumed)
+        past = trainer.epoch_report() if trainer.scores else None
         self.display = TrainingDisplay(
             self.console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor, past
         )

@@ -109,7 +109,7 @@ def test_a_run_without_a_checkpoint_starts_from_the_first_step(monkeypatch: pyte
         path.unlink()
     assert command(["resume", "outputs/mine"]) == 0
     assert files() == before
-    assert "no checkpoint yet: starting from the first step" in MINE.log.read_text()
+    assert "resumed" not in MINE.log.read_text()
 
 
 def test_auto_starts_goes_on_and_ends(
