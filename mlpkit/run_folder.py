@@ -156,8 +156,12 @@ def _create_named(root: Path, path: Path) -> RunFolder:
     above = next((p for p in path.parents if RunFolder(p).config.is_file()), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
+    if RunFolder(path).config.exists():
+        raise ConfigError(
+            f"run.dir={path}: already holds a run; name a new folder, or go on: mlpkit resume {path}"
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"run.dir={path}: already holds a run or other files; name a new folder")
+        raise ConfigError(f"run.dir={path}: already holds other files; name a new folder")
     path.mkdir(parents=True, exist_ok=True)
     try:
         RunFolder(path).config.open("x").close()  # of two runs that start at once, one gets the folder

@@ -557,11 +557,13 @@ def test_a_place_that_cannot_be_written(root: str, reason: str, refused: Refused
 def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> None:
     arguments = ("trainer.epochs=1", "run.plots=false", "run.progress=none", "run.dir=outputs/mine")
     assert command(["train", *arguments]) == 0
-    message = "run.dir={}: already holds a run or other files; name a new folder"
-    assert refused("train", *arguments, code=2) == message.format("outputs/mine")
-    assert refused("train", *arguments[:3], "run.dir=outputs", code=2) == message.format("outputs")
-    taken = refused("train", "--config", "outputs/mine/config.yaml", code=2)
-    assert taken == message.format("outputs/mine")
+    taken = (
+        "run.dir=outputs/mine: already holds a run; name a new folder, or go on: mlpkit resume outputs/mine"
+    )
+    assert refused("train", *arguments, code=2) == taken
+    other = "run.dir=outputs: already holds other files; name a new folder"
+    assert refused("train", *arguments[:3], "run.dir=outputs", code=2) == other
+    assert refused("train", "--config", "outputs/mine/config.yaml", code=2) == taken
     assert command(["train", "--config", "outputs/mine/config.yaml", "run.dir=null"]) == 0
     assert len(list(tmp_path.glob("outputs/moons-mlp/*/summary.json"))) == 1
 
