@@ -24,9 +24,13 @@ class AppendFile:
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             self._descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
+        try:
             if size is not None:
                 os.ftruncate(self._descriptor, size)
         except OSError as error:
+            self.close()
             raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
 
     def write(self, content: bytes) -> None:

@@ -8,6 +8,7 @@ tensors. Reading one can run no code: it is JSON and numbers, and each is checke
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mlpkit.atomic_write import atomic_write
 from mlpkit.config import FORMAT, Config, parse, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.problems import show, spell
+from mlpkit.schema.dataset import DatasetConfig, Synthetic
 from mlpkit.signature import Signature
 from mlpkit.state import Progress, Scores, State, Tensors
 from mlpkit.tensor_file import TensorFile, encode
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
+LARGEST_DRAWN = 4_000_000  # numbers of a dataset
 LARGEST_OPENED = 25_000_000  # parameters: 100 MB, and four times as much with Adam's averages
 
 _PARTS = ("format", "config", "signature", "progress", "scores")
@@ -135,6 +138,18 @@ def load_first(
     raise problems[0]
 
 
+def refuse_large(config: DatasetConfig, stored: Checkpoint, path: Path) -> None:
+    """Refuse a dataset that a checkpoint asks to be drawn and that would take more memory than is expected.
+
+    Raises:
+        DataError: it has more than LARGEST_DRAWN numbers.
+    """
+    if isinstance(config, Synthetic):
+        numbers = config.n * len(stored.signature.features)
+        if numbers > LARGEST_DRAWN:
+            raise DataError(f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes them")
+
+
 def read_header(path: Path) -> Checkpoint:
     """Return what a checkpoint says without reading its tensors, which are therefore not verified.
 
@@ -159,8 +174,8 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
         progress = TypeAdapter(Progress).validate_json(metadata["progress"])
         scores = TypeAdapter(dict[str, Scores]).validate_json(metadata["scores"])
-        for by_split in (scores, progress.best_scores):
-            _check_scores(path, by_split)
+        if not (are_plain(scores) and are_plain(progress.best_scores)):
+            raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
         return Checkpoint(
             config=parse(json.loads(metadata["config"])),
             signature=TypeAdapter(Signature).validate_json(metadata["signature"]),
@@ -179,14 +194,16 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
 
 
-def _check_scores(path: Path, by_split: Mapping[str, Scores]) -> None:
-    """Refuse scores that no run has: each split has the same ones, and their names are plain."""
-    names = [tuple(scores) for scores in by_split.values()]
-    plain = all(
-        name.isidentifier() and len(name) <= 100 for name in {*by_split, *(n for row in names for n in row)}
-    )
-    if not plain or len(by_split) > 3 or any(set(row) != set(names[0]) or len(row) > 100 for row in names):
-        raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
+def are_plain(by_split: Mapping[str, Scores]) -> bool:
+    """Whether scores are such as a run has: the same ones for each split, with plain names."""
+    rows = [set(scores) for scores in by_split.values()]
+    names = {*by_split, *(name for row in rows for name in row)}
+    few = len(by_split) <= 3 and len(names) <= 100
+    return few and all(row == rows[0] for row in rows) and all(map(_is_plain, names))
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier() and len(name) <= 100
 
 
 def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> None:
@@ -205,7 +222,13 @@ def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> N
         raise DataError(f"{path}: its config asks for {count:,} parameters; mlpkit takes up to {LARGEST:,}")
     if count > LARGEST_OPENED and not allow_large:
         raise DataError(f"{path}: its config asks for {count:,} parameters; --allow-large takes them")
+    running = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
+    if running > (LARGEST if allow_large else LARGEST_OPENED):
+        raise DataError(f"{path}: its running epoch holds {running:,} numbers; --allow-large takes more")
     model = {name: (tuple(t.shape), t.is_floating_point()) for name, t in network.state_dict().items()}
+    # A weight in another precision than its neighbours' would stop the first product.
+    other = "F32" if config.trainer.precision == "float64" else "F64"
+    mixed = {name for name, e in file.entries.items() if e.kind == other and not name.endswith("/step")}
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
     if any(name.startswith("best/") for name in found):
@@ -216,9 +239,10 @@ def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> N
                 wanted[f"optimizer/{name}/{slot}"] = ((), True) if scalar else (tuple(parameter.shape), True)
     wanted |= _of_epoch(found, TASKS[header.signature.task].width(header.signature))
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    wrong += sorted(mixed.difference(wrong))
     if wrong:
         names = ", ".join(show(name) if not name.isprintable() else name[:100] for name in wrong[:5])
-        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or no floats: {names}")
+        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or mistyped: {names}")
 
 
 def _of_epoch(

@@ -76,7 +76,7 @@ def _processor() -> str:
     except OSError:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
+    return next(named, None) or platform.processor()  # which may start a program to find out
 
 
 def describe_machine(device: str) -> dict[str, object]:

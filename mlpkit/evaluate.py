@@ -5,15 +5,13 @@ from pathlib import Path
 
 import torch
 
-from mlpkit.checkpoint import Checkpoint
+from mlpkit.checkpoint import Checkpoint, refuse_large
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.predict import Predictor
-from mlpkit.schema.dataset import DatasetConfig, Synthetic
-
-LARGEST_DRAWN = 4_000_000  # numbers of a dataset that a checkpoint asks for
+from mlpkit.schema.dataset import DatasetConfig
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,14 @@ def load_matching(
         config: of the dataset.
         stored: the checkpoint.
         path: where it lies.
-        allow_large: draw datasets of more than LARGEST_DRAWN numbers.
+        allow_large: draw a dataset of any size.
         download: fetch missing files; a stranger's checkpoint does not get to.
 
     Raises:
         DataError: its columns or its task are others, or it is too large.
     """
-    if isinstance(config, Synthetic) and not allow_large:
-        numbers = config.n * len(stored.signature.features)
-        if numbers > LARGEST_DRAWN:
-            raise DataError(f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes them")
+    if not allow_large:
+        refuse_large(config, stored, path)
     dataset = load_dataset(config, download)
     ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]

@@ -1,7 +1,6 @@
 """metrics.jsonl: a line for each epoch and split, written, read back, and cut where a run goes on."""
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -143,5 +142,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a finite number; an integer fits into 64 bits, as epochs and steps do."""
-    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 2**53)
+    """Whether it is a number of a size that a run can write, and a picture can show."""
+    return (type(value) is float and abs(value) < 1e200) or (type(value) is int and abs(value) < 2**53)

@@ -8,6 +8,7 @@ from typing import Any
 from mlpkit.errors import DataError
 
 LARGEST = 1 << 20  # bytes of a file that is read whole
+DEEPEST = 50  # levels of it
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -30,7 +31,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or _is_deep(found, DEEPEST):
         raise DataError(f"{path}: not a JSON object; mend or remove the file")
     return found
 
@@ -43,6 +44,12 @@ def regular_file(path: Path) -> None:
     """
     if not path.is_file():
         raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+
+
+def _is_deep(value: Any, levels: int) -> bool:
+    """Whether it is nested deeper than so many levels, which could be read and not be written again."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deep(item, levels - 1) for item in inside)
 
 
 def _finite(value: Any) -> Any:

@@ -13,11 +13,14 @@ from pydantic import ValidationError
 
 Schema = dict[str, Any]
 
+MOST = 100  # problems that are described at once
+
 
 def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
     """Return one line for each key that has a problem."""
     lines: dict[str, str] = {}
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems[:MOST]:
         kind, value, location = problem["type"], problem["input"], problem["loc"]
         if kind == "missing" and isinstance(location[-1], int):
             kind, location = "too_short", location[:-1]  # an entry that is missing is a fault of its list
@@ -48,7 +51,8 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
         lines.setdefault(key, line)
     # A list with a bad entry is also reported as a whole; the entry says it better.
     lists = {key.rpartition("[")[0] for key in lines if key.endswith("]")}
-    return [line for key, line in lines.items() if key not in lists]
+    more = [f"{len(problems) - MOST} more problems; mend these first"] if len(problems) > MOST else []
+    return [*(line for key, line in lines.items() if key not in lists), *more]
 
 
 def show(value: object) -> str:

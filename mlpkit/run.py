@@ -11,10 +11,10 @@ from rich.console import Console
 from mlpkit import environment, resume, run_folder
 from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
-from mlpkit.checkpoint import Checkpoint
+from mlpkit.checkpoint import Checkpoint, refuse_large
 from mlpkit.config import Config, to_dict
 from mlpkit.console import printable
-from mlpkit.errors import DataError, WriteError
+from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.experiment import Experiment, build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
@@ -42,7 +42,12 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
         return go_on(folder, config, command, console, warn, owned=True)
     experiment = build(config)
     with polite_signals() as wish:
-        folder = run_folder.create(config)
+        try:
+            folder = run_folder.create(config)
+        except ConfigError:
+            if config.run.resume == "auto" and (taken := run_folder.existing(config)):
+                return go_on(taken, config, command, console, warn, owned=True)  # another was faster
+            raise
         session = Session(experiment, folder, console, wish)
         try:
             with locked(folder.lock):
@@ -91,6 +96,8 @@ def go_on(
             if nothing_left := _is_finished(folder, config, found[1]):
                 console.print(printable(f"{folder.path}: {nothing_left}"), markup=False)
                 return folder
+            if not (allow_large or owned):
+                refuse_large(config.dataset, found[1], found[0])
         experiment = build(config, download=owned)
         with polite_signals() as wish:
             session, kept = Session(experiment, folder, console, wish), Kept()

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from mlpkit.errors import DataError
 
-LARGEST_HEADER = 1 << 21  # bytes; of a hostile one, each takes some hundred nanoseconds and 20 bytes
+LARGEST_HEADER = 1 << 20  # bytes; of a hostile one, each takes some hundred nanoseconds and 20 bytes
 CHUNK = 1 << 20  # bytes that are read at once
 
 WIDTHS = {"F32": 4, "F64": 8, "I64": 8}  # bytes of a value; mlpkit writes no other kind

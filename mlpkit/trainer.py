@@ -209,6 +209,9 @@ class Trainer:
             raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
         if (0 if rows is None else len(rows)) != seen:
             raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
+        order = state.epoch.get("rows")
+        if order is not None and not bool(((order >= 0) & (order < self.rows)).all()):
+            raise DataError(f"the running epoch has rows beyond the {self.rows} that there are")
         if progress.best_epoch and not progress.best_is_now and not state.best:
             raise DataError("the best weights are missing")
         if progress.step and not state.optimizer and self.config.optimizer.slots():

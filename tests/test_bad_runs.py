@@ -106,7 +106,7 @@ SIGNATURE = {
 }  # fmt: skip
 UNREAD = "its header cannot be read ({}); use another checkpoint"
 GO = "its config and its signature do not go together"
-WRONG = "tensors are missing, extra, misshapen or no floats"
+WRONG = "tensors are missing, extra, misshapen or mistyped"
 
 FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "empty": (lambda f: f.last.write_bytes(b""), OTHER),

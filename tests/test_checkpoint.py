@@ -20,7 +20,7 @@ from mlpkit.state import Progress, State
 SIGNATURE = Signature("regression", ("x1", "x2"), (2,), ("y",))
 
 OPTIMIZER = {
-    f"layers.0.{name}/{slot}": torch.full(shape if slot != "step" else (), 2.0, dtype=torch.float64)
+    f"layers.0.{name}/{slot}": torch.full(shape if slot != "step" else (), 2.0)
     for name, shape in (("weight", (1, 2)), ("bias", (1,)))
     for slot in ("step", "exp_avg", "exp_avg_sq")
 }
@@ -137,7 +137,7 @@ def test_tensors_that_are_not_the_configs(stored: Checkpoint, tmp_path: Path) ->
     for name, model in cases.items():
         changed = Checkpoint(stored.config, SIGNATURE, State(stored.state.progress, {}, model))
         checkpoint.save(path, changed)
-        assert problem(path) == f"{path}: 1 tensors are missing, extra, misshapen or no floats: model/{name}"
+        assert problem(path) == f"{path}: 1 tensors are missing, extra, misshapen or mistyped: model/{name}"
 
 
 def test_a_config_of_another_task(stored: Checkpoint, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     """Show a trained model: layers, parameters, weights, scores and config."""
     import yaml
 
+    from mlpkit.checkpoint import are_plain
     from mlpkit.config import to_dict
     from mlpkit.console import make_console, plain_table, print_scores, print_weights, printable
     from mlpkit.outcome import summarized_scores
@@ -46,7 +47,8 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
         print_weights(console, path.stem, weights)
     by_split, folder = stored.state.scores, RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
-        by_split = summarized_scores(folder, path.stem, stored.state.progress.step) or by_split
+        summarized = summarized_scores(folder, path.stem, stored.state.progress.step) or {}
+        by_split = summarized if summarized and are_plain(summarized) else by_split
     if by_split:
         console.print()
         print_scores(console, f"scores ({path.stem})", by_split)

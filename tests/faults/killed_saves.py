@@ -1,0 +1,114 @@
+"""Saves again and again, and is killed at another system call each time; prints what it found as JSON.
+
+A process of its own: `python -m faults.killed_saves FOLDER EVERY`. Each EVERY-th stop is tried, of the
+save of one file and of that of a run, which keeps the checkpoint before. It forks, which a test process
+with threads should not do.
+"""
+
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from running import QUIET, config
+
+from faults.traced import NotPermittedError, killed_at
+from mlpkit import checkpoint, run_folder
+from mlpkit.checkpoint import Checkpoint
+from mlpkit.console import make_console
+from mlpkit.experiment import build
+from mlpkit.interrupts import Wish
+from mlpkit.logs import RunLog
+from mlpkit.run_folder import RunFolder
+from mlpkit.session import Session
+
+SETTINGS = ("dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[4]", "run.tensorboard=false", *QUIET)
+
+
+def main(root: Path, every: int) -> None:
+    session = begin(root)
+    folder, trainer = session.folder, session.trainer
+    for _ in range(3):
+        one_epoch(session)
+        trainer.save_now()
+    shutil.copytree(folder.last.parent, root / "before")
+    one_epoch(session)
+    dataset = session.experiment.dataset
+    new = Checkpoint(session.config, dataset.signature, trainer.state(), dataset.fingerprint)
+    found = {"file": kill_everywhere(session, lambda: checkpoint.save(folder.last, new), root, every)}
+    shutil.rmtree(folder.last.parent)
+    shutil.copytree(root / "before", folder.last.parent)
+    found["run"] = kill_everywhere(session, trainer.save_now, root, every)
+    print(json.dumps(found))
+
+
+def kill_everywhere(session: Session, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
+    """Kill the save at one stop after the other until it ends before; return how often what was left."""
+    folder, before = session.folder, (session.good_last, session.saved_best)
+    old = folder.last.read_bytes()
+    save()
+    after = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
+    outcomes = {"old": 0, "new": 0}
+    for stop in itertools.count(1, every):
+        shutil.rmtree(folder.last.parent)
+        shutil.copytree(root / "before", folder.last.parent)
+        session.good_last, session.saved_best = before
+        if not killed_at(save, stop):
+            break
+        try:
+            found = check_what_is_left(folder, old, after)
+            outcomes["old" if found == old else "new"] += 1
+            session.good_last, session.saved_best = step_of_last(folder), 0
+            save()
+            check_the_next_save(folder, after)
+        except Exception as error:
+            raise RuntimeError(f"killed at stop {stop}: {error!r}") from error
+    return outcomes
+
+
+def begin(root: Path) -> Session:
+    settings = config(f"run.root={root / 'runs'}", *SETTINGS)
+    folder = run_folder.create(settings)
+    session = Session(build(settings), folder, make_console(), Wish())
+    session.log = RunLog(folder, tensorboard=False)
+    session.trainer.tick = lambda share: None  # nothing is shown
+    return session
+
+
+def one_epoch(session: Session) -> None:
+    trainer = session.trainer
+    trainer.train_epoch()
+    trainer.evaluate()
+    trainer.follow(trainer.scores[trainer.monitored])
+
+
+def check_what_is_left(folder: RunFolder, old: bytes, after: dict[str, bytes]) -> bytes:
+    """Return the newest checkpoint, which is wholly the old or the new one."""
+    content = folder.last.read_bytes()
+    assert content in (old, after["last.safetensors"]), "last is neither the old nor the new one"
+    for path in (folder.last, *folder.older(), folder.best):
+        checkpoint.load(path, checkpoint.KINDS)
+    folder.open_for_writing()
+    left = sorted(path.name for path in folder.path.rglob(".*"))
+    assert not left, f"left behind: {left}"
+    return content
+
+
+def step_of_last(folder: RunFolder) -> int:
+    return checkpoint.read_header(folder.last).state.progress.step
+
+
+def check_the_next_save(folder: RunFolder, after: dict[str, bytes]) -> None:
+    """The folder is as if nothing had been killed."""
+    found = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
+    assert sorted(found) == sorted(after), f"the next save leaves {sorted(found)}, not {sorted(after)}"
+    assert found == after, "the next save writes other bytes"
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except NotPermittedError as error:
+        print(json.dumps({"skip": str(error)}))

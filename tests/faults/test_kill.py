@@ -1,0 +1,58 @@
+"""kill -9 at any instant: the newest checkpoint is whole, and the run that goes on ends as if nothing was."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from faults.conftest import Train
+from faults.counts import count
+from faults.prepare import die_in
+from faults.processes import COMMON, start
+from faults.runs import check_checkpoints, check_ended_well, check_same, go_on, keep
+
+ARGUMENTS = (
+    *COMMON, "dataset=digits", "model.hidden=[48]", "model.dropout=0.2", "dataset.augment.rotation=8",
+    "scheduler=cosine", "trainer.epochs=30", "trainer.checkpoint_every=0.05s",
+)  # fmt: skip
+
+# Instants that chance seldom hits: what the process was about to do.
+MOMENTS = {
+    "describe a run whose folder is there": ("mlpkit.run", "_describe"),
+    "describe the machine of a run whose config is there": ("mlpkit.run", "write_json"),
+    "open the logs": ("mlpkit.session", "RunLog"),
+    "write the first checkpoint": ("mlpkit.checkpoint", "save"),
+    "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
+    "keep the checkpoint before": ("mlpkit.session", "_link"),
+    "compute the final scores": ("mlpkit.session", "summarize"),
+    "write the summary": ("mlpkit.session", "write_json"),
+}
+
+
+@pytest.mark.parametrize("case", range(count(5, 200)))
+def test_killed_at_any_instant(case: int, tmp_path: Path, uninterrupted: Train) -> None:
+    reference = uninterrupted(ARGUMENTS)
+    instant = random.Random(case).random() * reference.seconds
+    running = start(tmp_path, "train", *ARGUMENTS)
+    running.ended_within(instant)
+    running.kill()
+    about = f"case {case}: killed {instant:.4f} s after its start; as it was stopped: {keep(tmp_path)}"
+    check_checkpoints(tmp_path, about)
+    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=case % 2 == 0), about)
+    check_same(tmp_path, reference, about)
+
+
+@pytest.mark.parametrize("as_train", [True, False][: count(1, 2)])
+@pytest.mark.parametrize("moment", list(MOMENTS)[:: count(3, 1)])
+def test_killed_where_chance_seldom_hits(
+    moment: str, as_train: bool, tmp_path: Path, uninterrupted: Train
+) -> None:
+    reference = uninterrupted(ARGUMENTS)
+    running = start(tmp_path, "train", *ARGUMENTS, prepare=partial(die_in, *MOMENTS[moment]))
+    code, said = running.wait(), running.stderr()
+    about = f"killed when about to {moment}; as it was stopped: {keep(tmp_path)}"
+    assert (code, said) == (137, ""), about
+    check_checkpoints(tmp_path, about)
+    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train), about)
+    check_same(tmp_path, reference, about)
