@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _take(path: Path) -> int:
+    patience = 100
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
@@ -44,10 +46,13 @@ def _take(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip() or "another process"
+            holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
             os.close(descriptor)
+            if not holder and (patience := patience - 1):  # it is just about to write its name
+                time.sleep(0.01)
+                continue
             raise LockedError(
-                f"{path.parent}: in use by {holder}; wait until it has ended, or stop it"
+                f"{path.parent}: in use by {holder or 'another process'}; wait until it has ended, or stop it"
             ) from None
         except OSError as error:
             if error.errno not in _UNKNOWN_HERE:
