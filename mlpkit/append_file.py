@@ -1,9 +1,13 @@
-"""A file that grows a piece at a time; a piece is in it whole or not at all."""
+"""A file that grows a piece at a time; a piece that cannot be written whole leaves nothing of it.
+
+A process that is killed may leave half a piece: who goes on has to look at the end of the file.
+"""
 
 import contextlib
 import os
 from pathlib import Path
 
+from mlpkit.atomic_write import sync_folder
 from mlpkit.errors import WriteError
 
 
@@ -23,7 +27,10 @@ class AppendFile:
         self.path = path
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            new = not path.exists()
             self._descriptor = os.open(path, flags, 0o666)
+            if new:
+                sync_folder(path.parent)
         except OSError as error:
             raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
         try:

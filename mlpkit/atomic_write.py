@@ -15,11 +15,13 @@ def atomic_write(path: Path, content: bytes) -> None:
     """Write beside the path, flush to the disk, and rename: a reader sees the old file or the new one.
 
     Raises:
-        WriteError: with the path and the number of bytes; what was there before is untouched.
+        WriteError: with the path and the number of bytes; the old file or the new one is there, whole.
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent.parent)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=SUFFIX, dir=path.parent)
         _unfinished.add(temporary)
         with os.fdopen(handle, "wb") as stream:

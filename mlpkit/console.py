@@ -157,16 +157,18 @@ def print_weights(console: Console, title: str, weights: Sequence[tuple[str, flo
     """Print a small model's weights, a row each."""
     table = plain_table(title, ["weight"])
     for name, value in weights:
-        table.add_row(Text(name), f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
+        table.add_row(
+            Text(printable(name)), f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}"
+        )
     console.print(table)
 
 
 def plain_table(title: str, columns: Sequence[str]) -> Table:
     """Return an empty table in the house style: no frame, numbers to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text(title, style="bold"), style="bold")
+    table.add_column(Text(printable(title), style="bold"), style="bold")
     for column in columns:
-        table.add_column(Text(column), justify="right")
+        table.add_column(Text(printable(column)), justify="right")
     return table
 
 

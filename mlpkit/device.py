@@ -10,6 +10,7 @@ import torch
 from mlpkit.errors import ConfigError
 
 SMALL = 20_000  # parameters
+MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
 
 _TORCHS_OWN = torch.get_num_threads()
 
@@ -56,7 +57,7 @@ def set_threads(wanted: int | str, parameters: int) -> None:
     if wanted == "auto":
         torch.set_num_threads(1 if parameters < SMALL else _TORCHS_OWN)
     else:
-        torch.set_num_threads(int(wanted))
+        torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
 
 
 def set_determinism(deterministic: bool) -> None:

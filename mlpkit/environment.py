@@ -12,7 +12,6 @@ PACKAGES = (
     "scikit-learn",
     "hydra-core",
     "pydantic",
-    "safetensors",
 )
 
 

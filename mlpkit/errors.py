@@ -24,9 +24,17 @@ class DataError(MlpkitError):
 
 
 class NonFiniteError(MlpkitError):
-    """Training produced a loss that is not a finite number."""
+    """Training produced a loss, a gradient or a weight that is not a finite number."""
 
     exit_code = 65
+
+
+def diverged(step: int, epoch: int, what: str) -> NonFiniteError:
+    """Return the error of a training that has left the finite numbers; step and epoch count from one."""
+    return NonFiniteError(
+        f"step {step} (epoch {epoch}): {what}: training diverged; "
+        "try a lower optimizer.lr or set trainer.clip_norm=1"
+    )
 
 
 class WriteError(MlpkitError):

@@ -41,7 +41,7 @@ def polite_signals() -> Iterator[Wish]:
     def note(number: int, frame: FrameType | None) -> None:
         again = wish.signal_number is not None
         wish.signal_number = wish.signal_number or number
-        if wish.at_once or (again and number == signal.SIGINT):
+        if (wish.at_once and not again) or (again and number == signal.SIGINT):
             raise KeyboardInterrupt  # which no library takes for an error of its own
 
     before = {number: signal.signal(number, note) for number in NUMBERS if _is_heard(number)}

@@ -53,15 +53,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         DataError: a line is not one that mlpkit writes, or it is not a regular file.
     """
     regular_file(path)
-    lines = []
+    lines, size = [], 0
     try:
         every = 1 + path.stat().st_size // LARGEST_READ
         for number, line in enumerate(_raw_lines(path), 1):
             if every > 1 and (found := _EPOCH.match(line)) and int(found[1]) % every:
                 continue
-            parsed = _parse(line)
+            if not line.strip():
+                continue
+            parsed, size = _parse(line), size + len(line)
             if parsed is None:
                 raise DataError(f"{path}:{number}: not a line of metrics; mend or remove the line")
+            if size > 2 * LARGEST_READ:
+                raise DataError(f"{path}:{number}: its epochs do not count up; not a file of mlpkit")
             lines.append(parsed)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
@@ -106,7 +110,8 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> K
         parsed = _parse(line)
         if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
             break
-        if parsed["epoch"] > epoch or parsed["epoch"] % every:
+        # An epoch between two lines has one only where it was the last.
+        if parsed["epoch"] > epoch or (parsed["epoch"] == epoch and epoch % every):
             break
         if not last or parsed["epoch"] != last["epoch"]:
             scores = {}
@@ -122,8 +127,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> K
 def _raw_lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         while line := stream.readline(LARGEST_LINE):
-            if line.strip():
-                yield line
+            yield line
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlpkit.atomic_write import atomic_write
 from mlpkit.errors import DataError
 
 LARGEST = 1 << 20  # bytes of a file that is read whole
@@ -14,6 +16,15 @@ DEEPEST = 50  # levels of it
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return the text of a value."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object, whole or not at all.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    atomic_write(path, f"{to_json(dict(content), indent=2)}\n".encode())
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -79,7 +79,6 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     network = build_network(stored.config, stored.signature, device)
     network.load_state_dict(stored.state.model, assign=True)
     threads = stored.config.trainer.threads
-    # A stranger's config may ask for a thousand.
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
     set_threads(threads, count_parameters(network))

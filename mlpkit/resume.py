@@ -77,14 +77,16 @@ def check_config(config: Config, stored: Checkpoint) -> None:
         raise ConfigError(f"trainer.epochs={config.trainer.epochs}: the run is in epoch {done}; choose more")
 
 
-def check_dataset(experiment: Experiment, stored: Checkpoint) -> None:
+def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None:
     """Refuse to train on other data than the run began with.
 
     Raises:
         DataError: the dataset has changed.
     """
     name, now = experiment.dataset.name, experiment.dataset.fingerprint
-    if stored.fingerprint and stored.fingerprint != now:
+    if not stored.fingerprint:
+        warn("warning: the checkpoint does not say what its data was; that it is the same is not checked")
+    elif stored.fingerprint != now:
         raise DataError(
             f"dataset={name}: its data is not what the run was trained on (fingerprint {now[:12]}, was "
             f"{stored.fingerprint[:12]}); bring the old data back, or start a new run"

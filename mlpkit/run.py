@@ -1,6 +1,5 @@
 """One run: train what a config asks for, or go on with it, and write the run folder."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +18,9 @@ from mlpkit.experiment import Experiment, build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
-from mlpkit.plain_json import read_object
+from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder
-from mlpkit.session import Session, write_json
+from mlpkit.session import Session
 
 Say = Callable[[str], None]
 
@@ -45,19 +44,32 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
         try:
             folder = run_folder.create(config)
         except ConfigError:
-            if config.run.resume == "auto" and (taken := run_folder.existing(config)):
-                return go_on(taken, config, command, console, warn, owned=True)  # another was faster
-            raise
-        session = Session(experiment, folder, console, wish)
-        try:
-            with locked(folder.lock):
-                _describe(folder, experiment, command)
+            if config.run.resume == "never" or run_folder.existing(config) is None:
+                raise
+        else:
+            _begin(Session(experiment, folder, console, wish), command)
+            return folder
+    # Another process has been faster; its lock says whether there is anything to do.
+    return go_on(
+        RunFolder(Path(str(config.run.dir)).expanduser()), config, command, console, warn, owned=True
+    )
+
+
+def _begin(session: Session, command: str) -> None:
+    folder = session.folder
+    try:
+        with locked(folder.lock):
+            try:
+                _describe(folder, session.experiment, command)
                 session.run()
-        except WriteError:
-            if session.trainer.progress.step == 0:
-                shutil.rmtree(folder.path, ignore_errors=True)  # a full disk has let nothing begin
-            raise
-    return folder
+            except WriteError:
+                if session.trainer.progress.step == 0:  # a full disk has let nothing begin
+                    folder.clear()
+                raise
+    except WriteError:
+        with suppress(OSError):
+            folder.path.rmdir()  # where nothing is left in it
+        raise
 
 
 def go_on(
@@ -98,16 +110,25 @@ def go_on(
                 return folder
             if not (allow_large or owned):
                 refuse_large(config.dataset, found[1], found[0])
+        elif _has_ended(folder):
+            raise DataError(
+                f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
+                f"mlpkit train --config {folder.config} run.dir=null"
+            )
         experiment = build(config, download=owned)
         with polite_signals() as wish:
             session, kept = Session(experiment, folder, console, wish), Kept()
             if found is not None:
                 path, stored = found
-                resume.check_dataset(experiment, stored)
+                resume.check_dataset(experiment, stored, warn)
                 resume.check_machine(folder, experiment, strict, warn)
                 resume.check_schedule(config, stored, warn)
                 kept = resume.keep_metrics(folder, experiment, stored, warn)
                 session.restore(stored, path, kept)
+                if path != folder.last:
+                    folder.make_newest(path, stored.state.progress.step)
+            else:
+                session.resumed = "no checkpoint yet: beginning anew"
             _describe(folder, experiment, command, again=True)
             session.run(kept)
     return folder
@@ -129,6 +150,13 @@ def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bo
     finally:
         commands.close()
     write_json(folder.environment, about)
+
+
+def _has_ended(folder: RunFolder) -> bool:
+    """Whether a summary says that all was trained."""
+    with suppress(DataError):
+        return "steps" in read_object(folder.summary)
+    return False
 
 
 def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str | None:

@@ -2,13 +2,14 @@
 
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlpkit.atomic_write import SUFFIX
+from mlpkit.atomic_write import SUFFIX, atomic_write, sync_folder
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.problems import show
@@ -84,6 +85,24 @@ class RunFolder:
         """Folder of the pictures."""
         return self.path / "plots"
 
+    def make_newest(self, path: Path, step: int) -> None:
+        """Let an older checkpoint take the place of the newest; what came after it goes.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        atomic_write(self.last, path.read_bytes())
+        for later in self.older():
+            if step_of(later) > step:
+                later.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the files of a run that has not begun; the lock stays."""
+        for path in (self.config, self.command, self.environment, self.metrics, self.log, self.summary):
+            path.unlink(missing_ok=True)
+        for folder in (self.tensorboard, self.last.parent):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def open_for_writing(self) -> None:
         """Check that what is written here stays here, and remove what a killed process left half-written.
 
@@ -111,11 +130,12 @@ def step_of(path: Path) -> int:
 
 def _refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
     try:
-        mode = path.lstat().st_mode
+        about = path.lstat()
     except FileNotFoundError:
         return
-    if not is_kind(mode):
-        raise DataError(f"{path}: not a regular {kind}, and may lead out of the run; put a {kind} there")
+    mode = about.st_mode
+    if not is_kind(mode) or (kind == "file" and about.st_nlink > 1):
+        raise DataError(f"{path}: may lead out of the run; put a {kind} of its own there")
 
 
 def create(config: Config) -> RunFolder:
@@ -137,6 +157,7 @@ def create(config: Config) -> RunFolder:
                 path.mkdir()
             except FileExistsError:
                 continue  # one chance in 16 million for two runs of the same second
+            sync_folder(group)
             return RunFolder(path)
     except OSError as error:
         raise WriteError(

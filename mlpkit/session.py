@@ -3,10 +3,8 @@
 import os
 import shlex
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -16,14 +14,21 @@ from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
 from mlpkit.console import TrainingDisplay, printable
 from mlpkit.device import describe_device
-from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError
+from mlpkit.errors import (
+    DataError,
+    MlpkitError,
+    NonFiniteError,
+    RunInterruptedError,
+    WriteError,
+    diverged,
+)
 from mlpkit.experiment import Experiment
 from mlpkit.interrupts import Wish
 from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
 from mlpkit.models import count_parameters
 from mlpkit.outcome import describe, print_outcome, summarize
-from mlpkit.plain_json import to_json
+from mlpkit.plain_json import write_json
 from mlpkit.run_folder import RunFolder, step_of
 from mlpkit.state import Progress, State
 from mlpkit.trainer import EpochReport, Trainer
@@ -74,8 +79,7 @@ class Session:
         except DataError as error:
             raise DataError(f"{path}: {error}; resume from another checkpoint") from None
         self.trainer.seconds = kept.seconds
-        if path == self.folder.last:
-            self.good_last = stored.state.progress.step
+        self.good_last = stored.state.progress.step
         progress = stored.state.progress
         self.resumed = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
 
@@ -154,7 +158,7 @@ class Session:
             log.scores(progress.epoch, progress.step, extra, trainer.seconds)
         settings = to_dict(config)
         log.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
-        log.flush()
+        log.sync()
         write_json(self.folder.summary, summary)
         self.summarized = True
         for line in describe(summary):
@@ -188,10 +192,7 @@ class Session:
         progress, dataset = state.progress, self.experiment.dataset
         signature, fingerprint = dataset.signature, dataset.fingerprint
         if bad := next(not_finite(state.tensors()), None):
-            raise NonFiniteError(
-                f"step {progress.step} (epoch {progress.epoch + (progress.batch > 0)}): {bad} is not finite: "
-                "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
-            )
+            raise diverged(progress.step, progress.epoch + (progress.batch > 0), f"{bad} is not finite")
         if trainer.best_model is not None and self.saved_best != progress.best_step:
             at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
             best = State(at_best, progress.best_scores, trainer.best_model)
@@ -221,7 +222,8 @@ class Session:
         )
 
     def _way_on(self) -> str:
-        return f"saved; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
+        kept = "saved" if self.good_last is not None else "nothing was saved yet"
+        return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
 
     def _draw(self) -> None:
         from mlpkit.plots import draw_pictures
@@ -235,11 +237,6 @@ class Session:
         lines = read_metrics(self.folder.metrics)
         for path in draw_pictures(self.folder, predictor, experiment.dataset, lines):
             self.log.picture(trainer.progress.step, path)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as JSON, whole or not at all."""
-    atomic_write(path, f"{to_json(dict(content), indent=2)}\n".encode())
 
 
 def _link(path: Path, name: Path) -> None:

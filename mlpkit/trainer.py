@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlpkit.batches import rows_of_steps, steps_per_epoch
 from mlpkit.config import Config
 from mlpkit.engines import Engine
-from mlpkit.errors import DataError, NonFiniteError
+from mlpkit.errors import DataError, diverged
 from mlpkit.schedules import build_schedule
 from mlpkit.schema.scheduler import Plateau
 from mlpkit.state import Progress, Scores, State, Tensors
@@ -141,11 +141,8 @@ class Trainer:
         self.progress.batch = 0
         for split, values in (("train", train), (self.monitored, monitored)):
             if not math.isfinite(values["loss"]):
-                raise NonFiniteError(
-                    f"step {self.progress.step} (epoch {self.progress.epoch}): {split} "
-                    f"loss={values['loss']}: training diverged; try a lower optimizer.lr or set "
-                    "trainer.clip_norm=1"
-                )
+                what = f"{split} loss={values['loss']}"
+                raise diverged(self.progress.step, self.progress.epoch, what)
         # Where there is only train, its scores are those after the epoch, which are what is monitored.
         self.scores = {"train": train, self.monitored: monitored}
 
@@ -212,6 +209,8 @@ class Trainer:
         order = state.epoch.get("rows")
         if order is not None and not bool(((order >= 0) & (order < self.rows)).all()):
             raise DataError(f"the running epoch has rows beyond the {self.rows} that there are")
+        if progress.epoch and not progress.best_epoch:
+            raise DataError("it holds the best weights alone, and not where training was")
         if progress.best_epoch and not progress.best_is_now and not state.best:
             raise DataError("the best weights are missing")
         if progress.step and not state.optimizer and self.config.optimizer.slots():

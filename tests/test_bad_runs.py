@@ -301,17 +301,17 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
     "a link in place of the metrics": (
         lambda f: (f.metrics.unlink(), f.metrics.symlink_to("/etc/hostname")),
         65,
-        f"{RUN}/metrics.jsonl: not a regular file, and may lead out of the run; put a file there",
+        f"{RUN}/metrics.jsonl: may lead out of the run; put a file of its own there",
     ),
     "a link in place of the checkpoints": (
         lambda f: (f.last.parent.rename("elsewhere"), f.last.parent.symlink_to(Path("elsewhere").resolve())),
         65,
-        f"{RUN}/checkpoints: not a regular folder, and may lead out of the run; put a folder there",
+        f"{RUN}/checkpoints: may lead out of the run; put a folder of its own there",
     ),
     "a pipe in place of the log": (
         lambda f: (f.log.unlink(), os.mkfifo(f.log)),
         65,
-        f"{RUN}/train.log: not a regular file, and may lead out of the run; put a file there",
+        f"{RUN}/train.log: may lead out of the run; put a file of its own there",
     ),
     "data that must be fetched": (
         lambda f: None,

@@ -102,14 +102,21 @@ def test_what_was_lost_after_the_last_step_is_written(monkeypatch: pytest.Monkey
     assert json.loads(MINE.summary.read_text())["test"] == summary["test"]
 
 
-def test_a_run_without_a_checkpoint_starts_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_checkpoint_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
     before = files()
     for path in MINE.last.parent.iterdir():
         path.unlink()
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine"]) == 65
+    assert capsys.readouterr().err == (
+        "mlpkit: outputs/mine: a finished run without a checkpoint to go on from; train it anew with "
+        "mlpkit train --config outputs/mine/config.yaml run.dir=null\n"
+    )
+    MINE.summary.unlink()  # as where it was killed before its first checkpoint
     assert command(["resume", "outputs/mine"]) == 0
     assert files() == before
-    assert "resumed" not in MINE.log.read_text()
+    assert "no checkpoint yet: beginning anew\n" in MINE.log.read_text()
 
 
 def test_auto_starts_goes_on_and_ends(
@@ -140,6 +147,36 @@ def test_an_older_checkpoint_can_be_named(monkeypatch: pytest.MonkeyPatch) -> No
         "step-000000012.safetensors",
         "step-000000008.safetensors",
     ]
+
+
+def test_an_older_checkpoint_becomes_the_newest_at_once() -> None:
+    """Were the run killed before its next save, records and checkpoint would still agree."""
+    chosen = ("trainer.epochs=4", "trainer.checkpoint_every=1", "trainer.keep_last=3")
+    assert command(["train", *SMALL, *chosen]) == 0
+    content, step = MINE.at_step(8).read_bytes(), MINE.at_step(8)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(1, patch)
+        patch.setattr("mlpkit.trainer.Trainer.save_news", lambda self: None)
+        assert command(["resume", str(step), "trainer.checkpoint_every=1000"]) == 143
+    assert MINE.last.read_bytes() == content
+    assert MINE.older() == [MINE.at_step(8)]
+
+
+def test_the_best_checkpoint_alone_is_no_place_to_go_on_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["train", *SMALL, "trainer.epochs=3", "optimizer=sgd"]) == 0
+    assert command(["resume", str(MINE.best), "trainer.epochs=5"]) == 65
+    assert capsys.readouterr().err == (
+        "mlpkit: outputs/mine/checkpoints/best.safetensors: it holds the best weights alone, and not where "
+        "training was; resume from another checkpoint\n"
+    )
+
+
+def test_lines_survive_another_distance_between_them() -> None:
+    interrupted(12, "trainer.epochs=9")
+    for epochs in (5, 7):
+        assert command(["resume", "outputs/mine", "trainer.log_every=3", f"trainer.epochs={epochs}"]) == 0
+    lines = [json.loads(line) for line in MINE.metrics.read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["split"] == "train"] == [1, 2, 3, 6, 7]
 
 
 @pytest.mark.parametrize(

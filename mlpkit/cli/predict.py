@@ -96,12 +96,15 @@ def _show(columns: dict[str, list[object]]) -> None:
 def _cell(value: object) -> str:
     from rich.markup import escape
 
-    return escape(str(value)) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
+    from mlpkit.console import printable
+
+    return escape(printable(str(value))) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
 
 
 def _warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> None:
+    from mlpkit.checkpoint import not_finite
     from mlpkit.console import note
 
-    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    bad = next(not_finite(tensors), None)
     if bad:
-        note(f"warning: {path}: {bad[0]} holds values that are not finite; the predictions mean nothing")
+        note(f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing")

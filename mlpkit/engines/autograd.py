@@ -9,7 +9,7 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
-from mlpkit.errors import NonFiniteError
+from mlpkit.errors import diverged
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
 from mlpkit.models.stack import Dropout, seed_dropout
@@ -116,10 +116,7 @@ class AutogradEngine:
             what = "the gradient of " + next(
                 name for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())
             )
-        raise NonFiniteError(
-            f"step {step + 1} (epoch {epoch + 1}): {what} is not finite: training diverged; "
-            "try a lower optimizer.lr or set trainer.clip_norm=1"
-        )
+        raise diverged(step + 1, epoch + 1, f"{what} is not finite")
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -70,9 +70,17 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def applied() -> AbstractContextManager[None]:
-    """Return the context in which pictures are drawn; matplotlib's own settings come back after it."""
-    return matplotlib.rc_context(_SETTINGS)
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw pictures in one look; matplotlib's own settings come back after it.
+
+    Those of a matplotlibrc do not count: one in the working directory may be a stranger's, and let
+    matplotlib start LaTeX.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
 
 
 def headed_figure(width: float, height: float, title: str, subtitle: str, laid_out: bool = True) -> Figure:
