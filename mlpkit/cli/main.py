@@ -55,13 +55,13 @@ def options(
     """Train linear, logistic and multilayer-perceptron models from composable YAML configs."""
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
+def main() -> int:
+    """Run the command line; return its exit code."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments  # taken anywhere, since it is wanted when a command has just failed
     if debug:
         arguments.remove("--debug")
-    sys.exit(run(arguments, debug))
+    return run(arguments, debug)
 
 
 def run(arguments: list[str], debug: bool = False) -> int:
