@@ -14,6 +14,7 @@ from mlpkit.errors import ConfigError
 from mlpkit.problems import show, spell
 
 LARGEST = 1_000_000  # bytes
+LARGEST_OF_A_RUN = 65_536  # of a config that mlpkit wrote; a stranger's may take half a second, not ten
 DEEPEST = 50  # levels
 _KINDS = {
     yaml.MappingNode: ("map",),
@@ -24,8 +25,8 @@ _MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|
 _HALF = re.compile("[\ud800-\udfff]")  # from an escape such as "\ud83d", which no encoding can write
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file.
+def read(path: Path, largest: int = LARGEST) -> dict[str, Any]:
+    """Return the mapping in a YAML file of at most so many bytes.
 
     Raises:
         ConfigError: the file is missing, not a regular file, too large, not UTF-8 or not plain YAML.
@@ -34,8 +35,8 @@ def read(path: Path) -> dict[str, Any]:
         if not path.is_file():
             problem = "not a regular file" if path.exists() else "no such file"
             raise ConfigError(f"{path}: {problem}; name a YAML file")
-        if path.stat().st_size > LARGEST:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config has at most {LARGEST}")
+        if path.stat().st_size > largest:
+            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config has at most {largest}")
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:

@@ -39,7 +39,7 @@ def resume(
     start = None if run is None or Path(run).is_dir() else Path(run)
     config = parse(
         override(
-            yaml_file.read(folder.config),
+            yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
             Request(tuple(given)),
             allowed=may_change,
             rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",

@@ -7,6 +7,7 @@ does not import torch anew, which would take ten times as long as what is tested
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,6 +142,7 @@ def _command(
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(errors, os.O_WRONLY), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # heard even where pytest was started with `&`
     leave_at_once()
     sys.argv = ["mlpkit", *arguments]
     if prepare is not None:
