@@ -11,7 +11,7 @@ from mlpkit.errors import DataError
 from mlpkit.plain_json import regular_file, to_json
 
 LARGEST_LINE = 1 << 16  # bytes
-LARGEST_READ = 1 << 24  # bytes that are read into memory; of a longer file every k-th epoch is
+LARGEST_READ = 1 << 23  # bytes that are read into memory; of a longer file every k-th epoch is
 
 _PLACE = ("epoch", "step", "split", "lr", "grad_norm", "seconds")
 _EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
