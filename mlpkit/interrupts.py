@@ -35,7 +35,11 @@ class Wish:
 
 @contextmanager
 def polite_signals() -> Iterator[Wish]:
-    """Turn the first SIGINT or SIGTERM into a wish; a SIGINT after that stops at once, as always."""
+    """Turn the first SIGINT or SIGTERM into a wish; a SIGINT after that stops at once.
+
+    Raises:
+        RunInterruptedError: it did so, and nobody inside had more to say of it.
+    """
     wish = Wish()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -47,6 +51,8 @@ def polite_signals() -> Iterator[Wish]:
     before = {number: signal.signal(number, note) for number in NUMBERS if _is_heard(number)}
     try:
         yield wish
+    except KeyboardInterrupt:
+        raise RunInterruptedError(wish.signal_number or signal.SIGINT, "interrupted") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -102,4 +102,6 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         return 130
+    if code == 130:  # a Ctrl-C in the moment when nobody else was listening, which typer keeps to itself
+        print_error("interrupted")
     return code if isinstance(code, int) else 0
