@@ -1,4 +1,4 @@
-"""How many cases a fuzz test tries: $MLPKIT_FUZZ, drawn anew each time; else 100, always the same."""
+"""How many cases a fuzz test tries: $MLPKIT_FUZZ, drawn anew each time; else 50, always the same."""
 
 import os
 
@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "mlpkit",
-    max_examples=int(os.environ.get("MLPKIT_FUZZ", "100")),
+    max_examples=int(os.environ.get("MLPKIT_FUZZ", "50")),
     derandomize="MLPKIT_FUZZ" not in os.environ,
     database=None,
     deadline=None,
