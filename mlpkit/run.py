@@ -1,6 +1,5 @@
 """One run: train what a config asks for, or go on with it, and write the run folder."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object, write_json
+from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
 from mlpkit.session import Session
-
-Say = Callable[[str], None]
 
 
 def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:

@@ -212,9 +212,7 @@ def find_run(run: str | None, root: str = "outputs") -> RunFolder:
     Raises:
         DataError: there is no such run.
     """
-    path = Path(run) if run is not None else newest(root)
-    if not path.exists():
-        raise DataError(f"{path}: no such run folder or checkpoint")
+    path = _named_or_newest(run, root)
     folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
     if not RunFolder(folder).config.exists():
         raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
@@ -234,9 +232,7 @@ def find_checkpoints(run: str | None, which: str, root: str = "outputs") -> list
     Raises:
         DataError: there is no such run, or it has no checkpoint.
     """
-    path = Path(run) if run is not None else newest(root)
-    if not path.exists():
-        raise DataError(f"{path}: no such run folder or checkpoint")
+    path = _named_or_newest(run, root)
     if not path.is_dir():
         return [path]
     folder = RunFolder(path)
@@ -245,6 +241,13 @@ def find_checkpoints(run: str | None, which: str, root: str = "outputs") -> list
     if not found:
         raise DataError(f"{path}: holds no checkpoint ({folder.last.relative_to(path)}); name a run folder")
     return found
+
+
+def _named_or_newest(run: str | None, root: str) -> Path:
+    path = Path(run) if run is not None else newest(root)
+    if not path.exists():
+        raise DataError(f"{path}: no such run folder or checkpoint")
+    return path
 
 
 def newest(root: str = "outputs") -> Path:

@@ -33,6 +33,14 @@ AllowLarge = Annotated[
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 
+def told_apart(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+    """Return RUN and the overrides; the first override stands in RUN's place where RUN was left out."""
+    given = list(overrides or ())
+    if run is not None and "=" in run and not Path(run).exists():
+        return None, [run, *given]
+    return run, given
+
+
 def open_run(run: str | None, which: str, allow_large: bool = False) -> "tuple[Path, Checkpoint]":
     """Return the checkpoint that RUN and --checkpoint mean, and its path.
 

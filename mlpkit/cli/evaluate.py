@@ -1,11 +1,10 @@
 """mlpkit evaluate."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run
+from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run, told_apart
 
 EXAMPLE = "mlpkit evaluate --split test"
 
@@ -30,9 +29,7 @@ def evaluate(
     from mlpkit.evaluate import evaluate as evaluate_rows
     from mlpkit.predict import make_predictor
 
-    given = list(overrides or ())
-    if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
-        given, run = [run, *given], None
+    run, given = told_apart(run, overrides)
     path, stored = open_run(run, checkpoint, allow_large)
     predictor = make_predictor(stored, choose_device(device))
     config = parse(

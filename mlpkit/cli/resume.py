@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Overrides, Run
+from mlpkit.cli.arguments import AllowLarge, Overrides, Run, told_apart
 
 EXAMPLE = "mlpkit resume trainer.epochs=2000"
 
@@ -30,9 +30,7 @@ def resume(
     from mlpkit.run import go_on
     from mlpkit.run_folder import find_run
 
-    given = list(overrides or ())
-    if run is not None and "=" in run and not Path(run).exists():  # RUN was left out
-        given, run = [run, *given], None
+    run, given = told_apart(run, overrides)
     folder = find_run(run)
     if run is None:
         note(f"newest run: {folder.path}")
