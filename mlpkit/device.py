@@ -9,7 +9,7 @@ import torch
 
 from mlpkit.errors import ConfigError
 
-SMALL = 20_000  # parameters
+WORK = 1_000_000  # multiplications of a step that keep a thread busy
 MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
 
 _TORCHS_OWN = torch.get_num_threads()
@@ -47,15 +47,20 @@ def describe_device(device: str, wanted: str) -> str:
     return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{reason})"
 
 
-def set_threads(wanted: int | str, parameters: int) -> None:
-    """Compute with so many threads; `auto` is one for a small model and torch's own choice for others.
+def set_threads(wanted: int | str, rows: int, parameters: int) -> None:
+    """Compute with so many threads; `auto` is as many as a step has work for, up to torch's own choice.
 
     Threads that share a small matrix product mostly wait for each other, and where another program has
     taken a core they wait for long: a network of some thousand parameters was 30 times slower. The
-    choice depends on the model alone, so that training and every later prediction make the same one.
+    choice depends on the model and the batch alone, never on a timing, so that it is always the same.
+
+    Args:
+        wanted: auto or a number.
+        rows: of a batch.
+        parameters: of the model.
     """
     if wanted == "auto":
-        torch.set_num_threads(1 if parameters < SMALL else _TORCHS_OWN)
+        torch.set_num_threads(max(1, min(rows * parameters // WORK, _TORCHS_OWN)))
     else:
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
 
@@ -70,7 +75,7 @@ def set_determinism(deterministic: bool) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the processor's name: another one may round otherwise."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -84,7 +89,7 @@ def describe_machine(device: str) -> dict[str, object]:
     """Return what the numbers of a run may depend on."""
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
+        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else processor(),
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

@@ -37,7 +37,7 @@ def git_commit() -> str | None:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return the content of environment.json, but for the git commit.
+    """Return what a process may say of itself: versions, machine, threads.
 
     Git is asked only where a run begins: a stranger's run folder may lie in a stranger's repository,
     whose settings can make git run programs.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from mlpkit.batches import steps_per_epoch
 from mlpkit.config import Config
 from mlpkit.data import load_dataset
@@ -9,13 +11,27 @@ from mlpkit.data.augment import augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines import Engine
-from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.choose import choose_engine
 from mlpkit.errors import ConfigError
+from mlpkit.matmul import Matmul, choose_matmul
 from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
 
-ENGINES = {AutogradEngine.name: AutogradEngine}
+
+@dataclass(frozen=True)
+class Choices:
+    """What `auto` became; a run keeps it when it goes on, so that its numbers stay the same.
+
+    Attributes:
+        engine: stacked or autograd; None where it is to be chosen.
+        threads: of the CPU; likewise.
+        matmul: level of matrix products; likewise.
+    """
+
+    engine: str | None = None
+    threads: int | None = None
+    matmul: str | None = None
 
 
 @dataclass
@@ -29,6 +45,8 @@ class Experiment:
         network: the initialised model, on the device.
         engine: what takes the steps.
         device: cpu or cuda:N.
+        matmul: how products are computed.
+        because: why this engine.
     """
 
     config: Config
@@ -37,14 +55,18 @@ class Experiment:
     network: Network
     engine: Engine
     device: str
+    matmul: Matmul
+    because: str
 
 
-def build(config: Config, download: bool = True) -> Experiment:
+def build(config: Config, owned: bool = True, before: Choices = Choices()) -> Experiment:
     """Return the objects that a config stands for; nothing is written.
 
     Args:
         config: what to build.
-        download: fetch missing data where the config allows it; False where a stranger may have written it.
+        owned: the config is the user's own, and not one that lay in a run folder: missing data may be
+            fetched, and measurements of this machine kept for the next run.
+        before: what the run has been trained with so far.
 
     Raises:
         ConfigError: the parts do not go together, or the device is not there.
@@ -52,17 +74,28 @@ def build(config: Config, download: bool = True) -> Experiment:
     """
     device = choose_device(config.device)
     set_determinism(config.trainer.deterministic)
-    dataset = load_dataset(config.dataset, download)
+    dataset = load_dataset(config.dataset, owned)
     task = TASKS[dataset.signature.task]
-    _check_steps(config, len(dataset.splits["train"]))
+    trainer, rows = config.trainer, len(dataset.splits["train"])
+    _check_steps(config, rows)
     network = build_model(config, dataset, device)
-    set_threads(config.trainer.threads, count_parameters(network))
+    rows = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
+    threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
+    set_threads(threads, rows, count_parameters(network))
+    matmul = choose_matmul(trainer.matmul, _largest_product(network, rows), device, owned, before.matmul)
+    kind, because = choose_engine(trainer.engine, network, before.engine)
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)
-    kind = ENGINES["autograd" if config.trainer.engine == "auto" else config.trainer.engine]
-    engine = kind(network, task, dataset.splits, config, device, augmentation)
-    return Experiment(config, dataset, task, network, engine, device)
+    engine = kind(network, task, dataset.splits, config, device, augmentation, matmul)
+    return Experiment(config, dataset, task, network, engine, device, matmul, because)
+
+
+def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
+    """Return (rows, width below, width) of the layer with the most weights."""
+    layers = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
+    largest = max(layers, key=lambda layer: layer.weight.numel())
+    return rows, largest.in_features, largest.out_features
 
 
 def _check_steps(config: Config, rows: int) -> None:

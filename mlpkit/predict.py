@@ -11,7 +11,7 @@ from torch import Tensor
 from mlpkit import checkpoint
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.device import set_threads
-from mlpkit.engines.autograd import EVALUATION_ROWS
+from mlpkit.engines.data import EVALUATION_ROWS
 from mlpkit.models import Network, count_parameters
 from mlpkit.models.build import build_network
 from mlpkit.signature import Signature
@@ -81,5 +81,5 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
-    set_threads(threads, count_parameters(network))
+    set_threads(threads, 64, count_parameters(network))
     return Predictor(network.to(device), stored.signature, device, stored.state.progress.epoch)

@@ -18,7 +18,7 @@ from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object, write_json
-from mlpkit.resume import Say
+from mlpkit.resume import Say, describe_experiment
 from mlpkit.run_folder import RunFolder
 from mlpkit.session import Session
 
@@ -113,7 +113,7 @@ def go_on(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
                 f"mlpkit train --config {folder.config} run.dir=null"
             )
-        experiment = build(config, download=owned)
+        experiment = build(config, owned, resume.choices(folder))
         with polite_signals() as wish:
             session, kept = Session(experiment, folder, console, wish), Kept()
             if found is not None:
@@ -134,7 +134,7 @@ def go_on(
 
 def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
     """Write what a run is made of: config, command and environment."""
-    about = environment.describe(experiment.device)
+    about = describe_experiment(experiment)
     if again:  # the commit is that of the run's beginning
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")

@@ -115,12 +115,15 @@ class Session:
 
     def _train(self) -> None:
         config, dataset, trainer = self.config, self.experiment.dataset, self.trainer
-        task, engine = self.experiment.task, self.experiment.engine
+        task, engine, matmul = self.experiment.task, self.experiment.engine, self.experiment.matmul
         rows = {name: len(split) for name, split in dataset.splits.items()}
         self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
         parameters = count_parameters(self.experiment.network)
-        self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name}")
+        because = self.experiment.because
+        self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name} ({because})")
         self._say(describe_device(self.experiment.device, config.device))
+        if matmul.reason:
+            self._say(f"matrix products: {matmul.level} ({matmul.reason})")
         if self.resumed:
             self._say(self.resumed)
         past = trainer.epoch_report() if trainer.scores else None

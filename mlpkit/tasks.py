@@ -22,6 +22,10 @@ class Task:
         width: signature -> number of outputs of the model.
         encode: targets of a split -> targets as the loss wants them, in the outputs' dtype.
         loss: (outputs, encoded targets) -> losses (rows,), one for each example.
+        expected: (encoded targets, width, dtype) -> y (rows, width), which the mean of the outputs'
+            distribution is compared with.
+        residual: (outputs, y, out) -> None; out := μ(outputs) - y, for the mean μ.
+        slope: width -> c; the gradient of a row's loss in its outputs is c · (μ(outputs) - y).
         statistics: (outputs, encoded targets) -> per-example values that scores are made of.
         scores: (sums, rows) -> scores by name.
         probabilities: outputs -> (rows, classes), or None where there are none.
@@ -34,6 +38,9 @@ class Task:
     width: Callable[[Signature], int]
     encode: Callable[[Tensor, torch.dtype], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
+    expected: Callable[[Tensor, int, torch.dtype], Tensor]
+    residual: Callable[[Tensor, Tensor, Tensor], object]
+    slope: Callable[[int], float]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     scores: Callable[[Sequence[float], int], dict[str, float]]
     probabilities: Callable[[Tensor], Tensor] | None
@@ -83,6 +90,9 @@ REGRESSION = Task(
     width=lambda signature: len(signature.targets),
     encode=lambda targets, dtype: targets.to(dtype),
     loss=_squared_error,
+    expected=lambda targets, width, dtype: targets,
+    residual=lambda outputs, y, out: torch.sub(outputs, y, out=out),
+    slope=lambda width: 2 / width,
     statistics=metrics.regression_statistics,
     scores=metrics.regression_scores,
     probabilities=None,
@@ -96,6 +106,9 @@ BINARY = Task(
     width=lambda signature: 1,
     encode=lambda targets, dtype: targets.to(dtype).unsqueeze(1),
     loss=_binary_cross_entropy,
+    expected=lambda targets, width, dtype: targets,
+    residual=lambda outputs, y, out: torch.sigmoid(outputs, out=out).sub_(y),
+    slope=lambda width: 1.0,
     statistics=lambda outputs, targets: metrics.classification_statistics(outputs > 0, targets > 0.5),
     scores=metrics.classification_scores,
     probabilities=_both_classes,
@@ -109,6 +122,9 @@ MULTICLASS = Task(
     width=lambda signature: len(signature.classes),
     encode=lambda targets, dtype: targets,
     loss=_cross_entropy,
+    expected=lambda targets, width, dtype: F.one_hot(targets, width).to(dtype),
+    residual=lambda outputs, y, out: torch.softmax(outputs, -1, out=out).sub_(y),
+    slope=lambda width: 1.0,
     statistics=lambda outputs, targets: metrics.classification_statistics(outputs.argmax(1), targets),
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),

@@ -78,7 +78,7 @@ def test_piped_training_prints_plain_lines(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
     assert lines[0] == "line: regression, 60 train, 20 val, 20 test"
-    assert lines[1] == "linear: 2 parameters; engine: autograd"
+    assert lines[1] == "linear: 2 parameters; engine: stacked (linear layers, differentiated by hand)"
     assert re.fullmatch(r"device: cpu \(1 thread; no CUDA device was found\)", lines[2])
     assert sum(line.startswith("epoch ") and "/100 " in line for line in lines) == 21
     assert re.fullmatch(r"run folder: outputs/line-linear/\d{8}-\d{6}-[0-9a-f]{6}", lines[-1])

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augment, augmentation_of
 from mlpkit.data.dataset import Split
-from mlpkit.engines.autograd import EVALUATION_ROWS, AutogradEngine
+from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.data import EVALUATION_ROWS
 from mlpkit.errors import NonFiniteError
 from mlpkit.models import build_model
 from mlpkit.randomness import generator

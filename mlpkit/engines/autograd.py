@@ -9,23 +9,18 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
+from mlpkit.engines.data import DeviceData
 from mlpkit.errors import diverged
-from mlpkit.metrics import add_up
+from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
 from mlpkit.models.stack import Dropout, seed_dropout
 from mlpkit.randomness import generator
 from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig
 from mlpkit.tasks import Task
 
-EVALUATION_ROWS = 8192  # rows of a forward pass without gradients
-
 
 class AutogradEngine:
-    """The engine for every model; see `mlpkit.engines.Engine` for what its methods promise.
-
-    The splits lie on the device for the whole run, already scaled, so that a step indexes them and
-    nothing else. Only with augmentation, which works on raw pixels, are training rows scaled at each step.
-    """
+    """The engine for every model; see `mlpkit.engines.Engine` for what its methods promise."""
 
     name = "autograd"
 
@@ -37,30 +32,22 @@ class AutogradEngine:
         config: Config,
         device: str,
         augmentation: Augmentation | None = None,
+        matmul: Matmul = EXACT,
     ) -> None:
         """Move everything to the device and make the optimizer."""
-        self.network, self.task, self.device = network, task, device
+        self.network, self.task, self.device, self.matmul = network, task, device, matmul
         self.seed, trainer = config.seed, config.trainer
         self.batch_size, self.clip_norm, self.clip_value = (
             trainer.batch_size,
             trainer.clip_norm,
             trainer.clip_value,
         )
-        self.augmentation = augmentation
         self.dropout = network.dropout_generators()
         # Switching modes walks over all modules, which a tiny model feels; most have nothing to switch.
         self.has_modes = any(isinstance(layer, Dropout | nn.BatchNorm1d) for layer in network.modules())
         self.parameters = list(network.parameters())
         self.optimizer = build_optimizer(config.optimizer, self.parameters)
-        dtype = self.parameters[0].dtype
-        self.inputs = {name: split.inputs.to(device, dtype) for name, split in splits.items()}
-        self.targets = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
-        # The loss compares scaled outputs with scaled targets; scores are in the targets' own unit.
-        self.scaled = {name: network.standardize(targets) for name, targets in self.targets.items()}
-        with torch.no_grad():
-            for name in self.inputs:
-                if name != "train" or augmentation is None:
-                    self.inputs[name] = network.scaling(self.inputs[name])
+        self.data = DeviceData(network, task, splits, device, augmentation)
         self.seen: list[tuple[Rows, Tensor, Tensor]] = []  # rows, losses, outputs since the last collect
         self.norm: Tensor | None = None
         self.not_finite, self.one = torch.zeros(1, device=device), torch.ones(1, device=device)
@@ -73,19 +60,22 @@ class AutogradEngine:
         seed_dropout(self.dropout, self.seed, epoch, step)
         chunks: tuple[Rows, ...]
         if isinstance(rows, slice):
-            count, chunks = len(self.inputs["train"]), (rows,)
+            count, chunks = len(self.data.inputs["train"]), (rows,)
         else:
             count, chunks = len(rows), torch.split(rows.to(self.device), int(self.batch_size))
-        random = generator(self.seed, "augment", epoch, step, self.device) if self.augmentation else None
+        random = None
+        if self.data.augmentation is not None:
+            random = generator(self.seed, "augment", epoch, step, self.device)
         step_losses = []
         for chunk in chunks:
-            inputs, targets = self.inputs["train"][chunk], self.scaled["train"][chunk]
-            if self.augmentation is not None and random is not None:
-                inputs = network.scaling(self.augmentation(inputs, random))
-            outputs = network.layers(inputs)
-            losses = self.task.loss(outputs, targets)
-            # The gradient of the mean over the step's rows, without the operations of a mean.
-            losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
+            inputs, targets = self.data.inputs["train"][chunk], self.data.scaled["train"][chunk]
+            if random is not None:
+                inputs = self.data.augment(inputs, random)
+            with self.matmul.everywhere():
+                outputs = network.layers(inputs)
+                losses = self.task.loss(outputs, targets)
+                # The gradient of the mean over the step's rows, without the operations of a mean.
+                losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
             step_losses.append(losses.detach())
             self.seen.append((chunk, step_losses[-1], outputs.detach()))
         self._check(step_losses, epoch, step)
@@ -122,15 +112,10 @@ class AutogradEngine:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
         chunks, losses, outputs = zip(*self.seen, strict=True)
         self.seen = []
-        targets = self.targets["train"]
+        targets = self.data.targets["train"]
         if not isinstance(chunks[0], slice):
             targets = targets[torch.cat(chunks)]
-        return self._scores(list(losses), list(outputs), targets)
-
-    def _scores(self, losses: list[Tensor], outputs: list[Tensor], targets: Tensor) -> dict[str, float]:
-        every_loss, every_output = torch.cat(losses), torch.cat(outputs)
-        statistics = self.task.statistics(self.network.unscaling(every_output), targets)
-        return self.task.scores(add_up(every_loss, statistics).tolist(), len(every_loss))
+        return self.data.scores(list(losses), list(outputs), targets)
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""
@@ -138,19 +123,8 @@ class AutogradEngine:
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """See `Engine.evaluate`."""
-        network, inputs, scaled = self.network, self.inputs[split], self.scaled[split]
-        if self.has_modes:
-            network.eval()
-        losses, outputs = [], []
-        with torch.no_grad():
-            if split == "train" and self.augmentation is not None:
-                inputs = network.scaling(inputs)
-            for start in range(0, len(inputs), EVALUATION_ROWS):
-                poll()
-                part = slice(start, start + EVALUATION_ROWS)
-                outputs.append(network.layers(inputs[part]))
-                losses.append(self.task.loss(outputs[-1], scaled[part]))
-        return self._scores(losses, outputs, self.targets[split])
+        with self.matmul.everywhere():
+            return self.data.evaluate(split, poll)
 
     def model_state(self) -> dict[str, Tensor]:
         """See `Engine.model_state`."""

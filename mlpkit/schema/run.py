@@ -36,9 +36,14 @@ class TrainerConfig(Section):
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="threads on a CPU; auto: one for a small model, else as torch chooses"
+        "auto", description="threads on a CPU; auto: as many as a step has work for"
     )
-    engine: Literal["auto", "autograd"] = Field("auto", description="what computes the steps")
+    engine: Literal["auto", "stacked", "autograd"] = Field(
+        "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
+    )
+    matmul: Literal["auto", "highest", "high", "medium"] = Field(
+        "auto", description="level of float32 products; auto: the fastest that is as exact as the highest"
+    )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     checkpoint_every: (

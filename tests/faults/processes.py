@@ -33,7 +33,7 @@ forks.set_forkserver_preload(
         "mlpkit.run",
         "mlpkit.data.images",
         "mlpkit.data.synthetic",
-        "mlpkit.engines.autograd",
+        "mlpkit.engines.choose",
         "mlpkit.tensorboard",
     ]
 )

@@ -1,0 +1,75 @@
+"""The splits on a device: what steps read and what scores are made of."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from mlpkit.data.augment import Augmentation
+from mlpkit.data.dataset import Split
+from mlpkit.metrics import add_up
+from mlpkit.models import Network
+from mlpkit.tasks import Task
+
+EVALUATION_ROWS = 8192  # rows of a forward pass without gradients
+
+
+class DeviceData:
+    """All splits, for the whole run, already scaled, so that a step indexes them and nothing else.
+
+    Only with augmentation, which works on raw pixels, are training rows scaled at each step.
+
+    Attributes:
+        inputs: (rows, features) of each split.
+        targets: of each split, encoded by the task, in their own unit: what scores compare.
+        scaled: the same in the unit of the layers' outputs: what the loss compares.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        splits: Mapping[str, Split],
+        device: str,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Move the splits to the device."""
+        self.network, self.task, self.augmentation = network, task, augmentation
+        dtype = next(network.parameters()).dtype
+        self.inputs = {name: split.inputs.to(device, dtype) for name, split in splits.items()}
+        self.targets = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
+        self.scaled = {name: network.standardize(targets) for name, targets in self.targets.items()}
+        with torch.no_grad():
+            for name in self.inputs:
+                if name != "train" or augmentation is None:
+                    self.inputs[name] = network.scaling(self.inputs[name])
+
+    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+        """Return scaled inputs of raw training rows, changed at random where the config says so."""
+        if self.augmentation is None:
+            return inputs
+        with torch.no_grad():
+            scaled: Tensor = self.network.scaling(self.augmentation(inputs, random))
+        return scaled
+
+    def evaluate(self, split: str, poll: Callable[[], None]) -> dict[str, float]:
+        """Return the scores of a split; `poll` is called before each part of it."""
+        network, inputs, scaled = self.network, self.inputs[split], self.scaled[split]
+        if network.training:
+            network.eval()
+        losses, outputs = [], []
+        with torch.no_grad():
+            if split == "train" and self.augmentation is not None:
+                inputs = network.scaling(inputs)
+            for start in range(0, len(inputs), EVALUATION_ROWS):
+                poll()
+                part = slice(start, start + EVALUATION_ROWS)
+                outputs.append(network.layers(inputs[part]))
+                losses.append(self.task.loss(outputs[-1], scaled[part]))
+        return self.scores(losses, outputs, self.targets[split])
+
+    def scores(self, losses: list[Tensor], outputs: list[Tensor], targets: Tensor) -> dict[str, float]:
+        """Return the scores of rows whose losses and outputs come in parts."""
+        every_loss, every_output = torch.cat(losses), torch.cat(outputs)
+        statistics = self.task.statistics(self.network.unscaling(every_output), targets)
+        return self.task.scores(add_up(every_loss, statistics).tolist(), len(every_loss))

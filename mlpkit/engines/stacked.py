@@ -1,0 +1,266 @@
+"""Linear layers with activations and dropout between them, differentiated by hand.
+
+What a step computes is derived in `mlpkit.engines.backpropagation`. Parameters, gradients and the
+optimizer's averages each lie in one flat buffer, so that clipping and updating are one operation, and
+in the steady state a step makes no new tensors but views.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mlpkit.batches import Rows
+from mlpkit.config import Config
+from mlpkit.data.augment import Augmentation
+from mlpkit.data.dataset import Split
+from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.data import DeviceData
+from mlpkit.engines.flat import Flat
+from mlpkit.engines.updates import build_update
+from mlpkit.errors import diverged
+from mlpkit.matmul import EXACT, Matmul
+from mlpkit.models import Network
+from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.randomness import generator
+from mlpkit.tasks import Task
+
+SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
+
+
+class StackedEngine:
+    """The engine for stacks of linear layers; see `mlpkit.engines.Engine` for what its methods promise."""
+
+    name = "stacked"
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        splits: Mapping[str, Split],
+        config: Config,
+        device: str,
+        augmentation: Augmentation | None = None,
+        matmul: Matmul = EXACT,
+    ) -> None:
+        """Move everything to the device and make the buffers."""
+        self.network, self.task, self.device = network.eval(), task, device
+        self.seed, trainer = config.seed, config.trainer
+        self.clip_norm, self.clip_value = trainer.clip_norm, trainer.clip_value
+        self.data = DeviceData(network, task, splits, device, augmentation)
+        self.inputs, self.rows = self.data.inputs["train"], len(self.data.inputs["train"])
+        self.batch_size = self.rows if trainer.batch_size == "full" else trainer.batch_size
+        self.dropout = network.dropout_generators()
+        self.flat = Flat([network])
+        self.values, self.gradients = self.flat.values, self.flat.gradients
+        self.update = build_update(config.optimizer, self.values, self.gradients)
+        self.layers = layers_of(network.layers, self.flat)
+        self.matmul, self.product = matmul, matmul.product()
+        self.chunks: dict[int, Chunk] = {}  # by their rows
+        self.scales: dict[int, Tensor] = {}  # by the rows of a step
+        width = self.layers[-1].weight.shape[-2]
+        self.expected = task.expected(self.data.scaled["train"], width, self.values.dtype)
+        self.slope = task.slope(width)
+        self.input_square = largest_square(network.scaling, splits["train"].inputs) * self.batch_size
+        self.seen: list[Rows] = []  # since the last collect
+        self.count = 0  # rows of them
+        self.outputs = torch.empty_like(self.expected)  # of these rows, each before its update
+        self.norm: Tensor | None = None
+
+    def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
+        """See `Engine.step`."""
+        seed_dropout(self.dropout, self.seed, epoch, step)
+        random = None
+        if self.data.augmentation is not None:
+            random = generator(self.seed, "augment", epoch, step, self.device)
+        chunks: tuple[Rows, ...] = (rows,) if isinstance(rows, slice) else torch.split(rows, self.batch_size)
+        count = self.rows if isinstance(rows, slice) else len(rows)
+        for index, chunk in enumerate(chunks):
+            if culprit := self._differentiate(chunk, count, index > 0, random):
+                raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
+        self._clip(measure)
+        self.update(rate)
+
+    def _differentiate(self, rows: Rows, count: int, add: bool, random: torch.Generator | None) -> str | None:
+        """Write or add the gradient of some of a step's `count` rows; return what is not finite, if any."""
+        inputs, expected = self.inputs, self.expected
+        if isinstance(rows, slice):
+            chunk = self._chunk(self.rows)
+        else:
+            chunk = self._chunk(len(rows))
+            inputs = torch.index_select(inputs, 0, rows, out=chunk.inputs)
+            expected = torch.index_select(expected, 0, rows, out=chunk.expected)
+        if random is not None:
+            inputs = self.data.augment(inputs, random)
+        layers = chunk.layers
+        layers.up(inputs)
+        self.task.residual(layers.outputs, expected, layers.delta)
+        layers.delta.mul_(self._scale(count))
+        layers.down(inputs, add)
+        # A gradient is a product of deltas and units (or inputs), so by Cauchy and Schwarz it is no larger
+        # than the root of the product of their sums of squares: far fewer numbers to look at.
+        square = torch.dot(layers.workspace, layers.workspace).item()
+        if not square * (square + self.input_square) < SAFE and (culprit := self._culprit(layers, rows)):
+            return culprit
+        if isinstance(rows, slice):
+            self.outputs = layers.outputs
+        else:
+            self.outputs[self.count : self.count + len(rows)] = layers.outputs
+        self.seen.append(rows)
+        self.count += len(layers.outputs)
+        return None
+
+    def _culprit(self, layers: Pass, rows: Rows) -> str | None:
+        """Return what is not finite after some rows have been differentiated."""
+        losses = self.task.loss(layers.outputs, self.data.scaled["train"][rows])
+        if not bool(losses.isfinite().all()):
+            return "the loss"
+        for name, gradient in self.flat.views(self.gradients).items():
+            if not bool(gradient.isfinite().all()):
+                return f"the gradient of {name}"
+        return None
+
+    def _scale(self, count: int) -> Tensor:
+        """Return c / n for the rows of a step; as a tensor, since torch would make one at each step."""
+        if count not in self.scales:
+            self.scales[count] = self.values.new_tensor(self.slope / count)
+        return self.scales[count]
+
+    def _chunk(self, rows: int) -> "Chunk":
+        """Return the buffers for a number of rows, of which an epoch has two or three."""
+        if rows not in self.chunks:
+            self.chunks[rows] = Chunk(
+                Pass(self.layers, rows, self.product),
+                self.inputs.new_empty(rows, self.inputs.shape[1]),
+                self.expected.new_empty(rows, self.expected.shape[1]),
+            )
+        return self.chunks[rows]
+
+    def _clip(self, measure: bool) -> None:
+        """Measure and limit the gradient, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""
+        if measure:
+            self.norm = torch.linalg.vector_norm(self.gradients, dim=1)
+        if self.clip_value is not None:
+            self.gradients.clamp_(-self.clip_value, self.clip_value)
+        if self.clip_norm is not None:
+            norm = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+            self.gradients.mul_(torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0))
+
+    def collect(self) -> dict[str, float]:
+        """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
+        rows, outputs = self._seen()
+        self.seen, self.count = [], 0
+        scaled, targets = self.data.scaled["train"][rows], self.data.targets["train"][rows]
+        return self.data.scores([self.task.loss(outputs, scaled)], [outputs], targets)
+
+    def _seen(self) -> tuple[Rows, Tensor]:
+        """Return the rows since the last collect, and their outputs."""
+        rows = [rows for rows in self.seen if not isinstance(rows, slice)]
+        return torch.cat(rows) if rows else slice(None), self.outputs[: self.count]
+
+    def gradient_norm(self) -> float:
+        """See `Engine.gradient_norm`."""
+        return float(self.norm) if self.norm is not None else 0.0
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """See `Engine.evaluate`."""
+        with self.matmul.everywhere():
+            return self.data.evaluate(split, poll)
+
+    def model_state(self) -> dict[str, Tensor]:
+        """See `Engine.model_state`."""
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_model_state`."""
+        self.network.load_state_dict(state)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """See `Engine.optimizer_state`."""
+        named: dict[str, Tensor] = {}
+        if not self.update.begun:
+            return named
+        for slot, values in self.update.slots.items():
+            of_each = self.flat.views(values) if values.dim() else dict.fromkeys(self.flat.shapes, values)
+            for name, part in of_each.items():
+                named[f"{name}/{slot}"] = (part[0] if values.dim() else part).clone()
+        return named
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_optimizer_state`."""
+        self.update.begun = bool(state)
+        for slot, values in self.update.slots.items():
+            values.zero_()
+            of_each = self.flat.views(values) if values.dim() else dict.fromkeys(self.flat.shapes, values)
+            for name, part in of_each.items():
+                if state:
+                    part.copy_(state[f"{name}/{slot}"])
+
+    def epoch_state(self) -> dict[str, Tensor]:
+        """See `Engine.epoch_state`."""
+        state = {} if self.norm is None else {"gradient_norm": self.norm[0].clone()}
+        if self.seen:
+            rows, outputs = self._seen()
+            state["outputs"] = outputs.clone()
+            state["losses"] = self.task.loss(outputs, self.data.scaled["train"][rows])
+            if not isinstance(rows, slice):
+                state["rows"] = rows
+        return state
+
+    def load_epoch_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_epoch_state`."""
+        state = {name: value.to(self.device, copy=True) for name, value in state.items()}
+        self.norm = state["gradient_norm"].reshape(1) if "gradient_norm" in state else None
+        self.seen, self.count = [], 0
+        if "outputs" in state:
+            self.seen, self.count = [state.get("rows", slice(None))], len(state["outputs"])
+            self.outputs[: self.count] = state["outputs"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Buffers for a number of rows.
+
+    Attributes:
+        layers: what takes them up and down.
+        inputs: (rows, features).
+        expected: (rows, targets), what the loss wants the mean of the outputs' distribution to be.
+    """
+
+    layers: Pass
+    inputs: Tensor
+    expected: Tensor
+
+
+def layers_of(modules: nn.Sequential, flat: Flat) -> list[Layer]:
+    """Return the layers of a network whose parameters lie in a flat buffer."""
+    weights, gradients = flat.views(flat.values), flat.views(flat.gradients)
+    found: list[Layer] = []
+    for index, module in enumerate(modules):
+        if isinstance(module, nn.Linear):
+            weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
+            found.append(
+                Layer(
+                    weights[weight][0],
+                    weights.get(bias),
+                    gradients[weight][0],
+                    gradients.get(bias),
+                )
+            )
+        elif isinstance(module, Dropout):
+            found[-1] = replace(found[-1], dropout=(module,))
+        else:
+            found[-1] = replace(found[-1], activation=ACTIVATIONS[type(module)])
+    return found
+
+
+def largest_square(scaling: nn.Module, inputs: Tensor) -> float:
+    """Return a bound for the sum of squares of a row, once scaled; augmented rows are not beyond it."""
+    lowest, highest = torch.aminmax(inputs)
+    corners = torch.stack((lowest, highest, torch.zeros_like(lowest)))[:, None].expand(-1, inputs.shape[1])
+    with torch.no_grad():
+        return float(
+            scaling(corners.to(next(iter(scaling.buffers()), corners))).double().square().amax(0).sum()
+        )

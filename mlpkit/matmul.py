@@ -1,0 +1,164 @@
+"""Which of torch's float32 matrix products is used.
+
+`torch.set_float32_matmul_precision` names three levels. On most CPUs without bfloat16 units the lower ones
+select another library for the product, with nearly the same rounding error and up to twice the speed; on
+other CPUs, and on CUDA devices, they round the factors to fewer bits. So `auto` measures both before it takes
+one, and remembers: the same command gives the same bits on the same machine.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlpkit.errors import MlpkitError
+from mlpkit.plain_json import read_object, write_json
+
+LEVELS = ("highest", "high", "medium")
+LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
+LARGEST_ERROR = 2.0  # times that of the highest level
+CLEARLY = 0.8  # of the time: what is hardly faster is not taken
+PROBED = 16_000_000  # multiplications at most
+PATIENCE = 0.012  # seconds of timing; with what has to be made for it, less than 0.02
+ROUNDS = 5  # at least, or the machine is too busy to tell
+
+Product = Callable[..., Tensor]  # (base, left, right, *, beta, out), as torch.addmm or torch.baddbmm
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """What products are computed with.
+
+    Attributes:
+        level: highest, high or medium.
+        smallest: multiplications of the smallest product that is computed at that level; those below are
+            at the highest.
+        reason: why this one, for the log; empty where there was no choice.
+    """
+
+    level: str = "highest"
+    smallest: int = 0
+    reason: str = ""
+
+    def product(self, networks: bool = False) -> Product:
+        """Return torch's product that writes base · beta + left @ right into `out`.
+
+        Args:
+            networks: whether all have an axis of networks in front.
+        """
+        plain: Product = torch.baddbmm if networks else torch.addmm
+        bare = torch.bmm if networks else torch.mm
+        if self.level == "highest":
+            return plain
+
+        def at_level(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
+            if left.numel() * right.shape[-1] < self.smallest:
+                return plain(base, left, right, beta=beta, out=out)
+            torch.set_float32_matmul_precision(self.level)
+            if base is out:
+                plain(base, left, right, beta=beta, out=out)
+            else:  # the other library adds a base more slowly than a second operation does
+                bare(left, right, out=out).add_(base)
+            torch.set_float32_matmul_precision("highest")
+            return out
+
+        return at_level
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """Compute all products at the level while this is open."""
+        torch.set_float32_matmul_precision(self.level)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+
+EXACT = Matmul()
+
+
+def choose_matmul(
+    wanted: str, shape: tuple[int, int, int], device: str, remember: bool, before: str | None = None
+) -> Matmul:
+    """Return what the config asks for; `auto` becomes the fastest level that is as exact as the highest.
+
+    Args:
+        wanted: auto, highest, high or medium.
+        shape: (rows, width below, width) of the largest product; rows are those of a batch.
+        device: cpu or cuda:N; a lower level of CUDA is never as exact.
+        remember: keep what was measured in the user's cache folder.
+        before: the level that the run has had, which `auto` keeps.
+    """
+    if wanted != "auto":
+        return Matmul(wanted, 0, "as asked")
+    rows, below, width = shape
+    if device != "cpu":
+        return EXACT  # a lower level rounds the factors there
+    if rows * below * width < LARGE:
+        return EXACT
+    if before is not None:
+        return Matmul(before, LARGE, "as before")
+    rows, below = min(rows, 64), min(below, 4096)
+    probe = rows, below, max(16, min(width, PROBED // (rows * below)))
+    path = _memory(probe)
+    level = _remembered(path)
+    if level is None:
+        level = measure(probe)
+        if remember:
+            with suppress(MlpkitError, OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, {"level": level})
+    return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
+
+
+def measure(shape: tuple[int, int, int]) -> str:
+    """Return the fastest level whose error is not beyond LARGEST_ERROR times the highest level's.
+
+    The error is the Frobenius norm of the difference from a float64 product of standard normal factors.
+    """
+    rows, below, width = shape
+    random = torch.Generator().manual_seed(0)
+    left = torch.randn(rows, below, generator=random)
+    right = torch.randn(width, below, generator=random).T
+    exact, out = left.double() @ right.double(), torch.empty(rows, width)
+    times: dict[str, float] = dict.fromkeys(LEVELS, float("inf"))
+    errors: dict[str, float] = {}
+    rounds, end = 0, time.perf_counter() + PATIENCE
+    while time.perf_counter() < end:
+        rounds += 1
+        for level in LEVELS:
+            with Matmul(level).everywhere():
+                started = time.perf_counter()
+                torch.mm(left, right, out=out)
+                times[level] = min(times[level], time.perf_counter() - started)
+            if rounds == 1:
+                errors[level] = float((out.double() - exact).norm())
+    best = LEVELS[0]
+    for level in LEVELS[1:] if rounds >= ROUNDS else ():
+        if errors[level] <= LARGEST_ERROR * errors[LEVELS[0]] and times[level] < CLEARLY * times[best]:
+            best = level
+    return best
+
+
+def _memory(probe: tuple[int, int, int]) -> Path:
+    """Return the file that keeps a measurement, under XDG_CACHE_HOME or ~/.cache."""
+    from mlpkit.device import processor
+
+    about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {probe}"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # may fail
+    name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
+    return Path(home) / "mlpkit" / "matmul" / f"{name}.json"
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        level = read_object(path).get("level")
+    except (MlpkitError, OSError):
+        return None
+    return level if level in LEVELS else None
