@@ -8,7 +8,6 @@ tensors. Reading one can run no code: it is JSON and numbers, and each is checke
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from mlpkit.atomic_write import atomic_write
+from mlpkit.bounds import are_plain, check_tensors
 from mlpkit.config import FORMAT, Config, parse, to_dict
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.problems import show, spell
-from mlpkit.schema.dataset import DatasetConfig, Synthetic
+from mlpkit.problems import spell
 from mlpkit.signature import Signature
 from mlpkit.state import Progress, Scores, State, Tensors
 from mlpkit.tensor_file import TensorFile, encode
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
-LARGEST_DRAWN = 4_000_000  # numbers of a dataset
-LARGEST_OPENED = 25_000_000  # parameters: 100 MB, and four times as much with Adam's averages
 
 _PARTS = ("format", "config", "signature", "progress", "scores")
 _ALL_PARTS = (*_PARTS, "fingerprint")  # which format 1 did not have
@@ -94,7 +91,7 @@ def load(path: Path, parts: Sequence[str] = ("model",), allow_large: bool = Fals
     """
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
-        _check_tensors(file, header, allow_large)
+        check_tensors(file, header.config, header.signature, allow_large)
         kept: dict[str, Tensors] = {part: {} for part in parts}
         digest = _start_digest(file.metadata)
         for name, entry in sorted(file.entries.items()):
@@ -136,18 +133,6 @@ def load_first(
             warn(f"warning: {reason}; using {path.name} (epoch {stored.state.progress.epoch}) instead")
         return path, stored
     raise problems[0]
-
-
-def refuse_large(config: DatasetConfig, stored: Checkpoint, path: Path) -> None:
-    """Refuse a dataset that a checkpoint asks to be drawn and that would take more memory than is expected.
-
-    Raises:
-        DataError: it has more than LARGEST_DRAWN numbers.
-    """
-    if isinstance(config, Synthetic):
-        numbers = config.n * len(stored.signature.features)
-        if numbers > LARGEST_DRAWN:
-            raise DataError(f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes them")
 
 
 def read_header(path: Path) -> Checkpoint:
@@ -192,72 +177,6 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         ) from None
     except (ValueError, RecursionError):
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
-
-
-def are_plain(by_split: Mapping[str, Scores]) -> bool:
-    """Whether scores are such as a run has: the same ones for each split, with plain names."""
-    rows = [set(scores) for scores in by_split.values()]
-    names = {*by_split, *(name for row in rows for name in row)}
-    few = len(by_split) <= 3 and len(names) <= 100
-    return few and all(row == rows[0] for row in rows) and all(map(_is_plain, names))
-
-
-def _is_plain(name: str) -> bool:
-    return name.isidentifier() and len(name) <= 100
-
-
-def _check_tensors(file: TensorFile, header: Checkpoint, allow_large: bool) -> None:
-    """Compare the file's tensors with those of its config, before memory is taken for either."""
-    from mlpkit.models import count_parameters
-    from mlpkit.models.build import LARGEST, build_network
-    from mlpkit.tasks import TASKS
-
-    path, config = file.path, header.config
-    try:
-        network = build_network(config, header.signature)
-    except ConfigError as error:
-        raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
-    count = count_parameters(network)
-    if count > LARGEST:
-        raise DataError(f"{path}: its config asks for {count:,} parameters; mlpkit takes up to {LARGEST:,}")
-    if count > LARGEST_OPENED and not allow_large:
-        raise DataError(f"{path}: its config asks for {count:,} parameters; --allow-large takes them")
-    running = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
-    if running > (LARGEST if allow_large else LARGEST_OPENED):
-        raise DataError(f"{path}: its running epoch holds {running:,} numbers; --allow-large takes more")
-    model = {name: (tuple(t.shape), t.is_floating_point()) for name, t in network.state_dict().items()}
-    # A weight in another precision than its neighbours' would stop the first product.
-    other = "F32" if config.trainer.precision == "float64" else "F64"
-    mixed = {name for name, e in file.entries.items() if e.kind == other and not name.endswith("/step")}
-    found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
-    wanted = {f"model/{name}": about for name, about in model.items()}
-    if any(name.startswith("best/") for name in found):
-        wanted |= {f"best/{name}": about for name, about in model.items()}
-    if any(name.startswith("optimizer/") for name in found):
-        for name, parameter in network.named_parameters():
-            for slot, scalar in config.optimizer.slots():
-                wanted[f"optimizer/{name}/{slot}"] = ((), True) if scalar else (tuple(parameter.shape), True)
-    wanted |= _of_epoch(found, TASKS[header.signature.task].width(header.signature))
-    wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
-    wrong += sorted(mixed.difference(wrong))
-    if wrong:
-        names = ", ".join(show(name) if not name.isprintable() else name[:100] for name in wrong[:5])
-        raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or mistyped: {names}")
-
-
-def _of_epoch(
-    found: Mapping[str, tuple[tuple[int, ...], bool]], width: int
-) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Return what the tensors of a running epoch must be: as many rows in each, as many as there are."""
-    wanted: dict[str, tuple[tuple[int, ...], bool]] = {}
-    if "epoch/gradient_norm" in found:
-        wanted["epoch/gradient_norm"] = ((), True)
-    if "epoch/losses" in found:
-        rows = found["epoch/losses"][0][:1]
-        wanted |= {"epoch/losses": (rows, True), "epoch/outputs": ((*rows, width), True)}
-        if "epoch/rows" in found:
-            wanted["epoch/rows"] = (rows, False)
-    return wanted
 
 
 def _start_digest(metadata: Mapping[str, str]) -> Any:

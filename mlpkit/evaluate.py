@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from mlpkit.checkpoint import Checkpoint, refuse_large
+from mlpkit.bounds import refuse_large
+from mlpkit.checkpoint import Checkpoint
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.errors import ConfigError, DataError
@@ -51,7 +52,7 @@ def load_matching(
         DataError: its columns or its task are others, or it is too large.
     """
     if not allow_large:
-        refuse_large(config, stored, path)
+        refuse_large(config, len(stored.signature.features), path)
     dataset = load_dataset(config, download)
     ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]

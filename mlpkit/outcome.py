@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from mlpkit.architecture import architecture
 from mlpkit.console import number, print_scores, print_weights
-from mlpkit.errors import DataError
 from mlpkit.experiment import Experiment
 from mlpkit.models import count_parameters
-from mlpkit.plain_json import read_object
-from mlpkit.run_folder import RunFolder
 from mlpkit.trainer import Trainer
 from mlpkit.weights import readable_weights
 
@@ -50,19 +47,6 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
-    """Return what summary.json says of the best or the last weights, where it is of that step."""
-    try:
-        summary = read_object(folder.summary)
-        about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
-        if about["step"] != step:
-            return None
-        scores = {name: about[name] for name in ("train", "val", "test") if name in about}
-        return TypeAdapter(dict[str, dict[str, float]]).validate_python(scores, strict=True)
-    except (DataError, ValidationError, KeyError, TypeError):
-        return None
-
-
 def describe(summary: dict[str, Any]) -> list[str]:
     """Return the lines that say how a run ended."""
     best = summary["best"]
@@ -93,5 +77,7 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
         console.print(line, markup=False)
-    if weights := readable_weights(experiment.network, experiment.dataset.signature):
+    signature, state = experiment.dataset.signature, experiment.network.state_dict()
+    layers = architecture(experiment.config, signature)
+    if weights := readable_weights(layers, signature, lambda name: state[name].double().tolist()):
         print_weights(console, f"epoch {summary['epochs']}", weights)

@@ -9,7 +9,8 @@ from rich.console import Console
 from mlpkit import environment, resume, run_folder
 from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
-from mlpkit.checkpoint import Checkpoint, refuse_large
+from mlpkit.bounds import refuse_large
+from mlpkit.checkpoint import Checkpoint
 from mlpkit.config import Config, to_dict
 from mlpkit.console import printable
 from mlpkit.errors import ConfigError, DataError, WriteError
@@ -107,7 +108,7 @@ def go_on(
                 console.print(printable(f"{folder.path}: {nothing_left}"), markup=False)
                 return folder
             if not (allow_large or owned):
-                refuse_large(config.dataset, found[1], found[0])
+                refuse_large(config.dataset, len(found[1].signature.features), found[0])
         elif _has_ended(folder):
             raise DataError(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "

@@ -58,6 +58,11 @@ class Signature:
         }
 
     @property
+    def width(self) -> int:
+        """The number of outputs that the task wants of a model."""
+        return {"regression": len(self.targets), "binary": 1}.get(self.task, len(self.classes))
+
+    @property
     def is_image(self) -> bool:
         """Whether an input is a picture of height × width."""
         return len(self.input_shape) == 2

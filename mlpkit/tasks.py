@@ -1,5 +1,5 @@
 """The three tasks. A dataset decides the task, and the task alone decides everything that follows:
-the loss, the width of the outputs, how outputs are decoded, the scores, and which score is monitored.
+the loss, how outputs are decoded, the scores, and which score is monitored.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlpkit import metrics
-from mlpkit.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,6 @@ class Task:
 
     Attributes:
         name: regression, binary or multiclass.
-        width: signature -> number of outputs of the model.
         encode: targets of a split -> targets as the loss wants them, in the outputs' dtype.
         loss: (outputs, encoded targets) -> losses (rows,), one for each example.
         expected: (encoded targets, width, dtype) -> y (rows, width), which the mean of the outputs'
@@ -35,7 +33,6 @@ class Task:
     """
 
     name: str
-    width: Callable[[Signature], int]
     encode: Callable[[Tensor, torch.dtype], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     expected: Callable[[Tensor, int, torch.dtype], Tensor]
@@ -87,7 +84,6 @@ def _both_classes(outputs: Tensor) -> Tensor:
 
 REGRESSION = Task(
     name="regression",
-    width=lambda signature: len(signature.targets),
     encode=lambda targets, dtype: targets.to(dtype),
     loss=_squared_error,
     expected=lambda targets, width, dtype: targets,
@@ -103,7 +99,6 @@ REGRESSION = Task(
 
 BINARY = Task(
     name="binary",
-    width=lambda signature: 1,
     encode=lambda targets, dtype: targets.to(dtype).unsqueeze(1),
     loss=_binary_cross_entropy,
     expected=lambda targets, width, dtype: targets,
@@ -119,7 +114,6 @@ BINARY = Task(
 
 MULTICLASS = Task(
     name="multiclass",
-    width=lambda signature: len(signature.classes),
     encode=lambda targets, dtype: targets,
     loss=_cross_entropy,
     expected=lambda targets, width, dtype: F.one_hot(targets, width).to(dtype),

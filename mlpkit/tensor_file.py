@@ -23,6 +23,7 @@ LARGEST_HEADER = 1 << 20  # bytes; of a hostile one, each takes some hundred nan
 CHUNK = 1 << 20  # bytes that are read at once
 
 WIDTHS = {"F32": 4, "F64": 8, "I64": 8}  # bytes of a value; mlpkit writes no other kind
+CODES = {"F32": "f", "F64": "d", "I64": "q"}  # of the struct module
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,14 @@ class TensorFile:
             if len(content) < size:
                 raise DataError(f"{self.path}: damaged (it ends inside a tensor); use another checkpoint")
             yield content
+
+    def values(self, name: str) -> Any:
+        """Return a small tensor's values as nested lists, without torch."""
+        entry, content = self.entries[name], b"".join(self.read(name))
+        found: Any = [value for (value,) in struct.iter_unpack(f"<{CODES[entry.kind]}", content)]
+        for size in reversed(entry.shape[1:]):
+            found = [found[start : start + size] for start in range(0, len(found), size)]
+        return found if entry.shape else found[0]
 
     def _bytes(self, start: int, size: int) -> bytes:
         try:

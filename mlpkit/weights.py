@@ -1,51 +1,59 @@
 """The weights of a model that is small enough to be read."""
 
-import torch
-from torch import nn
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
 
-from mlpkit.models import Network, count_parameters
+from mlpkit.architecture import Layer, count, parameters
 from mlpkit.signature import Signature
 
 FEW = 10  # parameters
 
+Read = Callable[[str], Any]  # name of a tensor -> its values, as nested lists
 
-def readable_weights(network: Network, signature: Signature) -> list[tuple[str, float]]:
+
+def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> list[tuple[str, float]]:
     """Return (name, value) of each weight and bias, or nothing where there are more than FEW.
 
     A linear model's are named after the features and given for raw inputs and outputs, whatever the
     scaling inside: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x.
+
+    Args:
+        layers: of the model.
+        signature: what it reads and says.
+        read: gives the values of a tensor.
     """
-    if count_parameters(network) > FEW:
+    if count(layers) > FEW:
         return []
-    if len(network.layers) == 1 and len(signature.features) <= FEW:
-        layer = network.layers[0]
-        assert isinstance(layer, nn.Linear)
-        weight, bias = _unscaled(network, layer)
-        rows = signature.targets if signature.task == "regression" else signature.classes[-len(weight) :]
-        named = []
-        for row, name in enumerate(rows):
-            prefix = f"{name}: " if len(rows) > 1 else ""
-            named += [(f"{prefix}{f}", float(weight[row, i])) for i, f in enumerate(signature.features)]
-            named.append((f"{prefix}bias", float(bias[row])))
-        return named
-    return [
-        (f"{name}{list(index)}", float(parameter[tuple(index)]))
-        for name, parameter in network.named_parameters()
-        for index in torch.cartesian_prod(*(torch.arange(n) for n in parameter.shape))
-        .reshape(-1, parameter.ndim)
-        .tolist()
-    ]
+    trained = [layer for layer in layers if layer.parameters]
+    if len(trained) == 1 and len(signature.features) <= FEW:
+        return list(_raw(layers, trained[0], signature, read))
+    named = []
+    for name, shape in parameters(layers).items():
+        values = read(name)
+        for index in product(*map(range, shape)):
+            value = values
+            for position in index:
+                value = value[position]
+            named.append((f"{name}{list(index)}", float(value)))
+    return named
 
 
-def _unscaled(network: Network, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-    weight = layer.weight.detach().double().cpu()
-    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
-    bias = bias.double().cpu()
-    buffers = {name: tensor.double().cpu() for name, tensor in network.named_buffers()}
-    if "unscaling.std" in buffers:
-        weight = weight * buffers["unscaling.std"].unsqueeze(1)
-        bias = bias * buffers["unscaling.std"] + buffers["unscaling.mean"]
-    if "scaling.std" in buffers:
-        weight = weight / buffers["scaling.std"]
-        bias = bias - weight @ buffers["scaling.mean"]
-    return weight, bias
+def _raw(layers: list[Layer], layer: Layer, signature: Signature, read: Read) -> Iterator[tuple[str, float]]:
+    ends = {
+        end.name: list(zip(read(f"{end.name}.mean"), read(f"{end.name}.std"), strict=True))
+        for end in layers
+        if end.kind in ("Scaling", "Unscaling")
+    }
+    columns = ends.get("scaling", [(0.0, 1.0)] * layer.below)
+    outputs = ends.get("unscaling", [(0.0, 1.0)] * layer.width)
+    weights = read(f"{layer.name}.weight")
+    biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.width
+    rows = signature.targets if signature.task == "regression" else signature.classes[-layer.width :]
+    for name, row, bias, (mean, std) in zip(rows, weights, biases, outputs, strict=True):
+        prefix = f"{name}: " if len(rows) > 1 else ""
+        raw = [weight * std / column_std for weight, (_, column_std) in zip(row, columns, strict=True)]
+        offset = sum(weight * column_mean for weight, (column_mean, _) in zip(raw, columns, strict=True))
+        for feature, weight in zip(signature.features, raw, strict=True):
+            yield f"{prefix}{feature}", weight
+        yield f"{prefix}bias", bias * std + mean - offset

@@ -13,7 +13,7 @@ import pytest
 import torch
 from running import config, train
 
-from mlpkit import checkpoint
+from mlpkit import bounds, checkpoint
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.cli.main import run as command
 from mlpkit.config import to_dict
@@ -357,7 +357,7 @@ def test_a_dataset_that_a_checkpoint_makes_huge(
 def test_a_large_model_is_opened_on_request(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "LARGEST_OPENED", 16)
+    monkeypatch.setattr(bounds, "LARGEST_OPENED", 16)
     assert said(capsys, *PREDICT, code=65) == (
         f"{LAST}: its config asks for 17 parameters; --allow-large takes them"
     )

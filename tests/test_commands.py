@@ -12,12 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_data import real_data
 from running import mlpkit
 
 from mlpkit.cli.main import COMMANDS, LATER
 
+DRAWN = {"torch", "numpy", "matplotlib", "PIL", "tensorboard"}
 BARE = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false")
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "numpy", "pandas")
+HEAVY = (
+    *("torch", "torch._dynamo", "torchvision", "sympy", "numpy", "pandas", "scipy", "sklearn"),
+    *("matplotlib", "PIL", "tensorboard", "tensorflow"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +53,31 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["config", "--explain"], set()),
         (["train", "optimizer.lr=-1"], set()),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
+        (["inspect", "RUN"], set()),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),
+        (["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN),
+        (["train", "dataset=mnist", "model=mlp", "trainer.epochs=1"], DRAWN),
+        (["predict", "RUN", "--values", "0.3,0.5"], {"torch", "numpy"}),
     ],
 )  # fmt: skip
-def test_heavy_libraries_load_only_where_used(arguments: list[str], loaded: set[str], tmp_path: Path) -> None:
+def test_heavy_libraries_load_only_where_used(
+    arguments: list[str], loaded: set[str], tmp_path: Path, place: Path
+) -> None:
+    if "dataset=mnist" in arguments and real_data() is None:
+        pytest.skip("needs the real MNIST")
+    newest = str(max((place / "outputs" / "moons-mlp").iterdir()))
+    arguments = [newest if argument == "RUN" else argument for argument in arguments]
     script = (
         "import sys; from mlpkit.cli.main import run; run(sys.argv[1:]);"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "MLPKIT_DATA": str(real_data() or "")},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr.splitlines()[-1] == str(sorted(loaded))
 

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
@@ -24,7 +25,6 @@ from sklearn.metrics import confusion_matrix, r2_score
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split, divide
 from mlpkit.models import Network, build_model
-from mlpkit.models.stack import stack
 from mlpkit.plots import draw_pictures, least_squares, style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
 from mlpkit.plots.curves import best_of, draw_curves
@@ -69,7 +69,8 @@ def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) ->
     )
     signature = Signature("multiclass", features, (2,), ("kind",), classes)
     torch.manual_seed(0)
-    network = Network(stack((2, 8, len(classes)), True, "tanh"), None, None)
+    layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, len(classes)))
+    network = Network(layers, None, None)
     return Predictor(network, signature), Dataset("blobs", signature, divide(points, labels, 0, 0.2, 0.2))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from mlpkit.data import load_dataset
 from mlpkit.errors import ConfigError
 from mlpkit.models import build_model, count_parameters
-from mlpkit.models.stack import ACTIVATIONS, Dropout, seed_dropout, stack
+from mlpkit.models.stack import Dropout, seed_dropout
 
 
 def build(*overrides):
@@ -28,7 +28,7 @@ ACTIVATION_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATION_FUNCTIONS)
 def test_forward_is_the_formula(activation):
     network = build(
         "dataset=moons", f"model.activation={activation}", "model.hidden=[5,3]", "trainer.precision=float64"
@@ -112,8 +112,8 @@ def test_a_model_that_does_not_go_with_the_task(overrides, message):
 
 def masks(seed, epoch, step, layers=2):
     """Return which units each dropout layer of a stack lets through."""
-    network = stack((3, *[50] * layers, 1), bias=True, dropout=0.5)
-    dropouts = [layer for layer in network if isinstance(layer, Dropout)]
+    network = build("dataset=moons", f"model.hidden={[50] * layers}", "model.dropout=0.5")
+    dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
     seed_dropout([layer.random for layer in dropouts], seed, epoch, step)
     return [layer(torch.ones(20, 50)) for layer in dropouts]
 

@@ -100,7 +100,7 @@ def test_what_follows_from_the_task(name, width, monitor, higher):
     classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("x", "y", "z")}[name]
     task = TASKS[name]
     assert task.name == name
-    assert task.width(Signature(name, ("f",), (1,), targets, classes)) == width
+    assert Signature(name, ("f",), (1,), targets, classes).width == width
     assert (task.monitor, task.higher_is_better) == (monitor, higher)
 
 

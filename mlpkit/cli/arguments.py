@@ -41,8 +41,10 @@ def told_apart(run: str | None, overrides: list[str] | None) -> tuple[str | None
     return run, given
 
 
-def open_run(run: str | None, which: str, allow_large: bool = False) -> "tuple[Path, Checkpoint]":
-    """Return the checkpoint that RUN and --checkpoint mean, and its path.
+def open_run(
+    run: str | None, which: str, allow_large: bool = False, parts: tuple[str, ...] = ("model",)
+) -> "tuple[Path, Checkpoint]":
+    """Return the checkpoint that RUN and --checkpoint mean, with some parts of its tensors, and its path.
 
     It says which run where none was named, and which checkpoint serves where the wanted one is damaged.
     """
@@ -53,7 +55,7 @@ def open_run(run: str | None, which: str, allow_large: bool = False) -> "tuple[P
 
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
-    path, stored = load_first(find_checkpoints(run, which), note, allow_large=allow_large)
+    path, stored = load_first(find_checkpoints(run, which), note, parts, allow_large)
     if run is None:
         note(f"newest run: {path.parent.parent} ({path.stem})")
     return path, stored

@@ -7,19 +7,22 @@ EXAMPLE = "mlpkit inspect --checkpoint last"
 
 def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Show a trained model: layers, parameters, weights, scores and config."""
+    import math
+
     import yaml
 
-    from mlpkit.checkpoint import are_plain
+    from mlpkit.architecture import architecture, count
+    from mlpkit.bounds import are_plain
     from mlpkit.config import to_dict
     from mlpkit.console import make_console, plain_table, print_scores, print_weights, printable
-    from mlpkit.outcome import summarized_scores
-    from mlpkit.predict import make_predictor
     from mlpkit.run_folder import RunFolder
+    from mlpkit.summary import summarized_scores
+    from mlpkit.tensor_file import TensorFile
     from mlpkit.weights import readable_weights
 
-    path, stored = open_run(run, checkpoint, allow_large)
-    predictor = make_predictor(stored)
-    signature, network, console = predictor.signature, predictor.network, make_console()
+    path, stored = open_run(run, checkpoint, allow_large, parts=())
+    signature, console = stored.signature, make_console()
+    layers = architecture(stored.config, signature)
     features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
     targets = ", ".join(signature.targets)
     if signature.classes:
@@ -30,19 +33,18 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])
-    total = 0
-    for name, module in network.named_modules():
-        if list(module.children()) or type(module).__name__ == "Identity":
+    for layer in layers:
+        if layer.kind == "Identity":
             continue
-        own = list(module.parameters(recurse=False))
-        count = sum(parameter.numel() for parameter in own)
-        total += count
-        shape = " → ".join(str(n) for n in reversed(own[0].shape)) if own and own[0].ndim == 2 else ""
-        table.add_row(f"{name} {type(module).__name__}", shape, f"{count:,}" if count else "")
-    table.add_row("total", "", f"{total:,}")
+        number = sum(math.prod(shape) for shape in layer.parameters.values())
+        shape = f"{layer.below} → {layer.width}" if layer.kind == "Linear" else ""
+        table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
+    table.add_row("total", "", f"{count(layers):,}")
     console.print(table)
 
-    if weights := readable_weights(network, signature):
+    with TensorFile(path) as file:
+        weights = readable_weights(layers, signature, lambda name: file.values(f"model/{name}"))
+    if weights:
         console.print()
         print_weights(console, path.stem, weights)
     by_split, folder = stored.state.scores, RunFolder(path.parent.parent)

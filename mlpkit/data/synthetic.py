@@ -1,5 +1,6 @@
 """Datasets that are drawn: sum of numbers, noisy line, two moons."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,8 +65,17 @@ def draw_line(config: LineDataset) -> tuple[Tensor, Tensor]:
 
 
 def draw_moons(config: MoonsDataset) -> tuple[Tensor, Tensor]:
-    """Return points (n, 2) and labels (n,) of scikit-learn's make_moons with the same seed."""
-    from sklearn.datasets import make_moons
+    """Return points (n, 2) and labels (n,): two half circles that reach into each other, and noise.
 
-    points, labels = make_moons(config.n, noise=config.noise or None, random_state=config.seed)
-    return torch.from_numpy(points).float(), torch.from_numpy(labels).long()
+    They are, to the bit, scikit-learn's make_moons of the same seed, which takes a second to import.
+    """
+    random = np.random.RandomState(config.seed)
+    upper, lower = (np.linspace(0, np.pi, rows) for rows in (config.n // 2, config.n - config.n // 2))
+    x = np.concatenate((np.cos(upper), 1 - np.cos(lower)))
+    y = np.concatenate((np.sin(upper), 1 - np.sin(lower) - 0.5))
+    labels = np.repeat((0, 1), (len(upper), len(lower)))
+    order = random.permutation(config.n)
+    points = np.stack((x, y), axis=1)[order]
+    if config.noise:
+        points += random.normal(scale=config.noise, size=points.shape)
+    return torch.from_numpy(points).float(), torch.from_numpy(labels[order]).long()

@@ -1,7 +1,7 @@
 """Activations and their derivatives, in place, as backpropagation by hand wants them.
 
 Torch's own kernels do both; they are called by name because `out=` and `grad_input=` are not in its
-Python functions. Each derivative is that of the torch class in `models.stack.ACTIVATIONS`.
+Python functions. Each derivative is that of the torch class that it stands beside.
 """
 
 from collections.abc import Callable

@@ -1,23 +1,12 @@
-"""Linear layers with norm, activation and dropout between them."""
+"""The trained layers as modules of torch."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from mlpkit.architecture import Layer
 from mlpkit.randomness import derived_seed
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
 
 
 class Dropout(nn.Module):
@@ -46,29 +35,24 @@ class Dropout(nn.Module):
         return f"rate={self.rate}"
 
 
-def stack(
-    widths: Sequence[int],
-    bias: bool,
-    activation: str = "identity",
-    norm: str = "none",
-    dropout: float = 0.0,
-    device: str = "cpu",
-) -> nn.Sequential:
-    """Return linear layers of the widths; norm, activation and dropout follow all but the last."""
-    layers: list[nn.Module] = []
-    last = len(widths) - 2
-    for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        layers.append(nn.Linear(fan_in, fan_out, bias=bias))
-        if index == last:
-            break
-        if norm == "batch":
-            layers.append(nn.BatchNorm1d(fan_out))
-        elif norm == "layer":
-            layers.append(nn.LayerNorm(fan_out))
-        layers.append(ACTIVATIONS[activation]())
-        if dropout:
-            layers.append(Dropout(dropout, device))
-    return nn.Sequential(*layers)
+def stack(layers: Sequence[Layer], dropout: float = 0.0, device: str = "cpu") -> nn.Sequential:
+    """Return the modules of the trained layers, in their order.
+
+    Args:
+        layers: what is wanted.
+        dropout: rate of the dropout layers.
+        device: of their generators.
+    """
+    return nn.Sequential(*(_module(layer, dropout, device) for layer in layers))
+
+
+def _module(layer: Layer, dropout: float, device: str) -> nn.Module:
+    if layer.kind == "Linear":
+        return nn.Linear(layer.below, layer.width, bias="bias" in layer.parameters)
+    if layer.kind == "Dropout":
+        return Dropout(dropout, device)
+    kind: type[nn.Module] = getattr(nn, layer.kind)
+    return kind(layer.width) if layer.parameters else kind()
 
 
 def seed_dropout(generators: Sequence[torch.Generator], seed: int, epoch: int, step: int) -> None:
