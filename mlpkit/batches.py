@@ -17,11 +17,18 @@ def steps_per_epoch(rows: int, batch_size: int | str, accumulate: int = 1) -> in
 
 
 def rows_of_steps(
-    rows: int, batch_size: int | str, accumulate: int, seed: int, epoch: int, first: int = 0
+    rows: int,
+    batch_size: int | str,
+    accumulate: int,
+    seed: int,
+    epoch: int,
+    first: int = 0,
+    device: str = "cpu",
 ) -> Iterator[Rows]:
     """Yield the rows of each optimizer step of an epoch, shuffled as a function of (seed, epoch).
 
-    The first steps may be left out: they have been taken.
+    The first steps may be left out: they have been taken. The order is drawn on the CPU, so that it is the
+    same everywhere, and moved to the device at once.
 
     A full batch is the whole split in its own order: its sum does not depend on the order.
     """
@@ -29,7 +36,7 @@ def rows_of_steps(
         if first == 0:
             yield slice(None)
         return
-    order = torch.randperm(rows, generator=generator(seed, "order", epoch))
+    order = torch.randperm(rows, generator=generator(seed, "order", epoch)).to(device)
     size = int(batch_size) * accumulate
     if first * size < rows:
         yield from torch.split(order[first * size :], size)

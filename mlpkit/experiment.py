@@ -83,7 +83,7 @@ def build(config: Config, owned: bool = True, before: Choices = Choices()) -> Ex
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     set_threads(threads, rows, count_parameters(network))
     matmul = choose_matmul(trainer.matmul, _largest_product(network, rows), device, owned, before.matmul)
-    kind, because = choose_engine(trainer.engine, network, before.engine)
+    kind, because = choose_engine(trainer.engine, network, device, before.engine)
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)

@@ -13,9 +13,16 @@ LARGEST = 1 << 20  # bytes of a file that is read whole
 DEEPEST = 50  # levels of it
 
 
+_ENCODE = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make one for each line
+
+
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return the text of a value."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+    encode = _ENCODE if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
+    try:
+        return encode(value)
+    except ValueError:  # a number that JSON cannot say: too seldom to be looked for each time
+        return encode(_finite(value))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

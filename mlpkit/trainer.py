@@ -116,7 +116,13 @@ class Trainer:
         """Take the steps of an epoch that are still to be taken."""
         trainer, progress, seed = self.config.trainer, self.progress, self.config.seed
         batches = rows_of_steps(
-            self.rows, trainer.batch_size, trainer.accumulate, seed, progress.epoch, progress.batch
+            self.rows,
+            trainer.batch_size,
+            trainer.accumulate,
+            seed,
+            progress.epoch,
+            progress.batch,
+            self.engine.device,
         )
         for rows in batches:
             progress.lr = self._rate(progress.step)

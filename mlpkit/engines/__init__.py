@@ -12,6 +12,7 @@ class Engine(Protocol):
     """Holds a model, its optimizer and the splits on one device."""
 
     name: str
+    device: str
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """Update the weights from some training rows; losses and scores are added up on the device.
@@ -25,6 +26,7 @@ class Engine(Protocol):
 
         Raises:
             NonFiniteError: the loss or a gradient is infinite or NaN; the weights are as before the step.
+                On a CUDA device the next call that reads scores or weights says so.
         """
 
     def collect(self) -> dict[str, float]:

@@ -62,7 +62,7 @@ class AutogradEngine:
         if isinstance(rows, slice):
             count, chunks = len(self.data.inputs["train"]), (rows,)
         else:
-            count, chunks = len(rows), torch.split(rows.to(self.device), int(self.batch_size))
+            count, chunks = len(rows), torch.split(rows, int(self.batch_size))
         random = None
         if self.data.augmentation is not None:
             random = generator(self.seed, "augment", epoch, step, self.device)

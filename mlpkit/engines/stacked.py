@@ -5,7 +5,7 @@ optimizer's averages each lie in one flat buffer, so that clipping and updating 
 in the steady state a step makes no new tensors but views.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,7 +55,7 @@ class StackedEngine:
         self.dropout = network.dropout_generators()
         self.flat = Flat([network])
         self.values, self.gradients = self.flat.values, self.flat.gradients
-        self.update = build_update(config.optimizer, self.values, self.gradients)
+        self.prepare(config, augmentation)
         self.layers = layers_of(network.layers, self.flat)
         self.matmul, self.product = matmul, matmul.product()
         self.chunks: dict[int, Chunk] = {}  # by their rows
@@ -65,9 +65,12 @@ class StackedEngine:
         self.slope = task.slope(width)
         self.input_square = largest_square(network.scaling, splits["train"].inputs) * self.batch_size
         self.seen: list[Rows] = []  # since the last collect
-        self.count = 0  # rows of them
         self.outputs = torch.empty_like(self.expected)  # of these rows, each before its update
-        self.norm: Tensor | None = None
+        self.norm, self.measured = self.values.new_zeros(1), False
+
+    def prepare(self, config: Config, augmentation: Augmentation | None) -> None:
+        """Make what depends on the kind of device."""
+        self.update = build_update(config.optimizer, self.values, self.gradients)
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
@@ -75,42 +78,54 @@ class StackedEngine:
         random = None
         if self.data.augmentation is not None:
             random = generator(self.seed, "augment", epoch, step, self.device)
-        chunks: tuple[Rows, ...] = (rows,) if isinstance(rows, slice) else torch.split(rows, self.batch_size)
-        count = self.rows if isinstance(rows, slice) else len(rows)
-        for index, chunk in enumerate(chunks):
-            if culprit := self._differentiate(chunk, count, index > 0, random):
-                raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
+        if culprit := self._differentiate(self._chunks(rows), self._count(rows), random):
+            raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
         self._clip(measure)
         self.update(rate)
-
-    def _differentiate(self, rows: Rows, count: int, add: bool, random: torch.Generator | None) -> str | None:
-        """Write or add the gradient of some of a step's `count` rows; return what is not finite, if any."""
-        inputs, expected = self.inputs, self.expected
-        if isinstance(rows, slice):
-            chunk = self._chunk(self.rows)
-        else:
-            chunk = self._chunk(len(rows))
-            inputs = torch.index_select(inputs, 0, rows, out=chunk.inputs)
-            expected = torch.index_select(expected, 0, rows, out=chunk.expected)
-        if random is not None:
-            inputs = self.data.augment(inputs, random)
-        layers = chunk.layers
-        layers.up(inputs)
-        self.task.residual(layers.outputs, expected, layers.delta)
-        layers.delta.mul_(self._scale(count))
-        layers.down(inputs, add)
-        # A gradient is a product of deltas and units (or inputs), so by Cauchy and Schwarz it is no larger
-        # than the root of the product of their sums of squares: far fewer numbers to look at.
-        square = torch.dot(layers.workspace, layers.workspace).item()
-        if not square * (square + self.input_square) < SAFE and (culprit := self._culprit(layers, rows)):
-            return culprit
-        if isinstance(rows, slice):
-            self.outputs = layers.outputs
-        else:
-            self.outputs[self.count : self.count + len(rows)] = layers.outputs
         self.seen.append(rows)
-        self.count += len(layers.outputs)
+
+    def _chunks(self, rows: Rows) -> Sequence[Rows]:
+        """Return the batches that make a step."""
+        return (rows,) if isinstance(rows, slice) else torch.split(rows, self.batch_size)
+
+    def _count(self, rows: Rows) -> int:
+        return self.rows if isinstance(rows, slice) else len(rows)
+
+    def _differentiate(
+        self, chunks: Sequence[Rows], count: int, random: torch.Generator | None = None
+    ) -> str | None:
+        """Write the gradient of a step's `count` rows; return what is not finite, if anything is."""
+        for index, rows in enumerate(chunks):
+            inputs, expected = self.inputs, self.expected
+            if isinstance(rows, slice):
+                chunk = self._chunk(self.rows)
+            else:
+                chunk = self._chunk(len(rows))
+                inputs = torch.index_select(inputs, 0, rows, out=chunk.inputs)
+                expected = torch.index_select(expected, 0, rows, out=chunk.expected)
+            if random is not None:
+                inputs = self.data.augment(inputs, random)
+            layers = chunk.layers
+            layers.up(inputs)
+            self.task.residual(layers.outputs, expected, layers.delta)
+            layers.delta.mul_(self._scale(count))
+            layers.down(inputs, add=index > 0)
+            if isinstance(rows, slice):
+                self.outputs = layers.outputs
+            else:
+                self.outputs.index_copy_(0, rows, layers.outputs)
+            if not self._is_safe(layers) and (culprit := self._culprit(layers, rows)):
+                return culprit
         return None
+
+    def _is_safe(self, layers: Pass) -> bool:
+        """Whether all gradients are finite beyond doubt.
+
+        Each is a product of deltas and units (or inputs), so by Cauchy and Schwarz it is no larger than
+        the root of the product of their sums of squares: far fewer numbers to look at.
+        """
+        square = torch.dot(layers.workspace, layers.workspace).item()
+        return square * (square + self.input_square) < SAFE
 
     def _culprit(self, layers: Pass, rows: Rows) -> str | None:
         """Return what is not finite after some rows have been differentiated."""
@@ -141,7 +156,8 @@ class StackedEngine:
     def _clip(self, measure: bool) -> None:
         """Measure and limit the gradient, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""
         if measure:
-            self.norm = torch.linalg.vector_norm(self.gradients, dim=1)
+            torch.linalg.vector_norm(self.gradients, dim=1, out=self.norm)
+            self.measured = True
         if self.clip_value is not None:
             self.gradients.clamp_(-self.clip_value, self.clip_value)
         if self.clip_norm is not None:
@@ -150,19 +166,20 @@ class StackedEngine:
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
-        rows, outputs = self._seen()
-        self.seen, self.count = [], 0
-        scaled, targets = self.data.scaled["train"][rows], self.data.targets["train"][rows]
+        rows, self.seen = self._seen(), []
+        outputs, scaled, targets = self.outputs, self.data.scaled["train"], self.data.targets["train"]
+        if not isinstance(rows, slice) and len(rows) < self.rows:
+            outputs, scaled, targets = outputs[rows], scaled[rows], targets[rows]
         return self.data.scores([self.task.loss(outputs, scaled)], [outputs], targets)
 
-    def _seen(self) -> tuple[Rows, Tensor]:
-        """Return the rows since the last collect, and their outputs."""
+    def _seen(self) -> Rows:
+        """Return the rows since the last collect."""
         rows = [rows for rows in self.seen if not isinstance(rows, slice)]
-        return torch.cat(rows) if rows else slice(None), self.outputs[: self.count]
+        return torch.cat(rows) if rows else slice(None)
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""
-        return float(self.norm) if self.norm is not None else 0.0
+        return float(self.norm)
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """See `Engine.evaluate`."""
@@ -200,11 +217,11 @@ class StackedEngine:
 
     def epoch_state(self) -> dict[str, Tensor]:
         """See `Engine.epoch_state`."""
-        state = {} if self.norm is None else {"gradient_norm": self.norm[0].clone()}
+        state = {"gradient_norm": self.norm[0].clone()} if self.measured else {}
         if self.seen:
-            rows, outputs = self._seen()
-            state["outputs"] = outputs.clone()
-            state["losses"] = self.task.loss(outputs, self.data.scaled["train"][rows])
+            rows = self._seen()
+            state["outputs"] = self.outputs[rows].clone()
+            state["losses"] = self.task.loss(state["outputs"], self.data.scaled["train"][rows])
             if not isinstance(rows, slice):
                 state["rows"] = rows
         return state
@@ -212,11 +229,13 @@ class StackedEngine:
     def load_epoch_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine.load_epoch_state`."""
         state = {name: value.to(self.device, copy=True) for name, value in state.items()}
-        self.norm = state["gradient_norm"].reshape(1) if "gradient_norm" in state else None
-        self.seen, self.count = [], 0
+        self.measured = "gradient_norm" in state
+        self.norm.copy_(state.get("gradient_norm", torch.zeros(())))
+        self.seen = []
         if "outputs" in state:
-            self.seen, self.count = [state.get("rows", slice(None))], len(state["outputs"])
-            self.outputs[: self.count] = state["outputs"]
+            rows = state.get("rows", slice(None))
+            self.outputs[rows] = state["outputs"]
+            self.seen = [rows]
 
 
 @dataclass(frozen=True)

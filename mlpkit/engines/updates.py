@@ -23,16 +23,17 @@ class Update:
     slots: dict[str, Tensor]
     begun: bool = False
 
-    def __call__(self, rate: float) -> None:
-        """Take a step at a learning rate."""
+    def __call__(self, rate: float | Tensor) -> None:
+        """Take a step at a learning rate, which on a CUDA device may be a tensor."""
         raise NotImplementedError
 
 
 class AdamUpdate(Update):
     """Adam and AdamW (torch.optim.Adam, torch.optim.AdamW; Kingma, Ba 2015; Loshchilov, Hutter 2019)."""
 
-    def __init__(self, config: Adam | AdamW, values: Tensor, gradients: Tensor) -> None:
-        """Take two buffers of one shape."""
+    def __init__(self, config: Adam | AdamW, values: Tensor, gradients: Tensor, flag: Tensor | None) -> None:
+        """Take two buffers of one shape, and a flag (1,) that forbids updates."""
+        self.flag = flag
         averages, squares = torch.zeros_like(values), torch.zeros_like(values)
         # A number as a tensor: torch would make one of it at each step, which takes longer than the sum.
         self.steps, self.one = torch.zeros(2, device=values.device).unbind()
@@ -57,20 +58,23 @@ class AdamUpdate(Update):
             "eps": config.eps,
             "amsgrad": False,
             "maximize": False,
+            "found_inf": flag,
         }
 
-    def __call__(self, rate: float) -> None:
+    def __call__(self, rate: float | Tensor) -> None:
         """See `Update`."""
         self.steps.add_(self.one)
         self.kernel(*self.buffers, lr=rate, **self.options)
+        if self.flag is not None:
+            self.steps.sub_(self.flag[0])
         self.begun = True
 
 
 class SgdUpdate(Update):
     """SGD with momentum (torch.optim.SGD; the first gradient begins the buffer, without dampening)."""
 
-    def __init__(self, config: Sgd, values: Tensor, gradients: Tensor) -> None:
-        """Take two buffers of one shape."""
+    def __init__(self, config: Sgd, values: Tensor, gradients: Tensor, flag: Tensor | None) -> None:
+        """Take two buffers of one shape, and a flag (1,) that forbids updates."""
         self.slots = {"momentum_buffer": torch.zeros_like(values)} if config.momentum else {}
         self.kernel: Callable[..., None] = torch._fused_sgd_
         self.buffers = [values], [gradients], list(self.slots.values())
@@ -80,16 +84,26 @@ class SgdUpdate(Update):
             "weight_decay": config.weight_decay,
             "nesterov": config.nesterov,
             "maximize": False,
+            "found_inf": flag,
         }
 
-    def __call__(self, rate: float) -> None:
+    def __call__(self, rate: float | Tensor) -> None:
         """See `Update`."""
         self.kernel(*self.buffers, lr=rate, is_first_step=not self.begun, **self.options)
         self.begun = True
 
 
-def build_update(config: OptimizerConfig, values: Tensor, gradients: Tensor) -> Update:
-    """Return the optimizer's update of a buffer."""
+def build_update(
+    config: OptimizerConfig, values: Tensor, gradients: Tensor, flag: Tensor | None = None
+) -> Update:
+    """Return the optimizer's update of a buffer.
+
+    Args:
+        config: the optimizer.
+        values: what it changes.
+        gradients: by what.
+        flag: where it is 1 instead of 0, nothing is changed; so a device can forbid updates by itself.
+    """
     if isinstance(config, Adam | AdamW):
-        return AdamUpdate(config, values, gradients)
-    return SgdUpdate(config, values, gradients)
+        return AdamUpdate(config, values, gradients, flag)
+    return SgdUpdate(config, values, gradients, flag)

@@ -26,7 +26,7 @@ class Scaling(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the standardised values (rows, columns)."""
-        return (values - self.mean) / self.std
+        return (values - self.mean).div_(self.std)
 
 
 class Unscaling(Scaling):

@@ -1,0 +1,109 @@
+"""The stacked engine on a CUDA device: the host only says which rows are next, and never waits in an epoch.
+
+A step is recorded as a CUDA graph and replayed. What is not finite sets a flag on the device; from then on
+the optimizer's kernels leave the weights as they are, and the flag is read when the epoch's scores are.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mlpkit.batches import Rows
+from mlpkit.config import Config
+from mlpkit.data.augment import Augmentation
+from mlpkit.engines.backpropagation import Pass
+from mlpkit.engines.graphs import Graphs
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.engines.updates import build_update
+from mlpkit.errors import diverged
+from mlpkit.models.stack import seed_dropout
+from mlpkit.randomness import generator
+
+
+class CudaStackedEngine(StackedEngine):
+    """The stacked engine; what is not finite is reported when scores or weights are read."""
+
+    def prepare(self, config: Config, augmentation: Augmentation | None) -> None:
+        """Make what the device keeps beside the buffers."""
+        device = self.device
+        self.flag, self.good, self.one = torch.zeros(3, 1, device=device).unbind()
+        self.one.fill_(1)
+        self.rate = torch.zeros((), device=device)
+        self.update = build_update(config.optimizer, self.values, self.gradients, self.flag)
+        # Augmentation draws from a new generator at each step, which a record cannot.
+        self.graphs = Graphs(self.dropout) if augmentation is None else None
+        self.places: dict[tuple[int, int], Tensor] = {}
+        self.first: int | None = None  # step since the flag was read
+        self.epoch = 0
+
+    def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
+        """See `Engine.step`."""
+        seed_dropout(self.dropout, self.seed, epoch, step)
+        self.first, self.epoch = step if self.first is None else self.first, epoch
+        self.rate.fill_(rate)
+        chunks = self._chunks(rows)
+        if self.graphs is None:
+            random = generator(self.seed, "augment", epoch, step, self.device)
+            self._program(chunks, self._count(rows), measure, random)
+        else:
+            fixed = [self._place(index, chunk) for index, chunk in enumerate(chunks)]
+            key = self._count(rows), measure, self.update.begun
+            self.graphs.run(key, lambda: self._program(fixed, self._count(rows), measure))
+        self.update.begun = True
+        self.seen.append(rows)
+
+    def _program(
+        self, chunks: Sequence[Rows], count: int, measure: bool, random: torch.Generator | None = None
+    ) -> None:
+        self._differentiate(chunks, count, random)
+        self._flag([self.gradients])
+        self.good.add_(self.one).sub_(self.flag)
+        self._clip(measure)
+        self.update(self.rate)
+
+    def _place(self, index: int, rows: Rows) -> Rows:
+        """Return the tensor in which a record finds the rows of a step's chunk."""
+        if isinstance(rows, slice):
+            return rows
+        key = index, len(rows)
+        if key not in self.places:
+            self.places[key] = torch.empty(len(rows), dtype=torch.int64, device=self.device)
+        return self.places[key].copy_(rows, non_blocking=True)
+
+    def _is_safe(self, layers: Pass) -> bool:
+        self._flag([layers.outputs])
+        return True
+
+    def _flag(self, values: list[Tensor]) -> None:
+        torch._amp_foreach_non_finite_check_and_unscale_(values, self.flag, self.one)
+
+    def _look(self) -> None:
+        """Read the flag.
+
+        Raises:
+            NonFiniteError: it is set; the weights are those before the step that set it.
+        """
+        if self.first is None:
+            return
+        first, self.first = self.first, None
+        flag, good = torch.cat((self.flag, self.good)).tolist()
+        self.good.zero_()
+        if flag:
+            step = first + int(good) + 1
+            raise diverged(step, self.epoch + 1, "the loss or a gradient is not finite")
+
+    def collect(self) -> dict[str, float]:
+        """See `Engine.collect`."""
+        self._look()
+        return super().collect()
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """See `Engine.evaluate`."""
+        self._look()
+        return super().evaluate(split, poll)
+
+    def model_state(self) -> dict[str, Tensor]:
+        """See `Engine.model_state`."""
+        self._look()
+        return super().model_state()
