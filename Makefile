@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint fuzz faults recipes benchmark clean
+.PHONY: help demo test lint fuzz faults recipes bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,8 +28,8 @@ faults: $(VENV)/.installed-test  ## kill, interrupt, starve and damage runs in e
 recipes: $(VENV)/.installed-test  ## check every recipe's figure, the slow one too
 	OMP_NUM_THREADS=$$(nproc) $(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py
 
-benchmark: $(VENV)/.installed  ## time mlpkit against the tutorial's way and a plain loop
-	$(BIN)/python tests/benchmarks/throughput.py
+bench: $(VENV)/.installed-bench  ## time mlpkit and its peers in turn: throughput, whole processes, logs
+	$(BIN)/python tests/benchmarks
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
@@ -43,4 +43,9 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@ $(VENV)/.installed

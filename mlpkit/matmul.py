@@ -61,12 +61,15 @@ class Matmul:
             if left.numel() * right.shape[-1] < self.smallest:
                 return plain(base, left, right, beta=beta, out=out)
             torch.set_float32_matmul_precision(self.level)
-            if base is out:
-                plain(base, left, right, beta=beta, out=out)
-            else:  # the other library adds a base more slowly than a second operation does
-                bare(left, right, out=out).add_(base)
-            torch.set_float32_matmul_precision("highest")
-            return out
+            try:
+                if beta and base is out:
+                    plain(base, left, right, beta=beta, out=out)
+                else:
+                    bare(left, right, out=out)
+            finally:
+                torch.set_float32_matmul_precision("highest")
+            # The other library adds a base more slowly than a second operation does.
+            return out.add_(base, alpha=beta) if beta and base is not out else out
 
         return at_level
 

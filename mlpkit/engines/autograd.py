@@ -115,7 +115,7 @@ class AutogradEngine:
         targets = self.data.targets["train"]
         if not isinstance(chunks[0], slice):
             targets = targets[torch.cat(chunks)]
-        return self.data.scores(list(losses), list(outputs), targets)
+        return self.data.scores(torch.cat(losses), torch.cat(outputs), targets)
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""

@@ -58,7 +58,7 @@ class DeviceData:
         if network.training:
             network.eval()
         losses, outputs = [], []
-        with torch.no_grad():
+        with torch.inference_mode():
             if split == "train" and self.augmentation is not None:
                 inputs = network.scaling(inputs)
             for start in range(0, len(inputs), EVALUATION_ROWS):
@@ -66,10 +66,14 @@ class DeviceData:
                 part = slice(start, start + EVALUATION_ROWS)
                 outputs.append(network.layers(inputs[part]))
                 losses.append(self.task.loss(outputs[-1], scaled[part]))
-        return self.scores(losses, outputs, self.targets[split])
+            return self.scores(joined(losses), joined(outputs), self.targets[split])
 
-    def scores(self, losses: list[Tensor], outputs: list[Tensor], targets: Tensor) -> dict[str, float]:
-        """Return the scores of rows whose losses and outputs come in parts."""
-        every_loss, every_output = torch.cat(losses), torch.cat(outputs)
-        statistics = self.task.statistics(self.network.unscaling(every_output), targets)
-        return self.task.scores(add_up(every_loss, statistics).tolist(), len(every_loss))
+    def scores(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the scores of rows by their losses (rows,), outputs and targets."""
+        statistics = self.task.statistics(self.network.unscaling(outputs), targets)
+        return self.task.scores(add_up(losses, statistics).tolist(), len(losses))
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Return all rows of some parts; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

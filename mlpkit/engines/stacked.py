@@ -67,6 +67,8 @@ class StackedEngine:
         self.seen: list[Rows] = []  # since the last collect
         self.outputs = torch.empty_like(self.expected)  # of these rows, each before its update
         self.norm, self.measured = self.values.new_zeros(1), False
+        # Operations that no gradient is ever asked of begin a tenth of a microsecond sooner, each of them.
+        self.untracked = torch.inference_mode()
 
     def prepare(self, config: Config, augmentation: Augmentation | None) -> None:
         """Make what depends on the kind of device."""
@@ -78,10 +80,12 @@ class StackedEngine:
         random = None
         if self.data.augmentation is not None:
             random = generator(self.seed, "augment", epoch, step, self.device)
-        if culprit := self._differentiate(self._chunks(rows), self._count(rows), random):
-            raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
-        self._clip(measure)
-        self.update(rate)
+        with self.untracked:
+            culprit = self._differentiate(self._chunks(rows), self._count(rows), random)
+            if culprit is not None:
+                raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
+            self._clip(measure)
+            self.update(rate)
         self.seen.append(rows)
 
     def _chunks(self, rows: Rows) -> Sequence[Rows]:
@@ -170,7 +174,8 @@ class StackedEngine:
         outputs, scaled, targets = self.outputs, self.data.scaled["train"], self.data.targets["train"]
         if not isinstance(rows, slice) and len(rows) < self.rows:
             outputs, scaled, targets = outputs[rows], scaled[rows], targets[rows]
-        return self.data.scores([self.task.loss(outputs, scaled)], [outputs], targets)
+        with self.untracked:
+            return self.data.scores(self.task.loss(outputs, scaled), outputs, targets)
 
     def _seen(self) -> Rows:
         """Return the rows since the last collect."""
@@ -231,7 +236,7 @@ class StackedEngine:
         state = {name: value.to(self.device, copy=True) for name, value in state.items()}
         self.measured = "gradient_norm" in state
         self.norm.copy_(state.get("gradient_norm", torch.zeros(())))
-        self.seen = []
+        self.seen, self.outputs = [], torch.empty_like(self.expected)
         if "outputs" in state:
             rows = state.get("rows", slice(None))
             self.outputs[rows] = state["outputs"]

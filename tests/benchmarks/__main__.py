@@ -1,0 +1,98 @@
+"""mlpkit beside its peers: same data, same work, in turn, on this machine.
+
+    python tests/benchmarks [PART …] [--repetitions N] [--peers PEER …]
+
+Without parts all are run, which takes about half an hour. Nothing here is a test: figures are printed, and
+nothing fails where one is not reached.
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import data_folder
+from cases import CASES, OURS, run_case
+from growth import run_growth
+from logs_and_loading import run_loading, run_logs
+from must_reach import print_goals
+from peers import TITLES
+from turns import PeerError
+from whole_process import PROCESSES, run_process
+
+PACKAGES = ("torch", "torchvision", "scikit-learn", "jax", "keras", "skorch", "lightning")
+GROUPS = {
+    "mnist": ("mnist-64", "mnist-256", "mnist-dropout"),
+    "whole": tuple(PROCESSES),
+}
+PARTS = (*CASES, *PROCESSES, "growth", "logs", "loading")
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    arguments = _arguments()
+    parts = [part for name in arguments.parts or PARTS for part in GROUPS.get(name, (name,))]
+    print(_machine())
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["MLPKIT_DATA"] = str(data_folder.find_or_invent(Path(scratch)))
+        measured: dict[tuple[str, str], float] = {}
+        for part in dict.fromkeys(parts):
+            try:
+                measured |= _run(part, arguments.repetitions, arguments.peers)
+            except PeerError as error:
+                print(f"\n{part}: {error}")
+    print_goals(measured)
+
+
+def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str], float]:
+    """Run a part; return its ratios."""
+    if part in CASES:
+        found = run_case(part, repetitions, peers)
+        if OURS not in found.rates:
+            return {}
+        return {(part, peer): found.ratio(OURS, peer) for peer in found.rates}
+    if part in PROCESSES:
+        return {(part, ""): run_process(part, repetitions)}
+    if part == "logs":
+        share = run_logs(repetitions)
+        return {} if share is None else {(part, ""): share}
+    (run_growth if part == "growth" else run_loading)(repetitions)
+    return {}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").splitlines()[0])
+    choices = (*PARTS, *GROUPS)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(choices)}; all of them if none is named"
+    )
+    parser.add_argument("--repetitions", type=int, default=7, metavar="N", help="turns of each part (7)")
+    parser.add_argument(
+        "--peers", nargs="+", default=[], choices=TITLES, metavar="PEER", help=f"only {', '.join(TITLES)}"
+    )
+    arguments = parser.parse_args()
+    if unknown := [part for part in arguments.parts if part not in choices]:
+        parser.error(f"no such part: {', '.join(unknown)}; choose from {', '.join(choices)}")
+    if arguments.repetitions < 1:
+        parser.error("--repetitions must be at least 1")
+    return arguments
+
+
+def _machine() -> str:
+    """Return a line that says where and with what."""
+    return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}\n" + ", ".join(
+        f"{package} {_version(package)}" for package in PACKAGES
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+if __name__ == "__main__":
+    main()

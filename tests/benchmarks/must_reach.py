@@ -1,0 +1,56 @@
+"""What must be reached, beside what was measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio that must be reached.
+
+    Attributes:
+        title: in words.
+        part: of the benchmark.
+        peer: in that part; empty where the part has a single ratio.
+        wanted: the ratio.
+        at_most: the measured one must not be larger; else it must not be smaller.
+    """
+
+    title: str
+    part: str
+    peer: str
+    wanted: float
+    at_most: bool = False
+
+
+GOALS = (
+    Goal("MNIST batch 64 against the plain PyTorch loop", "mnist-64", "plain_loop", 1.8),
+    Goal("the same against scikit-learn", "mnist-64", "scikit_learn", 3),
+    Goal("the same against skorch", "mnist-64", "skorch_net", 4),
+    Goal("the same against Lightning", "mnist-64", "lightning_trainer", 8),
+    Goal("the same against the tutorial's way", "mnist-64", "tutorial_way", 9),
+    Goal("the same against JAX jit + scan", "mnist-64", "jax_scan", 0.95),
+    Goal("the same against the products alone", "mnist-64", "products", 0.55),
+    Goal("moons, steps/s against the plain PyTorch loop", "moons", "plain_loop", 2),
+    Goal("whole process, moons, share of the script's time", "whole-moons", "", 0.7, at_most=True),
+    Goal("whole process, MNIST, share of the script's time", "whole-mnist", "", 0.25, at_most=True),
+    Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
+)
+
+
+def print_goals(measured: Mapping[tuple[str, str], float]) -> None:
+    """Print the table.
+
+    Args:
+        measured: ratios by (part, peer).
+    """
+    print(f"\n{'must reach':<54}{'measured':>10}{'wanted':>10}")
+    for goal in GOALS:
+        sign = "≤" if goal.at_most else "≥"
+        found = measured.get((goal.part, goal.peer))
+        if found is None:
+            shown, verdict = "–", ""
+        else:
+            reached = found <= goal.wanted if goal.at_most else found >= goal.wanted
+            shown, verdict = f"{found:.2f}", "" if reached else "   not reached"
+        print(f"{goal.title:<54}{shown:>10}{f'{sign} {goal.wanted:.2f}':>10}{verdict}")

@@ -1,0 +1,27 @@
+"""The model, loss and optimizer of a workload as a PyTorch user writes them."""
+
+import torch
+from torch import nn
+from workload import Workload
+
+
+def network(work: Workload) -> nn.Sequential:
+    """Return linear layers, with ReLU and dropout between them."""
+    layers: list[nn.Module] = []
+    for below, width in zip(work.widths[:-2], work.widths[1:-1], strict=True):
+        layers += [nn.Linear(below, width), nn.ReLU()]
+        if work.dropout:
+            layers.append(nn.Dropout(work.dropout))
+    return nn.Sequential(*layers, nn.Linear(*work.widths[-2:]))
+
+
+def loss_of(work: Workload) -> nn.Module:
+    """Return the task's loss."""
+    losses = {"regression": nn.MSELoss, "binary": nn.BCEWithLogitsLoss, "multiclass": nn.CrossEntropyLoss}
+    return losses[work.task]()
+
+
+def optimizer_of(work: Workload, model: nn.Module, fused: bool = False) -> torch.optim.Optimizer:
+    """Return the optimizer; PyTorch's default way of updating unless `fused`."""
+    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[work.config.optimizer.name]
+    return kind(model.parameters(), lr=work.config.optimizer.lr, fused=fused or None)

@@ -1,0 +1,37 @@
+"""One peer in its own process: `python worker.py MODULE OVERRIDE…`.
+
+It sets up and warms up, which compiles where the peer compiles, and says "ready". For every line that it then
+reads it trains one portion and answers a line of JSON: count, seconds, loss. Between two it waits for input,
+so that only one peer computes at a time.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+
+def main() -> None:
+    """Serve one peer until its input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
+    module, *overrides = sys.argv[1:]
+    try:
+        train = importlib.import_module(f"peers.{module}").prepare(tuple(overrides))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mlpkit"):  # which every peer takes its data from
+            raise
+        print(f"no package {error.name}", file=answers)
+        return
+    train()
+    print("ready", file=answers)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        count, loss = train()
+        seconds = time.perf_counter() - started
+        print(json.dumps({"count": count, "seconds": seconds, "loss": loss}), file=answers)
+
+
+if __name__ == "__main__":
+    main()
