@@ -8,11 +8,11 @@ one, and remembers: the same command gives the same bits on the same machine.
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import thread_time
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.8  # of the time: what is hardly faster is not taken
 PROBED = 16_000_000  # multiplications at most
 PATIENCE = 0.012  # seconds of timing; with what has to be made for it, less than 0.02
-ROUNDS = 5  # at least, or the machine is too busy to tell
 
 Product = Callable[..., Tensor]  # (base, left, right, *, beta, out), as torch.addmm or torch.baddbmm
 
@@ -124,6 +123,7 @@ def measure(shape: tuple[int, int, int]) -> str:
     """Return the fastest level whose error is not beyond LARGEST_ERROR times the highest level's.
 
     The error is the Frobenius norm of the difference from a float64 product of standard normal factors.
+    One thread is timed, by what it has computed, so that it hardly counts what else the machine does.
     """
     rows, below, width = shape
     random = torch.Generator().manual_seed(0)
@@ -132,18 +132,22 @@ def measure(shape: tuple[int, int, int]) -> str:
     exact, out = left.double() @ right.double(), torch.empty(rows, width)
     times: dict[str, float] = dict.fromkeys(LEVELS, float("inf"))
     errors: dict[str, float] = {}
-    rounds, end = 0, time.perf_counter() + PATIENCE
-    while time.perf_counter() < end:
-        rounds += 1
-        for level in LEVELS:
-            with Matmul(level).everywhere():
-                started = time.perf_counter()
-                torch.mm(left, right, out=out)
-                times[level] = min(times[level], time.perf_counter() - started)
-            if rounds == 1:
-                errors[level] = float((out.double() - exact).norm())
+    threads, end = torch.get_num_threads(), thread_time() + PATIENCE
+    torch.set_num_threads(1)
+    try:
+        while not errors or thread_time() < end:
+            first = not errors
+            for level in LEVELS:
+                with Matmul(level).everywhere():
+                    started = thread_time()
+                    torch.mm(left, right, out=out)
+                    times[level] = min(times[level], thread_time() - started)
+                if first:
+                    errors[level] = float((out.double() - exact).norm())
+    finally:
+        torch.set_num_threads(threads)
     best = LEVELS[0]
-    for level in LEVELS[1:] if rounds >= ROUNDS else ():
+    for level in LEVELS[1:]:
         if errors[level] <= LARGEST_ERROR * errors[LEVELS[0]] and times[level] < CLEARLY * times[best]:
             best = level
     return best
@@ -153,7 +157,7 @@ def _memory(probe: tuple[int, int, int]) -> Path:
     """Return the file that keeps a measurement, under XDG_CACHE_HOME or ~/.cache."""
     from mlpkit.device import processor
 
-    about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {probe}"
+    about = f"{processor()}, torch {torch.__version__}, {probe}"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # may fail
     name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
     return Path(home) / "mlpkit" / "matmul" / f"{name}.json"

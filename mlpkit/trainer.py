@@ -72,6 +72,7 @@ class Trainer:
         self.progress = Progress()
         self.scores: dict[str, Scores] = {}  # of the last epoch
         self.best_model: Tensors | None = None
+        self.is_due = when_due(trainer.checkpoint_every)
         self.steps_per_epoch = steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
         self.schedule = build_schedule(
             config.scheduler, config.optimizer.lr, self.steps_per_epoch, trainer.epochs
@@ -95,7 +96,7 @@ class Trainer:
             self.follow(self.scores[self.monitored])
             self.seconds = time.perf_counter() - started
             self.report(self.epoch_report())
-            if self._is_due():
+            if self.is_due(self.progress, self._saved_at):
                 self.save_now()
         self.save_news()
 
@@ -131,7 +132,7 @@ class Trainer:
             progress.batch += 1
             progress.step += 1
             self.tick(progress.batch / self.steps_per_epoch)
-            if not last and self._is_due():
+            if not last and self.is_due(progress, self._saved_at):
                 self.save_now()
 
     def evaluate(self) -> None:
@@ -247,11 +248,17 @@ class Trainer:
     def _position(self) -> tuple[int, int]:
         return self.progress.epoch, self.progress.batch
 
-    def _is_due(self) -> bool:
-        """Whether checkpoint_every asks for a save now, in epochs (an integer), `Nsteps` or `Ns`."""
-        every, progress = self.config.trainer.checkpoint_every, self.progress
-        if isinstance(every, int):
-            return progress.batch == 0 and progress.epoch % every == 0
-        if every.endswith("steps"):
-            return progress.step % int(every.removesuffix("steps")) == 0
-        return time.perf_counter() - self._saved_at >= float(every.removesuffix("s"))
+
+def when_due(every: int | str) -> Callable[[Progress, float], bool]:
+    """Return whether checkpoint_every asks for a save: (where the loop is, when the last one was) -> answer.
+
+    Args:
+        every: epochs (an integer), `Nsteps` or `Ns`.
+    """
+    if isinstance(every, int):
+        return lambda progress, saved_at: progress.batch == 0 and progress.epoch % every == 0
+    if every.endswith("steps"):
+        steps = int(every.removesuffix("steps"))
+        return lambda progress, saved_at: progress.step % steps == 0
+    seconds = float(every.removesuffix("s"))
+    return lambda progress, saved_at: time.perf_counter() - saved_at >= seconds

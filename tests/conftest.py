@@ -1,9 +1,12 @@
 """Fixtures that several tests share."""
 
 import os
+import tempfile
 
 # Two test processes that each use all cores wait for each other's threads; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a run measures of the machine stays out of the user's cache.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mlpkit-tests-")
 
 from collections.abc import Callable
 from pathlib import Path

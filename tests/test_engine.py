@@ -14,6 +14,7 @@ from mlpkit.data.augment import augment, augmentation_of
 from mlpkit.data.dataset import Split
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.data import EVALUATION_ROWS
+from mlpkit.engines.stacked import StackedEngine
 from mlpkit.errors import NonFiniteError
 from mlpkit.models import build_model
 from mlpkit.randomness import generator
@@ -22,7 +23,12 @@ from mlpkit.tasks import TASKS
 from mlpkit.trainer import Trainer
 
 
-def build(*overrides, **more_splits):
+@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+def engine_kind(request):
+    return request.param
+
+
+def build(engine_kind, *overrides, **more_splits):
     """Return the config, the splits and an engine."""
     config = running.config(*overrides)
     dataset = load_dataset(config.dataset)
@@ -30,12 +36,12 @@ def build(*overrides, **more_splits):
     network, task = build_model(config, dataset), TASKS[dataset.signature.task]
     options = getattr(config.dataset, "augment", Augment())
     augmentation = augmentation_of(options, dataset.signature.input_shape)
-    return config, splits, AutogradEngine(network, task, splits, config, "cpu", augmentation)
+    return config, splits, engine_kind(network, task, splits, config, "cpu", augmentation)
 
 
-def trainer_of(*overrides):
+def trainer_of(engine_kind, *overrides):
     """Return a trainer, the reports that it will write and the epochs at which it will save."""
-    config, splits, engine = build(*overrides)
+    config, splits, engine = build(engine_kind, *overrides)
     reports, saved = [], []
     rows = len(splits["train"])
     trainer = Trainer(
@@ -56,9 +62,9 @@ def many_rows(features, classes):
 @pytest.mark.parametrize(
     ("dataset", "features", "classes"), [("sum", 2, 0), ("moons", 2, 2), ("digits", 64, 10)]
 )
-def test_evaluate_equals_sklearn_on_all_rows_at_once(dataset, features, classes):
+def test_evaluate_equals_sklearn_on_all_rows_at_once(engine_kind, dataset, features, classes):
     split = many_rows(features, classes)
-    _, _, engine = build(f"dataset={dataset}", "model.hidden=[8]", big=split)
+    _, _, engine = build(engine_kind, f"dataset={dataset}", "model.hidden=[8]", big=split)
     with torch.no_grad():
         outputs = engine.network(split.inputs)
     targets = split.targets.double().numpy()
@@ -82,10 +88,18 @@ def test_evaluate_equals_sklearn_on_all_rows_at_once(dataset, features, classes)
 STEP = {"rate": 0.1, "epoch": 0, "step": 0, "measure": True}
 
 
-@pytest.mark.parametrize("layers", ["model.dropout=0.5", "model.norm=batch", "model.norm=layer"])
-def test_evaluation_is_without_effect_and_repeats(layers):
+@pytest.mark.parametrize(
+    ("engine_kind", "layers"),
+    [
+        (StackedEngine, "model.dropout=0.5"),
+        (AutogradEngine, "model.dropout=0.5"),
+        (AutogradEngine, "model.norm=batch"),
+        (AutogradEngine, "model.norm=layer"),
+    ],
+)
+def test_evaluation_is_without_effect_and_repeats(engine_kind, layers):
     overrides = ("dataset=moons", "model.hidden=[8]", "trainer.batch_size=25", layers)
-    (_, _, engine), (_, _, untouched) = build(*overrides), build(*overrides)
+    (_, _, engine), (_, _, untouched) = build(engine_kind, *overrides), build(engine_kind, *overrides)
     for step in range(3):
         for each in (engine, untouched):
             each.step(torch.arange(50), 0.1, 0, step, measure=False)
@@ -96,8 +110,8 @@ def test_evaluation_is_without_effect_and_repeats(layers):
     assert engine.collect() == untouched.collect()
 
 
-def test_collect_gives_the_mean_over_rows_before_each_update():
-    _, splits, engine = build("dataset=moons", "optimizer=sgd", "trainer.batch_size=32")
+def test_collect_gives_the_mean_over_rows_before_each_update(engine_kind):
+    _, splits, engine = build(engine_kind, "dataset=moons", "optimizer=sgd", "trainer.batch_size=32")
     train, losses, right = splits["train"], [], []
     for step, rows in enumerate(torch.arange(300).split(70)):  # 70 rows: batches of 32, 32 and 6
         with torch.no_grad():
@@ -116,8 +130,8 @@ def test_collect_gives_the_mean_over_rows_before_each_update():
     assert engine.collect() == pytest.approx(expected, rel=1e-5)
 
 
-def test_scores_of_a_full_batch_are_those_before_its_update():
-    _, _, engine = build("dataset=line", "model=linear", "dataset.standardize=true")
+def test_scores_of_a_full_batch_are_those_before_its_update(engine_kind):
+    _, _, engine = build(engine_kind, "dataset=line", "model=linear", "dataset.standardize=true")
     before = engine.evaluate("train")
     engine.step(slice(None), **STEP)
     assert engine.collect() == pytest.approx(before)
@@ -135,9 +149,9 @@ ROWS = torch.arange(100)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "augmentation"])
-def test_what_a_step_draws_is_a_function_of_epoch_and_step(kind):
+def test_what_a_step_draws_is_a_function_of_epoch_and_step(engine_kind, kind):
     options = ("model.dropout=0.5",) if kind == "dropout" else ("dataset.augment.rotation=20",)
-    _, _, engine = build(*IMAGES, *options)
+    _, _, engine = build(engine_kind, *IMAGES, *options)
     first = engine.model_state()
 
     def weights_after(epoch, step):
@@ -151,26 +165,28 @@ def test_what_a_step_draws_is_a_function_of_epoch_and_step(kind):
     assert weights[::-1] == [weights_after(*time) for time in times[::-1]]
 
 
-def test_raw_images_are_augmented_and_then_scaled():
+def test_raw_images_are_augmented_and_then_scaled(engine_kind):
     """A step on augmented images equals one, without augmentation, on the same images made before it."""
-    config, splits, engine = build(*IMAGES, "dataset.augment.rotation=20", "dataset.augment.translation=1")
+    config, splits, engine = build(
+        engine_kind, *IMAGES, "dataset.augment.rotation=20", "dataset.augment.translation=1"
+    )
     images, random = splits["train"].inputs[ROWS], generator(0, "augment", epoch=2, step=9)
     parts = [augment(part, (8, 8), config.dataset.augment, random) for part in images.split(50)]
-    _, _, plain = build(*IMAGES, train=Split(torch.cat(parts), splits["train"].targets[ROWS]))
+    _, _, plain = build(engine_kind, *IMAGES, train=Split(torch.cat(parts), splits["train"].targets[ROWS]))
     for each in (engine, plain):
         each.step(ROWS, 0.1, 2, 9, measure=False)
     torch.testing.assert_close(engine.model_state(), plain.model_state())
     assert engine.collect() == pytest.approx(plain.collect())
     whole = Split(splits["train"].inputs, splits["train"].targets)
-    _, _, unchanged = build(*IMAGES, train=whole)
+    _, _, unchanged = build(engine_kind, *IMAGES, train=whole)
     unchanged.load_model_state(engine.model_state())
     assert engine.evaluate("train") == unchanged.evaluate("train")  # on the images as they are
 
 
 @pytest.mark.parametrize("clipping", [(), ("trainer.clip_norm=1e-3",), ("trainer.clip_value=1e-3",)])
-def test_gradient_norm_is_that_before_clipping(clipping):
-    _, splits, engine = build("dataset=sum", "dataset.low=5", "dataset.high=9", *clipping)
-    _, _, other = build("dataset=sum", "dataset.low=5", "dataset.high=9")
+def test_gradient_norm_is_that_before_clipping(engine_kind, clipping):
+    _, splits, engine = build(engine_kind, "dataset=sum", "dataset.low=5", "dataset.high=9", *clipping)
+    _, _, other = build(engine_kind, "dataset=sum", "dataset.low=5", "dataset.high=9")
     train = splits["train"]
     nn.functional.mse_loss(other.network(train.inputs), train.targets).backward()
     gradient = torch.cat([parameter.grad.flatten() for parameter in other.network.parameters()])
@@ -179,8 +195,8 @@ def test_gradient_norm_is_that_before_clipping(clipping):
     assert engine.gradient_norm() == pytest.approx(gradient.norm().item(), rel=1e-5)
 
 
-def test_states_are_copies_and_can_be_taken_back():
-    _, _, engine = build("dataset=moons", "optimizer=adam")
+def test_states_are_copies_and_can_be_taken_back(engine_kind):
+    _, _, engine = build(engine_kind, "dataset=moons", "optimizer=adam")
     first = engine.model_state()
     kept = {name: value.clone() for name, value in first.items()}
     scores = engine.evaluate("val")
@@ -200,8 +216,8 @@ def test_states_are_copies_and_can_be_taken_back():
         (("optimizer=adamw",), {"exp_avg", "exp_avg_sq", "step"}),
     ],
 )
-def test_names_of_the_optimizer_state(optimizer, parts):
-    _, _, engine = build("dataset=moons", "model.hidden=[3]", *optimizer)
+def test_names_of_the_optimizer_state(engine_kind, optimizer, parts):
+    _, _, engine = build(engine_kind, "dataset=moons", "model.hidden=[3]", *optimizer)
     engine.step(slice(None), **STEP)
     parameters = dict(engine.network.named_parameters())
     state = engine.optimizer_state()
@@ -227,8 +243,9 @@ SEQUENCE = [0.5, 0.6, 0.6, 0.65, 0.64, math.nan, 0.65, 0.9]
         (4, 0.2, 5, 4),
     ],
 )
-def test_early_stopping(patience, min_delta, stops_after, best_epoch):
+def test_early_stopping(engine_kind, patience, min_delta, stops_after, best_epoch):
     trainer, _, _ = trainer_of(
+        engine_kind,
         *SMALL,
         f"trainer.early_stopping.patience={patience}",
         f"trainer.early_stopping.min_delta={min_delta}",
@@ -246,10 +263,10 @@ def test_early_stopping(patience, min_delta, stops_after, best_epoch):
     assert trainer.progress.best_value == max(value for value in followed if value == value)
 
 
-def test_a_fit_stops_early():
+def test_a_fit_stops_early(engine_kind):
     """With a rate this small no accuracy ever changes: the first epoch is best, and patience runs out."""
     trainer, reports, saved = trainer_of(
-        *SMALL, "optimizer.lr=1e-30", "trainer.epochs=50", "trainer.early_stopping.patience=4"
+        engine_kind, *SMALL, "optimizer.lr=1e-30", "trainer.epochs=50", "trainer.early_stopping.patience=4"
     )
     trainer.fit()
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5]
@@ -257,8 +274,9 @@ def test_a_fit_stops_early():
 
 
 @pytest.mark.parametrize("dataset", ["moons", "line"])
-def test_the_best_weights_are_kept(dataset):
+def test_the_best_weights_are_kept(engine_kind, dataset):
     trainer, reports, _ = trainer_of(
+        engine_kind,
         f"dataset={dataset}",
         "model.hidden=[4]",
         "optimizer.lr=0.5",  # so high that scores go up and down
@@ -280,8 +298,9 @@ def test_the_best_weights_are_kept(dataset):
 
 
 @pytest.mark.parametrize("dataset", ["moons", "line"])
-def test_plateau_follows_the_monitored_score_as_torch_does(dataset):
+def test_plateau_follows_the_monitored_score_as_torch_does(engine_kind, dataset):
     trainer, reports, _ = trainer_of(
+        engine_kind,
         f"dataset={dataset}",
         "model.hidden=[4]",
         "optimizer.lr=0.3",
@@ -311,9 +330,10 @@ WAY_OUT = "training diverged; try a lower optimizer.lr or set trainer.clip_norm=
     ("batch_size", "problem"),
     [("full", "step 1 (epoch 1): val loss=inf"), (30, "step 2 (epoch 1): the loss is not finite")],
 )
-def test_divergence_names_the_step(batch_size, problem):
+def test_divergence_names_the_step(engine_kind, batch_size, problem):
     """A full batch's loss is that before its update, so it is the next score that shows the harm."""
     trainer, reports, saved = trainer_of(
+        engine_kind,
         "dataset=line",
         "model=linear",
         "init=zeros",
@@ -330,8 +350,13 @@ def test_divergence_names_the_step(batch_size, problem):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(optimizer, precision):
+    """Of autograd; tests/test_stacked.py has numbers that overflow in both engines."""
     trainer, _, _ = trainer_of(
-        "dataset=line", "model=mlp", f"optimizer={optimizer}", f"trainer.precision={precision}"
+        AutogradEngine,
+        "dataset=line",
+        "model=mlp",
+        f"optimizer={optimizer}",
+        f"trainer.precision={precision}",
     )
     engine = trainer.engine
     engine.step(slice(None), 0.01, 0, 0, measure=False)
@@ -345,9 +370,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(optimizer, pre
         assert all(torch.equal(kept[name], now[name]) for name in kept)
 
 
-def test_reports_count_epochs_steps_and_rows():
+def test_reports_count_epochs_steps_and_rows(engine_kind):
     trainer, reports, saved = trainer_of(
-        *SMALL, "trainer.epochs=7", "trainer.batch_size=16", "trainer.checkpoint_every=3"
+        engine_kind, *SMALL, "trainer.epochs=7", "trainer.batch_size=16", "trainer.checkpoint_every=3"
     )
     trainer.fit()
     assert [(report.epoch, report.step, report.rows) for report in reports] == [

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mlpkit.data import load_dataset
 from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.stacked import StackedEngine
 from mlpkit.models import build_model
 from mlpkit.randomness import generator
 from mlpkit.tasks import TASKS
@@ -29,6 +30,11 @@ OPTIMIZERS = [
 CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
 
 
+@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+def engine_kind(request):
+    return request.param
+
+
 def shown(value):
     """Return what stands in the test's name."""
     return value.__name__ if isinstance(value, type) else json.dumps(value)
@@ -38,13 +44,13 @@ def overrides_of(section, options):
     return tuple(f"{section}.{key}={json.dumps(value)}" for key, value in options.items())
 
 
-def build(*overrides):
+def build(engine_kind, *overrides):
     """Return the config, the splits, an engine and a plain torch model with the same first weights."""
     config = running.config("model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
     dataset = load_dataset(config.dataset)
     task, network = TASKS[dataset.signature.task], build_model(config, dataset)
-    engine = AutogradEngine(network, task, dataset.splits, config, "cpu")
-    features, width = len(dataset.signature.features), task.width(dataset.signature)
+    engine = engine_kind(network, task, dataset.splits, config, "cpu")
+    features, width = len(dataset.signature.features), dataset.signature.width
     plain = nn.Sequential(
         nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
     ).to(next(network.parameters()).dtype)
@@ -78,11 +84,11 @@ def assert_same_weights(engine, plain, **tolerance):
 
 @pytest.mark.parametrize("clipping", CLIPPING, ids=json.dumps)
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
-def test_full_batches(kind, options, clipping):
+def test_full_batches(engine_kind, kind, options, clipping):
     name = f"optimizer={kind.__name__.lower()}"
     optimizing, clip = overrides_of("optimizer", options), overrides_of("trainer", clipping)
     config, splits, engine, plain = build(
-        "dataset=sum", "dataset.n=50", "trainer.precision=float64", name, *optimizing, *clip
+        engine_kind, "dataset=sum", "dataset.n=50", "trainer.precision=float64", name, *optimizing, *clip
     )
     inputs, targets = splits["train"].inputs.double(), splits["train"].targets.double()
     optimizer = kind(plain.parameters(), foreach=False, **options)
@@ -101,9 +107,10 @@ LOSSES = {"sum": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.Cro
 
 @pytest.mark.parametrize("dataset", LOSSES)
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(32, 1), (8, 4), (150, 1), (10**6, 1)])
-def test_shuffled_batches_on_a_schedule(dataset, batch_size, accumulate):
+def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumulate):
     """Ragged last batches and groups of batches are means over their own rows; the order is a permutation."""
     config, splits, engine, plain = build(
+        engine_kind,
         f"dataset={dataset}",
         *(("dataset.test_fraction=0.85",) if dataset == "digits" else ("dataset.n=300",)),
         "dataset.standardize=false",
@@ -141,10 +148,10 @@ def test_shuffled_batches_on_a_schedule(dataset, batch_size, accumulate):
 
 
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
-def test_float32(kind, options):
+def test_float32(engine_kind, kind, options):
     name = f"optimizer={kind.__name__.lower()}"
     config, splits, engine, plain = build(
-        "dataset=moons", "trainer.epochs=20", name, *overrides_of("optimizer", options)
+        engine_kind, "dataset=moons", "trainer.epochs=20", name, *overrides_of("optimizer", options)
     )
     inputs, targets = splits["train"].inputs, splits["train"].targets.float().reshape(-1, 1)
     optimizer = kind(plain.parameters(), foreach=False, **options)

@@ -12,7 +12,6 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
@@ -21,6 +20,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 from running import config
 from sklearn.metrics import confusion_matrix, r2_score
+from torch import nn
 
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split, divide

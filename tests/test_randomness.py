@@ -10,7 +10,7 @@ import torch
 
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augmentation_of
-from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.choose import choose_engine
 from mlpkit.models import build_model
 from mlpkit.randomness import derived_seed, generator
 from mlpkit.schema.dataset import Augment
@@ -52,7 +52,8 @@ def train(config):
     network, task = build_model(config, dataset), TASKS[dataset.signature.task]
     options = getattr(config.dataset, "augment", Augment())
     augmentation = augmentation_of(options, dataset.signature.input_shape)
-    engine = AutogradEngine(network, task, dataset.splits, config, "cpu", augmentation)
+    kind, _ = choose_engine(config.trainer.engine, network, "cpu")
+    engine = kind(network, task, dataset.splits, config, "cpu", augmentation)
     rows = len(dataset.splits["train"])
     Trainer(config, engine, task, rows, "val", lambda report: None, lambda trainer: None).fit()
     return engine.model_state()
@@ -66,9 +67,12 @@ RUNS = [
 ]
 
 
+@pytest.mark.parametrize("engine", ["auto", "autograd"])
 @pytest.mark.parametrize("overrides", RUNS, ids=lambda overrides: overrides[0])
-def test_a_run_neither_reads_nor_moves_the_global_generators(overrides):
-    config = running.config(*overrides, "trainer.batch_size=100", "trainer.epochs=2")
+def test_a_run_neither_reads_nor_moves_the_global_generators(overrides, engine):
+    config = running.config(
+        *overrides, f"trainer.engine={engine}", "trainer.batch_size=100", "trainer.epochs=2"
+    )
     weights = []
     for seed in (1, 2):
         torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from torch import nn
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Affine, column_scaling
 from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.stacked import StackedEngine
 from mlpkit.models import build_model
 from mlpkit.models.scaling import Scaling, Unscaling
 from mlpkit.tasks import REGRESSION
@@ -98,16 +99,18 @@ def test_inputs_are_scaled_by_the_training_rows(standardize):
     assert isinstance(network.unscaling, nn.Identity)  # classes have no unit
 
 
-def trained():
+@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+def trained(request):
+    """Return the dataset, the network and the engine of a line that has been fitted."""
     config, dataset, network = build(*LINE, "model=linear")
-    engine = AutogradEngine(network, REGRESSION, dataset.splits, config, "cpu")
+    engine = request.param(network, REGRESSION, dataset.splits, config, "cpu")
     for step in range(60):
         engine.step(slice(None), config.optimizer.lr, step, step, measure=False)
     return dataset, network, engine
 
 
-def test_a_trained_line_is_that_of_sklearn_in_raw_units():
-    dataset, network, engine = trained()
+def test_a_trained_line_is_that_of_sklearn_in_raw_units(trained):
+    dataset, network, engine = trained
     train, test = dataset.splits["train"], dataset.splits["test"]
     exact = LinearRegression().fit(train.inputs.double().numpy(), train.targets.double().numpy())
     expected = exact.predict(test.inputs.double().numpy())
@@ -118,8 +121,8 @@ def test_a_trained_line_is_that_of_sklearn_in_raw_units():
     assert engine.evaluate("test")["r2"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_scores_are_in_raw_units_and_the_loss_is_of_scaled_targets():
-    dataset, network, engine = trained()
+def test_scores_are_in_raw_units_and_the_loss_is_of_scaled_targets(trained):
+    dataset, network, engine = trained
     inputs, targets = dataset.splits["test"].inputs.double(), dataset.splits["test"].targets.double()
     scores = engine.evaluate("test")
     with torch.no_grad():

@@ -1,0 +1,402 @@
+"""Matrix products: what is asked is given, a measurement is made once, and the global setting stays."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import running
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mlpkit import matmul
+from mlpkit.cli.main import run as command
+from mlpkit.data import load_dataset
+from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.matmul import EXACT, LARGE, LEVELS, Matmul, choose_matmul, measure
+from mlpkit.models import build_model
+from mlpkit.run_folder import RunFolder
+from mlpkit.tasks import TASKS
+
+SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
+SMALL = (64, 100, 100)
+MEASURED = "the fastest that is as exact, by measurement"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Give each test an empty cache folder, and see that it leaves torch's setting as it was."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path / "cache" / "mlpkit" / "matmul"
+    left = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    assert left == "highest"
+
+
+def never(shape):
+    raise AssertionError("it was measured")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("before", [None, "medium"])
+@pytest.mark.parametrize("shape", [SMALL, SHAPE])
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_is_asked_is_given(level, before, shape, device, cache):
+    assert choose_matmul(level, shape, device, True, before) == Matmul(level, 0, "as asked")
+    assert not cache.exists()
+
+
+def test_small_products_and_cuda_stay_at_the_highest(cache, monkeypatch):
+    monkeypatch.setattr(matmul, "measure", never)
+    assert (SMALL[0] * SMALL[1] * SMALL[2]) < LARGE <= SHAPE[0] * SHAPE[1] * SHAPE[2]
+    for before in (None, "medium"):
+        assert choose_matmul("auto", SMALL, "cpu", True, before) == EXACT
+        assert choose_matmul("auto", (128, 4096, 4096), "cuda:0", True, before) == EXACT
+    assert not cache.exists()
+
+
+def test_a_run_that_goes_on_keeps_its_level(cache, monkeypatch):
+    monkeypatch.setattr(matmul, "measure", never)
+    for level in LEVELS:
+        assert choose_matmul("auto", SHAPE, "cpu", True, level) == Matmul(level, LARGE, "as before")
+    assert not cache.exists()
+
+
+def test_auto_measures_once_and_remembers(cache, monkeypatch):
+    first = choose_matmul("auto", SHAPE, "cpu", True)
+    assert first == Matmul(first.level, LARGE, MEASURED)
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text()) == {"level": first.level}
+    monkeypatch.setattr(matmul, "measure", never)
+    assert choose_matmul("auto", SHAPE, "cpu", True) == first
+    for level in LEVELS:
+        file.write_text(json.dumps({"level": level}))
+        assert choose_matmul("auto", SHAPE, "cpu", remember=False) == Matmul(level, LARGE, MEASURED)
+
+
+def test_another_product_is_measured_anew(cache):
+    choose_matmul("auto", SHAPE, "cpu", True)
+    choose_matmul("auto", (64, 300, 256), "cpu", True)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_measuring_leaves_the_number_of_threads():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        measure(SHAPE)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"level": "fast"}', '{"level": null}', '{"level": ["high"]}', "\0", "folder"],
+)
+def test_a_damaged_memory_is_measured_anew(content, cache, monkeypatch):
+    monkeypatch.setattr(matmul, "measure", lambda shape: "high")
+    choose_matmul("auto", SHAPE, "cpu", True)
+    (file,) = cache.iterdir()
+    if content == "folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_text(content)
+    monkeypatch.setattr(matmul, "measure", lambda shape: "medium")
+    assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
+    if content != "folder":
+        assert json.loads(file.read_text()) == {"level": "medium"}
+
+
+@pytest.mark.parametrize("home", ["a file", "of another"])
+def test_a_cache_that_cannot_be_written_is_no_error(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(matmul, "measure", lambda shape: "high")
+    (tmp_path / "a file").write_text("")
+    place = tmp_path / "a file" if home == "a file" else Path("/proc/nothing")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    assert choose_matmul("auto", SHAPE, "cpu", True) == Matmul("high", LARGE, MEASURED)
+    assert (tmp_path / "a file").read_text() == ""
+
+
+def test_what_is_not_to_be_remembered_is_not_written(cache, monkeypatch):
+    monkeypatch.setattr(matmul, "measure", lambda shape: "medium")
+    assert choose_matmul("auto", SHAPE, "cpu", remember=False).level == "medium"
+    assert not cache.exists()
+
+
+def test_a_large_product_is_probed_by_a_part_of_it(monkeypatch):
+    probes = []
+    monkeypatch.setattr(matmul, "measure", lambda shape: probes.append(shape) or "highest")
+    for shape in (SHAPE, (60000, 784, 256), (1000, 10**6, 10), (64, 4096, 10**6), (1, 2000, 1000)):
+        choose_matmul("auto", shape, "cpu", remember=False)
+    assert probes == [SHAPE, (64, 784, 256), (64, 4096, 16), (64, 4096, 61), (1, 2000, 1000)]
+    assert all(rows * below * width <= 1.1 * matmul.PROBED for rows, below, width in probes)
+
+
+# ---------------------------------------------------------------------------------- the measurement
+
+
+def errors_at(shape):
+    """Return the distance of each level's product from that of float64."""
+    rows, below, width = shape
+    random = torch.Generator().manual_seed(1)
+    left, right = torch.randn(rows, below, generator=random), torch.randn(width, below, generator=random).T
+    errors = {}
+    for level in LEVELS:
+        with Matmul(level).everywhere():
+            errors[level] = float((torch.mm(left, right).double() - left.double() @ right.double()).norm())
+    return errors
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (64, 1000, 200), (16, 512, 512)])
+def test_what_is_measured_is_nearly_as_exact_as_the_highest(shape, monkeypatch):
+    """Also where any level that is exact enough is taken for fast."""
+    for clearly in (matmul.CLEARLY, float("inf")):
+        monkeypatch.setattr(matmul, "CLEARLY", clearly)
+        errors, level = errors_at(shape), measure(shape)
+        assert errors[level] <= 1.1 * matmul.LARGEST_ERROR * errors["highest"]
+
+
+def test_a_level_must_be_exact_enough_and_clearly_faster(monkeypatch):
+    monkeypatch.setattr(matmul, "CLEARLY", float("inf"))
+    monkeypatch.setattr(matmul, "LARGEST_ERROR", float("inf"))
+    assert measure(SMALL) == "medium"  # the last that may be taken
+    monkeypatch.setattr(matmul, "LARGEST_ERROR", 0.0)
+    assert measure(SMALL) == "highest"
+    monkeypatch.setattr(matmul, "LARGEST_ERROR", float("inf"))
+    monkeypatch.setattr(matmul, "CLEARLY", 0.0)
+    assert measure(SMALL) == "highest"
+
+
+# ------------------------------------------------------------------------------------- the products
+
+
+def test_everywhere_ends_with_what_happens_inside():
+    with Matmul("medium").everywhere():
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(ZeroDivisionError), Matmul("high").everywhere():
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def factors(networks, dtype):
+    """Return (base, left, right), the right one transposed as weights are."""
+    front, random = (3,) if networks else (), torch.Generator().manual_seed(2)
+
+    def draw(*shape):
+        return torch.randn(*front, *shape, generator=random, dtype=torch.float64).to(dtype)
+
+    return draw(20, 30), draw(20, 50), draw(30, 50).mT
+
+
+# Of the largest entry, which is of the order of 30: float32 rounds each of fifty products to 6e-8 of it, and
+# bfloat16, which a lower level may use where the processor has it, to 4e-3.
+ROUNDING = {torch.float32: 1e-5, torch.float64: 1e-12}
+COARSE = 0.3
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("networks", [False, True])
+@pytest.mark.parametrize("into", ["zero times itself", "itself", "another", "another, of a row"])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("smallest", [0, 10**9])
+def test_a_product_is_that_of_float64(level, smallest, into, networks, dtype):
+    """In each of the ways that backpropagation has: a bias is a row that is added to all others."""
+    base, left, right = factors(networks, dtype)
+    if into == "another, of a row":
+        base = base[..., :1, :].clone()
+    beta, expected = 1, base.double() + left.double() @ right.double()
+    if into == "zero times itself":  # what is in a buffer before does not count
+        beta, expected = 0, left.double() @ right.double()
+        base.fill_(float("nan"))
+    out = base if into.endswith("itself") else torch.full_like(expected, float("nan"), dtype=dtype)
+    kept = base.clone()
+    found = Matmul(level, smallest).product(networks)(base, left, right, beta=beta, out=out)
+    assert found.data_ptr() == out.data_ptr()
+    bound = COARSE if level != "highest" and smallest == 0 and dtype == torch.float32 else ROUNDING[dtype]
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=bound)
+    assert into.endswith("itself") or torch.equal(base, kept)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_base_is_added_zero_times(level):
+    base, left, right = factors(False, torch.float64)
+    out = torch.empty_like(base)
+    Matmul(level).product()(base, left, right, beta=0, out=out)
+    torch.testing.assert_close(out, left @ right, rtol=0, atol=ROUNDING[torch.float64])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_product_that_fails_leaves_the_setting(level):
+    base, left, right = factors(False, torch.float32)
+    with pytest.raises(RuntimeError):
+        Matmul(level).product()(base, left, right.mT, beta=1, out=base)
+    left_behind = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    assert left_behind == "highest"
+
+
+class Levels(TorchDispatchMode):
+    """Writes down the setting that holds while torch multiplies."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        if operation.name().partition(".")[0] in ("aten::addmm", "aten::mm", "aten::linear"):
+            self.seen.append(torch.get_float32_matmul_precision())
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shape", "expected"),
+    [
+        (Matmul("medium", 1000), (10, 10, 10), "medium"),
+        (Matmul("medium", 1000), (10, 10, 9), "highest"),
+        (Matmul("high", 0), (1, 1, 1), "high"),
+        (EXACT, (100, 100, 100), "highest"),
+    ],
+)
+def test_only_large_products_have_the_level(chosen, shape, expected):
+    rows, below, width = shape
+    left, right, out = torch.ones(rows, below), torch.ones(below, width), torch.zeros(rows, width)
+    with Levels() as levels:
+        chosen.product()(torch.zeros(width), left, right, beta=1, out=out)
+    assert levels.seen == [expected]
+
+
+@pytest.mark.parametrize("kind", [AutogradEngine, StackedEngine])
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_engine_computes_at_its_level(kind, level):
+    config = running.config("dataset=moons", "model.hidden=[4]")
+    dataset = load_dataset(config.dataset)
+    network = build_model(config, dataset)
+    engine = kind(network, TASKS["binary"], dataset.splits, config, "cpu", matmul=Matmul(level))
+    with Levels() as levels:
+        engine.step(slice(None), 0.1, 0, 0, measure=False)
+    assert levels.seen == [level] * 5  # two products up, three down
+    with Levels() as levels:
+        engine.evaluate("val")
+    assert levels.seen == [level] * 2
+
+
+# --------------------------------------------------------------------------------------------- runs
+
+RUN = (
+    "dataset=moons", "dataset.n=200", "model.hidden=[256,256]", "trainer.batch_size=64",
+    "run.dir=outputs/mine", "run.plots=false", "run.tensorboard=false", "run.progress=none",
+)  # fmt: skip
+MINE = RunFolder(Path("outputs/mine"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def about():
+    return json.loads(MINE.environment.read_text())
+
+
+def change(**values):
+    MINE.environment.write_text(json.dumps({**about(), **values}))
+
+
+def said():
+    return [line for line in MINE.log.read_text().splitlines() if "matrix products" in line]
+
+
+def test_a_run_says_what_it_was_made_with(here, cache):
+    assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+    assert (about()["engine"], about()["threads"]) == ("stacked", torch.get_num_threads())
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text()) == {"level": about()["matmul"]}
+    (line,) = said()
+    assert line.endswith(f"matrix products: {about()['matmul']} ({MEASURED})")
+
+
+def test_a_run_gets_what_it_asks_for(here, cache):
+    assert (
+        command(["train", *RUN, "trainer.epochs=1", "trainer.matmul=medium", "trainer.engine=autograd"]) == 0
+    )
+    assert (about()["matmul"], about()["engine"]) == ("medium", "autograd")
+    assert said()[0].endswith("matrix products: medium (as asked)")
+    assert not cache.exists()
+
+
+def test_a_small_run_says_nothing(here, cache):
+    small = [override for override in RUN if "hidden" not in override]
+    assert command(["train", *small, "trainer.epochs=1", "model.hidden=[8]"]) == 0
+    assert about()["matmul"] == "highest" and said() == []
+    assert not cache.exists()
+
+
+def test_the_same_command_gives_the_same_bits(here):
+    assert command(["train", *RUN, "trainer.epochs=2"]) == 0
+    first = MINE.last.read_bytes()
+    shutil.rmtree("outputs")
+    assert command(["train", *RUN, "trainer.epochs=2"]) == 0
+    assert MINE.last.read_bytes() == first
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_resume_keeps_the_level(level, here, capsys):
+    assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+    change(matmul=level, engine="autograd")
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine", "trainer.epochs=2"]) == 0
+    assert capsys.readouterr().err == ""  # nothing has changed
+    assert (about()["matmul"], about()["engine"]) == (level, "autograd")
+    assert said()[-1].endswith(f"matrix products: {level} (as before)")
+
+
+def test_resume_keeps_the_threads(here, capsys):
+    threads = torch.get_num_threads()
+    try:
+        assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+        change(threads=3)
+        capsys.readouterr()
+        assert command(["resume", "outputs/mine", "trainer.epochs=2"]) == 0
+        assert capsys.readouterr().err == ""
+        assert about()["threads"] == 3
+        assert command(["resume", "outputs/mine", "trainer.epochs=3", "trainer.threads=2"]) == 0
+        assert about()["threads"] == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("changed", ["device_name", "torch"])
+def test_on_another_machine_all_is_chosen_anew(changed, here, cache, capsys):
+    assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+    threads = about()["threads"]
+    (file,) = cache.iterdir()
+    file.write_text('{"level": "medium"}')  # as this machine would choose
+    other = {"device_name": "a slate"} if changed == "device_name" else {"versions": {"torch": "2.0"}}
+    change(matmul="high", engine="autograd", threads=threads + 1, **other)
+    assert command(["resume", "outputs/mine", "trainer.epochs=2"]) == 0
+    assert (about()["matmul"], about()["engine"], about()["threads"]) == ("medium", "stacked", threads)
+    assert said()[-1].endswith(f"matrix products: medium ({MEASURED})")
+    assert "matmul 'medium' (was 'high')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("nonsense", [7, "fast", None, ["high"], {}])
+def test_nonsense_in_the_environment_is_not_obeyed(nonsense, here, cache):
+    assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+    threads = about()["threads"]
+    (file,) = cache.iterdir()
+    file.write_text('{"level": "high"}')
+    change(matmul=nonsense, engine=nonsense, threads=-1)
+    assert command(["resume", "outputs/mine", "trainer.epochs=2"]) == 0
+    assert (about()["matmul"], about()["engine"], about()["threads"]) == ("high", "stacked", threads)
+
+
+def test_a_run_folder_of_a_stranger_leaves_no_memory(here, cache):
+    assert command(["train", *RUN, "trainer.epochs=1"]) == 0
+    shutil.rmtree(cache)
+    MINE.environment.unlink()
+    assert command(["resume", "outputs/mine", "trainer.epochs=2"]) == 0
+    assert not cache.exists()
