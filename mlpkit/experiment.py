@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from mlpkit.batches import steps_per_epoch
+from mlpkit.choices import Choices
 from mlpkit.config import Config
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augmentation_of
@@ -18,20 +20,7 @@ from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
 
-
-@dataclass(frozen=True)
-class Choices:
-    """What `auto` became; a run keeps it when it goes on, so that its numbers stay the same.
-
-    Attributes:
-        engine: stacked or autograd; None where it is to be chosen.
-        threads: of the CPU; likewise.
-        matmul: level of matrix products; likewise.
-    """
-
-    engine: str | None = None
-    threads: int | None = None
-    matmul: str | None = None
+ANEW = Choices()
 
 
 @dataclass
@@ -58,8 +47,12 @@ class Experiment:
     matmul: Matmul
     because: str
 
+    def choices(self) -> Choices:
+        """Return how steps are computed."""
+        return Choices(self.engine.name, torch.get_num_threads(), self.matmul.level)
 
-def build(config: Config, owned: bool = True, before: Choices = Choices()) -> Experiment:
+
+def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experiment:
     """Return the objects that a config stands for; nothing is written.
 
     Args:
@@ -82,7 +75,10 @@ def build(config: Config, owned: bool = True, before: Choices = Choices()) -> Ex
     rows = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     set_threads(threads, rows, count_parameters(network))
-    matmul = choose_matmul(trainer.matmul, _largest_product(network, rows), device, owned, before.matmul)
+    shape = _largest_product(network, rows)
+    exact = trainer.precision == "float64"  # which has one level only
+    wanted = "highest" if exact and trainer.matmul == "auto" else trainer.matmul
+    matmul = choose_matmul(wanted, shape, device, owned, before.matmul)
     kind, because = choose_engine(trainer.engine, network, device, before.engine)
     augmentation = None
     if isinstance(config.dataset, ImageOptions):

@@ -17,10 +17,10 @@ from time import thread_time
 import torch
 from torch import Tensor
 
+from mlpkit.choices import LEVELS
 from mlpkit.errors import MlpkitError
 from mlpkit.plain_json import read_object, write_json
 
-LEVELS = ("highest", "high", "medium")
 LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
 LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.8  # of the time: what is hardly faster is not taken
@@ -74,7 +74,7 @@ class Matmul:
 
     @contextmanager
     def everywhere(self) -> Iterator[None]:
-        """Compute all products at the level while this is open."""
+        """Compute all products at the level while this is open, small ones too: they are few there."""
         torch.set_float32_matmul_precision(self.level)
         try:
             yield
@@ -101,7 +101,7 @@ def choose_matmul(
         return Matmul(wanted, 0, "as asked")
     rows, below, width = shape
     if device != "cpu":
-        return EXACT  # a lower level rounds the factors there
+        return Matmul(reason="lower ones round the factors on CUDA")
     if rows * below * width < LARGE:
         return EXACT
     if before is not None:
@@ -109,14 +109,16 @@ def choose_matmul(
     rows, below = min(rows, 64), min(below, 4096)
     probe = rows, below, max(16, min(width, PROBED // (rows * below)))
     path = _memory(probe)
-    level = _remembered(path)
+    level, reason = _remembered(path), "the fastest that is as exact, by measurement"
     if level is None:
         level = measure(probe)
         if remember:
             with suppress(MlpkitError, OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, {"level": level})
-    return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
+            level = _remembered(path) or level  # another run may have been faster
+            reason += "" if path.is_file() else " that could not be kept"
+    return Matmul(level, LARGE, reason)
 
 
 def measure(shape: tuple[int, int, int]) -> str:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlpkit import checkpoint, nested
 from mlpkit.checkpoint import Checkpoint, not_finite
+from mlpkit.choices import differences
 from mlpkit.config import Config, to_dict
-from mlpkit.environment import describe, versions
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.experiment import Choices, Experiment
-from mlpkit.matmul import LEVELS
+from mlpkit.experiment import Experiment
 from mlpkit.metrics_file import Kept, keep_until
 from mlpkit.plain_json import read_object
 from mlpkit.problems import show
@@ -71,7 +69,7 @@ def check_config(config: Config, stored: Checkpoint) -> None:
         raise ConfigError(
             *(
                 f"{key}={show(ours.get(key))}: the run has {show(theirs.get(key))}, and goes on as it began; "
-                "only epochs, device, logging and checkpoint settings may change"
+                "only epochs, device, engine, logging and checkpoint settings may change"
                 for key in changed
             )
         )
@@ -96,32 +94,6 @@ def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None
         )
 
 
-def choices(folder: RunFolder) -> Choices:
-    """Return what the run has been trained with, where that was on this machine and with this torch."""
-    from mlpkit.device import processor
-
-    try:
-        before = read_object(folder.environment)
-    except DataError:
-        return Choices()
-    theirs = before.get("versions")
-    same_torch = isinstance(theirs, dict) and theirs.get("torch") == versions()["torch"]
-    if not same_torch or before.get("device_name") != processor():
-        return Choices()
-    engine, threads, matmul = (before.get(name) for name in ("engine", "threads", "matmul"))
-    return Choices(
-        engine if isinstance(engine, str) else None,
-        threads if isinstance(threads, int) and threads > 0 else None,
-        matmul if matmul in LEVELS else None,
-    )
-
-
-def describe_experiment(experiment: Experiment) -> dict[str, Any]:
-    """Return the content of environment.json, but for the git commit: machine, versions, what was chosen."""
-    chosen = {"engine": experiment.engine.name, "matmul": experiment.matmul.level}
-    return {**describe(experiment.device), **chosen}
-
-
 def check_machine(folder: RunFolder, experiment: Experiment, strict: bool, warn: Say) -> None:
     """Warn where the machine is not the one that the run has had, since it may round otherwise.
 
@@ -142,16 +114,7 @@ def _difference(folder: RunFolder, experiment: Experiment) -> str | None:
         before = read_object(folder.environment)
     except DataError as error:
         return f"what machine the run has had is not known ({error})"
-    now = describe_experiment(experiment)
-    pairs: dict[str, tuple[Any, Any]] = {
-        name: (before.get(name), now[name])
-        for name in ("device", "device_name", "threads", "engine", "matmul")
-    }
-    theirs = before.get("versions")
-    was = theirs.get("torch") if isinstance(theirs, dict) else None
-    pairs["torch"] = (was, now["versions"]["torch"])
-    changed = [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
-    return ", ".join(changed) or None
+    return ", ".join(differences(before, experiment.device, experiment.choices())) or None
 
 
 def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:

@@ -11,15 +11,17 @@ from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
 from mlpkit.bounds import refuse_large
 from mlpkit.checkpoint import Checkpoint
+from mlpkit.choices import choices_of
 from mlpkit.config import Config, to_dict
 from mlpkit.console import printable
+from mlpkit.device import choose_device
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.experiment import Experiment, build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object, write_json
-from mlpkit.resume import Say, describe_experiment
+from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
 from mlpkit.session import Session
 
@@ -114,7 +116,8 @@ def go_on(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
                 f"mlpkit train --config {folder.config} run.dir=null"
             )
-        experiment = build(config, owned, resume.choices(folder))
+        stored_config = found[1].config if found is not None else config
+        experiment = build(config, owned, choices_of(folder, stored_config, choose_device(config.device)))
         with polite_signals() as wish:
             session, kept = Session(experiment, folder, console, wish), Kept()
             if found is not None:
@@ -135,7 +138,7 @@ def go_on(
 
 def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
     """Write what a run is made of: config, command and environment."""
-    about = describe_experiment(experiment)
+    about = {**environment.describe(experiment.device), **experiment.choices().to_dict()}
     if again:  # the commit is that of the run's beginning
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")

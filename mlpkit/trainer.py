@@ -5,6 +5,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
 
 from mlpkit.batches import rows_of_steps, steps_per_epoch
 from mlpkit.config import Config
@@ -213,9 +217,8 @@ class Trainer:
             raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
         if (0 if rows is None else len(rows)) != seen:
             raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
-        order = state.epoch.get("rows")
-        if order is not None and not bool(((order >= 0) & (order < self.rows)).all()):
-            raise DataError(f"the running epoch has rows beyond the {self.rows} that there are")
+        if seen and not _equal(state.epoch.get("rows"), self._rows_until(progress)):
+            raise DataError("the rows that the running epoch has seen are not those of its config")
         if progress.epoch and not progress.best_epoch:
             raise DataError("it holds the best weights alone, and not where training was")
         if progress.best_epoch and not progress.best_is_now and not state.best:
@@ -240,6 +243,13 @@ class Trainer:
         if self._saved_position != self._position():
             self.save_now()
 
+    def _rows_until(self, progress: Progress) -> Tensor | None:
+        """Return the rows that the running epoch has seen by then; None for a full batch."""
+        trainer, seed = self.config.trainer, self.config.seed
+        steps = rows_of_steps(self.rows, trainer.batch_size, trainer.accumulate, seed, progress.epoch)
+        rows = [rows for rows in islice(steps, progress.batch) if not isinstance(rows, slice)]
+        return torch.cat(rows) if rows else None
+
     def rows_in(self, batches: int) -> int:
         """Return how many training rows the first steps of an epoch see."""
         size, accumulate = self.config.trainer.batch_size, self.config.trainer.accumulate
@@ -247,6 +257,10 @@ class Trainer:
 
     def _position(self) -> tuple[int, int]:
         return self.progress.epoch, self.progress.batch
+
+
+def _equal(rows: Tensor | None, others: Tensor | None) -> bool:
+    return rows is others if rows is None or others is None else torch.equal(rows, others)
 
 
 def when_due(every: int | str) -> Callable[[Progress, float], bool]:

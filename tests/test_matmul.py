@@ -52,7 +52,8 @@ def test_small_products_and_cuda_stay_at_the_highest(cache, monkeypatch):
     assert (SMALL[0] * SMALL[1] * SMALL[2]) < LARGE <= SHAPE[0] * SHAPE[1] * SHAPE[2]
     for before in (None, "medium"):
         assert choose_matmul("auto", SMALL, "cpu", True, before) == EXACT
-        assert choose_matmul("auto", (128, 4096, 4096), "cuda:0", True, before) == EXACT
+        large = choose_matmul("auto", (128, 4096, 4096), "cuda:0", True, before)
+        assert large == Matmul(reason="lower ones round the factors on CUDA")
     assert not cache.exists()
 
 
@@ -116,7 +117,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(home, tmp_path, monkeypatch)
     (tmp_path / "a file").write_text("")
     place = tmp_path / "a file" if home == "a file" else Path("/proc/nothing")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    assert choose_matmul("auto", SHAPE, "cpu", True) == Matmul("high", LARGE, MEASURED)
+    said = f"{MEASURED} that could not be kept"
+    assert choose_matmul("auto", SHAPE, "cpu", True) == Matmul("high", LARGE, said)
     assert (tmp_path / "a file").read_text() == ""
 
 

@@ -260,7 +260,7 @@ def test_a_config_that_was_edited(capsys: pytest.CaptureFixture[str]) -> None:
     text = MINE.config.read_text().replace("lr: 0.001", "lr: 0.01").replace("epochs: 4", "epochs: 5")
     MINE.config.write_text(text.replace("seed: 0", "seed: 3"))
     assert command(["resume", "outputs/mine"]) == 2
-    rest = "and goes on as it began; only epochs, device, logging and checkpoint settings may change"
+    rest = "and goes on as it began; only epochs, device, engine, logging and checkpoint settings may change"
     assert capsys.readouterr().err == (
         f"mlpkit: seed=3: the run has 0, {rest}\n"
         f"mlpkit: dataset.seed=3: the run has 0, {rest}\n"

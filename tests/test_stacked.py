@@ -550,9 +550,8 @@ def test_an_epoch_of_one_engine_is_ended_by_the_other(engine, step, here):
 
 @pytest.mark.parametrize("engine", OTHER)
 def test_under_the_same_engine_every_bit_is_the_same(engine, here):
-    """`auto` keeps the engine that the run has had."""
     whole = uninterrupted(engine, "trainer.epochs=4")
-    assert command(["resume", str(MINE.at_step(6)), "trainer.engine=auto"]) == 0
+    assert command(["resume", str(MINE.at_step(6))]) == 0
     assert engine_of_the_run() == engine
     close_to_the_bit(last(), whole)
 

@@ -12,7 +12,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     import yaml
 
     from mlpkit.architecture import architecture, count
-    from mlpkit.bounds import are_plain
+    from mlpkit.bounds import are_plain, check_tensors
     from mlpkit.config import to_dict
     from mlpkit.console import make_console, plain_table, print_scores, print_weights, printable
     from mlpkit.run_folder import RunFolder
@@ -43,6 +43,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     console.print(table)
 
     with TensorFile(path) as file:
+        check_tensors(file, stored.config, signature, allow_large)  # it may have been replaced since
         weights = readable_weights(layers, signature, lambda name: file.values(f"model/{name}"))
     if weights:
         console.print()

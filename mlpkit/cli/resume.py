@@ -14,7 +14,7 @@ def resume(
     run: Run = None,
     overrides: Overrides = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse another device, thread count or torch version.")
+        bool, typer.Option("--strict", help="Refuse another machine, thread count, engine or torch version.")
     ] = False,
     allow_large: AllowLarge = False,
 ) -> None:

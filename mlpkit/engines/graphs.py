@@ -12,9 +12,9 @@ class Graphs:
     never waits for the device.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        """Take the generators, which may be seeded anew between two runs."""
-        self.generators = generators
+    def __init__(self, device: str, generators: Sequence[torch.Generator]) -> None:
+        """Take the device, and its generators, which may be seeded anew between two runs."""
+        self.device, self.generators = device, generators
         self.warm: set[Hashable] = set()
         self.recorded: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
@@ -29,7 +29,9 @@ class Graphs:
             graph = torch.cuda.CUDAGraph()
             for random in self.generators:
                 graph.register_generator_state(random)
-            with torch.cuda.graph(graph):
+            # Torch would record on a stream of the current device, which may be another one.
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=stream):
                 program()
             self.recorded[key] = graph
             graph.replay()

@@ -102,9 +102,9 @@ class StackedEngine:
         for index, rows in enumerate(chunks):
             inputs, expected = self.inputs, self.expected
             if isinstance(rows, slice):
-                chunk = self._chunk(self.rows)
+                chunk = self._chunk(self.rows, picked=0)
             else:
-                chunk = self._chunk(len(rows))
+                chunk = self._chunk(len(rows), picked=len(rows))
                 inputs = torch.index_select(inputs, 0, rows, out=chunk.inputs)
                 expected = torch.index_select(expected, 0, rows, out=chunk.expected)
             if random is not None:
@@ -118,21 +118,20 @@ class StackedEngine:
                 self.outputs = layers.outputs
             else:
                 self.outputs.index_copy_(0, rows, layers.outputs)
-            if not self._is_safe(layers) and (culprit := self._culprit(layers, rows)):
+            if culprit := self._find(layers, rows):
                 return culprit
         return None
 
-    def _is_safe(self, layers: Pass) -> bool:
-        """Whether all gradients are finite beyond doubt.
+    def _find(self, layers: Pass, rows: Rows) -> str | None:
+        """Return what is not finite now that some rows have been differentiated.
 
-        Each is a product of deltas and units (or inputs), so by Cauchy and Schwarz it is no larger than
-        the root of the product of their sums of squares: far fewer numbers to look at.
+        Nothing is, and nobody needs to look, where the sums of squares are small: a gradient is a product
+        of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger than the root of the
+        product of their sums of squares, and these are far fewer numbers than the gradients.
         """
         square = torch.dot(layers.workspace, layers.workspace).item()
-        return square * (square + self.input_square) < SAFE
-
-    def _culprit(self, layers: Pass, rows: Rows) -> str | None:
-        """Return what is not finite after some rows have been differentiated."""
+        if square * (square + self.input_square + self.batch_size) < SAFE:
+            return None
         losses = self.task.loss(layers.outputs, self.data.scaled["train"][rows])
         if not bool(losses.isfinite().all()):
             return "the loss"
@@ -147,13 +146,18 @@ class StackedEngine:
             self.scales[count] = self.values.new_tensor(self.slope / count)
         return self.scales[count]
 
-    def _chunk(self, rows: int) -> "Chunk":
-        """Return the buffers for a number of rows, of which an epoch has two or three."""
+    def _chunk(self, rows: int, picked: int) -> "Chunk":
+        """Return the buffers for a number of rows, of which an epoch has two or three.
+
+        Args:
+            rows: n.
+            picked: how many of them are copied from the split; none for a full batch.
+        """
         if rows not in self.chunks:
             self.chunks[rows] = Chunk(
                 Pass(self.layers, rows, self.product),
-                self.inputs.new_empty(rows, self.inputs.shape[1]),
-                self.expected.new_empty(rows, self.expected.shape[1]),
+                self.inputs.new_empty(picked, self.inputs.shape[1]),
+                self.expected.new_empty(picked, self.expected.shape[1]),
             )
         return self.chunks[rows]
 
@@ -236,10 +240,11 @@ class StackedEngine:
         state = {name: value.to(self.device, copy=True) for name, value in state.items()}
         self.measured = "gradient_norm" in state
         self.norm.copy_(state.get("gradient_norm", torch.zeros(())))
-        self.seen, self.outputs = [], torch.empty_like(self.expected)
+        self.seen = []
         if "outputs" in state:
             rows = state.get("rows", slice(None))
-            self.outputs[rows] = state["outputs"]
+            with self.untracked:
+                self.outputs[rows] = state["outputs"]
             self.seen = [rows]
 
 

@@ -1,7 +1,8 @@
 """The stacked engine on a CUDA device: the host only says which rows are next, and never waits in an epoch.
 
-A step is recorded as a CUDA graph and replayed. What is not finite sets a flag on the device; from then on
-the optimizer's kernels leave the weights as they are, and the flag is read when the epoch's scores are.
+A step is recorded as a CUDA graph, the second time that its shape comes, and then replayed. What is not
+finite sets a flag on the device; from then on the optimizer's kernels leave the weights as they are, and the
+flag is read when the epoch's scores are. The learning rate is a float32 there, whatever the weights are.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +32,10 @@ class CudaStackedEngine(StackedEngine):
         self.one.fill_(1)
         self.rate = torch.zeros((), device=device)
         self.update = build_update(config.optimizer, self.values, self.gradients, self.flag)
-        # Augmentation draws from a new generator at each step, which a record cannot.
-        self.graphs = Graphs(self.dropout) if augmentation is None else None
+        # Augmentation draws from a new generator at each step, which a record cannot, and operations that
+        # must repeat to the last bit may look at their indices first.
+        recorded = augmentation is None and not config.trainer.deterministic
+        self.graphs = Graphs(device, self.dropout) if recorded else None
         self.places: dict[tuple[int, int], Tensor] = {}
         self.first: int | None = None  # step since the flag was read
         self.epoch = 0
@@ -71,9 +74,10 @@ class CudaStackedEngine(StackedEngine):
             self.places[key] = torch.empty(len(rows), dtype=torch.int64, device=self.device)
         return self.places[key].copy_(rows, non_blocking=True)
 
-    def _is_safe(self, layers: Pass) -> bool:
-        self._flag([layers.outputs])
-        return True
+    def _find(self, layers: Pass, rows: Rows) -> str | None:
+        """Set the flag where a loss is not finite."""
+        self._flag([self.task.loss(layers.outputs, self.data.scaled["train"][rows])])
+        return None
 
     def _flag(self, values: list[Tensor]) -> None:
         torch._amp_foreach_non_finite_check_and_unscale_(values, self.flag, self.one)

@@ -42,7 +42,9 @@ class TrainerConfig(Section):
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )
     matmul: Literal["auto", "highest", "high", "medium"] = Field(
-        "auto", description="level of float32 products; auto: the fastest that is as exact as the highest"
+        "auto",
+        description="level of float32 products (high and medium are TF32 on CUDA); auto: the fastest that is "
+        "as exact as the highest",
     )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")

@@ -19,7 +19,7 @@ from mlpkit.run_folder import RunFolder
 
 ARGUMENTS = (
     *COMMON, "dataset=digits", "model.hidden=[32]", "model.dropout=0.2", "scheduler=cosine",
-    "trainer.epochs=60", "trainer.checkpoint_every=0.2s",
+    "trainer.epochs=240", "trainer.checkpoint_every=0.2s",
 )  # fmt: skip
 PATIENCE = 2.0  # seconds from a signal to the end; a step takes less than the hundredth part
 LONGEST = 20.0  # on the busiest machine
