@@ -96,7 +96,7 @@ def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
         report = _regression_report(rows.targets, predicted)
     else:
         report = _classification_report(rows.targets, predicted, predictor.signature.classes)
-    return Evaluation(name, len(rows), task.scores(sums.tolist(), len(rows)), report)
+    return Evaluation(name, len(rows), task.scores(sums, len(rows)), report)
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """Scores from sums: what each task adds up over rows, and how the sums become scores.
 
 A split is scored in batches by adding float64 sums and dividing once, so that a ragged last batch
-counts by its rows and no more. For K sums, `sums` is a float64 tensor (K,), the losses' sum first.
+counts by its rows and no more. In `sums` the losses' sum comes first.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 
-def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> Tensor:
-    """Return the sums (1 + K,) in float64 of per-example losses and K per-example statistics."""
-    return torch.stack([values.sum(dtype=torch.float64) for values in (losses, *statistics)])
+def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> list[float]:
+    """Return the sums, added in float64, of per-example losses and of each per-example statistic."""
+    return [values.sum(dtype=torch.float64).item() for values in (losses, *statistics)]
 
 
 def classification_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     """Return whether each of (rows,) predicted labels is right."""
-    return ((predicted == targets).to(torch.float32),)
+    return (predicted == targets,)
 
 
 def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:

@@ -171,7 +171,11 @@ def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str |
     if summary.get("steps") != progress.step or progress.batch:
         return None
     if summary.get("status") == "stopped early":
-        return f"stopped early after {progress.epoch} epochs; nothing is left to do"
+        patience = stored.config.trainer.early_stopping.patience
+        ended = f"stopped early after {progress.epoch} epochs (trainer.early_stopping.patience={patience})"
+        if (epochs := config.trainer.epochs) != stored.config.trainer.epochs:
+            raise ConfigError(f"trainer.epochs={epochs}: the run {ended}; train anew with a larger patience")
+        return f"{ended}; nothing is left to do"
     if summary.get("status") == "done" and config.trainer.epochs == progress.epoch:
         return f"all {progress.epoch} epochs are done; trainer.epochs=N trains for more"
     return None

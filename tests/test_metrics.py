@@ -12,7 +12,8 @@ def regression(predictions, targets, pieces=1):
     sums = torch.zeros(5, dtype=torch.float64)
     for part, exact in zip(predictions.chunk(pieces), targets.chunk(pieces), strict=True):
         losses = (part - exact).square().mean(1)
-        sums += metrics.add_up(losses, metrics.regression_statistics(part, exact))
+        found = metrics.add_up(losses, metrics.regression_statistics(part, exact))
+        sums += torch.tensor(found, dtype=torch.float64)
     return metrics.regression_scores(sums.tolist(), len(targets))
 
 
@@ -76,13 +77,20 @@ def test_classification_counts_rows():
     (right,) = metrics.classification_statistics(predicted, targets)
     assert right.tolist() == [1, 1, 0, 1]
     sums = metrics.add_up(torch.tensor([0.5, 0.25, 3.0, 0.25]), (right,))
-    assert (sums.dtype, sums.tolist()) == (torch.float64, [4.0, 3.0])
-    scores = metrics.classification_scores(sums.tolist(), 4)
+    assert sums == [4.0, 3.0]
+    scores = metrics.classification_scores(sums, 4)
     assert scores == {"loss": 1.0, "accuracy": sk.accuracy_score(targets, predicted)}
 
 
 def test_a_ragged_last_batch_counts_by_its_rows():
     """Not the mean of the batches' means, which would be 2.5."""
     batches = (torch.tensor([1.0, 1.0, 1.0]), torch.tensor([4.0]))
-    sums = sum(metrics.add_up(losses, (torch.zeros_like(losses),)) for losses in batches)
-    assert metrics.classification_scores(sums.tolist(), 4)["loss"] == 7 / 4
+    parts = [metrics.add_up(losses, (torch.zeros_like(losses),)) for losses in batches]
+    sums = [sum(values) for values in zip(*parts, strict=True)]
+    assert metrics.classification_scores(sums, 4)["loss"] == 7 / 4
+
+
+def test_sums_are_added_in_float64():
+    """In float32 the second million of ones would be lost."""
+    losses = torch.cat((torch.tensor([2.0**24]), torch.ones(1000)))
+    assert metrics.add_up(losses, ()) == [2.0**24 + 1000]

@@ -92,6 +92,21 @@ def test_a_finished_run_has_nothing_left_to_do(capsys: pytest.CaptureFixture[str
     assert files() == before
 
 
+def test_a_run_that_stopped_early_has_no_more_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    stopping = ("trainer.early_stopping.patience=2", "trainer.early_stopping.min_delta=9")
+    assert command(["train", *SMALL, *stopping, "trainer.epochs=50"]) == 0
+    before = files()
+    capsys.readouterr()
+    ended = "stopped early after 3 epochs (trainer.early_stopping.patience=2)"
+    assert command(["resume", "outputs/mine"]) == 0
+    assert capsys.readouterr().out == f"outputs/mine: {ended}; nothing is left to do\n"
+    assert command(["resume", "outputs/mine", "trainer.epochs=60"]) == 2
+    assert capsys.readouterr().err == (
+        f"mlpkit: trainer.epochs=60: the run {ended}; train anew with a larger patience\n"
+    )
+    assert files() == before
+
+
 def test_what_was_lost_after_the_last_step_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
     before, summary = files(), json.loads(MINE.summary.read_text())

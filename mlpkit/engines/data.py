@@ -71,7 +71,7 @@ class DeviceData:
     def scores(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the scores of rows by their losses (rows,), outputs and targets."""
         statistics = self.task.statistics(self.network.unscaling(outputs), targets)
-        return self.task.scores(add_up(losses, statistics).tolist(), len(losses))
+        return self.task.scores(add_up(losses, statistics), len(losses))
 
 
 def joined(parts: list[Tensor]) -> Tensor:
