@@ -79,7 +79,8 @@ def differentiate(stack, layers, task, inputs, targets, count, add=False):
     layers.up(inputs)
     task.residual(layers.outputs, expected.reshape(layers.outputs.shape), layers.delta)
     layers.delta.mul_(task.slope(width) / count)
-    layers.down(inputs, add)
+    layers.down()
+    layers.gradients(inputs, add)
     return layers.outputs.clone()
 
 

@@ -133,20 +133,26 @@ class Pass:
             below = hidden.units
         self._sums(self.last, self.transposed[-1], below, self.outputs)
 
-    def down(self, inputs: Tensor, add: bool = False) -> None:
-        """Write the gradients of all layers.
+    def down(self) -> None:
+        """Write the deltas of all layers below the last."""
+        layer, delta = self.last, self.delta
+        for below, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
+            self.product(hidden.delta, delta, layer.weight, beta=0, out=hidden.delta)
+            hidden.down()
+            layer, delta = below, hidden.delta
+
+    def gradients(self, inputs: Tensor, add: bool = False) -> None:
+        """Write the gradients of all layers, now that there are units and deltas.
 
         Args:
             inputs: those that went up.
             add: to the gradients that are there, instead of writing over them.
         """
-        layer, delta, transposed = self.last, self.delta, self.delta_transposed
-        for below, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
-            self._gradients(layer, delta, transposed, hidden.units, add)
-            self.product(hidden.delta, delta, layer.weight, beta=0, out=hidden.delta)
-            hidden.down()
-            layer, delta, transposed = below, hidden.delta, hidden.delta_transposed
-        self._gradients(layer, delta, transposed, inputs, add)
+        below = inputs
+        for layer, hidden in zip(self.lower, self.hidden, strict=True):
+            self._gradients(layer, hidden.delta, hidden.delta_transposed, below, add)
+            below = hidden.units
+        self._gradients(self.last, self.delta, self.delta_transposed, below, add)
 
     def _sums(self, layer: Layer, weight: Tensor, below: Tensor, sums: Tensor) -> None:
         if layer.bias is None:

@@ -113,25 +113,28 @@ class StackedEngine:
             layers.up(inputs)
             self.task.residual(layers.outputs, expected, layers.delta)
             layers.delta.mul_(self._scale(count))
-            layers.down(inputs, add=index > 0)
+            layers.down()
+            safe = self._is_safe(layers)  # now, while the processor has them at hand
+            layers.gradients(inputs, add=index > 0)
             if isinstance(rows, slice):
                 self.outputs = layers.outputs
             else:
                 self.outputs.index_copy_(0, rows, layers.outputs)
-            if culprit := self._find(layers, rows):
+            if not safe and (culprit := self._find(layers, rows)):
                 return culprit
         return None
 
-    def _find(self, layers: Pass, rows: Rows) -> str | None:
-        """Return what is not finite now that some rows have been differentiated.
+    def _is_safe(self, layers: Pass) -> bool:
+        """Whether loss and gradients are finite without a doubt.
 
-        Nothing is, and nobody needs to look, where the sums of squares are small: a gradient is a product
-        of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger than the root of the
-        product of their sums of squares, and these are far fewer numbers than the gradients.
+        A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger
+        than the root of the product of their sums of squares: far fewer numbers to look at.
         """
         square = torch.dot(layers.workspace, layers.workspace).item()
-        if square * (square + self.input_square + self.batch_size) < SAFE:
-            return None
+        return square * (square + self.input_square + self.batch_size) < SAFE
+
+    def _find(self, layers: Pass, rows: Rows) -> str | None:
+        """Return what is not finite now that some rows have been differentiated."""
         losses = self.task.loss(layers.outputs, self.data.scaled["train"][rows])
         if not bool(losses.isfinite().all()):
             return "the loss"
