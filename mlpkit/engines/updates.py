@@ -4,6 +4,7 @@ Making a torch.optim object imports torch's compiler, which takes a second, and 
 parameters at each step. The kernels that it calls are part of torch itself and take a flat buffer as well.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig, Sgd
 
 
-class Update:
+class Update(ABC):
     """Changes values by their gradients, in place.
 
     Attributes:
@@ -23,9 +24,9 @@ class Update:
     slots: dict[str, Tensor]
     begun: bool = False
 
+    @abstractmethod
     def __call__(self, rate: float | Tensor) -> None:
         """Take a step at a learning rate, which on a CUDA device may be a tensor."""
-        raise NotImplementedError
 
 
 class AdamUpdate(Update):
