@@ -15,7 +15,7 @@ from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines import Engine
 from mlpkit.engines.choose import choose_engine
 from mlpkit.errors import ConfigError
-from mlpkit.matmul import Matmul, choose_matmul
+from mlpkit.matmul import EXACT, Matmul, choose_matmul
 from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
@@ -75,10 +75,10 @@ def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experim
     rows = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     set_threads(threads, rows, count_parameters(network))
-    shape = _largest_product(network, rows)
-    exact = trainer.precision == "float64"  # which has one level only
-    wanted = "highest" if exact and trainer.matmul == "auto" else trainer.matmul
-    matmul = choose_matmul(wanted, shape, device, owned, before.matmul)
+    matmul = EXACT
+    if trainer.matmul != "auto" or trainer.precision == "float32":  # float64 products have one level only
+        shape = _largest_product(network, rows)
+        matmul = choose_matmul(trainer.matmul, shape, device, owned, before.matmul)
     kind, because = choose_engine(trainer.engine, network, device, before.engine)
     augmentation = None
     if isinstance(config.dataset, ImageOptions):

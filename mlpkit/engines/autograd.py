@@ -1,6 +1,6 @@
 """Any nn.Module, differentiated by autograd and updated by torch.optim."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
-from mlpkit.engines.data import DeviceData
+from mlpkit.engines.data import DeviceData, NetworkEngine
 from mlpkit.errors import diverged
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
@@ -19,7 +19,7 @@ from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig
 from mlpkit.tasks import Task
 
 
-class AutogradEngine:
+class AutogradEngine(NetworkEngine):
     """The engine for every model; see `mlpkit.engines.Engine` for what its methods promise."""
 
     name = "autograd"
@@ -120,19 +120,6 @@ class AutogradEngine:
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""
         return float(self.norm) if self.norm is not None else 0.0
-
-    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """See `Engine.evaluate`."""
-        with self.matmul.everywhere():
-            return self.data.evaluate(split, poll)
-
-    def model_state(self) -> dict[str, Tensor]:
-        """See `Engine.model_state`."""
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-
-    def load_model_state(self, state: dict[str, Tensor]) -> None:
-        """See `Engine.load_model_state`."""
-        self.network.load_state_dict(state)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine.optimizer_state`; named `<parameter>/<what>`, as in `layers.0.weight/exp_avg`."""

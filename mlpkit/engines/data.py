@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
+from mlpkit.matmul import Matmul
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
 from mlpkit.tasks import Task
@@ -72,6 +73,33 @@ class DeviceData:
         """Return the scores of rows by their losses (rows,), outputs and targets."""
         statistics = self.task.statistics(self.network.unscaling(outputs), targets)
         return self.task.scores(add_up(losses, statistics), len(losses))
+
+
+class NetworkEngine:
+    """What every engine does alike, since its network holds the weights.
+
+    Attributes:
+        network: whose weights are trained.
+        data: the splits.
+        matmul: how products are computed.
+    """
+
+    network: Network
+    data: DeviceData
+    matmul: Matmul
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """See `Engine.evaluate`."""
+        with self.matmul.everywhere():
+            return self.data.evaluate(split, poll)
+
+    def model_state(self) -> dict[str, Tensor]:
+        """See `Engine.model_state`."""
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_model_state`."""
+        self.network.load_state_dict(state)
 
 
 def joined(parts: list[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ optimizer's averages each lie in one flat buffer, so that clipping and updating 
 in the steady state a step makes no new tensors but views.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass
-from mlpkit.engines.data import DeviceData
+from mlpkit.engines.data import DeviceData, NetworkEngine
 from mlpkit.engines.flat import Flat
 from mlpkit.engines.updates import build_update
 from mlpkit.errors import diverged
@@ -30,7 +30,7 @@ from mlpkit.tasks import Task
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
 
 
-class StackedEngine:
+class StackedEngine(NetworkEngine):
     """The engine for stacks of linear layers; see `mlpkit.engines.Engine` for what its methods promise."""
 
     name = "stacked"
@@ -193,39 +193,26 @@ class StackedEngine:
         """See `Engine.gradient_norm`."""
         return float(self.norm)
 
-    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """See `Engine.evaluate`."""
-        with self.matmul.everywhere():
-            return self.data.evaluate(split, poll)
-
-    def model_state(self) -> dict[str, Tensor]:
-        """See `Engine.model_state`."""
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-
-    def load_model_state(self, state: dict[str, Tensor]) -> None:
-        """See `Engine.load_model_state`."""
-        self.network.load_state_dict(state)
-
     def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine.optimizer_state`."""
-        named: dict[str, Tensor] = {}
-        if not self.update.begun:
-            return named
-        for slot, values in self.update.slots.items():
-            of_each = self.flat.views(values) if values.dim() else dict.fromkeys(self.flat.shapes, values)
-            for name, part in of_each.items():
-                named[f"{name}/{slot}"] = (part[0] if values.dim() else part).clone()
-        return named
+        return {name: part.clone() for name, part in self._slots()} if self.update.begun else {}
 
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine.load_optimizer_state`."""
         self.update.begun = bool(state)
+        for name, part in self._slots():
+            if state:
+                part.copy_(state[name])
+            else:
+                part.zero_()
+
+    def _slots(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield `<parameter>/<slot>`, as autograd names it, and the tensor where it lies."""
         for slot, values in self.update.slots.items():
-            values.zero_()
-            of_each = self.flat.views(values) if values.dim() else dict.fromkeys(self.flat.shapes, values)
-            for name, part in of_each.items():
-                if state:
-                    part.copy_(state[f"{name}/{slot}"])
+            if values.dim():
+                yield from ((f"{name}/{slot}", part[0]) for name, part in self.flat.views(values).items())
+            else:  # one number for all
+                yield from ((f"{name}/{slot}", values) for name in self.flat.shapes)
 
     def epoch_state(self) -> dict[str, Tensor]:
         """See `Engine.epoch_state`."""
