@@ -5,8 +5,10 @@ finite sets a flag on the device; from then on the optimizer's kernels leave the
 flag is read when the epoch's scores are. The learning rate is a float32 there, whatever the weights are.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Pass
 from mlpkit.engines.graphs import Graphs
-from mlpkit.engines.stacked import StackedEngine
+from mlpkit.engines.stacked import Numbers, StackedEngine
 from mlpkit.engines.updates import build_update
 from mlpkit.errors import diverged
 from mlpkit.models.stack import seed_dropout
@@ -74,8 +76,8 @@ class CudaStackedEngine(StackedEngine):
             self.places[key] = torch.empty(len(rows), dtype=torch.int64, device=self.device)
         return self.places[key].copy_(rows, non_blocking=True)
 
-    def _is_safe(self, layers: Pass) -> bool:
-        return False  # the device finds out by itself
+    def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
+        return (np.array([math.nan]),)  # always in doubt: the device looks by itself
 
     def _find(self, layers: Pass, rows: Rows) -> str | None:
         """Set the flag where a loss is not finite."""
