@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlpkit import yaml_file
+from mlpkit.config import FORMAT
 from mlpkit.errors import ConfigError
 from mlpkit.problems import show
 
@@ -28,6 +29,14 @@ def search_path(extra: Sequence[Path] = ()) -> list[Path]:
     here = Path("configs")
     folders = [*extra, *([here] if here.is_dir() else []), packaged()]
     return list(dict.fromkeys(folder.resolve() for folder in folders))
+
+
+def shown(path: str | Path) -> str:
+    """Return the path as `configs/…` where the file came with mlpkit, else as it is."""
+    try:
+        return f"configs/{Path(path).relative_to(packaged())}"
+    except ValueError:
+        return str(path)
 
 
 def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
@@ -71,6 +80,21 @@ def check(folders: Sequence[Path], names: Sequence[str]) -> None:
                 raise ConfigError(
                     f"{path}: defaults: {show(entry)}: must be a name, or {{group: name}}"
                 ) from None
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a --config file that is not plain YAML of a format that this mlpkit reads.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    declared = yaml_file.read(path).get("format")
+    if isinstance(declared, int) and declared > FORMAT:
+        raise ConfigError(
+            f"{path}: format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
+        )
+    if path.suffix != ".yaml":
+        raise ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
 
 
 def _named(entry: object, group: str) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """Nested plain dicts, such as a config before validation, addressed by dotted keys."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlpkit.problems import spell
+
+_OTHER_KEY = re.compile(r"\$\{([a-z_]\w*(?:\.[a-z_]\w*)*)\}", re.IGNORECASE | re.ASCII)
 
 
 def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -54,6 +57,26 @@ def remove(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     kept = dict(config)
     del kept[name]
     return kept
+
+
+def fill(node: Any, whole: Mapping[str, Any] | None = None) -> Any:
+    """Return a copy with each text that is `${other.key}` and no more replaced by a plain value.
+
+    What names no key, a part of a list, or what is to be filled in itself, stays as it is.
+    """
+    whole = node if whole is None else whole
+    if isinstance(node, Mapping):
+        return {name: fill(value, whole) for name, value in node.items()}
+    if isinstance(node, list):
+        return [fill(value, whole) for value in node]
+    if not (isinstance(node, str) and (named := _OTHER_KEY.fullmatch(node))):
+        return node
+    target: Any = whole
+    for name in named[1].split("."):
+        if not isinstance(target, Mapping) or name not in target:
+            return node
+        target = target[name]
+    return node if any("${" in text for _, text in texts(target)) else target
 
 
 def _merge(old: object, new: object) -> Any:

@@ -52,12 +52,18 @@ ACTIVATION = (
     "must be one of relu, leaky_relu, elu, gelu, silu, tanh, sigmoid, identity "
     '(function between the layers; default "relu")'
 )
-SWEEP = "several values make a sweep, which mlpkit cannot run yet; give one value"
+SWEEP = "several values make a sweep; run it by mlpkit train -m, or give one value"
+SEARCH = "an interval is searched; run it by mlpkit train -m --search tpe, or give one value"
+INSIDE = "several values cannot stand inside a value; write model.hidden=choice(A,B)"
+RANGE = "a range has finite ends and a step other than 0; write range(0,8)"
+ENDS = "an interval has two finite ends; write interval(LOW,HIGH), the lower first"
 FILL = "only ${other.key} can be filled in; write the value"
 NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
 HYDRA = "mlpkit has no hydra section; set run.root or run.dir for the folder"
 MLP = "model=mlp has hidden, activation, dropout, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
+
+MON = f"dataset=mon: no such dataset; choose one of {CHOICES['dataset']}; did you mean moons?"
 
 SCHEMA = Config.model_json_schema()
 RULES = {"dataset", "optimizer", "trainer"}  # sections with a rule about several keys
@@ -197,7 +203,7 @@ KEYS_AND_GROUPS = [
     ("optimizer.name=adagrad", "optimizer.name='adagrad': must be one of adam, adamw, sgd"),
     ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, sgd"),
     ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, sgd"),
-    ("dataset=mon", f"dataset=mon: no such dataset; choose one of {CHOICES['dataset']}; did you mean moons?"),
+    ("dataset=mon", MON),
     ("dataset=", f"dataset=: no such dataset; choose one of {CHOICES['dataset']}"),
     ("dataset=null", f"dataset=null: no such dataset; choose one of {CHOICES['dataset']}"),
     ("dataset=5", f"dataset=5: no such dataset; choose one of {CHOICES['dataset']}"),
@@ -263,7 +269,27 @@ SYNTAX = [
     ("dataset=moons,line", f"dataset=moons,line: {SWEEP} (a list is dataset=[…])"),
     ("seed=range(8)", f"seed=range(8): {SWEEP} (a list is seed=[…])"),
     ("seed=choice(1,2)", f"seed=choice(1,2): {SWEEP} (a list is seed=[…])"),
-    ("optimizer.lr=interval(0,1)", f"optimizer.lr=interval(0,1): {SWEEP} (a list is optimizer.lr=[…])"),
+    ("optimizer.lr=interval(0,1)", f"optimizer.lr=interval(0,1): {SEARCH}"),
+    ("seed=range(0)", "seed=range(0): stands for no value; give one or more"),
+    ("seed=range(0,1,0)", f"seed=range(0,1,0): {RANGE}"),
+    ("seed=range(0,inf)", f"seed=range(0,inf): {RANGE}"),
+    ("seed=range(nan)", f"seed=range(nan): {RANGE}"),
+    ("seed=glob(*)", "seed=glob(*): glob() picks choices of a group, which seed is not; write seed=A,B"),
+    ("model=glob(x*)", f"model=glob(x*): stands for no value; choose from {CHOICES['model']}"),
+    ("optimizer.lr=interval(1,0)", f"optimizer.lr=interval(1,0): {ENDS}"),
+    ("optimizer.lr=interval(0,inf)", f"optimizer.lr=interval(0,inf): {ENDS}"),
+    (
+        "optimizer.lr=tag(log,interval(0,1))",
+        "optimizer.lr=tag(log,interval(0,1)): an interval with a log tag lies above 0; raise its lower end",
+    ),
+    ("model.hidden=[range(3)]", f"model.hidden=[range(3)]: {INSIDE}"),
+    ("model.hidden=[[4],[glob(*)]]", f"model.hidden=[[4],[glob(*)]]: {INSIDE}"),
+    ("model.hidden={a:choice(1,2)}", f"model.hidden={{a:choice(1,2)}}: {INSIDE}"),
+    ("model.hidden=4,range(3)", f"model.hidden=4,range(3): {INSIDE}"),
+    ("model.hidden=[4],[interval(0,1)]", f"model.hidden=[4],[interval(0,1)]: {INSIDE}"),
+    ("seed=choice()", unreadable("'seed=choice()'", "seed")),
+    ("seed=choice(glob(*),1)", unreadable("'seed=choice(glob(*),1)'", "seed")),
+    ("seed=interval(a,b)", unreadable("'seed=interval(a,b)'", "seed")),
     ("optimizer.lr=${oc.env:HOME}", f"optimizer.lr='${{oc.env:HOME}}': {FILL}"),
     ("run.name=${now:%Y}", f"run.name='${{now:%Y}}': {FILL}"),
     ('run.root="${run.${oc.env:HOME}}"', f"run.root='${{run.${{oc.env:HOME}}}}': {FILL}"),
@@ -306,8 +332,18 @@ SEVERAL = [
         ["dataset=line", "model=logistic"],
         "model=logistic: dataset=line is a regression; use model=linear or model=mlp",
     ),
-    (["-m", "seed=1,2"], "-m: sweeps are not there yet; they come with a later version of mlpkit"),
-    (["--multirun"], "-m: sweeps are not there yet; they come with a later version of mlpkit"),
+    (["-m", "seed=1,-1", "optimizer.lr=0.1,0"], f"optimizer.lr=0: {LR}\nseed=-1: {SEED}"),
+    (["--multirun", "dataset=mon,moons"], MON),
+    (
+        ["-m", "--zip", "seed=1,2", "optimizer.lr=0.1,0.2,0.3"],
+        "--zip: the lists differ in length: seed has 2, optimizer.lr has 3; "
+        "give lists of one length, or single values",
+    ),
+    (
+        ["-m", "--max-jobs", "7", "seed=range(2)", "optimizer.lr=0.1,0.2,0.3,0.4"],
+        "--max-jobs=7: the sweep has 8 jobs (seed 2 × optimizer.lr 4); sweep fewer values or raise "
+        "--max-jobs",
+    ),
     (["--cfg", "job", "optimizer.lr=-1"], f"optimizer.lr=-1: {LR}"),
     (["--epochs", "5"], f"No such option: --epochs; {DASHES}; see mlpkit train --help"),
     (["--config"], "Option '--config' requires an argument; see mlpkit train --help"),

@@ -5,11 +5,12 @@ dict: what a value may be is the schema's business, so that an unknown key or a 
 meant is reported by the schema, with its rule, together with all other problems.
 """
 
+import random
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,8 +19,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -28,14 +29,24 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlpkit import config_files, nested, yaml_file
-from mlpkit.config import FORMAT
+from mlpkit.cli.overrides import (
+    Groups,
+    Override,
+    check_once,
+    check_single,
+    count_range,
+    how_to_write,
+    make_interval,
+    told_apart,
+)
 from mlpkit.errors import ConfigError
-from mlpkit.problems import did_you_mean, show, spell
+from mlpkit.problems import show, spell
+from mlpkit.sweep.grid import Interval, Values
 
 PRIMARY = "train"
 LONGEST = 100_000  # characters of an override
 
-_KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
+_PARSER = OverridesParser.create()
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the one interpolation that is taken
 
 
@@ -48,20 +59,81 @@ class Request:
     file: Path | None = None
 
 
+class Composer:
+    """Composes a request, again and again with other overrides on top.
+
+    What Hydra does for a choice of groups takes longer than all the rest, and is done once.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """Read the request.
+
+        Raises:
+            ConfigError: an override cannot be read, names a choice that does not exist, or sweeps.
+        """
+        self._request = request
+        self._groups = config_files.groups(config_files.search_path(request.folders))
+        self._overrides = self.read(request.overrides)
+        self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any] | ConfigError] = {}
+        check_single(self._overrides)
+
+    def read(self, lines: Sequence[str]) -> list[Override]:
+        """Return further overrides.
+
+        Raises:
+            ConfigError: one cannot be read, or names a choice that does not exist.
+        """
+        return _read(lines, self._groups, self._request.file)
+
+    def compose(self, more: Sequence[Override] = ()) -> dict[str, Any]:
+        """Return the request's config with these overrides set last, as `compose` does of both together.
+
+        Raises:
+            ConfigError: a key is given twice, or a file cannot be read.
+        """
+        overrides = [*self._overrides, *more]
+        check_once(overrides)
+        choices, settings = told_apart(overrides, self._groups)
+        config = self._chosen(tuple((choice.key, str(choice.value)) for choice in choices))
+        for setting in settings:
+            config = setting.apply(config)
+        return _resolve(config)
+
+    def _chosen(self, choices: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+        """Return the config of a choice of groups, which must not be changed."""
+        if choices not in self._composed:
+            try:
+                with _initialized(self._request, choices) as (name, overrides):
+                    composed = OmegaConf.to_container(hydra_compose(name, overrides=overrides), resolve=False)
+                assert isinstance(composed, dict)
+                self._composed[choices] = {str(key): value for key, value in composed.items()}
+            except ConfigError as error:
+                self._composed[choices] = error
+        found = self._composed[choices]
+        if isinstance(found, ConfigError):
+            raise found
+        return found
+
+
 def compose(request: Request) -> dict[str, Any]:
     """Return the composed config as a plain dict, not validated yet.
 
     Raises:
         ConfigError: an override or a file cannot be read, or names a choice that does not exist.
     """
-    choices, settings = _read(request)
-    with _initialized(request, choices) as (name, overrides):
-        composed = OmegaConf.to_container(hydra_compose(name, overrides=overrides), resolve=False)
-    assert isinstance(composed, dict)
-    config = {str(key): value for key, value in composed.items()}
-    for setting in settings:
-        config = _apply(setting, config)
-    return _resolve(config)
+    return Composer(request).compose()
+
+
+def sweeps(request: Request) -> tuple[Request, list[Override]]:
+    """Return the request without the overrides that stand for several values, and those.
+
+    Raises:
+        ConfigError: an override cannot be read, or names a choice that does not exist.
+    """
+    groups = config_files.groups(config_files.search_path(request.folders))
+    overrides = _read(request.overrides, groups, request.file)
+    lines = tuple(override.line for override in overrides if not override.sweeps)
+    return replace(request, overrides=lines), [override for override in overrides if override.sweeps]
 
 
 def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
@@ -70,10 +142,13 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     The source is the override or the file that set it last, or `default of mlpkit`.
     """
     sources: dict[str, str] = {}
-    choices, settings = _read(request)
-    with _initialized(request, choices) as (name, overrides):
+    groups = config_files.groups(config_files.search_path(request.folders))
+    overrides = _read(request.overrides, groups, request.file)
+    check_single(overrides)
+    choices, settings = told_apart(overrides, groups)
+    with _initialized(request, [(choice.key, str(choice.value)) for choice in choices]) as (name, chosen):
         loader = GlobalHydra.instance().config_loader()
-        for default in loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults:
+        for default in loader.compute_defaults_list(name, chosen, RunMode.RUN).defaults:
             if default.config_path is None or default.config_path.startswith("hydra/"):
                 continue
             holder = next((s for s in loader.get_sources() if s.is_config(default.config_path)), None)
@@ -82,12 +157,11 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
             loaded = OmegaConf.to_container(holder.load_config(default.config_path).config, resolve=False)
             path = f"{holder.path.removeprefix('file://')}/{default.config_path}.yaml"
             for key, _ in nested.items(loaded, default.package or ""):
-                sources[key] = _shown_path(path)
+                sources[key] = config_files.shown(path)
     for setting in settings:
-        whole = setting.key_or_group
-        below = [key for key in sources if key.startswith(f"{whole}.")] if setting.is_delete() else []
-        for key in [*dict(nested.items(setting.value(), whole)), *below]:
-            sources[key] = f"command line: {setting.input_line}"
+        below = [key for key in sources if key.startswith(f"{setting.key}.")] if setting.deletes else []
+        for key in [*dict(nested.items(setting.value, setting.key)), *below]:
+            sources[key] = f"command line: {setting.line}"
     return [(key, value, sources.get(key, "default of mlpkit")) for key, value in nested.items(config)]
 
 
@@ -106,125 +180,73 @@ def override(
         ConfigError: an override cannot be read, or is not allowed.
     """
     changed = dict(config)
-    choices, settings = _read(request)
-    for override in [*choices, *settings]:
-        if not allowed(override.key_or_group) or override.is_delete():
-            raise ConfigError(f"{_text(override)}: {rule}")
+    groups = config_files.groups(config_files.search_path(request.folders))
+    overrides = _read(request.overrides, groups, request.file)
+    check_single(overrides)
+    for override in overrides:
+        if not allowed(override.key) or override.deletes:
+            raise ConfigError(f"{override.text}: {rule}")
+    choices, settings = told_apart(overrides, groups)
     for choice in choices:
-        group = choice.key_or_group
-        changed[group] = compose(Request((str(choice.input_line),), request.folders))[group]
+        changed[choice.key] = compose(Request((choice.line,), request.folders))[choice.key]
     for setting in settings:
-        changed = _apply(setting, changed)
+        changed = setting.apply(changed)
     return _resolve(changed)
 
 
 # -------------------------------------------------------------------------------------- overrides
 
 
-def _read(request: Request) -> tuple[list[Override], list[Override]]:
-    """Return the overrides that choose a file of a group, and those that set or delete a key.
+def _read(lines: Sequence[str], groups: Groups, file: Path | None) -> list[Override]:
+    """Return the overrides that these arguments are.
 
     Raises:
-        ConfigError: one cannot be read, or is nothing that mlpkit takes.
+        ConfigError: one cannot be read, names a choice that does not exist, or is nothing that mlpkit takes.
     """
-    groups = config_files.groups(config_files.search_path(request.folders))
-    choices, settings = [], []
-    for override in _parse(request.overrides):
-        key, text = override.key_or_group, _text(override)
-        if re.split("[./]", key)[0] == "hydra":
-            raise ConfigError(f"{text}: mlpkit has no hydra section; set run.root or run.dir for the folder")
-        if override.package is not None:
-            raise ConfigError(f"{text}: packages (@) are not taken here; write {spell(key)}=NAME")
-        if override.is_sweep_override():
-            raise ConfigError(
-                f"{text}: several values make a sweep, which mlpkit cannot run yet; give one value "
-                f"(a list is {spell(key)}=[…])"
-            )
-        if key == "experiment" and override.value() is None:
-            continue  # no experiment, which is the default
-        if key not in groups or override.is_delete() or isinstance(override.value(), Mapping):
-            settings.append(override)
-            continue
-        if str(override.value()) not in groups[key]:
-            raise ConfigError(
-                f"{text}: no such {key}; choose one of {', '.join(sorted(groups[key]))}"
-                f"{did_you_mean(str(override.value()), groups[key])}"
-            )
-        if request.file is not None:
-            raise ConfigError(
-                f"{text}: --config {request.file} is a whole config, which has chosen every group; "
-                "set single keys, such as optimizer.lr=0.01"
-            )
-        choices.append(override)
-    return choices, settings
+    overrides = [_parse(line, groups) for line in lines]
+    for override in overrides:
+        override.check(groups, file)
+    check_once(overrides)
+    return overrides
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    parsed: dict[str, Override] = {}
-    parser = OverridesParser.create()
-    for text in overrides:
-        if len(text) > LONGEST:
-            raise ConfigError(f"{show(text)}: {len(text)} characters; an override has at most {LONGEST}")
-        try:
-            override = parser.parse_overrides([text])[0]
-        except (HydraException, RecursionError, ValueError):
-            raise ConfigError(_how_to_write(text)) from None
-        key = override.key_or_group
-        if not key:
-            raise ConfigError(_how_to_write(text))
-        if key.count(".") + nested.depth(override.value()) > yaml_file.DEEPEST:
-            raise ConfigError(f"{spell(text)}: nested deeper than {yaml_file.DEEPEST} levels")
-        if key in parsed:
-            raise ConfigError(
-                f"{spell(key)}: given twice ({_text(parsed[key])} and {_text(override)}); keep one of them"
-            )
-        parsed[key] = override
-    return list(parsed.values())
-
-
-def _how_to_write(text: str) -> str:
-    key = text.split("=", 1)[0]
-    if not _KEY.fullmatch(key):
-        return f"{show(text)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"
-    key = key.lstrip("+~")
-    if "=" not in text:
-        groups = config_files.groups(config_files.search_path())
-        group = next((group for group, choices in groups.items() if key in choices), None)
-        wanted = f"{group}={key}" if group else f"{spell(key)}=VALUE"
-        return f"{show(text)}: no value; write {wanted}"
-    return (
-        f"{show(text)}: the value cannot be read; lists are {spell(key)}=[4,2], and text with special "
-        f"characters goes in quotes: '{spell(key)}=\"…\"'"
-    )
-
-
-def _text(override: Override) -> str:
-    """Return an override as it was typed, on one line."""
-    return spell(str(override.input_line))
-
-
-def _apply(override: Override, config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with a key set or deleted."""
-    key, value = override.key_or_group, override.value()
-    if not override.is_delete():
-        return nested.replace(config, key, value)
+def _parse(line: str, groups: Groups) -> Override:
+    if len(line) > LONGEST:
+        raise ConfigError(f"{show(line)}: {len(line)} characters; an override has at most {LONGEST}")
     try:
-        rest = nested.remove(config, key)
-    except KeyError:
-        raise ConfigError(f"{_text(override)}: there is no such key to delete; leave it out") from None
-    found = dict(nested.items(config))
-    if value is not None and value not in (found.get(key), found.get(f"{key}.name")):
-        raise ConfigError(f"{_text(override)}: {key} has another value; write ~{key}")
-    return rest
+        parsed = _PARSER.parse_overrides([line])[0]
+    except (HydraException, RecursionError, ValueError):
+        raise ConfigError(how_to_write(line)) from None
+    key, value = parsed.key_or_group, parsed.value()
+    if not key:
+        raise ConfigError(how_to_write(line))
+    if parsed.package is not None:
+        raise ConfigError(f"{spell(line)}: packages (@) are not taken here; write {spell(key)}=NAME")
+    several = parsed.is_sweep_override()
+    inside = getattr(value, "list", []) if several else [value]
+    if key.count(".") + max(map(nested.depth, inside), default=0) > yaml_file.DEEPEST:
+        raise ConfigError(f"{spell(line)}: nested deeper than {yaml_file.DEEPEST} levels")
+    if any(map(_holds_sweep, inside)):
+        raise ConfigError(
+            f"{spell(line)}: several values cannot stand inside a value; write {spell(key)}=choice(A,B)"
+        )
+    mark = parsed.get_key_element().removesuffix(key)
+    return Override(line, mark, key, _several(parsed, groups) if several else value)
 
 
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:
     """Return the config with each ${other.key} replaced by the value that it names."""
-    for key, text in nested.texts(config):
+    texts = list(nested.texts(config))
+    for key, text in texts:
         if "${" in _OTHER_KEY.sub("", text):
             raise ConfigError(f"{key}={show(text)}: only ${{other.key}} can be filled in; write the value")
         if text == "???":
             raise ConfigError(f"{key}=???: no value; write {key}=VALUE")
+    if not any("${" in text for _, text in texts):
+        return config
+    filled = nested.fill(config)
+    if not any("${" in text for _, text in nested.texts(filled)):
+        return dict(filled)
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
@@ -232,6 +254,63 @@ def _resolve(config: dict[str, Any]) -> dict[str, Any]:
             f"{spell(str(error.full_key))}: {spell(_reason(error))}; write the value, or ${{other.key}}"
         ) from None
     return dict(resolved)
+
+
+# ----------------------------------------------------------------------------------------- sweeps
+
+
+def _several(override: hydra_types.Override, groups: Groups) -> Values | Interval:
+    """Return the values for which an override stands.
+
+    Raises:
+        ConfigError: there are none, or no end of them.
+    """
+    key, text = override.key_or_group, spell(str(override.input_line))
+    sweep: Any = override.value()
+    if override.is_interval_sweep():
+        return make_interval(sweep.start, sweep.end, "log" in sweep.tags, text)
+    if isinstance(sweep, hydra_types.Glob):
+        if key not in groups:
+            raise ConfigError(
+                f"{text}: glob() picks choices of a group, which {spell(key)} is not; write {spell(key)}=A,B"
+            )
+        sweep = hydra_types.ChoiceSweep(list=list(sweep.filter(sorted(groups[key]))))
+    if override.is_range_sweep():
+        length = count_range(sweep.start, sweep.stop, sweep.step, text)
+    else:
+        length = len(sweep.list)
+    if length == 0:
+        known = f"choose from {', '.join(sorted(groups[key]))}" if key in groups else "give one or more"
+        raise ConfigError(f"{text}: stands for no value; {known}")
+
+    def texts() -> Iterator[str]:
+        values = list(sweep.range() if override.is_range_sweep() else sweep.list)
+        if sweep.shuffle:  # into the same order each time, so that a plan can be made again
+            random.Random(override.input_line).shuffle(values)
+        return map(_typed, values)
+
+    return Values(length, texts)
+
+
+def _typed(value: Any) -> str:
+    """Return an element of a sweep as one would type it after the `=`."""
+    if not isinstance(value, str):
+        return str(hydra_types.Transformer.str(value))
+    for text in (value, hydra_types.QuotedString(value, hydra_types.Quote.double).with_quotes()):
+        try:
+            if _PARSER.parse_override(f"key={text}").value() == value:
+                return str(text)
+        except (HydraException, ValueError):
+            continue
+    return value
+
+
+def _holds_sweep(value: object) -> bool:
+    """Return whether a value is a sweep, or a list or section with a sweep somewhere in it."""
+    if isinstance(value, hydra_types.Sweep | hydra_types.Glob):
+        return True
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_holds_sweep, below))
 
 
 # ------------------------------------------------------------------------------------------ files
@@ -251,14 +330,14 @@ Plugins.instance().register(_OtherFolders)
 
 
 @contextmanager
-def _initialized(request: Request, choices: Sequence[Override]) -> Iterator[tuple[str, list[str]]]:
+def _initialized(request: Request, choices: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
     """Set Hydra up for one composition; yield the primary config's name and the choices as it reads them."""
     folders = config_files.search_path(request.folders)
     name = PRIMARY
     if request.file is not None:
-        _check_file(request.file)
+        config_files.check_whole(request.file)
         name, folders = request.file.stem, [request.file.resolve().parent, *folders]
-    config_files.check(folders, [name, *(f"{o.key_or_group}/{o.value()}" for o in choices)])
+    config_files.check(folders, [name, *(f"{group}/{value}" for group, value in choices)])
     primary = next((p for folder in folders if (p := folder / f"{name}.yaml").is_file()), name)
     first, *_OtherFolders.folders = folders
     GlobalHydra.instance().clear()
@@ -266,28 +345,18 @@ def _initialized(request: Request, choices: Sequence[Override]) -> Iterator[tupl
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Hydra's advice on how to write a defaults list
             initialize_config_dir(version_base="1.3", config_dir=str(first), job_name="mlpkit")
-            yield name, [f'{choice.key_or_group}="{choice.value()}"' for choice in choices]
+            yield name, [f'{group}="{value}"' for group, value in choices]
     except RecursionError:
         raise ConfigError(
-            f"{_shown_path(primary)}: defaults lists of its files name each other in a circle; break it"
+            f"{config_files.shown(primary)}: defaults lists of its files name each other in a circle; "
+            "break it"
         ) from None
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{_shown_path(primary)}: {_reason(error)}; `mlpkit list` shows what there is"
+            f"{config_files.shown(primary)}: {_reason(error)}; `mlpkit list` shows what there is"
         ) from None
     finally:
         GlobalHydra.instance().clear()
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a --config file that is not plain YAML of a format that this mlpkit reads."""
-    declared = yaml_file.read(path).get("format")
-    if isinstance(declared, int) and declared > FORMAT:
-        raise ConfigError(
-            f"{path}: format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
-        )
-    if path.suffix != ".yaml":
-        raise ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
 
 
 def _reason(error: BaseException) -> str:
@@ -296,11 +365,3 @@ def _reason(error: BaseException) -> str:
     if not first:
         return _reason(error.__cause__) if error.__cause__ else type(error).__name__
     return f"{first} {second}" if first.endswith(":") else first.rstrip(".")
-
-
-def _shown_path(path: str | Path) -> str:
-    """Return the path as `configs/…` where the file came with mlpkit, else as it is."""
-    try:
-        return f"configs/{Path(path).relative_to(config_files.packaged())}"
-    except ValueError:
-        return str(path)

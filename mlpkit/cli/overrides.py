@@ -1,0 +1,192 @@
+"""An override once it is read: what it sets, deletes or sweeps over. Nothing here knows Hydra."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mlpkit import config_files, nested
+from mlpkit.errors import ConfigError
+from mlpkit.problems import did_you_mean, show, spell
+from mlpkit.sweep.grid import Interval, Values
+
+Groups = Mapping[str, Mapping[str, Path]]  # choices of each group, with their files
+
+COUNTED = 10**6  # values of a range that are counted one by one
+
+_KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Override:
+    """One argument of the command line."""
+
+    line: str  # as it was typed
+    mark: str  # before the key: nothing, +, ++ or ~
+    key: str  # of a value, or a group
+    value: Any  # a plain value; Values or an Interval of a sweep
+
+    @property
+    def text(self) -> str:
+        """The override as it was typed, on one line."""
+        return spell(self.line)
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the key is taken away."""
+        return self.mark == "~"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it says what holds without it: no experiment."""
+        return self.key == "experiment" and self.value is None
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it stands for several values."""
+        return isinstance(self.value, Values | Interval)
+
+    def chooses(self, groups: Groups) -> bool:
+        """Return whether it names a file of a group, where it does not set or delete a key."""
+        return self.key in groups and not (self.deletes or self.sweeps or isinstance(self.value, Mapping))
+
+    def check(self, groups: Groups, file: Path | None) -> None:
+        """Refuse a choice that does not exist, and what mlpkit has no use for.
+
+        Args:
+            groups: the choices that there are.
+            file: a whole config (--config), which leaves nothing to choose.
+
+        Raises:
+            ConfigError: it is one of these.
+        """
+        if re.split("[./]", self.key)[0] == "hydra":
+            raise ConfigError(
+                f"{self.text}: mlpkit has no hydra section; set run.root or run.dir for the folder"
+            )
+        if not self.chooses(groups) or self.is_default:
+            return
+        choices = groups[self.key]
+        if str(self.value) not in choices:
+            raise ConfigError(
+                f"{self.text}: no such {self.key}; choose one of {', '.join(sorted(choices))}"
+                f"{did_you_mean(str(self.value), choices)}"
+            )
+        if file is not None:
+            raise ConfigError(
+                f"{self.text}: --config {file} is a whole config, which has chosen every group; "
+                "set single keys, such as optimizer.lr=0.01"
+            )
+
+    def apply(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config with the key set or deleted.
+
+        Raises:
+            ConfigError: there is no such key to delete, or it has another value.
+        """
+        if not self.deletes:
+            return nested.replace(config, self.key, self.value)
+        try:
+            rest = nested.remove(config, self.key)
+        except KeyError:
+            raise ConfigError(f"{self.text}: there is no such key to delete; leave it out") from None
+        found = dict(nested.items(config))
+        if self.value is not None and self.value not in (found.get(self.key), found.get(f"{self.key}.name")):
+            raise ConfigError(f"{self.text}: {self.key} has another value; write ~{self.key}")
+        return rest
+
+
+def told_apart(overrides: Iterable[Override], groups: Groups) -> tuple[list[Override], list[Override]]:
+    """Return the overrides that choose a file of a group, and those that set or delete a key."""
+    single = [override for override in overrides if not override.is_default]
+    return [o for o in single if o.chooses(groups)], [o for o in single if not o.chooses(groups)]
+
+
+def check_once(overrides: Iterable[Override]) -> None:
+    """Refuse two overrides of one key.
+
+    Raises:
+        ConfigError: a key is given twice.
+    """
+    seen: dict[str, Override] = {}
+    for override in overrides:
+        first = seen.setdefault(override.key, override)
+        if first is not override:
+            raise ConfigError(
+                f"{spell(override.key)}: given twice ({first.text} and {override.text}); keep one of them"
+            )
+
+
+def check_single(overrides: Iterable[Override]) -> None:
+    """Refuse a sweep where one value is wanted.
+
+    Raises:
+        ConfigError: an override stands for several values.
+    """
+    for override in overrides:
+        key = spell(override.key)
+        if isinstance(override.value, Interval):
+            raise ConfigError(
+                f"{override.text}: an interval is searched; run it by mlpkit train -m --search tpe, "
+                "or give one value"
+            )
+        if override.sweeps:
+            raise ConfigError(
+                f"{override.text}: several values make a sweep; run it by mlpkit train -m, "
+                f"or give one value (a list is {key}=[…])"
+            )
+
+
+def make_interval(low: float, high: float, log: bool, text: str) -> Interval:
+    """Return the interval of an override.
+
+    Raises:
+        ConfigError: nothing can be drawn from it.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(
+            f"{text}: an interval has two finite ends; write interval(LOW,HIGH), the lower first"
+        )
+    if log and low <= 0:
+        raise ConfigError(f"{text}: an interval with a log tag lies above 0; raise its lower end")
+    return Interval(low, high, log)
+
+
+def count_range(start: float, stop: float, step: float, text: str) -> int:
+    """Return how many values the range of an override has, without making those of a huge one.
+
+    Raises:
+        ConfigError: it has no end.
+    """
+    if step == 0 or not all(isinstance(n, int) or math.isfinite(n) for n in (start, stop, step)):
+        raise ConfigError(f"{text}: a range has finite ends and a step other than 0; write range(0,8)")
+    if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
+        return max(0, -((start - stop) // step))  # len() has a limit
+    number, end, by = Decimal(start), Decimal(stop), Decimal(step)
+    about = max(0, math.ceil((end - number) / by))
+    if about > COUNTED:
+        return about
+    count = 0  # as Hydra goes through it, which rounds each sum
+    while number < end if by > 0 else number > end:
+        number, count = number + by, count + 1
+    return count
+
+
+def how_to_write(line: str) -> str:
+    """Return what is wrong with an argument that is no override, and how to write one."""
+    key = line.split("=", 1)[0]
+    if not _KEY.fullmatch(key):
+        return f"{show(line)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"
+    key = key.lstrip("+~")
+    if "=" not in line:
+        groups = config_files.groups(config_files.search_path())
+        group = next((group for group, choices in groups.items() if key in choices), None)
+        wanted = f"{group}={key}" if group else f"{spell(key)}=VALUE"
+        return f"{show(line)}: no value; write {wanted}"
+    return (
+        f"{show(line)}: the value cannot be read; lists are {spell(key)}=[4,2], and text with special "
+        f"characters goes in quotes: '{spell(key)}=\"…\"'"
+    )

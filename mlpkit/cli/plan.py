@@ -1,0 +1,134 @@
+"""From overrides that stand for several values to the jobs of a sweep, or to the space of a search."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from mlpkit.cli.compose import Composer, Request, sweeps
+from mlpkit.cli.overrides import Override
+from mlpkit.config import Config, parse
+from mlpkit.errors import ConfigError
+from mlpkit.problems import MOST as MOST_PROBLEMS
+from mlpkit.problems import spell
+from mlpkit.sweep.grid import Interval, Job, Plan, Values, check_size, product, zipped
+
+
+def plan(request: Request, paired: bool = False, most: int | None = None) -> Plan:
+    """Return the jobs of a sweep, in the order in which Hydra's own sweeper takes them.
+
+    A job's config is that of the request's other overrides with the job's overrides after them. A config
+    that several jobs share is taken once.
+
+    Args:
+        request: the command line; without a sweep in it there is one job.
+        paired: pair lists of one length (--zip), where else all combinations are taken.
+        most: jobs that there may be (--max-jobs); None takes the default.
+
+    Raises:
+        ConfigError: too many jobs, or with every problem of every job.
+    """
+    fixed, swept = sweeps(request)
+    for override in swept:
+        if isinstance(override.value, Interval):
+            raise ConfigError(
+                f"{override.text}: an interval is searched, not swept; add --search tpe, "
+                f"or give values: {spell(override.key)}=A,B"
+            )
+    check_size({override.key: override.value.length for override in swept}, paired, most)
+    composer = Composer(fixed)
+    axes = _axes(composer, swept)
+    combinations = list(zipped(axes) if paired else product(axes))
+    jobs: dict[Config, Job] = {}
+    for combination, config in zip(combinations, _configs(composer, combinations), strict=True):
+        jobs.setdefault(config, Job(tuple(override.line for override in combination), config))
+    return Plan(tuple(jobs.values()), len(combinations) - len(jobs))
+
+
+def search_space(request: Request) -> tuple[Request, dict[str, Interval | tuple[str, ...]]]:
+    """Return the request without the overrides to be searched, and what each searched key may be.
+
+    A choice is a list of texts; a key stands as it was typed, with its + or ~, so that `key=text` is an
+    override for the request. Every value, and both ends of every interval, make a valid config where the
+    others are at their first value.
+
+    Raises:
+        ConfigError: nothing is searched, or with every problem of these configs.
+    """
+    fixed, swept = sweeps(request)
+    if not swept:
+        raise ConfigError("--search: nothing to search; give a key several values, or interval(LOW,HIGH)")
+    choices = [override for override in swept if isinstance(override.value, Values)]
+    for override in choices:
+        check_size({override.key: override.value.length}, False, None)
+    composer = Composer(fixed)
+    axes = _axes(composer, swept)
+    firsts = [values[0] for values in axes.values()]
+    trials = [
+        [*firsts[:place], value, *firsts[place + 1 :]]
+        for place, values in enumerate(axes.values())
+        for value in values
+    ]
+    _configs(composer, trials)
+    space = {
+        f"{override.mark}{override.key}": override.value
+        if isinstance(override.value, Interval)
+        else tuple(override.value.texts())
+        for override in swept
+    }
+    return fixed, space
+
+
+def _axes(composer: Composer, swept: Sequence[Override]) -> dict[str, list[Override]]:
+    """Return, for each swept key, an override for each of its values, or for the two ends of an interval.
+
+    Raises:
+        ConfigError: with each value that cannot be read, or names a choice that does not exist.
+    """
+    axes: dict[str, list[Override]] = {override.key: [] for override in swept}
+    problems: dict[str, None] = {}
+    for override in swept:
+        for text in _texts(override.value):
+            try:
+                axes[override.key] += composer.read([f"{override.mark}{override.key}={text}"])
+            except ConfigError as error:
+                problems.update(dict.fromkeys(error.args))
+    _refuse(list(problems))
+    return axes
+
+
+def _texts(value: Any) -> Iterable[str]:
+    texts: Iterator[str] = map(repr, value.ends) if isinstance(value, Interval) else value.texts()
+    return texts
+
+
+def _configs(composer: Composer, combinations: Sequence[Sequence[Override]]) -> list[Config]:
+    """Return the config of each combination of overrides.
+
+    Raises:
+        ConfigError: with every problem, once, and the overrides that all combinations with it share.
+    """
+    configs = []
+    problems: dict[str, list[Sequence[Override]]] = {}
+    for combination in combinations:
+        try:
+            configs.append(parse(composer.compose(combination)))
+        except ConfigError as error:
+            for line in error.args:
+                problems.setdefault(line, []).append(combination)
+    lines = []
+    for line, found in problems.items():
+        first = found[0]
+        if len(found) < len(combinations) and not any(
+            line.startswith((f"{each.key}=", f"{each.text}: ")) for each in first
+        ):
+            shared = [each for each in first if all(each in other for other in found)] or first
+            line += f" (with {' '.join(each.text for each in shared)})"
+        lines.append(line)
+    _refuse(lines)
+    return configs
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    more = len(problems) - MOST_PROBLEMS
+    if problems:
+        last = [f"{more} more problems; mend these first"] if more > 0 else []
+        raise ConfigError(*problems[:MOST_PROBLEMS], *last)
