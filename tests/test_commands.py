@@ -21,7 +21,7 @@ DRAWN = {"torch", "numpy", "matplotlib", "PIL", "tensorboard"}
 BARE = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false")
 HEAVY = (
     *("torch", "torch._dynamo", "torchvision", "sympy", "numpy", "pandas", "scipy", "sklearn"),
-    *("matplotlib", "PIL", "tensorboard", "tensorflow"),
+    *("matplotlib", "PIL", "tensorboard", "tensorflow", "optuna", "sqlalchemy", "cmaes"),
 )
 
 
@@ -54,6 +54,9 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["train", "optimizer.lr=-1"], set()),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
         (["inspect", "RUN"], set()),
+        (["compare", "RUN"], set()),
+        (["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set()),
+        (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),
         (["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN),
         (["train", "dataset=mnist", "model=mlp", "trainer.epochs=1"], DRAWN),

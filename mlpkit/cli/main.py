@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from mlpkit import __version__
-from mlpkit.cli import config, doctor, evaluate, inspect, plot, predict, resume, train
+from mlpkit.cli import compare, config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError, WriteError
 
@@ -19,11 +19,12 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
+    "compare": (compare.compare, compare.EXAMPLE),
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
 }
-LATER = ("compare", "export")
+LATER = ("export",)
 
 # typer bundles its own copy of click from some release on; the exception class is found either way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -106,7 +106,8 @@ def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets:
     task = predictor.task
     encoded = task.encode(targets, outputs.dtype)
     sums = metrics.add_up(task.loss(outputs, encoded), task.statistics(outputs, encoded))
-    return task.scores(sums, len(targets))["r2"]
+    r2: float = task.scores(sums, len(targets))["r2"]
+    return r2
 
 
 def _points(split: str, rows: int) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""mlpkit compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "mlpkit compare --by optimizer.lr"
+
+
+def compare(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Run folders, or folders of runs such as a sweep; left out, the newest.",
+            metavar="SWEEP_OR_RUN",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="KEY", help="Average over all but this; may be given more than once."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="NAME", help="A score such as loss or test.accuracy."),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="N", min=1, help="Show the N best settings only.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write a .csv, .jsonl or .md file.")
+    ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw pictures, into plots/ of the folder.")] = False,
+    plot_dir: Annotated[
+        Path | None, typer.Option("--plot-dir", metavar="DIR", help="Draw them into this folder instead.")
+    ] = None,
+) -> None:
+    """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
+    from mlpkit.compare import compare as compare_runs
+    from mlpkit.console import make_console, note, printable
+    from mlpkit.leaderboard import check_output, print_leaderboard, write_leaderboard
+    from mlpkit.run_results import SWEEP, find_runs, newest_group, read_results
+
+    if output is not None:
+        check_output(output)
+    if not paths:
+        paths = [newest_group()]
+        kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"
+        note(f"newest {kind}: {paths[0]}")
+    folders = find_runs(paths, note)
+    compared = compare_runs(read_results(folders, note), by or (), metric)
+    if compared.repeats:
+        count = "1 run repeats" if compared.repeats == 1 else f"{compared.repeats} runs repeat"
+        note(f"{count} the settings and the seed of another; the newest counts")
+    unit = "runs" if by else "seeds"
+    lines = compared.lines[:top]
+    print_leaderboard(make_console(), compared, lines, unit)
+    if output is not None:
+        write_leaderboard(output, compared, lines, unit)
+        print(f"leaderboard: {printable(str(output))}")
+    if plot or plot_dir is not None:
+        from mlpkit.plots.comparison import draw_comparison, folder_for
+
+        for picture in draw_comparison(compared, plot_dir or folder_for(folders), note):
+            print(printable(str(picture)))

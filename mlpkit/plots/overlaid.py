@@ -1,0 +1,110 @@
+"""Curves of many runs in one picture: a colour for each setting."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mlpkit.compare import Comparison, Line
+from mlpkit.errors import DataError
+from mlpkit.metrics_file import read_metrics
+from mlpkit.plots import style
+from mlpkit.plots.settings import Array, joined, label, legend, scale_score, score_name
+from mlpkit.run_folder import RunFolder
+
+MOST_LINES = len(style.CLASS_COLOURS)  # that have a colour of their own
+MOST_CURVES = 32  # runs of a line whose curves are drawn
+
+_WIDTH = 7.6
+
+Curve = tuple[Array, Array]  # epochs and values
+
+
+def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
+    """Return the score of each epoch: the runs of the best lines thin, and their mean.
+
+    Args:
+        found: the comparison.
+        warn: is told of runs whose metrics cannot be read.
+    """
+    split, score = found.metric.split, found.metric.score
+    ranked = [line for line in found.lines if line.runs]
+    if split == "test":  # which is scored after training alone
+        split = next(run.best.split for run in ranked[0].runs.values() if run.best is not None)
+    shown = ranked[:MOST_LINES]
+    some = f"the best {len(shown)} of {len(ranked)} settings" if len(shown) < len(ranked) else ""
+    name = score_name(split, score)
+    thin = "thin: each run; thick: their mean" if any(len(line.runs) > 1 for line in shown) else ""
+    figure = style.headed_figure(
+        _WIDTH, 5.0, f"{name} by epoch", joined(some, thin) or "a run of each setting"
+    )
+    axes = figure.subplots()
+    drawn: list[Array] = []
+    colours = dict(
+        zip((label(found, line, found.columns) for line in shown), style.CLASS_COLOURS, strict=False)
+    )
+    for line, colour in reversed(list(zip(shown, style.CLASS_COLOURS, strict=False))):
+        curves = _curves(line, split, score, warn)
+        single = len(curves) == 1
+        for epochs, values in curves:
+            axes.plot(
+                epochs,
+                values,
+                color=colour,
+                linewidth=1.6 if single else 0.7,
+                alpha=1 if single else 0.35,
+                marker="o" if len(epochs) == 1 else "",
+            )
+            drawn.append(values)
+        if not single and curves:
+            axes.plot(*_mean_curve(curves), color=colour, linewidth=1.8, zorder=3)
+    axes.set(xlabel="epoch", ylabel=name)
+    if not scale_score(axes, drawn):
+        _cut_start(axes, drawn)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    style.plain_ticks(axes.xaxis)
+    if not drawn:
+        style.note(axes, "no curves were logged")
+    legend(axes, colours, found, found.columns, _WIDTH)
+    return figure
+
+
+def _curves(line: Line, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
+    """Return the curves of a line's runs; a value that is None leaves a gap."""
+    curves = []
+    for run in list(line.runs.values())[:MOST_CURVES]:
+        try:
+            rows = read_metrics(RunFolder(run.path).metrics)
+        except DataError as error:
+            warn(f"no curve: {error}")
+            continue
+        pairs = {row["epoch"]: row.get(score) for row in rows if row["split"] == split}
+        epochs = np.array(sorted(pairs), dtype=np.float64)
+        values = np.array([pairs[epoch] for epoch in sorted(pairs)], dtype=np.float64)
+        if np.isfinite(values).any():
+            curves.append((epochs, values))
+    return curves
+
+
+def _cut_start(axes: Axes, drawn: Sequence[Array]) -> None:
+    """Show the later epochs alone where the first fifth would flatten them."""
+    finite = [values[np.isfinite(values)] for values in drawn]
+    if not finite:
+        return
+    later = np.concatenate([values[len(values) // 5 :] for values in finite])
+    low, high = float(later.min()), float(later.max())
+    if 0 < 3 * (high - low) < np.ptp(np.concatenate(finite)):
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room, high + room)
+        style.plain_ticks(axes.yaxis)
+
+
+def _mean_curve(curves: Sequence[Curve]) -> Curve:
+    """Return the mean at the epochs that all have: beyond them it would jump as runs leave it."""
+    shared = curves[0][0]
+    for epochs, _ in curves[1:]:
+        shared = np.intersect1d(shared, epochs)
+    rows = [values[np.searchsorted(epochs, shared)] for epochs, values in curves]
+    return shared, np.mean(rows, axis=0)

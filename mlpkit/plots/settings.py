@@ -1,0 +1,75 @@
+"""How pictures of a comparison name its settings and scale its scores."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator
+from numpy.typing import NDArray
+
+from mlpkit.compare import Comparison, Line, shorten
+from mlpkit.leaderboard import show_setting
+from mlpkit.plots import style
+
+MOST_NAMED = 2  # keys that each label of a legend names
+
+_LOG_FROM = 30.0  # largest over smallest score
+_WORDS = {"r2": "R²"}
+
+Array = NDArray[np.float64]
+
+
+def score_name(split: str, score: str) -> str:
+    """Return a score's name for an axis."""
+    return f"{split} {_WORDS.get(score, score)}"
+
+
+def say_runs(found: Comparison, about: str) -> str:
+    """Return a subtitle: how many runs are seen, and what of them."""
+    runs = sum(len(line.runs) for line in found.lines)
+    missing = f"{len(found.unscored)} without a score" if found.unscored else ""
+    return joined(f"{runs:,} {'run' if runs == 1 else 'runs'}", missing, about)
+
+
+def joined(*parts: str) -> str:
+    """Return the parts of a subtitle that are not empty."""
+    return "  ·  ".join(part for part in parts if part)
+
+
+def label(found: Comparison, line: Line, keys: Sequence[str]) -> str:
+    """Return the values of a line, with their keys where these are few enough for a legend."""
+    values = [show_setting(line, key) or "–" for key in keys]
+    if len(keys) > MOST_NAMED:
+        return style.shorten(" · ".join(values), 60)
+    named = [f"{shorten(key, found.columns)} {value}" for key, value in zip(keys, values, strict=True)]
+    return style.shorten(", ".join(named), 60)
+
+
+def legend(
+    axes: Axes, colours: Mapping[str, str], found: Comparison, keys: Sequence[str], width: float
+) -> None:
+    """Put a legend over axes that are so many inches wide; it names the keys where its labels do not."""
+    handles = [Line2D([], [], color=colours[text], linewidth=1.8, label=text) for text in colours if text]
+    widest = 0.6 + 0.068 * max(map(len, colours), default=1)
+    style.legend_above(axes, max(1, min(len(handles), int((width - 0.9) / widest))), handles)
+    shown = axes.get_legend()
+    if shown is not None and len(keys) > MOST_NAMED:
+        shown.set_title(style.shorten(" · ".join(shorten(key, found.columns) for key in keys), 90))
+        shown.get_title().set(fontsize=8.5, color=style.MUTED)
+        shown.set_alignment("left")
+
+
+def scale_score(axes: Axes, values: Sequence[Array]) -> bool:
+    """Choose the axis of some scores and return whether it is logarithmic, lest a few flatten the rest."""
+    together = np.concatenate([*values, np.zeros(0)])
+    together = together[np.isfinite(together)]
+    logarithmic = bool(together.size and together.min() > 0 and together.max() > _LOG_FROM * together.min())
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
+    style.plain_ticks(axes.yaxis)
+    return logarithmic

@@ -1,0 +1,619 @@
+"""Runs side by side: what is averaged, tested, shown, drawn and said of those that have no score."""
+
+import csv
+import json
+import os
+import pty
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import mlpkit, train
+from scipy import stats
+
+from mlpkit.cli.main import run as command
+from mlpkit.compare import compare
+from mlpkit.errors import ConfigError, DataError, NonFiniteError
+from mlpkit.run_folder import RunFolder
+from mlpkit.run_results import Best, RunResult, find_runs, read_result
+from mlpkit.statistics import holm
+from mlpkit.tensor_file import TensorFile, encode
+
+SWEEP = "outputs/moons-mlp/sweep-20261121-101500"
+SMALL = (
+    "dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=5", "run.plots=false",
+    "run.tensorboard=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of two learning rates and four seeds, one run of which has diverged."""
+    root = tmp_path_factory.mktemp("real")
+    for rate in ("0.01", "0.3"):
+        for seed in range(4):
+            folder = root / SWEEP / f"{rate}-{seed}"
+            train(root / "outputs", *SMALL, f"run.dir={folder}", f"optimizer.lr={rate}", f"seed={seed}")
+    with pytest.raises(NonFiniteError):
+        wild = ("optimizer.lr=1e30", "seed=0", f"run.dir={root / SWEEP / 'wild'}")
+        train(root / "outputs", *SMALL, *wild)
+    return root
+
+
+@pytest.fixture
+def sweep(real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, to be damaged, in the working directory."""
+    shutil.copytree(real / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    return Path(SWEEP)
+
+
+@pytest.fixture
+def forge(real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a run with any settings and scores, as mlpkit would have."""
+    monkeypatch.chdir(tmp_path)
+    source = RunFolder(real / SWEEP / "0.01-0")
+    with TensorFile(source.last) as file:
+        header = file.metadata
+        tensors = {
+            name: (entry.kind, entry.shape, b"".join(file.read(name))) for name, entry in file.entries.items()
+        }
+    kept = json.loads(source.summary.read_text())
+    lines = source.metrics.read_text()
+
+    def write(path: str, scores: dict[str, float] | None = None, **settings: Any) -> Path:
+        folder = RunFolder(Path(path))
+        folder.last.parent.mkdir(parents=True)
+        config = json.loads(header["config"])
+        for key, value in settings.items():
+            section, _, name = key.replace("__", ".").rpartition(".")
+            (config[section] if section else config)[name] = value
+        folder.last.write_bytes(encode({**header, "config": json.dumps(config)}, tensors))
+        folder.config.write_text(source.config.read_text())
+        folder.metrics.write_text(lines)
+        summary: dict[str, Any] = {"status": "failed", "error": "training diverged"}
+        if scores is not None:
+            best = {**kept["best"], "value": scores["val.accuracy"], "val": {}, "test": {}}
+            for name, value in scores.items():
+                split, _, score = name.partition(".")
+                best[split][score] = value
+            summary = {**kept, "best": best, "train_seconds": 0.25}
+        folder.summary.write_text(json.dumps(summary))
+        return folder.path
+
+    return write
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run a command line in this process; return what it prints and says."""
+    found = command(list(arguments))
+    printed, errors = capsys.readouterr()
+    assert found == code, errors
+    return printed, errors
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def values(folder: Path, name: str) -> list[float]:
+    """Return the monitored scores of the runs of a learning rate."""
+    runs = sorted(folder.glob(f"{name}-*"))
+    return [json.loads((run / "summary.json").read_text())["best"]["value"] for run in runs]
+
+
+def test_a_sweep_is_ranked_as_scipy_would(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, errors = said(capsys, "compare", str(sweep), "--output", "board.jsonl")
+    assert errors == ""
+    lines = rows(Path("board.jsonl"))
+    assert [line["optimizer.lr"] for line in lines] == [0.3, 0.01, 1e30]
+    for line in lines[:2]:
+        scores = values(sweep, str(line["optimizer.lr"]))
+        low, high = stats.t.interval(0.95, 3, loc=np.mean(scores), scale=stats.sem(scores))
+        assert line["val.accuracy"] == pytest.approx(np.mean(scores), rel=1e-12)
+        assert line["half_width"] == pytest.approx((high - low) / 2, rel=1e-10)
+        assert (line["runs"], line["missing"]) == (4, 0)
+    p = stats.ttest_rel(values(sweep, "0.3"), values(sweep, "0.01")).pvalue
+    assert lines[1]["p_value"] == pytest.approx(p, rel=1e-10)
+    assert lines[1]["tied"] == (p > 0.05)
+    assert lines[0]["p_value"] is lines[0]["tied"] is None
+    assert lines[2] == {
+        "rank": None, "optimizer.lr": 1e30, "val.accuracy": None, "half_width": None, "runs": 0, "missing": 1,
+        "p_value": None, "tied": None, "seconds": None,
+    }  # fmt: skip
+    assert printed.splitlines()[0] == (
+        "9 runs, 3 settings: val accuracy at the best epoch (higher is better)"
+    )
+    assert printed.splitlines()[-2] == f"failed (1): {sweep}/wild"
+    assert printed.splitlines()[-1] == "leaderboard: board.jsonl"
+
+
+def scored(**seeds: float) -> dict[str, float]:
+    return {f"val.{name}": value for name, value in seeds.items()}
+
+
+@pytest.fixture
+def grid(forge: Callable[..., Path]) -> Path:
+    """Three learning rates, two optimizers, three seeds; each fault is there once."""
+    table = {
+        (0.1, "adam"): (0.95, 0.94, 0.96),
+        (0.1, "adamw"): (0.94, 0.95, 0.95),
+        (0.01, "adam"): (0.81, 0.80, 0.81),
+        (0.01, "adamw"): (0.80, None, None),
+        (0.001, "adam"): (None, None, None),
+    }
+    for (rate, name), scores in table.items():
+        for seed, score in enumerate(scores):
+            given = (
+                None
+                if score is None
+                else {"val.accuracy": score, "val.loss": 1 - score, "test.accuracy": 0.5}
+            )
+            forge(f"grid/{rate}-{name}-{seed}", given, optimizer__lr=rate, optimizer__name=name, seed=seed)
+    (Path("grid") / "0.001-adam-2" / "summary.json").unlink()
+    return Path("grid")
+
+
+TABLE = """\
+15 runs, 5 settings: val accuracy at the best epoch (higher is better)
+
+rank  optimizer     lr  val accuracy  ± 95 %  seeds  tied  seconds
+1          adam    0.1        0.9500  0.0248      3           0.25
+2         adamw    0.1        0.9467  0.0143      3     =     0.25
+3          adam   0.01        0.8067  0.0143      3           0.25
+4         adamw   0.01        0.8000            1/3     ?     0.25
+–          adam  0.001                          0/3
+
+= tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
+? not tested: fewer than 2 seeds in common with the best
+13/16: 13 of 16 have a score; the mean is over these
+failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
+unfinished (1): grid/0.001-adam-2
+"""
+
+
+def test_the_whole_table(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, errors = said(capsys, "compare", "grid")
+    assert [line.rstrip() for line in printed.splitlines()] == TABLE.splitlines()
+    assert errors == ""
+
+
+def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, _ = said(capsys, "compare", "grid", "--top", "2", "--output", "board.md")
+    assert "3 more settings; without --top all are shown" in printed.splitlines()
+    assert (
+        Path("board.md").read_text()
+        == """\
+15 runs, 5 settings: val accuracy at the best epoch (higher is better)
+
+| rank | optimizer | lr | val accuracy | ± 95 % | seeds | tied | seconds |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| 1 | adam | 0.1 | 0.9500 | 0.0248 | 3 |  | 0.25 |
+| 2 | adamw | 0.1 | 0.9467 | 0.0143 | 3 | = | 0.25 |
+
+- = tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
+- 3 more settings; without --top all are shown
+- failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
+- unfinished (1): grid/0.001-adam-2
+"""
+    )
+    said(capsys, "compare", "grid", "--output", "board.csv")
+    with Path("board.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    first = (0.95, 0.94, 0.96)
+    others = [(0.94, 0.95, 0.95), (0.81, 0.80, 0.81)]
+    expected = holm([float(stats.ttest_rel(first, other).pvalue) for other in others])
+    assert [float(line["p_value"]) for line in lines[1:3]] == pytest.approx(expected, rel=1e-10)
+    assert [line["tied"] for line in lines] == ["", "true", "false", "", ""]
+    assert [line["optimizer.name"] for line in lines] == ["adam", "adamw", "adam", "adamw", "adam"]
+    assert float(lines[0]["val.accuracy"]) == pytest.approx(0.95, rel=1e-15)
+    assert list(lines[0]) == [
+        "rank", "optimizer.name", "optimizer.lr", "val.accuracy", "half_width", "runs", "missing", "p_value",
+        "tied", "seconds",
+    ]  # fmt: skip
+
+
+def test_by_averages_over_everything_else(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, _ = said(capsys, "compare", "grid", "--by", "optimizer", "--output", "board.jsonl")
+    adamw, adam = rows(Path("board.jsonl"))
+    assert (adamw["runs"], adamw["missing"], adam["runs"], adam["missing"]) == (4, 2, 6, 3)
+    assert adamw["val.accuracy"] == pytest.approx(np.mean([0.94, 0.95, 0.95, 0.80]))
+    # Runs with equal lr and seed belong together; two of adam's have no partner.
+    p = stats.ttest_rel([0.94, 0.95, 0.95, 0.80], [0.95, 0.94, 0.96, 0.81]).pvalue
+    assert adam["p_value"] == pytest.approx(p, rel=1e-10)
+    assert "rank  optimizer  val accuracy  ± 95 %  runs  tied  seconds" in printed.splitlines()[2]
+
+
+def test_another_metric_has_its_own_direction(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, _ = said(capsys, "compare", "grid", "--metric", "loss", "--top", "1", "--output", "board.jsonl")
+    assert printed.startswith("15 runs, 5 settings: val loss at the best epoch (lower is better)\n")
+    (line,) = rows(Path("board.jsonl"))
+    assert (line["optimizer.lr"], line["optimizer.name"]) == (0.1, "adam")
+    assert line["val.loss"] == pytest.approx(0.05)
+    printed, _ = said(capsys, "compare", "grid", "--metric", "test.accuracy")
+    assert "test accuracy at the best epoch (higher is better)" in printed
+    # All pairs are equal: nothing tells them apart.
+    assert [line.split()[6] for line in printed.splitlines()[4:6]] == ["=", "="]
+
+
+def test_test_scores_are_shown_only_where_asked_for(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, _ = said(capsys, "compare", "grid", "--output", "board.csv")
+    assert "test" not in printed.replace("paired t-test", "").replace("not tested", "")
+    assert "test" not in Path("board.csv").read_text()
+
+
+def test_a_repeated_run_counts_once(
+    grid: Path, forge: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = {"val.accuracy": 0.5, "val.loss": 0.5}
+    forge("later/run", again, optimizer__lr=0.1, optimizer__name="adam", seed=0)
+    os.utime("later/run/config.yaml", (2e9, 2e9))
+    _, errors = said(capsys, "compare", "grid", "later", "later/run", "--output", "board.jsonl")
+    assert errors == "1 run repeats the settings and the seed of another; the newest counts\n"
+    line = next(
+        line
+        for line in rows(Path("board.jsonl"))
+        if (line["optimizer.lr"], line["optimizer.name"]) == (0.1, "adam")
+    )
+    assert (line["runs"], line["val.accuracy"]) == (3, pytest.approx((0.5 + 0.94 + 0.96) / 3))
+
+
+def test_the_newest_group_or_sweep_is_taken(
+    sweep: Path, forge: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge("outputs/other/run", {"val.accuracy": 0.5})
+    os.utime("outputs/other/run/config.yaml", (2e9, 2e9))
+    _, errors = said(capsys, "compare")
+    assert errors == "newest group of runs: outputs/other\n"
+    os.utime(sweep / "0.3-1" / "config.yaml", (2.1e9, 2.1e9))
+    _, errors = said(capsys, "compare")
+    assert errors == f"newest sweep: {sweep}\n"
+
+
+def replace_best(folder: RunFolder, value: str) -> None:
+    text = folder.summary.read_text()
+    folder.summary.write_text(re.sub(r'"value": [\d.]+', f'"value": {value}', text))
+
+
+KINDS: dict[str, tuple[Callable[[RunFolder], object], str]] = {
+    "text": (lambda f: f.summary.write_text("{"), "summary.json: not a JSON object; mend or remove the file"),
+    "deep": (
+        lambda f: f.summary.write_text('{"best":' * 60 + "1" + "}" * 60),
+        "summary.json: not a JSON object; mend or remove the file",
+    ),
+    "large": (
+        lambda f: f.summary.write_bytes(b" " * (1 << 20) + b"{}"),
+        "summary.json: larger than 1048576 bytes; not a file of mlpkit",
+    ),
+    "a pipe": (
+        lambda f: (f.summary.unlink(), os.mkfifo(f.summary)),
+        "summary.json: not a regular file",
+    ),
+    "a link": (
+        lambda f: (f.summary.unlink(), f.summary.symlink_to("/etc/passwd")),
+        "summary.json: a link, which may lead out of the run; put the file itself there",
+    ),
+    "scores of text": (
+        lambda f: f.summary.write_text('{"best": {"split": "val", "score": "\\u001b[31m"}}'),
+        "summary.json: its best scores cannot be read; mend or remove the file",
+    ),
+    "endless scores": (
+        lambda f: replace_best(f, "1e999"),
+        "summary.json: its best scores cannot be read; mend or remove the file",
+    ),
+    "long numbers": (
+        lambda f: replace_best(f, "1" + "0" * 4000),
+        "summary.json: its best scores cannot be read; mend or remove the file",
+    ),
+    "no config": (
+        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text("")),
+        "config.yaml: empty; write a mapping of keys, such as `seed: 0`",
+    ),
+    "a wrong config": (
+        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text("seed: -1")),
+        "config.yaml: seed=-1: must be an integer ≥ 0 and < 9223372036854775808 (seed of weights, "
+        "data order, dropout and augmentation; default 0)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_run_is_named_and_left_out(
+    kind: str, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, problem = KINDS[kind]
+    damage(RunFolder(sweep / "0.3-2"))
+    _, errors = said(capsys, "compare", str(sweep), "--output", "board.jsonl")
+    assert errors == f"left out: {sweep}/0.3-2/{problem}\n"
+    assert {line["optimizer.lr"]: line["runs"] for line in rows(Path("board.jsonl"))}[0.3] == 3
+    _, errors = said(capsys, "compare", f"{sweep}/0.3-2", code=65)
+    assert errors.splitlines()[1:] == ["mlpkit: compare: every run is damaged; name others"]
+
+
+def test_without_checkpoints_the_yaml_file_serves(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, _ = said(capsys, "compare", str(sweep))
+    for folder in sweep.iterdir():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    after, errors = said(capsys, "compare", str(sweep))
+    assert (after, errors) == (before, "")
+
+
+def test_nothing_of_a_path_reaches_the_terminal_raw(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "wild").rename(sweep / "\x1b[31mred\nline")
+    (sweep / "0.3-0").rename(sweep / "bad\x07")
+    (sweep / "bad\x07" / "summary.json").write_text("")
+    (sweep / "0.3-1" / "summary.json").write_text('{"status": "\\u001b[31m\\n"}')
+    printed, errors = said(capsys, "compare", str(sweep))
+    assert all(line.isprintable() for line in (*printed.splitlines(), *errors.splitlines()))
+    assert rf"failed (1): {sweep}/\x1b[31mred\nline" in printed.splitlines()
+    assert rf"\x1b[31m\n (1): {sweep}/0.3-1" in printed.splitlines()
+    assert errors.startswith(rf"left out: {sweep}/bad\x07/summary.json: ")
+
+
+def test_links_below_a_folder_are_not_followed(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "elsewhere").symlink_to(sweep.absolute())
+    with pytest.raises(DataError, match=r"mine: holds no run \(a folder with a config.yaml\)"):
+        find_runs([tmp_path / "mine"], print)
+    assert len(find_runs([tmp_path / "mine" / "elsewhere"], print)) == 9
+
+
+ERRORS = {
+    ("nowhere",): (65, "nowhere: no such folder; name run folders, or folders of runs such as a sweep"),
+    ("file",): (65, "file: not a folder; name run folders, or folders of runs such as a sweep"),
+    ("empty",): (65, "empty: holds no run (a folder with a config.yaml); name another folder"),
+    (): (65, "no run under outputs/; start some with `mlpkit train -m`, or name their folder"),
+    ("grid", "--by", "lrr"): (2, "--by=lrr: no run has this key; did you mean lr?"),
+    ("grid", "--by", "name"): (
+        2,
+        "--by=name: may be any of dataset.name, model.name, optimizer.name, scheduler.name, init.name; "
+        "name one of them",
+    ),
+    ("grid", "--metric", "test.acc\x1b"): (
+        2,
+        r"--metric=test.acc\x1b: no run has it; there is train.loss, train.accuracy, val.accuracy, val.loss, "
+        "test.accuracy; did you mean test.accuracy?",
+    ),
+    ("grid", "--output", "x.txt"): (2, "--output=x.txt: the ending must be one of .csv, .jsonl, .md"),
+    ("grid", "--output", "no/x.md"): (2, "--output=no/x.md: its folder does not exist; make it first"),
+    ("grid/0.001-adam-0", "grid/0.001-adam-2"): (
+        65,
+        "compare: none of 2 runs has a score (1 failed, 1 unfinished); see their train.log",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments", ERRORS)
+def test_errors_are_one_line(
+    arguments: tuple[str, ...], grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    Path("empty").mkdir()
+    code, problem = ERRORS[arguments]
+    assert said(capsys, "compare", *arguments, code=code) == ("", f"mlpkit: {problem}\n")
+
+
+def result(
+    score: float | None, name: str = "accuracy", split: str = "val", task: str = "binary", **settings: Any
+) -> RunResult:
+    best = None
+    if score is not None:
+        scores = {split: {name: score, "loss": score}}
+        best = Best(split=split, score=name, higher_is_better=name != "loss", value=score, **scores)
+    plain = {key.replace("__", "."): value for key, value in settings.items()}
+    return RunResult(Path("nowhere"), plain, "done" if best else "failed", task, best, 1.0)
+
+
+def test_runs_that_cannot_be_compared() -> None:
+    binary, regression = result(0.9, seed=0), result(0.1, "loss", task="regression", seed=0)
+    with pytest.raises(ConfigError) as error:
+        compare([binary, binary, regression])
+    assert str(error.value) == (
+        "compare: runs of different tasks (binary: 2 runs, regression: 1 run); name runs of one task"
+    )
+    other = result(0.9, split="train", seed=1)
+    with pytest.raises(ConfigError) as error:
+        compare([binary, other])
+    assert str(error.value) == (
+        "compare: the runs monitored different scores (val.accuracy: 1 run, train.accuracy: 1 run); "
+        "choose one that all have, such as --metric train.accuracy"
+    )
+    found = compare([binary, other], metric="train.accuracy")
+    assert [line.values for line in found.lines] == [(0.9,)]
+    assert found.unscored == (binary,)
+
+
+def test_columns_tell_lines_apart_and_nothing_more() -> None:
+    """What only one optimizer has, and with one value, says no more than the optimizer's name."""
+    adam = [result(0.9, optimizer__name="adam", optimizer__eps=1e-8, seed=seed) for seed in range(3)]
+    sgd = [result(0.8, optimizer__name="sgd", optimizer__momentum=0.0, seed=seed) for seed in range(3)]
+    assert compare([*adam, *sgd]).columns == ("optimizer.name",)
+    fast = [result(0.7, optimizer__name="sgd", optimizer__momentum=0.9, seed=seed) for seed in range(3)]
+    found = compare([*adam, *sgd, *fast])
+    assert found.columns == ("optimizer.name", "optimizer.momentum")
+    assert [dict(line.settings) for line in found.lines] == [
+        {"optimizer.name": "adam"},
+        {"optimizer.name": "sgd", "optimizer.momentum": 0.0},
+        {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    ]
+    # A section in place of null is told apart by what it holds.
+    plain = result(0.9, dataset__augment=None, seed=0)
+    turned = result(0.8, dataset__augment__rotation=5, seed=0)
+    assert len(compare([plain, turned]).columns) == 1
+
+
+def test_pairs_have_equal_other_settings() -> None:
+    """By optimizer, what one optimizer alone has is no other setting; a seed always is."""
+    scores = {"adam": (0.9, 0.8, 0.7), "sgd": (0.8, 0.75, 0.66)}
+    options = {"adam": {"optimizer__eps": 1e-8}, "sgd": {"optimizer__momentum": 0.9}}
+    runs = [
+        result(score, optimizer__name=name, seed=seed, **options[name])
+        for name in scores
+        for seed, score in enumerate(scores[name])
+    ]
+    (_, sgd) = compare(runs, by=["optimizer"]).lines
+    assert sgd.p_value == pytest.approx(stats.ttest_rel(scores["adam"], scores["sgd"]).pvalue, rel=1e-10)
+    apart = [
+        result(score, optimizer__name="sgd", optimizer__momentum=0.9, seed=7 + i)
+        for i, score in enumerate((0.1, 0.2))
+    ]
+    (_, _, *rest) = compare([*runs, *apart], by=["optimizer", "momentum", "seed"]).lines
+    assert all(line.p_value is None for line in rest), "no line shares a pair with the best"
+
+
+def test_differences_without_spread() -> None:
+    """Two seeds whose accuracies differ by one example each are no proof; ten of them are."""
+    for count, tied in ((2, True), (5, True), (6, False)):
+        runs = [result(0.9 - step, lr=step, seed=seed) for step in (0.0, 0.01) for seed in range(count)]
+        assert [line.tied for line in compare(runs).lines] == [None, tied]
+        assert compare(runs).lines[0].half_width == pytest.approx(0, abs=1e-15)
+    runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(2)]
+    assert [line.p_value for line in compare(runs).lines] == [None, 1.0]
+
+
+def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:
+    draw = random.Random(0)
+    runs = [
+        result(draw.random() + rate, "loss", task="regression", lr=rate, seed=s)
+        for rate in range(4)
+        for s in range(5)
+    ]
+    expected = compare(runs)
+    assert [line.settings["lr"] for line in expected.lines] == [0, 1, 2, 3]
+    draw.shuffle(runs)
+    again = compare(runs)
+    assert [(line.settings, line.mean, line.half_width) for line in again.lines] == [
+        (line.settings, line.mean, line.half_width) for line in expected.lines
+    ]
+    assert [line.p_value for line in again.lines] == pytest.approx([line.p_value for line in expected.lines])
+
+
+def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -> None:
+    """A run that went on for more epochs without a better one keeps its old best checkpoint."""
+    folder = RunFolder(sweep / "0.01-0")
+    with TensorFile(folder.last) as file:
+        config = json.loads(file.metadata["config"])
+        config["trainer"]["epochs"] = 7
+        tensors = {name: (e.kind, e.shape, b"".join(file.read(name))) for name, e in file.entries.items()}
+        changed = encode({**file.metadata, "config": json.dumps(config)}, tensors)
+    folder.last.write_bytes(changed)
+    assert read_result(folder.path).settings["trainer.epochs"] == 7
+    folder.last.write_bytes(b"")
+    assert read_result(folder.path).settings["trainer.epochs"] == 5
+
+
+def test_pictures(forge: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for rate in (0.001, 0.01, 0.1):
+        for decay in (0.0, 0.1):
+            for seed in range(2):
+                scores = {"val.accuracy": 0.8 + rate + decay + seed / 100, "val.loss": 0.1}
+                path = f"two/{rate}-{decay}-{seed}"
+                forge(path, scores, optimizer__lr=rate, optimizer__weight_decay=decay, seed=seed)
+    (Path("two") / "0.1-0.1-1" / "metrics.jsonl").write_text("?")
+    printed, errors = said(capsys, "compare", "two", "--plot")
+    names = ["score-lr.png", "score-weight_decay.png", "heatmap.png", "curves.png"]
+    assert printed.splitlines()[-4:] == [f"two/plots/{name}" for name in names]
+    assert errors == (
+        "no curve: two/0.1-0.1-1/metrics.jsonl:1: not a line of metrics; mend or remove the line\n"
+    )
+    assert all((Path("two/plots") / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    assert sorted(path.name for path in Path("two/plots").iterdir()) == sorted(names)
+    printed, _ = said(capsys, "compare", "two/0.1-0.0-0", "two/0.1-0.0-1", "--plot-dir", "pictures")
+    assert printed.splitlines()[-1] == "pictures/curves.png"
+    shutil.rmtree("two/plots")
+    Path("two/plots").symlink_to(tmp_path / "pictures")
+    _, errors = said(capsys, "compare", "two", "--plot", code=65)
+    assert errors == ("mlpkit: two/plots: a link, which may lead elsewhere; name a folder with --plot-dir\n")
+
+
+def test_pictures_never_land_in_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mlpkit.plots.comparison import folder_for
+
+    runs = find_runs([sweep], print)
+    assert folder_for(runs) == sweep / "plots"
+    assert folder_for(runs[:1]) == sweep / "plots"
+    assert folder_for([runs[0], Path("outputs/other/run")]) == Path("outputs/plots")
+    assert folder_for([runs[0], runs[1].absolute()]) == (sweep / "plots").absolute()
+    monkeypatch.chdir(sweep)
+    assert folder_for(find_runs([Path()], print)) == Path("plots")
+    monkeypatch.chdir("0.3-0")
+    assert folder_for(find_runs([Path()], print)) == tmp_path / sweep / "plots"
+    assert folder_for(find_runs([Path("../0.3-1")], print)) == tmp_path / sweep / "plots"
+
+
+@pytest.mark.parametrize("columns", [80, 60, 200])
+def test_a_terminal_shows_every_setting(columns: int, forge: Callable[..., Path]) -> None:
+    for index, hidden in enumerate(([256, 128], [64, 64, 64], [16])):
+        forge(
+            f"wide/{index}", {"val.accuracy": 0.9 - index / 10, "val.loss": 0.1}, model__hidden=hidden,
+            model__activation=("relu", "tanh", "gelu")[index], optimizer__lr=10.0**-index,
+            optimizer__weight_decay=index / 1000, model__dropout=index / 10, trainer__batch_size=index + 1,
+        )  # fmt: skip
+    import fcntl
+    import struct
+    import termios
+
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    done = subprocess.Popen(
+        [sys.executable, "-m", "mlpkit", "compare", "wide"], stdout=slave, stderr=slave,
+        env=environment,
+    )  # fmt: skip
+    assert done.wait(60) == 0
+    os.close(slave)
+    text = b""
+    try:
+        while part := os.read(master, 65536):
+            text += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()).replace("\r\n", "\n")
+    table = plain.split("\n\n")[1]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= columns
+    assert "…" not in table
+    together = "".join(table.split())
+    shown = ("[256,128]", "[64,64,64]", "[16]", "relu", "tanh", "gelu", "0.9000", "0.8000", "0.7000", "0.25")
+    if columns == 200:
+        assert table.splitlines()[0].split() == [
+            "rank", "hidden", "activation", "dropout", "lr", "weight_decay", "batch_size", "val", "accuracy",
+            "±", "95", "%", "seeds", "tied", "seconds",
+        ]  # fmt: skip
+    else:
+        assert "settings" in table.splitlines()[0]
+        assert columns < 80 or "hidden=[256,128]" in together
+        shown = ("0.9000", "0.8000", "0.7000", "hidden=", "activation=", "weight_decay=", "batch_size=")
+    assert all(value in together for value in shown)
+
+
+def test_a_thousand_runs_in_two_seconds(forge: Callable[..., Path]) -> None:
+    draw = random.Random(0)
+    for rate in range(10):
+        for decay in range(5):
+            for seed in range(20):
+                scores = {"val.accuracy": draw.random(), "val.loss": 0.1}
+                path = f"many/{rate}-{decay}-{seed}"
+                forge(path, scores, optimizer__lr=10.0**-rate, optimizer__weight_decay=decay / 10, seed=seed)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    printed = mlpkit("compare", "many", cwd=Path.cwd()).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert printed.startswith("1,000 runs, 50 settings: ")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_exit_codes_are_those_of_the_process(sweep: Path, tmp_path: Path) -> None:
+    assert mlpkit("compare", cwd=tmp_path).stderr == f"newest sweep: {sweep}\n"
+    done = mlpkit("compare", "nowhere", cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (65, "")
+    done = mlpkit("compare", "--top", "0", cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
