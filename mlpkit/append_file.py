@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from mlpkit.atomic_write import sync_folder
+from mlpkit.atomic_write import flush, sync_folder
 from mlpkit.errors import WriteError
 
 
@@ -64,7 +64,7 @@ class AppendFile:
             WriteError: that failed.
         """
         try:
-            os.fsync(self._descriptor)
+            flush(self._descriptor)
         except OSError as error:
             raise WriteError(f"{self.path}: cannot be flushed to the disk ({error.strerror})") from None
 

@@ -16,6 +16,11 @@ def steps_per_epoch(rows: int, batch_size: int | str, accumulate: int = 1) -> in
     return -(-rows // size)
 
 
+def order_of(rows: int, seed: int, epoch: int) -> Tensor:
+    """Return all rows in the order in which an epoch sees them, a function of (seed, epoch)."""
+    return torch.randperm(rows, generator=generator(seed, "order", epoch))
+
+
 def rows_of_steps(
     rows: int,
     batch_size: int | str,
@@ -36,7 +41,7 @@ def rows_of_steps(
         if first == 0:
             yield slice(None)
         return
-    order = torch.randperm(rows, generator=generator(seed, "order", epoch)).to(device)
+    order = order_of(rows, seed, epoch).to(device)
     size = int(batch_size) * accumulate
     if first * size < rows:
         yield from torch.split(order[first * size :], size)

@@ -12,7 +12,7 @@ from mlpkit.errors import ConfigError
 WORK = 1_000_000  # multiplications of a step that keep a thread busy
 MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
 
-_TORCHS_OWN = torch.get_num_threads()
+_auto_threads = torch.get_num_threads()  # at most
 
 
 def choose_device(wanted: str) -> str:
@@ -60,9 +60,21 @@ def set_threads(wanted: int | str, rows: int, parameters: int) -> None:
         parameters: of the model.
     """
     if wanted == "auto":
-        torch.set_num_threads(max(1, min(rows * parameters // WORK, _TORCHS_OWN)))
+        torch.set_num_threads(max(1, min(rows * parameters // WORK, _auto_threads)))
     else:
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limit_threads(most: int) -> None:
+    """Let this process, one of several, take no more threads than that where nobody asks for a number."""
+    global _auto_threads
+    _auto_threads = min(_auto_threads, most)
+    torch.set_num_threads(_auto_threads)
 
 
 def set_determinism(deterministic: bool) -> None:

@@ -1,6 +1,7 @@
 """What else a run's numbers may depend on: versions, machine, git commit."""
 
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +16,7 @@ PACKAGES = (
 )
 
 
+@cache
 def versions() -> dict[str, str | None]:
     """Return the installed version of each package that matters; None for one that is not there."""
     found: dict[str, str | None] = {}
@@ -26,6 +28,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+@cache
 def git_commit() -> str | None:
     """Return the commit of the working directory's repository, with `-dirty` where files are changed."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]

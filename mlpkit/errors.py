@@ -53,6 +53,10 @@ class RunInterruptedError(MlpkitError):
         self.exit_code = 128 + signal_number
 
 
+class JobsFailedError(MlpkitError):
+    """Some runs of a sweep have failed; the others are done."""
+
+
 class LockedError(MlpkitError):
     """Another process is writing to the run folder."""
 

@@ -89,14 +89,20 @@ def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
     other scores are in the targets' own unit.
     """
     task, outputs = predictor.task, predictor.outputs(rows.inputs)
-    targets = task.encode(rows.targets, outputs.dtype)
-    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, targets))
     predicted = task.decode(outputs)
     if task.name == "regression":
         report = _regression_report(rows.targets, predicted)
     else:
         report = _classification_report(rows.targets, predicted, predictor.signature.classes)
-    return Evaluation(name, len(rows), task.scores(sums, len(rows)), report)
+    return Evaluation(name, len(rows), scores_of(predictor, rows, outputs), report)
+
+
+def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, float]:
+    """Return loss and scores of some rows, and of what the model says of them."""
+    task = predictor.task
+    targets = task.encode(rows.targets, outputs.dtype)
+    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, targets))
+    return task.scores(sums, len(rows))
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

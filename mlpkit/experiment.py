@@ -70,21 +70,27 @@ def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experim
     dataset = load_dataset(config.dataset, owned)
     task = TASKS[dataset.signature.task]
     trainer, rows = config.trainer, len(dataset.splits["train"])
-    _check_steps(config, rows)
+    check_steps(config, rows)
     network = build_model(config, dataset, device)
     rows = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     set_threads(threads, rows, count_parameters(network))
-    matmul = EXACT
-    if trainer.matmul != "auto" or trainer.precision == "float32":  # float64 products have one level only
-        shape = _largest_product(network, rows)
-        matmul = choose_matmul(trainer.matmul, shape, device, owned, before.matmul)
+    matmul = matmul_of(config, network, rows, device, owned, before.matmul)
     kind, because = choose_engine(trainer.engine, network, device, before.engine)
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)
     engine = kind(network, task, dataset.splits, config, device, augmentation, matmul)
     return Experiment(config, dataset, task, network, engine, device, matmul, because)
+
+
+def matmul_of(
+    config: Config, network: Network, rows: int, device: str, owned: bool = True, before: str | None = None
+) -> Matmul:
+    """Return how products of so many rows are computed; see `build`."""
+    if config.trainer.matmul == "auto" and config.trainer.precision == "float64":
+        return EXACT  # float64 products have one level only
+    return choose_matmul(config.trainer.matmul, _largest_product(network, rows), device, owned, before)
 
 
 def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
@@ -94,8 +100,12 @@ def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
     return rows, largest.in_features, largest.out_features
 
 
-def _check_steps(config: Config, rows: int) -> None:
-    """Refuse a warm-up longer than the run, and a last batch of one row where batch norm needs two."""
+def check_steps(config: Config, rows: int) -> None:
+    """Refuse a warm-up longer than the run, and a last batch of one row where batch norm needs two.
+
+    Raises:
+        ConfigError: it is so.
+    """
     trainer, warmup = config.trainer, config.scheduler.warmup_steps
     steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
     if warmup >= steps:

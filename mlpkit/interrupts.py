@@ -33,6 +33,9 @@ class Wish:
             raise RunInterruptedError(self.signal_number)
 
 
+_outer: Wish | None = None  # that of the block around, where a sweep trains single runs
+
+
 @contextmanager
 def polite_signals() -> Iterator[Wish]:
     """Turn the first SIGINT or SIGTERM into a wish; a SIGINT after that stops at once.
@@ -40,7 +43,8 @@ def polite_signals() -> Iterator[Wish]:
     Raises:
         RunInterruptedError: it did so, and nobody inside had more to say of it.
     """
-    wish = Wish()
+    global _outer
+    wish, outer = Wish(), _outer
 
     def note(number: int, frame: FrameType | None) -> None:
         again = wish.signal_number is not None
@@ -49,11 +53,15 @@ def polite_signals() -> Iterator[Wish]:
             raise KeyboardInterrupt  # which no library takes for an error of its own
 
     before = {number: signal.signal(number, note) for number in NUMBERS if _is_heard(number)}
+    if outer is not None:  # what came before anybody inside listened
+        wish.signal_number = wish.signal_number or outer.signal_number
+    _outer = wish
     try:
         yield wish
     except KeyboardInterrupt:
         raise RunInterruptedError(wish.signal_number or signal.SIGINT, "interrupted") from None
     finally:
+        _outer = outer
         for number, handler in before.items():
             signal.signal(number, handler)
 

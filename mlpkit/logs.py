@@ -48,12 +48,17 @@ class RunLog:
             self._events.scalars(kept.latest.step, time.time(), _tagged(kept.latest))
 
     def scores(
-        self, epoch: int, step: int, scores: Mapping[str, Mapping[str, float]], seconds: float, **extra: float
+        self,
+        epoch: int,
+        step: int,
+        scores: Mapping[str, Mapping[str, float]],
+        seconds: float,
+        wall_time: float,
+        **extra: float,
     ) -> None:
         """Take the scores of some splits after an epoch; `extra` (lr, grad_norm) goes to every line."""
-        now = time.time()
-        self._kept.append(Record(epoch, step, scores, seconds, extra, now))
-        if now - self._written > WRITE_SECONDS:
+        self._kept.append(Record(epoch, step, scores, seconds, extra, wall_time))
+        if wall_time - self._written > WRITE_SECONDS:
             self.flush()
 
     def text(self, line: str) -> None:

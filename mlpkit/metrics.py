@@ -41,5 +41,5 @@ def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     loss, absolute, squared, total, total_squared = sums
     spread = total_squared - total * total / rows
     constant = spread <= 1e-14 * total_squared  # what rounding leaves of equal values
-    r2 = float(squared == 0) if constant else 1 - squared / spread
+    r2 = constant * (squared == 0) + (1 - constant) * (1 - squared / (spread + constant))
     return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

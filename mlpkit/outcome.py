@@ -1,5 +1,6 @@
 """How a run ended: the summary, and the same for a person to read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,18 @@ from mlpkit.trainer import Trainer
 from mlpkit.weights import readable_weights
 
 
-def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
-    """Return the content of summary.json: the last weights' scores on each split, and the best weights'."""
+def summarize(
+    experiment: Experiment, trainer: Trainer, splits: Sequence[str], pruned: bool = False
+) -> dict[str, Any]:
+    """Return the content of summary.json: the last weights' scores, and the best weights'.
+
+    Args:
+        experiment: what was trained.
+        trainer: where it stands.
+        splits: those that are scored.
+        pruned: whether a search has ended the run, which was not worth going on with.
+    """
     engine, progress = experiment.engine, trainer.progress
-    splits = experiment.dataset.splits
     last = {name: engine.evaluate(name) for name in splits}
     best: dict[str, Any] = {
         "split": trainer.monitored,
@@ -34,7 +43,7 @@ def summarize(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         engine.load_model_state(kept)
     stopped = progress.epoch < experiment.config.trainer.epochs
     return {
-        "status": "stopped early" if stopped else "done",
+        "status": "pruned" if pruned else "stopped early" if stopped else "done",
         "task": trainer.task.name,
         "epochs": progress.epoch,
         "steps": progress.step,
@@ -73,7 +82,7 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     outcome, *more = describe(summary)
     console.print()
     console.print(outcome, markup=False)
-    scores = {name: summary[name] for name in experiment.dataset.splits}
+    scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
         console.print(line, markup=False)

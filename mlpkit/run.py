@@ -23,10 +23,10 @@ from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
-from mlpkit.session import Session
+from mlpkit.session import Session, Trial
 
 
-def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
+def run(config: Config, command: str, console: Console, warn: Say, trial: Trial | None = None) -> RunFolder:
     """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
 
     Args:
@@ -34,6 +34,7 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
         command: the command line, for the records.
         console: where progress is shown.
         warn: told of what the user should know and that stops nothing.
+        trial: of a search.
 
     Raises:
         MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
@@ -48,7 +49,7 @@ def run(config: Config, command: str, console: Console, warn: Say) -> RunFolder:
             if config.run.resume == "never" or run_folder.existing(config) is None:
                 raise
         else:
-            _begin(Session(experiment, folder, console, wish), command)
+            _begin(Session(experiment, folder, console, wish, trial), command)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
     return go_on(
@@ -61,7 +62,7 @@ def _begin(session: Session, command: str) -> None:
     try:
         with locked(folder.lock):
             try:
-                _describe(folder, session.experiment, command)
+                describe(folder, session.experiment, command)
                 session.run()
             except WriteError:
                 if session.trainer.progress.step == 0:  # a full disk has let nothing begin
@@ -83,6 +84,7 @@ def go_on(
     strict: bool = False,
     allow_large: bool = False,
     owned: bool = False,
+    trial: Trial | None = None,
 ) -> RunFolder:
     """Go on with a run where its newest whole checkpoint is, or from the beginning where it has none.
 
@@ -96,6 +98,7 @@ def go_on(
         strict: refuse to go on where the machine is not the same.
         allow_large: take models of any size that can be trained.
         owned: the config is the user's own, not one that lay in the folder: data may be fetched.
+        trial: of a search.
 
     Raises:
         MlpkitError: as `run` does, or the run cannot go on as asked.
@@ -119,24 +122,34 @@ def go_on(
         stored_config = found[1].config if found is not None else config
         experiment = build(config, owned, choices_of(folder, stored_config, choose_device(config.device)))
         with polite_signals() as wish:
-            session, kept = Session(experiment, folder, console, wish), Kept()
+            session, kept = Session(experiment, folder, console, wish, trial), Kept()
             if found is not None:
-                path, stored = found
-                resume.check_dataset(experiment, stored, warn)
-                resume.check_machine(folder, experiment, strict, warn)
-                resume.check_schedule(config, stored, warn)
-                kept = resume.keep_metrics(folder, experiment, stored, warn)
-                session.restore(stored, path, kept)
-                if path != folder.last:
-                    folder.make_newest(path, stored.state.progress.step)
+                kept = take_up(session, found, warn, strict)
             else:
                 session.resumed = "no checkpoint yet: beginning anew"
-            _describe(folder, experiment, command, again=True)
+            describe(folder, experiment, command, again=True)
             session.run(kept)
     return folder
 
 
-def _describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
+def take_up(session: Session, found: tuple[Path, Checkpoint], warn: Say, strict: bool = False) -> Kept:
+    """Bring a session to where a checkpoint of its run is; return what remains of metrics.jsonl.
+
+    Raises:
+        MlpkitError: it is not one of this run, or the machine is another one and strict says so.
+    """
+    experiment, folder, (path, stored) = session.experiment, session.folder, found
+    resume.check_dataset(experiment, stored, warn)
+    resume.check_machine(folder, experiment, strict, warn)
+    resume.check_schedule(session.config, stored, warn)
+    kept = resume.keep_metrics(folder, experiment, stored, warn)
+    session.restore(stored, path, kept)
+    if path != folder.last:
+        folder.make_newest(path, stored.state.progress.step)
+    return kept
+
+
+def describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
     """Write what a run is made of: config, command and environment."""
     about = {**environment.describe(experiment.device), **experiment.choices().to_dict()}
     if again:  # the commit is that of the run's beginning

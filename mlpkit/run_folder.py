@@ -98,7 +98,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of a run that has not begun; the lock stays."""
-        for path in (self.config, self.command, self.environment, self.metrics, self.log, self.summary):
+        files = (self.config, self.command, self.environment, self.metrics, self.log, self.summary)
+        for path in (*files, *self.path.glob(f".*{SUFFIX}")):
             path.unlink(missing_ok=True)
         for folder in (self.tensorboard, self.last.parent):
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,9 +112,9 @@ class RunFolder:
         """
         files = (self.config, self.command, self.environment, self.metrics, self.summary, self.log, self.lock)
         for path in files:
-            _refuse_other(path, stat.S_ISREG, "file")
+            refuse_other(path, stat.S_ISREG, "file")
         for folder in (self.last.parent, self.tensorboard, self.plots):
-            _refuse_other(folder, stat.S_ISDIR, "folder")
+            refuse_other(folder, stat.S_ISDIR, "folder")
         for folder in (self.path, self.last.parent, self.plots):
             for path in folder.glob(f".*{SUFFIX}"):
                 path.unlink(missing_ok=True)
@@ -128,7 +129,17 @@ def step_of(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
+def refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
+    """Refuse what is of another kind, or has names elsewhere.
+
+    Args:
+        path: where it should be, or nothing at all.
+        is_kind: says of a mode whether it is.
+        kind: what it should be.
+
+    Raises:
+        DataError: it is not.
+    """
     try:
         about = path.lstat()
     except FileNotFoundError:

@@ -3,7 +3,10 @@
 import os
 import shlex
 import signal
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -34,33 +37,59 @@ from mlpkit.state import Progress, State
 from mlpkit.trainer import EpochReport, Trainer
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What a search asks of a run: its test score is left to the winner, and it may end before its time.
+
+    Attributes:
+        leaves: (epochs done, best monitored value so far, its loss) -> whether to end there.
+    """
+
+    leaves: Callable[[int, float, float], bool] = lambda epoch, value, loss: False
+
+
+class _PrunedError(Exception):
+    """A run is not worth going on with."""
+
+
 class Session:
     """Holds a run's folder, which is locked, while it is being trained."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, console: Console, wish: Wish) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        console: Console | None,
+        wish: Wish,
+        trial: Trial | None = None,
+    ) -> None:
         """Take what a run needs.
 
         Args:
             experiment: what is trained.
             folder: where everything goes.
-            console: where progress is shown.
+            console: where progress is shown; None where somebody else shows it.
             wish: to stop; asked after each step.
+            trial: of a search; None for a run that stands for itself.
         """
-        self.experiment, self.folder, self.console, self.wish = experiment, folder, console, wish
+        self.experiment, self.folder, self.wish, self.trial = experiment, folder, wish, trial
         self.config = experiment.config
+        self.console = console
+        self.is_shown = console is not None and self.config.run.progress != "none"
         self.trainer = Trainer(
             self.config,
             experiment.engine,
             experiment.task,
             len(experiment.dataset.splits["train"]),
             experiment.dataset.monitored,
-            self._report,
+            self._report_and_judge,
             self._save,
             self._tick,
         )
         self.good_last: int | None = None  # step of the newest checkpoint on the disk, where it is whole
         self.saved_best = 0  # step of the best weights that are on the disk
         self.summarized = False
+        self.pruned = False  # ended before its time, by a search
         self.resumed: str | None = None  # says from where
 
     def restore(self, stored: Checkpoint, path: Path, kept: Kept) -> None:
@@ -92,29 +121,44 @@ class Session:
         Raises:
             MlpkitError: training or writing failed, or was interrupted; the run is marked so.
         """
-        self.log = RunLog(self.folder, self.config.run.tensorboard, kept, self.trainer.progress.step)
+        self.begin(kept)
         try:
+            self.introduce()
             self._train()
-            self.log.close()
+            self.finish()
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                number = self.wish.signal_number or signal.SIGINT
-                error = RunInterruptedError(number, f"interrupted; {self._way_on()}")
-            reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
-            status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
-            # On a full disk these fail as well, and the first error is the one to show.
-            with suppress(WriteError):
-                if not self.summarized:  # what stops the pictures does not take the scores away
-                    write_json(self.folder.summary, {"status": status, "error": reason})
-                self.log.text(f"{status}: {reason}")
-            with suppress(WriteError):
-                self.log.close()
-            if isinstance(error, MlpkitError):
-                raise error from None
-            raise
+            failure = self.fail(error)
+            if failure is error:
+                raise
+            raise failure from None
 
-    def _train(self) -> None:
-        config, dataset, trainer = self.config, self.experiment.dataset, self.trainer
+    def begin(self, kept: Kept | None = None) -> None:
+        """Open the records; `finish` or `fail` closes them.
+
+        Raises:
+            WriteError: one cannot be opened.
+        """
+        self.log = RunLog(self.folder, self.config.run.tensorboard, kept, self.trainer.progress.step)
+
+    def fail(self, error: BaseException) -> BaseException:
+        """Mark the run as failed or interrupted; return the error to show."""
+        if isinstance(error, KeyboardInterrupt):
+            number = self.wish.signal_number or signal.SIGINT
+            error = RunInterruptedError(number, f"interrupted; {self._way_on()}")
+        reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
+        status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
+        # On a full disk these fail as well, and the first error is the one to show.
+        with suppress(WriteError):
+            if not self.summarized:  # what stops the pictures does not take the scores away
+                write_json(self.folder.summary, {"status": status, "error": reason})
+            self.log.text(f"{status}: {reason}")
+        with suppress(WriteError):
+            self.log.close()
+        return error
+
+    def introduce(self) -> None:
+        """Say what is trained, and how."""
+        config, dataset = self.config, self.experiment.dataset
         task, engine, matmul = self.experiment.task, self.experiment.engine, self.experiment.matmul
         rows = {name: len(split) for name, split in dataset.splits.items()}
         self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
@@ -126,6 +170,11 @@ class Session:
             self._say(f"matrix products: {matmul.level} ({matmul.reason})")
         if self.resumed:
             self._say(self.resumed)
+
+    def _train(self) -> None:
+        config, dataset, trainer = self.config, self.experiment.dataset, self.trainer
+        task = self.experiment.task
+        assert self.console is not None
         past = trainer.epoch_report() if trainer.scores else None
         self.display = TrainingDisplay(
             self.console, config.run.progress, config.trainer.epochs, dataset.monitored, task.monitor, past
@@ -141,11 +190,13 @@ class Session:
             ) from None
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}; the run so far is in {self.folder.path}") from None
+        except _PrunedError:
+            self.pruned = True
+            trainer.save_news()
         finally:
             self.display.stop(trainer.epoch_report() if trainer.scores else None)
-        self._finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Write the final scores and draw the pictures. All that was trained has been saved."""
         config, trainer, log = self.config, self.trainer, self.log
         self.wish.at_once = True
@@ -154,11 +205,12 @@ class Session:
         progress, monitored = trainer.progress, self.experiment.dataset.monitored
         if progress.epoch % config.trainer.log_every:
             self._log(trainer.epoch_report())
-        summary = summarize(self.experiment, trainer)
-        final = {name: summary[name] for name in self.experiment.dataset.splits}
+        splits = [name for name in self.experiment.dataset.splits if name != "test" or self.trial is None]
+        summary = summarize(self.experiment, trainer, splits, self.pruned)
+        final = {name: summary[name] for name in splits}
         extra = {name: scores for name, scores in final.items() if name not in ("train", monitored)}
         if extra:
-            log.scores(progress.epoch, progress.step, extra, trainer.seconds)
+            log.scores(progress.epoch, progress.step, extra, trainer.seconds, time.time())
         settings = to_dict(config)
         log.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
         log.sync()
@@ -166,19 +218,30 @@ class Session:
         self.summarized = True
         for line in describe(summary):
             log.text(line)
-        if config.run.progress != "none":
+        if self.console is not None and self.is_shown:
             print_outcome(self.console, self.experiment, summary)
         if config.run.plots:
             self._draw()
         self._say(f"run folder: {self.folder.path}")
+        log.close()
 
     # ------------------------------------------------------------------- what the trainer calls back
 
-    def _report(self, epoch: EpochReport) -> None:
+    def report(self, epoch: EpochReport) -> None:
+        """Record an epoch."""
         if epoch.epoch % self.config.trainer.log_every == 0:
             self._log(epoch)
         if line := self.display.epoch(epoch):
             self.log.text(line)
+
+    def _report_and_judge(self, epoch: EpochReport) -> None:
+        self.report(epoch)
+        progress, epochs = self.trainer.progress, self.config.trainer.epochs
+        if self.trial is None or progress.epoch == epochs or self.trainer.stopped_early():
+            return
+        assert progress.best_value is not None and progress.best_loss is not None
+        if self.trial.leaves(progress.epoch, progress.best_value, progress.best_loss):
+            raise _PrunedError
 
     def _tick(self, share: float) -> None:
         self.wish.check()
@@ -216,12 +279,18 @@ class Session:
 
     def _say(self, line: str) -> None:
         self.log.text(line)
-        if self.config.run.progress != "none":
+        if self.console is not None and self.is_shown:
             self.console.print(printable(line), markup=False)
 
     def _log(self, epoch: EpochReport) -> None:
         self.log.scores(
-            epoch.epoch, epoch.step, epoch.scores, epoch.seconds, lr=epoch.lr, grad_norm=epoch.grad_norm
+            epoch.epoch,
+            epoch.step,
+            epoch.scores,
+            epoch.seconds,
+            epoch.wall_time,
+            lr=epoch.lr,
+            grad_norm=epoch.grad_norm,
         )
 
     def _way_on(self) -> str:
@@ -232,13 +301,16 @@ class Session:
         from mlpkit.plots import draw_pictures
         from mlpkit.predict import Predictor
 
-        experiment, trainer = self.experiment, self.trainer
+        experiment, trainer, dataset = self.experiment, self.trainer, self.experiment.dataset
+        if self.trial is not None:
+            shown = {name: rows for name, rows in dataset.splits.items() if name != "test"}
+            dataset = replace(dataset, splits=shown)
         if trainer.best_model is not None:
             experiment.engine.load_model_state(trainer.best_model)
-        signature, epoch = experiment.dataset.signature, trainer.progress.best_epoch
+        signature, epoch = dataset.signature, trainer.progress.best_epoch
         predictor = Predictor(experiment.network, signature, experiment.device, epoch)
         lines = read_metrics(self.folder.metrics)
-        for path in draw_pictures(self.folder, predictor, experiment.dataset, lines):
+        for path in draw_pictures(self.folder, predictor, dataset, lines):
             self.log.picture(trainer.progress.step, path)
 
 

@@ -4,6 +4,7 @@ the loss, how outputs are decoded, the scores, and which score is monitored.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class Task:
         residual: (outputs, y, out) -> None; out := μ(outputs) - y, for the mean μ.
         slope: width -> c; the gradient of a row's loss in its outputs is c · (μ(outputs) - y).
         statistics: (outputs, encoded targets) -> per-example values that scores are made of.
-        scores: (sums, rows) -> scores by name.
+        scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
         probabilities: outputs -> (rows, classes), or None where there are none.
         decode: outputs -> labels (rows,), or values (rows, targets) for regression.
         monitor: the score that decides what is best.
@@ -39,7 +40,7 @@ class Task:
     residual: Callable[[Tensor, Tensor, Tensor], object]
     slope: Callable[[int], float]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-    scores: Callable[[Sequence[float], int], dict[str, float]]
+    scores: Callable[[Sequence[Any], int], dict[str, Any]]
     probabilities: Callable[[Tensor], Tensor] | None
     decode: Callable[[Tensor], Tensor]
     monitor: str

@@ -32,6 +32,7 @@ class EpochReport:
         grad_norm: norm of the last step's gradient before clipping.
         seconds: time since training began.
         rows: training rows seen since then.
+        wall_time: seconds since 1970.
     """
 
     epoch: int
@@ -41,6 +42,7 @@ class EpochReport:
     grad_norm: float
     seconds: float
     rows: int
+    wall_time: float
 
 
 class Trainer:
@@ -115,6 +117,7 @@ class Trainer:
             grad_norm=self.engine.gradient_norm(),
             seconds=self.seconds,
             rows=progress.epoch * self.rows,
+            wall_time=time.time(),
         )
 
     def train_epoch(self) -> None:
@@ -130,7 +133,7 @@ class Trainer:
             self.engine.device,
         )
         for rows in batches:
-            progress.lr = self._rate(progress.step)
+            progress.lr = self.rate(progress.step)
             last = progress.batch == self.steps_per_epoch - 1
             self.engine.step(rows, progress.lr, progress.epoch, progress.step, measure=last)
             progress.batch += 1
@@ -182,7 +185,8 @@ class Trainer:
         patience = self.config.trainer.early_stopping.patience
         return patience is not None and self.progress.stale_epochs >= patience
 
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
+        """Return the learning rate after so many steps."""
         return self.config.optimizer.lr * self.schedule(step) * self.progress.plateau.multiplier
 
     # ------------------------------------------------------------------------------------- saving

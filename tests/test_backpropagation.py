@@ -112,7 +112,7 @@ def central_differences(stack, layers, task, inputs, targets):
 def test_gradients_are_central_differences(activation, task, bias, rate):
     for rows in (1, 2, 7):
         stack = Stack(WIDTHS[task], activation, bias, rate)
-        layers, inputs = Pass(stack.layers, rows, EXACT.product()), numbers(rows, FEATURES, seed=9)
+        layers, inputs = Pass(stack.layers, rows, EXACT), numbers(rows, FEATURES, seed=9)
         targets = targets_of(task, rows)
         differentiate(stack, layers, task, inputs, [targets], rows)
         found = [gradient.clone() for gradient in stack.gradients]
@@ -156,16 +156,16 @@ def test_gradients_add_up(bias, rate):
     inputs, targets = numbers(total, 3, seed=9), targets_of("multiclass", total)
     alone = []
     for index, part in enumerate(torch.arange(total).split(4)):
-        layers = Pass(stack.layers, sizes[index], EXACT.product())
+        layers = Pass(stack.layers, sizes[index], EXACT)
         differentiate(stack, layers, "multiclass", inputs[part], [targets[part]], total)
         alone.append([gradient.clone() for gradient in stack.gradients])
     sums = [sum(parts) for parts in zip(*alone, strict=True)]
     for index, part in enumerate(torch.arange(total).split(4)):
-        layers = Pass(stack.layers, sizes[index], EXACT.product())
+        layers = Pass(stack.layers, sizes[index], EXACT)
         differentiate(stack, layers, "multiclass", inputs[part], [targets[part]], total, add=index > 0)
     torch.testing.assert_close(stack.gradients, sums, **ROUNDING)
     if not rate:  # whose masks would be others
-        layers = Pass(stack.layers, total, EXACT.product())
+        layers = Pass(stack.layers, total, EXACT)
         differentiate(stack, layers, "multiclass", inputs, [targets], total)
         torch.testing.assert_close(stack.gradients, sums, **ROUNDING)
 
@@ -173,7 +173,7 @@ def test_gradients_add_up(bias, rate):
 def test_buffers_can_be_used_again():
     """What an earlier batch has left in them is without effect."""
     stack = Stack(4, nn.ReLU, rate=0.4)
-    layers, found = Pass(stack.layers, 5, EXACT.product()), []
+    layers, found = Pass(stack.layers, 5, EXACT), []
     for seed in (1, 2, 1):
         differentiate(stack, layers, "multiclass", numbers(5, 3, seed=seed), [targets_of("multiclass", 5)], 5)
         found.append([gradient.clone() for gradient in stack.gradients])
@@ -185,7 +185,7 @@ def test_buffers_can_be_used_again():
 def test_the_workspace_holds_outputs_units_and_deltas():
     """The engine looks at it alone to see whether a step is finite."""
     stack = Stack(4, nn.ReLU)
-    layers = Pass(stack.layers, 5, EXACT.product())
+    layers = Pass(stack.layers, 5, EXACT)
     differentiate(stack, layers, "multiclass", numbers(5, 3), [targets_of("multiclass", 5)], 5)
     parts = [layers.outputs, layers.delta]
     for hidden in layers.hidden:
@@ -207,14 +207,14 @@ def test_the_workspace_holds_outputs_units_and_deltas():
 def test_three_networks_at_once_are_three_networks(activation, task, bias, rate):
     together = Stack(WIDTHS[task], activation, bias, rate, networks=3)
     inputs, targets = numbers(3, 6, FEATURES, seed=9), [targets_of(task, 6, seed) for seed in range(3)]
-    layers = Pass(together.layers, 6, EXACT.product(networks=True))
+    layers = Pass(together.layers, 6, EXACT)
     for add in (False, True):  # and adding once more doubles them
         outputs = differentiate(together, layers, task, inputs, targets, 6, add)
         for index in range(3):
             alone = Stack(WIDTHS[task], activation, bias, rate, first=index)
             for values, of_all in zip(alone.weights, together.weights, strict=True):
                 values.copy_(of_all[index])
-            lone = Pass(alone.layers, 6, EXACT.product())
+            lone = Pass(alone.layers, 6, EXACT)
             found = differentiate(alone, lone, task, inputs[index], targets[index : index + 1], 6)
             torch.testing.assert_close(outputs[index], found, **ROUNDING)
             times = 2 if add else 1

@@ -479,7 +479,7 @@ def test_many_rows_of_a_narrow_network(kind, what):
         engine.network.layers[0].bias.copy_(torch.zeros(3))
         engine.network.layers[2].weight.copy_(torch.full((1, 3), 1e-7 if what == "the loss" else 1e10))
     if kind is StackedEngine:
-        watched = engine._watched(Pass(engine.layers, 2000, engine.product))
+        watched = engine._watched(Pass(engine.layers, 2000, engine.matmul))
         assert [len(numbers) for numbers in watched] == [10, 4000]
     refuses(engine, slice(None), what)
 

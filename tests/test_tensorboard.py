@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
-from running import train
+from running import mlpkit, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
@@ -67,29 +68,52 @@ def test_hparams_tab_is_filled(events: EventAccumulator) -> None:
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
 
 
-def test_hparams_backend_lists_runs_with_their_scores(tmp_path: Path) -> None:
-    """What the tab itself asks for: session groups with the settings, and the metrics' last values."""
+def hparams_of(folder: Path):
+    """Return what the tab itself asks for: the metrics' names, and sessions with settings and values."""
     from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
     from tensorboard.context import RequestContext
     from tensorboard.plugins.base_plugin import TBContext
     from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-    for seed in (1, 2):
-        train(tmp_path, "dataset=moons", "trainer.epochs=2", "run.plots=false", f"seed={seed}")
-    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(folder))
     context = backend_context.Context(TBContext(data_provider=provider))
-    request = api_pb2.ListSessionGroupsRequest(
-        start_index=0, slice_size=10, allowed_statuses=[api_pb2.STATUS_SUCCESS]
-    )
     asked = RequestContext()
     experiment = context.experiment_from_metadata(
         asked, "", True, context.hparams_metadata(asked, ""),
         provider.list_hyperparameters(asked, experiment_ids=[""], limit=1000),
     )  # fmt: skip
     names = {(metric.name.group, metric.name.tag) for metric in experiment.metric_infos}
-    assert {tag for _, tag in names} >= {"Accuracy/test", "Loss/val"}
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=100, allowed_statuses=[api_pb2.STATUS_SUCCESS]
+    )
     groups = list_session_groups.Handler(
         request_context=asked, backend_context=context, experiment_id="", request=request
     ).run()
-    assert sorted(group.hparams["seed"].number_value for group in groups.session_groups) == [1.0, 2.0]
+    return names, groups.session_groups
+
+
+def test_hparams_backend_lists_runs_with_their_scores(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        train(tmp_path, "dataset=moons", "trainer.epochs=2", "run.plots=false", f"seed={seed}")
+    names, groups = hparams_of(tmp_path)
+    assert {tag for _, tag in names} >= {"Accuracy/test", "Loss/val"}
+    assert sorted(group.hparams["seed"].number_value for group in groups) == [1.0, 2.0]
+
+
+def test_hparams_backend_lists_each_run_of_a_sweep_once(tmp_path: Path) -> None:
+    mlpkit(
+        "train", "-m", "dataset=moons", "model.hidden=[4]", "trainer.epochs=3", "optimizer.lr=0.01,0.1",
+        "seed=range(3)", "run.dir=outputs/sweep", cwd=tmp_path,
+    )  # fmt: skip
+    _, groups = hparams_of(tmp_path / "outputs" / "sweep")
+    found = {}
+    for group in groups:
+        lr, seed = group.hparams["optimizer.lr"].number_value, group.hparams["seed"].number_value
+        values = {value.name.tag + value.name.group: value.value for value in group.metric_values}
+        found[lr, int(seed)] = next(value for tag, value in values.items() if tag.startswith("Accuracy/test"))
+    assert len(groups) == len(found) == 6
+    for path in (tmp_path / "outputs" / "sweep").glob("*/summary.json"):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        expected = json.loads(path.read_text())["test"]["accuracy"]
+        assert found[config["optimizer"]["lr"], config["seed"]] == pytest.approx(expected)

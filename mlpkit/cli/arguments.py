@@ -30,6 +30,29 @@ Which = Annotated[
 AllowLarge = Annotated[
     bool, typer.Option("--allow-large", help="Open models and data of any size that can be trained.")
 ]
+LauncherName = Annotated[
+    str,
+    typer.Option(
+        "--launcher",
+        metavar="vectorized|processes|slurm",
+        help="Sweep: train runs of one shape as one program, or each in its own process or Slurm job.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Sweep: runs at a time; of processes, the number of cores."
+    ),
+]
+SlurmSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE",
+        help="Sweep: a setting of the Slurm jobs, such as partition=gpu, timeout_min=60 or mem_gb=4; "
+        "cluster=local tries them on this machine.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Overrides, Run, told_apart
+from mlpkit.cli.arguments import (
+    AllowLarge,
+    LauncherName,
+    Overrides,
+    Run,
+    SlurmSettings,
+    Workers,
+    told_apart,
+)
 
 EXAMPLE = "mlpkit resume trainer.epochs=2000"
 
@@ -17,6 +25,9 @@ def resume(
         bool, typer.Option("--strict", help="Refuse another machine, thread count, engine or torch version.")
     ] = False,
     allow_large: AllowLarge = False,
+    launcher: LauncherName = "vectorized",
+    workers: Workers = None,
+    slurm: SlurmSettings = None,
 ) -> None:
     """Go on with a run exactly where it stopped; more epochs train a finished one further."""
     import shlex
@@ -29,8 +40,16 @@ def resume(
     from mlpkit.resume import MAY_CHANGE, may_change
     from mlpkit.run import go_on
     from mlpkit.run_folder import find_run
+    from mlpkit.sweep.folder import is_sweep
 
     run, given = told_apart(run, overrides)
+    command = shlex.join(["mlpkit", *sys.argv[1:]])
+    if run is not None and is_sweep(Path(run)):
+        from mlpkit.cli.sweep import resume_sweep
+        from mlpkit.sweep.launchers import Wanted
+
+        resume_sweep(Path(run), given, command, Wanted(launcher, workers, tuple(slurm or ())))
+        return
     folder = find_run(run)
     if run is None:
         note(f"newest run: {folder.path}")
@@ -43,5 +62,4 @@ def resume(
             rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
         )
     )
-    command = shlex.join(["mlpkit", *sys.argv[1:]])
     go_on(folder, config, command, make_console(), note, start, strict, allow_large)

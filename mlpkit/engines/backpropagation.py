@@ -24,10 +24,14 @@ mean is μ(z). Further down, by the chain rule,
 Two products for each layer on the way down and one on the way up: nearly all of a step's time. So the
 rest stays out of their way: every buffer is made once, and products are written where they are wanted.
 
-All of it holds for K networks of one shape at once, with an axis K in front of every shape above.
+All of it holds for K networks of one shape at once, with an axis K in front of every shape above. Rows then
+lie next to each other in memory, (K, width, n): small networks have more rows than units, and products of
+K long thin matrices would take most of their time to begin. And where all networks read the same rows, their
+first layers, one below the other, are one layer of K · width_1 units.
 (Rumelhart, Hinton, Williams 1986; the dropout mask of Srivastava et al. 2014.)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.engines.activations import ACTIVATIONS, IDENTITY, Activation
-from mlpkit.matmul import Product
+from mlpkit.matmul import Matmul, Product
 from mlpkit.models.stack import Dropout
 
 
@@ -75,7 +79,8 @@ class Hidden:
         self.delta_transposed = delta.mT
         self.activation = layer.activation or IDENTITY
         # f(z) is multiplied by the mask into `units`; and where f' wants z, f(z) cannot take its place.
-        self.mask = torch.empty_like(delta) if layer.dropout else None
+        # A network draws its mask row by row, whatever lies beside it, so that it is the same for one of K.
+        self.mask = delta.new_empty(delta.shape) if layer.dropout else None
         self.active = units if self.mask is None else torch.empty_like(delta)  # f(z)
         self.sums = torch.empty_like(delta) if self.activation.keeps_sums else self.active  # z
 
@@ -99,33 +104,37 @@ class Pass:
     """Takes a fixed number of rows up and down the layers, in buffers of its own.
 
     Attributes:
-        workspace: (K, numbers): outputs, units and deltas of all layers, one after another.
+        workspace: outputs, units and deltas of all layers, one after another.
         outputs: (K, rows, targets); `up` ends with them.
         delta: of the last layer, like the outputs; `down` begins with it.
     """
 
-    def __init__(self, layers: Sequence[Layer], rows: int, product: Product) -> None:
+    def __init__(self, layers: Sequence[Layer], rows: int, matmul: Matmul) -> None:
         """Make the buffers.
 
         Args:
             layers: from the inputs to the outputs.
             rows: n.
-            product: base · beta + left @ right into out, as torch.addmm, or baddbmm for K networks.
+            matmul: how products are computed.
         """
         *self.lower, self.last = layers
-        self.product = product
         self.transposed = [layer.weight.mT for layer in layers]  # made once: a view takes as long as a sum
         *networks, _, _ = self.last.weight.shape
+        self.wide_product, self.product = matmul.product(), matmul.product(networks=bool(networks))
+        self.row_product = sideways(self.product) if networks else self.product  # where rows come out
         widths = [layer.weight.shape[-2] for layer in layers for _ in ("units", "delta")]
-        self.workspace = self.last.weight.new_zeros(*networks, rows * sum(widths))
-        parts = torch.split(self.workspace, [rows * width for width in widths], dim=-1)
-        buffers = [part.reshape(*networks, rows, width) for part, width in zip(parts, widths, strict=True)]
+        sizes = [math.prod(networks) * rows * width for width in widths]
+        self.workspace = self.last.weight.new_zeros(sum(sizes))
+        parts = torch.split(self.workspace, sizes)
+        shapes = [(*networks, width, rows) if networks else (rows, width) for width in widths]
+        buffers = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        buffers = [buffer.mT for buffer in buffers] if networks else buffers
         *pairs, (self.outputs, self.delta) = zip(buffers[::2], buffers[1::2], strict=True)
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
         self.delta_transposed = self.delta.mT
 
     def up(self, inputs: Tensor) -> None:
-        """Write the outputs of the inputs (K, rows, features)."""
+        """Write the outputs of inputs (K, rows, features), or (rows, features) that all networks read."""
         below = inputs
         for layer, hidden, weight in zip(self.lower, self.hidden, self.transposed, strict=False):
             self._sums(layer, weight, below, hidden.sums)
@@ -137,7 +146,7 @@ class Pass:
         """Write the deltas of all layers below the last."""
         layer, delta = self.last, self.delta
         for below, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
-            self.product(hidden.delta, delta, layer.weight, beta=0, out=hidden.delta)
+            self.row_product(hidden.delta, delta, layer.weight, beta=0, out=hidden.delta)
             hidden.down()
             layer, delta = below, hidden.delta
 
@@ -155,17 +164,40 @@ class Pass:
         self._gradients(self.last, self.delta, self.delta_transposed, below, add)
 
     def _sums(self, layer: Layer, weight: Tensor, below: Tensor, sums: Tensor) -> None:
+        product = self.row_product
+        if below.dim() < sums.dim():
+            product, sums, weight = self.wide_product, flat(sums.mT).mT, flat(layer.weight).mT
         if layer.bias is None:
-            self.product(sums, below, weight, beta=0, out=sums)
+            product(sums, below, weight, beta=0, out=sums)
         else:
-            self.product(layer.bias, below, weight, beta=1, out=sums)
+            bias = layer.bias if sums.dim() == layer.bias.dim() else layer.bias.reshape(1, -1)
+            product(bias, below, weight, beta=1, out=sums)
 
     def _gradients(self, layer: Layer, delta: Tensor, transposed: Tensor, below: Tensor, add: bool) -> None:
         weight, bias = layer.weight_gradient, layer.bias_gradient
-        self.product(weight, transposed, below, beta=int(add), out=weight)
+        if below.dim() < delta.dim():
+            of_all = flat(weight)  # which does not lie in one piece
+            self.wide_product(of_all, flat(transposed), below, beta=int(add), out=of_all)
+            weight.copy_(of_all.view_as(weight))
+        else:
+            self.product(weight, transposed, below, beta=int(add), out=weight)
         if bias is None:
             return
         if add:
             bias.add_(delta.sum(-2, keepdim=True))
         else:
             torch.sum(delta, -2, keepdim=True, out=bias)
+
+
+def sideways(product: Product) -> Product:
+    """Return the product for results that lie transposed: (left @ right)ᵀ = rightᵀ @ leftᵀ."""
+
+    def transposed(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
+        return product(base.mT, right.mT, left.mT, beta=beta, out=out.mT)
+
+    return transposed
+
+
+def flat(layers: Tensor) -> Tensor:
+    """Return (K, width, …) as (K · width, …): K layers as one."""
+    return layers.reshape(-1, layers.shape[-1])

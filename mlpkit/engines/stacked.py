@@ -61,8 +61,8 @@ class StackedEngine(NetworkEngine):
         self.flat = Flat([network])
         self.values, self.gradients = self.flat.values, self.flat.gradients
         self.prepare(config, augmentation)
-        self.layers = layers_of(network.layers, self.flat)
-        self.matmul, self.product = matmul, matmul.product()
+        self.layers = layers_of([network.layers], self.flat)
+        self.matmul = matmul
         self.chunks: dict[int, Chunk] = {}  # by their rows
         self.scales: dict[int, Tensor] = {}  # by the rows of a step
         width = self.layers[-1].weight.shape[-2]
@@ -153,7 +153,7 @@ class StackedEngine(NetworkEngine):
             picked: how many of them are copied from the split; none for a full batch.
         """
         if rows not in self.chunks:
-            layers = Pass(self.layers, rows, self.product)
+            layers = Pass(self.layers, rows, self.matmul)
             self.chunks[rows] = Chunk(
                 layers,
                 self.inputs.new_empty(picked, self.inputs.shape[1]),
@@ -266,23 +266,32 @@ class Chunk:
     watched: "tuple[Numbers, ...]"
 
 
-def layers_of(modules: nn.Sequential, flat: Flat) -> list[Layer]:
-    """Return the layers of a network whose parameters lie in a flat buffer."""
+def layers_of(networks: Sequence[nn.Sequential], flat: Flat, together: bool = False) -> list[Layer]:
+    """Return the layers of networks whose parameters lie in a flat buffer.
+
+    Args:
+        networks: the layers' modules, of one network or of several that are alike.
+        flat: where their parameters lie.
+        together: give every shape an axis of networks; else there is only one.
+    """
     weights, gradients = flat.views(flat.values), flat.views(flat.gradients)
     found: list[Layer] = []
-    for index, module in enumerate(modules):
+
+    def pair(name: str) -> tuple[Tensor, Tensor]:
+        both = weights[name], gradients[name]
+        if weights[name].dim() == 2:  # a bias, as a row
+            return (both[0][:, None], both[1][:, None]) if together else both
+        return both if together else (both[0][0], both[1][0])
+
+    for index, modules in enumerate(zip(*networks, strict=True)):
+        module = modules[0]
         if isinstance(module, nn.Linear):
-            weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
-            found.append(
-                Layer(
-                    weights[weight][0],
-                    weights.get(bias),
-                    gradients[weight][0],
-                    gradients.get(bias),
-                )
-            )
+            weight, weight_gradient = pair(f"layers.{index}.weight")
+            name = f"layers.{index}.bias"
+            bias, bias_gradient = pair(name) if name in weights else (None, None)
+            found.append(Layer(weight, bias, weight_gradient, bias_gradient))
         elif isinstance(module, Dropout):
-            found[-1] = replace(found[-1], dropout=(module,))
+            found[-1] = replace(found[-1], dropout=modules)
         else:
             found[-1] = replace(found[-1], activation=ACTIVATIONS[type(module)])
     return found

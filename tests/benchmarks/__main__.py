@@ -19,6 +19,7 @@ from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
 from peers import TITLES
+from sweeps import SWEEPS, run_sweep
 from turns import PeerError
 from whole_process import PROCESSES, run_process
 
@@ -26,8 +27,9 @@ PACKAGES = ("torch", "torchvision", "scikit-learn", "jax", "keras", "skorch", "l
 GROUPS = {
     "mnist": ("mnist-64", "mnist-256", "mnist-dropout"),
     "whole": tuple(PROCESSES),
+    "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, "growth", "logs", "loading")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading")
 
 
 def main() -> None:
@@ -55,6 +57,8 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, peer): found.ratio(OURS, peer) for peer in found.rates}
     if part in PROCESSES:
         return {(part, ""): run_process(part, repetitions)}
+    if part in SWEEPS:
+        return {(part, ""): run_sweep(part, repetitions)}
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}

@@ -34,6 +34,9 @@ GOALS = (
     Goal("moons, steps/s against the plain PyTorch loop", "moons", "plain_loop", 2),
     Goal("whole process, moons, share of the script's time", "whole-moons", "", 0.7, at_most=True),
     Goal("whole process, MNIST, share of the script's time", "whole-mnist", "", 0.25, at_most=True),
+    Goal("64 runs of moons together against one after another", "sweep-moons", "", 20),
+    Goal("the same, whole command against a grid search", "sweep-grid", "", 1.5),
+    Goal("16 runs of MNIST together against one after another", "sweep-mnist", "", 1.3),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 

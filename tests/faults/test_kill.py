@@ -19,7 +19,7 @@ ARGUMENTS = (
 
 # Instants that chance seldom hits: what the process was about to do.
 MOMENTS = {
-    "describe a run whose folder is there": ("mlpkit.run", "_describe"),
+    "describe a run whose folder is there": ("mlpkit.run", "describe"),
     "describe the machine of a run whose config is there": ("mlpkit.run", "write_json"),
     "open the logs": ("mlpkit.session", "RunLog"),
     "write the first checkpoint": ("mlpkit.checkpoint", "save"),

@@ -1,0 +1,162 @@
+"""What `mlpkit train -m --search` does, and `mlpkit resume` with the folder of a search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpkit.cli.compose import Composer, Request
+from mlpkit.cli.plan import search_space
+from mlpkit.config import Config, parse
+from mlpkit.errors import ConfigError
+from mlpkit.problems import spell
+from mlpkit.sweep.grid import Interval
+
+if TYPE_CHECKING:
+    from mlpkit.sweep.search_plan import Plan, Search, Space
+
+SAMPLERS = ("tpe", "random", "cmaes")
+PRUNERS = ("none", "median", "hyperband", "halving")
+BATCH = 16  # trials at once: as many as cost little more than one, and not so many that little is learned
+SMALLEST = 4  # generation of CMA-ES
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a search; None where it says nothing.
+
+    Attributes:
+        sampler: --search.
+        trials: --trials.
+        pruner: --pruner.
+        batch: --batch.
+    """
+
+    sampler: str | None = None
+    trials: int | None = None
+    pruner: str | None = None
+    batch: int | None = None
+
+    def check(self, multirun: bool) -> None:
+        """Refuse what cannot be searched so, and options of a search without one.
+
+        Raises:
+            ConfigError: it is so.
+        """
+        if self.sampler is None:
+            given = {"trials": self.trials, "pruner": self.pruner, "batch": self.batch}
+            if name := next((name for name, value in given.items() if value is not None), None):
+                raise ConfigError(f"--{name}={given[name]}: only for a search; add --search tpe")
+            return
+        if not multirun:
+            raise ConfigError(f"--search={self.sampler}: a search makes many runs; add -m")
+        if self.sampler not in SAMPLERS:
+            raise ConfigError(f"--search={spell(self.sampler)}: must be tpe, random or cmaes")
+        if self.pruner is not None and self.pruner not in PRUNERS:
+            raise ConfigError(f"--pruner={spell(self.pruner)}: must be none, median, hyperband or halving")
+        if self.trials is None:
+            raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
+        if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST:
+            raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
+
+
+def search(request: Request, command: str, options: Options) -> None:
+    """Search, and show the winner."""
+    wanted = _import_search(options.sampler == "cmaes").model_validate(
+        {
+            "sampler": options.sampler,
+            "pruner": options.pruner or "none",
+            "trials": options.trials,
+            "batch": options.batch or BATCH,
+            "overrides": list(request.overrides),
+            "folders": [str(folder.absolute()) for folder in request.folders],
+            "file": None if request.file is None else str(request.file.absolute()),
+        }
+    )
+    plan, configs = _plan(wanted)
+
+    from mlpkit.console import make_console
+    from mlpkit.sweep import folder as sweep_folder
+    from mlpkit.sweep.search import start
+
+    console = make_console()
+    folder = sweep_folder.create(configs)
+    start(folder, plan, command, console)
+    console.print(f"sweep folder: {folder.path}", markup=False)
+
+
+def resume_search(path: Path, command: str) -> None:
+    """Go on with a search."""
+    from mlpkit.console import make_console
+    from mlpkit.sweep.folder import SweepFolder
+    from mlpkit.sweep.search_plan import read_search
+
+    folder, console = SweepFolder(path), make_console()
+    folder.open_for_writing()
+    wanted = read_search(folder)
+    _import_search(wanted.sampler == "cmaes")
+    plan, _ = _plan(wanted)
+
+    from mlpkit.sweep.search import resume
+
+    resume(folder, plan, command, console)
+    console.print(f"sweep folder: {folder.path}", markup=False)
+
+
+def _import_search(with_cmaes: bool = False) -> "type[Search]":
+    """Return the class of a search; Optuna is imported for it, and CMA-ES where it is wanted.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    try:
+        import optuna  # noqa: F401
+
+        if with_cmaes:  # a second, for SciPy's statistics
+            import cmaes  # noqa: F401
+    except ImportError:
+        raise ConfigError("--search: needs optuna; pip install 'mlpkit[search]'") from None
+    from mlpkit.sweep.search_plan import Search
+
+    return Search
+
+
+def _plan(wanted: "Search") -> "tuple[Plan, list[Config]]":
+    """Return what a search stands for, and configs of it: one at least for each dataset and model.
+
+    Raises:
+        ConfigError: nothing can be searched so.
+    """
+    from mlpkit.sweep.search_plan import plan_search
+
+    file = None if wanted.file is None else Path(wanted.file)
+    request = Request(tuple(wanted.overrides), tuple(map(Path, wanted.folders)), file)
+    fixed, space = search_space(request)
+    if wanted.sampler == "cmaes":
+        _check_numeric(space)
+    composer = Composer(fixed)
+
+    def compose(overrides: Sequence[str]) -> Config:
+        return parse(composer.compose(composer.read(overrides)))
+
+    texts = {key: _texts(key, values) for key, values in space.items()}
+    first = {key: values[0] for key, values in texts.items()}
+    several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
+    configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
+    return plan_search(wanted, space, compose, configs), configs
+
+
+def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:
+    """Return the values that may lead to other datasets or models; of other keys, the first."""
+    texts = [repr(values.low)] if isinstance(values, Interval) else list(values)
+    is_named = key.lstrip("+~") in ("dataset", "dataset.val_fraction", "model", "experiment")
+    return texts if is_named else texts[:1]
+
+
+def _check_numeric(space: "Space") -> None:
+    for key, values in space.items():
+        if not isinstance(values, Interval):
+            raise ConfigError(
+                f"--search=cmaes: {spell(key)} is a choice, and CMA-ES searches numbers; "
+                "give interval(LOW,HIGH), or use --search tpe"
+            )

@@ -1,0 +1,126 @@
+"""What `mlpkit train -m` and `mlpkit resume SWEEP` do."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlpkit.cli.compose import Request
+from mlpkit.cli.plan import plan
+from mlpkit.cli.search import Options, resume_search, search
+from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
+from mlpkit.sweep.folder import SweepFolder
+from mlpkit.sweep.launchers import Wanted, choose
+
+SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
+QUIET = "run.plots"  # pictures of each run take longer than small runs; `mlpkit plot RUN` draws them later
+
+
+def sweep(
+    request: Request,
+    command: str,
+    paired: bool,
+    dry_run: bool,
+    most: int | None,
+    wanted: Wanted,
+    searched: Options,
+) -> None:
+    """Plan the jobs and train them."""
+    from mlpkit.console import make_console, note
+
+    if request.file is None and not any(line.startswith(QUIET) for line in request.overrides):
+        request = Request((*request.overrides, f"{QUIET}=false"), request.folders, request.file)
+    if searched.sampler is not None:
+        _refuse_others(paired, dry_run, most, wanted)
+        search(request, command, searched)
+        return
+    planned = plan(request, paired, most)
+    if planned.dropped:
+        note(f"{planned.dropped} jobs repeat others and were left out")
+    console = make_console()
+    if dry_run:
+        from mlpkit.sweep.dry_run import show
+
+        show(planned.jobs, console)
+        return
+
+    launcher = choose(wanted)  # before anything else loads torch
+
+    from mlpkit.sweep import folder as sweep_folder
+    from mlpkit.sweep.run import resume, start
+
+    place = planned.jobs[0].config.run
+    path = Path(str(place.dir)).expanduser()
+    if place.resume == "auto" and sweep_folder.is_sweep(path):
+        with _shown(path):
+            resume(path, command, launcher, console, planned.jobs)
+        return
+    folder = sweep_folder.create([job.config for job in planned.jobs])
+    with _shown(folder.path):
+        start(folder, planned.jobs, command, launcher, console)
+
+
+def resume_sweep(path: Path, overrides: Sequence[str], command: str, wanted: Wanted) -> None:
+    """Train what a sweep has left to do."""
+    if overrides:
+        raise ConfigError(f"{overrides[0]}: a sweep goes on as it began; resume single runs to change them")
+    if SweepFolder(path).search.exists():
+        _refuse_others(False, False, None, wanted)
+        resume_search(path, command)
+        return
+    launcher = choose(wanted)  # before anything else loads torch
+
+    from mlpkit.console import make_console
+    from mlpkit.sweep.run import resume
+
+    with _shown(path):
+        resume(path, command, launcher, make_console())
+
+
+def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted) -> None:
+    """Refuse options that are not for a search.
+
+    Raises:
+        ConfigError: one is given.
+    """
+    options = {
+        "--zip": paired,
+        "--dry-run": dry_run,
+        f"--max-jobs={most}": most is not None,
+        f"--launcher={wanted.name}": wanted.name != "vectorized",
+        f"--workers={wanted.workers}": wanted.workers is not None,
+        "--slurm": bool(wanted.slurm),
+    }
+    if given := next((option for option, is_given in options.items() if is_given), None):
+        raise ConfigError(f"{given}: not for a search, whose trials are chosen and trained batch by batch")
+
+
+@contextmanager
+def _shown(path: Path) -> Iterator[None]:
+    """Show what came of a sweep, where it came to its end: the best settings, and where all of it is."""
+    try:
+        yield
+    except JobsFailedError:
+        _show(path)
+        raise
+    _show(path)
+
+
+def _show(path: Path) -> None:
+    from mlpkit.compare import compare
+    from mlpkit.console import make_console, note, printable
+    from mlpkit.leaderboard import print_leaderboard
+    from mlpkit.run_results import find_runs, read_results
+
+    console = make_console()
+    try:
+        compared = compare(read_results(find_runs([path], note), note))
+    except MlpkitError as error:  # runs of several tasks, or no score at all: the sweep is done all the same
+        note(str(error))
+        console.print(f"sweep folder: {printable(str(path))}", markup=False)
+        return
+    console.print()
+    print_leaderboard(console, compared, compared.lines[:SHOWN], "seeds")
+    console.print()
+    if len(compared.lines) > SHOWN:
+        console.print(f"{len(compared.lines) - SHOWN} more settings: mlpkit compare {path}", markup=False)
+    console.print(f"sweep folder: {printable(str(path))}", markup=False)

@@ -1,0 +1,121 @@
+"""One of several runs that are trained together: what it brings along, and how its state is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mlpkit.batches import Rows
+from mlpkit.config import Config
+from mlpkit.data.dataset import Split
+from mlpkit.engines.data import DeviceData, NetworkEngine
+from mlpkit.models import Network
+
+if TYPE_CHECKING:
+    from mlpkit.engines.together import Block, Together
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run brings along.
+
+    Attributes:
+        network: its model.
+        splits: its data, which several runs may share.
+        config: its settings.
+    """
+
+    network: Network
+    splits: Mapping[str, Split]
+    config: Config
+
+
+class Member(NetworkEngine):
+    """One of the runs, for whoever wants its scores or its state; its steps are taken with the others'.
+
+    Attributes:
+        row: where its values lie among the others'; the last one when it has left them.
+        best: (P,), its best weights so far.
+        norm: of its last gradient, once it has left the others.
+    """
+
+    name = "stacked"
+
+    def __init__(self, together: "Together", part: Part, data: DeviceData) -> None:
+        """Take what the run brings along."""
+        self.together, self.network, self.data, self.config = together, part.network.eval(), data, part.config
+        self.matmul, self.device = together.matmul, together.device
+        self.dropout = part.network.dropout_generators()
+        self.row, self.best = 0, torch.empty(0)
+        self.norm: float | None = None
+
+    def best_state(self) -> dict[str, Tensor]:
+        """Return copies of the best weights, and of the buffers, by name."""
+        shapes, parts = self.together.shapes, {}
+        sizes = [shape.numel() for shape in shapes.values()]
+        for (name, shape), values in zip(shapes.items(), torch.split(self.best, sizes), strict=True):
+            parts[name] = values.reshape(shape).clone()
+        return {**self.model_state(), **parts}
+
+    def load_best_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the best weights back."""
+        self.best.copy_(torch.cat([state[name].reshape(-1) for name in self.together.shapes]))
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """See `Engine.optimizer_state`."""
+        block, slots = self._slots()
+        return {name: values.clone() for name, values in slots.items()} if block.update.begun else {}
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_optimizer_state`; neighbours in a block have all begun, or none has."""
+        block, slots = self._slots()
+        block.update.begun = bool(state)
+        with self.together.untracked:
+            for name, values in slots.items():
+                if state:
+                    values.copy_(state[name])
+                else:
+                    values.zero_()
+
+    def _slots(self) -> "tuple[Block, dict[str, Tensor]]":
+        """Return the block that this run is in, and views of its own optimizer's tensors by name."""
+        together = self.together
+        block = next(block for block in together.blocks if block.first <= self.row < block.stop)
+        named: dict[str, Tensor] = {}
+        for slot, values in block.update.slots.items():
+            if values.dim():
+                row = self.row - block.first
+                views = together.flat.views(values.view(block.size, -1)[row : row + 1])
+                named |= {f"{name}/{slot}": view[0] for name, view in views.items()}
+            else:  # one number for all
+                named |= {f"{name}/{slot}": values for name in together.shapes}
+        return block, named
+
+    def epoch_state(self) -> dict[str, Tensor]:
+        """See `Engine.epoch_state`."""
+        together, row = self.together, self.row
+        state = {"gradient_norm": together.norms[row, 0].clone()}
+        if together.seen or together.seen_all:
+            rows = torch.cat([part[row] for part in together.seen]) if together.seen else slice(None)
+            state["outputs"] = together.outputs[row][rows].clone()
+            state["losses"] = together.task.loss(state["outputs"], self.data.scaled["train"][rows])
+            if not isinstance(rows, slice):
+                state["rows"] = rows
+        return state
+
+    def load_epoch_state(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_epoch_state`; a run joins others between two epochs, when there is nothing."""
+
+    def gradient_norm(self) -> float:
+        """See `Engine.gradient_norm`."""
+        return float(self.together.norms[self.row]) if self.norm is None else self.norm
+
+    def collect(self) -> dict[str, float]:
+        """Not for one of many; see `Together.collect`."""
+        raise NotImplementedError
+
+    def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
+        """Not for one of many; see `Together.step`."""
+        raise NotImplementedError

@@ -1,0 +1,336 @@
+"""K runs as one program: networks of one shape, trained side by side.
+
+What differs from run to run may be all but shapes: seed and thereby weights, order, masks and changed pixels;
+the optimizer's settings; limits of the gradient; the rate of dropout; the dataset's seed. Runs whose
+optimizers are set alike lie side by side, so that one operation updates them. Whatever a run draws, it draws
+for itself, so that its numbers are those that it would have alone, but for how products are rounded.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpkit.batches import Rows
+from mlpkit.config import Config
+from mlpkit.data.augment import Augmentation
+from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.data import EVALUATION_ROWS, DeviceData
+from mlpkit.engines.data_of_many import DataOfMany
+from mlpkit.engines.flat import Flat
+from mlpkit.engines.member import Member, Part
+from mlpkit.engines.stacked import A_CALL, Chunk, Numbers, bound_of, layers_of
+from mlpkit.engines.updates import Update, build_update
+from mlpkit.matmul import EXACT, Matmul
+from mlpkit.models.stack import seed_dropout
+from mlpkit.randomness import generator
+from mlpkit.schema.optimizer import OptimizerConfig
+from mlpkit.schema.scheduler import Plateau, SchedulerConfig
+from mlpkit.tasks import Task
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbours whose optimizers and schedules are set alike.
+
+    Attributes:
+        first: row of the first.
+        stop: row after the last.
+        update: what changes their values.
+    """
+
+    first: int
+    stop: int
+    update: Update
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.stop - self.first
+
+
+class Together:
+    """Trains the runs.
+
+    Attributes:
+        members: the runs, in the order of their rows.
+        shapes: of each parameter, by name.
+        norms: (K, 1), of the gradients that were last measured.
+        data: theirs.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        task: Task,
+        device: str,
+        augmentation: Augmentation | None = None,
+        matmul: Matmul = EXACT,
+    ) -> None:
+        """Move everything to the device and make the buffers.
+
+        Args:
+            parts: the runs; those whose optimizers are set alike should be neighbours.
+            task: of all of them.
+            device: cpu.
+            augmentation: of all of them.
+            matmul: how products are computed.
+        """
+        self.task, self.device, self.matmul = task, device, matmul
+        trainer, train = parts[0].config.trainer, parts[0].splits["train"].inputs
+        self.rows, self.batch_size = len(train), trainer.batch_size
+        known: dict[int, DeviceData] = {}  # by the splits' identity
+        bounds: dict[int, float] = {}
+        batch = self.rows if self.batch_size == "full" else int(self.batch_size)
+        self.members = []
+        for part in parts:
+            if (key := id(part.splits)) not in known:
+                known[key] = DeviceData(part.network, task, part.splits, device, augmentation)
+                bounds[key] = bound_of(part.network.scaling, part.splits["train"].inputs, batch)
+            data = copy.copy(known[key])
+            data.network = part.network
+            self.members.append(Member(self, part, data))
+        self.bound = min(bounds.values())
+        self.untracked = torch.inference_mode()
+        self.seen: list[Tensor] = []  # (K, rows) of each chunk since the last collect
+        self.seen_all = False  # since then, by a step of all rows
+        self._lay_out(self.members)
+
+    # ----------------------------------------------------------------------------------------- layout
+
+    def _lay_out(self, members: list[Member]) -> None:
+        """Put the members' values side by side."""
+        best = [member.best for member in members]
+        self.members, networks = members, [member.network for member in members]
+        self.flat = Flat(networks)
+        self.shapes = self.flat.shapes
+        self.values, self.gradients = self.flat.values, self.flat.gradients
+        self.layers = layers_of([network.layers for network in networks], self.flat, together=True)
+        self.chunks: dict[tuple[str, int], Chunk] = {}  # by what they are for and their rows
+        count = len(members)
+        self.best = self.values.clone()
+        for row, member in enumerate(members):
+            member.row, member.best = row, self.best[row]
+            if best[row].numel():
+                member.best.copy_(best[row])
+        width = self.layers[-1].weight.shape[-2]
+        whole = self.batch_size == "full"
+        self.data = DataOfMany([m.data for m in members], self.task, width, self.values.dtype, whole)
+        self.slope = self.task.slope(width)
+        self.scales: dict[int, Tensor] = {}
+        self.outputs = self.values.new_empty(count, self.rows, width)
+        self.norms = self.values.new_zeros(count, 1)
+        trainers = [member.config.trainer for member in members]
+        self.norm_limits = self._limits([trainer.clip_norm for trainer in trainers])
+        self.value_limits = self._limits([trainer.clip_value for trainer in trainers])
+        self.blocks = []
+        for _, neighbours in groupby(range(count), key=lambda row: alike(members[row].config, row)):
+            rows = list(neighbours)
+            part = slice(rows[0], rows[-1] + 1)
+            update = build_update(
+                members[rows[0]].config.optimizer, self.values[part].view(-1), self.gradients[part].view(-1)
+            )
+            self.blocks.append(Block(rows[0], rows[-1] + 1, update))
+
+    def _limits(self, limits: Sequence[float | None]) -> Tensor | None:
+        """Return (K, 1) limits, or None where there is none."""
+        if all(limit is None for limit in limits):
+            return None
+        return self.values.new_tensor([[math.inf if limit is None else limit] for limit in limits])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the members; those who leave keep their state."""
+        kept = [self.members[row] for row in rows]
+        states = [member.optimizer_state() for member in kept]
+        where = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        outputs, norms, seen = self.outputs[where], self.norms[where], [part[where] for part in self.seen]
+        for row, member in enumerate(self.members):
+            if row not in rows:
+                member.best, member.norm = member.best.clone(), float(self.norms[row])
+        if not kept:
+            self.members, self.blocks = [], []
+            return
+        self._lay_out(kept)
+        for member, state in zip(kept, states, strict=True):
+            member.load_optimizer_state(state)
+        self.outputs, self.norms, self.seen = outputs, norms, seen
+
+    # ------------------------------------------------------------------------------------------ steps
+
+    def step(
+        self, rows: Rows, rates: Sequence[float], epoch: int, step: int, measure: bool
+    ) -> dict[int, str]:
+        """Update all members' weights from some training rows.
+
+        Args:
+            rows: (K, rows of a step), or all rows.
+            rates: the learning rate of each block.
+            epoch: passes over the data before this one.
+            step: optimizer steps before this one.
+            measure: keep the gradients' norms.
+
+        Returns:
+            What is not finite, by the row of the member; what such a member does from now on means nothing.
+        """
+        random = None
+        if self.members[0].dropout:
+            for member in self.members:
+                seed_dropout(member.dropout, member.config.seed, epoch, step)
+        if self.members[0].data.augmentation is not None:
+            random = [
+                generator(member.config.seed, "augment", epoch, step, self.device) for member in self.members
+            ]
+        with self.untracked:
+            failures = self._differentiate(rows, random)
+            for row in failures:
+                self.gradients[row].zero_()
+            self._clip(measure)
+            for block, rate in zip(self.blocks, rates, strict=True):
+                block.update(rate)
+        return failures
+
+    def _differentiate(self, rows: Rows, random: list[torch.Generator] | None) -> dict[int, str]:
+        failures: dict[int, str] = {}
+        whole = isinstance(rows, slice)
+        count = self.rows if isinstance(rows, slice) else rows.shape[1]
+        parts: Sequence[Rows] = (rows,)
+        if not isinstance(rows, slice):
+            parts = torch.split(rows, int(self.batch_size), dim=1)
+        for index, part in enumerate(parts):
+            inputs, expected = self.data.inputs["train"], self.data.expected
+            chunk = self._chunk("train", self.rows if isinstance(part, slice) else part.shape[1], not whole)
+            if not isinstance(part, slice):
+                inputs = self.data.pick(inputs, part, chunk.inputs)
+                expected = self.data.pick(expected, part, chunk.expected)
+            if random is not None:
+                each = inputs.expand(len(self.members), -1, -1)
+                inputs = torch.stack(
+                    [
+                        member.data.augment(inputs, its)
+                        for member, inputs, its in zip(self.members, each, random, strict=True)
+                    ]
+                )
+            layers = chunk.layers
+            layers.up(inputs)
+            self.task.residual(layers.outputs, expected, layers.delta)
+            layers.delta.mul_(self._scale(count))
+            layers.down()
+            layers.gradients(inputs, add=index > 0)
+            if isinstance(part, slice):
+                self.outputs, self.seen_all = layers.outputs, True
+            else:
+                width = self.outputs.shape[-1]
+                places = (part + self.data.offsets).view(-1)
+                self.outputs.view(-1, width).index_copy_(0, places, layers.outputs.reshape(-1, width))
+                self.seen.append(part)
+            for numbers in chunk.watched:
+                if not np.vdot(numbers, numbers) < self.bound:
+                    failures |= self._find(layers, part)
+        return failures
+
+    def _find(self, layers: Pass, rows: Rows) -> dict[int, str]:
+        """Return what is not finite now that some rows have been differentiated, by the member's row."""
+        found = {}
+        losses = self.data.losses(layers.outputs, "train", rows)
+        views = self.flat.views(self.gradients)
+        for row in range(len(self.members)):
+            if not bool(losses[row].isfinite().all()):
+                found[row] = "the loss"
+                continue
+            names = (name for name, gradient in views.items() if not bool(gradient[row].isfinite().all()))
+            if name := next(names, None):
+                found[row] = f"the gradient of {name}"
+        return found
+
+    def _scale(self, count: int) -> Tensor:
+        if count not in self.scales:
+            self.scales[count] = self.values.new_tensor(self.slope / count)
+        return self.scales[count]
+
+    def _chunk(self, purpose: str, rows: int, picked: bool) -> Chunk:
+        key = purpose, rows
+        if key not in self.chunks:
+            training = purpose == "train"
+            pairs = len(self.members) if picked else 0, rows
+            layers = Pass(self.layers if training else without_dropout(self.layers), rows, self.matmul)
+            self.chunks[key] = Chunk(
+                layers,
+                self.values.new_empty(*pairs, self.data.inputs["train"].shape[-1]),
+                self.data.expected.new_empty(*pairs, self.data.expected.shape[-1]),
+                self._watched(layers) if training else (),
+            )
+        return self.chunks[key]
+
+    def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
+        """As `StackedEngine._watched`, for all members at once."""
+        ends = layers.workspace[-2 * layers.outputs.numel() :]
+        fewer = layers.workspace.numel() < self.gradients.numel() + ends.numel() + A_CALL
+        looked_at = (layers.workspace,) if fewer else (self.gradients.view(-1), ends)
+        return tuple(part.numpy() for part in looked_at)
+
+    def _clip(self, measure: bool) -> None:
+        if measure or self.norm_limits is not None:
+            norms = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+            if measure:
+                self.norms = norms
+        if self.value_limits is not None:
+            self.gradients.clamp_(-self.value_limits, self.value_limits)
+            if self.norm_limits is not None:
+                norms = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+        if self.norm_limits is not None:
+            self.gradients.mul_(torch.clamp(self.norm_limits / (norms + 1e-6), max=1.0))
+
+    # ----------------------------------------------------------------------------------------- scores
+
+    def collect(self) -> list[list[float]]:
+        """Return each member's sums over the rows trained on since the last call, each before its update."""
+        seen, self.seen, self.seen_all = self.seen, [], False
+        with self.untracked:
+            if not seen:
+                return self.data.sums(self.outputs, "train", slice(None))
+            rows = torch.cat(seen, dim=1)
+            if rows.shape[1] == self.rows:
+                return self.data.sums(self.outputs, "train", slice(None))
+            width = self.outputs.shape[-1]
+            outputs = self.outputs.view(-1, width)[rows + self.data.offsets]
+            return self.data.sums(outputs, "train", rows)
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> list[list[float]]:
+        """Return each member's sums over a split; see `mlpkit.metrics`."""
+        inputs = self.data.inputs[split]
+        rows = inputs.shape[-2]
+        largest = max(1, EVALUATION_ROWS // len(self.members))
+        outputs: list[Tensor] = []
+        with self.untracked:
+            for start in range(0, rows, largest):
+                poll()
+                part = inputs[..., start : start + largest, :]
+                if split == "train" and (data := self.members[0].data).augmentation is not None:
+                    part = data.network.scaling(part)
+                layers = self._chunk("evaluate", part.shape[-2], picked=False).layers
+                layers.up(part)
+                outputs.append(layers.outputs if rows <= largest else layers.outputs.clone())
+            whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+            return self.data.sums(whole, split, slice(None))
+
+    def remember(self, better: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Keep the weights of some members (K,) as their best so far."""
+        with self.untracked:
+            torch.where(torch.from_numpy(better)[:, None], self.values, self.best, out=self.best)
+
+
+def alike(config: Config, row: int) -> tuple[OptimizerConfig, SchedulerConfig, int]:
+    """Return what neighbours must share to be updated at once; the plateau schedule is a run's own."""
+    own = row if isinstance(config.scheduler, Plateau) else -1
+    return config.optimizer, config.scheduler, own
+
+
+def without_dropout(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers as they are evaluated."""
+    return [replace(layer, dropout=()) for layer in layers]

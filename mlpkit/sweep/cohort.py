@@ -1,0 +1,383 @@
+"""Runs that are trained together: each with its own folder and scores, all with the steps of one program.
+
+The loop is that of `mlpkit.trainer`, and what it follows is held by column: for a hundred small runs, asking
+one after another what its best epoch is would take longer than to train them.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlpkit.atomic_write import flushed_together
+from mlpkit.batches import Rows, order_of
+from mlpkit.engines.together import Together
+from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
+from mlpkit.interrupts import Wish
+from mlpkit.schema.scheduler import Plateau
+from mlpkit.session import Session
+from mlpkit.state import Progress, Scores
+from mlpkit.trainer import EpochReport, when_due
+
+PENDING = 200_000  # scores of runs that wait to be written, at most
+PENDING_SECONDS = 10.0  # and for how long
+
+Columns = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known of all members after an epoch, by the members' rows.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        scores: by split, then by name.
+        rates: learning rates of the last step.
+        norms: of the last step's gradients.
+        seconds: time since training began.
+        wall_time: seconds since 1970.
+    """
+
+    epoch: int
+    step: int
+    scores: Mapping[str, Mapping[str, Sequence[float]]]
+    rates: Sequence[float]
+    norms: Sequence[float]
+    seconds: float
+    wall_time: float
+
+    def scores_of(self, row: int) -> dict[str, Scores]:
+        """Return a member's scores by split."""
+        return {
+            split: {name: values[row] for name, values in scores.items()}
+            for split, scores in self.scores.items()
+        }
+
+
+class Cohort:
+    """Trains runs that stand at the same epoch, until each has finished or failed."""
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        together: Together,
+        wish: Wish,
+        ended: Callable[[Session, BaseException | None], None],
+        tick: Callable[["Cohort"], None] = lambda cohort: None,
+        judge: Callable[[Sequence[Session], int, Sequence[float], Sequence[float]], list[int]] | None = None,
+    ) -> None:
+        """Take runs whose folders have been described and whose records are open.
+
+        Args:
+            sessions: in the order of the program's members.
+            together: the program.
+            wish: to stop; asked after each step.
+            ended: called with each run that has ended, and why, where it has failed.
+            tick: called after each step.
+            judge: (runs, epochs done, their best monitored values so far, the losses there) -> the rows of
+                those that leave before their time; asked once after each epoch but the last.
+        """
+        self.sessions, self.together, self.wish = list(sessions), together, wish
+        self.ended, self.tick, self.judge = ended, tick, judge
+        first = sessions[0].trainer
+        self.task, self.monitored, self.steps_per_epoch = first.task, first.monitored, first.steps_per_epoch
+        self.is_due = when_due(first.config.trainer.checkpoint_every)
+        self.epochs, self.sign = first.config.trainer.epochs, 1.0 if first.task.higher_is_better else -1.0
+        self.progress = Progress(epoch=first.progress.epoch, step=first.progress.step)
+        self.judged = self.progress.epoch
+        self.seconds = first.seconds
+        self.rates = [first.progress.lr] * len(together.blocks)
+        self.moments: list[Moment] = []  # not written yet
+        self.written = self.saved_at = time.perf_counter()
+        self._read_columns()
+
+    def fit(self) -> None:
+        """Train until no run is left.
+
+        Raises:
+            RunInterruptedError: somebody wished to stop; what was trained has been saved.
+        """
+        self.started = time.perf_counter() - self.seconds
+        try:
+            while self.sessions:
+                if ending := self._ending():
+                    self._finish(ending)
+                elif leaving := self._leaving():
+                    self._finish(leaving, pruned=True)
+                else:
+                    self._train_epoch()
+                    self._end_epoch()
+        except RunInterruptedError as error:
+            self._interrupt(error)
+            raise
+        except Exception as error:  # which is nobody's in particular
+            for session in self.sessions:
+                session.fail(error)
+            raise
+
+    # ------------------------------------------------------------------------------------- an epoch
+
+    def _train_epoch(self) -> None:
+        progress, together = self.progress, self.together
+        self.present = list(range(len(self.sessions)))  # of those who began the epoch
+        for rows in self._rows():
+            self.rates = [self.sessions[block.first].trainer.rate(progress.step) for block in together.blocks]
+            last = progress.batch == self.steps_per_epoch - 1
+            ours = rows if isinstance(rows, slice) or len(rows) == len(self.present) else rows[self.present]
+            failures = together.step(ours, self.rates, progress.epoch, progress.step, measure=last)
+            if failures:
+                place = progress.step + 1, progress.epoch + 1
+                self._fail({row: diverged(*place, f"{what} is not finite") for row, what in failures.items()})
+                if not self.sessions:
+                    return
+            progress.batch += 1
+            progress.step += 1
+            self.wish.check()
+            self.tick(self)
+            if not last and self.is_due(progress, self.saved_at):
+                self._save()
+
+    def _rows(self) -> Iterator[Rows]:
+        """Yield the rows of each step, for all who began the epoch."""
+        trainer, epoch = self.sessions[0].config.trainer, self.progress.epoch
+        if trainer.batch_size == "full":
+            yield slice(None)
+            return
+        orders = [order_of(self.together.rows, s.config.seed, epoch) for s in self.sessions]
+        yield from torch.split(torch.stack(orders), trainer.batch_size * trainer.accumulate, dim=1)
+
+    def _end_epoch(self) -> None:
+        """Score the epoch, follow the scores, and save where that is due."""
+        if not self.sessions:
+            return
+        together, progress = self.together, self.progress
+        sums = {self.monitored: together.evaluate(self.monitored, self.wish.check)}
+        rows = {self.monitored: together.data.inputs[self.monitored].shape[-2], "train": together.rows}
+        # Where there is only train, its scores are those after the epoch, which are what is monitored.
+        sums = {"train": together.collect(), **sums}
+        progress.epoch += 1
+        progress.batch = 0
+        columns = {split: np.array(values).T for split, values in sums.items()}
+        endless = {
+            row: diverged(progress.step, progress.epoch, f"{split} loss={values[0, row] / rows[split]}")
+            for split, values in reversed(columns.items())
+            if not np.isfinite(values[0]).all()
+            for row in np.nonzero(~np.isfinite(values[0]))[0].tolist()
+        }
+        if endless:
+            kept = [row for row in range(len(self.sessions)) if row not in endless]
+            columns = {split: values[:, kept] for split, values in columns.items()}
+            self._fail(endless)
+            if not kept:
+                return
+        scores = {split: self.task.scores(list(sums), rows[split]) for split, sums in columns.items()}
+        followed = {name: np.asarray(values) for name, values in scores[self.monitored].items()}
+        self.seconds = time.perf_counter() - self.started
+        moment = Moment(
+            progress.epoch,
+            progress.step,
+            {split: {n: v.tolist() for n, v in values.items()} for split, values in scores.items()},
+            [
+                rate
+                for block, rate in zip(together.blocks, self.rates, strict=True)
+                for _ in range(block.size)
+            ],
+            together.norms.view(-1).tolist(),
+            self.seconds,
+            time.time(),
+        )
+        self.moments.append(moment)
+        self._follow(moment, followed[self.task.monitor], followed["loss"])
+        late = time.perf_counter() - self.written > PENDING_SECONDS
+        if late or len(self.moments) * len(self.sessions) > PENDING:
+            self._tell()
+        if self.is_due(progress, self.saved_at):
+            self._save()
+
+    def _follow(self, moment: Moment, values: Columns, losses: Columns) -> None:
+        """As `Trainer.follow`, for all at once."""
+        signed, progress = self.sign * values, self.progress
+        better = (signed > self.best_value) | ((signed == self.best_value) & (losses < self.best_loss))
+        if better.any():
+            self.best_value[better], self.best_loss[better] = signed[better], losses[better]
+            self.best_epoch[better], self.best_step[better] = progress.epoch, progress.step
+            self.together.remember(better)
+            for row in np.nonzero(better)[0].tolist():
+                self.best_moment[row] = moment
+        if self.with_delta.any():
+            enough = signed > self.stopping_value + self.min_delta
+            better = np.where(self.with_delta, enough, better)
+        self.stopping_value[better] = signed[better]
+        self.stale += 1
+        self.stale[better] = 0
+        for row in self.with_plateau:
+            config = self.sessions[row].config
+            plateau = self.sessions[row].trainer.progress.plateau
+            assert isinstance(config.scheduler, Plateau)
+            plateau.update(float(values[row]), config.scheduler, config.optimizer.lr, self.sign > 0)
+
+    def _ending(self) -> list[int]:
+        """Return the rows of the runs that have nothing left to do."""
+        if self.progress.epoch >= self.epochs:
+            return list(range(len(self.sessions)))
+        rows: list[int] = np.nonzero(self.stale >= self.patience)[0].tolist()
+        return rows
+
+    def _leaving(self) -> list[int]:
+        """Return the rows of the runs that are not worth going on with."""
+        if self.judge is None or self.judged == self.progress.epoch:
+            return []
+        self.judged = self.progress.epoch
+        values, losses = (self.sign * self.best_value).tolist(), self.best_loss.tolist()
+        return self.judge(self.sessions, self.progress.epoch, values, losses)
+
+    # -------------------------------------------------------------------------------------- columns
+
+    def _read_columns(self) -> None:
+        """Take over what the runs know of themselves."""
+        configs = [session.config for session in self.sessions]
+        own = [session.trainer.progress for session in self.sessions]
+
+        def column(values: Iterator[float | None], missing: float, sign: float = 1.0) -> Columns:
+            return np.array([missing if value is None else sign * value for value in values])
+
+        self.best_value = column((p.best_value for p in own), -math.inf, self.sign)
+        self.best_loss = column((p.best_loss for p in own), math.inf)
+        self.best_epoch = np.array([p.best_epoch for p in own])
+        self.best_step = np.array([p.best_step for p in own])
+        self.best_moment: list[Moment | dict[str, Scores]] = [p.best_scores for p in own]
+        self.stopping_value = column((p.stopping_value for p in own), -math.inf, self.sign)
+        self.stale = np.array([p.stale_epochs for p in own])
+        stopping = [config.trainer.early_stopping for config in configs]
+        self.patience = column((of.patience for of in stopping), math.inf)
+        self.min_delta = np.array([of.min_delta for of in stopping])
+        self.with_delta = self.min_delta > 0
+        self.with_plateau = [row for row, c in enumerate(configs) if isinstance(c.scheduler, Plateau)]
+
+    def _write_columns(self, rows: Sequence[int]) -> None:
+        """Tell some runs where they are; the records of all are written."""
+        self._tell()
+        rates = [
+            rate for b, rate in zip(self.together.blocks, self.rates, strict=True) for _ in range(b.size)
+        ]
+        for row in rows:
+            trainer = self.sessions[row].trainer
+            own, best = trainer.progress, self.best_moment[row]
+            own.epoch, own.batch, own.step = self.progress.epoch, self.progress.batch, self.progress.step
+            own.lr, own.stale_epochs, trainer.seconds = rates[row], int(self.stale[row]), self.seconds
+            if math.isfinite(self.stopping_value[row]):
+                own.stopping_value = self.sign * float(self.stopping_value[row])
+            if self.best_epoch[row]:
+                own.best_epoch, own.best_step = int(self.best_epoch[row]), int(self.best_step[row])
+                own.best_value = self.sign * float(self.best_value[row])
+                own.best_loss = float(self.best_loss[row])
+                own.best_scores = best.scores_of(row) if isinstance(best, Moment) else best
+                trainer.best_model = self.together.members[row].best_state()
+
+    def _tell(self) -> None:
+        """Hand the scores of all epochs so far to the runs' records."""
+        for row, session in enumerate(self.sessions):
+            for moment in self.moments:
+                scores = moment.scores_of(row)
+                session.report(
+                    EpochReport(
+                        moment.epoch,
+                        moment.step,
+                        scores,
+                        moment.rates[row],
+                        moment.norms[row],
+                        moment.seconds,
+                        moment.epoch * self.together.rows,
+                        moment.wall_time,
+                    )
+                )
+            if self.moments:
+                session.trainer.scores = scores
+        self.moments, self.written = [], time.perf_counter()
+
+    def _drop(self, rows: Sequence[int]) -> None:
+        """Go on without some runs."""
+        kept = [row for row in range(len(self.sessions)) if row not in set(rows)]
+        self._write_columns(kept)
+        rates = {
+            row: rate
+            for block, rate in zip(self.together.blocks, self.rates, strict=True)
+            for row in range(block.first, block.stop)
+        }
+        self.together.keep(kept)
+        self.sessions = [self.sessions[row] for row in kept]
+        self.present = [self.present[row] for row in kept]
+        self.rates = [rates[kept[block.first]] for block in self.together.blocks]
+        if kept:
+            self._read_columns()
+
+    # ------------------------------------------------------------------------------------ how runs end
+
+    def _finish(self, rows: Sequence[int], pruned: bool = False) -> None:
+        """Let some runs write what they have come to."""
+        self._write_columns(rows)
+        sessions = [self.sessions[row] for row in rows]
+        errors = self._attempt(rows, lambda session: session.trainer.save_news())
+        self._drop(rows)
+        ended: dict[Session, BaseException | None] = {}
+        with flushed_together():
+            for row, session in zip(rows, sessions, strict=True):
+                error = errors.get(row)
+                try:
+                    self.wish.check()
+                    if error is None:
+                        session.pruned = pruned
+                        session.finish()
+                except RunInterruptedError as caught:
+                    error = self._interrupted(caught)
+                except Exception as caught:  # one run's trouble is not the others'
+                    error = caught
+                ended[session] = error and session.fail(error)
+        for session, failure in ended.items():
+            self.ended(session, failure)
+        self.wish.check()
+
+    def _save(self) -> None:
+        """Save all; a run that cannot be saved has failed."""
+        self._write_columns(range(len(self.sessions)))
+        errors = self._attempt(range(len(self.sessions)), lambda session: session.trainer.save_now())
+        if errors:
+            self._fail(errors)
+        self.saved_at = time.perf_counter()
+
+    def _attempt(self, rows: Sequence[int], act: Callable[[Session], None]) -> dict[int, Exception]:
+        """Do something with some runs; return what went wrong, by the runs' rows."""
+        errors: dict[int, Exception] = {}
+        with flushed_together():
+            for row in rows:
+                try:
+                    act(self.sessions[row])
+                except MlpkitError as error:
+                    errors[row] = error
+        return errors
+
+    def _fail(self, errors: Mapping[int, Exception]) -> None:
+        """Mark some runs as failed, and go on without them."""
+        self._tell()
+        failed = {self.sessions[row]: error for row, error in errors.items()}
+        self._drop(list(errors))
+        for session, error in failed.items():
+            self.ended(session, session.fail(error))
+
+    def _interrupt(self, error: RunInterruptedError) -> None:
+        """Save all that are left, and mark them."""
+        self._write_columns(range(len(self.sessions)))
+        errors: dict[int, Any] = self._attempt(
+            range(len(self.sessions)), lambda session: session.trainer.save_news()
+        )
+        for row, session in enumerate(self.sessions):
+            self.ended(session, session.fail(errors.get(row, self._interrupted(error))))
+
+    def _interrupted(self, error: RunInterruptedError) -> RunInterruptedError:
+        place = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        return RunInterruptedError(error.signal_number, f"interrupted after {place}; saved")

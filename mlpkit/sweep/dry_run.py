@@ -1,0 +1,28 @@
+"""What a sweep would train, and what would go together."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mlpkit.errors import ConfigError
+from mlpkit.sweep.display import describe
+from mlpkit.sweep.grid import Job
+from mlpkit.sweep.groups import Datasets, group
+
+
+def show(jobs: Sequence[Job], console: Console) -> None:
+    """Print the jobs, those that go together under each other.
+
+    Raises:
+        ConfigError: some cannot be trained; a line each.
+    """
+    groups, wrong = group({number: job.config for number, job in enumerate(jobs)}, Datasets())
+    if wrong:
+        raise ConfigError(
+            *(f"{' '.join(jobs[number].overrides)}: {error}" for number, error in wrong.items())
+        )
+    console.print(describe(len(jobs), 0, groups), markup=False)
+    for index, of in enumerate(groups, 1):
+        console.print(f"group {index}:" if of.together else "alone:", markup=False)
+        for number in of.numbers:
+            console.print(f"  {number:>4}  {' '.join(jobs[number].overrides)}", markup=False)

@@ -1,0 +1,187 @@
+"""The ledger of a sweep: its jobs, each known by what its config says, and how each has ended."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mlpkit.atomic_write import sync_folder
+from mlpkit.config import Config, parse, to_dict
+from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.problems import show
+from mlpkit.sweep.folder import is_name, name_of, unfinished
+from mlpkit.sweep.grid import Job
+
+WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"
+
+LARGEST = 1 << 20  # bytes of a value
+
+_TABLE = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    folder TEXT NOT NULL,
+    overrides TEXT NOT NULL,
+    config TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error TEXT NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job of the ledger.
+
+    Attributes:
+        number: in the order of the sweep, from 0.
+        folder: name of its run folder.
+        overrides: what sets it apart.
+        config: all of its settings.
+        status: waiting, done, failed or pruned.
+        error: why it has failed.
+    """
+
+    number: int
+    folder: str
+    overrides: tuple[str, ...]
+    config: Config
+    status: str
+    error: str
+
+
+def key_of(config: Config) -> str:
+    """Return what tells a config from others: a digest of all but where the run goes and what it writes."""
+    settings: Mapping[str, Any] = {name: part for name, part in to_dict(config).items() if name != "run"}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def write_ledger(path: Path, jobs: Sequence[Job]) -> None:
+    """Make the ledger of a new sweep; a process that is killed meanwhile leaves none.
+
+    Raises:
+        WriteError: it cannot be written; nothing is left of it.
+    """
+    temporary, *others = unfinished(path)
+    try:
+        for file in (temporary, *others):
+            file.unlink(missing_ok=True)
+        with Ledger(temporary) as ledger:
+            ledger.add(jobs)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except (OSError, WriteError) as error:
+        for file in (temporary, *others):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        reason = str(error).partition(": ")[2] if isinstance(error, WriteError) else error.strerror
+        raise WriteError(f"{path}: {reason}") from None
+
+
+class Ledger:
+    """An open ledger; a change is on the disk when its call returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made where it is missing.
+
+        Raises:
+            DataError: it is no ledger.
+            WriteError: it cannot be written.
+        """
+        self.path = path
+        try:
+            new = not path.exists()
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+            if new:
+                self._connection.execute(_TABLE)
+            tables = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'jobs'").fetchall()
+            # Triggers, views and indices would run what somebody else has written.
+            others = self._connection.execute(
+                "SELECT 1 FROM sqlite_master WHERE type != 'table' AND NOT (type = 'index' AND sql IS NULL)"
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            raise WriteError(f"{path}: cannot be written ({error})") from None
+        except sqlite3.Error as error:
+            raise DataError(f"{path}: not a ledger of mlpkit ({error})") from None
+        if others or [str(sql).split() for (sql,) in tables] != [_TABLE.split()]:
+            self.close()
+            raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
+
+    def add(self, jobs: Sequence[Job], first: int = 0) -> None:
+        """Write down new jobs; those whose config is known already are left as they are."""
+        rows = []
+        for number, job in enumerate(jobs, first):
+            key = key_of(job.config)
+            config = json.dumps(to_dict(job.config))
+            rows.append((number, key, name_of(number, key), json.dumps(job.overrides), config, WAITING, ""))
+        self._write("INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def mark(self, numbers: Iterable[int], status: str, error: str = "") -> None:
+        """Write down how some jobs have ended."""
+        rows = [(status, error, number) for number in numbers]
+        self._write("UPDATE jobs SET status = ?, error = ? WHERE number = ?", rows)
+
+    def keys(self) -> set[str]:
+        """Return what tells the configs of all jobs.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        try:
+            return {key for (key,) in self._connection.execute("SELECT key FROM jobs")}
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: cannot be read ({error}); sweep anew") from None
+
+    def entries(self) -> list[Entry]:
+        """Return all jobs in their order.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        found = []
+        columns = "number, folder, overrides, config, status, error"
+        try:
+            for number, folder, overrides, config, status, error in self._connection.execute(
+                f"SELECT {columns} FROM jobs ORDER BY number"
+            ):
+                parsed, lines = parse(json.loads(config)), json.loads(overrides)
+                if not all(isinstance(text, str) for text in (folder, status, error, *lines)):
+                    raise ValueError(f"job {number} is not text")
+                if not is_name(folder):
+                    raise ValueError(f"{show(folder)} is no name of a run's folder")
+                found.append(Entry(number, folder, tuple(lines), parsed, status, error))
+        except ConfigError as error:
+            raise DataError(f"{self.path}: a config in it is not valid: {error.args[0]}") from None
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"{self.path}: cannot be read ({error}); sweep anew") from None
+        return found
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(statement, rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise WriteError(f"{self.path}: cannot be written ({error}); free some space") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the open ledger."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()

@@ -1,0 +1,232 @@
+"""Each launcher gives the same runs, and however a job ends, it ends no other."""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Refused
+from faults.processes import Running, end_all, start_fresh
+from running import mlpkit
+
+from mlpkit.checkpoint import load
+from mlpkit.cli.main import run as command
+from mlpkit.device import cores
+from mlpkit.plain_json import read_object
+from mlpkit.run_folder import RunFolder
+from mlpkit.sweep.ledger import DONE, FAILED, Ledger
+
+MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "run.tensorboard=false")
+WIDE = ("dataset=digits", "model=mlp", "model.hidden=[512]", "trainer.batch_size=full")  # for many threads
+LONG = 3000  # epochs that take some seconds
+DIVERGED = (
+    "step 1 (epoch 1): val loss=nan: training diverged; try a lower optimizer.lr or set "
+    "trainer.clip_norm=1; the run so far is in {folder}"
+)
+LEAVES = "import os, signal\nsignal.signal(signal.SIGUSR1, lambda number, frame: os._exit(3))\n"
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    end_all()
+
+
+def place(name: str) -> tuple[str, str]:
+    return "run.root=outputs", f"run.dir=outputs/{name}"
+
+
+def runs(name: str) -> list[RunFolder]:
+    return [RunFolder(path) for path in sorted(Path("outputs", name).glob("0*-*"))]
+
+
+def ledger(name: str) -> list[tuple[str, str]]:
+    """Return how the jobs of a sweep have ended, and their errors."""
+    with Ledger(Path("outputs", name, "ledger.sqlite")) as opened:
+        return [(entry.status, entry.error) for entry in opened.entries()]
+
+
+def process_of(sweep: Running, run: Path) -> int:
+    """Wait until a job trains, and return the number of its process, which its lock tells."""
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert not sweep.ended_within(0.01), sweep.stderr()
+    return int((run / ".lock").read_text().split()[1])
+
+
+def path_of(sweep: Running, name: str, number: int) -> Path:
+    """Wait until a job has its folder, and return it."""
+    while not (found := list(Path("outputs", name).glob(f"{number:04d}-*"))):
+        assert not sweep.ended_within(0.01), sweep.stderr()
+    return found[0]
+
+
+def test_processes_give_the_runs_that_one_program_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swept = (*MOONS, "optimizer.lr=0.01,0.1", "seed=range(2)", "trainer.epochs=30")
+    assert command(["train", "-m", *swept, *place("together")]) == 0
+    options = ("--launcher=processes", "--workers=3")
+    done = mlpkit("train", "-m", *swept, *place("apart"), *options, cwd=tmp_path)
+    assert done.stdout.startswith("sweep of 4 runs: 4 in processes of their own, 3 at a time\n")
+    assert done.stderr == ""
+    assert ledger("apart") == [(DONE, "")] * 4
+    together, apart = runs("together"), runs("apart")
+    assert [run.path.name for run in together] == [run.path.name for run in apart]
+    for ours, theirs in zip(together, apart, strict=True):
+        check_same(ours, theirs)
+
+
+def check_same(ours: RunFolder, theirs: RunFolder) -> None:
+    files = [
+        sorted(str(file.relative_to(run.path)) for file in run.path.rglob("*")) for run in (ours, theirs)
+    ]
+    assert files[0] == files[1]
+    first, second = (read_object(run.summary) for run in (ours, theirs))
+    for split in ("train", "val", "test"):
+        assert first[split]["accuracy"] == second[split]["accuracy"]
+        assert first[split]["loss"] == pytest.approx(second[split]["loss"], abs=1e-5)
+    assert first["best"]["epoch"] == second["best"]["epoch"]
+    for name in ("last", "best"):
+        tensors = [load(getattr(run, name)).state.tensors() for run in (ours, theirs)]
+        for key, tensor in tensors[0].items():
+            if tensor.is_floating_point():
+                torch.testing.assert_close(tensor, tensors[1][key], rtol=0, atol=1e-5)
+
+
+def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One diverges, one leaves its process, one has a segmentation fault, one is killed; two are well."""
+    monkeypatch.chdir(tmp_path)
+    Path("sitecustomize.py").write_text(LEAVES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    epochs, rates = f"5,{LONG},{LONG},{LONG},5,5", "1e+30,0.01,0.01,0.01,0.01,0.01"
+    swept = ("--zip", f"trainer.epochs={epochs}", f"optimizer.lr={rates}", "seed=range(6)")
+    options = ("--launcher=processes", "--workers=3")
+    sweep = start_fresh(tmp_path, "train", "-m", *MOONS, "optimizer=sgd", *swept, *place("s"), *options)
+    ends = {1: signal.SIGUSR1, 2: signal.SIGSEGV, 3: signal.SIGKILL}
+    for number, end in ends.items():
+        os.kill(process_of(sweep, path_of(sweep, "s", number)), end)
+    assert sweep.wait() == 1
+    reasons = {
+        0: DIVERGED,
+        1: "ended with exit code 3",
+        2: "killed by SIGSEGV",
+        3: "killed by SIGKILL, which the system sends where memory runs out",
+    }
+    folders = [run.path for run in runs("s")]
+    told = {number: reason.replace("{folder}", str(folders[number])) for number, reason in reasons.items()}
+    assert ledger("s") == [*((FAILED, told[number]) for number in range(4)), (DONE, ""), (DONE, "")]
+    each = zip(epochs.split(","), rates.split(","), strict=True)
+    values = [f"trainer.epochs={of} optimizer.lr={rate} seed={seed}" for seed, (of, rate) in enumerate(each)]
+    assert sweep.stderr() == "".join(
+        f"mlpkit: {line}\n"
+        for line in [
+            *(f"{folders[number].name} ({values[number]}): {told[number]}" for number in range(4)),
+            "4 of 6 runs failed; to try them again: mlpkit resume outputs/s",
+        ]
+    )
+
+    before = {path: path.stat().st_mtime_ns for path in folders[4].rglob("*")}
+    again = mlpkit("resume", "outputs/s", *options, cwd=tmp_path, check=False)
+    assert again.returncode == 1
+    assert again.stdout.startswith(
+        "sweep of 6 runs (2 done before): 4 in processes of their own, 3 at a time"
+    )
+    assert ledger("s") == [(FAILED, told[0]), *[(DONE, "")] * 5]
+    assert before == {path: path.stat().st_mtime_ns for path in folders[4].rglob("*")}
+    assert read_object(runs("s")[2].summary)["epochs"] == LONG
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_save_and_end_when_the_sweep_does(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    swept = ("seed=range(3)", "trainer.epochs=100000", "trainer.checkpoint_every=100000")
+    options = ("--launcher=processes", "--workers=2")
+    sweep = start_fresh(tmp_path, "train", "-m", *WIDE, *swept, *place("s"), *options)
+    jobs = [process_of(sweep, path_of(sweep, "s", job)) for job in (0, 1)]
+    servers = {int(Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[1]) for job in jobs}
+    assert [len(list(Path(f"/proc/{server}/task").iterdir())) for server in servers] == [1]
+    ends = [os.pidfd_open(job) for job in [*jobs, *servers]]
+    sweep.send(number)
+    assert sweep.wait() == 128 + number
+    for end in ends:
+        assert select.select([end], [], [], 60)[0], "a process goes on"
+        os.close(end)
+    if number == signal.SIGTERM:
+        way_on = "to go on: mlpkit resume outputs/s"
+        assert sweep.stderr() == f"mlpkit: interrupted: 0 of 3 runs are done; {way_on}\n"
+    else:
+        assert sweep.stderr() == ""
+    first, second = runs("s")
+    for run in (first, second):
+        assert read_object(run.environment)["threads"] == max(1, cores() // 2)
+        assert "  threads: auto\n" in run.config.read_text()
+        assert read_object(run.summary)["status"] == "interrupted"
+        assert load(run.last).state.progress.epoch > 0
+        assert not run.lock.exists()
+    assert ledger("s") == [("waiting", "")] * 3
+
+
+def test_slurm_trains_each_run_in_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With submitit's own stand-in for Slurm, which runs the jobs on this machine."""
+    monkeypatch.chdir(tmp_path)
+    swept = (*MOONS, "optimizer=sgd", "optimizer.lr=0.01,1e+30", "trainer.epochs=3")
+    assert command(["train", "-m", *swept, *place("together")]) == 1
+    capsys.readouterr()
+    options = ("--launcher=slurm", "--slurm=cluster=local", "--slurm=partition=gpu", "--workers=2")
+    assert command(["train", "-m", *swept, *place("slurm"), *options]) == 1
+    printed, said = capsys.readouterr()
+    assert printed.startswith("sweep of 2 runs: 2 in processes of their own, 2 at a time\n")
+    ours, (well, diverged) = runs("together"), runs("slurm")
+    check_same(ours[0], well)
+    reason = DIVERGED.replace("{folder}", str(diverged.path))
+    assert ledger("slurm") == [(DONE, ""), (FAILED, reason)]
+    assert said == (
+        f"mlpkit: {diverged.path.name} (optimizer.lr=1e+30): {reason}\n"
+        "mlpkit: 1 of 2 runs failed; to try them again: mlpkit resume outputs/slurm\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--launcher=loky",), "--launcher=loky: must be vectorized, processes or slurm"),
+        (("--workers=2",), "--workers=2: only for --launcher=processes or --launcher=slurm"),
+        (("--slurm=partition=gpu",), "--slurm=partition=gpu: only for --launcher=slurm"),
+        (
+            ("--launcher=slurm", "--slurm=partition"),
+            "--slurm=partition: must be KEY=VALUE, as in --slurm partition=gpu",
+        ),
+        (
+            ("--launcher=slurm", "--slurm=cluster=local", "--slurm=cpus_per_task=many"),
+            "--slurm: Parameter \"cpus_per_task\" expected type <class 'int'> (but value: \"many\")",
+        ),
+        (("--launcher=slurm", "--slurm=nodes=2"), "--slurm=nodes=2: each run is one task of one node"),
+        (
+            ("--launcher=slurm",),
+            "--launcher=slurm: Could not detect \"srun\", are you indeed on a slurm cluster?; "
+            "--launcher=processes needs no Slurm",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_launched_is_refused(options: tuple[str, ...], message: str, refused: Refused) -> None:
+    assert refused("train", "-m", *MOONS, "seed=0,1", *options, code=2) == message
+
+
+def test_a_missing_submitit_is_named(tmp_path: Path) -> None:
+    (tmp_path / "submitit.py").write_text("raise ModuleNotFoundError(name='submitit')\n")
+    arguments = ("train", "-m", *MOONS, "seed=0,1", "--launcher=slurm")
+    done = mlpkit(*arguments, cwd=tmp_path, check=False, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        "mlpkit: --launcher=slurm: needs submitit; pip install 'mlpkit[slurm]'\n",
+    )

@@ -1,0 +1,492 @@
+"""A sweep's ledger: what it keeps, and what a strange one, or a place that cannot be written, is told."""
+
+import json
+import os
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.small_disks import Tmpfs, Unmountable
+from running import config
+
+from mlpkit.cli.main import run as command
+from mlpkit.errors import DataError, WriteError
+from mlpkit.sweep.folder import SweepFolder, name_of
+from mlpkit.sweep.grid import Job
+from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
+
+SWEEP = "outputs/sweep"
+LEDGER = f"{SWEEP}/ledger.sqlite"
+ARGUMENTS = (
+    "train", "-m", "run.progress=none", "dataset=moons", "dataset.n=60", "model.hidden=[4]",
+    f"run.dir={SWEEP}", "trainer.epochs=5", "seed=1,2,3",
+)  # fmt: skip
+OTHER_SWEEP = tuple(line.replace(SWEEP, "outputs/other") for line in ARGUMENTS)
+NONE = "not a ledger of mlpkit"
+OTHER = f"{NONE}, or one of another version; sweep anew"
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of three runs, the last of which has failed and left nothing."""
+    folder = tmp_path_factory.mktemp("made")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert command(list(ARGUMENTS)) == 0
+        change("UPDATE jobs SET status = 'failed', error = 'out of luck' WHERE number = 2")
+        shutil.rmtree(next(Path(SWEEP).glob("0002-*")))
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Path:
+    """A copy of it, in the working directory."""
+    shutil.copytree(made / "outputs", tmp_path / "here" / "outputs")
+    monkeypatch.chdir(tmp_path / "here")
+    capsys.readouterr()
+    return tmp_path
+
+
+def change(*statements: str) -> None:
+    ledger = sqlite3.connect(LEDGER)
+    for statement in statements:
+        ledger.execute(statement)
+    ledger.commit()
+    ledger.close()
+
+
+def said(capsys: Captured, *arguments: str, code: int) -> str:
+    """Run a command line that must fail with a code; return the one line that it says."""
+    assert command(list(arguments)) == code, capsys.readouterr()
+    printed, line = capsys.readouterr()
+    assert printed == ""
+    assert line.startswith("mlpkit: ") and line.endswith("\n") and line[:-1].isprintable(), line
+    return line.removeprefix("mlpkit: ").removesuffix("\n")
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Return all files and folders under a folder, with what they hold."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if not path.is_fifo()
+    }
+
+
+# ---------------------------------------------------------------------------------------- the ledger
+
+
+def test_jobs_are_known_by_what_their_configs_say(tmp_path: Path) -> None:
+    configs = [config(f"seed={seed}", f"run.root={tmp_path}") for seed in (1, 2)]
+    jobs = [Job((f"seed={seed}",), each) for seed, each in enumerate(configs, 1)]
+    write_ledger(tmp_path / "ledger.sqlite", jobs)
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.add(jobs)  # which changes nothing
+        ledger.mark([1], FAILED, "no luck")
+        ledger.mark([0], DONE)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        entries = ledger.entries()
+        assert ledger.keys() == {key_of(each) for each in configs}
+    assert [(e.number, e.overrides, e.config, e.status, e.error) for e in entries] == [
+        (0, ("seed=1",), configs[0], DONE, ""),
+        (1, ("seed=2",), configs[1], FAILED, "no luck"),
+    ]
+    assert [e.folder for e in entries] == [name_of(n, key_of(each)) for n, each in enumerate(configs)]
+    elsewhere = config("seed=1", f"run.root={tmp_path / 'elsewhere'}", "run.tensorboard=false")
+    assert key_of(elsewhere) == key_of(configs[0])
+    assert key_of(config("seed=1", "model.hidden=[3]")) != key_of(configs[0])
+
+
+def test_what_a_killed_process_left_of_a_ledger_is_replaced(tmp_path: Path) -> None:
+    for name in (".ledger.sqlite.tmp", ".ledger.sqlite.tmp-journal"):
+        (tmp_path / name).write_bytes(b"half of it")
+    write_ledger(tmp_path / "ledger.sqlite", [Job((), config())])
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert [entry.status for entry in ledger.entries()] == [WAITING]
+
+
+def test_a_change_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    write_ledger(path, [Job((), config())])
+    with Ledger(path) as ledger, sqlite3.connect(path, isolation_level=None) as other:
+        ledger._connection.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            with pytest.raises(WriteError) as caught:
+                ledger.mark([0], DONE)
+            assert str(caught.value) == f"{path}: cannot be written (database is locked); free some space"
+        other.execute("ROLLBACK")
+        ledger.mark([0], DONE)
+        assert ledger.entries()[0].status == DONE
+    other.close()
+
+
+# ------------------------------------------------------------------------------------ strange ledgers
+
+
+def test_the_ledger_that_the_others_are_made_of_is_good(here: Path, capsys: Captured) -> None:
+    assert command(["resume", SWEEP]) == 0
+    assert capsys.readouterr().err == ""
+    with Ledger(Path(LEDGER)) as ledger:
+        assert [(entry.status, entry.error) for entry in ledger.entries()] == [(DONE, "")] * 3
+
+
+def folder_is(name: str) -> str:
+    return f"UPDATE jobs SET folder = {name} WHERE number = 2"
+
+
+def config_is(text: str) -> str:
+    return f"UPDATE jobs SET config = {text} WHERE number = 2"
+
+
+STRANGE: dict[str, tuple[Callable[[], object], str]] = {
+    "not SQLite": (lambda: Path(LEDGER).write_text("hello" * 1000), f"{NONE} (file is not a database)"),
+    "empty": (lambda: Path(LEDGER).write_bytes(b""), OTHER),
+    "truncated": (lambda: os.truncate(LEDGER, 5000), f"{NONE} (database disk image is malformed)"),
+    "cut in its header": (lambda: os.truncate(LEDGER, 50), f"{NONE} ("),
+    "no table": (lambda: change("DROP TABLE jobs"), OTHER),
+    "other columns": (lambda: change("ALTER TABLE jobs RENAME COLUMN folder TO place"), OTHER),
+    "another column": (lambda: change("ALTER TABLE jobs ADD COLUMN more TEXT"), OTHER),
+    "a view": (lambda: change("ALTER TABLE jobs RENAME TO x", "CREATE VIEW jobs AS SELECT * FROM x"), OTHER),
+    "a trigger": (
+        lambda: change("CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN DELETE FROM jobs; END"),
+        OTHER,
+    ),
+    "an index": (lambda: change("CREATE INDEX i ON jobs (hex(zeroblob(number)))"), OTHER),
+    "a folder above": (
+        lambda: change(folder_is("'../precious'")),
+        "cannot be read ('../precious' is no name of a run's folder); sweep anew",
+    ),
+    "a folder elsewhere": (
+        lambda: change(folder_is("'/tmp/precious'")),
+        "cannot be read ('/tmp/precious' is no name of a run's folder); sweep anew",
+    ),
+    "a folder of two lines": (
+        lambda: change(folder_is("'0002-abcdef' || char(10)")),
+        "cannot be read ('0002-abcdef\\n' is no name of a run's folder); sweep anew",
+    ),
+    "a folder of bytes": (
+        lambda: change(folder_is("x'00ff'")),
+        "cannot be read (job 2 is not text); sweep anew",
+    ),
+    "a folder without end": (
+        lambda: change(folder_is("zeroblob(1100000)")),
+        "cannot be read (string or blob too big); sweep anew",
+    ),
+    "overrides that are a number": (
+        lambda: change("UPDATE jobs SET overrides = '5'"),
+        "cannot be read (Value after * must be an iterable, not int); sweep anew",
+    ),
+    "overrides of numbers": (
+        lambda: change("UPDATE jobs SET overrides = '[5]'"),
+        "cannot be read (job 0 is not text); sweep anew",
+    ),
+    "an error of bytes": (
+        lambda: change("UPDATE jobs SET error = x'1b5b'"),
+        "cannot be read (job 0 is not text); sweep anew",
+    ),
+    "text that is none": (
+        lambda: change("UPDATE jobs SET error = CAST(x'ff' AS TEXT)"),
+        "cannot be read (Could not decode to UTF-8 column 'error' with text "
+        "'\N{REPLACEMENT CHARACTER}'); sweep anew",
+    ),
+    "a config that is no JSON": (
+        lambda: change(config_is("'{'")),
+        "cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); "
+        "sweep anew",
+    ),
+    "a config that is a list": (
+        lambda: change(config_is("'[]'")),
+        "a config in it is not valid: a config must be a mapping of keys",
+    ),
+    "a config with another key": (
+        lambda: change(config_is("json_set(config, '$.python', 'import os')")),
+        "a config in it is not valid: python: unknown key; known keys are format, seed, device, dataset, "
+        "model, optimizer, scheduler, init, trainer, run",
+    ),
+    "a config out of range": (
+        lambda: change(config_is("json_set(config, '$.trainer.epochs', -1)")),
+        "a config in it is not valid: trainer.epochs=-1: must be an integer ≥ 1 and ≤ 1000000000 "
+        "(passes over the training data; default 1000)",
+    ),
+    "a config too deep": (
+        lambda: change(config_is(f"'{'[' * 100000}'")),
+        "cannot be read (",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_ledgers_are_refused(name: str, here: Path, capsys: Captured) -> None:
+    make, reason = STRANGE[name]
+    make()
+    before = everything(here)
+    line = said(capsys, "resume", SWEEP, code=65)
+    assert line.startswith(f"{LEDGER}: "), line
+    found = line.removeprefix(f"{LEDGER}: ")
+    assert found == reason or (reason.endswith("(") and found.startswith(reason)), found
+    assert everything(here) == before
+
+
+def test_huge_numbers_do_no_harm(here: Path, capsys: Captured) -> None:
+    late = ", config = json_set(config, '$.scheduler.warmup_steps', 100)"
+    change(f"UPDATE jobs SET number = 9223372036854775807{late} WHERE number = 2")
+    with Ledger(Path(LEDGER)) as ledger:
+        folder = ledger.entries()[2].folder
+    assert command(["resume", SWEEP]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"mlpkit: {folder} (seed=3): scheduler.warmup_steps=100: the run has 5 steps; choose fewer",
+        f"mlpkit: 1 of 3 runs failed; to try them again: mlpkit resume {SWEEP}",
+    ]
+    change("UPDATE jobs SET config = json_set(config, '$.scheduler.warmup_steps', 0) WHERE number > 2")
+    assert command(["resume", SWEEP]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sweep_may_be_moved(here: Path, capsys: Captured) -> None:
+    (Path("outputs") / "sweep").rename("moved")
+    Path("outputs").rmdir()
+    assert command(["resume", "moved"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(list(Path("moved").glob("0*/summary.json"))) == 3
+    assert [path.name for path in Path().iterdir()] == ["moved"]
+
+
+@pytest.mark.parametrize(
+    "name", ["ledger.sqlite", "ledger.sqlite-journal", "ledger.sqlite-wal", "command.txt"]
+)
+@pytest.mark.parametrize("how", [os.symlink, os.link, lambda place, path: os.mkfifo(path)])
+def test_what_leads_out_of_the_sweep_is_refused(
+    name: str, how: Callable[[Path, Path], object], here: Path, capsys: Captured
+) -> None:
+    place, path = here / "precious", Path(SWEEP) / name
+    place.write_bytes(path.read_bytes() if path.exists() else b"precious")
+    path.unlink(missing_ok=True)
+    how(place, path)
+    before = everything(here)
+    line = said(capsys, "resume", SWEEP, code=65)
+    if name == "ledger.sqlite" and path.is_fifo():
+        assert line == f"{SWEEP}: not a run folder (it has no config.yaml), which this command needs"
+    else:
+        assert line == f"{path}: may lead out of the run; put a file of its own there"
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_run_folder_that_is_a_link_is_refused(done: bool, here: Path, capsys: Captured) -> None:
+    """A run that had not begun would be cleared away before it is trained: here another's."""
+    with Ledger(Path(LEDGER)) as ledger:
+        path = SweepFolder(Path(SWEEP)).run(ledger.entries()[2].folder)
+    other = next(Path(SWEEP).glob("0001-*")).rename(here / "precious")
+    if not done:
+        (other / "summary.json").unlink()
+        shutil.rmtree(other / "checkpoints")
+        change("UPDATE jobs SET status = 'waiting'")
+    path.symlink_to(other)
+    before = everything(here)
+    line = said(capsys, "resume", SWEEP, code=65)
+    assert line == f"{path}: may lead out of the sweep; remove the link"
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "metrics.jsonl", "summary.json"])
+def test_a_run_that_leads_elsewhere_fails_and_writes_nothing_there(
+    name: str, here: Path, capsys: Captured
+) -> None:
+    with Ledger(Path(LEDGER)) as ledger:
+        folder = ledger.entries()[2].folder
+    place, path = here / "precious", Path(SWEEP) / folder
+    path.mkdir()
+    if name in ("checkpoints", "tensorboard"):
+        shutil.copytree(next(Path(SWEEP).glob("0001-*")) / name, place)
+    else:
+        place.write_text("precious")
+    (path / name).symlink_to(place)
+    before = everything(place) or place.read_bytes()
+    code = command(["resume", SWEEP])
+    printed, lines = capsys.readouterr()
+    assert (everything(place) or place.read_bytes()) == before
+    if code:
+        assert code == 1
+        assert lines.count("\n") == 2 and lines.startswith(f"mlpkit: {folder} (seed=3): "), lines
+        assert str(path) in lines
+    assert "Traceback" not in lines + printed
+
+
+def test_hostile_words_do_not_reach_the_terminal(here: Path, capsys: Captured) -> None:
+    change(
+        "UPDATE jobs SET overrides = '[\"seed=\\u001b[31m\\n\"]', "
+        "config = json_set(config, '$.scheduler.warmup_steps', 100) WHERE number = 2"
+    )
+    assert command(["resume", SWEEP]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.isprintable()
+    assert first.endswith(r"(seed=\x1b[31m\n): scheduler.warmup_steps=100: the run has 5 steps; choose fewer")
+    assert second == f"mlpkit: 1 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
+
+
+def test_a_sweep_goes_on_as_it_began(here: Path, capsys: Captured) -> None:
+    before = everything(here)
+    assert said(capsys, "resume", SWEEP, "trainer.epochs=9", code=2) == (
+        "trainer.epochs=9: a sweep goes on as it began; resume single runs to change them"
+    )
+    assert everything(here) == before
+
+
+# ------------------------------------------------------------------------------------- new folders
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("run.tensorboard=true,false", "run.tensorboard=true,false"),
+        ("run.name=a,b", "run.name='a','b'"),
+        ("run.plots=true,false", "run.plots=true,false"),
+    ],
+)
+def test_where_a_sweep_goes_is_one_place(
+    given: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said(capsys, "train", "-m", "dataset=moons", given, code=2) == (
+        f"{shown}: where a sweep goes and what it writes is the same for all of its runs; give one value"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(SWEEP).mkdir(parents=True)
+    (Path(SWEEP) / "notes.txt").write_text("mine")
+    assert said(capsys, *ARGUMENTS, code=2) == (
+        f"run.dir={SWEEP}: already holds other files; name a new folder"
+    )
+    assert said(capsys, "train", "-m", "seed=1,2", "run.dir=/tmp/elsewhere", code=2) == (
+        "run.dir=/tmp/elsewhere: outside run.root=outputs; set run.root=/tmp as well"
+    )
+
+
+def test_more_runs_than_files_may_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """The limit is raised where that may be; the system's usual one is less than the largest group needs."""
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        many = ("trainer.epochs=2", "seed=range(60)", "run.tensorboard=true")
+        assert command([*ARGUMENTS[:-2], *many]) == 0, capsys.readouterr()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+# -------------------------------------------------------------------------------- nothing can be written
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Tmpfs]:
+    try:
+        disk = Tmpfs(tmp_path / "disk")
+    except Unmountable as error:
+        pytest.skip(str(error))
+    yield disk
+    disk.close()
+
+
+def test_a_sweep_that_cannot_be_written(
+    here: Path, disk: Tmpfs, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    shutil.copytree("outputs", disk.path / "outputs")
+    monkeypatch.chdir(disk.path)
+    before = everything(disk.path)
+    disk.make_read_only()
+    assert said(capsys, "resume", SWEEP, code=74) == (
+        f"{SWEEP}/.lock: cannot be written (Read-only file system)"
+    )
+    assert said(capsys, *OTHER_SWEEP, code=74) == (
+        "outputs/other: cannot make the sweep's folder (Read-only file system); choose another run.root"
+    )
+    disk.relax()
+    assert everything(disk.path) == before
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_files_that_may_not_grow(size: int, here: Path, capsys: Captured) -> None:
+    before = everything(here)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        old = command(["resume", SWEEP]), capsys.readouterr().err
+        new = command(list(OTHER_SWEEP)), capsys.readouterr().err
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert old[0] in (74, 1), old
+    assert new[0] == 74, new
+    for _, lines in (old, new):
+        assert all(line.startswith("mlpkit: ") for line in lines.splitlines()), lines
+        assert "Traceback" not in lines
+    assert new[1].count("\n") == 1, new
+    now: dict[str, Any] = everything(here)
+    for name, content in before.items():
+        if "ledger" not in name and not name.endswith("command.txt"):
+            assert now[name] == content
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+    assert command(list(OTHER_SWEEP)) == 0, capsys.readouterr()
+
+
+def test_records_that_grow_too_large_fail_and_go_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """What stops all runs of a group at once is tried run by run, and each says what was wrong."""
+    monkeypatch.chdir(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))
+    try:
+        code = command([*ARGUMENTS[:-2], "trainer.epochs=400", "trainer.checkpoint_every=30", "seed=1,2,3"])
+        lines = capsys.readouterr().err.splitlines()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert code == 1, lines
+    assert lines[-1] == f"mlpkit: 3 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
+    for line in lines[-4:-1]:
+        assert "metrics.jsonl: cannot write" in line and line.endswith("(File too large); free some space")
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+    for path in Path(SWEEP).glob("0*"):
+        assert json.loads((path / "summary.json").read_text())["status"] == "done"
+        epochs = [json.loads(line)["epoch"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        assert epochs[: 2 * 400] == [epoch for epoch in range(1, 401) for _ in range(2)]
+
+
+def test_a_ledger_that_is_missing_is_a_run_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(SWEEP).mkdir(parents=True)
+    assert said(capsys, "resume", SWEEP, code=65) == (
+        f"{SWEEP}: not a run folder (it has no config.yaml), which this command needs"
+    )
+    assert json.dumps(sorted(path.name for path in Path(SWEEP).iterdir())) == "[]"
+
+
+def test_an_open_ledger_of_another_kind(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "ledger.sqlite")
+    other.execute("CREATE TABLE accounts (name TEXT)")
+    other.commit()
+    other.close()
+    before = (tmp_path / "ledger.sqlite").read_bytes()
+    with pytest.raises(DataError) as caught:
+        Ledger(tmp_path / "ledger.sqlite")
+    assert str(caught.value) == f"{tmp_path / 'ledger.sqlite'}: {OTHER}"
+    assert (tmp_path / "ledger.sqlite").read_bytes() == before

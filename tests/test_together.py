@@ -1,0 +1,222 @@
+"""Runs that are trained together have the numbers that they have alone."""
+
+import json
+
+import pytest
+import torch
+from running import config as config_of
+
+from mlpkit import checkpoint
+from mlpkit.config import parse, to_dict
+from mlpkit.console import make_console
+from mlpkit.nested import items, replace
+from mlpkit.run import run
+from mlpkit.run_folder import RunFolder
+from mlpkit.sweep.folder import create
+from mlpkit.sweep.grid import Job
+from mlpkit.sweep.ledger import DONE, Ledger
+from mlpkit.sweep.run import start, vectorized
+
+# Products of several networks are added up in another order; what that changes, Adam's first steps enlarge.
+ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
+QUIET = ("run.plots=false", "run.progress=none", "run.tensorboard=false")
+
+
+def jobs_of(base, changes):
+    """Return a job for each of some changes {key: value} of a config."""
+    last = {line.partition("=")[0]: line for line in (*base, *QUIET)}  # a case may change what its base says
+    config, jobs = to_dict(config_of(*last.values())), []
+    for change in changes:
+        changed = config
+        for key, value in change.items():
+            changed = {**changed, key: value} if isinstance(value, dict) else replace(changed, key, value)
+        jobs.append(Job(tuple(f"{key}={value}" for key, value in change.items()), parse(changed)))
+    return jobs
+
+
+def train_both(tmp_path, base, changes):
+    """Train jobs together and each alone; return the pairs of their folders."""
+    jobs = jobs_of((*base, f"run.root={tmp_path}"), changes)
+    sweep = create([job.config for job in jobs])
+    start(sweep, jobs, "mlpkit train -m", vectorized, make_console())
+    with Ledger(sweep.ledger) as ledger:
+        entries = ledger.entries()
+    assert [entry.status for entry in entries] == [DONE] * len(jobs)
+    pairs = []
+    for entry in entries:
+        place = {"dir": str(tmp_path / "alone" / entry.folder)}
+        config = entry.config.model_copy(update={"run": entry.config.run.model_copy(update=place)})
+        alone = run(config, "mlpkit train", make_console(), print)
+        pairs.append((RunFolder(sweep.run(entry.folder)), alone))
+    return pairs
+
+
+def same(pairs):
+    """Assert that each run is its lone twin."""
+    for together, alone in pairs:
+        assert files_in(together.path) == files_in(alone.path)
+        assert "trained together" in together.log.read_text()
+        close(lines_of(together), lines_of(alone))
+        summaries = [without_times(json.loads(folder.summary.read_text())) for folder in (together, alone)]
+        close(*summaries)
+        for name in ("last", "best"):
+            found, expected = (
+                checkpoint.load(getattr(folder, name), checkpoint.KINDS) for folder in (together, alone)
+            )
+            close(found.state.progress.to_dict(), expected.state.progress.to_dict())
+            torch.testing.assert_close(found.state.tensors(), expected.state.tensors(), **ROUNDING)
+            assert found.fingerprint == expected.fingerprint
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def lines_of(folder):
+    return [without_times(json.loads(line)) for line in folder.metrics.read_text().splitlines()]
+
+
+def without_times(values):
+    return {n: v for n, v in values.items() if n not in ("seconds", "train_seconds", "samples_per_second")}
+
+
+def close(found, expected):
+    """Assert that plain values are equal, floats but for rounding."""
+    if isinstance(found, list):
+        assert len(found) == len(expected)
+        found, expected = dict(enumerate(found)), dict(enumerate(expected))
+    if not isinstance(found, dict):
+        found, expected = {"": found}, {"": expected}
+    pairs = [dict(items({str(key): value for key, value in of.items()})) for of in (found, expected)]
+    assert pairs[0].keys() == pairs[1].keys()
+    for key, value in pairs[1].items():
+        if isinstance(value, list):
+            close(pairs[0][key], value)
+        elif isinstance(value, float):
+            assert pairs[0][key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
+        else:
+            assert pairs[0][key] == value, key
+
+
+MOONS = ("dataset=moons", "dataset.n=120", "model=mlp", "model.hidden=[5,4]", "trainer.epochs=12")
+LINE = ("dataset=line", "model=mlp", "model.hidden=[4]", "trainer.epochs=8")
+DIGITS = ("dataset=digits", "model=mlp", "model.hidden=[6]", "trainer.epochs=2")
+BATCHES = ("trainer.batch_size=16",)
+SEEDS = [{"seed": seed} for seed in range(3)]
+
+CASES = {
+    "seeds": (MOONS, SEEDS),
+    "seeds in batches": ((*MOONS, *BATCHES), SEEDS),
+    "one layer": (("dataset=moons", "model=logistic", "trainer.epochs=8"), SEEDS),
+    "a line": (("dataset=line", "model=linear", "trainer.epochs=8"), SEEDS),
+    "a deep line": (LINE, SEEDS),
+    "a deep line in batches": ((*LINE, "trainer.batch_size=7"), SEEDS),
+    "several targets": (("dataset=sum", "model=linear", "trainer.epochs=8"), SEEDS),
+    "digits": ((*DIGITS, "trainer.batch_size=100"), SEEDS),
+    "all digits at once": (DIGITS, SEEDS),
+    "float64": ((*MOONS, "trainer.precision=float64"), SEEDS),
+    "no bias": ((*MOONS, "model.bias=false"), SEEDS),
+    "ragged batches, added up": ((*MOONS, "trainer.batch_size=7", "trainer.accumulate=3"), SEEDS),
+    "no validation": ((*MOONS, "dataset.val_fraction=0"), SEEDS),
+    "not standardised": ((*MOONS, "dataset.standardize=false"), SEEDS),
+    "inits": (
+        MOONS,
+        [{"init": {"name": name}} for name in ("default", "xavier_normal", "orthogonal", "kaiming_uniform")],
+    ),
+    "sgd": (
+        (*MOONS, "optimizer=sgd", *BATCHES),
+        [
+            {"optimizer.lr": 0.1},
+            {"optimizer.lr": 0.3},
+            {"optimizer.momentum": 0.9, "optimizer.lr": 0.05},
+            {"optimizer.momentum": 0.9, "optimizer.nesterov": True, "optimizer.lr": 0.05},
+            {"optimizer.momentum": 0.5, "optimizer.dampening": 0.2, "optimizer.lr": 0.1},
+            {"optimizer.weight_decay": 0.01, "optimizer.lr": 0.1},
+        ],
+    ),
+    "adam": (
+        (*MOONS, "optimizer=adam", *BATCHES),
+        [
+            {"optimizer.lr": 0.01},
+            {"optimizer.lr": 0.03, "seed": 1},
+            {"optimizer.betas": [0.5, 0.9]},
+            {"optimizer.eps": 1e-3},
+            {"optimizer.weight_decay": 0.1},
+        ],
+    ),
+    "adamw": ((*MOONS, "optimizer=adamw"), [{"optimizer.weight_decay": decay} for decay in (0.0, 0.1, 1.0)]),
+    "several optimizers": (
+        MOONS,
+        [
+            {"optimizer": {"name": "sgd", "lr": 0.1}},
+            {"optimizer": {"name": "adam", "lr": 0.01}},
+            {"optimizer": {"name": "sgd", "lr": 0.1}, "seed": 5},
+        ],
+    ),
+    "dropout": (
+        (*MOONS, *BATCHES),
+        [{"model.dropout": rate, "seed": seed} for rate in (0.1, 0.5) for seed in (0, 1)],
+    ),
+    "dropout at once": (MOONS, [{"model.dropout": rate} for rate in (0.1, 0.5)]),
+    "limits": (
+        (*MOONS, *BATCHES),
+        [
+            {"seed": 0},
+            {"trainer.clip_norm": 0.1},
+            {"trainer.clip_value": 0.01},
+            {"trainer.clip_norm": 0.05, "trainer.clip_value": 0.02},
+        ],
+    ),
+    "schedules": (
+        (*MOONS, *BATCHES),
+        [
+            {"scheduler": {"name": "none"}},
+            {"scheduler": {"name": "none", "warmup_steps": 5}},
+            {"scheduler": {"name": "step", "step_size": 10}},
+            {"scheduler": {"name": "cosine"}},
+            {"scheduler": {"name": "onecycle"}},
+            {"scheduler": {"name": "exponential", "gamma": 0.99}},
+        ],
+    ),
+    "plateaus": (
+        (*MOONS, "optimizer.lr=0.1"),
+        [{"scheduler": {"name": "plateau", "patience": 1}, "seed": seed} for seed in range(3)],
+    ),
+    "early stopping": (
+        (*MOONS, "trainer.epochs=60", "optimizer.lr=0.05"),
+        [
+            {"trainer.early_stopping.patience": patience, "seed": seed}
+            for patience in (2, 5, None)
+            for seed in (0, 1)
+        ],
+    ),
+    "early stopping by so much": (
+        (*MOONS, "trainer.epochs=60", "optimizer.lr=0.05"),
+        [
+            {"trainer.early_stopping.patience": 3, "trainer.early_stopping.min_delta": delta}
+            for delta in (0.0, 0.01, 0.2)
+        ],
+    ),
+    "data of their own": (MOONS, [{"dataset.seed": seed} for seed in range(3)]),
+    "data of their own, in batches": ((*MOONS, *BATCHES), [{"dataset.seed": seed} for seed in range(3)]),
+    "lines of their own": (LINE, [{"dataset.seed": seed, "seed": seed} for seed in range(3)]),
+    "noise of their own": (MOONS, [{"dataset.noise": noise} for noise in (0.1, 0.2, 0.3)]),
+    "saved at every step": ((*MOONS, *BATCHES, "trainer.checkpoint_every=3steps"), SEEDS),
+    "logged now and then": ((*MOONS, "trainer.log_every=5"), SEEDS),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_among_others_is_the_run_alone(tmp_path, case):
+    same(train_both(tmp_path, *CASES[case]))
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"])
+def test_every_activation(tmp_path, activation):
+    base = (*MOONS, *BATCHES, f"model.activation={activation}", "model.dropout=0.2")
+    same(train_both(tmp_path, base, SEEDS[:2]))
+
+
+def test_pixels_are_changed_for_each_run_by_itself(tmp_path):
+    base = (*DIGITS, "trainer.batch_size=200", "dataset.augment.translation=1", "trainer.epochs=1")
+    same(train_both(tmp_path, base, SEEDS[:2]))
