@@ -176,7 +176,8 @@ class Pass:
     def _gradients(self, layer: Layer, delta: Tensor, transposed: Tensor, below: Tensor, add: bool) -> None:
         weight, bias = layer.weight_gradient, layer.bias_gradient
         if below.dim() < delta.dim():
-            of_all = flat(weight)  # which does not lie in one piece
+            # Of a weight's gradient, those of one network lie far from those of the next.
+            of_all = flat(weight) if add else weight.new_empty(len(weight) * weight.shape[1], weight.shape[2])
             self.wide_product(of_all, flat(transposed), below, beta=int(add), out=of_all)
             weight.copy_(of_all.view_as(weight))
         else:

@@ -1,13 +1,17 @@
 """The data of runs that are trained together: one for all, or one for each, and what scores are made of."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mlpkit.batches import Rows
 from mlpkit.engines.data import DeviceData
 from mlpkit.tasks import Task
+
+Sums = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class DataOfMany:
@@ -37,7 +41,7 @@ class DataOfMany:
         first = of_each[0]
         self.shared = all(data.inputs is first.inputs for data in of_each)
         self.inputs = {name: self._stacked([d.inputs[name] for d in of_each]) for name in first.inputs}
-        self.scaled = {name: self._stacked([d.scaled[name] for d in of_each]) for name in first.scaled}
+        self.kept: dict[tuple[str, str], Tensor] = {}
         self.rows = self.inputs["train"].shape[-2]
         if whole and self.shared and first.augmentation is None:
             # Rows next to each other, as in the units that are made of them.
@@ -57,16 +61,18 @@ class DataOfMany:
 
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
         """Return losses (K, n) of outputs (K, n, width) of some rows."""
-        scaled = self._of_rows(self.scaled[split], rows)
-        return self.task.loss(outputs.flatten(0, 1), scaled.flatten(0, 1)).view(outputs.shape[:2])
+        scaled = self._of_rows("scaled", split, rows)
+        return self.task.loss(outputs.flatten(0, 1), scaled).view(outputs.shape[:2])
 
-    def sums(self, outputs: Tensor, split: str, rows: Rows) -> list[list[float]]:
-        """Return each run's sums of losses and statistics of outputs (K, n, width); see `mlpkit.metrics`."""
-        losses, first = self.losses(outputs, split, rows), self.of_each[0]
+    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
+        """Return (1 + statistics, K): sums of losses, and of statistics, of outputs (K, n, width).
+
+        See `mlpkit.metrics` for what a task makes of them.
+        """
+        losses = self.losses(outputs, split, rows)
         if self.shared:
-            targets = self._of_rows(first.targets[split], rows).flatten(0, 1)
-            unscaled = first.network.unscaling(outputs.flatten(0, 1))
-            statistics = self.task.statistics(unscaled, targets)
+            unscaled = self.of_each[0].network.unscaling(outputs.flatten(0, 1))
+            statistics = self.task.statistics(unscaled, self._of_rows("targets", split, rows))
             columns = [losses, *(values.view(losses.shape) for values in statistics)]
         else:  # each has a scaling of its own
             statistics_of_each = [
@@ -79,11 +85,14 @@ class DataOfMany:
             columns = [losses, *(torch.stack(values) for values in zip(*statistics_of_each, strict=True))]
         # Counting takes half the time of adding up in float64.
         sums = (of.sum(1) if of.dtype == torch.bool else of.sum(1, dtype=torch.float64) for of in columns)
-        found: list[list[float]] = torch.stack([of.double() for of in sums], dim=1).tolist()
-        return found
+        return torch.stack([of.double() for of in sums]).numpy()
 
-    def _of_rows(self, values: Tensor, rows: Rows) -> Tensor:
-        """Return the runs' values (K, n, …) of some rows."""
+    def _of_rows(self, kind: str, split: str, rows: Rows) -> Tensor:
+        """Return the runs' targets (K · n, …), scaled or not, of some rows; those of all rows are kept."""
+        if (kind, split) in self.kept and isinstance(rows, slice):
+            return self.kept[kind, split]
+        of_each = [getattr(data, kind)[split] for data in self.of_each]
         if isinstance(rows, slice):
-            return values.expand(len(self.of_each), *values.shape) if self.shared else values
-        return values[rows] if self.shared else values.flatten(0, 1)[rows + self.offsets]
+            self.kept[kind, split] = torch.cat(of_each)
+            return self.kept[kind, split]
+        return torch.cat([values[its] for values, its in zip(of_each, rows, strict=True)])

@@ -22,7 +22,7 @@ from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Layer, Pass
 from mlpkit.engines.data import EVALUATION_ROWS, DeviceData
-from mlpkit.engines.data_of_many import DataOfMany
+from mlpkit.engines.data_of_many import DataOfMany, Sums
 from mlpkit.engines.flat import Flat
 from mlpkit.engines.member import Member, Part
 from mlpkit.engines.stacked import A_CALL, Chunk, Numbers, bound_of, layers_of
@@ -288,8 +288,8 @@ class Together:
 
     # ----------------------------------------------------------------------------------------- scores
 
-    def collect(self) -> list[list[float]]:
-        """Return each member's sums over the rows trained on since the last call, each before its update."""
+    def collect(self) -> Sums:
+        """Return sums over the rows since the last call, each before its update; see `DataOfMany.sums`."""
         seen, self.seen, self.seen_all = self.seen, [], False
         with self.untracked:
             if not seen:
@@ -301,8 +301,8 @@ class Together:
             outputs = self.outputs.view(-1, width)[rows + self.data.offsets]
             return self.data.sums(outputs, "train", rows)
 
-    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> list[list[float]]:
-        """Return each member's sums over a split; see `mlpkit.metrics`."""
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
+        """Return sums over a split; see `DataOfMany.sums`."""
         inputs = self.data.inputs[split]
         rows = inputs.shape[-2]
         largest = max(1, EVALUATION_ROWS // len(self.members))

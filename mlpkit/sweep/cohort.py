@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlpkit.atomic_write import flushed_together
 from mlpkit.batches import Rows, order_of
@@ -37,24 +38,24 @@ class Moment:
         epoch: epochs done.
         step: optimizer steps done.
         scores: by split, then by name.
-        rates: learning rates of the last step.
-        norms: of the last step's gradients.
+        rates: learning rates of the last step, by the program's blocks.
+        norms: (K, 1), of the last step's gradients.
         seconds: time since training began.
         wall_time: seconds since 1970.
     """
 
     epoch: int
     step: int
-    scores: Mapping[str, Mapping[str, Sequence[float]]]
+    scores: Mapping[str, Mapping[str, Columns]]
     rates: Sequence[float]
-    norms: Sequence[float]
+    norms: Tensor
     seconds: float
     wall_time: float
 
     def scores_of(self, row: int) -> dict[str, Scores]:
         """Return a member's scores by split."""
         return {
-            split: {name: values[row] for name, values in scores.items()}
+            split: {name: float(values[row]) for name, values in scores.items()}
             for split, scores in self.scores.items()
         }
 
@@ -162,32 +163,27 @@ class Cohort:
         sums = {"train": together.collect(), **sums}
         progress.epoch += 1
         progress.batch = 0
-        columns = {split: np.array(values).T for split, values in sums.items()}
-        endless = {
-            row: diverged(progress.step, progress.epoch, f"{split} loss={values[0, row] / rows[split]}")
-            for split, values in reversed(columns.items())
-            if not np.isfinite(values[0]).all()
-            for row in np.nonzero(~np.isfinite(values[0]))[0].tolist()
-        }
-        if endless:
+        columns: dict[str, Columns] = sums
+        if not math.isfinite(sum(values[0].sum() for values in columns.values())):
+            endless = {
+                row: diverged(progress.step, progress.epoch, f"{split} loss={values[0, row] / rows[split]}")
+                for split, values in reversed(columns.items())
+                for row in np.nonzero(~np.isfinite(values[0]))[0].tolist()
+            }
             kept = [row for row in range(len(self.sessions)) if row not in endless]
             columns = {split: values[:, kept] for split, values in columns.items()}
             self._fail(endless)
             if not kept:
                 return
         scores = {split: self.task.scores(list(sums), rows[split]) for split, sums in columns.items()}
-        followed = {name: np.asarray(values) for name, values in scores[self.monitored].items()}
+        followed = scores[self.monitored]
         self.seconds = time.perf_counter() - self.started
         moment = Moment(
             progress.epoch,
             progress.step,
-            {split: {n: v.tolist() for n, v in values.items()} for split, values in scores.items()},
-            [
-                rate
-                for block, rate in zip(together.blocks, self.rates, strict=True)
-                for _ in range(block.size)
-            ],
-            together.norms.view(-1).tolist(),
+            scores,
+            self.rates,
+            together.norms,
             self.seconds,
             time.time(),
         )
@@ -262,9 +258,7 @@ class Cohort:
     def _write_columns(self, rows: Sequence[int]) -> None:
         """Tell some runs where they are; the records of all are written."""
         self._tell()
-        rates = [
-            rate for b, rate in zip(self.together.blocks, self.rates, strict=True) for _ in range(b.size)
-        ]
+        rates = self._by_row(self.rates)
         for row in rows:
             trainer = self.sessions[row].trainer
             own, best = trainer.progress, self.best_moment[row]
@@ -281,16 +275,24 @@ class Cohort:
 
     def _tell(self) -> None:
         """Hand the scores of all epochs so far to the runs' records."""
+        listed = [
+            (
+                {s: {n: v.tolist() for n, v in values.items()} for s, values in moment.scores.items()},
+                self._by_row(moment.rates),
+                moment.norms.view(-1).tolist(),
+            )
+            for moment in self.moments
+        ]
         for row, session in enumerate(self.sessions):
-            for moment in self.moments:
-                scores = moment.scores_of(row)
+            for moment, (columns, rates, norms) in zip(self.moments, listed, strict=True):
+                scores = {s: {n: v[row] for n, v in values.items()} for s, values in columns.items()}
                 session.report(
                     EpochReport(
                         moment.epoch,
                         moment.step,
                         scores,
-                        moment.rates[row],
-                        moment.norms[row],
+                        rates[row],
+                        norms[row],
                         moment.seconds,
                         moment.epoch * self.together.rows,
                         moment.wall_time,
@@ -300,15 +302,16 @@ class Cohort:
                 session.trainer.scores = scores
         self.moments, self.written = [], time.perf_counter()
 
+    def _by_row(self, of_blocks: Sequence[float]) -> list[float]:
+        """Return the members' values of what the program's blocks have in common."""
+        blocks = self.together.blocks
+        return [value for block, value in zip(blocks, of_blocks, strict=True) for _ in range(block.size)]
+
     def _drop(self, rows: Sequence[int]) -> None:
         """Go on without some runs."""
         kept = [row for row in range(len(self.sessions)) if row not in set(rows)]
         self._write_columns(kept)
-        rates = {
-            row: rate
-            for block, rate in zip(self.together.blocks, self.rates, strict=True)
-            for row in range(block.first, block.stop)
-        }
+        rates = self._by_row(self.rates)
         self.together.keep(kept)
         self.sessions = [self.sessions[row] for row in kept]
         self.present = [self.present[row] for row in kept]
