@@ -51,20 +51,20 @@ class Matmul:
         Args:
             networks: whether all have an axis of networks in front.
         """
-        if networks:
-            return of_each(self.product())
+        plain: Product = torch.baddbmm if networks else torch.addmm
+        bare = torch.bmm if networks else torch.mm
         if self.level == "highest":
-            return torch.addmm
+            return plain
 
         def at_level(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
-            if left.numel() * right.shape[-1] < self.smallest:
-                return torch.addmm(base, left, right, beta=beta, out=out)
+            if left.shape[-2] * left.shape[-1] * right.shape[-1] < self.smallest:  # of one network
+                return plain(base, left, right, beta=beta, out=out)
             torch.set_float32_matmul_precision(self.level)
             try:
                 if beta and base is out:
-                    torch.addmm(base, left, right, beta=beta, out=out)
+                    plain(base, left, right, beta=beta, out=out)
                 else:
-                    torch.mm(left, right, out=out)
+                    bare(left, right, out=out)
             finally:
                 torch.set_float32_matmul_precision("highest")
             # The other library adds a base more slowly than a second operation does.
@@ -83,21 +83,6 @@ class Matmul:
 
 
 EXACT = Matmul()
-
-
-def of_each(product: Product) -> Product:
-    """Return the product for networks side by side: large ones one after another, small ones at once."""
-
-    def products(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
-        if left.shape[-2] * left.shape[-1] * right.shape[-1] < LARGE:
-            if beta or out.is_contiguous():
-                return torch.baddbmm(base, left, right, beta=beta, out=out)
-            return out.copy_(torch.bmm(left, right))  # what does not lie in one piece is written slowly
-        for its_base, its_left, its_right, its_out in zip(base, left, right, out, strict=True):
-            product(its_out if base is out else its_base, its_left, its_right, beta=beta, out=its_out)
-        return out
-
-    return products
 
 
 def choose_matmul(

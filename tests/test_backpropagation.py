@@ -236,9 +236,12 @@ def test_flat_buffers_are_the_networks_parameters():
     networks = [small_network(seed) for seed in (0, 10, 20)]
     kept = [nn.utils.parameters_to_vector(network.parameters()).detach().clone() for network in networks]
     flat = Flat(networks)
-    assert torch.equal(flat.values, torch.stack(kept))
-    assert flat.gradients.shape == (3, 4 * 3 + 4 + 2 * 4) and not flat.gradients.any()
-    flat.values[1].mul_(2)
+    rows = [view.reshape(3, -1) for view in flat.views(flat.values).values()]
+    assert torch.equal(torch.cat(rows, dim=1), torch.stack(kept))
+    assert all(view.is_contiguous() for view in flat.views(flat.values).values())
+    assert flat.gradients.shape == (3 * (4 * 3 + 4 + 2 * 4),) and not flat.gradients.any()
+    for values in rows:
+        values[1].mul_(2)
     flat.views(flat.values)["0.bias"][2, 3] = 77
     for index, network in enumerate(networks):
         expected = kept[index] * (2 if index == 1 else 1)
@@ -249,14 +252,14 @@ def test_flat_buffers_are_the_networks_parameters():
 
 def test_views_have_the_shapes_and_the_order_of_the_parameters():
     flat = Flat([small_network(0), small_network(10)])
-    flat.gradients.copy_(torch.arange(48.0).reshape(2, 24))
+    flat.gradients.copy_(torch.arange(48.0))
     views = flat.views(flat.gradients)
     assert {name: tuple(view.shape) for name, view in views.items()} == {
         "0.weight": (2, 4, 3),
         "0.bias": (2, 4),
         "2.weight": (2, 2, 4),
     }
-    assert [view[1].flatten()[0].item() for view in views.values()] == [24, 36, 40]
+    assert [view[1].flatten()[0].item() for view in views.values()] == [12, 24 + 4, 32 + 8]
     where = flat.gradients.untyped_storage().data_ptr()
     assert all(view.untyped_storage().data_ptr() == where for view in views.values())
 

@@ -176,10 +176,8 @@ class Pass:
     def _gradients(self, layer: Layer, delta: Tensor, transposed: Tensor, below: Tensor, add: bool) -> None:
         weight, bias = layer.weight_gradient, layer.bias_gradient
         if below.dim() < delta.dim():
-            # Of a weight's gradient, those of one network lie far from those of the next.
-            of_all = flat(weight) if add else weight.new_empty(len(weight) * weight.shape[1], weight.shape[2])
+            of_all = flat(weight)
             self.wide_product(of_all, flat(transposed), below, beta=int(add), out=of_all)
-            weight.copy_(of_all.view_as(weight))
         else:
             self.product(weight, transposed, below, beta=int(add), out=weight)
         if bias is None:
@@ -201,4 +199,4 @@ def sideways(product: Product) -> Product:
 
 def flat(layers: Tensor) -> Tensor:
     """Return (K, width, …) as (K · width, …): K layers as one."""
-    return layers.reshape(-1, layers.shape[-1])
+    return layers.view(-1, layers.shape[-1])

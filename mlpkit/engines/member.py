@@ -37,7 +37,7 @@ class Member(NetworkEngine):
 
     Attributes:
         row: where its values lie among the others'; the last one when it has left them.
-        best: (P,), its best weights so far.
+        best: its best weights so far, by name.
         norm: of its last gradient, once it has left the others.
     """
 
@@ -48,20 +48,17 @@ class Member(NetworkEngine):
         self.together, self.network, self.data, self.config = together, part.network.eval(), data, part.config
         self.matmul, self.device = together.matmul, together.device
         self.dropout = part.network.dropout_generators()
-        self.row, self.best = 0, torch.empty(0)
+        self.row, self.best = 0, dict[str, Tensor]()
         self.norm: float | None = None
 
     def best_state(self) -> dict[str, Tensor]:
         """Return copies of the best weights, and of the buffers, by name."""
-        shapes, parts = self.together.shapes, {}
-        sizes = [shape.numel() for shape in shapes.values()]
-        for (name, shape), values in zip(shapes.items(), torch.split(self.best, sizes), strict=True):
-            parts[name] = values.reshape(shape).clone()
-        return {**self.model_state(), **parts}
+        return {**self.model_state(), **{name: values.clone() for name, values in self.best.items()}}
 
     def load_best_state(self, state: Mapping[str, Tensor]) -> None:
         """Take the best weights back."""
-        self.best.copy_(torch.cat([state[name].reshape(-1) for name in self.together.shapes]))
+        for name, values in self.best.items():
+            values.copy_(state[name])
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine.optimizer_state`."""
@@ -85,12 +82,11 @@ class Member(NetworkEngine):
         block = next(block for block in together.blocks if block.first <= self.row < block.stop)
         named: dict[str, Tensor] = {}
         for slot, values in block.update.slots.items():
-            if values.dim():
-                row = self.row - block.first
-                views = together.flat.views(values.view(block.size, -1)[row : row + 1])
-                named |= {f"{name}/{slot}": view[0] for name, view in views.items()}
+            if values[0].dim():
+                of_it = (of_block[self.row - block.first] for of_block in values)
             else:  # one number for all
-                named |= {f"{name}/{slot}": values for name in together.shapes}
+                of_it = (values[0] for _ in together.shapes)
+            named |= {f"{name}/{slot}": its for name, its in zip(together.shapes, of_it, strict=True)}
         return block, named
 
     def epoch_state(self) -> dict[str, Tensor]:

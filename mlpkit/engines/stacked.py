@@ -77,7 +77,7 @@ class StackedEngine(NetworkEngine):
 
     def prepare(self, config: Config, augmentation: Augmentation | None) -> None:
         """Make what depends on the kind of device."""
-        self.update = build_update(config.optimizer, self.values, self.gradients)
+        self.update = build_update(config.optimizer, [self.values], [self.gradients])
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
@@ -172,18 +172,18 @@ class StackedEngine(NetworkEngine):
         """
         ends = layers.workspace[-2 * layers.outputs.numel() :]
         fewer = layers.workspace.numel() < self.gradients.numel() + ends.numel() + A_CALL
-        looked_at = (layers.workspace,) if fewer else (self.gradients.view(-1), ends)
+        looked_at = (layers.workspace,) if fewer else (self.gradients, ends)
         return tuple(part.numpy() for part in looked_at)
 
     def _clip(self, measure: bool) -> None:
         """Measure and limit the gradient, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""
         if measure:
-            torch.linalg.vector_norm(self.gradients, dim=1, out=self.norm)
+            torch.linalg.vector_norm(self.gradients, dim=0, keepdim=True, out=self.norm)
             self.measured = True
         if self.clip_value is not None:
             self.gradients.clamp_(-self.clip_value, self.clip_value)
         if self.clip_norm is not None:
-            norm = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+            norm = torch.linalg.vector_norm(self.gradients, dim=0, keepdim=True)
             self.gradients.mul_(torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0))
 
     def collect(self) -> dict[str, float]:
@@ -219,7 +219,7 @@ class StackedEngine(NetworkEngine):
 
     def _slots(self) -> Iterator[tuple[str, Tensor]]:
         """Yield `<parameter>/<slot>`, as autograd names it, and the tensor where it lies."""
-        for slot, values in self.update.slots.items():
+        for slot, (values,) in self.update.slots.items():
             if values.dim():
                 yield from ((f"{name}/{slot}", part[0]) for name, part in self.flat.views(values).items())
             else:  # one number for all

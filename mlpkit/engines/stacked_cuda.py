@@ -33,7 +33,7 @@ class CudaStackedEngine(StackedEngine):
         self.flag, self.good, self.one = torch.zeros(3, 1, device=device).unbind()
         self.one.fill_(1)
         self.rate = torch.zeros((), device=device)
-        self.update = build_update(config.optimizer, self.values, self.gradients, self.flag)
+        self.update = build_update(config.optimizer, [self.values], [self.gradients], self.flag)
         # Augmentation draws from a new generator at each step, which a record cannot, and operations that
         # must repeat to the last bit may look at their indices first.
         recorded = augmentation is None and not config.trainer.deterministic

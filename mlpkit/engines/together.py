@@ -61,6 +61,7 @@ class Together:
     Attributes:
         members: the runs, in the order of their rows.
         shapes: of each parameter, by name.
+        of_each: (K, size), the gradients of each parameter, by name.
         norms: (K, 1), of the gradients that were last measured.
         data: theirs.
     """
@@ -114,11 +115,14 @@ class Together:
         self.layers = layers_of([network.layers for network in networks], self.flat, together=True)
         self.chunks: dict[tuple[str, int], Chunk] = {}  # by what they are for and their rows
         count = len(members)
-        self.best = self.values.clone()
+        self.best = self.flat.views(self.values.clone())
         for row, member in enumerate(members):
-            member.row, member.best = row, self.best[row]
-            if best[row].numel():
-                member.best.copy_(best[row])
+            member.row, member.best = row, {name: values[row] for name, values in self.best.items()}
+            if best[row]:
+                member.load_best_state(best[row])
+        self.of_each = {
+            name: values.view(count, -1) for name, values in self.flat.views(self.gradients).items()
+        }
         width = self.layers[-1].weight.shape[-2]
         whole = self.batch_size == "full"
         self.data = DataOfMany([m.data for m in members], self.task, width, self.values.dtype, whole)
@@ -133,9 +137,11 @@ class Together:
         for _, neighbours in groupby(range(count), key=lambda row: alike(members[row].config, row)):
             rows = list(neighbours)
             part = slice(rows[0], rows[-1] + 1)
-            update = build_update(
-                members[rows[0]].config.optimizer, self.values[part].view(-1), self.gradients[part].view(-1)
+            values, gradients = (
+                [view[part] for view in self.flat.views(buffer).values()]
+                for buffer in (self.values, self.gradients)
             )
+            update = build_update(members[rows[0]].config.optimizer, values, gradients)
             self.blocks.append(Block(rows[0], rows[-1] + 1, update))
 
     def _limits(self, limits: Sequence[float | None]) -> Tensor | None:
@@ -152,7 +158,8 @@ class Together:
         outputs, norms, seen = self.outputs[where], self.norms[where], [part[where] for part in self.seen]
         for row, member in enumerate(self.members):
             if row not in rows:
-                member.best, member.norm = member.best.clone(), float(self.norms[row])
+                member.best = {name: values.clone() for name, values in member.best.items()}
+                member.norm = float(self.norms[row])
         if not kept:
             self.members, self.blocks = [], []
             return
@@ -189,7 +196,8 @@ class Together:
         with self.untracked:
             failures = self._differentiate(rows, random)
             for row in failures:
-                self.gradients[row].zero_()
+                for gradients in self.of_each.values():
+                    gradients[row].zero_()
             self._clip(measure)
             for block, rate in zip(self.blocks, rates, strict=True):
                 block.update(rate)
@@ -271,20 +279,28 @@ class Together:
         """As `StackedEngine._watched`, for all members at once."""
         ends = layers.workspace[-2 * layers.outputs.numel() :]
         fewer = layers.workspace.numel() < self.gradients.numel() + ends.numel() + A_CALL
-        looked_at = (layers.workspace,) if fewer else (self.gradients.view(-1), ends)
+        looked_at = (layers.workspace,) if fewer else (self.gradients, ends)
         return tuple(part.numpy() for part in looked_at)
 
     def _clip(self, measure: bool) -> None:
         if measure or self.norm_limits is not None:
-            norms = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+            norms = self._norms()
             if measure:
                 self.norms = norms
         if self.value_limits is not None:
-            self.gradients.clamp_(-self.value_limits, self.value_limits)
+            for gradients in self.of_each.values():
+                gradients.clamp_(-self.value_limits, self.value_limits)
             if self.norm_limits is not None:
-                norms = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+                norms = self._norms()
         if self.norm_limits is not None:
-            self.gradients.mul_(torch.clamp(self.norm_limits / (norms + 1e-6), max=1.0))
+            factors = torch.clamp(self.norm_limits / (norms + 1e-6), max=1.0)
+            for gradients in self.of_each.values():
+                gradients.mul_(factors)
+
+    def _norms(self) -> Tensor:
+        of_all = torch.cat(list(self.of_each.values()), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(of_all, dim=1, keepdim=True)
+        return norms
 
     # ----------------------------------------------------------------------------------------- scores
 
@@ -321,8 +337,11 @@ class Together:
 
     def remember(self, better: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Keep the weights of some members (K,) as their best so far."""
+        mask = torch.from_numpy(better)
         with self.untracked:
-            torch.where(torch.from_numpy(better)[:, None], self.values, self.best, out=self.best)
+            for name, values in self.flat.views(self.values).items():
+                best = self.best[name]
+                torch.where(mask.view(-1, *[1] * (best.dim() - 1)), values, best, out=best)
 
 
 def alike(config: Config, row: int) -> tuple[OptimizerConfig, SchedulerConfig, int]:

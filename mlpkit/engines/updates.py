@@ -5,23 +5,25 @@ parameters at each step. The kernels that it calls are part of torch itself and 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig, Sgd
 
+Tensors = Sequence[Tensor]
+
 
 class Update(ABC):
     """Changes values by their gradients, in place.
 
     Attributes:
-        slots: what is kept for each value, by torch's names: like the values, or one number for all.
+        slots: what is kept, by torch's names: for each buffer of values one like it, or one number for all.
         begun: whether there has been an update; before it, the slots mean nothing.
     """
 
-    slots: dict[str, Tensor]
+    slots: dict[str, list[Tensor]]
     begun: bool = False
 
     @abstractmethod
@@ -32,25 +34,21 @@ class Update(ABC):
 class AdamUpdate(Update):
     """Adam and AdamW (torch.optim.Adam, torch.optim.AdamW; Kingma, Ba 2015; Loshchilov, Hutter 2019)."""
 
-    def __init__(self, config: Adam | AdamW, values: Tensor, gradients: Tensor, flag: Tensor | None) -> None:
-        """Take two buffers of one shape, and a flag (1,) that forbids updates."""
+    def __init__(
+        self, config: Adam | AdamW, values: Tensors, gradients: Tensors, flag: Tensor | None
+    ) -> None:
+        """Take buffers and their gradients, and a flag (1,) that forbids updates."""
         self.flag = flag
-        averages, squares = torch.zeros_like(values), torch.zeros_like(values)
+        averages, squares = ([torch.zeros_like(buffer) for buffer in values] for _ in range(2))
         # A number as a tensor: torch would make one of it at each step, which takes longer than the sum.
-        self.steps, self.one = torch.zeros(2, device=values.device).unbind()
+        self.steps, self.one = torch.zeros(2, device=values[0].device).unbind()
         self.one.fill_(1)
-        self.slots = {"step": self.steps, "exp_avg": averages, "exp_avg_sq": squares}
+        self.slots = {"step": [self.steps], "exp_avg": averages, "exp_avg_sq": squares}
         self.kernel: Callable[..., None] = (
             torch._fused_adam_ if isinstance(config, Adam) else torch._fused_adamw_
         )
-        self.buffers: tuple[list[Tensor], ...] = (
-            [values],
-            [gradients],
-            [averages],
-            [squares],
-            [],
-            [self.steps],
-        )
+        steps = [self.steps] * len(values)
+        self.buffers = list(values), list(gradients), averages, squares, list[Tensor](), steps
         beta1, beta2 = config.betas
         self.options = {
             "beta1": beta1,
@@ -74,11 +72,12 @@ class AdamUpdate(Update):
 class SgdUpdate(Update):
     """SGD with momentum (torch.optim.SGD; the first gradient begins the buffer, without dampening)."""
 
-    def __init__(self, config: Sgd, values: Tensor, gradients: Tensor, flag: Tensor | None) -> None:
-        """Take two buffers of one shape, and a flag (1,) that forbids updates."""
-        self.slots = {"momentum_buffer": torch.zeros_like(values)} if config.momentum else {}
+    def __init__(self, config: Sgd, values: Tensors, gradients: Tensors, flag: Tensor | None) -> None:
+        """Take buffers and their gradients, and a flag (1,) that forbids updates."""
+        momenta = [torch.zeros_like(buffer) for buffer in values] if config.momentum else []
+        self.slots = {"momentum_buffer": momenta} if momenta else {}
         self.kernel: Callable[..., None] = torch._fused_sgd_
-        self.buffers = [values], [gradients], list(self.slots.values())
+        self.buffers = list(values), list(gradients), momenta
         self.options = {
             "momentum": config.momentum,
             "dampening": config.dampening,
@@ -95,13 +94,13 @@ class SgdUpdate(Update):
 
 
 def build_update(
-    config: OptimizerConfig, values: Tensor, gradients: Tensor, flag: Tensor | None = None
+    config: OptimizerConfig, values: Tensors, gradients: Tensors, flag: Tensor | None = None
 ) -> Update:
-    """Return the optimizer's update of a buffer.
+    """Return the optimizer's update of some buffers.
 
     Args:
         config: the optimizer.
-        values: what it changes.
+        values: what it changes; each lies in one piece.
         gradients: by what.
         flag: where it is 1 instead of 0, nothing is changed; so a device can forbid updates by itself.
     """

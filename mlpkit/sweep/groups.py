@@ -15,7 +15,7 @@ from mlpkit.errors import MlpkitError
 from mlpkit.schema.dataset import DatasetConfig
 
 OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
-FITS = 2_000_000  # numbers of all runs' weights, units and optimizers that the processor's caches hold well
+FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold
 MOST = 256  # runs of one program
 FILES = 4  # that a run has open: records, TensorBoard's and the lock
 FILES_OF_OTHERS = 100  # that the process has open besides
