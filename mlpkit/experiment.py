@@ -36,6 +36,7 @@ class Experiment:
         device: cpu or cuda:N.
         matmul: how products are computed.
         because: why this engine.
+        runs: how many are trained by the same steps.
     """
 
     config: Config
@@ -46,6 +47,7 @@ class Experiment:
     device: str
     matmul: Matmul
     because: str
+    runs: int = 1
 
     def choices(self) -> Choices:
         """Return how steps are computed."""

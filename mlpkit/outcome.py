@@ -48,6 +48,7 @@ def summarize(
         "epochs": progress.epoch,
         "steps": progress.step,
         "train_seconds": trainer.seconds,
+        **({"runs_together": experiment.runs} if experiment.runs > 1 else {}),
         "samples_per_second": progress.epoch * trainer.rows / max(trainer.seconds, 1e-9),
         "parameters": count_parameters(experiment.network),
         "monitored": f"{trainer.task.monitor} on {trainer.monitored}",

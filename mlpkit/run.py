@@ -26,7 +26,14 @@ from mlpkit.run_folder import RunFolder
 from mlpkit.session import Session, Trial
 
 
-def run(config: Config, command: str, console: Console, warn: Say, trial: Trial | None = None) -> RunFolder:
+def run(
+    config: Config,
+    command: str,
+    console: Console,
+    warn: Say,
+    trial: Trial | None = None,
+    owned: bool = True,
+) -> RunFolder:
     """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
 
     Args:
@@ -35,13 +42,14 @@ def run(config: Config, command: str, console: Console, warn: Say, trial: Trial 
         console: where progress is shown.
         warn: told of what the user should know and that stops nothing.
         trial: of a search.
+        owned: the config is the user's own, not one that lay in a sweep's folder: data may be fetched.
 
     Raises:
         MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
     """
     if config.run.resume == "auto" and (folder := run_folder.existing(config)):
-        return go_on(folder, config, command, console, warn, owned=True)
-    experiment = build(config)
+        return go_on(folder, config, command, console, warn, owned=owned)
+    experiment = build(config, owned)
     with polite_signals() as wish:
         try:
             folder = run_folder.create(config)
@@ -53,7 +61,7 @@ def run(config: Config, command: str, console: Console, warn: Say, trial: Trial 
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
     return go_on(
-        RunFolder(Path(str(config.run.dir)).expanduser()), config, command, console, warn, owned=True
+        RunFolder(Path(str(config.run.dir)).expanduser()), config, command, console, warn, owned=owned
     )
 
 

@@ -56,7 +56,7 @@ class RunResult:
         status: of its summary; `unfinished` where it has none.
         task: regression, binary or multiclass; empty where no summary says so.
         best: None where no epoch was the best, as in a run that failed.
-        seconds: of training.
+        seconds: of training; its share, where several runs were trained together.
     """
 
     path: Path
@@ -121,14 +121,20 @@ def read_result(path: Path) -> RunResult:
     except ValidationError:
         problem = "its best scores cannot be read; mend or remove the file"
         raise DataError(f"{folder.summary}: {problem}") from None
-    seconds = summary.get("train_seconds")
+    seconds, runs = summary.get("train_seconds"), summary.get("runs_together", 1)
+    if not isinstance(runs, int) or not 1 <= runs < 1_000_000:
+        runs = 1
+    if (
+        summary.get("status") == "pruned"
+    ):  # others had more epochs to come to what they came to
+        best = None
     return RunResult(
         path,
         settings,
         status=_word(summary.get("status"), "unfinished"),
         task=_word(summary.get("task"), ""),
         best=best if best is not None and best.value is not None else None,
-        seconds=float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else None,
+        seconds=seconds / runs if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else None,
     )
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from faults.small_disks import Tmpfs, Unmountable
 from running import config
 
 from mlpkit.cli.main import run as command
+from mlpkit.config import to_dict
 from mlpkit.errors import DataError, WriteError
+from mlpkit.lock import locked
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
@@ -28,6 +32,7 @@ ARGUMENTS = (
 OTHER_SWEEP = tuple(line.replace(SWEEP, "outputs/other") for line in ARGUMENTS)
 NONE = "not a ledger of mlpkit"
 OTHER = f"{NONE}, or one of another version; sweep anew"
+MAGIC = bytes.fromhex("d9d505f920a163d7")  # of SQLite's journals
 Captured = pytest.CaptureFixture[str]
 
 
@@ -95,7 +100,6 @@ def test_jobs_are_known_by_what_their_configs_say(tmp_path: Path) -> None:
         ledger.mark([0], DONE)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         entries = ledger.entries()
-        assert ledger.keys() == {key_of(each) for each in configs}
     assert [(e.number, e.overrides, e.config, e.status, e.error) for e in entries] == [
         (0, ("seed=1",), configs[0], DONE, ""),
         (1, ("seed=2",), configs[1], FAILED, "no luck"),
@@ -335,6 +339,223 @@ def test_hostile_words_do_not_reach_the_terminal(here: Path, capsys: Captured) -
     assert second == f"mlpkit: 1 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
 
 
+@pytest.mark.parametrize("database", ["ledger.sqlite", "search.sqlite"])
+def test_a_journal_that_names_another_file_is_refused(database: str, here: Path, capsys: Captured) -> None:
+    """SQLite removes the file that such a journal names, at the first look at the database."""
+    victim, journal = here / "precious", Path(SWEEP) / f"{database}-journal"
+    victim.write_text("precious")
+    name = str(victim).encode()
+    header = MAGIC + struct.pack(">IIIII", 0, 0, 1, 512, 4096)
+    record = (
+        struct.pack(">I", (1 << 30) // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + MAGIC
+    )
+    journal.write_bytes(header.ljust(512, b"\0") + record)
+    before = everything(here)
+    assert said(capsys, "resume", SWEEP, code=65) == (
+        f"{journal}: would have SQLite remove another file; remove this one"
+    )
+    assert everything(here) == before
+    if database != "ledger.sqlite":
+        shutil.copy(LEDGER, Path(SWEEP) / database)
+    opened = sqlite3.connect(Path(SWEEP) / database)
+    opened.execute("SELECT * FROM jobs")  # so it would have been
+    opened.close()
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite-wal", "ledger.sqlite-shm", "search.sqlite-wal"])
+def test_files_of_sqlite_that_mlpkit_does_not_write_are_refused(
+    name: str, here: Path, capsys: Captured
+) -> None:
+    (Path(SWEEP) / name).write_bytes(b"")
+    before = everything(here)
+    line = said(capsys, "resume", SWEEP, code=65)
+    assert line == f"{SWEEP}/{name}: mlpkit writes no such file; remove it"
+    assert everything(here) == before
+
+
+def test_a_journal_of_a_killed_process_is_rolled_back(here: Path, capsys: Captured) -> None:
+    header = MAGIC + struct.pack(">IIIII", 0, 0, 1, 512, 4096)
+    (Path(SWEEP) / "ledger.sqlite-journal").write_bytes(header.ljust(512, b"\0"))
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+    assert not list(Path(SWEEP).glob("*-journal"))
+
+
+# ------------------------------------------------------------------------- what a stranger's may not do
+
+
+def config_of_job(number: int, *pairs: tuple[str, object]) -> str:
+    sets = ", ".join(f"'$.{key}', json('{json.dumps(value)}')" for key, value in pairs)
+    return f"UPDATE jobs SET config = json_set(config, {sets}) WHERE number = {number}"
+
+
+def folder_of(number: int) -> str:
+    with Ledger(Path(LEDGER)) as ledger:
+        return ledger.entries()[number].folder
+
+
+def failing(capsys: Captured, *arguments: str) -> str:
+    """Go on with the sweep, whose last run must fail alone; return why."""
+    assert command(["resume", SWEEP, *arguments]) == 1, capsys.readouterr()
+    first, last = capsys.readouterr().err.splitlines()
+    assert last == f"mlpkit: 1 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
+    beginning = f"mlpkit: {folder_of(2)} (seed=3): "
+    assert first.startswith(beginning), first
+    return first.removeprefix(beginning)
+
+
+@pytest.mark.parametrize("launcher", [(), ("--launcher=processes",)])
+def test_no_data_is_fetched_for_a_found_sweep(
+    launcher: tuple[str, ...], here: Path, capsys: Captured
+) -> None:
+    nothing = here / "nothing"
+    dataset = to_dict(config("dataset=mnist", f"dataset.root={nothing}"))["dataset"]
+    change(config_of_job(2, ("dataset", dataset)))
+    reason = failing(capsys, *launcher)
+    assert reason.startswith(f"dataset=mnist: no files under {nothing}"), reason
+    assert not nothing.exists() and not (Path(SWEEP) / folder_of(2)).exists()
+
+
+def test_large_data_of_a_found_sweep_is_taken_on_request(here: Path, capsys: Captured) -> None:
+    change(config_of_job(2, ("dataset.n", 2_100_000), ("trainer.epochs", 1)))
+    assert failing(capsys) == f"{LEDGER}: its dataset draws 4,200,000 numbers; --allow-large takes them"
+    assert not (Path(SWEEP) / folder_of(2)).exists()
+    assert command(["resume", SWEEP, "--allow-large"]) == 0, capsys.readouterr()
+
+
+def test_a_large_model_of_a_found_sweep_is_refused(here: Path, capsys: Captured) -> None:
+    change(config_of_job(2, ("model.hidden", [60_000, 60_000])))
+    assert failing(capsys) == (
+        f"{LEDGER}: its config asks for 3,600,300,001 parameters; --allow-large takes them"
+    )
+    change(config_of_job(2, ("model.hidden", [6_000, 6_000])))
+    assert failing(capsys) == (
+        f"{LEDGER}: its config asks for 36,030,001 parameters; --allow-large takes them"
+    )
+
+
+def test_a_ledger_is_not_believed_what_its_configs_are(here: Path, capsys: Captured) -> None:
+    """With run.resume=auto the command line's own jobs may do all that they like, and only they."""
+    change(config_of_job(2, ("dataset.n", 70)))
+    assert said(capsys, *ARGUMENTS, "run.resume=auto", code=2) == (
+        f"run.dir={SWEEP}: holds a sweep of other runs; name a new folder"
+    )
+
+
+def test_what_slurm_says_goes_nowhere_else(here: Path, capsys: Captured) -> None:
+    place, path = here / "precious", Path(SWEEP) / "slurm"
+    place.mkdir()
+    path.symlink_to(place)
+    arguments = ("resume", SWEEP, "--launcher=slurm", "--slurm=cluster=local")
+    assert command(list(arguments)) == 65
+    assert capsys.readouterr().err == (
+        f"mlpkit: {Path(SWEEP).resolve()}/slurm: may lead out of the run; put a folder of its own there\n"
+    )
+    assert list(place.iterdir()) == []
+
+
+def test_what_slurm_has_said_before_is_not_read(here: Path, capsys: Captured) -> None:
+    path = Path(SWEEP) / "slurm"
+    path.mkdir()
+    for number in range(3):
+        (path / f"{number}_0_result.pkl").write_bytes(b"planted")
+    before = everything(path)
+    arguments = ("resume", SWEEP, "--launcher=slurm", "--slurm=cluster=local")
+    assert command(list(arguments)) == 0, capsys.readouterr()
+    now = everything(path)
+    assert {name: now[name] for name in before} == before
+    (folder,) = (file for file in path.iterdir() if file.is_dir())
+    assert re.fullmatch(r"\d{8}-\d{6}-\w+", folder.name)
+    assert all(name in before or name.startswith(folder.name) for name in now)
+
+
+# ------------------------------------------------------------------------------ runs that stop no other
+
+
+def begun_again(number: int) -> Path:
+    """Let a run have not begun, and return its folder, with what it is made of alone."""
+    change(f"UPDATE jobs SET status = 'waiting' WHERE number = {number}")
+    path = Path(SWEEP) / folder_of(number)
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    shutil.copy(next(Path(SWEEP).glob("0000-*")) / "config.yaml", path)
+    return path
+
+
+def test_a_run_that_another_process_begins_stops_no_other(here: Path, capsys: Captured) -> None:
+    path = begun_again(2)
+    (path / ".summary.json.tmp").write_text("half of it")
+    with locked(path / ".lock"):
+        reason = failing(capsys)
+        assert sorted(file.name for file in path.iterdir()) == [".lock", ".summary.json.tmp", "config.yaml"]
+    assert re.fullmatch(
+        rf"{path}: in use by process {os.getpid()} on \S+; wait until it has ended, or stop it", reason
+    )
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+
+
+def test_a_checkpoint_of_a_run_that_trains_is_not_touched(here: Path, capsys: Captured) -> None:
+    change("UPDATE jobs SET status = 'waiting' WHERE number = 1")
+    path = Path(SWEEP) / folder_of(1)
+    (path / "summary.json").unlink()
+    unfinished = path / "checkpoints/.last.safetensors.tmp"
+    unfinished.write_text("half of it")
+    with locked(path / ".lock"):
+        assert command(["resume", SWEEP]) == 1
+        assert unfinished.read_text() == "half of it"
+    first, _ = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        rf"mlpkit: {path.name} \(seed=2\): {path}: in use by process {os.getpid()} on \S+; "
+        "wait until it has ended, or stop it",
+        first,
+    )
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+    assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "command.txt"])
+def test_a_run_that_cannot_be_cleared_stops_no_other(name: str, here: Path, capsys: Captured) -> None:
+    other, path = begun_again(1), begun_again(2)
+    if name == ".lock":
+        (path / name).symlink_to(here / "precious")
+        expected = f"{path}/.lock: cannot be written (Too many levels of symbolic links)"
+    else:
+        (path / name).mkdir()
+        (path / "config.yaml").rename(path / "train.log")
+        expected = f"run.dir={path}: already holds other files; name a new folder"
+    assert failing(capsys) == expected
+    assert not (here / "precious").exists()
+    assert json.loads((other / "summary.json").read_text())["status"] == "done"
+    shutil.rmtree(path)
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+
+
+def test_failures_that_cannot_be_written_down_are_told(here: Path, capsys: Captured) -> None:
+    for number in (1, 2):
+        shutil.rmtree(Path(SWEEP) / folder_of(number), ignore_errors=True)
+        change(
+            f"UPDATE jobs SET status = 'waiting' WHERE number = {number}",
+            config_of_job(number, ("scheduler.warmup_steps", 100)),
+        )
+    reader = sqlite3.connect(LEDGER, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM jobs").fetchone()  # who reads lets nobody write
+    try:
+        assert command(["resume", SWEEP]) == 74
+        assert capsys.readouterr().err == (
+            f"mlpkit: {LEDGER}: cannot be written (database is locked); free some space\n"
+        )
+    finally:
+        reader.close()
+    assert command(["resume", SWEEP]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"mlpkit: 2 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
+    )
+    with Ledger(Path(LEDGER)) as ledger:
+        reason = "scheduler.warmup_steps=100: the run has 5 steps; choose fewer"
+        assert [(e.status, e.error) for e in ledger.entries()] == [(DONE, ""), *[(FAILED, reason)] * 2]
+
+
 def test_a_sweep_goes_on_as_it_began(here: Path, capsys: Captured) -> None:
     before = everything(here)
     assert said(capsys, "resume", SWEEP, "trainer.epochs=9", code=2) == (
@@ -455,10 +676,12 @@ def test_records_that_grow_too_large_fail_and_go_on_later(
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))
     try:
         code = command([*ARGUMENTS[:-2], "trainer.epochs=400", "trainer.checkpoint_every=30", "seed=1,2,3"])
-        lines = capsys.readouterr().err.splitlines()
+        printed, lines = (text.splitlines() for text in capsys.readouterr())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert code == 1, lines
+    (line,) = (line for line in printed if line.startswith("trained one after another: "))
+    assert "cannot write" in line and line.endswith("(File too large); free some space"), line
     assert lines[-1] == f"mlpkit: 3 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
     for line in lines[-4:-1]:
         assert "metrics.jsonl: cannot write" in line and line.endswith("(File too large); free some space")

@@ -19,6 +19,7 @@ from mlpkit.sweep.run import start, vectorized
 
 # Products of several networks are added up in another order; what that changes, Adam's first steps enlarge.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
+TIMES = ("seconds", "train_seconds", "samples_per_second", "runs_together")
 QUIET = ("run.plots=false", "run.progress=none", "run.tensorboard=false")
 
 
@@ -77,7 +78,7 @@ def lines_of(folder):
 
 
 def without_times(values):
-    return {n: v for n, v in values.items() if n not in ("seconds", "train_seconds", "samples_per_second")}
+    return {n: v for n, v in values.items() if n not in TIMES}
 
 
 def close(found, expected):

@@ -37,19 +37,25 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import parse
     from mlpkit.console import make_console, note
+    from mlpkit.errors import ConfigError
     from mlpkit.resume import MAY_CHANGE, may_change
     from mlpkit.run import go_on
     from mlpkit.run_folder import find_run
     from mlpkit.sweep.folder import is_sweep
+    from mlpkit.sweep.launchers import Wanted
 
     run, given = told_apart(run, overrides)
     command = shlex.join(["mlpkit", *sys.argv[1:]])
+    wanted = Wanted(launcher, workers, tuple(slurm or ()))
     if run is not None and is_sweep(Path(run)):
         from mlpkit.cli.sweep import resume_sweep
-        from mlpkit.sweep.launchers import Wanted
 
-        resume_sweep(Path(run), given, command, Wanted(launcher, workers, tuple(slurm or ())))
+        if strict:
+            raise ConfigError("--strict: for a single run; resume those of the sweep one by one")
+        resume_sweep(Path(run), given, command, wanted, allow_large)
         return
+    if name := next((name for name, value in wanted.options().items() if value), None):
+        raise ConfigError(f"{name}: only for a sweep; name its folder")
     folder = find_run(run)
     if run is None:
         note(f"newest run: {folder.path}")

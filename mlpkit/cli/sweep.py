@@ -27,7 +27,7 @@ def sweep(
     """Plan the jobs and train them."""
     from mlpkit.console import make_console, note
 
-    if request.file is None and not any(line.startswith(QUIET) for line in request.overrides):
+    if request.file is None and not any(line.lstrip("+").startswith(QUIET) for line in request.overrides):
         request = Request((*request.overrides, f"{QUIET}=false"), request.folders, request.file)
     if searched.sampler is not None:
         _refuse_others(paired, dry_run, most, wanted)
@@ -37,6 +37,7 @@ def sweep(
     if planned.dropped:
         note(f"{planned.dropped} jobs repeat others and were left out")
     console = make_console()
+    wanted.check()
     if dry_run:
         from mlpkit.sweep.dry_run import show
 
@@ -59,7 +60,9 @@ def sweep(
         start(folder, planned.jobs, command, launcher, console)
 
 
-def resume_sweep(path: Path, overrides: Sequence[str], command: str, wanted: Wanted) -> None:
+def resume_sweep(
+    path: Path, overrides: Sequence[str], command: str, wanted: Wanted, allow_large: bool = False
+) -> None:
     """Train what a sweep has left to do."""
     if overrides:
         raise ConfigError(f"{overrides[0]}: a sweep goes on as it began; resume single runs to change them")
@@ -86,9 +89,7 @@ def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted
         "--zip": paired,
         "--dry-run": dry_run,
         f"--max-jobs={most}": most is not None,
-        f"--launcher={wanted.name}": wanted.name != "vectorized",
-        f"--workers={wanted.workers}": wanted.workers is not None,
-        "--slurm": bool(wanted.slurm),
+        **wanted.options(),
     }
     if given := next((option for option, is_given in options.items() if is_given), None):
         raise ConfigError(f"{given}: not for a search, whose trials are chosen and trained batch by batch")
@@ -121,6 +122,4 @@ def _show(path: Path) -> None:
     console.print()
     print_leaderboard(console, compared, compared.lines[:SHOWN], "seeds")
     console.print()
-    if len(compared.lines) > SHOWN:
-        console.print(f"{len(compared.lines) - SHOWN} more settings: mlpkit compare {path}", markup=False)
     console.print(f"sweep folder: {printable(str(path))}", markup=False)

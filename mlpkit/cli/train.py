@@ -56,18 +56,23 @@ def train(
     from mlpkit.cli.compose import Request, compose
     from mlpkit.cli.search import Options
     from mlpkit.config import parse
+    from mlpkit.sweep.launchers import Wanted
 
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
     command = shlex.join(["mlpkit", *sys.argv[1:]])
     searched = Options(sampler, trials, pruner, batch)
     searched.check(multirun)
+    wanted = Wanted(launcher, workers, tuple(slurm or ()))
     if multirun:
         from mlpkit.cli.sweep import sweep
-        from mlpkit.sweep.launchers import Wanted
 
-        wanted = Wanted(launcher, workers, tuple(slurm or ()))
+        if cfg is not None:
+            raise ConfigError(f"--cfg={cfg}: a sweep has many configs; see --dry-run, or leave out -m")
         sweep(request, command, paired, dry_run, most, wanted, searched)
         return
+    given = {"--zip": paired, "--dry-run": dry_run, f"--max-jobs={most}": most, **wanted.options()}
+    if name := next((name for name, value in given.items() if value), None):
+        raise ConfigError(f"{name}: only for a sweep; add -m")
     config = parse(compose(request))
     if cfg not in (None, "job"):
         raise ConfigError(f"--cfg={cfg}: must be job, the config of the run")

@@ -102,7 +102,9 @@ class Member(NetworkEngine):
         return state
 
     def load_epoch_state(self, state: dict[str, Tensor]) -> None:
-        """See `Engine.load_epoch_state`; a run joins others between two epochs, when there is nothing."""
+        """See `Engine.load_epoch_state`; between two epochs, where runs join, no rows have been seen."""
+        if "gradient_norm" in state:
+            self.together.norms[self.row] = state["gradient_norm"]
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""

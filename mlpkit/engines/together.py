@@ -294,6 +294,7 @@ class Together:
                 norms = self._norms()
         if self.norm_limits is not None:
             factors = torch.clamp(self.norm_limits / (norms + 1e-6), max=1.0)
+            factors = torch.where(self.norm_limits.isinf(), 1.0, factors)  # where there is no limit
             for gradients in self.of_each.values():
                 gradients.mul_(factors)
 

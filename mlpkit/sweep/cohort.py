@@ -92,7 +92,7 @@ class Cohort:
         self.progress = Progress(epoch=first.progress.epoch, step=first.progress.step)
         self.judged = self.progress.epoch
         self.seconds = first.seconds
-        self.rates = [first.progress.lr] * len(together.blocks)
+        self.rates = [sessions[block.first].trainer.progress.lr for block in together.blocks]
         self.moments: list[Moment] = []  # not written yet
         self.written = self.saved_at = time.perf_counter()
         self._read_columns()
@@ -142,6 +142,8 @@ class Cohort:
             self.tick(self)
             if not last and self.is_due(progress, self.saved_at):
                 self._save()
+                if not self.sessions:
+                    return
 
     def _rows(self) -> Iterator[Rows]:
         """Yield the rows of each step, for all who began the epoch."""

@@ -80,6 +80,10 @@ class SweepDisplay:
             self._console.print(f"{self._done}/{self._jobs} runs; {self._now}", markup=False)
         self._refresh(ahead)
 
+    def note(self, line: str) -> None:
+        """Say what the user should know and that stops nothing."""
+        self._console.print(line, markup=False)
+
     def ended(self, failed: bool) -> None:
         """Count a run that has ended."""
         self._done += not failed

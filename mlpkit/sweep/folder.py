@@ -10,9 +10,12 @@ from pathlib import Path
 
 from mlpkit.atomic_write import SUFFIX
 from mlpkit.config import Config
-from mlpkit.errors import ConfigError, WriteError
+from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.problems import show
 from mlpkit.run_folder import refuse_other
+
+# The last bytes of a journal that names another one, which SQLite removes: any file that a stranger chose.
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 
 _RUN = re.compile(r"[0-9]{4,7}-[0-9a-f]{6}", re.ASCII)
 
@@ -67,16 +70,40 @@ class SweepFolder:
         """Check that what is written here stays here.
 
         Raises:
-            DataError: a file of the sweep is a link or something else, and may lead elsewhere.
+            DataError: a file of the sweep is a link or something else, and may lead elsewhere, or it would
+                have SQLite do what mlpkit never asks for.
         """
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
         for path in (*databases, self.search, self.command, self.lock):
             refuse_other(path, stat.S_ISREG, "file")
+        for file in (self.ledger, self.study):
+            _refuse_foreign(*journals(file))
 
 
 def journals(database: Path) -> list[Path]:
     """Return the files that SQLite may write beside a database."""
     return [database.with_name(f"{database.name}-{kind}") for kind in ("journal", "wal", "shm")]
+
+
+def _refuse_foreign(journal: Path, *others: Path) -> None:
+    """Refuse journals that mlpkit does not write, since SQLite obeys them at the first look.
+
+    Raises:
+        DataError: there is one.
+    """
+    for path in others:
+        if path.exists():
+            raise DataError(f"{path}: mlpkit writes no such file; remove it")
+    if not journal.exists():
+        return
+    try:
+        with journal.open("rb") as file:
+            file.seek(max(0, journal.stat().st_size - len(_NAMES_ANOTHER)))
+            names_another = file.read() == _NAMES_ANOTHER
+    except OSError as error:
+        raise DataError(f"{journal}: cannot be read ({error.strerror})") from None
+    if names_another:
+        raise DataError(f"{journal}: would have SQLite remove another file; remove this one")
 
 
 def unfinished(ledger: Path) -> list[Path]:

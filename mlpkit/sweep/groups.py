@@ -11,12 +11,14 @@ from mlpkit.architecture import NORMS, Layer, architecture, count
 from mlpkit.config import Config, to_dict
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset
+from mlpkit.device import choose_device
 from mlpkit.errors import MlpkitError
 from mlpkit.schema.dataset import DatasetConfig
 
 OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
 FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold
 MOST = 256  # runs of one program
+MEMORY = 1 << 30  # bytes of all runs' data and outputs
 FILES = 4  # that a run has open: records, TensorBoard's and the lock
 FILES_OF_OTHERS = 100  # that the process has open besides
 LARGEST_COPIED = 4_000_000  # numbers of a dataset that runs of one program may each have their own version of
@@ -41,9 +43,10 @@ class Group:
 class Datasets:
     """Loads each dataset once; it is let go when another one than the last few is wanted."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, download: bool = True) -> None:
+        """Begin with none; without `download`, data must be there."""
         self._kept: dict[str, Dataset] = {}
+        self._download = download
 
     def load(self, config: DatasetConfig) -> Dataset:
         """Return a dataset.
@@ -53,7 +56,7 @@ class Datasets:
         """
         key = config.model_dump_json()
         if key not in self._kept:
-            dataset = load_dataset(config)
+            dataset = load_dataset(config, self._download)
             while self._kept and self._numbers() > 100 * LARGEST_COPIED:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = dataset
@@ -107,7 +110,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable | 
     """Return what jobs of one program have in common, or None where a job is trained alone."""
     trainer = config.trainer
     normed = any(layer.kind in NORMS.values() for layer in layers)
-    if normed or trainer.engine == "autograd" or not config.device.startswith(("cpu", "auto")):
+    if normed or trainer.engine == "autograd" or choose_device(config.device) != "cpu":
         return None
     shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in OWN}
     data: Hashable = tuple(
@@ -148,4 +151,8 @@ def widest(config: Config, dataset: Dataset, layers: list[Layer]) -> int:
     units = sum(layer.width for layer in layers if layer.kind == "Linear")
     slots = 2 + len(config.optimizer.slots())
     numbers = slots * count(layers) + 2 * batch * units
-    return max(2, min(MOST, FITS // numbers, most_open()))
+    inputs = dataset.splits["train"].inputs.numel()
+    own = inputs if inputs <= LARGEST_COPIED else 0  # where each has its own data
+    # An epoch's outputs, and the order of its rows a few times over; the data as it is, scaled and stacked.
+    memory = rows * (4 * dataset.signature.width + 32) + 12 * own
+    return max(2, min(MOST, FITS // numbers, MEMORY // memory, most_open()))

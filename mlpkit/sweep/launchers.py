@@ -27,6 +27,27 @@ class Wanted:
     workers: int | None = None
     slurm: Sequence[str] = ()
 
+    def options(self) -> dict[str, bool]:
+        """Return whether each of the options has been given, by what was typed."""
+        return {
+            f"--launcher={self.name}": self.name != "vectorized",
+            f"--workers={self.workers}": self.workers is not None,
+            f"--slurm={next(iter(self.slurm), '')}": bool(self.slurm),
+        }
+
+    def check(self) -> None:
+        """Refuse an unknown name, or an option that is not for this launcher.
+
+        Raises:
+            ConfigError: it is so.
+        """
+        if self.name not in NAMES:
+            raise ConfigError(f"--launcher={self.name}: must be vectorized, processes or slurm")
+        if self.slurm and self.name != "slurm":
+            raise ConfigError(f"--slurm={self.slurm[0]}: only for --launcher=slurm")
+        if self.workers is not None and self.name == "vectorized":
+            raise ConfigError(f"--workers={self.workers}: only for --launcher=processes or --launcher=slurm")
+
 
 def choose(wanted: Wanted) -> "Launcher":
     """Return the launcher.
@@ -34,13 +55,8 @@ def choose(wanted: Wanted) -> "Launcher":
     Raises:
         ConfigError: there is none of that name, or an option is not for this one.
     """
+    wanted.check()
     name, workers, slurm = wanted.name, wanted.workers, wanted.slurm
-    if name not in NAMES:
-        raise ConfigError(f"--launcher={name}: must be vectorized, processes or slurm")
-    if slurm and name != "slurm":
-        raise ConfigError(f"--slurm={slurm[0]}: only for --launcher=slurm")
-    if workers is not None and name == "vectorized":
-        raise ConfigError(f"--workers={workers}: only for --launcher=processes or --launcher=slurm")
     if name == "processes":
         from mlpkit.sweep import fork_server
 

@@ -33,6 +33,8 @@ CREATE TABLE jobs (
 )
 """
 
+_MARK = "UPDATE jobs SET status = ?, error = ? WHERE number = ?"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -125,18 +127,12 @@ class Ledger:
     def mark(self, numbers: Iterable[int], status: str, error: str = "") -> None:
         """Write down how some jobs have ended."""
         rows = [(status, error, number) for number in numbers]
-        self._write("UPDATE jobs SET status = ?, error = ? WHERE number = ?", rows)
+        self._write(_MARK, rows)
 
-    def keys(self) -> set[str]:
-        """Return what tells the configs of all jobs.
-
-        Raises:
-            DataError: they cannot be read.
-        """
-        try:
-            return {key for (key,) in self._connection.execute("SELECT key FROM jobs")}
-        except sqlite3.Error as error:
-            raise DataError(f"{self.path}: cannot be read ({error}); sweep anew") from None
+    def mark_failed(self, reasons: Mapping[int, str]) -> None:
+        """Write down why some jobs have failed."""
+        rows = [(FAILED, reason, number) for number, reason in reasons.items()]
+        self._write(_MARK, rows)
 
     def entries(self) -> list[Entry]:
         """Return all jobs in their order.

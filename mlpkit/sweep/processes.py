@@ -19,6 +19,7 @@ import torch
 from mlpkit.config import Config
 from mlpkit.device import cores, limit_threads
 from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.fork_server import SERVER
 from mlpkit.sweep.run import Work, is_fresh, outcome
 
@@ -77,7 +78,7 @@ class _Processes:
                     assert isinstance(pipe, Connection)
                     self._end(pipe)
         finally:
-            for worker in self.running.values():  # a second Ctrl-C, or a ledger that cannot be written
+            for worker in self.running.values():  # a second Ctrl-C
                 worker.process.kill()
 
     def _tell(self) -> None:
@@ -90,7 +91,8 @@ class _Processes:
         pipe, sender = SERVER.Pipe(duplex=False)
         try:
             is_fresh(self.work, number)
-            arguments = (self.work.config(number), self.work.command, place, self.threads, sender)
+            job = (self.work.config(number), self.work.command, self.work.allowed)
+            arguments = (*job, place, self.threads, sender)
             process = SERVER.Process(target=_train, args=arguments)
             process.start()
         except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the server was killed
@@ -140,12 +142,14 @@ def how_it_ended(code: int) -> str:
 # ----------------------------------------------------------------------------------- in a job's process
 
 
-def _train(config: Config, command: str, place: int, threads: int, sender: Connection) -> None:
+def _train(
+    config: Config, command: str, allowed: Allowed, place: int, threads: int, sender: Connection
+) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     limit_threads(threads)
     if config.device in ("auto", "cuda"):
         _take_device(place)
-    reason = outcome(config, command)
+    reason = outcome(config, command, allowed)
     with suppress(BrokenPipeError):  # nobody listens any more
         sender.send(reason)
 

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +16,6 @@ from mlpkit.errors import (
     ConfigError,
     DataError,
     JobsFailedError,
-    LockedError,
     MlpkitError,
     RunInterruptedError,
 )
@@ -27,11 +26,12 @@ from mlpkit.resume import check_config, newest_good
 from mlpkit.run import go_on, run
 from mlpkit.run_folder import RunFolder
 from mlpkit.session import Trial
+from mlpkit.sweep.allowed import Allowed, refuse_large
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.groups import Datasets, Group, group
-from mlpkit.sweep.ledger import DONE, FAILED, Entry, Ledger, key_of, write_ledger
+from mlpkit.sweep.ledger import DONE, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.pruning import Judge
 from mlpkit.sweep.vectorized import Saved, train_together
 
@@ -50,6 +50,7 @@ class Work:
         datasets: where data comes from.
         judge: of a search's trials, whose test scores are left to the winner; None where runs stand for
             themselves.
+        allowed: what the jobs may do.
     """
 
     folder: SweepFolder
@@ -60,6 +61,7 @@ class Work:
     ended: Callable[[int, BaseException | None], None]
     datasets: Datasets = field(default_factory=Datasets)
     judge: Judge | None = None
+    allowed: Allowed = field(default_factory=Allowed)
 
     def config(self, number: int) -> Config:
         """Return a job's config, with the folder that it goes to."""
@@ -99,11 +101,16 @@ def start(
             raise ConfigError(f"run.dir={folder.path}: already holds a sweep; to go on: {_way_on(folder)}")
         write_ledger(folder.ledger, jobs)
         with Ledger(folder.ledger) as ledger:
-            _train(folder, ledger, command, launcher, console)
+            _train(folder, ledger, command, launcher, console, Allowed())
 
 
 def resume(
-    path: Path, command: str, launcher: Launcher, console: Console, jobs: Sequence[Job] | None = None
+    path: Path,
+    command: str,
+    launcher: Launcher,
+    console: Console,
+    jobs: Sequence[Job] | None = None,
+    allow_large: bool = False,
 ) -> None:
     """Train what a sweep has left to do: jobs that have not begun, have not ended, or have failed.
 
@@ -112,7 +119,9 @@ def resume(
         command: the command line, for the records.
         launcher: how they are trained.
         console: where progress is shown.
-        jobs: those that the sweep must have; None takes what there is.
+        jobs: those that the sweep must have, as the user's own command line names them; None takes what there
+            is, which somebody else may have written: no data is fetched for it.
+        allow_large: take models and datasets of any size from what there is.
 
     Raises:
         MlpkitError: as `start` does, or another process is at it, or it has other jobs.
@@ -121,12 +130,20 @@ def resume(
     with locked(folder.lock):
         folder.open_for_writing()
         with Ledger(folder.ledger) as ledger:
-            if jobs is not None and ledger.keys() != {key_of(job.config) for job in jobs}:
+            if jobs is not None and not _are_in(ledger, jobs):
                 raise ConfigError(f"run.dir={path}: holds a sweep of other runs; name a new folder")
-            _train(folder, ledger, command, launcher, console)
+            allowed = Allowed() if jobs is not None else Allowed(owned=False, large=allow_large)
+            _train(folder, ledger, command, launcher, console, allowed)
 
 
-def _train(folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher, console: Console) -> None:
+def _are_in(ledger: Ledger, jobs: Sequence[Job]) -> bool:
+    """Whether a ledger holds these jobs and no others; its own word for what its configs are is not taken."""
+    return {key_of(entry.config) for entry in ledger.entries()} == {key_of(job.config) for job in jobs}
+
+
+def _train(
+    folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher, console: Console, allowed: Allowed
+) -> None:
     entries = ledger.entries()
     # A job that had ended when the last process was killed may not have been written down.
     left = {e.number: e for e in entries if not _is_done(e, folder.run(e.folder))}
@@ -142,7 +159,7 @@ def _train(folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher
         with suppress(MlpkitError), locked(RunFolder(folder.run(entry.folder)).lock):
             pass
     ledger.mark([entry.number for entry in unmarked], DONE)
-    failures: dict[int, str] = {}
+    failures: dict[int, str] = {}  # why, by number
     done: list[int] = []  # and not written down yet: what a run's summary says counts until then
     display = SweepDisplay(console, len(entries), len(entries) - len(left))
 
@@ -153,13 +170,13 @@ def _train(folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher
         if error is None:
             done.append(number)
             return
-        reason = last_line(error)
-        ledger.mark([number], FAILED, reason)
-        failures[number] = f"{left[number].folder} ({' '.join(left[number].overrides)}): {reason}"
+        failures[number] = last_line(error)
 
+    datasets = Datasets(download=allowed.owned)
     try:
         with polite_signals() as wish:
-            launcher(Work(folder, left, command, wish, display, ended))
+            work = Work(folder, left, command, wish, display, ended, datasets, allowed=allowed)
+            launcher(without_large(work))
     except RunInterruptedError as error:
         finished = len(entries) - len(left) + len(done)
         raise RunInterruptedError(
@@ -169,8 +186,12 @@ def _train(folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher
     finally:
         display.stop()
         ledger.mark(done, DONE)
+        ledger.mark_failed(failures)
     if failures:
-        lines = [failures[number] for number in sorted(failures)]
+        lines = [
+            f"{left[number].folder} ({' '.join(left[number].overrides)}): {failures[number]}"
+            for number in sorted(failures)
+        ]
         raise JobsFailedError(
             *lines,
             f"{len(lines)} of {len(entries)} runs failed; to try them again: {_way_on(folder)}",
@@ -181,11 +202,28 @@ def _way_on(folder: SweepFolder) -> str:
     return f"mlpkit resume {shlex.quote(str(folder.path))}"
 
 
+def without_large(work: Work) -> Work:
+    """Return the work without the jobs that are larger than is allowed; those have failed."""
+    if work.allowed.large:
+        return work
+    kept: dict[int, Entry] = {}
+    for number, entry in work.entries.items():
+        work.wish.check()
+        try:
+            refuse_large(entry.config, work.datasets, work.folder.ledger)
+        except MlpkitError as error:
+            work.ended(number, error)
+        else:
+            kept[number] = entry
+    return replace(work, entries=kept)
+
+
 def vectorized(work: Work) -> None:
     """Train jobs of one shape together, and the others one after another."""
     fresh = {number: work.config(number) for number in work.entries if is_fresh(work, number)}
     others = {number: work.config(number) for number in work.entries if number not in fresh}
-    saved = {number: found for number, config in others.items() if (found := saved_between_epochs(config))}
+    large = work.allowed.large
+    saved = {n: found for n, config in others.items() if (found := saved_between_epochs(config, large))}
     begun = {number: stored.state.progress.step for number, (_, stored) in saved.items()}
     ready = fresh | {number: others[number] for number in saved}
     groups, wrong = group(ready, work.datasets, begun)
@@ -217,27 +255,30 @@ def _train_group(work: Work, configs: Mapping[int, Config], saved: Mapping[int, 
         )
     except RunInterruptedError:
         raise
-    except Exception:  # such as memory for one, and not for all of them: one job's trouble is not the others'
+    except Exception as error:  # such as memory for one, and not for all of them
+        work.display.note(f"trained one after another: {last_line(error)}")
         for number in list(left):
             work.wish.check()
             train_alone(work, number)
 
 
-def saved_between_epochs(config: Config) -> Saved | None:
+def saved_between_epochs(config: Config, allow_large: bool = True) -> Saved | None:
     """Return the newest good checkpoint of a run that stands between two epochs, and its path.
 
     There it can go on together with others that stand at the same place.
     """
     folder = RunFolder(Path(str(config.run.dir)))
     try:
-        folder.open_for_writing()
-        paths = [path for path in (folder.last, *folder.older()) if path.exists()]
-        found = newest_good(paths, lambda line: None, allow_large=True)
-        if found is not None:
+        with locked(folder.lock):
+            folder.open_for_writing()
+            paths = [path for path in (folder.last, *folder.older()) if path.exists()]
+            if not paths:
+                return None
+            found = newest_good(paths, lambda line: None, allow_large)
             check_config(config, found[1])
-    except MlpkitError:  # going on alone, it says what is wrong
+    except (MlpkitError, OSError):  # going on alone, it says what is wrong
         return None
-    return found if found is not None and found[1].state.progress.batch == 0 else None
+    return found if found[1].state.progress.batch == 0 else None
 
 
 def train_alone(work: Work, number: int) -> None:
@@ -245,7 +286,7 @@ def train_alone(work: Work, number: int) -> None:
     config, judge = work.config(number), work.judge
     trial = judge and Trial(lambda epoch, value, loss: bool(judge([number], epoch, [value], [loss])))
     try:
-        train(config, work.command, trial)
+        train(config, work.command, trial, work.allowed)
     except RunInterruptedError:
         raise
     except Exception as error:  # one job's trouble is not the others'
@@ -254,27 +295,38 @@ def train_alone(work: Work, number: int) -> None:
         work.ended(number, None)
 
 
-def train(config: Config, command: str, trial: Trial | None = None) -> None:
+def train(config: Config, command: str, trial: Trial | None = None, allowed: Allowed | None = None) -> None:
     """Train what a job's config says into its folder; a run that is there goes on.
 
     Args:
         config: of the job.
         command: the command line, for the records.
         trial: of a search.
+        allowed: what the job may do; None allows all.
 
     Raises:
         MlpkitError: as `mlpkit.run.run` does.
     """
+    allowed = allowed or Allowed()
     with Path(os.devnull).open("w") as nowhere:
         console = Console(file=nowhere)
         folder = RunFolder(Path(str(config.run.dir)))
         if folder.config.exists():
-            go_on(folder, config, command, console, lambda line: None, owned=True, trial=trial)
+            go_on(
+                folder,
+                config,
+                command,
+                console,
+                lambda line: None,
+                allow_large=allowed.large,
+                owned=allowed.owned,
+                trial=trial,
+            )
         else:
-            run(config, command, console, lambda line: None, trial)
+            run(config, command, console, lambda line: None, trial, allowed.owned)
 
 
-def outcome(config: Config, command: str) -> str | None:
+def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str | None:
     """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
 
     A signal that comes before the run listens, or after it, ends the training as well.
@@ -282,7 +334,7 @@ def outcome(config: Config, command: str) -> str | None:
     try:
         with polite_signals() as wish:
             wish.at_once = True
-            train(config, command)
+            train(config, command, allowed=allowed)
     except Exception as error:  # whatever it is, the sweep's process is to say it
         return last_line(error)
     return None
@@ -291,14 +343,14 @@ def outcome(config: Config, command: str) -> str | None:
 def is_fresh(work: Work, number: int) -> bool:
     """Whether nothing of a job's run can be gone on from; what there is of it is cleared away."""
     folder = RunFolder(work.folder.run(work.entries[number].folder))
-    if not folder.path.exists():
-        return True
-    if folder.last.exists() or folder.older():
-        return False
     try:
+        if not folder.path.exists():
+            return True
         with locked(folder.lock):
+            if folder.last.exists() or folder.older():
+                return False
             folder.clear()
-    except LockedError:  # somebody goes on with the run by itself
+    except (MlpkitError, OSError):  # somebody goes on with the run by itself, or it says what is wrong alone
         return False
     return True
 

@@ -2,7 +2,7 @@
 
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.trial import Trial, TrialState
@@ -23,12 +23,14 @@ from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.lock import locked
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder
+from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
-from mlpkit.sweep.ledger import DONE, FAILED, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
+from mlpkit.sweep.groups import Datasets
+from mlpkit.sweep.ledger import DONE, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.pruning import build_pruner, make_judge
-from mlpkit.sweep.run import Work, last_line, vectorized
+from mlpkit.sweep.run import Work, last_line, vectorized, without_large
 from mlpkit.sweep.search_plan import Plan
 from mlpkit.sweep.study import Outcome, Study
 from mlpkit.sweep.winner import describe_winner, find_winner, score_on_test
@@ -51,12 +53,24 @@ def start(folder: SweepFolder, plan: Plan, command: str, console: Console) -> No
             _Searching(folder, ledger, plan, command, console).run()
 
 
-def resume(folder: SweepFolder, plan: Plan, command: str, console: Console) -> None:
+def resume(
+    folder: SweepFolder, plan: Plan, command: str, console: Console, allow_large: bool = False
+) -> None:
     """Go on with a search: what has ended is not repeated.
+
+    Args:
+        folder: of the search, which somebody else may have written: no data is fetched for it.
+        plan: what it says.
+        command: the command line, for the records.
+        console: where progress is shown.
+        allow_large: take models and datasets of any size.
 
     Raises:
         MlpkitError: as `start` does, or another process is at it.
     """
+    if plan.allowed.owned:
+        plan = replace(plan, datasets=Datasets(download=False))
+    plan = replace(plan, allowed=Allowed(owned=False, large=allow_large))
     with locked(folder.lock):
         folder.open_for_writing()
         with Ledger(folder.ledger) as ledger:
@@ -178,6 +192,7 @@ class _Searching:
                 with suppress(MlpkitError), locked(RunFolder(path).lock):
                     pass
         display = _BatchDisplay(self.console, self.search.trials, self.study.told + len(entries) - len(left))
+        reasons: dict[int, str] = {}  # of what has failed
 
         def ended(number: int, error: BaseException | None) -> None:
             if isinstance(error, RunInterruptedError):
@@ -186,7 +201,7 @@ class _Searching:
             if error is None:
                 return
             reason, entry = last_line(error), entries[number]
-            self.ledger.mark([number], FAILED, reason)
+            reasons[number] = reason
             if isinstance(error, NonFiniteError | ConfigError):
                 batch.failed[number] = reason
             else:
@@ -200,10 +215,12 @@ class _Searching:
         )
         try:
             if left:
-                datasets = self.plan.datasets
-                vectorized(Work(self.folder, left, self.command, wish, display, ended, datasets, judge))
+                plan = self.plan
+                about = (self.folder, left, self.command, wish, display, ended)
+                vectorized(without_large(Work(*about, plan.datasets, judge, plan.allowed)))
         finally:
             display.stop()
+            self.ledger.mark_failed(reasons)
 
     def _read(self, entry: Entry) -> Outcome:
         """Return what came of a job, as its run folder says it."""
@@ -270,10 +287,13 @@ class _Searching:
                 f"none of {self.search.trials} trials came to its end; of the first: {printable(str(first))}"
             )
         wish.check()
-        entry = entries[winner.folder]
+        entry = entries.get(winner.folder)
+        if entry is None:
+            raise DataError(f"{self.folder.study}: its best trial is not in the ledger; search anew")
         dataset = self.plan.datasets.load(entry.config.dataset)
-        test = score_on_test(self.folder.run(entry.folder), dataset)
-        self.console.print(describe_winner(winner, test, self.task, self.search.trials), markup=False)
+        test = score_on_test(self.folder.run(entry.folder), dataset, self.plan.allowed.large)
+        line = describe_winner(winner, test, self.task, self.search.trials)
+        self.console.print(printable(line), markup=False)
 
     def _way_on(self) -> str:
         return f"mlpkit resume {shlex.quote(str(self.folder.path))}"

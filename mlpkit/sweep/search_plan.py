@@ -1,7 +1,8 @@
 """What is searched, and how: as it was asked for, as search.json keeps it, and what it stands for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.plain_json import read_object
+from mlpkit.sweep.allowed import Allowed, refuse_large_data
 from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.groups import Datasets
@@ -66,6 +68,7 @@ class Plan:
         first: the config with the first value of each.
         task: of all trials.
         datasets: where data comes from.
+        allowed: what the trials may do.
     """
 
     search: Search
@@ -74,9 +77,17 @@ class Plan:
     first: Config
     task: Task
     datasets: Datasets
+    allowed: Allowed = field(default_factory=Allowed)
 
 
-def plan_search(search: Search, space: Space, compose: Compose, configs: Sequence[Config]) -> Plan:
+def plan_search(
+    search: Search,
+    space: Space,
+    compose: Compose,
+    configs: Sequence[Config],
+    found: Path | None = None,
+    allow_large: bool = False,
+) -> Plan:
     """Return what a search stands for.
 
     Args:
@@ -84,13 +95,19 @@ def plan_search(search: Search, space: Space, compose: Compose, configs: Sequenc
         space: what each key may be.
         compose: overrides for each key -> the config.
         configs: that there may be, one at least for each dataset.
+        found: the file that says what is searched, where it is not the user's own command line: no data is
+            fetched for it.
+        allow_large: take models and datasets of any size from that file.
 
     Raises:
         ConfigError: trials would be chosen by their test score, or cannot be compared.
-        DataError: a dataset is missing.
+        DataError: a dataset is missing or too large.
     """
-    datasets, tasks = Datasets(), dict[str, str]()
+    allowed = Allowed(owned=found is None, large=found is None or allow_large)
+    datasets, tasks = Datasets(download=allowed.owned), dict[str, str]()
     for config in configs:
+        if found is not None and not allow_large:
+            refuse_large_data(config.dataset, found)
         dataset, name = datasets.load(config.dataset), config.dataset.name
         if dataset.monitored != "val":
             # The best of many trials would be the luckiest on the rows that are to judge it.
@@ -102,4 +119,4 @@ def plan_search(search: Search, space: Space, compose: Compose, configs: Sequenc
     if len(tasks) > 1:
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
-    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
+    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets, allowed)

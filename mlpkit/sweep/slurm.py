@@ -1,9 +1,10 @@
 """Trains each job as a job of Slurm, through submitit."""
 
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import submitit
@@ -12,6 +13,8 @@ from submitit.core.utils import DelayedSubmission, FailedSubmissionError, Uncomp
 from mlpkit.config import Config
 from mlpkit.device import cores
 from mlpkit.errors import ConfigError, MlpkitError, WriteError
+from mlpkit.run_folder import refuse_other
+from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.run import Work, is_fresh, outcome
 
 TICK = 0.2  # seconds between two looks
@@ -46,8 +49,10 @@ class Slurm:
 
         Raises:
             RunInterruptedError: somebody wished to stop; the jobs have saved what they had, and have ended.
+            DataError: what jobs say would go elsewhere.
+            WriteError: they cannot be submitted.
         """
-        executor = self._executor(work.folder.path.resolve() / "slurm")
+        executor = self._executor(_make_folder(work.folder.path.resolve() / "slurm"))
         waiting, running = list(reversed(work.entries)), dict[int, Outcome]()
         places = self.workers or (cores() if self.cluster == "local" else len(waiting))
         work.display.begin_apart(len(waiting), min(places, len(waiting)))
@@ -88,13 +93,13 @@ class Slurm:
 class Training:
     """What Slurm's job calls; submitit queues it again where its time is up, and the run goes on."""
 
-    def __call__(self, config: Config, command: str) -> str | None:
+    def __call__(self, config: Config, command: str, allowed: Allowed) -> str | None:
         """Train; return the last line of the error, or None."""
-        return outcome(config, command)
+        return outcome(config, command, allowed)
 
-    def checkpoint(self, config: Config, command: str) -> DelayedSubmission:
+    def checkpoint(self, config: Config, command: str, allowed: Allowed) -> DelayedSubmission:
         """Return what is to be called next time: the same, since a run finds its own checkpoints."""
-        return DelayedSubmission(self, config, command)
+        return DelayedSubmission(self, config, command, allowed)
 
 
 def read(settings: Sequence[str]) -> dict[str, Any]:
@@ -113,6 +118,21 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
         name = key if key in SHARED or key.startswith("slurm_") else f"slurm_{key}"
         found[name] = text if key in ("cluster", "name") else _value(text)
     return found
+
+
+def _make_folder(parent: Path) -> Path:
+    """Make a folder for what jobs say; it is pickled, and what lay there may be a stranger's.
+
+    Raises:
+        DataError: it would lie elsewhere.
+        WriteError: it cannot be made.
+    """
+    refuse_other(parent, stat.S_ISDIR, "folder")
+    try:
+        parent.mkdir(exist_ok=True)
+        return Path(mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
+    except OSError as error:
+        raise WriteError(f"{parent}: cannot be written ({error.strerror})") from None
 
 
 def _value(text: str) -> Any:
@@ -136,7 +156,7 @@ def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int])
         with executor.batch():
             for number in numbers:
                 is_fresh(work, number)
-                jobs[number] = executor.submit(Training(), work.config(number), work.command)
+                jobs[number] = executor.submit(Training(), work.config(number), work.command, work.allowed)
     except (FailedSubmissionError, UncompletedJobError, OSError) as error:
         raise WriteError(f"--launcher=slurm: cannot submit the jobs ({_first_line(error)})") from None
     return jobs

@@ -69,7 +69,7 @@ def build_together(configs: Sequence[Config], datasets: Sequence[Dataset]) -> Pr
     together = Together(parts, task, "cpu", augmentation, matmul)
     because = f"one of {len(configs)} runs that are trained together"
     experiments = [
-        Experiment(config, data, task, member.network, member, "cpu", matmul, because)
+        Experiment(config, data, task, member.network, member, "cpu", matmul, because, len(configs))
         for config, data, member in zip(configs, datasets, together.members, strict=True)
     ]
     return Program(experiments, together)

@@ -7,15 +7,17 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mlpkit import checkpoint
 from mlpkit.console import number as shown
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
 from mlpkit.evaluate import scores_of
+from mlpkit.lock import locked
 from mlpkit.plain_json import read_object, write_json
-from mlpkit.predict import load_predictor
+from mlpkit.predict import make_predictor
 from mlpkit.run_folder import RunFolder
-from mlpkit.sweep.folder import SweepFolder
-from mlpkit.tasks import Task
+from mlpkit.sweep.folder import SweepFolder, is_name
+from mlpkit.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,20 @@ def find_winner(folder: SweepFolder, trials: Sequence[FrozenTrial], task: Task) 
             continue
         if best is not None and not task.improves(trial.value, best.value) and trial.value != best.value:
             continue
-        loss = _loss(RunFolder(folder.run(str(trial.user_attrs["folder"]))))
+        loss = _loss(RunFolder(folder.run(_folder_of(trial, folder))))
         if best is None or task.beats(trial.value, loss, best.value, best_loss):
             best, best_loss = trial, loss
     if best is None or best.value is None:
         return None
-    return Winner(str(best.user_attrs["folder"]), best.params, best.value)
+    return Winner(_folder_of(best, folder), best.params, best.value)
+
+
+def _folder_of(trial: FrozenTrial, folder: SweepFolder) -> str:
+    """Return the name of a trial's run folder."""
+    name = trial.user_attrs.get("folder")
+    if not isinstance(name, str) or not is_name(name):
+        raise DataError(f"{folder.study}: trial {trial.number} does not name its run folder; search anew")
+    return name
 
 
 def _loss(folder: RunFolder) -> float:
@@ -59,29 +69,54 @@ def _loss(folder: RunFolder) -> float:
     try:
         return float(read_object(folder.summary)["best"]["val"]["loss"])
     except (KeyError, TypeError, ValueError):
-        raise DataError(
-            f"{folder.summary}: does not say how good its best weights are; search anew"
-        ) from None
+        raise _unclear(folder) from None
 
 
-def score_on_test(path: Path, dataset: Dataset) -> dict[str, float] | None:
+def _unclear(folder: RunFolder) -> DataError:
+    return DataError(f"{folder.summary}: does not say how good its best weights are; search anew")
+
+
+def score_on_test(path: Path, dataset: Dataset, allow_large: bool = False) -> dict[str, float] | None:
     """Return the test scores of a run's best weights, None without a test split; its summary gets them too.
 
+    Args:
+        path: of the run folder, which somebody else may have written.
+        dataset: of the run.
+        allow_large: take a model of any size.
+
     Raises:
-        DataError: the run cannot be read.
+        DataError: the run cannot be read, or leads elsewhere.
+        LockedError: another process is at it.
         WriteError: its summary cannot be written.
     """
     if "test" not in dataset.splits:
         return None
+    if path.is_symlink():
+        raise DataError(f"{path}: may lead out of the sweep; remove the link")
     folder = RunFolder(path)
-    summary = read_object(folder.summary)
-    if "test" not in summary["best"]:
-        predictor, _ = load_predictor(folder.best)
-        rows = dataset.splits["test"]
-        summary["best"]["test"] = scores_of(predictor, rows, predictor.outputs(rows.inputs))
-        write_json(folder.summary, summary)
-    found: dict[str, float] = summary["best"]["test"]
+    with locked(folder.lock):
+        folder.open_for_writing()
+        summary = read_object(folder.summary)
+        best = summary.get("best")
+        if not isinstance(best, dict):
+            raise _unclear(folder)
+        if "test" not in best:
+            best["test"] = _score(folder, dataset, allow_large)
+            write_json(folder.summary, summary)
+    found = best["test"]
+    wanted = TASKS[dataset.signature.task].monitor
+    if not isinstance(found, dict) or not isinstance(found.get(wanted), float | int):
+        raise _unclear(folder)
     return found
+
+
+def _score(folder: RunFolder, dataset: Dataset, allow_large: bool) -> dict[str, float]:
+    """Return the test scores of a run's best weights."""
+    stored = checkpoint.load(folder.best, allow_large=allow_large)
+    if stored.signature != dataset.signature:
+        raise DataError(f"{folder.best}: was trained on other data than the search's; search anew")
+    predictor, rows = make_predictor(stored), dataset.splits["test"]
+    return scores_of(predictor, rows, predictor.outputs(rows.inputs))
 
 
 def describe_winner(winner: Winner, test: Mapping[str, float] | None, task: Task, trials: int) -> str:
