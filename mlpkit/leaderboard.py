@@ -162,7 +162,9 @@ def _legend(found: Comparison, lines: Sequence[Line], unit: str) -> list[str]:
     if any(line.missing for line in lines):
         texts.append("13/16: 13 of 16 have a score; the mean is over these")
     if len(lines) < len(found.lines):
-        texts.append(f"{len(found.lines) - len(lines):,} more settings: mlpkit compare, without --top, shows all")
+        texts.append(
+            f"{len(found.lines) - len(lines):,} more settings: mlpkit compare, without --top, shows all"
+        )
     return texts
 
 

@@ -43,6 +43,9 @@ def _take(path: Path) -> int:
             descriptor = os.open(path, flags, 0o666)
         except OSError as error:
             raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
+        if os.fstat(descriptor).st_nlink > 1:  # another name of a file that lies elsewhere
+            os.close(descriptor)
+            raise WriteError(f"{path}: may lead out of the run; remove the link")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -124,9 +124,7 @@ def read_result(path: Path) -> RunResult:
     seconds, runs = summary.get("train_seconds"), summary.get("runs_together", 1)
     if not isinstance(runs, int) or not 1 <= runs < 1_000_000:
         runs = 1
-    if (
-        summary.get("status") == "pruned"
-    ):  # others had more epochs to come to what they came to
+    if summary.get("status") == "pruned":  # others had more epochs to come to what they came to
         best = None
     return RunResult(
         path,

@@ -332,6 +332,20 @@ SEVERAL = [
         ["dataset=line", "model=logistic"],
         "model=logistic: dataset=line is a regression; use model=linear or model=mlp",
     ),
+    (["--zip"], "--zip: only for a sweep; add -m"),
+    (["--dry-run", "seed=1"], "--dry-run: only for a sweep; add -m"),
+    (["--max-jobs", "3"], "--max-jobs=3: only for a sweep; add -m"),
+    (["--launcher", "processes"], "--launcher=processes: only for a sweep; add -m"),
+    (["--workers", "2"], "--workers=2: only for a sweep; add -m"),
+    (["--slurm", "partition=x"], "--slurm=partition=x: only for a sweep; add -m"),
+    (
+        ["-m", "--cfg", "job", "seed=1,2"],
+        "--cfg=job: a sweep has many configs; see --dry-run, or leave out -m",
+    ),
+    (
+        ["-m", "--dry-run", "--launcher", "x", "seed=1,2"],
+        "--launcher=x: must be vectorized, processes or slurm",
+    ),
     (["-m", "seed=1,-1", "optimizer.lr=0.1,0"], f"optimizer.lr=0: {LR}\nseed=-1: {SEED}"),
     (["--multirun", "dataset=mon,moons"], MON),
     (

@@ -17,11 +17,14 @@ from running import config
 
 from mlpkit.cli.main import run as command
 from mlpkit.config import to_dict
+from mlpkit.console import make_console
 from mlpkit.errors import DataError, WriteError
 from mlpkit.lock import locked
+from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
+from mlpkit.sweep.run import resume, vectorized
 
 SWEEP = "outputs/sweep"
 LEDGER = f"{SWEEP}/ledger.sqlite"
@@ -339,17 +342,22 @@ def test_hostile_words_do_not_reach_the_terminal(here: Path, capsys: Captured) -
     assert second == f"mlpkit: 1 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
 
 
+def begun_journal() -> bytes:
+    """Return a journal of the ledger that has nothing to bring back."""
+    pages = Path(LEDGER).stat().st_size // 4096
+    return (MAGIC + struct.pack(">IIIII", 0, 0, pages, 512, 4096)).ljust(512, b"\0")
+
+
 @pytest.mark.parametrize("database", ["ledger.sqlite", "search.sqlite"])
 def test_a_journal_that_names_another_file_is_refused(database: str, here: Path, capsys: Captured) -> None:
     """SQLite removes the file that such a journal names, at the first look at the database."""
     victim, journal = here / "precious", Path(SWEEP) / f"{database}-journal"
     victim.write_text("precious")
     name = str(victim).encode()
-    header = MAGIC + struct.pack(">IIIII", 0, 0, 1, 512, 4096)
     record = (
         struct.pack(">I", (1 << 30) // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + MAGIC
     )
-    journal.write_bytes(header.ljust(512, b"\0") + record)
+    journal.write_bytes(begun_journal() + record)
     before = everything(here)
     assert said(capsys, "resume", SWEEP, code=65) == (
         f"{journal}: would have SQLite remove another file; remove this one"
@@ -375,8 +383,7 @@ def test_files_of_sqlite_that_mlpkit_does_not_write_are_refused(
 
 
 def test_a_journal_of_a_killed_process_is_rolled_back(here: Path, capsys: Captured) -> None:
-    header = MAGIC + struct.pack(">IIIII", 0, 0, 1, 512, 4096)
-    (Path(SWEEP) / "ledger.sqlite-journal").write_bytes(header.ljust(512, b"\0"))
+    (Path(SWEEP) / "ledger.sqlite-journal").write_bytes(begun_journal())
     assert command(["resume", SWEEP]) == 0, capsys.readouterr()
     assert not list(Path(SWEEP).glob("*-journal"))
 
@@ -420,7 +427,8 @@ def test_large_data_of_a_found_sweep_is_taken_on_request(here: Path, capsys: Cap
     change(config_of_job(2, ("dataset.n", 2_100_000), ("trainer.epochs", 1)))
     assert failing(capsys) == f"{LEDGER}: its dataset draws 4,200,000 numbers; --allow-large takes them"
     assert not (Path(SWEEP) / folder_of(2)).exists()
-    assert command(["resume", SWEEP, "--allow-large"]) == 0, capsys.readouterr()
+    resume(Path(SWEEP), "mlpkit resume", vectorized, make_console(), allow_large=True)
+    assert (Path(SWEEP) / folder_of(2) / "summary.json").exists()
 
 
 def test_a_large_model_of_a_found_sweep_is_refused(here: Path, capsys: Captured) -> None:
@@ -528,6 +536,24 @@ def test_a_run_that_cannot_be_cleared_stops_no_other(name: str, here: Path, caps
     assert json.loads((other / "summary.json").read_text())["status"] == "done"
     shutil.rmtree(path)
     assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+
+
+def test_that_runs_do_not_go_together_is_said(here: Path, capsys: Captured) -> None:
+    """A checkpoint that is a folder cannot be removed, which stops a group; a run by itself goes on."""
+    change("UPDATE jobs SET status = 'waiting' WHERE number < 2")
+    for number in (0, 1):
+        (Path(SWEEP) / folder_of(number) / "summary.json").unlink()
+    folder = RunFolder(Path(SWEEP) / folder_of(0))
+    folder.last.rename(folder.at_step(5))
+    folder.at_step(999_999_999).mkdir()
+    assert command(["resume", SWEEP]) == 0, capsys.readouterr()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "sweep of 3 runs: 2 trained together, 1 one after another",
+        "trained one after another: IsADirectoryError: [Errno 21] Is a directory: "
+        f"'{folder.at_step(999_999_999)}'",
+    ]
+    assert len(list(Path(SWEEP).glob("0*/summary.json"))) == 3
 
 
 def test_failures_that_cannot_be_written_down_are_told(here: Path, capsys: Captured) -> None:
@@ -676,12 +702,10 @@ def test_records_that_grow_too_large_fail_and_go_on_later(
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))
     try:
         code = command([*ARGUMENTS[:-2], "trainer.epochs=400", "trainer.checkpoint_every=30", "seed=1,2,3"])
-        printed, lines = (text.splitlines() for text in capsys.readouterr())
+        lines = capsys.readouterr().err.splitlines()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert code == 1, lines
-    (line,) = (line for line in printed if line.startswith("trained one after another: "))
-    assert "cannot write" in line and line.endswith("(File too large); free some space"), line
     assert lines[-1] == f"mlpkit: 3 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
     for line in lines[-4:-1]:
         assert "metrics.jsonl: cannot write" in line and line.endswith("(File too large); free some space")

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,12 +17,17 @@ import pytest
 import yaml
 from conftest import Refused
 from optuna.trial import FrozenTrial, TrialState
+from running import config
 
+from mlpkit import bounds
 from mlpkit.cli.main import run as command
 from mlpkit.compare import compare
+from mlpkit.errors import DataError
+from mlpkit.lock import locked
 from mlpkit.run_results import read_result
-from mlpkit.sweep.ledger import Ledger
+from mlpkit.sweep.ledger import FAILED, Ledger
 from mlpkit.sweep.pruning import rungs
+from mlpkit.sweep.search_plan import Search, plan_search
 
 EPOCHS = 40
 MOONS = (
@@ -361,6 +368,156 @@ def test_damaged_files_of_a_search(found: tuple[Path, str], capsys: pytest.Captu
     finally:
         settings.write_text(whole)
         (folder / "search.sqlite").write_bytes(database)
+
+
+# ------------------------------------------------------------------------------- searches of somebody else
+
+
+@pytest.fixture
+def copied(found: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A copy of a whole search."""
+    shutil.copytree(found[0], tmp_path / "search")
+    capsys.readouterr()
+    return tmp_path / "search"
+
+
+def change(folder: Path, statement: str) -> None:
+    database = sqlite3.connect(folder / "search.sqlite")
+    database.execute(statement)
+    database.commit()
+    database.close()
+
+
+def best_of(folder: Path) -> Path:
+    (name,) = (name for name, summary in summaries(folder).items() if "test" in summary["best"])
+    return folder / name
+
+
+def said(capsys: pytest.CaptureFixture[str], folder: Path, code: int = 65) -> str:
+    """Go on with a search that must fail; return its one line."""
+    assert command(["resume", str(folder)]) == code, capsys.readouterr()
+    line = capsys.readouterr().err
+    assert line.startswith("mlpkit: ") and line.endswith("\n") and line[:-1].isprintable(), line
+    return line.removeprefix("mlpkit: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize("value", [None, '"../elsewhere"', '"/tmp/elsewhere"', "5", "[1]"])
+def test_a_trial_whose_folder_is_strange(
+    value: str | None, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if value is None:
+        change(copied, "DELETE FROM trial_user_attributes WHERE key = 'folder'")
+    else:
+        change(copied, f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE key = 'folder'")
+    assert said(capsys, copied) == (
+        f"{copied}/search.sqlite: trial 0 does not name its run folder; search anew"
+    )
+
+
+def test_a_best_trial_that_the_ledger_does_not_know(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = best_of(copied)
+    other = best.rename(best.with_name("0099-abcdef"))
+    change(copied, f"UPDATE trial_user_attributes SET value_json = '\"{other.name}\"' WHERE key = 'folder'")
+    assert said(capsys, copied) == f"{copied}/search.sqlite: its best trial is not in the ledger; search anew"
+
+
+def test_a_winner_that_leads_elsewhere(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = best_of(copied)
+    summary = json.loads((best / "summary.json").read_text())
+    del summary["best"]["test"]
+    (best / "summary.json").write_text(json.dumps(summary))
+    place = best.rename(copied.parent / "precious")
+    best.symlink_to(place)
+    before = (place / "summary.json").read_bytes()
+    assert said(capsys, copied) == f"{best}: may lead out of the sweep; remove the link"
+    best.unlink()
+    shutil.copytree(place, best)
+    (best / "summary.json").unlink()
+    os.link(place / "summary.json", best / "summary.json")
+    assert said(capsys, copied) == (
+        f"{best}/summary.json: may lead out of the run; put a file of its own there"
+    )
+    assert (place / "summary.json").read_bytes() == before
+    assert not list(copied.glob("**/.lock"))
+
+
+def test_a_winner_that_another_process_trains(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = best_of(copied)
+    with locked(best / ".lock"):
+        assert said(capsys, copied, code=75).startswith(f"{best}: in use by process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize(
+    "best", ["[]", '{"val": {"loss": 0.1}, "test": 5}', '{"val": {"loss": 0.1}, "test": {}}']
+)
+def test_a_winner_whose_summary_is_strange(
+    best: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = best_of(copied) / "summary.json"
+    summary = json.loads(place.read_text())
+    place.write_text(json.dumps({**summary, "best": json.loads(best)}))
+    assert said(capsys, copied) == f"{place}: does not say how good its best weights are; search anew"
+
+
+def test_a_winner_that_was_trained_on_other_data(
+    copied: Path, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = best_of(copied)
+    summary = json.loads((best / "summary.json").read_text())
+    del summary["best"]["test"]
+    (best / "summary.json").write_text(json.dumps(summary))
+    place = best / "checkpoints/best.safetensors"
+    shutil.copy(trained["line"] / "checkpoints/last.safetensors", place)
+    assert said(capsys, copied) == f"{place}: was trained on other data than the search's; search anew"
+
+
+def test_hostile_words_of_a_study_do_not_reach_the_terminal(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for choice in ("[4]", "[8]"):
+        change(
+            copied,
+            "UPDATE trial_params SET distribution_json = "
+            f"replace(distribution_json, '{choice}', '\\u001b[31m')",
+        )
+    assert command(["resume", str(copied)]) == 0, capsys.readouterr()
+    winner = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("winner: "))
+    assert winner.isprintable() and r"model.hidden=\x1b[31m" in winner
+
+
+def test_a_found_search_fetches_no_data_and_draws_little(tmp_path: Path) -> None:
+    asked = Search(sampler="random", pruner="none", trials=2, batch=2, overrides=[], folders=[], file=None)
+    file, nothing = tmp_path / "search.json", tmp_path / "nothing"
+    for overrides, expected in (
+        (("dataset=mnist", f"dataset.root={nothing}"), f"dataset=mnist: no files under {nothing}; "),
+        (("dataset=moons", "dataset.n=3000000"), f"{file}: its dataset draws 6,000,000 numbers; "),
+    ):
+        with pytest.raises(DataError) as caught:
+            plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], found=file)
+        assert str(caught.value).startswith(expected)
+    assert not nothing.exists()
+    plan = plan_search(asked, {}, lambda overrides: config(), [config("dataset=moons")], file, True)
+    assert (plan.allowed.owned, plan.allowed.large) == (False, True)
+    assert plan_search(asked, {}, lambda overrides: config(), [config("dataset=moons")]).allowed.owned
+
+
+def test_a_found_search_trains_no_large_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (*MOONS, "--search", "random", "--trials", "2", "seed=0,1")
+    folder = search(tmp_path, *arguments)
+    for path in folder.glob("0*-*"):
+        shutil.rmtree(path)
+    (folder / "search.sqlite").unlink()
+    capsys.readouterr()
+    monkeypatch.setattr(bounds, "LARGEST_OPENED", 16)
+    assert command(["resume", str(folder)]) == 1
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert last == (f"mlpkit: {len(lines)} of 2 trials failed; to try them again: mlpkit resume {folder}")
+    reason = f"{folder}/ledger.sqlite: its config asks for 17 parameters; --allow-large takes them"
+    assert lines and all(line.endswith(f": {reason}") for line in lines)
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        assert {(entry.status, entry.error) for entry in ledger.entries()} == {(FAILED, reason)}
 
 
 # ----------------------------------------------------------------------------------------------- refusals

@@ -1,6 +1,7 @@
 """The command line's entry: the commands, and one line for every error."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -88,6 +89,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             traceback.print_exc()
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        message = re.sub(r" \(Possible options: [^)]*\)", "", message)  # of settings that were given dashes
         command = f"{arguments[0]} " if arguments[0] in COMMANDS else ""
         settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
         print_error(f"{message}; {settings}see mlpkit {command}--help")

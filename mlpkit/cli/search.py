@@ -85,7 +85,7 @@ def search(request: Request, command: str, options: Options) -> None:
     console.print(f"sweep folder: {folder.path}", markup=False)
 
 
-def resume_search(path: Path, command: str) -> None:
+def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
     """Go on with a search."""
     from mlpkit.console import make_console
     from mlpkit.sweep.folder import SweepFolder
@@ -95,11 +95,11 @@ def resume_search(path: Path, command: str) -> None:
     folder.open_for_writing()
     wanted = read_search(folder)
     _import_search(wanted.sampler == "cmaes")
-    plan, _ = _plan(wanted)
+    plan, _ = _plan(wanted, folder.search, allow_large)
 
     from mlpkit.sweep.search import resume
 
-    resume(folder, plan, command, console)
+    resume(folder, plan, command, console, allow_large)
     console.print(f"sweep folder: {folder.path}", markup=False)
 
 
@@ -121,8 +121,15 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
     return Search
 
 
-def _plan(wanted: "Search") -> "tuple[Plan, list[Config]]":
+def _plan(
+    wanted: "Search", found: Path | None = None, allow_large: bool = False
+) -> "tuple[Plan, list[Config]]":
     """Return what a search stands for, and configs of it: one at least for each dataset and model.
+
+    Args:
+        wanted: what is searched.
+        found: the file that says so, where it is not the command line.
+        allow_large: take models and datasets of any size from that file.
 
     Raises:
         ConfigError: nothing can be searched so.
@@ -143,7 +150,7 @@ def _plan(wanted: "Search") -> "tuple[Plan, list[Config]]":
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
     configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
-    return plan_search(wanted, space, compose, configs), configs
+    return plan_search(wanted, space, compose, configs, found, allow_large), configs
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:

@@ -68,7 +68,7 @@ def resume_sweep(
         raise ConfigError(f"{overrides[0]}: a sweep goes on as it began; resume single runs to change them")
     if SweepFolder(path).search.exists():
         _refuse_others(False, False, None, wanted)
-        resume_search(path, command)
+        resume_search(path, command, allow_large)
         return
     launcher = choose(wanted)  # before anything else loads torch
 
@@ -76,7 +76,7 @@ def resume_sweep(
     from mlpkit.sweep.run import resume
 
     with _shown(path):
-        resume(path, command, launcher, make_console())
+        resume(path, command, launcher, make_console(), allow_large=allow_large)
 
 
 def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted) -> None:

@@ -1,4 +1,4 @@
-"""What the jobs of a sweep may do: all where the command line is the user's own, less in a folder that was found."""
+"""What the jobs of a sweep may do: all where the command line is the user's own, less in a found folder."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -82,10 +82,11 @@ def group(
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.signature)
+            key = key_of(config, dataset, layers)
         except MlpkitError as error:
             wrong[number] = error
             continue
-        if (key := key_of(config, dataset, layers)) is None:
+        if key is None:
             alone.append(number)
         else:
             key = (key, begun.get(number, 0))
