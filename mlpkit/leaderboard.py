@@ -22,6 +22,7 @@ from mlpkit.problems import show
 from mlpkit.run_results import RunResult
 
 ENDINGS = (".csv", ".jsonl", ".md")
+LONG = 8  # characters of a number that is drawn and not typed
 NAMED = 5  # runs without a score that are named on a terminal; elsewhere all are
 
 
@@ -91,6 +92,8 @@ def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit
 def show_setting(line: Line, key: str) -> str:
     """Return a line's value as one would set it; nothing for a key that it does not have."""
     value = line.settings.get(key, "")
+    if isinstance(value, float) and len(repr(value)) > LONG:
+        return f"{value:.4g}"
     return show(value)[1:-1] if isinstance(value, str) else show(value)
 
 
@@ -159,8 +162,9 @@ def _legend(found: Comparison, lines: Sequence[Line], unit: str) -> list[str]:
         texts.append(f"= tied with the best: {test}")
     if "?" in marks:
         texts.append(f"? not tested: fewer than 2 {unit} in common with the best")
-    if any(line.missing for line in lines):
-        texts.append("13/16: 13 of 16 have a score; the mean is over these")
+    if line := next((line for line in lines if line.missing and line.runs), None):
+        some, all_of_them = len(line.runs), len(line.runs) + line.missing
+        texts.append(f"{some}/{all_of_them}: {some} of {all_of_them} have a score; the mean is over these")
     if len(lines) < len(found.lines):
         texts.append(
             f"{len(found.lines) - len(lines):,} more settings: mlpkit compare, without --top, shows all"

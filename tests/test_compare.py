@@ -174,7 +174,7 @@ rank  optimizer     lr  val accuracy  ± 95 %  seeds  tied  seconds
 
 = tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
 ? not tested: fewer than 2 seeds in common with the best
-13/16: 13 of 16 have a score; the mean is over these
+1/3: 1 of 3 have a score; the mean is over these
 failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 unfinished (1): grid/0.001-adam-2
 """

@@ -326,7 +326,8 @@ class Together:
         outputs: list[Tensor] = []
         with self.untracked:
             for start in range(0, rows, largest):
-                poll()
+                if start:
+                    poll()
                 part = inputs[..., start : start + largest, :]
                 if split == "train" and (data := self.members[0].data).augmentation is not None:
                     part = data.network.scaling(part)

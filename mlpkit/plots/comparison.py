@@ -14,7 +14,7 @@ from mlpkit.atomic_write import atomic_write
 from mlpkit.compare import Comparison, Line, shorten
 from mlpkit.errors import DataError
 from mlpkit.plots import style
-from mlpkit.plots.heat_map import draw_heat_map, fits_a_map, natural
+from mlpkit.plots.heat_map import MOST_CELLS, draw_heat_map, fits_a_map, natural
 from mlpkit.plots.overlaid import MOST_LINES, draw_overlaid
 from mlpkit.plots.settings import label, legend, say_runs, scale_score, score_name
 from mlpkit.statistics import half_width, mean
@@ -87,15 +87,21 @@ def draw_score(found: Comparison, key: str) -> Figure:
         by_value: dict[float, list[float]] = {}
         for line in sorted(mine, key=lambda line: float(line.settings[key])):
             by_value.setdefault(float(line.settings[key]), []).extend(line.values)
-        _draw_series(axes, {place(value, shift): by_value[value] for value in by_value}, apart, colours[text])
+        spots = {place(value, shift): by_value[value] for value in by_value}
+        _draw_series(axes, spots, apart, colours[text], joined=len(by_value) <= MOST_CELLS)
     axes.set(xlabel=key, ylabel=name)
     scale_score(axes, [np.array(line.values) for line in lines])
     legend(axes, colours, found, others, _WIDTH)
     return figure
 
 
-def _draw_series(axes: Axes, scores: dict[float, list[float]], apart: float, colour: str) -> None:
-    """Draw points beside the means at some places: on them the intervals would hide the points."""
+def _draw_series(
+    axes: Axes, scores: dict[float, list[float]], apart: float, colour: str, joined: bool
+) -> None:
+    """Draw points beside the means at some places: on them the intervals would hide the points.
+
+    Means of values that were drawn at random are not joined.
+    """
     size = style.point_size(sum(map(len, scores.values())), few=4.6)
     low, high = axes.get_xlim()
     for spot, values in scores.items():
@@ -104,7 +110,8 @@ def _draw_series(axes: Axes, scores: dict[float, list[float]], apart: float, col
     axes.errorbar(
         list(scores), [mean(values) for values in scores.values()],
         [half_width(values) or 0.0 for values in scores.values()], color=colour, marker="o", markersize=6,
-        markeredgecolor="white", markeredgewidth=0.8, linewidth=1.6, elinewidth=1.2, capsize=3, zorder=3,
+        markeredgecolor="white", markeredgewidth=0.8, linewidth=1.6 if joined else 0, elinewidth=1.2,
+        capsize=3, zorder=3,
     )  # fmt: skip
 
 
@@ -137,8 +144,8 @@ def _scale(axes: Axes, values: Sequence[float]) -> tuple[Callable[[float, float]
     low, high = min(spots.values()), max(spots.values())
     room = (high - low) or max(abs(high), 1.0)
     axes.set_xlim(low - 0.07 * room, high + 0.07 * room)
-    names = {spot: f"{value:.6g}" for value, spot in spots.items()}
-    axes.xaxis.set_major_locator(FixedLocator(_thinned(sorted(names), 0.065 * room)))
+    names = {spot: f"{value:.3g}" for value, spot in spots.items()}
+    axes.xaxis.set_major_locator(FixedLocator(_thinned(sorted(names), 0.085 * room)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda spot, _: names.get(spot, "")))
     gap = min(np.diff(sorted(spots.values())), default=room) / room

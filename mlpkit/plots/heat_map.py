@@ -13,7 +13,7 @@ from mlpkit.leaderboard import show_setting
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, say_runs, score_name
 
-MOST_CELLS = 16  # values of a key
+MOST_CELLS = 12  # values of a key
 
 
 def fits_a_map(found: Comparison) -> bool:

@@ -138,9 +138,11 @@ class Cohort:
                     return
             progress.batch += 1
             progress.step += 1
-            self.wish.check()
             self.tick(self)
-            if not last and self.is_due(progress, self.saved_at):
+            if last:  # between two epochs a run can be taken up again together with the others
+                return
+            self.wish.check()
+            if self.is_due(progress, self.saved_at):
                 self._save()
                 if not self.sessions:
                     return
@@ -191,6 +193,7 @@ class Cohort:
         )
         self.moments.append(moment)
         self._follow(moment, followed[self.task.monitor], followed["loss"])
+        self.wish.check()
         late = time.perf_counter() - self.written > PENDING_SECONDS
         if late or len(self.moments) * len(self.sessions) > PENDING:
             self._tell()

@@ -119,7 +119,7 @@ class _Processes:
         self.free.append(worker.place)
         if reason is None:
             self.work.ended(worker.number, None)
-        elif not self.told:
+        elif not self.told and self.work.wish.signal_number is None:  # which a terminal tells all of them
             self.work.ended(worker.number, MlpkitError(reason))
 
 

@@ -263,7 +263,7 @@ class _Searching:
     def _report(self, batch: _Batch) -> None:
         """Say what came of a batch."""
         told = self.study.trials
-        mine = [told[number].state for number in batch.trials]
+        mine = [trial.state for trial in told]
         parts = [f"{mine.count(TrialState.COMPLETE)} done"]
         if pruned := mine.count(TrialState.PRUNED):
             parts.append(f"{pruned} pruned")

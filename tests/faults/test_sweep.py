@@ -104,7 +104,7 @@ def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Who
 # ------------------------------------------------------------------------------------------- signals
 
 
-@pytest.mark.parametrize(("number", "tick", "done"), [(15, 130, 0), (2, 700, 6)])
+@pytest.mark.parametrize(("number", "tick", "done"), [(15, 130, 0), (2, 400, 6)])
 def test_interrupted(number: int, tick: int, done: int, tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, prepare=partial(signal_at, number, tick))
     assert running.wait() == 128 + number
@@ -331,7 +331,7 @@ HOLDS_A_SWEEP = (
 
 
 def test_auto_begins_goes_on_and_has_nothing_left_to_do(tmp_path: Path, whole: Whole) -> None:
-    running = sweep(tmp_path, "run.resume=auto", prepare=partial(signal_at, 15, 700))
+    running = sweep(tmp_path, "run.resume=auto", prepare=partial(signal_at, 15, 400))
     assert running.wait() == 143
     finished = files_of_finished(tmp_path)
     for _ in range(2):
