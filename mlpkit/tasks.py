@@ -105,7 +105,9 @@ BINARY = Task(
     expected=lambda targets, width, dtype: targets,
     residual=lambda outputs, y, out: torch.sigmoid(outputs, out=out).sub_(y),
     slope=lambda width: 1.0,
-    statistics=lambda outputs, targets: metrics.classification_statistics(outputs > 0, targets > 0.5),
+    statistics=lambda outputs, targets: metrics.classification_statistics(
+        metrics.above(outputs, 0), metrics.above(targets, 0.5)
+    ),
     scores=metrics.classification_scores,
     probabilities=_both_classes,
     decode=lambda outputs: (outputs > 0).long().squeeze(1),

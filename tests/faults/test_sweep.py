@@ -73,9 +73,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 # ------------------------------------------------------------------------------------------- kill -9
 
 
-@pytest.mark.parametrize("case", range(count(5, 20)))
+@pytest.mark.parametrize("case", range(count(3, 20)))
 def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
-    draw, cases = random.Random(case), count(5, 20)
+    draw, cases = random.Random(case), count(3, 20)
     instants = [(case + draw.random()) / cases * whole.seconds]
     instants += [draw.random() * whole.seconds] if case % 2 else []
     running, finished = sweep(tmp_path), dict[Path, tuple[bytes, int]]()
