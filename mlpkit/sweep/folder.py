@@ -11,6 +11,7 @@ from pathlib import Path
 from mlpkit.atomic_write import SUFFIX
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.lock import locked
 from mlpkit.problems import show
 from mlpkit.run_folder import refuse_other
 
@@ -132,6 +133,7 @@ def create(configs: Sequence[Config]) -> SweepFolder:
 
     Raises:
         ConfigError: run.dir names a folder that holds something, or the jobs differ in what they write.
+        LockedError: another process is training a sweep there.
         WriteError: the folder cannot be made.
     """
     run = configs[0].run
@@ -150,6 +152,9 @@ def create(configs: Sequence[Config]) -> SweepFolder:
                 raise ConfigError(
                     f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well"
                 )
+            if SweepFolder(path).lock.exists():
+                with locked(SweepFolder(path).lock):  # raises where somebody is at it
+                    pass
             if is_sweep(path):
                 raise ConfigError(
                     f"run.dir={path}: already holds a sweep; name a new folder, or mlpkit resume {path}"
