@@ -16,7 +16,6 @@ from rich.text import Text
 from mlpkit.atomic_write import atomic_write
 from mlpkit.compare import TIED_ABOVE, Comparison, Line, shorten
 from mlpkit.console import number, plain_table, printable
-from mlpkit.errors import ConfigError
 from mlpkit.plain_json import to_json
 from mlpkit.problems import show
 from mlpkit.run_results import RunResult
@@ -56,23 +55,6 @@ def print_leaderboard(console: Console, found: Comparison, lines: Sequence[Line]
         console.print()
         for text in below:
             console.print(printable(text), markup=False)
-
-
-def check_output(path: Path) -> None:
-    """Refuse, before any work, a file that could not be written as its ending says.
-
-    Raises:
-        ConfigError: it could not.
-    """
-    if path.suffix not in ENDINGS:
-        raise ConfigError(f"--output={path}: the ending must be one of {', '.join(ENDINGS)}")
-    try:
-        if not path.absolute().parent.is_dir():
-            raise ConfigError(f"--output={path}: its folder does not exist; make it first")
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
-    except OSError as error:
-        raise ConfigError(f"--output={path}: {error.strerror}; choose another name") from None
 
 
 def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit: str) -> None:

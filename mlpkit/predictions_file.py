@@ -10,26 +10,12 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from mlpkit.atomic_write import atomic_write
-from mlpkit.errors import ConfigError
 from mlpkit.predict import Predictions
 from mlpkit.signature import Signature
 
 ENDINGS = (".csv", ".jsonl", ".npz")
 
 Columns = dict[str, list[Any]]
-
-
-def check_output(path: Path) -> None:
-    """Refuse, before any work, a file that could not be written as its ending says."""
-    if path.suffix not in ENDINGS:
-        raise ConfigError(f"--output={path}: the ending must be one of {', '.join(ENDINGS)}")
-    try:
-        if not path.absolute().parent.is_dir():
-            raise ConfigError(f"--output={path}: its folder does not exist; make it first")
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
-    except OSError as error:
-        raise ConfigError(f"--output={path}: {error.strerror}; choose another name") from None
 
 
 def as_columns(

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from mlpkit.errors import ConfigError, WriteError
+from mlpkit.output_file import check_output
 from mlpkit.predict import Predictions
-from mlpkit.predictions_file import ENDINGS, Columns, as_columns, check_output, to_csv, write
+from mlpkit.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
 from mlpkit.signature import Signature
 
 CLASSES = Signature("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
@@ -125,7 +126,7 @@ def test_what_cannot_be_written_is_refused_beforehand(name: str, message: str, t
     os.mkfifo(tmp_path / "pipe.npz")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError) as caught:
-        check_output(tmp_path / name)
+        check_output(tmp_path / name, ENDINGS)
     assert str(caught.value) == f"--output={tmp_path / name}: {message}"
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -134,5 +135,5 @@ def test_what_can_be_written_is_not_refused(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "old.csv").write_text("")
     monkeypatch.chdir(tmp_path)
     for name in ("old.csv", "new.csv", "a b.jsonl", "./x.npz", str(tmp_path / "y.npz")):
-        check_output(Path(name))
+        check_output(Path(name), ENDINGS)
     assert [file.name for file in tmp_path.iterdir()] == ["old.csv"]

@@ -39,11 +39,12 @@ def compare(
     """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
     from mlpkit.compare import compare as compare_runs
     from mlpkit.console import make_console, note, printable
-    from mlpkit.leaderboard import check_output, print_leaderboard, write_leaderboard
+    from mlpkit.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
+    from mlpkit.output_file import check_output
     from mlpkit.run_results import SWEEP, find_runs, newest_group, read_results
 
     if output is not None:
-        check_output(output)
+        check_output(output, ENDINGS)
     if not paths:
         paths = [newest_group()]
         kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"

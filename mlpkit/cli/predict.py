@@ -42,13 +42,14 @@ def predict(
     from mlpkit.data.inputs import Inputs, parse_values, read_inputs
     from mlpkit.device import choose_device
     from mlpkit.evaluate import choose_split, load_matching
+    from mlpkit.output_file import check_output
     from mlpkit.predict import make_predictor
-    from mlpkit.predictions_file import as_columns, check_output, write
+    from mlpkit.predictions_file import ENDINGS, as_columns, write
 
     if sum(given is not None for given in (input_, values or None, split)) != 1:
         raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
     if output is not None:
-        check_output(output)
+        check_output(output, ENDINGS)
     path, stored = open_run(run, checkpoint, allow_large)
     predictor = make_predictor(stored, choose_device(device))
     signature, true = predictor.signature, None

@@ -93,6 +93,7 @@ class Cohort:
         self.judged = self.progress.epoch
         self.seconds = first.seconds
         self.rates = [sessions[block.first].trainer.progress.lr for block in together.blocks]
+        self.present = list(range(len(self.sessions)))  # of those who began the epoch
         self.moments: list[Moment] = []  # not written yet
         self.written = self.saved_at = time.perf_counter()
         self._read_columns()
@@ -125,7 +126,7 @@ class Cohort:
 
     def _train_epoch(self) -> None:
         progress, together = self.progress, self.together
-        self.present = list(range(len(self.sessions)))  # of those who began the epoch
+        self.present = list(range(len(self.sessions)))
         for rows in self._rows():
             self.rates = [self.sessions[block.first].trainer.rate(progress.step) for block in together.blocks]
             last = progress.batch == self.steps_per_epoch - 1

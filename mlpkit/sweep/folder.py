@@ -52,11 +52,6 @@ class SweepFolder:
         """Held by the process that writes here."""
         return self.path / ".lock"
 
-    @property
-    def plots(self) -> Path:
-        """Folder of the pictures that compare the runs."""
-        return self.path / "plots"
-
     def run(self, name: str) -> Path:
         """Return a run's folder.
 
