@@ -8,9 +8,10 @@ one, and remembers: the same command gives the same bits on the same machine.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import thread_time
 
@@ -20,14 +21,13 @@ from torch import Tensor
 from mlpkit.choices import LEVELS
 from mlpkit.errors import MlpkitError
 from mlpkit.plain_json import read_object, write_json
+from mlpkit.program import Program
 
 LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
 LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.8  # of the time: what is hardly faster is not taken
 PROBED = 16_000_000  # multiplications at most
 PATIENCE = 0.012  # seconds of timing; with what has to be made for it, less than 0.02
-
-Product = Callable[..., Tensor]  # (base, left, right, *, beta, out), as torch.addmm or torch.baddbmm
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,27 @@ class Matmul:
     smallest: int = 0
     reason: str = ""
 
-    def product(self, networks: bool = False) -> Product:
-        """Return torch's product that writes base · beta + left @ right into `out`.
+    def product(self, left: Tensor, right: Tensor, out: Tensor, base: Tensor | None = None) -> Program:
+        """Return what writes base + left @ right into `out`; all may have an axis of networks in front.
 
         Args:
-            networks: whether all have an axis of networks in front.
+            left: (K, rows, inner).
+            right: (K, inner, columns).
+            out: (K, rows, columns).
+            base: of that shape, or one that is spread to it; it may be `out` itself.
         """
-        plain: Product = torch.baddbmm if networks else torch.addmm
-        bare = torch.bmm if networks else torch.mm
-        if self.level == "highest":
-            return plain
-
-        def at_level(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
-            if left.shape[-2] * left.shape[-1] * right.shape[-1] < self.smallest:  # of one network
-                return plain(base, left, right, beta=beta, out=out)
-            torch.set_float32_matmul_precision(self.level)
-            try:
-                if beta and base is out:
-                    plain(base, left, right, beta=beta, out=out)
-                else:
-                    bare(left, right, out=out)
-            finally:
-                torch.set_float32_matmul_precision("highest")
-            # The other library adds a base more slowly than a second operation does.
-            return out.add_(base, alpha=beta) if beta and base is not out else out
-
-        return at_level
+        bare, plain = (torch.mm, torch.addmm) if out.dim() == 2 else (torch.bmm, torch.baddbmm)
+        with_base: Program = [] if base is None else [partial(plain, base, left, right, out=out)]
+        of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1]
+        if self.level == "highest" or of_one_network < self.smallest:
+            return with_base or [partial(bare, left, right, out=out)]
+        set_level = torch.set_float32_matmul_precision
+        into_itself = base is out
+        program: Program = [partial(set_level, self.level)]
+        program += with_base if into_itself else [partial(bare, left, right, out=out)]
+        program.append(partial(set_level, "highest"))
+        # The other library adds a base more slowly than a second operation does.
+        return program if base is None or into_itself else [*program, partial(out.add_, base)]
 
     @contextmanager
     def everywhere(self) -> Iterator[None]:

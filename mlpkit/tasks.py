@@ -23,7 +23,8 @@ class Task:
         loss: (outputs, encoded targets) -> losses (rows,), one for each example.
         expected: (encoded targets, width, dtype) -> y (rows, width), which the mean of the outputs'
             distribution is compared with.
-        residual: (outputs, y, out) -> None; out := μ(outputs) - y, for the mean μ.
+        residual: (outputs (…, width, rows), y likewise, out) -> None; out := μ(outputs) - y, for the mean μ:
+            what a program does with outputs whose examples are columns.
         slope: width -> c; the gradient of a row's loss in its outputs is c · (μ(outputs) - y).
         statistics: (outputs, encoded targets) -> per-example values that scores are made of.
         scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
@@ -120,7 +121,7 @@ MULTICLASS = Task(
     encode=lambda targets, dtype: targets,
     loss=_cross_entropy,
     expected=lambda targets, width, dtype: F.one_hot(targets, width).to(dtype),
-    residual=lambda outputs, y, out: torch.softmax(outputs, -1, out=out).sub_(y),
+    residual=lambda outputs, y, out: torch.softmax(outputs, -2, out=out).sub_(y),
     slope=lambda width: 1.0,
     statistics=lambda outputs, targets: metrics.classification_statistics(outputs.argmax(1), targets),
     scores=metrics.classification_scores,

@@ -7,7 +7,7 @@ import torch
 from mlpkit import architecture as shapes
 from mlpkit.data import load_dataset
 from mlpkit.models import build_model, count_parameters
-from mlpkit.models.stack import Dropout
+from mlpkit.models.dropout import Dropout
 
 MODELS = [
     ("dataset=line", "model=linear"),

@@ -8,12 +8,14 @@ from torch import nn
 
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass, obstacle
+from mlpkit.engines.chunk import Chunk
 from mlpkit.engines.flat import Flat
 from mlpkit.matmul import EXACT
-from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.models.dropout import Dropout, seed_dropout
+from mlpkit.program import carry_out
 from mlpkit.tasks import TASKS
 
-STEP = 1e-6  # to each side; the difference's own error is some 1e-10: rounding / STEP, and STEP² f'''
+STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
 CLOSE = {"rtol": 1e-7, "atol": 1e-8}
 ROUNDING = {"rtol": 1e-12, "atol": 1e-13}  # of a float64, for sums in another order
 
@@ -48,7 +50,7 @@ class Stack:
         for index, (below, above) in enumerate(pairwise(widths)):
             parts = [numbers(*front, above, below, seed=index)]
             if bias:
-                parts.append(numbers(*front, 1, above, seed=index + 10))
+                parts.append(numbers(*front, above, 1, seed=index + 10))
             into = [torch.full_like(part, float("nan")) for part in parts]  # to be written over
             hidden = index < len(HIDDEN)
             self.layers.append(
@@ -71,23 +73,20 @@ class Stack:
 
 
 def differentiate(stack, layers, task, inputs, targets, count, add=False):
-    """Go up and down as the engine does, for the mean over `count` rows; return the outputs."""
+    """Go up and down as the engine does, for the mean over `count` rows; return outputs (…, rows, width)."""
     task = TASKS[task]
-    width = layers.outputs.shape[-1]
+    width = layers.outputs.shape[-2]
     expected = torch.stack([task.expected(part, width, torch.float64) for part in targets])
+    chunk = Chunk(layers, task, inputs, expected if layers.outputs.dim() == 3 else expected[0], ())
     stack.seed()
-    layers.up(inputs)
-    task.residual(layers.outputs, expected.reshape(layers.outputs.shape), layers.delta)
-    layers.delta.mul_(task.slope(width) / count)
-    layers.down()
-    layers.gradients(inputs, add)
-    return layers.outputs.clone()
+    carry_out(chunk.program(count, add))
+    return chunk.outputs.clone()
 
 
 def mean_loss(stack, layers, task, inputs, targets):
     stack.seed()
-    layers.up(inputs)
-    return TASKS[task].loss(layers.outputs, targets).mean().item()
+    carry_out(layers.up(inputs))
+    return TASKS[task].loss(layers.outputs.mT, targets).mean().item()
 
 
 def central_differences(stack, layers, task, inputs, targets):
@@ -129,7 +128,7 @@ def test_the_gradient_of_a_loss_in_its_outputs(task):
     targets, width, about = targets_of(task, 50), WIDTHS[task], TASKS[task]
     (expected,) = torch.autograd.grad(about.loss(outputs, targets).sum(), outputs)
     delta = torch.empty_like(outputs.detach())
-    about.residual(outputs.detach(), about.expected(targets, width, torch.float64), delta)
+    about.residual(outputs.detach().mT, about.expected(targets, width, torch.float64).mT, delta.mT)
     torch.testing.assert_close(delta * about.slope(width), expected, **ROUNDING)
 
 

@@ -16,6 +16,7 @@ from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.stacked import StackedEngine
 from mlpkit.matmul import EXACT, LARGE, LEVELS, Matmul, choose_matmul, measure
 from mlpkit.models import build_model
+from mlpkit.program import carry_out
 from mlpkit.run_folder import RunFolder
 from mlpkit.tasks import TASKS
 
@@ -202,40 +203,31 @@ COARSE = 0.3
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("networks", [False, True])
-@pytest.mark.parametrize("into", ["zero times itself", "itself", "another", "another, of a row"])
+@pytest.mark.parametrize("into", ["nothing", "itself", "another", "another, of a column"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("smallest", [0, 10**9])
 def test_a_product_is_that_of_float64(level, smallest, into, networks, dtype):
-    """In each of the ways that backpropagation has: a bias is a row that is added to all others."""
+    """In each of the ways that backpropagation has: a bias is a column that is added to all others."""
     base, left, right = factors(networks, dtype)
-    if into == "another, of a row":
-        base = base[..., :1, :].clone()
-    beta, expected = 1, base.double() + left.double() @ right.double()
-    if into == "zero times itself":  # what is in a buffer before does not count
-        beta, expected = 0, left.double() @ right.double()
+    if into == "another, of a column":
+        base = base[..., :1].clone()
+    expected = base.double() + left.double() @ right.double()
+    if into == "nothing":  # what is in a buffer before does not count
+        expected = left.double() @ right.double()
         base.fill_(float("nan"))
-    out = base if into.endswith("itself") else torch.full_like(expected, float("nan"), dtype=dtype)
+    out = torch.full_like(expected, float("nan"), dtype=dtype) if into.startswith("another") else base
     kept = base.clone()
-    found = Matmul(level, smallest).product(networks)(base, left, right, beta=beta, out=out)
-    assert found.data_ptr() == out.data_ptr()
+    carry_out(Matmul(level, smallest).product(left, right, out, None if into == "nothing" else base))
     bound = COARSE if level != "highest" and smallest == 0 and dtype == torch.float32 else ROUNDING[dtype]
     torch.testing.assert_close(out.double(), expected, rtol=0, atol=bound)
-    assert into.endswith("itself") or torch.equal(base, kept)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_no_base_is_added_zero_times(level):
-    base, left, right = factors(False, torch.float64)
-    out = torch.empty_like(base)
-    Matmul(level).product()(base, left, right, beta=0, out=out)
-    torch.testing.assert_close(out, left @ right, rtol=0, atol=ROUNDING[torch.float64])
+    assert out is base or torch.equal(base, kept)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_product_that_fails_leaves_the_setting(level):
     base, left, right = factors(False, torch.float32)
     with pytest.raises(RuntimeError):
-        Matmul(level).product()(base, left, right.mT, beta=1, out=base)
+        carry_out(Matmul(level).product(left, right.mT, base))
     left_behind = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     assert left_behind == "highest"
@@ -267,7 +259,7 @@ def test_only_large_products_have_the_level(chosen, shape, expected):
     rows, below, width = shape
     left, right, out = torch.ones(rows, below), torch.ones(below, width), torch.zeros(rows, width)
     with Levels() as levels:
-        chosen.product()(torch.zeros(width), left, right, beta=1, out=out)
+        carry_out(chosen.product(left, right, out, torch.zeros(width)))
     assert levels.seen == [expected]
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from mlpkit.data import load_dataset
 from mlpkit.errors import ConfigError
 from mlpkit.models import build_model, count_parameters
-from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.models.dropout import Dropout, seed_dropout
 
 
 def build(*overrides):
@@ -135,7 +135,9 @@ def test_dropout_keeps_a_share_of_the_units_and_the_mean(rate):
     dropped = layer(units)
     count = units.numel()
     kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], units[kept] / (1 - rate))
+    share = round(rate * 65536) / 65536  # what is dropped, so that the mean stays that of the units
+    torch.testing.assert_close(dropped[kept], units[kept] / (1 - share))
+    assert share == pytest.approx(rate, abs=1e-5)
     deviation = (rate * (1 - rate) / count) ** 0.5  # of a share of binomial draws
     assert kept.double().mean().item() == pytest.approx(1 - rate, abs=5 * deviation)
     assert dropped.double().mean().item() == pytest.approx(3, abs=5 * 3 * deviation / (1 - rate))

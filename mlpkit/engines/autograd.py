@@ -13,7 +13,7 @@ from mlpkit.engines.data import DeviceData, NetworkEngine
 from mlpkit.errors import diverged
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
-from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.randomness import generator
 from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig
 from mlpkit.tasks import Task

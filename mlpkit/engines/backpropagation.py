@@ -1,14 +1,14 @@
 """Backpropagation through linear layers, by hand.
 
-A batch of n rows goes up through L layers. Layer l has weights W_l (width_l, width_{l-1}), a bias b_l
-(width_l), an activation f and, in training, a dropout mask m_l; the last one has neither f nor m. With
-a_0 = x, the inputs (n, features):
+A batch of n examples goes up through L layers. Layer l has weights W_l (width_l, width_{l-1}), a bias b_l
+(width_l, 1), an activation f and, in training, a dropout mask m_l; the last one has neither f nor m. Every
+example is a column. With a_0, the inputs (features, n):
 
-    z_l = a_{l-1} W_lᵀ + b_l                     (n, width_l)
-    a_l = f(z_l) ⊙ m_l                           (n, width_l),   m_l is 0 or 1 / (1 - rate)
+    z_l = W_l a_{l-1} + b_l                      (width_l, n)
+    a_l = f(z_l) ⊙ m_l                           (width_l, n),   m_l is 0 or 1 / (1 - rate)
 
-z_L are the outputs. The loss is a mean over rows, so what is wanted is the gradient of Σ ℓ(z_L, y) / n.
-Write δ_l = ∂loss / ∂z_l (n, width_l). At the top, for the three losses that mlpkit has,
+z_L are the outputs. The loss is a mean over examples, so what is wanted is the gradient of Σ ℓ(z_L, y) / n.
+Write δ_l = ∂loss / ∂z_l (width_l, n). At the top, for the three losses that mlpkit has,
 
     δ_L = (μ(z_L) - y) · c / n                   squared error:         μ(z) = z,          c = 2 / targets
                                                  binary cross-entropy:  μ(z) = σ(z),       c = 1
@@ -17,30 +17,32 @@ Write δ_l = ∂loss / ∂z_l (n, width_l). At the top, for the three losses tha
 which is the same formula three times: each loss is the negative log-likelihood of a distribution whose
 mean is μ(z). Further down, by the chain rule,
 
-    ∂loss/∂W_l = δ_lᵀ a_{l-1}                    (width_l, width_{l-1})
-    ∂loss/∂b_l = Σ_rows δ_l                      (width_l)
-    δ_{l-1} = (δ_l W_l) ⊙ m_{l-1} ⊙ f'(z_{l-1})  (n, width_{l-1})
+    ∂loss/∂W_l = δ_l a_{l-1}ᵀ                    (width_l, width_{l-1})
+    ∂loss/∂b_l = Σ_examples δ_l                  (width_l, 1)
+    δ_{l-1} = (W_lᵀ δ_l) ⊙ m_{l-1} ⊙ f'(z_{l-1}) (width_{l-1}, n)
 
 Two products for each layer on the way down and one on the way up: nearly all of a step's time. So the
-rest stays out of their way: every buffer is made once, and products are written where they are wanted.
+rest stays out of their way: every buffer is made once, products are written where they are wanted, and what a
+step does with them is a program (`mlpkit.program`). Examples are columns because a row of each matrix is then
+one unit's values for all examples, next to each other in memory: activations, softmax and sums run along it.
 
-All of it holds for K networks of one shape at once, with an axis K in front of every shape above. Rows then
-lie next to each other in memory, (K, width, n): small networks have more rows than units, and products of
-K long thin matrices would take most of their time to begin. And where all networks read the same rows, their
-first layers, one below the other, are one layer of K · width_1 units.
+All of it holds for K networks of one shape at once, with an axis K in front of every shape above. Where all
+networks read the same inputs, their first layers, one below the other, are one layer of K · width_1 units.
 (Rumelhart, Hinton, Williams 1986; the dropout mask of Srivastava et al. 2014.)
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mlpkit.engines.activations import ACTIVATIONS, IDENTITY, Activation
-from mlpkit.matmul import Matmul, Product
-from mlpkit.models.stack import Dropout
+from mlpkit.matmul import Matmul
+from mlpkit.models.dropout import Dropout
+from mlpkit.program import Program
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Layer:
 
     Attributes:
         weight: (K, width, width below).
-        bias: (K, 1, width), or None.
+        bias: (K, width, 1), or None.
         weight_gradient: like the weight; the mean loss's gradient is written here.
         bias_gradient: like the bias.
         activation: None for the last layer.
@@ -71,132 +73,109 @@ def obstacle(layers: nn.Sequential) -> str | None:
 
 
 class Hidden:
-    """What a hidden layer holds of a fixed number of rows: a_l in `units` and δ_l in `delta`."""
+    """What a hidden layer holds of a fixed number of examples: a_l in `units` and δ_l in `delta`."""
 
     def __init__(self, layer: Layer, units: Tensor, delta: Tensor) -> None:
-        """Take two buffers (K, rows, width) and make those that only some layers need."""
+        """Take two buffers (K, width, n) and make those that only some layers need."""
         self.units, self.delta, self.dropout = units, delta, layer.dropout
-        self.delta_transposed = delta.mT
         self.activation = layer.activation or IDENTITY
         # f(z) is multiplied by the mask into `units`; and where f' wants z, f(z) cannot take its place.
-        # A network draws its mask row by row, whatever lies beside it, so that it is the same for one of K.
-        self.mask = delta.new_empty(delta.shape) if layer.dropout else None
+        self.mask = torch.empty_like(delta) if layer.dropout else None
         self.active = units if self.mask is None else torch.empty_like(delta)  # f(z)
         self.sums = torch.empty_like(delta) if self.activation.keeps_sums else self.active  # z
 
-    def up(self) -> None:
-        """Make units of the sums."""
-        self.activation.apply(self.sums, self.active)
+    def up(self) -> Program:
+        """Return what makes units of the sums."""
+        program: Program = [partial(self.activation.apply, self.sums, self.active)]
         if self.mask is not None:
+            # A network draws a mask of its own, whatever lies beside it: it is the same for one of K.
             masks = self.mask if self.mask.dim() == 3 else (self.mask,)
             for mask, dropout in zip(masks, self.dropout, strict=True):
-                mask.bernoulli_(1 - dropout.rate, generator=dropout.random).div_(1 - dropout.rate)
-            torch.mul(self.active, self.mask, out=self.units)
+                program += dropout.draw(mask)
+            program.append(partial(torch.mul, self.active, self.mask, out=self.units))
+        return program
 
-    def down(self) -> None:
-        """Make ∂loss/∂z of ∂loss/∂a, which the layer above has left in delta."""
-        if self.mask is not None:
-            self.delta.mul_(self.mask)
-        self.activation.derive(self.delta, self.sums if self.activation.keeps_sums else self.active)
+    def down(self) -> Program:
+        """Return what makes ∂loss/∂z of ∂loss/∂a, which the layer above has left in delta."""
+        kept = self.sums if self.activation.keeps_sums else self.active
+        program: Program = [] if self.mask is None else [partial(self.delta.mul_, self.mask)]
+        return [*program, partial(self.activation.derive, self.delta, kept)]
 
 
 class Pass:
-    """Takes a fixed number of rows up and down the layers, in buffers of its own.
+    """Takes a fixed number of examples up and down the layers, in buffers of its own.
 
     Attributes:
         workspace: outputs, units and deltas of all layers, one after another.
-        outputs: (K, rows, targets); `up` ends with them.
+        outputs: (K, targets, n); `up` ends with them.
         delta: of the last layer, like the outputs; `down` begins with it.
     """
 
-    def __init__(self, layers: Sequence[Layer], rows: int, matmul: Matmul) -> None:
+    def __init__(self, layers: Sequence[Layer], examples: int, matmul: Matmul) -> None:
         """Make the buffers.
 
         Args:
             layers: from the inputs to the outputs.
-            rows: n.
+            examples: n.
             matmul: how products are computed.
         """
         *self.lower, self.last = layers
-        self.transposed = [layer.weight.mT for layer in layers]  # made once: a view takes as long as a sum
-        *networks, _, _ = self.last.weight.shape
-        self.wide_product, self.product = matmul.product(), matmul.product(networks=bool(networks))
-        self.row_product = sideways(self.product) if networks else self.product  # where rows come out
-        widths = [layer.weight.shape[-2] for layer in layers for _ in ("units", "delta")]
-        sizes = [math.prod(networks) * rows * width for width in widths]
+        self.matmul = matmul
+        shapes = [(*layer.weight.shape[:-1], examples) for layer in layers for _ in ("units", "delta")]
+        sizes = [math.prod(shape) for shape in shapes]
         self.workspace = self.last.weight.new_zeros(sum(sizes))
         parts = torch.split(self.workspace, sizes)
-        shapes = [(*networks, width, rows) if networks else (rows, width) for width in widths]
-        buffers = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        buffers = [buffer.mT for buffer in buffers] if networks else buffers
+        buffers = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
         *pairs, (self.outputs, self.delta) = zip(buffers[::2], buffers[1::2], strict=True)
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
-        self.delta_transposed = self.delta.mT
 
-    def up(self, inputs: Tensor) -> None:
-        """Write the outputs of inputs (K, rows, features), or (rows, features) that all networks read."""
-        below = inputs
-        for layer, hidden, weight in zip(self.lower, self.hidden, self.transposed, strict=False):
-            self._sums(layer, weight, below, hidden.sums)
-            hidden.up()
+    def up(self, inputs: Tensor) -> Program:
+        """Return what writes the outputs of inputs (K, n, features), or (n, features) that all read."""
+        program, below = Program(), inputs.mT
+        for layer, hidden in zip(self.lower, self.hidden, strict=True):
+            program += self._sums(layer, below, hidden.sums) + hidden.up()
             below = hidden.units
-        self._sums(self.last, self.transposed[-1], below, self.outputs)
+        return program + self._sums(self.last, below, self.outputs)
 
-    def down(self) -> None:
-        """Write the deltas of all layers below the last."""
-        layer, delta = self.last, self.delta
+    def down(self) -> Program:
+        """Return what writes the deltas of all layers below the last."""
+        program, layer, delta = Program(), self.last, self.delta
         for below, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
-            self.row_product(hidden.delta, delta, layer.weight, beta=0, out=hidden.delta)
-            hidden.down()
+            program += self.matmul.product(layer.weight.mT, delta, hidden.delta) + hidden.down()
             layer, delta = below, hidden.delta
+        return program
 
-    def gradients(self, inputs: Tensor, add: bool = False) -> None:
-        """Write the gradients of all layers, now that there are units and deltas.
+    def gradients(self, inputs: Tensor, add: bool = False) -> Program:
+        """Return what writes the gradients of all layers, once there are units and deltas.
 
         Args:
             inputs: those that went up.
             add: to the gradients that are there, instead of writing over them.
         """
-        below = inputs
+        program, below = Program(), inputs.mT
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
-            self._gradients(layer, hidden.delta, hidden.delta_transposed, below, add)
+            program += self._gradients(layer, hidden.delta, below, add)
             below = hidden.units
-        self._gradients(self.last, self.delta, self.delta_transposed, below, add)
+        return program + self._gradients(self.last, self.delta, below, add)
 
-    def _sums(self, layer: Layer, weight: Tensor, below: Tensor, sums: Tensor) -> None:
-        product = self.row_product
+    def _sums(self, layer: Layer, below: Tensor, sums: Tensor) -> Program:
+        weight, bias = layer.weight, layer.bias
         if below.dim() < sums.dim():
-            product, sums, weight = self.wide_product, flat(sums.mT).mT, flat(layer.weight).mT
-        if layer.bias is None:
-            product(sums, below, weight, beta=0, out=sums)
-        else:
-            bias = layer.bias if sums.dim() == layer.bias.dim() else layer.bias.reshape(1, -1)
-            product(bias, below, weight, beta=1, out=sums)
+            weight, bias, sums = one(weight), None if bias is None else one(bias), one(sums)
+        return self.matmul.product(weight, below, sums, bias)
 
-    def _gradients(self, layer: Layer, delta: Tensor, transposed: Tensor, below: Tensor, add: bool) -> None:
-        weight, bias = layer.weight_gradient, layer.bias_gradient
+    def _gradients(self, layer: Layer, delta: Tensor, below: Tensor, add: bool) -> Program:
+        weight, bias, of_all = layer.weight_gradient, layer.bias_gradient, delta
         if below.dim() < delta.dim():
-            of_all = flat(weight)
-            self.wide_product(of_all, flat(transposed), below, beta=int(add), out=of_all)
-        else:
-            self.product(weight, transposed, below, beta=int(add), out=weight)
+            weight, of_all = one(weight), one(delta)
+        program = self.matmul.product(of_all, below.mT, weight, weight if add else None)
         if bias is None:
-            return
+            return program
         if add:
-            bias.add_(delta.sum(-2, keepdim=True))
-        else:
-            torch.sum(delta, -2, keepdim=True, out=bias)
+            return [*program, lambda: bias.add_(delta.sum(-1, keepdim=True))]
+        return [*program, partial(torch.sum, delta, -1, keepdim=True, out=bias)]
 
 
-def sideways(product: Product) -> Product:
-    """Return the product for results that lie transposed: (left @ right)ᵀ = rightᵀ @ leftᵀ."""
-
-    def transposed(base: Tensor, left: Tensor, right: Tensor, *, beta: int, out: Tensor) -> Tensor:
-        return product(base.mT, right.mT, left.mT, beta=beta, out=out.mT)
-
-    return transposed
-
-
-def flat(layers: Tensor) -> Tensor:
+def one(layers: Tensor) -> Tensor:
     """Return (K, width, …) as (K · width, …): K layers as one."""
     return layers.view(-1, layers.shape[-1])

@@ -7,7 +7,7 @@ in the steady state a step makes no new tensors but views.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,20 +19,19 @@ from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.chunk import Chunk, Numbers, watched
 from mlpkit.engines.data import DeviceData, NetworkEngine
 from mlpkit.engines.flat import Flat
 from mlpkit.engines.updates import build_update
 from mlpkit.errors import diverged
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
-from mlpkit.models.stack import Dropout, seed_dropout
+from mlpkit.models.dropout import Dropout, seed_dropout
+from mlpkit.program import carry_out
 from mlpkit.randomness import generator
 from mlpkit.tasks import Task
 
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
-A_CALL = 8192  # numbers that can be looked at in the time that a call takes
-
-Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
 class StackedEngine(NetworkEngine):
@@ -64,10 +63,8 @@ class StackedEngine(NetworkEngine):
         self.layers = layers_of([network.layers], self.flat)
         self.matmul = matmul
         self.chunks: dict[int, Chunk] = {}  # by their rows
-        self.scales: dict[int, Tensor] = {}  # by the rows of a step
         width = self.layers[-1].weight.shape[-2]
         self.expected = task.expected(self.data.scaled["train"], width, self.values.dtype)
-        self.slope = task.slope(width)
         self.bound = bound_of(network.scaling, splits["train"].inputs, self.batch_size)
         self.seen: list[Rows] = []  # since the last collect
         self.outputs = torch.empty_like(self.expected)  # of these rows, each before its update
@@ -105,33 +102,29 @@ class StackedEngine(NetworkEngine):
     ) -> str | None:
         """Write the gradient of a step's `count` rows; return what is not finite, if anything is."""
         for index, rows in enumerate(chunks):
-            inputs, expected = self.inputs, self.expected
+            inputs = self.inputs
             if isinstance(rows, slice):
-                chunk = self._chunk(self.rows, picked=0)
+                chunk = self._chunk(self.rows, whole=True)
             else:
-                chunk = self._chunk(len(rows), picked=len(rows))
-                inputs = torch.index_select(inputs, 0, rows, out=chunk.inputs)
-                expected = torch.index_select(expected, 0, rows, out=chunk.expected)
+                chunk = self._chunk(len(rows), whole=False)
+                torch.index_select(inputs, 0, rows, out=chunk.inputs)
+                torch.index_select(self.expected, 0, rows, out=chunk.expected)
+                inputs = chunk.inputs
             if random is not None:
-                inputs = self.data.augment(inputs, random)
-            layers = chunk.layers
-            layers.up(inputs)
-            self.task.residual(layers.outputs, expected, layers.delta)
-            layers.delta.mul_(self._scale(count))
-            layers.down()
-            layers.gradients(inputs, add=index > 0)
+                chunk.inputs.copy_(self.data.augment(inputs, random))
+            carry_out(chunk.program(count, add=index > 0))
             if isinstance(rows, slice):
-                self.outputs = layers.outputs
+                self.outputs = chunk.outputs
             else:
-                self.outputs.index_copy_(0, rows, layers.outputs)
+                self.outputs.index_copy_(0, rows, chunk.outputs)
             for numbers in chunk.watched:
-                if not np.vdot(numbers, numbers) < self.bound and (culprit := self._find(layers, rows)):
+                if not np.vdot(numbers, numbers) < self.bound and (culprit := self._find(chunk, rows)):
                     return culprit
         return None
 
-    def _find(self, layers: Pass, rows: Rows) -> str | None:
+    def _find(self, chunk: Chunk, rows: Rows) -> str | None:
         """Return what is not finite now that some rows have been differentiated."""
-        losses = self.task.loss(layers.outputs, self.data.scaled["train"][rows])
+        losses = self.task.loss(chunk.outputs, self.data.scaled["train"][rows])
         if not bool(losses.isfinite().all()):
             return "the loss"
         for name, gradient in self.flat.views(self.gradients).items():
@@ -139,41 +132,25 @@ class StackedEngine(NetworkEngine):
                 return f"the gradient of {name}"
         return None
 
-    def _scale(self, count: int) -> Tensor:
-        """Return c / n for the rows of a step; as a tensor, since torch would make one at each step."""
-        if count not in self.scales:
-            self.scales[count] = self.values.new_tensor(self.slope / count)
-        return self.scales[count]
-
-    def _chunk(self, rows: int, picked: int) -> "Chunk":
+    def _chunk(self, rows: int, whole: bool) -> Chunk:
         """Return the buffers for a number of rows, of which an epoch has two or three.
 
         Args:
             rows: n.
-            picked: how many of them are copied from the split; none for a full batch.
+            whole: they are the split itself, of which nothing is copied but what augmentation changes.
         """
         if rows not in self.chunks:
             layers = Pass(self.layers, rows, self.matmul)
-            self.chunks[rows] = Chunk(
-                layers,
-                self.inputs.new_empty(picked, self.inputs.shape[1]),
-                self.expected.new_empty(picked, self.expected.shape[1]),
-                self._watched(layers),
-            )
+            inputs, expected = self.inputs, self.expected
+            if not whole:
+                expected = expected.new_empty(rows, expected.shape[1])
+            if not whole or self.data.augmentation is not None:
+                inputs = inputs.new_empty(rows, inputs.shape[1])
+            self.chunks[rows] = Chunk(layers, self.task, inputs, expected, self._watched(layers))
         return self.chunks[rows]
 
-    def _watched(self, layers: Pass) -> "tuple[Numbers, ...]":
-        """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
-
-        A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger
-        than the root of the product of their sums of squares. Where that is more to look at than the
-        gradients, with the outputs and their delta for the loss, it is those. NumPy's product takes half the
-        time of torch's, and this one of NumPy's does not warn of what is large.
-        """
-        ends = layers.workspace[-2 * layers.outputs.numel() :]
-        fewer = layers.workspace.numel() < self.gradients.numel() + ends.numel() + A_CALL
-        looked_at = (layers.workspace,) if fewer else (self.gradients, ends)
-        return tuple(part.numpy() for part in looked_at)
+    def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
+        return watched(layers, self.gradients)
 
     def _clip(self, measure: bool) -> None:
         """Measure and limit the gradient, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""
@@ -230,7 +207,7 @@ class StackedEngine(NetworkEngine):
         state = {"gradient_norm": self.norm[0].clone()} if self.measured else {}
         if self.seen:
             rows = self._seen()
-            state["outputs"] = self.outputs[rows].clone()
+            state["outputs"] = self.outputs[rows].clone(memory_format=torch.contiguous_format)
             state["losses"] = self.task.loss(state["outputs"], self.data.scaled["train"][rows])
             if not isinstance(rows, slice):
                 state["rows"] = rows
@@ -249,23 +226,6 @@ class StackedEngine(NetworkEngine):
             self.seen = [rows]
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Buffers for a number of rows.
-
-    Attributes:
-        layers: what takes them up and down.
-        inputs: (rows, features).
-        expected: (rows, targets), what the loss wants the mean of the outputs' distribution to be.
-        watched: what is looked at after each pass, see `StackedEngine._watched`.
-    """
-
-    layers: Pass
-    inputs: Tensor
-    expected: Tensor
-    watched: "tuple[Numbers, ...]"
-
-
 def layers_of(networks: Sequence[nn.Sequential], flat: Flat, together: bool = False) -> list[Layer]:
     """Return the layers of networks whose parameters lie in a flat buffer.
 
@@ -279,8 +239,8 @@ def layers_of(networks: Sequence[nn.Sequential], flat: Flat, together: bool = Fa
 
     def pair(name: str) -> tuple[Tensor, Tensor]:
         both = weights[name], gradients[name]
-        if weights[name].dim() == 2:  # a bias, as a row
-            return (both[0][:, None], both[1][:, None]) if together else both
+        if weights[name].dim() == 2:  # a bias, as a column
+            both = both[0][..., None], both[1][..., None]
         return both if together else (both[0][0], both[1][0])
 
     for index, modules in enumerate(zip(*networks, strict=True)):

@@ -16,11 +16,12 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Pass
+from mlpkit.engines.chunk import Chunk, Numbers
 from mlpkit.engines.graphs import Graphs
-from mlpkit.engines.stacked import Numbers, StackedEngine
+from mlpkit.engines.stacked import StackedEngine
 from mlpkit.engines.updates import build_update
 from mlpkit.errors import diverged
-from mlpkit.models.stack import seed_dropout
+from mlpkit.models.dropout import seed_dropout
 from mlpkit.randomness import generator
 
 
@@ -79,9 +80,9 @@ class CudaStackedEngine(StackedEngine):
     def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
         return (np.array([math.nan]),)  # always in doubt: the device looks by itself
 
-    def _find(self, layers: Pass, rows: Rows) -> str | None:
+    def _find(self, chunk: Chunk, rows: Rows) -> str | None:
         """Set the flag where a loss is not finite."""
-        self._flag([self.task.loss(layers.outputs, self.data.scaled["train"][rows])])
+        self._flag([self.task.loss(chunk.outputs, self.data.scaled["train"][rows])])
         return None
 
     def _flag(self, values: list[Tensor]) -> None:

@@ -21,14 +21,16 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.chunk import Chunk, watched
 from mlpkit.engines.data import EVALUATION_ROWS, DeviceData
 from mlpkit.engines.data_of_many import DataOfMany, Sums
 from mlpkit.engines.flat import Flat
 from mlpkit.engines.member import Member, Part
-from mlpkit.engines.stacked import A_CALL, Chunk, Numbers, bound_of, layers_of
+from mlpkit.engines.stacked import bound_of, layers_of
 from mlpkit.engines.updates import Update, build_update
 from mlpkit.matmul import EXACT, Matmul
-from mlpkit.models.stack import seed_dropout
+from mlpkit.models.dropout import seed_dropout
+from mlpkit.program import carry_out
 from mlpkit.randomness import generator
 from mlpkit.schema.optimizer import OptimizerConfig
 from mlpkit.schema.scheduler import Plateau, SchedulerConfig
@@ -113,7 +115,8 @@ class Together:
         self.shapes = self.flat.shapes
         self.values, self.gradients = self.flat.values, self.flat.gradients
         self.layers = layers_of([network.layers for network in networks], self.flat, together=True)
-        self.chunks: dict[tuple[str, int], Chunk] = {}  # by what they are for and their rows
+        self.chunks: dict[int, Chunk] = {}  # by their rows
+        self.passes: dict[int, Pass] = {}  # likewise, for evaluation
         count = len(members)
         self.best = self.flat.views(self.values.clone())
         for row, member in enumerate(members):
@@ -126,8 +129,6 @@ class Together:
         width = self.layers[-1].weight.shape[-2]
         whole = self.batch_size == "full"
         self.data = DataOfMany([m.data for m in members], self.task, width, self.values.dtype, whole)
-        self.slope = self.task.slope(width)
-        self.scales: dict[int, Tensor] = {}
         self.outputs = self.values.new_empty(count, self.rows, width)
         self.norms = self.values.new_zeros(count, 1)
         trainers = [member.config.trainer for member in members]
@@ -205,47 +206,39 @@ class Together:
 
     def _differentiate(self, rows: Rows, random: list[torch.Generator] | None) -> dict[int, str]:
         failures: dict[int, str] = {}
-        whole = isinstance(rows, slice)
         count = self.rows if isinstance(rows, slice) else rows.shape[1]
         parts: Sequence[Rows] = (rows,)
         if not isinstance(rows, slice):
             parts = torch.split(rows, int(self.batch_size), dim=1)
         for index, part in enumerate(parts):
-            inputs, expected = self.data.inputs["train"], self.data.expected
-            chunk = self._chunk("train", self.rows if isinstance(part, slice) else part.shape[1], not whole)
-            if not isinstance(part, slice):
+            inputs = self.data.inputs["train"]
+            if isinstance(part, slice):
+                chunk = self._chunk(self.rows, whole=True)
+            else:
+                chunk = self._chunk(part.shape[1], whole=False)
                 inputs = self.data.pick(inputs, part, chunk.inputs)
-                expected = self.data.pick(expected, part, chunk.expected)
+                self.data.pick(self.data.expected, part, chunk.expected)
             if random is not None:
                 each = inputs.expand(len(self.members), -1, -1)
-                inputs = torch.stack(
-                    [
-                        member.data.augment(inputs, its)
-                        for member, inputs, its in zip(self.members, each, random, strict=True)
-                    ]
-                )
-            layers = chunk.layers
-            layers.up(inputs)
-            self.task.residual(layers.outputs, expected, layers.delta)
-            layers.delta.mul_(self._scale(count))
-            layers.down()
-            layers.gradients(inputs, add=index > 0)
+                for member, its, own, into in zip(self.members, each, random, chunk.inputs, strict=True):
+                    into.copy_(member.data.augment(its, own))
+            carry_out(chunk.program(count, add=index > 0))
             if isinstance(part, slice):
-                self.outputs, self.seen_all = layers.outputs, True
+                self.outputs, self.seen_all = chunk.outputs, True
             else:
                 width = self.outputs.shape[-1]
                 places = (part + self.data.offsets).view(-1)
-                self.outputs.view(-1, width).index_copy_(0, places, layers.outputs.reshape(-1, width))
+                self.outputs.view(-1, width).index_copy_(0, places, chunk.outputs.reshape(-1, width))
                 self.seen.append(part)
             for numbers in chunk.watched:
                 if not np.vdot(numbers, numbers) < self.bound:
-                    failures |= self._find(layers, part)
+                    failures |= self._find(chunk, part)
         return failures
 
-    def _find(self, layers: Pass, rows: Rows) -> dict[int, str]:
+    def _find(self, chunk: Chunk, rows: Rows) -> dict[int, str]:
         """Return what is not finite now that some rows have been differentiated, by the member's row."""
         found = {}
-        losses = self.data.losses(layers.outputs, "train", rows)
+        losses = self.data.losses(chunk.outputs, "train", rows)
         views = self.flat.views(self.gradients)
         for row in range(len(self.members)):
             if not bool(losses[row].isfinite().all()):
@@ -256,31 +249,17 @@ class Together:
                 found[row] = f"the gradient of {name}"
         return found
 
-    def _scale(self, count: int) -> Tensor:
-        if count not in self.scales:
-            self.scales[count] = self.values.new_tensor(self.slope / count)
-        return self.scales[count]
-
-    def _chunk(self, purpose: str, rows: int, picked: bool) -> Chunk:
-        key = purpose, rows
-        if key not in self.chunks:
-            training = purpose == "train"
-            pairs = len(self.members) if picked else 0, rows
-            layers = Pass(self.layers if training else without_dropout(self.layers), rows, self.matmul)
-            self.chunks[key] = Chunk(
-                layers,
-                self.values.new_empty(*pairs, self.data.inputs["train"].shape[-1]),
-                self.data.expected.new_empty(*pairs, self.data.expected.shape[-1]),
-                self._watched(layers) if training else (),
-            )
-        return self.chunks[key]
-
-    def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
-        """As `StackedEngine._watched`, for all members at once."""
-        ends = layers.workspace[-2 * layers.outputs.numel() :]
-        fewer = layers.workspace.numel() < self.gradients.numel() + ends.numel() + A_CALL
-        looked_at = (layers.workspace,) if fewer else (self.gradients, ends)
-        return tuple(part.numpy() for part in looked_at)
+    def _chunk(self, rows: int, whole: bool) -> Chunk:
+        """As `StackedEngine._chunk`, for all members at once."""
+        if rows not in self.chunks:
+            layers, members = Pass(self.layers, rows, self.matmul), len(self.members)
+            inputs, expected = self.data.inputs["train"], self.data.expected
+            if not whole:
+                expected = expected.new_empty(members, rows, expected.shape[-1])
+            if not whole or self.members[0].data.augmentation is not None:
+                inputs = inputs.new_empty(members, rows, inputs.shape[-1])
+            self.chunks[rows] = Chunk(layers, self.task, inputs, expected, watched(layers, self.gradients))
+        return self.chunks[rows]
 
     def _clip(self, measure: bool) -> None:
         if measure or self.norm_limits is not None:
@@ -331,9 +310,12 @@ class Together:
                 part = inputs[..., start : start + largest, :]
                 if split == "train" and (data := self.members[0].data).augmentation is not None:
                     part = data.network.scaling(part)
-                layers = self._chunk("evaluate", part.shape[-2], picked=False).layers
-                layers.up(part)
-                outputs.append(layers.outputs if rows <= largest else layers.outputs.clone())
+                size = part.shape[-2]
+                if size not in self.passes:
+                    self.passes[size] = Pass(without_dropout(self.layers), size, self.matmul)
+                layers = self.passes[size]
+                carry_out(layers.up(part))
+                outputs.append(layers.outputs.mT if rows <= largest else layers.outputs.mT.clone())
             whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
             return self.data.sums(whole, split, slice(None))
 

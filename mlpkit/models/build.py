@@ -7,9 +7,10 @@ from mlpkit.architecture import LARGEST, architecture
 from mlpkit.config import Config
 from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.errors import ConfigError
+from mlpkit.models.dropout import Dropout
 from mlpkit.models.init import initialize
 from mlpkit.models.scaling import Scaling, Unscaling
-from mlpkit.models.stack import Dropout, stack
+from mlpkit.models.stack import stack
 from mlpkit.randomness import generator
 from mlpkit.schema.model import MlpModel
 from mlpkit.signature import Signature

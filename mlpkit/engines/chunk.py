@@ -1,0 +1,68 @@
+"""Training rows that are differentiated at once: their buffers, and the programs over them."""
+
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from mlpkit.engines.backpropagation import Pass
+from mlpkit.program import Program
+from mlpkit.tasks import Task
+
+A_CALL = 8192  # numbers that can be looked at in the time that a call takes
+
+Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
+
+
+class Chunk:
+    """A fixed number of rows on their way up and down. For one network there is no axis K.
+
+    Attributes:
+        layers: what takes them up and down.
+        inputs: (K, rows, features), or (rows, features) that all networks read.
+        expected: (K, rows, targets) likewise, what the mean of the outputs' distribution should be.
+        outputs: (K, rows, targets), a view of those that the layers write.
+        watched: what says, after a program, whether loss and gradients are finite.
+    """
+
+    def __init__(
+        self, layers: Pass, task: Task, inputs: Tensor, expected: Tensor, watched: tuple[Numbers, ...]
+    ) -> None:
+        """Take the buffers."""
+        self.layers, self.task, self.inputs, self.expected = layers, task, inputs, expected
+        self.outputs, self.watched = layers.outputs.mT, watched
+        self.programs: dict[tuple[int, bool], Program] = {}
+
+    def program(self, count: int, add: bool) -> Program:
+        """Return what writes the gradient of these rows' share in a mean loss.
+
+        Args:
+            count: rows of the whole step, whose mean it is.
+            add: to the gradient that is there, instead of writing over it.
+        """
+        if (count, add) not in self.programs:
+            layers, task = self.layers, self.task
+            # A number as a tensor: torch would make one of it at each step.
+            scale = layers.delta.new_tensor(task.slope(self.expected.shape[-1]) / count)
+            self.programs[count, add] = [
+                *layers.up(self.inputs),
+                partial(task.residual, layers.outputs, self.expected.mT, layers.delta),
+                partial(layers.delta.mul_, scale),
+                *layers.down(),
+                *layers.gradients(self.inputs, add),
+            ]
+        return self.programs[count, add]
+
+
+def watched(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
+    """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
+
+    A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger
+    than the root of the product of their sums of squares. Where that is more to look at than the
+    gradients, with the outputs and their delta for the loss, it is those. NumPy's product takes half the
+    time of torch's, and this one of NumPy's does not warn of what is large.
+    """
+    ends = layers.workspace[-2 * layers.outputs.numel() :]
+    fewer = layers.workspace.numel() < gradients.numel() + ends.numel() + A_CALL
+    looked_at = (layers.workspace,) if fewer else (gradients, ends)
+    return tuple(part.numpy() for part in looked_at)
