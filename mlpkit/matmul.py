@@ -7,13 +7,14 @@ one, and remembers: the same command gives the same bits on the same machine.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import thread_time
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -25,9 +26,10 @@ from mlpkit.program import Program
 
 LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
 LARGEST_ERROR = 2.0  # times that of the highest level
-CLEARLY = 0.8  # of the time: what is hardly faster is not taken
+CLEARLY = 0.95  # of the time: what is hardly faster is not taken
 PROBED = 16_000_000  # multiplications at most
-PATIENCE = 0.012  # seconds of timing; with what has to be made for it, less than 0.02
+WEIGHTS = 2**18  # at most, for the same reason
+PATIENCE = 0.008  # seconds of timing; with what has to be made for it, less than 0.02
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def choose_matmul(
     if before is not None:
         return Matmul(before, LARGE, "as before")
     rows, below = min(rows, 64), min(below, 4096)
-    probe = rows, below, max(16, min(width, PROBED // (rows * below)))
+    probe = rows, below, max(16, min(width, PROBED // (rows * below), WEIGHTS // below))
     path = _memory(probe)
     level, reason = _remembered(path), "the fastest that is as exact, by measurement"
     if level is None:
@@ -119,33 +121,47 @@ def choose_matmul(
 def measure(shape: tuple[int, int, int]) -> str:
     """Return the fastest level whose error is not beyond LARGEST_ERROR times the highest level's.
 
-    The error is the Frobenius norm of the difference from a float64 product of standard normal factors.
-    One thread is timed, by what it has computed, so that it hardly counts what else the machine does.
+    What is timed is the heart of a step: the layer's product on the way up, its gradient, and a change of
+    the weights by it. The change is the same at each level, but not its time: libraries share a product
+    out among the threads in different ways, and a core reads best what it has written itself. The error is
+    the Frobenius norm of the difference from float64 products of standard normal factors. Levels take
+    turns and the shortest time counts, so that it hardly matters what else the machine does meanwhile.
+
+    Args:
+        shape: (rows, width below, width).
     """
     rows, below, width = shape
     random = torch.Generator().manual_seed(0)
-    left = torch.randn(rows, below, generator=random)
-    right = torch.randn(width, below, generator=random).T
-    exact, out = left.double() @ right.double(), torch.empty(rows, width)
-    times: dict[str, float] = dict.fromkeys(LEVELS, float("inf"))
-    errors: dict[str, float] = {}
-    threads, end = torch.get_num_threads(), thread_time() + PATIENCE
-    torch.set_num_threads(1)
-    try:
-        while not errors or thread_time() < end:
-            first = not errors
-            for level in LEVELS:
-                with Matmul(level).everywhere():
-                    started = thread_time()
-                    torch.mm(left, right, out=out)
-                    times[level] = min(times[level], thread_time() - started)
-                if first:
-                    errors[level] = float((out.double() - exact).norm())
-    finally:
-        torch.set_num_threads(threads)
+    inputs, weights, delta = (
+        torch.randn(*size, generator=random) for size in ((rows, below), (width, below), (width, rows))
+    )
+    exact = weights.double() @ inputs.double().T, delta.double() @ inputs.double()
+    sums, gradient = torch.empty(width, rows), torch.empty(width, below)
+
+    def turn(level: str) -> float:
+        with Matmul(level).everywhere():
+            started = perf_counter()
+            torch.mm(weights, inputs.T, out=sums)
+            torch.mm(delta, inputs, out=gradient)
+            weights.add_(gradient, alpha=0)
+            return perf_counter() - started
+
+    def error(level: str) -> float:
+        turn(level)
+        return math.hypot(
+            *(float((a.double() - b).norm()) for a, b in zip((sums, gradient), exact, strict=True))
+        )
+
+    errors = {level: error(level) for level in LEVELS}
+    bound = LARGEST_ERROR * errors[LEVELS[0]]
+    allowed = [LEVELS[0], *(level for level in LEVELS[1:] if errors[level] <= bound)]
+    times, end = dict.fromkeys(allowed, math.inf), perf_counter() + PATIENCE
+    while math.isinf(times[LEVELS[0]]) or perf_counter() < end:
+        for level in allowed:
+            times[level] = min(times[level], turn(level))
     best = LEVELS[0]
-    for level in LEVELS[1:]:
-        if errors[level] <= LARGEST_ERROR * errors[LEVELS[0]] and times[level] < CLEARLY * times[best]:
+    for level in allowed[1:]:
+        if times[level] < CLEARLY * times[best]:
             best = level
     return best
 
@@ -154,7 +170,7 @@ def _memory(probe: tuple[int, int, int]) -> Path:
     """Return the file that keeps a measurement, under XDG_CACHE_HOME or ~/.cache."""
     from mlpkit.device import processor
 
-    about = f"{processor()}, torch {torch.__version__}, {probe}"
+    about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # may fail
     name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
     return Path(home) / "mlpkit" / "matmul" / f"{name}.json"

@@ -83,14 +83,16 @@ def test_another_product_is_measured_anew(cache):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_measuring_leaves_the_number_of_threads():
+def test_another_number_of_threads_is_measured_anew(cache):
     threads = torch.get_num_threads()
+    choose_matmul("auto", SHAPE, "cpu", True)
     try:
         torch.set_num_threads(threads + 1)
-        measure(SHAPE)
+        choose_matmul("auto", SHAPE, "cpu", True)
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
+    assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,9 @@ def test_a_large_product_is_probed_by_a_part_of_it(monkeypatch):
     monkeypatch.setattr(matmul, "measure", lambda shape: probes.append(shape) or "highest")
     for shape in (SHAPE, (60000, 784, 256), (1000, 10**6, 10), (64, 4096, 10**6), (1, 2000, 1000)):
         choose_matmul("auto", shape, "cpu", remember=False)
-    assert probes == [SHAPE, (64, 784, 256), (64, 4096, 16), (64, 4096, 61), (1, 2000, 1000)]
+    assert probes == [SHAPE, (64, 784, 256), (64, 4096, 16), (64, 4096, 61), (1, 2000, 131)]
     assert all(rows * below * width <= 1.1 * matmul.PROBED for rows, below, width in probes)
+    assert all(below * width <= matmul.WEIGHTS for _, below, width in probes)
 
 
 # ---------------------------------------------------------------------------------- the measurement

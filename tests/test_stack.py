@@ -146,6 +146,16 @@ def test_dropout_keeps_a_share_of_the_units_and_the_mean(rate):
     assert (by_row - (1 - rate)).abs().max() < 6 * (rate * (1 - rate) / 400) ** 0.5
 
 
+@pytest.mark.parametrize(("rate", "share"), [(1e-6, 0), (1e-5, 1), (0.99999, 65535), (1 - 1e-9, 65535)])
+def test_rates_at_the_ends_are_the_nearest_that_drop_a_share(rate, share):
+    layer, units = Dropout(rate, "cpu"), torch.ones(2000, 2000)
+    layer.random.manual_seed(0)
+    dropped = layer(units)
+    expected, count = share / 65536, units.numel()
+    assert (dropped == 0).sum().item() == pytest.approx(expected * count, abs=5 * (expected * count) ** 0.5)
+    assert dropped.max().item() == pytest.approx(1 / (1 - expected), rel=1e-6)
+
+
 def test_dropout_is_the_identity_in_evaluation():
     units = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Dropout(0.9, "cpu").eval()(units), units)
