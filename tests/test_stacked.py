@@ -305,7 +305,7 @@ def test_the_operations_of_a_step(overrides, update):
     _, step = warm(*overrides)
     with Operations() as operations:
         step()
-    assert operations.names == ["split.Tensor", *DIFFERENTIATE, *update]
+    assert operations.names == [*DIFFERENTIATE, *update]
     assert operations.fresh == []
 
 

@@ -82,20 +82,23 @@ class StackedEngine(NetworkEngine):
         random = None
         if self.data.augmentation is not None:
             random = generator(self.seed, "augment", epoch, step, self.device)
+        count = self._count(rows)
         with self.untracked:
-            culprit = self._differentiate(self._chunks(rows), self._count(rows), random)
+            culprit = self._differentiate(self._chunks(rows, count), count, random)
             if culprit is not None:
                 raise diverged(step + 1, epoch + 1, f"{culprit} is not finite")
             self._clip(measure)
             self.update(rate)
         self.seen.append(rows)
 
-    def _chunks(self, rows: Rows) -> Sequence[Rows]:
-        """Return the batches that make a step."""
-        return (rows,) if isinstance(rows, slice) else torch.split(rows, self.batch_size)
-
     def _count(self, rows: Rows) -> int:
-        return self.rows if isinstance(rows, slice) else len(rows)
+        return self.rows if isinstance(rows, slice) else rows.size(0)  # sooner than its len
+
+    def _chunks(self, rows: Rows, count: int) -> Sequence[Rows]:
+        """Return the batches that make a step of `count` rows."""
+        if isinstance(rows, slice) or count <= self.batch_size:
+            return (rows,)
+        return torch.split(rows, self.batch_size)
 
     def _differentiate(
         self, chunks: Sequence[Rows], count: int, random: torch.Generator | None = None
@@ -106,7 +109,7 @@ class StackedEngine(NetworkEngine):
             if isinstance(rows, slice):
                 chunk = self._chunk(self.rows, whole=True)
             else:
-                chunk = self._chunk(len(rows), whole=False)
+                chunk = self._chunk(rows.size(0), whole=False)
                 torch.index_select(inputs, 0, rows, out=chunk.inputs)
                 torch.index_select(self.expected, 0, rows, out=chunk.expected)
                 inputs = chunk.inputs

@@ -48,14 +48,15 @@ class CudaStackedEngine(StackedEngine):
         seed_dropout(self.dropout, self.seed, epoch, step)
         self.first, self.epoch = step if self.first is None else self.first, epoch
         self.rate.fill_(rate)
-        chunks = self._chunks(rows)
+        count = self._count(rows)
+        chunks = self._chunks(rows, count)
         if self.graphs is None:
             random = generator(self.seed, "augment", epoch, step, self.device)
-            self._program(chunks, self._count(rows), measure, random)
+            self._program(chunks, count, measure, random)
         else:
             fixed = [self._place(index, chunk) for index, chunk in enumerate(chunks)]
-            key = self._count(rows), measure, self.update.begun
-            self.graphs.run(key, lambda: self._program(fixed, self._count(rows), measure))
+            key = count, measure, self.update.begun
+            self.graphs.run(key, lambda: self._program(fixed, count, measure))
         self.update.begun = True
         self.seen.append(rows)
 
