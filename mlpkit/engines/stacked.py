@@ -168,10 +168,12 @@ class StackedEngine(NetworkEngine):
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
-        rows, self.seen = self._seen(), []
-        outputs, scaled, targets = self.outputs, self.data.scaled["train"], self.data.targets["train"]
-        if not isinstance(rows, slice) and len(rows) < self.rows:
+        seen, scaled, targets = self.seen, self.data.scaled["train"], self.data.targets["train"]
+        outputs = self.outputs
+        if sum(map(self._count, seen)) < self.rows:
+            rows = self._seen()
             outputs, scaled, targets = outputs[rows], scaled[rows], targets[rows]
+        self.seen = []
         with self.untracked:
             return self.data.scores(self.task.loss(outputs, scaled), outputs, targets)
 
