@@ -37,6 +37,8 @@ def test_loss_of_each_example_equals_torch(task, outputs, targets, torch_loss):
     losses, expected = task.loss(outputs, encoded), torch_loss(outputs, encoded)
     assert losses.shape == (ROWS,)
     torch.testing.assert_close(losses, expected.reshape(ROWS, -1).mean(1))
+    trained = task.loss(outputs.clone().requires_grad_(), encoded)  # which may go another way
+    torch.testing.assert_close(losses, trained.detach())
     mean = type(torch_loss)()(outputs, encoded)  # what a training loop of one's own would take
     torch.testing.assert_close(losses.mean(), mean)
 
@@ -48,6 +50,22 @@ def test_losses_are_their_formulas():
     np.testing.assert_allclose(BINARY.loss(logits, BINARY.encode(labels(2), torch.float64)), expected)
     expected = -special.log_softmax(values.numpy(), axis=1)[range(ROWS), labels(4).numpy()]
     np.testing.assert_allclose(MULTICLASS.loss(values, labels(4)), expected)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0, 20.0, 80.0])
+@pytest.mark.parametrize("task", [BINARY, MULTICLASS], ids=lambda task: task.name)
+def test_float32_losses_are_as_exact_as_torchs(task, scale):
+    random = torch.Generator().manual_seed(7)
+    outputs = scale * torch.randn(20_000, 1 if task is BINARY else 10, generator=random)
+    targets = task.encode(torch.arange(20_000) % (2 if task is BINARY else 10), torch.float32)
+    torch_loss = (nn.BCEWithLogitsLoss if task is BINARY else nn.CrossEntropyLoss)(reduction="none")
+    double = targets.double() if task is BINARY else targets
+    exact = torch_loss(outputs.double(), double).view(-1)
+    ours, theirs = (
+        float((of.view(-1) - exact).abs().max())
+        for of in (task.loss(outputs, targets), torch_loss(outputs, targets))
+    )
+    assert ours <= 1.5 * theirs + 6e-8  # half a unit in the last place of one
 
 
 @pytest.mark.parametrize("logit", [1000.0, -1000.0])

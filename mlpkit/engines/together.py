@@ -30,7 +30,7 @@ from mlpkit.engines.stacked import bound_of, layers_of
 from mlpkit.engines.updates import Update, build_update
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models.dropout import seed_dropout
-from mlpkit.program import carry_out
+from mlpkit.program import Program, carry_out
 from mlpkit.randomness import generator
 from mlpkit.schema.optimizer import OptimizerConfig
 from mlpkit.schema.scheduler import Plateau, SchedulerConfig
@@ -117,6 +117,7 @@ class Together:
         self.layers = layers_of([network.layers for network in networks], self.flat, together=True)
         self.chunks: dict[int, Chunk] = {}  # by their rows
         self.passes: dict[int, Pass] = {}  # likewise, for evaluation
+        self.forwards: dict[tuple[str, int], Program] = {}  # by the split and its first row
         count = len(members)
         self.best = self.flat.views(self.values.clone())
         for row, member in enumerate(members):
@@ -307,14 +308,16 @@ class Together:
             for start in range(0, rows, largest):
                 if start:
                     poll()
-                part = inputs[..., start : start + largest, :]
-                if split == "train" and (data := self.members[0].data).augmentation is not None:
-                    part = data.network.scaling(part)
-                size = part.shape[-2]
+                size = min(largest, rows - start)
                 if size not in self.passes:
                     self.passes[size] = Pass(without_dropout(self.layers), size, self.matmul)
                 layers = self.passes[size]
-                carry_out(layers.up(part))
+                if (split, start) not in self.forwards:
+                    part = inputs[..., start : start + size, :]
+                    if split == "train" and (data := self.members[0].data).augmentation is not None:
+                        part = data.network.scaling(part)
+                    self.forwards[split, start] = layers.up(part)
+                carry_out(self.forwards[split, start])
                 outputs.append(layers.outputs.mT if rows <= largest else layers.outputs.mT.clone())
             whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
             return self.data.sums(whole, split, slice(None))
