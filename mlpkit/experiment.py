@@ -13,9 +13,10 @@ from mlpkit.data.augment import augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines import Engine
+from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.choose import choose_engine
 from mlpkit.errors import ConfigError
-from mlpkit.matmul import EXACT, Matmul, choose_matmul
+from mlpkit.matmul import EXACT, ROUNDED, Matmul, choose_matmul
 from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task
@@ -79,6 +80,11 @@ def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experim
     set_threads(threads, rows, count_parameters(network))
     matmul = matmul_of(config, network, rows, device, owned, before.matmul)
     kind, because = choose_engine(trainer.engine, network, device, before.engine)
+    if matmul.level == ROUNDED and kind is AutogradEngine:
+        raise ConfigError(
+            "trainer.matmul=bfloat16: the autograd engine does not round; set trainer.matmul=medium, "
+            "or choose what the stacked engine trains"
+        )
     augmentation = None
     if isinstance(config.dataset, ImageOptions):
         augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)

@@ -9,7 +9,7 @@ one, and remembers: the same command gives the same bits on the same machine.
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from mlpkit.errors import MlpkitError
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.program import Program
 
+ROUNDED = "bfloat16"
 LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
 LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.95  # of the time: what is hardly faster is not taken
@@ -37,7 +38,7 @@ class Matmul:
     """What products are computed with.
 
     Attributes:
-        level: highest, high or medium.
+        level: highest, high, medium or bfloat16.
         smallest: multiplications of the smallest product that is computed at that level; those below are
             at the highest.
         reason: why this one, for the log; empty where there was no choice.
@@ -61,6 +62,8 @@ class Matmul:
         of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1]
         if self.level == "highest" or of_one_network < self.smallest:
             return with_base or [partial(bare, left, right, out=out)]
+        if self.level == ROUNDED:
+            return rounded(bare, left, right, out, base)
         set_level = torch.set_float32_matmul_precision
         into_itself = base is out
         program: Program = [partial(set_level, self.level)]
@@ -71,8 +74,11 @@ class Matmul:
 
     @contextmanager
     def everywhere(self) -> Iterator[None]:
-        """Compute all products at the level while this is open, small ones too: they are few there."""
-        torch.set_float32_matmul_precision(self.level)
+        """Compute all products at the level while this is open, small ones too: they are few there.
+
+        Nothing is rounded to bfloat16 here: scores are exact.
+        """
+        torch.set_float32_matmul_precision("highest" if self.level == ROUNDED else self.level)
         try:
             yield
         finally:
@@ -82,18 +88,36 @@ class Matmul:
 EXACT = Matmul()
 
 
+def rounded(
+    multiply: Callable[..., Tensor], left: Tensor, right: Tensor, out: Tensor, base: Tensor | None
+) -> Program:
+    """Return what writes base + left @ right, with bfloat16 factors and products, into a float32 `out`."""
+    factors = [torch.empty_like(factor, dtype=torch.bfloat16) for factor in (left, right)]
+    products = torch.empty_like(out, dtype=torch.bfloat16)
+    program: Program = [
+        *(partial(ours.copy_, theirs) for ours, theirs in zip(factors, (left, right), strict=True)),
+        partial(multiply, *factors, out=products),
+    ]
+    if base is out:
+        return [*program, partial(out.add_, products)]
+    program.append(partial(out.copy_, products))
+    return program if base is None else [*program, partial(out.add_, base)]
+
+
 def choose_matmul(
     wanted: str, shape: tuple[int, int, int], device: str, remember: bool, before: str | None = None
 ) -> Matmul:
     """Return what the config asks for; `auto` becomes the fastest level that is as exact as the highest.
 
     Args:
-        wanted: auto, highest, high or medium.
+        wanted: auto, highest, high, medium or bfloat16.
         shape: (rows, width below, width) of the largest product; rows are those of a batch.
         device: cpu or cuda:N; a lower level of CUDA is never as exact.
         remember: keep what was measured in the user's cache folder.
         before: the level that the run has had, which `auto` keeps.
     """
+    if wanted == ROUNDED:  # where it is worth it
+        return Matmul(ROUNDED, LARGE, "as asked")
     if wanted != "auto":
         return Matmul(wanted, 0, "as asked")
     rows, below, width = shape

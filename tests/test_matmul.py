@@ -236,6 +236,49 @@ def test_a_product_that_fails_leaves_the_setting(level):
     assert left_behind == "highest"
 
 
+@pytest.mark.parametrize("networks", [False, True])
+@pytest.mark.parametrize("into", ["nothing", "itself", "another", "another, of a column"])
+def test_bfloat16_rounds_factors_and_products(into, networks):
+    """Each rounding is by at most 2⁻⁹ of a number; there are three of them, and sums are float32."""
+    base, left, right = factors(networks, torch.float32)
+    if into == "another, of a column":
+        base = base[..., :1].clone()
+    exact, sizes = left.double() @ right.double(), left.double().abs() @ right.double().abs()
+    expected = exact if into == "nothing" else exact + base.double()
+    out = torch.full_like(exact, float("nan"), dtype=torch.float32) if into.startswith("another") else base
+    carry_out(Matmul("bfloat16").product(left, right, out, None if into == "nothing" else base))
+    errors = (out.double() - expected).abs()
+    assert (errors <= 3.1 * 2**-9 * sizes).all()
+    assert errors.max() > 2**-11 * sizes.max()  # it was done
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_bfloat16_leaves_small_products_and_scores_exact():
+    assert choose_matmul("bfloat16", SHAPE, "cpu", True) == Matmul("bfloat16", LARGE, "as asked")
+    base, left, right = factors(False, torch.float32)
+    carry_out(Matmul("bfloat16", LARGE).product(left, right, base))
+    assert torch.equal(base, left @ right)
+    with Matmul("bfloat16").everywhere():
+        assert torch.equal(base, left @ right)
+
+
+def test_bfloat16_trains_nearly_as_float32():
+    overrides = ("dataset=digits", "model.hidden=[600]", "trainer=mini_batch", "optimizer.lr=0.001")
+    config = running.config(*overrides)
+    dataset, scores = load_dataset(config.dataset), []
+    for level in ("bfloat16", "highest"):
+        network = build_model(config, dataset)
+        engine = StackedEngine(
+            network, TASKS["multiclass"], dataset.splits, config, "cpu", matmul=Matmul(level, LARGE)
+        )
+        for step, rows in enumerate(torch.arange(1152).split(64) * 3):
+            engine.step(rows, 0.001, 0, step, measure=False)
+        scores.append(engine.evaluate("val")["loss"])
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], rel=0.02)
+    assert scores[1] < 1
+
+
 class Levels(TorchDispatchMode):
     """Writes down the setting that holds while torch multiplies."""
 
@@ -323,6 +366,23 @@ def test_a_run_gets_what_it_asks_for(here, cache):
     assert (about()["matmul"], about()["engine"]) == ("medium", "autograd")
     assert said()[0].endswith("matrix products: medium (as asked)")
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ("trainer.engine=autograd",),
+            "trainer.matmul=bfloat16: the autograd engine does not round; set trainer.matmul=medium, "
+            "or choose what the stacked engine trains",
+        ),
+        (("trainer.precision=float64",), "trainer: matmul=bfloat16 needs precision=float32"),
+    ],
+)
+def test_bfloat16_where_it_cannot_be_had(overrides, said, here, capsys):
+    assert command(["train", *RUN, "trainer.matmul=bfloat16", *overrides]) == 2
+    assert capsys.readouterr().err == f"mlpkit: {said}\n"
+    assert not Path("outputs").exists()
 
 
 def test_a_small_run_says_nothing(here, cache):

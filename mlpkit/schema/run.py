@@ -41,10 +41,10 @@ class TrainerConfig(Section):
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )
-    matmul: Literal["auto", "highest", "high", "medium"] = Field(
+    matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
         "auto",
-        description="level of float32 products (high and medium are TF32 on CUDA); auto: the fastest that is "
-        "as exact as the highest",
+        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds what large "
+        "ones multiply); auto: the fastest that is as exact as the highest",
     )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
@@ -67,6 +67,8 @@ class TrainerConfig(Section):
     def _check(self) -> Self:
         if self.accumulate > 1 and self.batch_size == "full":
             raise rule_error(f"accumulate={self.accumulate} needs a batch_size that is a number")
+        if self.matmul == "bfloat16" and self.precision == "float64":
+            raise rule_error("matmul=bfloat16 needs precision=float32")
         return self
 
 

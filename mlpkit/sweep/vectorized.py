@@ -32,7 +32,7 @@ Ended = Callable[[int, BaseException | None], None]
 
 
 @dataclass(frozen=True)
-class Program:
+class Assembly:
     """Runs that one program trains, as objects.
 
     Attributes:
@@ -44,7 +44,7 @@ class Program:
     together: Together
 
 
-def build_together(configs: Sequence[Config], datasets: Sequence[Dataset]) -> Program:
+def build_together(configs: Sequence[Config], datasets: Sequence[Dataset]) -> Assembly:
     """Return the objects that configs of one group stand for; nothing is written.
 
     Args:
@@ -72,7 +72,7 @@ def build_together(configs: Sequence[Config], datasets: Sequence[Dataset]) -> Pr
         Experiment(config, data, task, member.network, member, "cpu", matmul, because, len(configs))
         for config, data, member in zip(configs, datasets, together.members, strict=True)
     ]
-    return Program(experiments, together)
+    return Assembly(experiments, together)
 
 
 def train_together(
