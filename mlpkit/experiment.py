@@ -82,8 +82,8 @@ def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experim
     kind, because = choose_engine(trainer.engine, network, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradEngine:
         raise ConfigError(
-            "trainer.matmul=bfloat16: the autograd engine does not round; set trainer.matmul=medium, "
-            "or choose what the stacked engine trains"
+            f"trainer.matmul=bfloat16: the autograd engine ({because}) does not round; "
+            "set trainer.matmul=auto"
         )
     augmentation = None
     if isinstance(config.dataset, ImageOptions):

@@ -2,8 +2,9 @@
 
 `torch.set_float32_matmul_precision` names three levels. On most CPUs without bfloat16 units the lower ones
 select another library for the product, with nearly the same rounding error and up to twice the speed; on
-other CPUs, and on CUDA devices, they round the factors to fewer bits. So `auto` measures both before it takes
-one, and remembers: the same command gives the same bits on the same machine.
+other CPUs, and on CUDA devices, they round the factors to fewer bits. So `auto` measures before it takes
+one, and remembers: the same command gives the same bits on the same machine. A fourth level, bfloat16, is
+our own: it rounds large products wherever it is asked for.
 """
 
 import hashlib
@@ -25,12 +26,13 @@ from mlpkit.plain_json import read_object, write_json
 from mlpkit.program import Program
 
 ROUNDED = "bfloat16"
-LARGE = 2_000_000  # multiplications; the other library takes longer to begin, which smaller products feel
+LARGE = 2_000_000  # multiplications; what is faster for large ones takes longer to begin
 LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.95  # of the time: what is hardly faster is not taken
 PROBED = 16_000_000  # multiplications at most
-WEIGHTS = 2**18  # at most, for the same reason
+WEIGHTS = 2**18  # at most, since they are made and read as well
 PATIENCE = 0.008  # seconds of timing; with what has to be made for it, less than 0.02
+TURNS = 4  # of each level, however long they take
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Matmul:
     smallest: int = 0
     reason: str = ""
 
-    def product(self, left: Tensor, right: Tensor, out: Tensor, base: Tensor | None = None) -> Program:
+    def product(
+        self, left: Tensor, right: Tensor, out: Tensor, base: Tensor | None = None, networks: int = 1
+    ) -> Program:
         """Return what writes base + left @ right into `out`; all may have an axis of networks in front.
 
         Args:
@@ -56,10 +60,12 @@ class Matmul:
             right: (K, inner, columns).
             out: (K, rows, columns).
             base: of that shape, or one that is spread to it; it may be `out` itself.
+            networks: whose layers lie one below the other in these matrices: a network's products are
+                computed alike, whatever lies beside it.
         """
         bare, plain = (torch.mm, torch.addmm) if out.dim() == 2 else (torch.bmm, torch.baddbmm)
         with_base: Program = [] if base is None else [partial(plain, base, left, right, out=out)]
-        of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1]
+        of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1] // networks
         if self.level == "highest" or of_one_network < self.smallest:
             return with_base or [partial(bare, left, right, out=out)]
         if self.level == ROUNDED:
@@ -72,13 +78,15 @@ class Matmul:
         # The other library adds a base more slowly than a second operation does.
         return program if base is None or into_itself else [*program, partial(out.add_, base)]
 
+    @property
+    def of_scores(self) -> "Matmul":
+        """How products are computed where nothing is trained: never of rounded factors."""
+        return EXACT if self.level == ROUNDED else self
+
     @contextmanager
     def everywhere(self) -> Iterator[None]:
-        """Compute all products at the level while this is open, small ones too: they are few there.
-
-        Nothing is rounded to bfloat16 here: scores are exact.
-        """
-        torch.set_float32_matmul_precision("highest" if self.level == ROUNDED else self.level)
+        """Compute all products as those of scores while this is open, small ones too: they are few there."""
+        torch.set_float32_matmul_precision(self.of_scores.level)
         try:
             yield
         finally:
@@ -136,8 +144,9 @@ def choose_matmul(
         if remember:
             with suppress(MlpkitError, OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, {"level": level})
-            level = _remembered(path) or level  # another run may have been faster
+                if _remembered(path) is None:  # another run may have been faster
+                    write_json(path, {"level": level})
+            level = _remembered(path) or level
             reason += "" if path.is_file() else " that could not be kept"
     return Matmul(level, LARGE, reason)
 
@@ -179,8 +188,9 @@ def measure(shape: tuple[int, int, int]) -> str:
     errors = {level: error(level) for level in LEVELS}
     bound = LARGEST_ERROR * errors[LEVELS[0]]
     allowed = [LEVELS[0], *(level for level in LEVELS[1:] if errors[level] <= bound)]
-    times, end = dict.fromkeys(allowed, math.inf), perf_counter() + PATIENCE
-    while math.isinf(times[LEVELS[0]]) or perf_counter() < end:
+    times, turns, end = dict.fromkeys(allowed, math.inf), 0, perf_counter() + PATIENCE
+    while turns < TURNS or perf_counter() < end:
+        turns += 1
         for level in allowed:
             times[level] = min(times[level], turn(level))
     best = LEVELS[0]

@@ -12,7 +12,7 @@ Program = list[Callable[[], object]]
 
 
 def carry_out(program: Program) -> None:
-    """Do one operation after another; what fails leaves torch's level of matrix products as it was."""
+    """Do one operation after another; where one fails, products are at the highest level again."""
     try:
         for operation in program:
             operation()

@@ -259,7 +259,7 @@ def test_bfloat16_leaves_small_products_and_scores_exact():
     carry_out(Matmul("bfloat16", LARGE).product(left, right, base))
     assert torch.equal(base, left @ right)
     with Matmul("bfloat16").everywhere():
-        assert torch.equal(base, left @ right)
+        assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_bfloat16_trains_nearly_as_float32():
@@ -373,8 +373,12 @@ def test_a_run_gets_what_it_asks_for(here, cache):
     [
         (
             ("trainer.engine=autograd",),
-            "trainer.matmul=bfloat16: the autograd engine does not round; set trainer.matmul=medium, "
-            "or choose what the stacked engine trains",
+            "trainer.matmul=bfloat16: the autograd engine (as asked) does not round; set trainer.matmul=auto",
+        ),
+        (
+            ("model.norm=layer",),
+            "trainer.matmul=bfloat16: the autograd engine (for the LayerNorm layers) does not round; "
+            "set trainer.matmul=auto",
         ),
         (("trainer.precision=float64",), "trainer: matmul=bfloat16 needs precision=float32"),
     ],

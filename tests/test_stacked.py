@@ -59,6 +59,8 @@ SMALL = {
     "moons": ("dataset.n=100",),
     "digits": ("dataset.test_fraction=0.85",),
 }
+# With momentum and a rate of 0.05 the loss of a deep line swings, and torch's own weights are 3e-4 from those
+# in float64 after fifty steps: no case for a comparison of rounding.
 OPTIMIZERS = {
     "sgd": (SGD, {"lr": 0.1}),
     "momentum": (SGD, {"lr": 0.02, "momentum": 0.9}),
@@ -246,7 +248,7 @@ def test_both_engines_draw_the_same_masks(accumulate):
             layer.register_forward_hook(lambda module, units, dropped: seen.append(dropped[0] == 0))
     for engine in (by_autograd, by_hand):
         engine.step(torch.arange(20 * accumulate), 0.1, 3, 5, measure=False)
-    last = [hidden.mask.mT == 0 for hidden in by_hand.chunks[20].layers.hidden]
+    last = [hidden.mask.mT == 0 for hidden in by_hand.chunks[20, False].layers.hidden]
     assert all(torch.equal(mask[0], other) for mask, other in zip(last, seen[-2:], strict=True))
     assert [0.3 < mask.float().mean() < 0.7 for mask in last] == [True, True]
 
@@ -353,12 +355,12 @@ def test_a_step_takes_no_memory_but_for_single_numbers(overrides, largest):
 
 def test_batches_of_one_size_share_their_buffers():
     engine, step = warm()
-    kept = engine.chunks[32].layers.workspace.data_ptr()
+    kept = engine.chunks[32, False].layers.workspace.data_ptr()
     step()
     engine.step(torch.arange(5), 0.1, 0, 4, measure=False)
     step()
-    assert sorted(engine.chunks) == [5, 32]
-    assert engine.chunks[32].layers.workspace.data_ptr() == kept
+    assert sorted(engine.chunks) == [(5, False), (32, False)]
+    assert engine.chunks[32, False].layers.workspace.data_ptr() == kept
 
 
 # ----------------------------------------------------------------------------------- what is not finite

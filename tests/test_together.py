@@ -202,6 +202,15 @@ CASES = {
     "data of their own, in batches": ((*MOONS, *BATCHES), [{"dataset.seed": seed} for seed in range(3)]),
     "lines of their own": (LINE, [{"dataset.seed": seed, "seed": seed} for seed in range(3)]),
     "noise of their own": (MOONS, [{"dataset.noise": noise} for noise in (0.1, 0.2, 0.3)]),
+    "evaluated in parts": (
+        ("dataset=moons", "dataset.n=20000", "model=mlp", "model.hidden=[5,4]", "trainer.epochs=2"),
+        SEEDS,
+    ),
+    # Side by side their products are large enough to be rounded; none of them is, alone.
+    "too small for bfloat16": (
+        (*DIGITS, "trainer.batch_size=full", "trainer.matmul=bfloat16"),
+        [{"seed": seed} for seed in range(6)],
+    ),
     "saved at every step": ((*MOONS, *BATCHES, "trainer.checkpoint_every=3steps"), SEEDS),
     "logged now and then": ((*MOONS, "trainer.log_every=5"), SEEDS),
 }
@@ -218,6 +227,16 @@ def test_every_activation(tmp_path, activation):
     same(train_both(tmp_path, base, SEEDS[:2]))
 
 
-def test_pixels_are_changed_for_each_run_by_itself(tmp_path):
-    base = (*DIGITS, "trainer.batch_size=200", "dataset.augment.translation=1", "trainer.epochs=1")
+@pytest.mark.parametrize("batch_size", [200, "full"])
+def test_pixels_are_changed_for_each_run_by_itself(tmp_path, batch_size):
+    base = (*DIGITS, f"trainer.batch_size={batch_size}", "dataset.augment.translation=1", "trainer.epochs=1")
     same(train_both(tmp_path, base, SEEDS[:2]))
+
+
+def test_scores_of_rounded_steps_are_not_rounded(tmp_path):
+    """An epoch's score is that of its weights, which each run computes once more at its end."""
+    base = (*DIGITS, "model.hidden=[600]", "trainer.batch_size=64", "trainer.matmul=bfloat16")
+    for together, _ in train_both(tmp_path, base, SEEDS[:2]):
+        last = [line for line in lines_of(together) if line["split"] == "val"][-1]
+        summary = json.loads(together.summary.read_text())
+        assert last["loss"] == pytest.approx(summary["val"]["loss"], rel=1e-6)

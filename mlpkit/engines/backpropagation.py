@@ -159,16 +159,17 @@ class Pass:
         return program + self._gradients(self.last, self.delta, below, add)
 
     def _sums(self, layer: Layer, below: Tensor, sums: Tensor) -> Program:
-        weight, bias = layer.weight, layer.bias
+        weight, bias, networks = layer.weight, layer.bias, 1
         if below.dim() < sums.dim():
-            weight, bias, sums = one(weight), None if bias is None else one(bias), one(sums)
-        return self.matmul.product(weight, below, sums, bias)
+            networks, bias = len(weight), None if bias is None else as_one(bias)
+            weight, sums = as_one(weight), as_one(sums)
+        return self.matmul.product(weight, below, sums, bias, networks)
 
     def _gradients(self, layer: Layer, delta: Tensor, below: Tensor, add: bool) -> Program:
-        weight, bias, of_all = layer.weight_gradient, layer.bias_gradient, delta
+        weight, bias, of_all, networks = layer.weight_gradient, layer.bias_gradient, delta, 1
         if below.dim() < delta.dim():
-            weight, of_all = one(weight), one(delta)
-        program = self.matmul.product(of_all, below.mT, weight, weight if add else None)
+            networks, weight, of_all = len(weight), as_one(weight), as_one(delta)
+        program = self.matmul.product(of_all, below.mT, weight, weight if add else None, networks)
         if bias is None:
             return program
         if add:
@@ -176,6 +177,6 @@ class Pass:
         return [*program, partial(torch.sum, delta, -1, keepdim=True, out=bias)]
 
 
-def one(layers: Tensor) -> Tensor:
+def as_one(layers: Tensor) -> Tensor:
     """Return (K, width, …) as (K · width, …): K layers as one."""
     return layers.view(-1, layers.shape[-1])

@@ -54,7 +54,7 @@ class Chunk:
         return self.programs[count, add]
 
 
-def watched(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
+def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
 
     A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger

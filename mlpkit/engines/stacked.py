@@ -19,7 +19,7 @@ from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass
-from mlpkit.engines.chunk import Chunk, Numbers, watched
+from mlpkit.engines.chunk import Chunk, Numbers, numbers_to_watch
 from mlpkit.engines.data import DeviceData, NetworkEngine
 from mlpkit.engines.flat import Flat
 from mlpkit.engines.updates import build_update
@@ -62,7 +62,7 @@ class StackedEngine(NetworkEngine):
         self.prepare(config, augmentation)
         self.layers = layers_of([network.layers], self.flat)
         self.matmul = matmul
-        self.chunks: dict[int, Chunk] = {}  # by their rows
+        self.chunks: dict[tuple[int, bool], Chunk] = {}  # by their rows, and whether these are the split
         width = self.layers[-1].weight.shape[-2]
         self.expected = task.expected(self.data.scaled["train"], width, self.values.dtype)
         self.bound = bound_of(network.scaling, splits["train"].inputs, self.batch_size)
@@ -142,18 +142,19 @@ class StackedEngine(NetworkEngine):
             rows: n.
             whole: they are the split itself, of which nothing is copied but what augmentation changes.
         """
-        if rows not in self.chunks:
+        key = rows, whole
+        if key not in self.chunks:
             layers = Pass(self.layers, rows, self.matmul)
             inputs, expected = self.inputs, self.expected
             if not whole:
                 expected = expected.new_empty(rows, expected.shape[1])
             if not whole or self.data.augmentation is not None:
                 inputs = inputs.new_empty(rows, inputs.shape[1])
-            self.chunks[rows] = Chunk(layers, self.task, inputs, expected, self._watched(layers))
-        return self.chunks[rows]
+            self.chunks[key] = Chunk(layers, self.task, inputs, expected, self._watched(layers))
+        return self.chunks[key]
 
     def _watched(self, layers: Pass) -> tuple[Numbers, ...]:
-        return watched(layers, self.gradients)
+        return numbers_to_watch(layers, self.gradients)
 
     def _clip(self, measure: bool) -> None:
         """Measure and limit the gradient, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""

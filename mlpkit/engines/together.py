@@ -21,7 +21,7 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Layer, Pass
-from mlpkit.engines.chunk import Chunk, watched
+from mlpkit.engines.chunk import Chunk, numbers_to_watch
 from mlpkit.engines.data import EVALUATION_ROWS, DeviceData
 from mlpkit.engines.data_of_many import DataOfMany, Sums
 from mlpkit.engines.flat import Flat
@@ -115,7 +115,7 @@ class Together:
         self.shapes = self.flat.shapes
         self.values, self.gradients = self.flat.values, self.flat.gradients
         self.layers = layers_of([network.layers for network in networks], self.flat, together=True)
-        self.chunks: dict[int, Chunk] = {}  # by their rows
+        self.chunks: dict[tuple[int, bool], Chunk] = {}  # by their rows, and whether these are the split
         self.passes: dict[int, Pass] = {}  # likewise, for evaluation
         self.forwards: dict[tuple[str, int], Program] = {}  # by the split and its first row
         count = len(members)
@@ -252,15 +252,17 @@ class Together:
 
     def _chunk(self, rows: int, whole: bool) -> Chunk:
         """As `StackedEngine._chunk`, for all members at once."""
-        if rows not in self.chunks:
+        key = rows, whole
+        if key not in self.chunks:
             layers, members = Pass(self.layers, rows, self.matmul), len(self.members)
             inputs, expected = self.data.inputs["train"], self.data.expected
             if not whole:
                 expected = expected.new_empty(members, rows, expected.shape[-1])
             if not whole or self.members[0].data.augmentation is not None:
                 inputs = inputs.new_empty(members, rows, inputs.shape[-1])
-            self.chunks[rows] = Chunk(layers, self.task, inputs, expected, watched(layers, self.gradients))
-        return self.chunks[rows]
+            watched = numbers_to_watch(layers, self.gradients)
+            self.chunks[key] = Chunk(layers, self.task, inputs, expected, watched)
+        return self.chunks[key]
 
     def _clip(self, measure: bool) -> None:
         if measure or self.norm_limits is not None:
@@ -309,15 +311,17 @@ class Together:
                 if start:
                     poll()
                 size = min(largest, rows - start)
+                part = inputs[..., start : start + size, :]
                 if size not in self.passes:
-                    self.passes[size] = Pass(without_dropout(self.layers), size, self.matmul)
+                    of_scores = self.matmul.of_scores
+                    self.passes[size] = Pass(without_dropout(self.layers), size, of_scores)
                 layers = self.passes[size]
-                if (split, start) not in self.forwards:
-                    part = inputs[..., start : start + size, :]
-                    if split == "train" and (data := self.members[0].data).augmentation is not None:
-                        part = data.network.scaling(part)
-                    self.forwards[split, start] = layers.up(part)
-                carry_out(self.forwards[split, start])
+                if split == "train" and (data := self.members[0].data).augmentation is not None:
+                    carry_out(layers.up(data.network.scaling(part)))
+                else:
+                    if (split, start) not in self.forwards:
+                        self.forwards[split, start] = layers.up(part)
+                    carry_out(self.forwards[split, start])
                 outputs.append(layers.outputs.mT if rows <= largest else layers.outputs.mT.clone())
             whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
             return self.data.sums(whole, split, slice(None))

@@ -43,8 +43,8 @@ class TrainerConfig(Section):
     )
     matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
         "auto",
-        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds what large "
-        "ones multiply); auto: the fastest that is as exact as the highest",
+        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
+        "ones in training); auto: the fastest that is as exact as the highest",
     )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")

@@ -37,7 +37,7 @@ class Assembly:
 
     Attributes:
         experiments: one for each run.
-        together: the program.
+        together: the engine of all.
     """
 
     experiments: list[Experiment]
@@ -109,11 +109,11 @@ def train_together(
             ended(number, error)
     if not fit:
         return
-    program = build_together([config for config, _ in fit.values()], [data for _, data in fit.values()])
+    assembly = build_together([config for config, _ in fit.values()], [data for _, data in fit.values()])
     sessions, rows = dict[Session, int](), []
     with ExitStack() as held:
         with flushed_together():
-            for row, (number, experiment) in enumerate(zip(fit, program.experiments, strict=True)):
+            for row, (number, experiment) in enumerate(zip(fit, assembly.experiments, strict=True)):
                 wish.check()
                 try:
                     trial = None if judge is None else Trial()
@@ -125,11 +125,11 @@ def train_together(
                     rows.append(row)
         if not sessions:
             return
-        if len(rows) < len(program.experiments):
-            program.together.keep(rows)
+        if len(rows) < len(assembly.experiments):
+            assembly.together.keep(rows)
         cohort = Cohort(
             list(sessions),
-            program.together,
+            assembly.together,
             wish,
             lambda session, error: ended(sessions[session], error),
             tick,
