@@ -77,7 +77,9 @@ def differentiate(stack, layers, task, inputs, targets, count, add=False):
     task = TASKS[task]
     width = layers.outputs.shape[-2]
     expected = torch.stack([task.expected(part, width, torch.float64) for part in targets])
-    chunk = Chunk(layers, task, inputs, expected if layers.outputs.dim() == 3 else expected[0], ())
+    chunk = Chunk(
+        layers, task, inputs, expected if layers.outputs.dim() == 3 else expected[0], (), whole=True
+    )
     stack.seed()
     carry_out(chunk.program(count, add))
     return chunk.outputs.clone()

@@ -19,18 +19,42 @@ class Chunk:
 
     Attributes:
         layers: what takes them up and down.
-        inputs: (K, rows, features), or (rows, features) that all networks read.
+        inputs: (K, rows, features), or (rows, features) that all networks read; of the whole split they are
+            its own, unless augmentation changes them.
         expected: (K, rows, targets) likewise, what the mean of the outputs' distribution should be.
         outputs: (K, rows, targets), a view of those that the layers write.
         watched: what says, after a program, whether loss and gradients are finite.
     """
 
     def __init__(
-        self, layers: Pass, task: Task, inputs: Tensor, expected: Tensor, watched: tuple[Numbers, ...]
+        self,
+        layers: Pass,
+        task: Task,
+        inputs: Tensor,
+        expected: Tensor,
+        watched: tuple[Numbers, ...],
+        whole: bool,
+        augmented: bool = False,
     ) -> None:
-        """Take the buffers."""
+        """Make the buffers that are copied to.
+
+        Args:
+            layers: for so many rows.
+            task: says what is differentiated.
+            inputs: of the split.
+            expected: likewise.
+            watched: of the layers.
+            whole: the rows are the split itself, of which nothing is copied but what augmentation changes.
+            augmented: whether there is augmentation.
+        """
+        *networks, _, rows = layers.outputs.shape
+        if not whole:
+            expected = expected.new_empty(*networks, rows, expected.shape[-1])
+        if not whole or augmented:
+            inputs = inputs.new_empty(*networks, rows, inputs.shape[-1])
         self.layers, self.task, self.inputs, self.expected = layers, task, inputs, expected
         self.outputs, self.watched = layers.outputs.mT, watched
+        self.up, self.down = layers.up(inputs), layers.down()  # the same for every step
         self.programs: dict[tuple[int, bool], Program] = {}
 
     def program(self, count: int, add: bool) -> Program:
@@ -45,10 +69,10 @@ class Chunk:
             # A number as a tensor: torch would make one of it at each step.
             scale = layers.delta.new_tensor(task.slope(self.expected.shape[-1]) / count)
             self.programs[count, add] = [
-                *layers.up(self.inputs),
+                *self.up,
                 partial(task.residual, layers.outputs, self.expected.mT, layers.delta),
                 partial(layers.delta.mul_, scale),
-                *layers.down(),
+                *self.down,
                 *layers.gradients(self.inputs, add),
             ]
         return self.programs[count, add]

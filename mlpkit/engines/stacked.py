@@ -136,21 +136,12 @@ class StackedEngine(NetworkEngine):
         return None
 
     def _chunk(self, rows: int, whole: bool) -> Chunk:
-        """Return the buffers for a number of rows, of which an epoch has two or three.
-
-        Args:
-            rows: n.
-            whole: they are the split itself, of which nothing is copied but what augmentation changes.
-        """
+        """Return what differentiates a number of rows, of which an epoch has two or three; see `Chunk`."""
         key = rows, whole
         if key not in self.chunks:
-            layers = Pass(self.layers, rows, self.matmul)
-            inputs, expected = self.inputs, self.expected
-            if not whole:
-                expected = expected.new_empty(rows, expected.shape[1])
-            if not whole or self.data.augmentation is not None:
-                inputs = inputs.new_empty(rows, inputs.shape[1])
-            self.chunks[key] = Chunk(layers, self.task, inputs, expected, self._watched(layers))
+            layers, augmented = Pass(self.layers, rows, self.matmul), self.data.augmentation is not None
+            watched = self._watched(layers)
+            self.chunks[key] = Chunk(layers, self.task, self.inputs, self.expected, watched, whole, augmented)
         return self.chunks[key]
 
     def _watched(self, layers: Pass) -> tuple[Numbers, ...]:

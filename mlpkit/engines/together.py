@@ -254,14 +254,12 @@ class Together:
         """As `StackedEngine._chunk`, for all members at once."""
         key = rows, whole
         if key not in self.chunks:
-            layers, members = Pass(self.layers, rows, self.matmul), len(self.members)
-            inputs, expected = self.data.inputs["train"], self.data.expected
-            if not whole:
-                expected = expected.new_empty(members, rows, expected.shape[-1])
-            if not whole or self.members[0].data.augmentation is not None:
-                inputs = inputs.new_empty(members, rows, inputs.shape[-1])
+            layers, data = Pass(self.layers, rows, self.matmul), self.data
             watched = numbers_to_watch(layers, self.gradients)
-            self.chunks[key] = Chunk(layers, self.task, inputs, expected, watched)
+            augmented = self.members[0].data.augmentation is not None
+            self.chunks[key] = Chunk(
+                layers, self.task, data.inputs["train"], data.expected, watched, whole, augmented
+            )
         return self.chunks[key]
 
     def _clip(self, measure: bool) -> None:
@@ -302,8 +300,7 @@ class Together:
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
         """Return sums over a split; see `DataOfMany.sums`."""
-        inputs = self.data.inputs[split]
-        rows = inputs.shape[-2]
+        rows = self.data.inputs[split].shape[-2]
         largest = max(1, EVALUATION_ROWS // len(self.members))
         outputs: list[Tensor] = []
         with self.untracked:
@@ -311,20 +308,23 @@ class Together:
                 if start:
                     poll()
                 size = min(largest, rows - start)
-                part = inputs[..., start : start + size, :]
                 if size not in self.passes:
                     of_scores = self.matmul.of_scores
                     self.passes[size] = Pass(without_dropout(self.layers), size, of_scores)
                 layers = self.passes[size]
-                if split == "train" and (data := self.members[0].data).augmentation is not None:
-                    carry_out(layers.up(data.network.scaling(part)))
-                else:
-                    if (split, start) not in self.forwards:
-                        self.forwards[split, start] = layers.up(part)
-                    carry_out(self.forwards[split, start])
+                carry_out(self._forward(layers, split, slice(start, start + size)))
                 outputs.append(layers.outputs.mT if rows <= largest else layers.outputs.mT.clone())
             whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
             return self.data.sums(whole, split, slice(None))
+
+    def _forward(self, layers: Pass, split: str, part: slice) -> Program:
+        """Return what writes the outputs of a part of a split; kept, where its inputs are."""
+        key, inputs, data = (split, part.start), self.data.inputs[split], self.members[0].data
+        if split == "train" and data.augmentation is not None:  # raw ones, which are scaled each time
+            return layers.up(data.network.scaling(inputs[..., part, :]))
+        if key not in self.forwards:
+            self.forwards[key] = layers.up(inputs[..., part, :])
+        return self.forwards[key]
 
     def remember(self, better: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Keep the weights of some members (K,) as their best so far."""
