@@ -24,7 +24,8 @@ from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
-from mlpkit.sweep.run import resume, vectorized
+from mlpkit.sweep.run import resume
+from mlpkit.sweep.vectorized import vectorized
 
 SWEEP = "outputs/sweep"
 LEDGER = f"{SWEEP}/ledger.sqlite"

@@ -15,7 +15,8 @@ from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.folder import create
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, Ledger
-from mlpkit.sweep.run import start, vectorized
+from mlpkit.sweep.run import start
+from mlpkit.sweep.vectorized import vectorized
 
 # Products of several networks are added up in another order; what that changes, Adam's first steps enlarge.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}

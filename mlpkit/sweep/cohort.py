@@ -7,57 +7,24 @@ one after another what its best epoch is would take longer than to train them.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mlpkit.atomic_write import flushed_together
 from mlpkit.batches import Rows, order_of
+from mlpkit.engines.data_of_many import Sums
 from mlpkit.engines.together import Together
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
 from mlpkit.interrupts import Wish
-from mlpkit.schema.scheduler import Plateau
 from mlpkit.session import Session
-from mlpkit.state import Progress, Scores
+from mlpkit.state import Progress
+from mlpkit.sweep.standing import Moment, Standing
 from mlpkit.trainer import EpochReport, when_due
 
 PENDING = 200_000  # scores of runs that wait to be written, at most
 PENDING_SECONDS = 10.0  # and for how long
-
-Columns = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is known of all members after an epoch, by the members' rows.
-
-    Attributes:
-        epoch: epochs done.
-        step: optimizer steps done.
-        scores: by split, then by name.
-        rates: learning rates of the last step, by the program's blocks.
-        norms: (K, 1), of the last step's gradients.
-        seconds: time since training began.
-        wall_time: seconds since 1970.
-    """
-
-    epoch: int
-    step: int
-    scores: Mapping[str, Mapping[str, Columns]]
-    rates: Sequence[float]
-    norms: Tensor
-    seconds: float
-    wall_time: float
-
-    def scores_of(self, row: int) -> dict[str, Scores]:
-        """Return a member's scores by split."""
-        return {
-            split: {name: float(values[row]) for name, values in scores.items()}
-            for split, scores in self.scores.items()
-        }
 
 
 class Cohort:
@@ -88,7 +55,7 @@ class Cohort:
         first = sessions[0].trainer
         self.task, self.monitored, self.steps_per_epoch = first.task, first.monitored, first.steps_per_epoch
         self.is_due = when_due(first.config.trainer.checkpoint_every)
-        self.epochs, self.sign = first.config.trainer.epochs, 1.0 if first.task.higher_is_better else -1.0
+        self.epochs = first.config.trainer.epochs
         self.progress = Progress(epoch=first.progress.epoch, step=first.progress.step)
         self.judged = self.progress.epoch
         self.seconds = first.seconds
@@ -96,7 +63,7 @@ class Cohort:
         self.present = list(range(len(self.sessions)))  # of those who began the epoch
         self.moments: list[Moment] = []  # not written yet
         self.written = self.saved_at = time.perf_counter()
-        self._read_columns()
+        self.standing = Standing(self.sessions, self.task.higher_is_better)
 
     def fit(self) -> None:
         """Train until no run is left.
@@ -168,32 +135,18 @@ class Cohort:
         sums = {"train": together.collect(), **sums}
         progress.epoch += 1
         progress.batch = 0
-        columns: dict[str, Columns] = sums
-        if not math.isfinite(sum(values[0].sum() for values in columns.values())):
-            endless = {
-                row: diverged(progress.step, progress.epoch, f"{split} loss={values[0, row] / rows[split]}")
-                for split, values in reversed(columns.items())
-                for row in np.nonzero(~np.isfinite(values[0]))[0].tolist()
-            }
-            kept = [row for row in range(len(self.sessions)) if row not in endless]
-            columns = {split: values[:, kept] for split, values in columns.items()}
-            self._fail(endless)
-            if not kept:
-                return
+        columns = self._finite(sums, rows)
+        if not self.sessions:
+            return
         scores = {split: self.task.scores(list(sums), rows[split]) for split, sums in columns.items()}
         followed = scores[self.monitored]
         self.seconds = time.perf_counter() - self.started
-        moment = Moment(
-            progress.epoch,
-            progress.step,
-            scores,
-            self.rates,
-            together.norms,
-            self.seconds,
-            time.time(),
-        )
+        place = progress.epoch, progress.step
+        moment = Moment(*place, scores, self.rates, together.norms, self.seconds, time.time())
         self.moments.append(moment)
-        self._follow(moment, followed[self.task.monitor], followed["loss"])
+        better = self.standing.follow(moment, followed[self.task.monitor], followed["loss"])
+        if better.any():
+            together.remember(better)
         self.wish.check()
         late = time.perf_counter() - self.written > PENDING_SECONDS
         if late or len(self.moments) * len(self.sessions) > PENDING:
@@ -201,82 +154,48 @@ class Cohort:
         if self.is_due(progress, self.saved_at):
             self._save()
 
-    def _follow(self, moment: Moment, values: Columns, losses: Columns) -> None:
-        """As `Trainer.follow`, for all at once."""
-        signed, progress = self.sign * values, self.progress
-        better = (signed > self.best_value) | ((signed == self.best_value) & (losses < self.best_loss))
-        if better.any():
-            self.best_value[better], self.best_loss[better] = signed[better], losses[better]
-            self.best_epoch[better], self.best_step[better] = progress.epoch, progress.step
-            self.together.remember(better)
-            for row in np.nonzero(better)[0].tolist():
-                self.best_moment[row] = moment
-        if self.with_delta.any():
-            enough = signed > self.stopping_value + self.min_delta
-            better = np.where(self.with_delta, enough, better)
-        self.stopping_value[better] = signed[better]
-        self.stale += 1
-        self.stale[better] = 0
-        for row in self.with_plateau:
-            config = self.sessions[row].config
-            plateau = self.sessions[row].trainer.progress.plateau
-            assert isinstance(config.scheduler, Plateau)
-            plateau.update(float(values[row]), config.scheduler, config.optimizer.lr, self.sign > 0)
+    def _finite(self, sums: dict[str, Sums], rows: Mapping[str, int]) -> dict[str, Sums]:
+        """Let the runs go whose losses are no finite numbers; return the sums of the others."""
+        if math.isfinite(sum(values[0].sum() for values in sums.values())):
+            return sums
+        endless = {
+            row: diverged(
+                self.progress.step, self.progress.epoch, f"{split} loss={values[0, row] / rows[split]}"
+            )
+            for split, values in reversed(sums.items())
+            for row in np.nonzero(~np.isfinite(values[0]))[0].tolist()
+        }
+        kept = [row for row in range(len(self.sessions)) if row not in endless]
+        self._fail(endless)
+        return {split: values[:, kept] for split, values in sums.items()}
 
     def _ending(self) -> list[int]:
         """Return the rows of the runs that have nothing left to do."""
         if self.progress.epoch >= self.epochs:
             return list(range(len(self.sessions)))
-        rows: list[int] = np.nonzero(self.stale >= self.patience)[0].tolist()
-        return rows
+        return self.standing.stopped_early()
 
     def _leaving(self) -> list[int]:
         """Return the rows of the runs that are not worth going on with."""
         if self.judge is None or self.judged == self.progress.epoch:
             return []
         self.judged = self.progress.epoch
-        values, losses = (self.sign * self.best_value).tolist(), self.best_loss.tolist()
+        values, losses = self.standing.best_values(), self.standing.best_loss.tolist()
         return self.judge(self.sessions, self.progress.epoch, values, losses)
 
-    # -------------------------------------------------------------------------------------- columns
+    # -------------------------------------------------------------------------------------- records
 
-    def _read_columns(self) -> None:
-        """Take over what the runs know of themselves."""
-        configs = [session.config for session in self.sessions]
-        own = [session.trainer.progress for session in self.sessions]
-
-        def column(values: Iterator[float | None], missing: float, sign: float = 1.0) -> Columns:
-            return np.array([missing if value is None else sign * value for value in values])
-
-        self.best_value = column((p.best_value for p in own), -math.inf, self.sign)
-        self.best_loss = column((p.best_loss for p in own), math.inf)
-        self.best_epoch = np.array([p.best_epoch for p in own])
-        self.best_step = np.array([p.best_step for p in own])
-        self.best_moment: list[Moment | dict[str, Scores]] = [p.best_scores for p in own]
-        self.stopping_value = column((p.stopping_value for p in own), -math.inf, self.sign)
-        self.stale = np.array([p.stale_epochs for p in own])
-        stopping = [config.trainer.early_stopping for config in configs]
-        self.patience = column((of.patience for of in stopping), math.inf)
-        self.min_delta = np.array([of.min_delta for of in stopping])
-        self.with_delta = self.min_delta > 0
-        self.with_plateau = [row for row, c in enumerate(configs) if isinstance(c.scheduler, Plateau)]
-
-    def _write_columns(self, rows: Sequence[int]) -> None:
+    def _tell_where(self, rows: Sequence[int]) -> None:
         """Tell some runs where they are; the records of all are written."""
         self._tell()
         rates = self._by_row(self.rates)
         for row in rows:
             trainer = self.sessions[row].trainer
-            own, best = trainer.progress, self.best_moment[row]
+            own = trainer.progress
             own.epoch, own.batch, own.step = self.progress.epoch, self.progress.batch, self.progress.step
-            own.lr, own.stale_epochs, trainer.seconds = rates[row], int(self.stale[row]), self.seconds
-            if math.isfinite(self.stopping_value[row]):
-                own.stopping_value = self.sign * float(self.stopping_value[row])
-            if self.best_epoch[row]:
-                own.best_epoch, own.best_step = int(self.best_epoch[row]), int(self.best_step[row])
-                own.best_value = self.sign * float(self.best_value[row])
-                own.best_loss = float(self.best_loss[row])
-                own.best_scores = best.scores_of(row) if isinstance(best, Moment) else best
+            own.lr, trainer.seconds = rates[row], self.seconds
+            self.standing.write(row, own)
+            if own.best_epoch:
                 trainer.best_model = self.together.members[row].best_state()
 
     def _tell(self) -> None:
@@ -316,20 +235,20 @@ class Cohort:
     def _drop(self, rows: Sequence[int]) -> None:
         """Go on without some runs."""
         kept = [row for row in range(len(self.sessions)) if row not in set(rows)]
-        self._write_columns(kept)
+        self._tell_where(kept)
         rates = self._by_row(self.rates)
         self.together.keep(kept)
         self.sessions = [self.sessions[row] for row in kept]
         self.present = [self.present[row] for row in kept]
         self.rates = [rates[kept[block.first]] for block in self.together.blocks]
         if kept:
-            self._read_columns()
+            self.standing = Standing(self.sessions, self.task.higher_is_better)
 
     # ------------------------------------------------------------------------------------ how runs end
 
     def _finish(self, rows: Sequence[int], pruned: bool = False) -> None:
         """Let some runs write what they have come to."""
-        self._write_columns(rows)
+        self._tell_where(rows)
         sessions = [self.sessions[row] for row in rows]
         errors = self._attempt(rows, lambda session: session.trainer.save_news())
         self._drop(rows)
@@ -353,7 +272,7 @@ class Cohort:
 
     def _save(self) -> None:
         """Save all; a run that cannot be saved has failed."""
-        self._write_columns(range(len(self.sessions)))
+        self._tell_where(range(len(self.sessions)))
         errors = self._attempt(range(len(self.sessions)), lambda session: session.trainer.save_now())
         if errors:
             self._fail(errors)
@@ -380,7 +299,7 @@ class Cohort:
 
     def _interrupt(self, error: RunInterruptedError) -> None:
         """Save all that are left, and mark them."""
-        self._write_columns(range(len(self.sessions)))
+        self._tell_where(range(len(self.sessions)))
         errors: dict[int, Any] = self._attempt(
             range(len(self.sessions)), lambda session: session.trainer.save_news()
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlpkit.sweep.run import Launcher
+    from mlpkit.sweep.work import Launcher
 
 NAMES = ("vectorized", "processes", "slurm")
 
@@ -72,6 +72,6 @@ def choose(wanted: Wanted) -> "Launcher":
         from mlpkit.sweep.slurm import Slurm
 
         return Slurm(slurm, workers)
-    from mlpkit.sweep.run import vectorized
+    from mlpkit.sweep.vectorized import vectorized
 
     return vectorized

@@ -21,7 +21,8 @@ from mlpkit.device import cores, limit_threads
 from mlpkit.errors import MlpkitError, WriteError
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.fork_server import SERVER
-from mlpkit.sweep.run import Work, is_fresh, outcome
+from mlpkit.sweep.job import is_fresh, outcome
+from mlpkit.sweep.work import Work
 
 TICK = 0.2  # seconds until a signal to this process is seen
 

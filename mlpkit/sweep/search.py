@@ -28,12 +28,14 @@ from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.groups import Datasets
+from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.pruning import build_pruner, make_judge
-from mlpkit.sweep.run import Work, last_line, vectorized, without_large
 from mlpkit.sweep.search_plan import Plan
 from mlpkit.sweep.study import Outcome, Study
+from mlpkit.sweep.vectorized import vectorized
 from mlpkit.sweep.winner import describe_winner, find_winner, score_on_test
+from mlpkit.sweep.work import Work, without_large
 
 
 def start(folder: SweepFolder, plan: Plan, command: str, console: Console) -> None:

@@ -15,7 +15,8 @@ from mlpkit.device import cores
 from mlpkit.errors import ConfigError, MlpkitError, WriteError
 from mlpkit.run_folder import refuse_other
 from mlpkit.sweep.allowed import Allowed
-from mlpkit.sweep.run import Work, is_fresh, outcome
+from mlpkit.sweep.job import is_fresh, outcome
+from mlpkit.sweep.work import Work
 
 TICK = 0.2  # seconds between two looks
 PATIENCE = 40.0  # seconds in which Slurm's jobs end that were told to; Slurm itself waits 30

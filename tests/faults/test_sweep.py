@@ -44,7 +44,7 @@ MOMENTS = {
     "take the lock": ("mlpkit.sweep.run", "locked"),
     "write the ledger": ("mlpkit.sweep.run", "write_ledger"),
     "rename the ledger": ("mlpkit.sweep.ledger", "sync_folder"),
-    "describe the first run": ("mlpkit.sweep.vectorized", "describe"),
+    "describe the first run": ("mlpkit.sweep.assembly", "describe"),
     "describe the machine of the first run": ("mlpkit.run", "write_json"),
     "write the first checkpoint": ("mlpkit.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),

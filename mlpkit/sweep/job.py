@@ -1,0 +1,121 @@
+"""One job of a sweep, trained by itself: begun, or gone on with where its run folder says so."""
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from mlpkit.checkpoint import Checkpoint
+from mlpkit.config import Config
+from mlpkit.console import printable
+from mlpkit.errors import MlpkitError, RunInterruptedError
+from mlpkit.interrupts import polite_signals
+from mlpkit.lock import locked
+from mlpkit.resume import check_config, newest_good
+from mlpkit.run import go_on, run
+from mlpkit.run_folder import RunFolder
+from mlpkit.session import Trial
+from mlpkit.sweep.allowed import Allowed
+from mlpkit.sweep.work import Work
+
+Saved = tuple[Path, Checkpoint]
+
+
+def train_alone(work: Work, number: int) -> None:
+    """Train one job, or go on with it."""
+    config, judge = work.config(number), work.judge
+    trial = judge and Trial(lambda epoch, value, loss: bool(judge([number], epoch, [value], [loss])))
+    try:
+        train(config, work.command, trial, work.allowed)
+    except RunInterruptedError:
+        raise
+    except Exception as error:  # one job's trouble is not the others'
+        work.ended(number, error)
+    else:
+        work.ended(number, None)
+
+
+def train(config: Config, command: str, trial: Trial | None = None, allowed: Allowed | None = None) -> None:
+    """Train what a job's config says into its folder; a run that is there goes on.
+
+    Args:
+        config: of the job.
+        command: the command line, for the records.
+        trial: of a search.
+        allowed: what the job may do; None allows all.
+
+    Raises:
+        MlpkitError: as `mlpkit.run.run` does.
+    """
+    allowed = allowed or Allowed()
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(file=nowhere)
+        folder = RunFolder(Path(str(config.run.dir)))
+        if folder.config.exists():
+            go_on(
+                folder,
+                config,
+                command,
+                console,
+                lambda line: None,
+                allow_large=allowed.large,
+                owned=allowed.owned,
+                trial=trial,
+            )
+        else:
+            run(config, command, console, lambda line: None, trial, allowed.owned)
+
+
+def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str | None:
+    """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
+
+    A signal that comes before the run listens, or after it, ends the training as well.
+    """
+    try:
+        with polite_signals() as wish:
+            wish.at_once = True
+            train(config, command, allowed=allowed)
+    except Exception as error:  # whatever it is, the sweep's process is to say it
+        return last_line(error)
+    return None
+
+
+def is_fresh(work: Work, number: int) -> bool:
+    """Whether nothing of a job's run can be gone on from; what there is of it is cleared away."""
+    folder = RunFolder(work.folder.run(work.entries[number].folder))
+    try:
+        if not folder.path.exists():
+            return True
+        with locked(folder.lock):
+            if folder.last.exists() or folder.older():
+                return False
+            folder.clear()
+    except (MlpkitError, OSError):  # somebody goes on with the run by itself, or it says what is wrong alone
+        return False
+    return True
+
+
+def saved_between_epochs(config: Config, allow_large: bool = True) -> Saved | None:
+    """Return the newest good checkpoint of a run that stands between two epochs, and its path.
+
+    There it can go on together with others that stand at the same place.
+    """
+    folder = RunFolder(Path(str(config.run.dir)))
+    try:
+        with locked(folder.lock):
+            folder.open_for_writing()
+            paths = [path for path in (folder.last, *folder.older()) if path.exists()]
+            if not paths:
+                return None
+            found = newest_good(paths, lambda line: None, allow_large)
+            check_config(config, found[1])
+    except (MlpkitError, OSError):  # going on alone, it says what is wrong
+        return None
+    return found if found[1].state.progress.batch == 0 else None
+
+
+def last_line(error: BaseException) -> str:
+    """Return the line that says most of an error."""
+    if isinstance(error, MlpkitError) and error.args:
+        return printable(str(error).splitlines()[-1])
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])
