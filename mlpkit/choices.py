@@ -9,8 +9,7 @@ from mlpkit.errors import DataError
 from mlpkit.plain_json import read_object
 from mlpkit.problems import show
 from mlpkit.run_folder import RunFolder
-
-LEVELS = ("highest", "high", "medium")  # of matrix products
+from mlpkit.schema.run import LEVELS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from mlpkit.engines import Engine
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.choose import choose_engine
 from mlpkit.errors import ConfigError
-from mlpkit.matmul import EXACT, ROUNDED, Matmul, choose_matmul
+from mlpkit.matmul import EXACT, ROUNDED, Matmul
+from mlpkit.matmul_choice import choose_matmul
 from mlpkit.models import Network, build_model, count_parameters
 from mlpkit.schema.dataset import ImageOptions
 from mlpkit.tasks import TASKS, Task

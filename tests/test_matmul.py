@@ -1,28 +1,34 @@
 """Matrix products: what is asked is given, a measurement is made once, and the global setting stays."""
 
 import json
+import multiprocessing
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import running
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mlpkit import matmul
+from mlpkit import matmul_choice
 from mlpkit.cli.main import run as command
 from mlpkit.data import load_dataset
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.stacked import StackedEngine
-from mlpkit.matmul import EXACT, LARGE, LEVELS, Matmul, choose_matmul, measure
+from mlpkit.matmul import EXACT, LARGE, Matmul
+from mlpkit.matmul_choice import choose_matmul, measure
 from mlpkit.models import build_model
 from mlpkit.program import carry_out
 from mlpkit.run_folder import RunFolder
+from mlpkit.schema.run import LEVELS
 from mlpkit.tasks import TASKS
 
 SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
 SMALL = (64, 100, 100)
 MEASURED = "the fastest that is as exact, by measurement"
+UNKNOWN = Matmul(reason="no measurement could be kept")
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +55,7 @@ def test_what_is_asked_is_given(level, before, shape, device, cache):
 
 
 def test_small_products_and_cuda_stay_at_the_highest(cache, monkeypatch):
-    monkeypatch.setattr(matmul, "measure", never)
+    monkeypatch.setattr(matmul_choice, "measure", never)
     assert (SMALL[0] * SMALL[1] * SMALL[2]) < LARGE <= SHAPE[0] * SHAPE[1] * SHAPE[2]
     for before in (None, "medium"):
         assert choose_matmul("auto", SMALL, "cpu", True, before) == EXACT
@@ -59,7 +65,7 @@ def test_small_products_and_cuda_stay_at_the_highest(cache, monkeypatch):
 
 
 def test_a_run_that_goes_on_keeps_its_level(cache, monkeypatch):
-    monkeypatch.setattr(matmul, "measure", never)
+    monkeypatch.setattr(matmul_choice, "measure", never)
     for level in LEVELS:
         assert choose_matmul("auto", SHAPE, "cpu", True, level) == Matmul(level, LARGE, "as before")
     assert not cache.exists()
@@ -70,7 +76,7 @@ def test_auto_measures_once_and_remembers(cache, monkeypatch):
     assert first == Matmul(first.level, LARGE, MEASURED)
     (file,) = cache.iterdir()
     assert json.loads(file.read_text()) == {"level": first.level}
-    monkeypatch.setattr(matmul, "measure", never)
+    monkeypatch.setattr(matmul_choice, "measure", never)
     assert choose_matmul("auto", SHAPE, "cpu", True) == first
     for level in LEVELS:
         file.write_text(json.dumps({"level": level}))
@@ -97,48 +103,96 @@ def test_another_number_of_threads_is_measured_anew(cache):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "{}", '{"level": "fast"}', '{"level": null}', '{"level": ["high"]}', "\0", "folder"],
+    ["", "{", "[]", "{}", '{"level": "fast"}', '{"level": null}', '{"level": ["high"]}', "\0"],
 )
 def test_a_damaged_memory_is_measured_anew(content, cache, monkeypatch):
-    monkeypatch.setattr(matmul, "measure", lambda shape: "high")
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
     choose_matmul("auto", SHAPE, "cpu", True)
     (file,) = cache.iterdir()
-    if content == "folder":
+    file.write_text(content)
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
+    assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
+    assert json.loads(file.read_text()) == {"level": "medium"}
+    assert list(cache.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "a folder", "of another"])
+def test_what_cannot_be_kept_is_not_used(obstacle, cache, tmp_path, monkeypatch):
+    """Measured by the next run as well, it might be another level, and the bits others with it."""
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
+    choose_matmul("auto", SHAPE, "cpu", True)
+    (file,) = cache.iterdir()
+    if obstacle == "a folder":
         file.unlink()
         file.mkdir()
     else:
-        file.write_text(content)
-    monkeypatch.setattr(matmul, "measure", lambda shape: "medium")
-    assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
-    if content != "folder":
-        assert json.loads(file.read_text()) == {"level": "medium"}
+        (tmp_path / "a file").write_text("")
+        place = tmp_path / "a file" if obstacle == "a file" else Path("/proc/nothing")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    assert choose_matmul("auto", SHAPE, "cpu", True) == UNKNOWN
 
 
-@pytest.mark.parametrize("home", ["a file", "of another"])
-def test_a_cache_that_cannot_be_written_is_no_error(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(matmul, "measure", lambda shape: "high")
-    (tmp_path / "a file").write_text("")
-    place = tmp_path / "a file" if home == "a file" else Path("/proc/nothing")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    said = f"{MEASURED} that could not be kept"
-    assert choose_matmul("auto", SHAPE, "cpu", True) == Matmul("high", LARGE, said)
-    assert (tmp_path / "a file").read_text() == ""
-
-
-def test_what_is_not_to_be_remembered_is_not_written(cache, monkeypatch):
-    monkeypatch.setattr(matmul, "measure", lambda shape: "medium")
-    assert choose_matmul("auto", SHAPE, "cpu", remember=False).level == "medium"
+def test_without_leave_to_remember_nothing_is_measured(cache, monkeypatch):
+    monkeypatch.setattr(matmul_choice, "measure", never)
+    assert choose_matmul("auto", SHAPE, "cpu", remember=False) == UNKNOWN
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_of_two_that_measure_at_once_both_take_what_is_kept(links, cache, monkeypatch):
+    """The other one writes its level down while this one measures."""
+
+    def unknown(ours, path):
+        raise PermissionError
+
+    def measured(shape):
+        monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
+        assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
+        return "high"
+
+    if not links:
+        monkeypatch.setattr(os, "link", unknown)
+    monkeypatch.setattr(matmul_choice, "measure", measured)
+    found = choose_matmul("auto", SHAPE, "cpu", True)
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text()) == {"level": found.level}
+    if links:  # else the later one has taken the earlier one's place
+        assert found.level == "medium"
+
+
+def test_processes_that_measure_at_once_take_the_same(cache):
+    """Eight processes, of which each measures another level than the one before."""
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        start, found = context.Barrier(8), context.SimpleQueue()
+        ours = [context.Process(target=choose_at_once, args=(LEVELS[n % 3], start, found)) for n in range(8)]
+        for process in ours:
+            process.start()
+        levels = {found.get() for _ in ours}
+        for process in ours:
+            process.join()
+        (file,) = cache.iterdir()
+        assert levels == {json.loads(file.read_text())["level"]}
+        file.unlink()
+
+
+def choose_at_once(level, start, found):
+    def measured(shape):
+        start.wait()
+        return level
+
+    matmul_choice.measure = measured
+    found.put(choose_matmul("auto", SHAPE, "cpu", True).level)
 
 
 def test_a_large_product_is_probed_by_a_part_of_it(monkeypatch):
     probes = []
-    monkeypatch.setattr(matmul, "measure", lambda shape: probes.append(shape) or "highest")
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape: probes.append(shape) or "highest")
     for shape in (SHAPE, (60000, 784, 256), (1000, 10**6, 10), (64, 4096, 10**6), (1, 2000, 1000)):
-        choose_matmul("auto", shape, "cpu", remember=False)
+        choose_matmul("auto", shape, "cpu", True)
     assert probes == [SHAPE, (64, 784, 256), (64, 4096, 16), (64, 4096, 61), (1, 2000, 131)]
-    assert all(rows * below * width <= 1.1 * matmul.PROBED for rows, below, width in probes)
-    assert all(below * width <= matmul.WEIGHTS for _, below, width in probes)
+    assert all(rows * below * width <= 1.1 * matmul_choice.PROBED for rows, below, width in probes)
+    assert all(below * width <= matmul_choice.WEIGHTS for _, below, width in probes)
 
 
 # ---------------------------------------------------------------------------------- the measurement
@@ -159,21 +213,56 @@ def errors_at(shape):
 @pytest.mark.parametrize("shape", [SHAPE, (64, 1000, 200), (16, 512, 512)])
 def test_what_is_measured_is_nearly_as_exact_as_the_highest(shape, monkeypatch):
     """Also where any level that is exact enough is taken for fast."""
-    for clearly in (matmul.CLEARLY, float("inf")):
-        monkeypatch.setattr(matmul, "CLEARLY", clearly)
+    for clearly in (matmul_choice.CLEARLY, float("inf")):
+        monkeypatch.setattr(matmul_choice, "CLEARLY", clearly)
         errors, level = errors_at(shape), measure(shape)
-        assert errors[level] <= 1.1 * matmul.LARGEST_ERROR * errors["highest"]
+        assert errors[level] <= 1.1 * matmul_choice.LARGEST_ERROR * errors["highest"]
 
 
 def test_a_level_must_be_exact_enough_and_clearly_faster(monkeypatch):
-    monkeypatch.setattr(matmul, "CLEARLY", float("inf"))
-    monkeypatch.setattr(matmul, "LARGEST_ERROR", float("inf"))
-    assert measure(SMALL) == "medium"  # the last that may be taken
-    monkeypatch.setattr(matmul, "LARGEST_ERROR", 0.0)
+    monkeypatch.setattr(matmul_choice, "CLEARLY", float("inf"))
+    monkeypatch.setattr(matmul_choice, "LARGEST_ERROR", float("inf"))
+    assert measure(SMALL) == last_that_is_another_library(SMALL)
+    monkeypatch.setattr(matmul_choice, "LARGEST_ERROR", 0.0)
     assert measure(SMALL) == "highest"
-    monkeypatch.setattr(matmul, "LARGEST_ERROR", float("inf"))
-    monkeypatch.setattr(matmul, "CLEARLY", 0.0)
+    monkeypatch.setattr(matmul_choice, "LARGEST_ERROR", float("inf"))
+    monkeypatch.setattr(matmul_choice, "CLEARLY", 0.0)
     assert measure(SMALL) == "highest"
+
+
+def last_that_is_another_library(shape):
+    heart = matmul_choice._Heart(shape)
+    products = []
+    for level in LEVELS:
+        heart.turn(level)
+        products.append(heart.examined())
+    return next(
+        level
+        for number, level in reversed(list(enumerate(LEVELS)))
+        if not any(torch.equal(products[number], higher) for higher in products[:number])
+    )
+
+
+@pytest.mark.parametrize(
+    ("highest", "high", "medium", "level"),
+    [
+        ([(False, 3.0), (False, 5.0)], [(False, 9.0), (False, 2.8)], [(False, 2.7)], "high"),  # nor clearly less
+        ([(False, 3.0)], [(False, 2.0)], [(False, 1.0)], "medium"),
+        ([(False, 3.0)], [(True, 1.0), (False, 3.0)], [(True, 1.0), (False, 4.0)], "highest"),
+        ([(True, 3.0)], [(True, 2.0), (True, 7.0)], [(True, 9.0)], "high"),  # nothing else is known
+    ],
+)  # fmt: skip
+def test_the_shortest_turn_counts_and_one_that_nothing_disturbed_before_all(highest, high, medium, level):
+    assert matmul_choice.fastest({"highest": highest, "high": high, "medium": medium}) == level
+
+
+def test_a_turn_says_whether_a_core_was_taken(monkeypatch):
+    heart = matmul_choice._Heart(SMALL)
+    for counts, disturbed in (([4, 4], False), ([5, 4], True)):
+        monkeypatch.setattr(
+            matmul_choice, "getrusage", lambda who, counts=counts: SimpleNamespace(ru_nivcsw=counts.pop())
+        )
+        assert heart.turn("highest")[0] is disturbed
 
 
 # ------------------------------------------------------------------------------------- the products

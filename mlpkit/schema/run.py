@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from mlpkit.schema.section import Count, NotNegative, Positive, Section, rule_error
 
+LEVELS = ("highest", "high", "medium")  # of torch's matrix products
+
 Label = Annotated[
     str,
     Field(
