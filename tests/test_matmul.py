@@ -246,7 +246,7 @@ def last_that_is_another_library(shape):
 @pytest.mark.parametrize(
     ("highest", "high", "medium", "level"),
     [
-        ([(False, 3.0), (False, 5.0)], [(False, 9.0), (False, 2.8)], [(False, 2.7)], "high"),  # nor clearly less
+        ([(False, 3.0), (False, 5.0)], [(False, 9.0), (False, 2.8)], [(False, 2.7)], "high"),
         ([(False, 3.0)], [(False, 2.0)], [(False, 1.0)], "medium"),
         ([(False, 3.0)], [(True, 1.0), (False, 3.0)], [(True, 1.0), (False, 4.0)], "highest"),
         ([(True, 3.0)], [(True, 2.0), (True, 7.0)], [(True, 9.0)], "high"),  # nothing else is known
