@@ -9,7 +9,7 @@ from mlpkit.batches import steps_per_epoch
 from mlpkit.choices import Choices
 from mlpkit.config import Config
 from mlpkit.data import load_dataset
-from mlpkit.data.augment import augmentation_of
+from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines import Engine
@@ -73,33 +73,53 @@ def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experim
     set_determinism(config.trainer.deterministic)
     dataset = load_dataset(config.dataset, owned)
     task = TASKS[dataset.signature.task]
-    trainer, rows = config.trainer, len(dataset.splits["train"])
-    check_steps(config, rows)
+    check_steps(config, len(dataset.splits["train"]))
     network = build_model(config, dataset, device)
-    rows = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
-    threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
-    set_threads(threads, rows, count_parameters(network))
-    matmul = matmul_of(config, network, rows, device, owned, before.matmul)
-    kind, because = choose_engine(trainer.engine, network, device, before.engine)
+    matmul = compute_with(config, dataset, network, device, owned, before)
+    kind, because = choose_engine(config.trainer.engine, network, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradEngine:
         raise ConfigError(
             f"trainer.matmul=bfloat16: the autograd engine ({because}) does not round; "
             "set trainer.matmul=auto"
         )
-    augmentation = None
-    if isinstance(config.dataset, ImageOptions):
-        augmentation = augmentation_of(config.dataset.augment, dataset.signature.input_shape)
-    engine = kind(network, task, dataset.splits, config, device, augmentation, matmul)
+    engine = kind(network, task, dataset.splits, config, device, augmentation_in(config, dataset), matmul)
     return Experiment(config, dataset, task, network, engine, device, matmul, because)
 
 
-def matmul_of(
-    config: Config, network: Network, rows: int, device: str, owned: bool = True, before: str | None = None
+def compute_with(
+    config: Config,
+    dataset: Dataset,
+    network: Network,
+    device: str,
+    owned: bool = True,
+    before: Choices = ANEW,
+    runs: int = 1,
 ) -> Matmul:
-    """Return how products of so many rows are computed; see `build`."""
-    if config.trainer.matmul == "auto" and config.trainer.precision == "float64":
+    """Set the threads that take the steps, and return how products are computed.
+
+    Args:
+        config: of the run, or of one of several.
+        dataset: its data.
+        network: its model.
+        device: cpu or cuda:N.
+        owned: see `build`.
+        before: likewise.
+        runs: how many are trained by the same steps.
+    """
+    trainer, rows = config.trainer, len(dataset.splits["train"])
+    batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
+    threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
+    set_threads(threads, batch * runs, count_parameters(network))
+    if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
-    return choose_matmul(config.trainer.matmul, _largest_product(network, rows), device, owned, before)
+    return choose_matmul(trainer.matmul, _largest_product(network, batch), device, owned, before.matmul)
+
+
+def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
+    """Return how training images are changed at random, or None."""
+    if not isinstance(config.dataset, ImageOptions):
+        return None
+    return augmentation_of(config.dataset.augment, dataset.signature.input_shape)
 
 
 def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from mlpkit.config import Config, to_dict
 from mlpkit.console import printable
 from mlpkit.device import choose_device
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.experiment import Experiment, build
+from mlpkit.experiment import build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
@@ -70,7 +70,7 @@ def _begin(session: Session, command: str) -> None:
     try:
         with locked(folder.lock):
             try:
-                describe(folder, session.experiment, command)
+                describe(session, command)
                 session.run()
             except WriteError:
                 if session.trainer.progress.step == 0:  # a full disk has let nothing begin
@@ -135,7 +135,7 @@ def go_on(
                 kept = take_up(session, found, warn, strict)
             else:
                 session.resumed = "no checkpoint yet: beginning anew"
-            describe(folder, experiment, command, again=True)
+            describe(session, command, again=True)
             session.run(kept)
     return folder
 
@@ -157,8 +157,17 @@ def take_up(session: Session, found: tuple[Path, Checkpoint], warn: Say, strict:
     return kept
 
 
-def describe(folder: RunFolder, experiment: Experiment, command: str, again: bool = False) -> None:
-    """Write what a run is made of: config, command and environment."""
+def describe(session: Session, command: str, again: bool = False) -> None:
+    """Write what a run is made of: config, command and environment.
+
+    What says of a checkpoint how it came about stays until there is another one.
+
+    Args:
+        session: of the run.
+        command: the command line.
+        again: the run has been described before.
+    """
+    folder, experiment = session.folder, session.experiment
     about = {**environment.describe(experiment.device), **experiment.choices().to_dict()}
     if again:  # the commit is that of the run's beginning
         with suppress(DataError):
@@ -172,7 +181,10 @@ def describe(folder: RunFolder, experiment: Experiment, command: str, again: boo
         commands.write(f"{command}\n".encode())
     finally:
         commands.close()
-    write_json(folder.environment, about)
+    if session.good_last is None:
+        write_json(folder.environment, about)
+    else:
+        session.environment = about
 
 
 def _has_ended(folder: RunFolder) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -91,6 +92,7 @@ class Session:
         self.summarized = False
         self.pruned = False  # ended before its time, by a search
         self.resumed: str | None = None  # says from where
+        self.environment: dict[str, Any] | None = None  # to be written with the next checkpoint
 
     def restore(self, stored: Checkpoint, path: Path, kept: Kept) -> None:
         """Take a checkpoint to go on from.
@@ -269,6 +271,9 @@ class Session:
             _link(folder.last, folder.at_step(self.good_last))
         checkpoint.save(folder.last, Checkpoint(self.config, signature, state, fingerprint))
         self.good_last = progress.step
+        if self.environment is not None:
+            write_json(folder.environment, self.environment)
+            self.environment = None
         older = folder.older()
         kept = [path for path in older if step_of(path) < progress.step][:keep]
         for path in older:

@@ -12,6 +12,7 @@ import torch
 
 from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
+from mlpkit.errors import WriteError
 from mlpkit.interrupts import Wish
 from mlpkit.run_folder import RunFolder
 
@@ -334,6 +335,27 @@ def test_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert command(["resume", "outputs/mine"]) == 0
     assert capsys.readouterr().err == f"warning: {found}: {rest}\n"
+
+
+def test_what_a_checkpoint_came_from_is_told_until_there_is_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process that goes on with another engine, and ends before it saves, did not make the checkpoint."""
+    interrupted(10, "trainer.epochs=4")
+    before = MINE.environment.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise WriteError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        assert command(["resume", "outputs/mine", "trainer.engine=autograd"]) == 74
+    assert MINE.environment.read_bytes() == before
+    capsys.readouterr()
+    assert command(["resume", "outputs/mine", "--strict"]) == 2
+    assert "--strict: engine 'autograd' (was 'stacked')" in capsys.readouterr().err
+    assert command(["resume", "outputs/mine"]) == 0
+    assert json.loads(MINE.environment.read_text())["engine"] == "autograd"
 
 
 def test_a_schedule_over_the_whole_run(capsys: pytest.CaptureFixture[str]) -> None:

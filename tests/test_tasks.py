@@ -68,6 +68,16 @@ def test_float32_losses_are_as_exact_as_torchs(task, scale):
     assert ours <= 1.5 * theirs + 6e-8  # half a unit in the last place of one
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_binary_losses_are_exact_however_small(dtype, bound):
+    """Of equal accuracies the lower loss is better, so that small ones matter as large ones do."""
+    logits = torch.linspace(-80, 80, 4001, dtype=dtype)[:, None]
+    for label in (0, 1):
+        encoded = BINARY.encode(torch.full((4001,), label), dtype)
+        exact = np.logaddexp(0, (1 - 2 * label) * logits.to(torch.float64).numpy()[:, 0])
+        np.testing.assert_allclose(BINARY.loss(logits, encoded).double(), exact, rtol=bound)
+
+
 @pytest.mark.parametrize("logit", [1000.0, -1000.0])
 def test_losses_of_sure_answers_stay_finite(logit):
     outputs = torch.tensor([[logit], [logit]])

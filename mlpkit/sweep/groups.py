@@ -24,7 +24,7 @@ FILES_OF_OTHERS = 100  # that the process has open besides
 LARGEST_COPIED = 4_000_000  # numbers of a dataset that runs of one program may each have their own version of
 
 
-NOTHING: Mapping[int, int] = {}
+NOTHING: Mapping[int, Hashable] = {}
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Datasets:
 
 
 def group(
-    configs: Mapping[int, Config], datasets: Datasets, begun: Mapping[int, int] = NOTHING
+    configs: Mapping[int, Config], datasets: Datasets, begun: Mapping[int, Hashable] = NOTHING
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
     """Return the groups, and what is wrong with jobs that cannot be trained.
 
     Args:
         configs: of the jobs, by their numbers.
         datasets: where their data comes from.
-        begun: the steps that some jobs have taken already.
+        begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
     """
     by_key: dict[Hashable, list[int]] = {}
     alone, wrong, width = [], dict[int, MlpkitError](), dict[Hashable, int]()
@@ -89,7 +89,7 @@ def group(
         if key is None:
             alone.append(number)
         else:
-            key = (key, begun.get(number, 0))
+            key = (key, begun.get(number))
             by_key.setdefault(key, []).append(number)
             width[key] = widest(config, dataset, layers)
     groups = []

@@ -11,7 +11,7 @@ from mlpkit.console import printable
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
-from mlpkit.resume import check_config, newest_good
+from mlpkit.resume import Say, check_config, newest_good
 from mlpkit.run import go_on, run
 from mlpkit.run_folder import RunFolder
 from mlpkit.session import Trial
@@ -26,7 +26,7 @@ def train_alone(work: Work, number: int) -> None:
     config, judge = work.config(number), work.judge
     trial = judge and Trial(lambda epoch, value, loss: bool(judge([number], epoch, [value], [loss])))
     try:
-        train(config, work.command, trial, work.allowed)
+        train(config, work.command, work.warn, trial, work.allowed)
     except RunInterruptedError:
         raise
     except Exception as error:  # one job's trouble is not the others'
@@ -35,12 +35,19 @@ def train_alone(work: Work, number: int) -> None:
         work.ended(number, None)
 
 
-def train(config: Config, command: str, trial: Trial | None = None, allowed: Allowed | None = None) -> None:
+def train(
+    config: Config,
+    command: str,
+    warn: Say = lambda line: None,
+    trial: Trial | None = None,
+    allowed: Allowed | None = None,
+) -> None:
     """Train what a job's config says into its folder; a run that is there goes on.
 
     Args:
         config: of the job.
         command: the command line, for the records.
+        warn: told of what the user should know and that stops nothing.
         trial: of a search.
         allowed: what the job may do; None allows all.
 
@@ -57,13 +64,13 @@ def train(config: Config, command: str, trial: Trial | None = None, allowed: All
                 config,
                 command,
                 console,
-                lambda line: None,
+                warn,
                 allow_large=allowed.large,
                 owned=allowed.owned,
                 trial=trial,
             )
         else:
-            run(config, command, console, lambda line: None, trial, allowed.owned)
+            run(config, command, console, warn, trial, allowed.owned)
 
 
 def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str | None:
@@ -95,7 +102,7 @@ def is_fresh(work: Work, number: int) -> bool:
     return True
 
 
-def saved_between_epochs(config: Config, allow_large: bool = True) -> Saved | None:
+def saved_between_epochs(work: Work, config: Config) -> Saved | None:
     """Return the newest good checkpoint of a run that stands between two epochs, and its path.
 
     There it can go on together with others that stand at the same place.
@@ -107,7 +114,7 @@ def saved_between_epochs(config: Config, allow_large: bool = True) -> Saved | No
             paths = [path for path in (folder.last, *folder.older()) if path.exists()]
             if not paths:
                 return None
-            found = newest_good(paths, lambda line: None, allow_large)
+            found = newest_good(paths, lambda line: None, work.allowed.large)
             check_config(config, found[1])
     except (MlpkitError, OSError):  # going on alone, it says what is wrong
         return None

@@ -41,6 +41,13 @@ class Work:
     datasets: Datasets = field(default_factory=Datasets)
     judge: Judge | None = None
     allowed: Allowed = field(default_factory=Allowed)
+    _warned: set[str] = field(default_factory=set)
+
+    def warn(self, line: str) -> None:
+        """Tell what the user should know and that stops nothing; once, however many runs say it."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self.display.note(line)
 
     def config(self, number: int) -> Config:
         """Return a job's config, with the folder that it goes to."""
