@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint fuzz faults recipes bench clean
+.PHONY: help demo test lint fuzz faults equality recipes bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ fuzz: $(VENV)/.installed-test  ## throw 10,000 odd inputs at each thing that is 
 
 faults: $(VENV)/.installed-test  ## kill, interrupt, starve and damage runs in every way that is promised
 	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 tests/faults
+
+equality: $(VENV)/.installed-test  ## compare both engines and plain torch over every combination
+	MLPKIT_EQUALITY=full $(BIN)/python -m pytest -n 2 tests/test_stacked.py
 
 recipes: $(VENV)/.installed-test  ## check every recipe's figure, the slow one too
 	OMP_NUM_THREADS=$$(nproc) $(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py

@@ -1,6 +1,7 @@
 """The way in: `mlpkit`, and `python -m mlpkit`."""
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -10,6 +11,8 @@ from mlpkit.interrupts import leave_at_once
 def main() -> None:
     """Run the command line and exit with its code; a signal is heard before anything heavy loads."""
     leave_at_once()
+    # What libraries make while they load stays: to look for garbage in it takes a tenth of a short command.
+    gc.set_threshold(100_000)
     from mlpkit.cli.main import main as command_line
 
     code = command_line()

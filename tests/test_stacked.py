@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,12 @@ from mlpkit.engines.stacked import StackedEngine
 from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from mlpkit.errors import ConfigError, NonFiniteError
 from mlpkit.models import build_model
-from mlpkit.models.dropout import Dropout
+from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.run_folder import RunFolder
 from mlpkit.schedules import build_schedule
 from mlpkit.tasks import TASKS
 
+FULL = os.environ.get("MLPKIT_EQUALITY") == "full"
 STEPS = 50
 # Sums of the same products in another order differ by about 1e-7 of a float32 and 1e-16 of a float64. Fifty
 # steps add such differences up, and Adam divides by gradients that may be nearly as small as they are. The
@@ -59,12 +61,12 @@ SMALL = {
     "moons": ("dataset.n=100",),
     "digits": ("dataset.test_fraction=0.85",),
 }
-# With momentum and a rate of 0.05 the loss of a deep line swings, and torch's own weights are 3e-4 from those
-# in float64 after fifty steps: no case for a comparison of rounding.
+# With momentum and a rate of 0.05, or without and 0.1, the loss of a deep line swings: torch's own weights
+# are up to 5e-4 from those in float64 after fifty steps, no case for a comparison of rounding.
 OPTIMIZERS = {
-    "sgd": (SGD, {"lr": 0.1}),
+    "sgd": (SGD, {"lr": 0.05}),
     "momentum": (SGD, {"lr": 0.02, "momentum": 0.9}),
-    "nesterov": (SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    "nesterov": (SGD, {"lr": 0.02, "momentum": 0.9, "nesterov": True}),
     "dampening": (SGD, {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1}),
     "adam": (Adam, {"lr": 0.01}),
     "adam with decay": (Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}),
@@ -82,17 +84,18 @@ KINDS = (ACTIVATIONS, LOSSES, OPTIMIZERS, OPTIONS)
 
 
 def cases():
-    """Yield every activation × loss × optimizer with an option and a precision.
+    """Yield every activation × loss × optimizer with an option and a precision; with FULL, with each option.
 
-    Options take turns so that each meets each of the others; so does float64, in a third of the cases.
+    Else options take turns so that each meets each of the others; so does float64, in a third of the cases.
     """
     for indices in itertools.product(*(range(len(kind)) for kind in KINDS[:3])):
         activation, loss, optimizer = indices
-        option = (activation + 2 * loss + 3 * optimizer) % len(OPTIONS)
-        case = [list(kind)[index] for kind, index in zip(KINDS, (*indices, option), strict=True)]
-        yield (*case, "float32")
-        if sum(indices) % 3 == 0:
-            yield (*case, "float64")
+        turn = (activation + 2 * loss + 3 * optimizer) % len(OPTIONS)
+        for option in range(len(OPTIONS)) if FULL else [turn]:
+            case = [list(kind)[index] for kind, index in zip(KINDS, (*indices, option), strict=True)]
+            yield (*case, "float32")
+            if sum(indices) % 3 == 0:
+                yield (*case, "float64")
 
 
 CASES = list(cases())
@@ -161,9 +164,13 @@ def plainly_trained(config, dataset, activation, loss, kind, options):
     """
     network, train, trainer = build_model(config, dataset), dataset.splits["train"], config.trainer
     widths = [train.inputs.shape[1], 6, 5, network.layers[-1].out_features]
+    rate = config.model.dropout
+    masks = [Dropout(rate, "cpu") for _ in range(2)] if rate else []  # mlpkit's own
     act = ACTIVATIONS[activation]
     plain = nn.Sequential(
-        nn.Linear(*widths[0:2]), act(), nn.Linear(*widths[1:3]), act(), nn.Linear(*widths[2:4])
+        *(nn.Linear(*widths[0:2]), act(), *masks[:1]),
+        *(nn.Linear(*widths[1:3]), act(), *masks[1:]),
+        nn.Linear(*widths[2:4]),
     )
     dtype = next(network.parameters()).dtype
     plain.to(dtype).load_state_dict(network.layers.state_dict())
@@ -176,8 +183,9 @@ def plainly_trained(config, dataset, activation, loss, kind, options):
     if config.scheduler.name == "step":
         scheduler = StepLR(optimizer, config.scheduler.step_size, config.scheduler.gamma)
     losses, seen, felt = [], [], False
-    for _, step, rows, last in batches(config, len(inputs)):
+    for epoch, step, rows, last in batches(config, len(inputs)):
         optimizer.zero_grad()
+        seed_dropout([mask.random for mask in masks], config.seed, epoch, step)
         mean = loss(plain(inputs[rows]), targets[rows])
         mean.backward()
         seen.append((mean.item(), len(inputs[rows])))
@@ -216,7 +224,7 @@ def test_fifty_steps_of_both_engines_and_of_plain_torch(activation, dataset, opt
     close(by_autograd.model_state(), first, precision)
     scores, expected = trained(by_hand, config), trained(by_autograd, config)
     assert (
-        max(float((value - first[name]).abs().max()) for name, value in by_hand.model_state().items()) > 0.01
+        max(float((value - first[name]).abs().max()) for name, value in by_hand.model_state().items()) > 0.002
     )
     close(by_hand.model_state(), by_autograd.model_state(), precision)
     close(by_hand.optimizer_state(), by_autograd.optimizer_state(), precision)
@@ -224,8 +232,6 @@ def test_fifty_steps_of_both_engines_and_of_plain_torch(activation, dataset, opt
     close(by_hand.gradient_norm(), by_autograd.gradient_norm(), precision)
     for split in data.splits:
         close(by_hand.evaluate(split), by_autograd.evaluate(split), precision)
-    if option == "dropout":  # whose masks are mlpkit's own
-        return
     kind, options = OPTIMIZERS[optimizer]
     plain, losses, norm, felt = plainly_trained(config, data, activation, LOSSES[dataset], kind, options)
     close(dict(by_hand.network.layers.state_dict()), dict(plain.state_dict()), precision)

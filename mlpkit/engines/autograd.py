@@ -1,6 +1,6 @@
 """Any nn.Module, differentiated by autograd and updated by torch.optim."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Split
 from mlpkit.engines.data import DeviceData, NetworkEngine
+from mlpkit.engines.flag import Flag
 from mlpkit.errors import diverged
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
@@ -50,11 +51,19 @@ class AutogradEngine(NetworkEngine):
         self.data = DeviceData(network, task, splits, device, augmentation)
         self.seen: list[tuple[Rows, Tensor, Tensor]] = []  # rows, losses, outputs since the last collect
         self.norm: Tensor | None = None
-        self.not_finite, self.one = torch.zeros(1, device=device), torch.ones(1, device=device)
+        self.flag, self.waits = Flag(device), True
+        if device != "cpu":
+            self.never_wait()
+
+    def never_wait(self) -> None:
+        """Let the device see by itself what is not finite, and the optimizer ask it; see `Flag`."""
+        self.waits = False
+        self.optimizer.found_inf = self.flag.value[0]  # type: ignore[attr-defined]  # which torch's scaler sets
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
         network, parameters = self.network, self.parameters
+        self.flag.begin(step, epoch)
         if self.has_modes:
             network.train()
         seed_dropout(self.dropout, self.seed, epoch, step)
@@ -90,14 +99,17 @@ class AutogradEngine(NetworkEngine):
         self.optimizer.zero_grad()
 
     def _check(self, losses: list[Tensor], epoch: int, step: int) -> None:
-        """Stop before the optimizer where a loss or a gradient is not finite.
+        """Stop before the optimizer where a loss or a gradient is not finite; a device is not waited for.
 
         The operation is torch's own for scaled gradients: one pass that divides by one and sets a flag.
         Sums or norms of each tensor would take several times as long.
         """
         gradients: list[Tensor] = [p.grad for p in self.parameters]  # type: ignore[misc]  # all are trained
-        torch._amp_foreach_non_finite_check_and_unscale_([*losses, *gradients], self.not_finite, self.one)
-        if not self.not_finite.item():
+        self.flag.note([*losses, *gradients])
+        if not self.waits:
+            self.flag.count()
+            return
+        if not self.flag.value.item():
             return
         if not all(bool(values.isfinite().all()) for values in losses):
             what = "the loss"
@@ -108,8 +120,23 @@ class AutogradEngine(NetworkEngine):
             )
         raise diverged(step + 1, epoch + 1, f"{what} is not finite")
 
+    def _read(self) -> None:
+        if not self.waits:
+            self.flag.read()
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """See `Engine.evaluate`."""
+        self._read()
+        return super().evaluate(split, poll)
+
+    def model_state(self) -> dict[str, Tensor]:
+        """See `Engine.model_state`."""
+        self._read()
+        return super().model_state()
+
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
+        self._read()
         chunks, losses, outputs = zip(*self.seen, strict=True)
         self.seen = []
         targets = self.data.targets["train"]

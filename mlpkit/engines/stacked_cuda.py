@@ -17,10 +17,10 @@ from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.backpropagation import Pass
 from mlpkit.engines.chunk import Chunk, Numbers
+from mlpkit.engines.flag import Flag
 from mlpkit.engines.graphs import Graphs
 from mlpkit.engines.stacked import StackedEngine
 from mlpkit.engines.updates import build_update
-from mlpkit.errors import diverged
 from mlpkit.models.dropout import seed_dropout
 from mlpkit.randomness import generator
 
@@ -31,22 +31,18 @@ class CudaStackedEngine(StackedEngine):
     def prepare(self, config: Config, augmentation: Augmentation | None) -> None:
         """Make what the device keeps beside the buffers."""
         device = self.device
-        self.flag, self.good, self.one = torch.zeros(3, 1, device=device).unbind()
-        self.one.fill_(1)
-        self.rate = torch.zeros((), device=device)
-        self.update = build_update(config.optimizer, [self.values], [self.gradients], self.flag)
+        self.flag, self.rate = Flag(device), torch.zeros((), device=device)
+        self.update = build_update(config.optimizer, [self.values], [self.gradients], self.flag.value)
         # Augmentation draws from a new generator at each step, which a record cannot, and operations that
         # must repeat to the last bit may look at their indices first.
         recorded = augmentation is None and not config.trainer.deterministic
         self.graphs = Graphs(device, self.dropout) if recorded else None
         self.places: dict[tuple[int, int], Tensor] = {}
-        self.first: int | None = None  # step since the flag was read
-        self.epoch = 0
 
     def step(self, rows: Rows, rate: float, epoch: int, step: int, measure: bool) -> None:
         """See `Engine.step`."""
         seed_dropout(self.dropout, self.seed, epoch, step)
-        self.first, self.epoch = step if self.first is None else self.first, epoch
+        self.flag.begin(step, epoch)
         self.rate.fill_(rate)
         count = self._count(rows)
         chunks = self._chunks(rows, count)
@@ -64,8 +60,8 @@ class CudaStackedEngine(StackedEngine):
         self, chunks: Sequence[Rows], count: int, measure: bool, random: torch.Generator | None = None
     ) -> None:
         self._differentiate(chunks, count, random)
-        self._flag([self.gradients])
-        self.good.add_(self.one).sub_(self.flag)
+        self.flag.note([self.gradients])
+        self.flag.count()
         self._clip(measure)
         self.update(self.rate)
 
@@ -83,38 +79,20 @@ class CudaStackedEngine(StackedEngine):
 
     def _find(self, chunk: Chunk, rows: Rows) -> str | None:
         """Set the flag where a loss is not finite."""
-        self._flag([self.task.loss(chunk.outputs, self.data.scaled["train"][rows])])
+        self.flag.note([self.task.loss(chunk.outputs, self.data.scaled["train"][rows])])
         return None
-
-    def _flag(self, values: list[Tensor]) -> None:
-        torch._amp_foreach_non_finite_check_and_unscale_(values, self.flag, self.one)
-
-    def _look(self) -> None:
-        """Read the flag.
-
-        Raises:
-            NonFiniteError: it is set; the weights are those before the step that set it.
-        """
-        if self.first is None:
-            return
-        first, self.first = self.first, None
-        flag, good = torch.cat((self.flag, self.good)).tolist()
-        self.good.zero_()
-        if flag:
-            step = first + int(good) + 1
-            raise diverged(step, self.epoch + 1, "the loss or a gradient is not finite")
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`."""
-        self._look()
+        self.flag.read()
         return super().collect()
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """See `Engine.evaluate`."""
-        self._look()
+        self.flag.read()
         return super().evaluate(split, poll)
 
     def model_state(self) -> dict[str, Tensor]:
         """See `Engine.model_state`."""
-        self._look()
+        self.flag.read()
         return super().model_state()

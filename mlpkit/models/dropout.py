@@ -39,12 +39,11 @@ class Dropout(nn.Module):
         dropped = min(round(self.rate * SHARES), SHARES - 1)  # of all shares
         numbers = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
         shares = numbers.view(torch.int16)[: mask.numel()].view(mask.shape)
-        kept = mask.new_tensor(SHARES / (SHARES - dropped))
         return [
             partial(numbers.random_, -(2**63), None, generator=self.random),
             partial(shares.ge_, dropped - SHARES // 2),
             partial(mask.copy_, shares),
-            partial(mask.mul_, kept),
+            partial(mask.mul_, SHARES / (SHARES - dropped)),
         ]
 
     def extra_repr(self) -> str:

@@ -19,6 +19,7 @@ from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
 from peers import TITLES
+from start_up import run_start_up
 from sweeps import SWEEPS, run_sweep
 from turns import PeerError
 from whole_process import PROCESSES, run_process
@@ -29,7 +30,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start")
 
 
 def main() -> None:
@@ -59,6 +60,8 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
+    if part == "start":
+        return {(part, name): seconds for name, seconds in run_start_up(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}

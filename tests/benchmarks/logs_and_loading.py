@@ -20,7 +20,7 @@ def run_logs(repetitions: int) -> float | None:
         print(f"  skipped: {'; '.join(found.skipped.values())}")
         return None
     seconds = {name: [EPOCHS / rate for rate in rates] for name, rates in found.rates.items()}
-    for name, title in (("with", "TensorBoard, metrics, lines"), ("without", "without them")):
+    for name, title in (("with", "TensorBoard, metrics, bar"), ("without", "without them")):
         print(f"  {title:<34}{statistics.median(seconds[name]):>11.3f} s")
     share = ratio(seconds["with"], seconds["without"])
     print(f"  logs cost {share - 1:.1%}")

@@ -37,6 +37,11 @@ GOALS = (
     Goal("64 runs of moons together against one after another", "sweep-moons", "", 20),
     Goal("the same, whole command against a grid search", "sweep-grid", "", 1.5),
     Goal("16 runs of MNIST together against one after another", "sweep-mnist", "", 1.3),
+    *(
+        Goal(f"seconds of mlpkit {name}", "start", name, 0.4, at_most=True)
+        for name in ("--help", "list", "config", "inspect", "compare")
+    ),
+    Goal("seconds of the choice of a matrix product", "start", "matmul", 0.02, at_most=True),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 

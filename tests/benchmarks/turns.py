@@ -124,12 +124,19 @@ def measure(entries: Mapping[str, Entry], repetitions: int) -> Measured:
             else:
                 peers[name] = peer
                 found.rates[name] = []
-        for _ in range(repetitions):
-            for name, peer in peers.items():
+        for turn in range(repetitions):
+            for name, peer in _in_turn(list(peers.items()), turn):
                 time.sleep(PAUSE)
                 rate, found.losses[name] = peer.train()
                 found.rates[name].append(rate)
     return found
+
+
+def _in_turn(peers: list[tuple[str, Peer]], turn: int) -> list[tuple[str, Peer]]:
+    """Return the peers in a turn's order: nobody is always the first, nor always behind the same one."""
+    first = turn % max(1, len(peers))
+    order = [*peers[first:], *peers[:first]]
+    return order[::-1] if turn % 2 else order
 
 
 @contextmanager

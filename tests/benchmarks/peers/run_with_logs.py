@@ -1,18 +1,17 @@
-"""A run of 1000 one-step epochs with TensorBoard, metrics.jsonl and progress lines; counts epochs."""
+"""A run of 1000 one-step epochs with TensorBoard, metrics.jsonl and the progress bar; counts epochs."""
 
-import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Callable
 
+from rich.console import Console
 from workload import Trained, config_of
 
-from mlpkit.console import make_console
 from mlpkit.run import run
 
 EPOCHS = 1000
-LOGS = ("run.progress=lines", "run.tensorboard=true", "trainer.log_every=1")
+LOGS = ("run.progress=bar", "run.tensorboard=true", "trainer.log_every=1")
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
@@ -28,9 +27,9 @@ def run_of(overrides: tuple[str, ...]) -> Callable[[], Trained]:
         with (
             tempfile.TemporaryDirectory() as root,
             open(os.devnull, "w") as nowhere,  # noqa: PTH123
-            contextlib.redirect_stdout(nowhere),
         ):
-            folder = run(config_of((*overrides, *fixed, f"run.root={root}")), "bench", make_console(), print)
+            console = Console(file=nowhere, force_terminal=True, width=80)  # draws as for a terminal
+            folder = run(config_of((*overrides, *fixed, f"run.root={root}")), "bench", console, print)
             summary = json.loads(folder.summary.read_text())
         return Trained(EPOCHS, summary["train"]["loss"])
 
