@@ -143,7 +143,9 @@ def _legend(found: Comparison, lines: Sequence[Line], unit: str) -> list[str]:
         test = f"paired t-test over shared {unit}, Holm-corrected, p > {TIED_ABOVE}"
         texts.append(f"= tied with the best: {test}")
     if "?" in marks:
-        texts.append(f"? not tested: fewer than 2 {unit} in common with the best")
+        texts.append(
+            f"? not tested: fewer than 2 {unit} in common with the best, or the same difference in each"
+        )
     if line := next((line for line in lines if line.missing and line.runs), None):
         some, all_of_them = len(line.runs), len(line.runs) + line.missing
         texts.append(f"{some}/{all_of_them}: {some} of {all_of_them} have a score; the mean is over these")

@@ -173,7 +173,7 @@ rank  optimizer     lr  val accuracy  ± 95 %  seeds  tied  seconds
 –          adam  0.001                          0/3
 
 = tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
-? not tested: fewer than 2 seeds in common with the best
+? not tested: fewer than 2 seeds in common with the best, or the same difference in each
 1/3: 1 of 3 have a score; the mean is over these
 failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 unfinished (1): grid/0.001-adam-2
@@ -470,10 +470,10 @@ def test_pairs_have_equal_other_settings() -> None:
 
 
 def test_differences_without_spread() -> None:
-    """Two seeds whose accuracies differ by one example each are no proof; ten of them are."""
-    for count, tied in ((2, True), (5, True), (6, False)):
+    """Accuracies that differ by one example each allow no test: that is neither a tie nor a proof."""
+    for count in (2, 6):
         runs = [result(0.9 - step, lr=step, seed=seed) for step in (0.0, 0.01) for seed in range(count)]
-        assert [line.tied for line in compare(runs).lines] == [None, tied]
+        assert [line.tied for line in compare(runs).lines] == [None, None]
         assert compare(runs).lines[0].half_width == pytest.approx(0, abs=1e-15)
     runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(2)]
     assert [line.p_value for line in compare(runs).lines] == [None, 1.0]
