@@ -149,10 +149,9 @@ def _legend(found: Comparison, lines: Sequence[Line], unit: str) -> list[str]:
     if line := next((line for line in lines if line.missing and line.runs), None):
         some, all_of_them = len(line.runs), len(line.runs) + line.missing
         texts.append(f"{some}/{all_of_them}: {some} of {all_of_them} have a score; the mean is over these")
-    if len(lines) < len(found.lines):
-        texts.append(
-            f"{len(found.lines) - len(lines):,} more settings: mlpkit compare, without --top, shows all"
-        )
+    if more := len(found.lines) - len(lines):
+        settings = "setting" if more == 1 else "settings"
+        texts.append(f"{more:,} more {settings}: mlpkit compare, without --top, shows all")
     return texts
 
 

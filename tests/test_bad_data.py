@@ -37,6 +37,8 @@ def predict(refused: Refused, run: Path, name: str) -> str:
 
 # --------------------------------------------------------------------------------------------- csv
 
+AS_TEXT = "; tables are read from stdin, as text: name the file instead"
+
 CSV: dict[str, tuple[Content, str]] = {
     "empty": ("", ": empty; write a line with x1, x2 and the rows"),
     "blank lines": ("\n\n", ": empty; write a line with x1, x2 and the rows"),
@@ -53,6 +55,10 @@ CSV: dict[str, tuple[Content, str]] = {
     "another case": ("X1,X2\n1,2\n", ": columns missing: x1, x2; it has X1, X2, the model reads x1, x2"),
     "semicolons": (
         "x1;x2\n1;2\n",
+        ": columns missing: x1, x2; it has x1;x2, the model reads x1, x2; put commas between the columns",
+    ),
+    "semicolons and decimal commas": (
+        "x1;x2\n0,3;0,5\n",
         ": columns missing: x1, x2; it has x1;x2, the model reads x1, x2; put commas between the columns",
     ),
     "tabs": (
@@ -108,7 +114,7 @@ CSV: dict[str, tuple[Content, str]] = {
     "after CRLF": ("x1,x2\r\n1,2\r\nx,5\r\n", f":3: column x1: 'x' {PLAIN}"),
     "a page of a website": (
         "<html>\n",
-        ": columns missing: x1, x2; it has <html>, the model reads x1, x2; put commas between the columns",
+        ": columns missing: x1, x2; it has <html>, the model reads x1, x2",
     ),
 }
 
@@ -445,6 +451,10 @@ def test_what_is_no_file(
         ),
         ('{"x1":1', "stdin: not valid JSON (Expecting ',' delimiter: line 1 column 8 (char 7)); correct it"),
         (b"\xff\xfe", "stdin: not UTF-8 at byte 0; save it as UTF-8 text"),
+        (b"\x89PNG\r\n", f"stdin: a PNG picture{AS_TEXT}"),
+        (b"\xff\xd8\xff\xe0", f"stdin: a JPEG picture{AS_TEXT}"),
+        (b"\x93NUMPY\x01", f"stdin: a NumPy array{AS_TEXT}"),
+        (b"PK\x03\x04", f"stdin: an archive of NumPy arrays{AS_TEXT}"),
     ],
 )
 def test_stdin(

@@ -19,6 +19,12 @@ from mlpkit.signature import Signature
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
 ARRAYS = (".npy", ".npz")
+STARTS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x93NUMPY": "a NumPy array",
+    b"PK\x03\x04": "an archive of NumPy arrays",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,10 @@ def read_inputs(source: str, signature: Signature) -> Inputs:
 
 def _read(source: str, signature: Signature) -> Inputs:
     if source == "-":
-        text = _decode(sys.stdin.buffer.read(), "stdin")
+        content = sys.stdin.buffer.read()
+        if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
+            raise DataError(f"stdin: {kind}; tables are read from stdin, as text: name the file instead")
+        text = _decode(content, "stdin")
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
         return Inputs(read_text(text, "stdin", kind, signature))
     try:

@@ -17,6 +17,8 @@ from mlpkit.signature import Signature
 
 LARGEST = 3.4028235e38  # of float32
 
+_SEPARATED = re.compile(r"[;\s|]")  # by something else than commas
+
 # float() also reads 1_000, full-width digits, nan and infinity, none of which belong in a data file.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -70,7 +72,7 @@ def match_columns(header: Sequence[str], signature: Signature, source: str) -> l
     if len(set(names)) < len(names):
         raise DataError(f"{source}: the column {show(_repeated(names))} stands twice; keep one of them")
     if missing := [name for name in features if name not in names]:
-        commas = "; put commas between the columns" if len(names) == 1 < len(features) else ""
+        commas = "; put commas between the columns" if len(names) == 1 and _SEPARATED.search(names[0]) else ""
         raise DataError(
             f"{source}: columns missing: {some(missing)}; it has {some(names)}, "
             f"the model reads {some(features)}{commas}"
@@ -116,6 +118,7 @@ def _parse_csv(text: str, source: str, kind: str, signature: Signature) -> tuple
         raise DataError(
             f"{source}: {len(header)} columns without names; the model reads {some(signature.features)}"
         )
+    match_columns(header, signature, source)  # before their values: a wrong separator tears rows apart
     for number, row in lines:
         if len(row or [""]) != len(header):
             raise DataError(

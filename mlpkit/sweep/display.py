@@ -94,6 +94,8 @@ class SweepDisplay:
     def stop(self) -> None:
         """Leave the bar as it is."""
         if self._progress is not None:
+            if self._done + self._failed == self._jobs:
+                self._now = ""
             self._refresh()
             self._progress.stop()
 
