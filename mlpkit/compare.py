@@ -106,6 +106,13 @@ class Comparison:
     unscored: tuple[RunResult, ...]
     repeats: int
 
+    @property
+    def best_run(self) -> RunResult:
+        """Return the run with the best score of the best line; of equals, the first."""
+        line, sign = self.lines[0], -1 if self.metric.higher_is_better else 1
+        _, place = min((sign * value, place) for place, value in enumerate(line.values))
+        return list(line.runs.values())[place]
+
 
 def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | None = None) -> Comparison:
     """Return the runs as ranked lines.

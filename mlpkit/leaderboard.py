@@ -51,10 +51,10 @@ def print_leaderboard(console: Console, found: Comparison, lines: Sequence[Line]
         for column in (table.columns[0], *table.columns[2:]):
             column.no_wrap = True
     console.print(table)
-    if below := [*_legend(found, lines, unit), *_unscored(found, NAMED if console.is_terminal else None)]:
-        console.print()
-        for text in below:
-            console.print(printable(text), markup=False)
+    console.print()
+    for text in [*_legend(found, lines, unit), *_unscored(found, NAMED if console.is_terminal else None)]:
+        console.print(printable(text), markup=False)
+    console.print(f"best run of rank 1: {printable(str(found.best_run.path))}", markup=False)
 
 
 def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit: str) -> None:

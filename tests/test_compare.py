@@ -132,7 +132,9 @@ def test_a_sweep_is_ranked_as_scipy_would(sweep: Path, capsys: pytest.CaptureFix
     assert printed.splitlines()[0] == (
         "9 runs, 3 settings: val accuracy at the best epoch (higher is better)"
     )
-    assert printed.splitlines()[-2] == f"failed (1): {sweep}/wild"
+    assert printed.splitlines()[-3] == f"failed (1): {sweep}/wild"
+    best = max(range(4), key=values(sweep, "0.3").__getitem__)
+    assert printed.splitlines()[-2] == f"best run of rank 1: {sweep}/0.3-{best}"
     assert printed.splitlines()[-1] == "leaderboard: board.jsonl"
 
 
@@ -177,6 +179,7 @@ rank  optimizer     lr  val accuracy  ± 95 %  seeds  tied  seconds
 1/3: 1 of 3 have a score; the mean is over these
 failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 unfinished (1): grid/0.001-adam-2
+best run of rank 1: grid/0.1-adam-2
 """
 
 

@@ -382,7 +382,7 @@ def test_samples_show_mistakes_or_say_that_there_are_none(mistakes: int, shown: 
     arrows = sum(" → " in text.get_text() for text in axes.texts)
     assert arrows == (shown if mistakes else 0)
     heading = " ".join(text.get_text() for text in figure.texts)
-    wanted = f"{shown} of {mistakes} wrong among 359" if mistakes else "No mistakes: the least certain images"
+    wanted = f"{shown} of {mistakes} mistakes on 359" if mistakes else "No mistakes: the least certain images"
     assert wanted in heading
 
 

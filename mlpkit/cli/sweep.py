@@ -121,5 +121,4 @@ def _show(path: Path) -> None:
         return
     console.print()
     print_leaderboard(console, compared, compared.lines[:SHOWN], "seeds")
-    console.print()
     console.print(f"sweep folder: {printable(str(path))}", markup=False)

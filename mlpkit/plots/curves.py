@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from mlpkit.data.dataset import SPLITS, Dataset
@@ -108,9 +108,11 @@ def _say(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -
 
 def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
     logarithmic = name == "loss" and needs_log_axis(curves)
+    zero = _place_of_zero(curves) if logarithmic else None
     for split, (epochs, values) in curves.items():
         last = values[np.isfinite(values)][-1]
-        shown = np.where(values > 0, values, np.nan) if logarithmic else values
+        shown = np.where(values > 0, values, np.nan if zero is None else zero) if logarithmic else values
+        shown = np.where(np.isfinite(values), shown, np.nan)
         single = np.isfinite(shown).sum() == 1
         axes.plot(
             epochs,
@@ -128,6 +130,8 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+    if zero is not None:
+        _mark_zero(axes, zero)
     if name == "r2":
         _cut_deep_start(axes, curves)
     style.plain_ticks(axes.yaxis)
@@ -135,6 +139,23 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
         style.note(axes, "no finite values")
         axes.set_yticks([])
     style.legend_above(axes, columns=3)
+
+
+def _place_of_zero(curves: Curves) -> float | None:
+    """Return where on a logarithmic axis a loss of 0 is drawn, a decade or more below all others."""
+    values = np.concatenate([values for _, values in curves.values()])
+    if not (values == 0).any():
+        return None
+    return float(10.0 ** (np.floor(np.log10(values[values > 0].min())) - 1))
+
+
+def _mark_zero(axes: Axes, zero: float) -> None:
+    """Write a 0 at the foot of a logarithmic axis, where zeros are drawn."""
+    axes.set_ylim(bottom=zero)
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in axes.get_yticks() if tick > 10 * zero]))
+    size = axes.yaxis.get_ticklabels()[0].get_fontsize()
+    place = axes.get_yaxis_transform()
+    axes.text(-0.012, zero, "0", transform=place, ha="right", va="center", size=size, color=style.MUTED)
 
 
 def _cut_deep_start(axes: Axes, curves: Curves) -> None:

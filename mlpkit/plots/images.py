@@ -55,7 +55,8 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     title = "Worst mistakes" if worst.mistakes else "No mistakes: the least certain images"
     result = f"all {len(targets):,} {split} images are right"
     if worst.mistakes:
-        result = f"{len(worst.rows)} of {worst.mistakes:,} wrong among {len(targets):,} {split} images"
+        shown = f"{len(worst.rows)} of {worst.mistakes:,} mistakes on {len(targets):,} {split} images"
+        result = f"{shown}: true → predicted (probability)"
     labels = _labels(dataset.signature.classes, targets[worst.rows], worst)
     images = inputs[worst.rows].reshape(-1, *dataset.signature.input_shape).numpy()
     tall = _TILE * images.shape[1] / images.shape[2]
