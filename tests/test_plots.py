@@ -205,6 +205,20 @@ def test_log_axis_for_a_loss_over_decades(last: float, scale: str) -> None:
     assert (loss.get_yscale(), score.get_yscale()) == (scale, "linear")
 
 
+def test_a_loss_of_zero_has_a_place_on_a_log_axis() -> None:
+    predictor, dataset = untrained(*KINDS["line"])
+    losses = (2.0, 3e-4, 0.0, 5e-4, None)
+    lines = [line(epoch, "train", loss, 0.5) for epoch, loss in enumerate(losses, 1)]
+    loss, _ = draw_curves(lines, dataset, predictor).axes
+    assert loss.get_yscale() == "log"
+    foot = loss.get_ylim()[0]
+    assert foot == pytest.approx(1e-5)  # a decade below the decade of the least
+    drawn = loss.lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, [2.0, 3e-4, foot, 5e-4, np.nan])
+    assert [text.get_text() for text in loss.texts if text.get_position()[1] == foot] == ["0"]
+    assert min(loss.get_yticks()) > 10 * foot
+
+
 def test_the_start_of_r2_does_not_flatten_the_rest() -> None:
     predictor, dataset = untrained(*KINDS["line"])
     lines = [line(1, "train", 2.0, -1e6), line(2, "train", 1.0, 0.9), line(2, "test", 1.0, -0.5)]
