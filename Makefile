@@ -11,8 +11,9 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## install into .venv and train a first model
 	$(BIN)/mlpkit train dataset=moons model=mlp
 
+# Hundreds of processes: where Python must not keep bytecode, each of them would compile the package anew.
 test: lint  ## install the test extra, then ruff, mypy and pytest
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
