@@ -78,9 +78,13 @@ def test_sigint_while_training(case: int, tmp_path: Path, uninterrupted: Train) 
         f"case {case}: SIGINT {instant:.4f} s after metrics.jsonl, {took:.2f} s to its end; "
         f"as it was stopped: {keep(tmp_path)}"
     )
-    assert running.wait() == 128 + signal.SIGINT, about
+    code, said, step = running.wait(), running.stderr(), check_checkpoints(tmp_path, about)
     assert took < PATIENCE, about
-    check_line(running.stderr(), check_checkpoints(tmp_path, about), reference.steps, about)
+    if code == 0:  # the machine has become faster than it was for the reference
+        assert said == "" and step == reference.steps, about
+    else:
+        assert code == 128 + signal.SIGINT, about
+        check_line(said, step, reference.steps, about)
     check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=False), about)
     check_same(tmp_path, reference, about)
 
