@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,10 +10,9 @@ from mlpkit.batches import Rows
 from mlpkit.config import Config
 from mlpkit.data.dataset import Split
 from mlpkit.engines.data import DeviceData, NetworkEngine
+from mlpkit.engines.side_by_side import SideBySide
+from mlpkit.matmul import Matmul
 from mlpkit.models import Network
-
-if TYPE_CHECKING:
-    from mlpkit.engines.together import Block, Together
 
 
 @dataclass(frozen=True)
@@ -36,20 +34,35 @@ class Member(NetworkEngine):
     """One of the runs, for whoever wants its scores or its state; its steps are taken with the others'.
 
     Attributes:
-        row: where its values lie among the others'; the last one when it has left them.
+        state: where its values lie among the others'; whoever has left has none.
+        row: its place there.
         best: its best weights so far, by name.
         norm: of its last gradient, once it has left the others.
     """
 
     name = "stacked"
 
-    def __init__(self, together: "Together", part: Part, data: DeviceData) -> None:
+    def __init__(self, part: Part, data: DeviceData, device: str, matmul: Matmul) -> None:
         """Take what the run brings along."""
-        self.together, self.network, self.data, self.config = together, part.network.eval(), data, part.config
-        self.matmul, self.device = together.matmul, together.device
+        self.network, self.data, self.config = part.network.eval(), data, part.config
+        self.device, self.matmul = device, matmul
         self.dropout = part.network.dropout_generators()
+        self.state: SideBySide
         self.row, self.best = 0, dict[str, Tensor]()
         self.norm: float | None = None
+
+    def join(self, state: SideBySide, row: int) -> None:
+        """Take a place among the others; the best weights so far come along."""
+        best, self.best = self.best, {name: values[row] for name, values in state.best.items()}
+        self.state, self.row = state, row
+        if best:
+            self.load_best_state(best)
+
+    def leave(self) -> None:
+        """Go with copies of what is one's own, so that what the others had need not be kept."""
+        self.norm = self.gradient_norm()
+        self.best = {name: values.clone() for name, values in self.best.items()}
+        del self.state
 
     def best_state(self) -> dict[str, Tensor]:
         """Return copies of the best weights, and of the buffers, by name."""
@@ -62,41 +75,26 @@ class Member(NetworkEngine):
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine.optimizer_state`."""
-        block, slots = self._slots()
-        return {name: values.clone() for name, values in slots.items()} if block.update.begun else {}
+        update, slots = self.state.slots(self.row)
+        return {name: values.clone() for name, values in slots.items()} if update.begun else {}
 
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine.load_optimizer_state`; neighbours in a block have all begun, or none has."""
-        block, slots = self._slots()
-        block.update.begun = bool(state)
-        with self.together.untracked:
+        update, slots = self.state.slots(self.row)
+        update.begun = bool(state)
+        with torch.inference_mode():
             for name, values in slots.items():
                 if state:
                     values.copy_(state[name])
                 else:
                     values.zero_()
 
-    def _slots(self) -> "tuple[Block, dict[str, Tensor]]":
-        """Return the block that this run is in, and views of its own optimizer's tensors by name."""
-        together = self.together
-        block = next(block for block in together.blocks if block.first <= self.row < block.stop)
-        named: dict[str, Tensor] = {}
-        for slot, values in block.update.slots.items():
-            if values[0].dim():
-                of_it = (of_block[self.row - block.first] for of_block in values)
-            else:  # one number for all
-                of_it = (values[0] for _ in together.shapes)
-            named |= {f"{name}/{slot}": its for name, its in zip(together.shapes, of_it, strict=True)}
-        return block, named
-
     def epoch_state(self) -> dict[str, Tensor]:
         """See `Engine.epoch_state`."""
-        together, row = self.together, self.row
-        state = {"gradient_norm": together.norms[row, 0].clone()}
-        if together.seen or together.seen_all:
-            rows = torch.cat([part[row] for part in together.seen]) if together.seen else slice(None)
-            state["outputs"] = together.outputs[row][rows].clone()
-            state["losses"] = together.task.loss(state["outputs"], self.data.scaled["train"][rows])
+        state, rows = {"gradient_norm": self.state.norms[self.row, 0].clone()}, self.state.seen_by(self.row)
+        if rows is not None:
+            state["outputs"] = self.state.outputs[self.row][rows].clone()
+            state["losses"] = self.data.task.loss(state["outputs"], self.data.scaled["train"][rows])
             if not isinstance(rows, slice):
                 state["rows"] = rows
         return state
@@ -104,11 +102,11 @@ class Member(NetworkEngine):
     def load_epoch_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine.load_epoch_state`; between two epochs, where runs join, no rows have been seen."""
         if "gradient_norm" in state:
-            self.together.norms[self.row] = state["gradient_norm"]
+            self.state.norms[self.row] = state["gradient_norm"]
 
     def gradient_norm(self) -> float:
         """See `Engine.gradient_norm`."""
-        return float(self.together.norms[self.row]) if self.norm is None else self.norm
+        return float(self.state.norms[self.row]) if self.norm is None else self.norm
 
     def collect(self) -> dict[str, float]:
         """Not for one of many; see `Together.collect`."""

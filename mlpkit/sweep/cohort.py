@@ -59,7 +59,7 @@ class Cohort:
         self.progress = Progress(epoch=first.progress.epoch, step=first.progress.step)
         self.judged = self.progress.epoch
         self.seconds = first.seconds
-        self.rates = [sessions[block.first].trainer.progress.lr for block in together.blocks]
+        self.rates = [sessions[block.first].trainer.progress.lr for block in together.state.blocks]
         self.present = list(range(len(self.sessions)))  # of those who began the epoch
         self.moments: list[Moment] = []  # not written yet
         self.written = self.saved_at = time.perf_counter()
@@ -95,7 +95,9 @@ class Cohort:
         progress, together = self.progress, self.together
         self.present = list(range(len(self.sessions)))
         for rows in self._rows():
-            self.rates = [self.sessions[block.first].trainer.rate(progress.step) for block in together.blocks]
+            self.rates = [
+                self.sessions[block.first].trainer.rate(progress.step) for block in together.state.blocks
+            ]
             last = progress.batch == self.steps_per_epoch - 1
             ours = rows if isinstance(rows, slice) or len(rows) == len(self.present) else rows[self.present]
             failures = together.step(ours, self.rates, progress.epoch, progress.step, measure=last)
@@ -142,7 +144,7 @@ class Cohort:
         followed = scores[self.monitored]
         self.seconds = time.perf_counter() - self.started
         place = progress.epoch, progress.step
-        moment = Moment(*place, scores, self.rates, together.norms, self.seconds, time.time())
+        moment = Moment(*place, scores, self.rates, together.state.norms, self.seconds, time.time())
         self.moments.append(moment)
         better = self.standing.follow(moment, followed[self.task.monitor], followed["loss"])
         if better.any():
@@ -229,7 +231,7 @@ class Cohort:
 
     def _by_row(self, of_blocks: Sequence[float]) -> list[float]:
         """Return the members' values of what the program's blocks have in common."""
-        blocks = self.together.blocks
+        blocks = self.together.state.blocks
         return [value for block, value in zip(blocks, of_blocks, strict=True) for _ in range(block.size)]
 
     def _drop(self, rows: Sequence[int]) -> None:
@@ -240,7 +242,7 @@ class Cohort:
         self.together.keep(kept)
         self.sessions = [self.sessions[row] for row in kept]
         self.present = [self.present[row] for row in kept]
-        self.rates = [rates[kept[block.first]] for block in self.together.blocks]
+        self.rates = [rates[kept[block.first]] for block in self.together.state.blocks]
         if kept:
             self.standing = Standing(self.sessions, self.task.higher_is_better)
 
