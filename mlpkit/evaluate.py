@@ -101,7 +101,7 @@ def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[
     """Return loss and scores of some rows, and of what the model says of them."""
     task = predictor.task
     targets = task.encode(rows.targets, outputs.dtype)
-    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, targets))
+    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, task.truth(targets)))
     return task.scores(sums, len(rows))
 
 

@@ -6,21 +6,18 @@ counts by its rows and no more. In `sums` the losses' sum comes first.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
 def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> list[float]:
     """Return the sums, added in float64, of per-example losses and of each per-example statistic."""
-    return [values.sum(dtype=torch.float64).item() for values in (losses, *statistics)]
+    return [_sum(values).item() for values in (losses, *statistics)]
 
 
-def above(values: Tensor, limit: float) -> Tensor:
-    """Return whether each value is above a limit; on a CPU NumPy knows in a fifth of torch's time."""
-    if values.device.type != "cpu":
-        return values > limit
-    return torch.from_numpy(np.asarray(values.numpy() > limit))
+def _sum(values: Tensor) -> Tensor:
+    counted = values.dtype == torch.bool  # which takes half the time
+    return torch.count_nonzero(values) if counted else values.sum(dtype=torch.float64)
 
 
 def classification_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:

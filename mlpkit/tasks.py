@@ -29,7 +29,8 @@ class Task:
         residual: (outputs (…, width, rows), y likewise, out) -> None; out := μ(outputs) - y, for the mean μ:
             what a program does with outputs whose examples are columns.
         slope: width -> c; the gradient of a row's loss in its outputs is c · (μ(outputs) - y).
-        statistics: (outputs, encoded targets) -> per-example values that scores are made of.
+        truth: encoded targets -> what statistics compare with, which is made once.
+        statistics: (outputs, truth) -> per-example values that scores are made of.
         scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
         probabilities: outputs -> (rows, classes), or None where there are none.
         decode: outputs -> labels (rows,), or values (rows, targets) for regression.
@@ -43,6 +44,7 @@ class Task:
     expected: Callable[[Tensor, int, torch.dtype], Tensor]
     residual: Callable[[Tensor, Tensor, Tensor], object]
     slope: Callable[[int], float]
+    truth: Callable[[Tensor], Tensor]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     scores: Callable[[Sequence[Any], int], dict[str, Any]]
     probabilities: Callable[[Tensor], Tensor] | None
@@ -108,6 +110,7 @@ REGRESSION = Task(
     expected=lambda targets, width, dtype: targets,
     residual=lambda outputs, y, out: torch.sub(outputs, y, out=out),
     slope=lambda width: 2 / width,
+    truth=lambda targets: targets,
     statistics=metrics.regression_statistics,
     scores=metrics.regression_scores,
     probabilities=None,
@@ -123,9 +126,8 @@ BINARY = Task(
     expected=lambda targets, width, dtype: targets,
     residual=lambda outputs, y, out: torch.sigmoid(outputs, out=out).sub_(y),
     slope=lambda width: 1.0,
-    statistics=lambda outputs, targets: metrics.classification_statistics(
-        metrics.above(outputs, 0), metrics.above(targets, 0.5)
-    ),
+    truth=lambda targets: targets > 0.5,
+    statistics=lambda outputs, truth: metrics.classification_statistics(outputs > 0, truth),
     scores=metrics.classification_scores,
     probabilities=_both_classes,
     decode=lambda outputs: (outputs > 0).long().squeeze(1),
@@ -140,7 +142,8 @@ MULTICLASS = Task(
     expected=lambda targets, width, dtype: F.one_hot(targets, width).to(dtype),
     residual=lambda outputs, y, out: torch.softmax(outputs, -2, out=out).sub_(y),
     slope=lambda width: 1.0,
-    statistics=lambda outputs, targets: metrics.classification_statistics(outputs.argmax(1), targets),
+    truth=lambda targets: targets,
+    statistics=lambda outputs, truth: metrics.classification_statistics(outputs.argmax(1), truth),
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),
     decode=lambda outputs: outputs.argmax(1),

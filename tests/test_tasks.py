@@ -112,7 +112,7 @@ def test_regression_predicts_its_outputs():
 @pytest.mark.parametrize("task", [BINARY, MULTICLASS], ids=lambda task: task.name)
 def test_a_right_label_is_what_decode_says(task):
     outputs, targets = draw(ROWS, 1 if task is BINARY else 3), labels(2 if task is BINARY else 3)
-    (right,) = task.statistics(outputs, task.encode(targets, outputs.dtype))
+    (right,) = task.statistics(outputs, task.truth(task.encode(targets, outputs.dtype)))
     assert right.flatten().tolist() == (task.decode(outputs) == targets).tolist()
 
 

@@ -22,8 +22,8 @@ class DeviceData:
 
     Attributes:
         inputs: (rows, features) of each split.
-        targets: of each split, encoded by the task, in their own unit: what scores compare.
-        scaled: the same in the unit of the layers' outputs: what the loss compares.
+        targets: of each split, in their own unit: what scores compare; see `Task.truth`.
+        scaled: encoded by the task, in the unit of the layers' outputs: what the loss compares.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class DeviceData:
         self.network, self.task, self.augmentation = network, task, augmentation
         dtype = next(network.parameters()).dtype
         self.inputs = {name: split.inputs.to(device, dtype) for name, split in splits.items()}
-        self.targets = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
-        self.scaled = {name: network.standardize(targets) for name, targets in self.targets.items()}
+        encoded = {name: task.encode(split.targets.to(device), dtype) for name, split in splits.items()}
+        self.targets = {name: task.truth(targets) for name, targets in encoded.items()}
+        self.scaled = {name: network.standardize(targets) for name, targets in encoded.items()}
         with torch.no_grad():
             for name in self.inputs:
                 if name != "train" or augmentation is None:
