@@ -1,7 +1,7 @@
 """One peer in its own process: `python worker.py MODULE OVERRIDE…`.
 
 It sets up and warms up, which compiles where the peer compiles, and says "ready". For every line that it then
-reads it trains one portion and answers a line of JSON: count, seconds, loss. Between two it waits for input,
+reads it trains two portions and answers a line of JSON of the second: count, seconds, loss. Between two it waits for input,
 so that only one peer computes at a time.
 """
 
@@ -27,6 +27,7 @@ def main() -> None:
     train()
     print("ready", file=answers)
     for _ in sys.stdin:
+        train()  # while the others were asked, the system may have taken memory that lay idle, and the caches
         started = time.perf_counter()
         count, loss = train()
         seconds = time.perf_counter() - started
