@@ -33,4 +33,4 @@ def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
                     loss = step(all_inputs[rows], all_targets[rows])
         return Trained(work.count, loss.item())
 
-    return with_the_better_threads(train)
+    return with_the_better_threads(train) if work.full_batch else train
