@@ -84,11 +84,11 @@ def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.requires_grad or len(outputs) < MANY:
         return F.softplus(against, threshold=SURE).squeeze(1)
     # For many rows torch's log(1 + t) takes twice as long as a log of w = 1 + t, and to give back what
-    # rounding took from w (Kahan; Goldberg 1991, theorem 4).
+    # rounding has put into w (after Kahan; Goldberg 1991, theorem 4).
     t = against.abs().neg_().exp_()
     w = t + 1
-    lost = (w - 1).sub_(t).div_(w)
-    return against.clamp_min_(0).add_(w.log_()).sub_(lost).squeeze(1)
+    losses = t.sub_(w - 1)
+    return losses.add_(w.log_()).add_(against.clamp_min_(0)).squeeze(1)
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
