@@ -1,6 +1,6 @@
 """Any nn.Module, differentiated by autograd and updated by torch.optim."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -120,23 +120,14 @@ class AutogradEngine(NetworkEngine):
             )
         raise diverged(step + 1, epoch + 1, f"{what} is not finite")
 
-    def _read(self) -> None:
+    def settle(self) -> None:
+        """See `NetworkEngine.settle`."""
         if not self.waits:
             self.flag.read()
 
-    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """See `Engine.evaluate`."""
-        self._read()
-        return super().evaluate(split, poll)
-
-    def model_state(self) -> dict[str, Tensor]:
-        """See `Engine.model_state`."""
-        self._read()
-        return super().model_state()
-
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
-        self._read()
+        self.settle()
         chunks, losses, outputs = zip(*self.seen, strict=True)
         self.seen = []
         targets = self.data.targets["train"]

@@ -89,13 +89,18 @@ class NetworkEngine:
     data: DeviceData
     matmul: Matmul
 
+    def settle(self) -> None:
+        """Raise what steps have found and not said yet: scores and weights are about to be read."""
+
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """See `Engine.evaluate`."""
+        self.settle()
         with self.matmul.everywhere():
             return self.data.evaluate(split, poll)
 
     def model_state(self) -> dict[str, Tensor]:
         """See `Engine.model_state`."""
+        self.settle()
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
     def load_model_state(self, state: dict[str, Tensor]) -> None:

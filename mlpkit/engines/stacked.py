@@ -160,6 +160,7 @@ class StackedEngine(NetworkEngine):
 
     def collect(self) -> dict[str, float]:
         """See `Engine.collect`; scores are computed once for all rows, which costs a step nothing."""
+        self.settle()
         seen, scaled, targets = self.seen, self.data.scaled["train"], self.data.targets["train"]
         outputs = self.outputs
         if sum(map(self._count, seen)) < self.rows:

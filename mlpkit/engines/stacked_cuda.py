@@ -6,7 +6,7 @@ flag is read when the epoch's scores are. The learning rate is a float32 there, 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -82,17 +82,6 @@ class CudaStackedEngine(StackedEngine):
         self.flag.note([self.task.loss(chunk.outputs, self.data.scaled["train"][rows])])
         return None
 
-    def collect(self) -> dict[str, float]:
-        """See `Engine.collect`."""
+    def settle(self) -> None:
+        """See `NetworkEngine.settle`."""
         self.flag.read()
-        return super().collect()
-
-    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """See `Engine.evaluate`."""
-        self.flag.read()
-        return super().evaluate(split, poll)
-
-    def model_state(self) -> dict[str, Tensor]:
-        """See `Engine.model_state`."""
-        self.flag.read()
-        return super().model_state()

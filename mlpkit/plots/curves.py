@@ -108,11 +108,12 @@ def _say(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -
 
 def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
     logarithmic = name == "loss" and needs_log_axis(curves)
-    zero = _place_of_zero(curves) if logarithmic else None
+    zero = _place_of_zero(curves) if logarithmic else np.nan
     for split, (epochs, values) in curves.items():
         last = values[np.isfinite(values)][-1]
-        shown = np.where(values > 0, values, np.nan if zero is None else zero) if logarithmic else values
-        shown = np.where(np.isfinite(values), shown, np.nan)
+        shown = values
+        if logarithmic:
+            shown = np.where(values > 0, values, np.where(values == 0, zero, np.nan))
         single = np.isfinite(shown).sum() == 1
         axes.plot(
             epochs,
@@ -130,7 +131,7 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
-    if zero is not None:
+    if not np.isnan(zero):
         _mark_zero(axes, zero)
     if name == "r2":
         _cut_deep_start(axes, curves)
@@ -141,11 +142,11 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
     style.legend_above(axes, columns=3)
 
 
-def _place_of_zero(curves: Curves) -> float | None:
-    """Return where on a logarithmic axis a loss of 0 is drawn, a decade or more below all others."""
+def _place_of_zero(curves: Curves) -> float:
+    """Return where on a logarithmic axis a loss of 0 is drawn, a decade or more below all others; or NaN."""
     values = np.concatenate([values for _, values in curves.values()])
     if not (values == 0).any():
-        return None
+        return np.nan
     return float(10.0 ** (np.floor(np.log10(values[values > 0].min())) - 1))
 
 
