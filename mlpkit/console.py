@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from mlpkit.trainer import EpochReport
+    from mlpkit.training.records import EpochReport
 
 LINES = 20  # about how many epochs are shown as lines
 LINE_SECONDS = 10.0  # at least one line in so many seconds

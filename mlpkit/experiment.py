@@ -1,148 +1,25 @@
-"""A validated config in, the objects that it stands for out."""
+"""What a config stands for, as objects."""
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from mlpkit.batches import steps_per_epoch
-from mlpkit.choices import Choices
 from mlpkit.config import Config
-from mlpkit.data import load_dataset
-from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
-from mlpkit.device import choose_device, set_determinism, set_threads
-from mlpkit.engines import Engine
-from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.choose import choose_engine
-from mlpkit.errors import ConfigError
-from mlpkit.matmul import EXACT, ROUNDED, Matmul
-from mlpkit.matmul_choice import choose_matmul
-from mlpkit.models import Network, build_model, count_parameters
-from mlpkit.schema.dataset import ImageOptions
-from mlpkit.tasks import TASKS, Task
-
-ANEW = Choices()
+from mlpkit.models import Network
+from mlpkit.tasks import Task
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Experiment:
-    """The objects that a config stands for.
+    """A run's objects; the engine that trains it holds the rest.
 
     Attributes:
         config: what they were built from.
         dataset: all splits, in memory.
         task: what the dataset makes of it.
         network: the initialised model, on the device.
-        engine: what takes the steps.
-        device: cpu or cuda:N.
-        matmul: how products are computed.
-        because: why this engine.
-        runs: how many are trained by the same steps.
     """
 
     config: Config
     dataset: Dataset
     task: Task
     network: Network
-    engine: Engine
-    device: str
-    matmul: Matmul
-    because: str
-    runs: int = 1
-
-    def choices(self) -> Choices:
-        """Return how steps are computed."""
-        return Choices(self.engine.name, torch.get_num_threads(), self.matmul.level)
-
-
-def build(config: Config, owned: bool = True, before: Choices = ANEW) -> Experiment:
-    """Return the objects that a config stands for; nothing is written.
-
-    Args:
-        config: what to build.
-        owned: the config is the user's own, and not one that lay in a run folder: missing data may be
-            fetched, and measurements of this machine kept for the next run.
-        before: what the run has been trained with so far.
-
-    Raises:
-        ConfigError: the parts do not go together, or the device is not there.
-        DataError: the data is missing or cannot be used.
-    """
-    device = choose_device(config.device)
-    set_determinism(config.trainer.deterministic)
-    dataset = load_dataset(config.dataset, owned)
-    task = TASKS[dataset.signature.task]
-    check_steps(config, len(dataset.splits["train"]))
-    network = build_model(config, dataset, device)
-    matmul = compute_with(config, dataset, network, device, owned, before)
-    kind, because = choose_engine(config.trainer.engine, network, device, before.engine)
-    if matmul.level == ROUNDED and kind is AutogradEngine:
-        raise ConfigError(
-            f"trainer.matmul=bfloat16: the autograd engine ({because}) does not round; "
-            "set trainer.matmul=auto"
-        )
-    engine = kind(network, task, dataset.splits, config, device, augmentation_in(config, dataset), matmul)
-    return Experiment(config, dataset, task, network, engine, device, matmul, because)
-
-
-def compute_with(
-    config: Config,
-    dataset: Dataset,
-    network: Network,
-    device: str,
-    owned: bool = True,
-    before: Choices = ANEW,
-    runs: int = 1,
-) -> Matmul:
-    """Set the threads that take the steps, and return how products are computed.
-
-    Args:
-        config: of the run, or of one of several.
-        dataset: its data.
-        network: its model.
-        device: cpu or cuda:N.
-        owned: see `build`.
-        before: likewise.
-        runs: how many are trained by the same steps.
-    """
-    trainer, rows = config.trainer, len(dataset.splits["train"])
-    batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
-    threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
-    set_threads(threads, batch * runs, count_parameters(network))
-    if trainer.matmul == "auto" and trainer.precision == "float64":
-        return EXACT  # float64 products have one level only
-    return choose_matmul(trainer.matmul, _largest_product(network, batch), device, owned, before.matmul)
-
-
-def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
-    """Return how training images are changed at random, or None."""
-    if not isinstance(config.dataset, ImageOptions):
-        return None
-    return augmentation_of(config.dataset.augment, dataset.signature.input_shape)
-
-
-def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
-    """Return (rows, width below, width) of the layer with the most weights."""
-    layers = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-    largest = max(layers, key=lambda layer: layer.weight.numel())
-    return rows, largest.in_features, largest.out_features
-
-
-def check_steps(config: Config, rows: int) -> None:
-    """Refuse a warm-up longer than the run, and a last batch of one row where batch norm needs two.
-
-    Raises:
-        ConfigError: it is so.
-    """
-    trainer, warmup = config.trainer, config.scheduler.warmup_steps
-    steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
-    if warmup >= steps:
-        raise ConfigError(f"scheduler.warmup_steps={warmup}: the run has {steps} steps; choose fewer")
-    size = trainer.batch_size
-    norm = getattr(config.model, "norm", "none")
-    if norm == "batch" and (rows == 1 if size == "full" else rows % size == 1 or size == 1):
-        raise ConfigError(
-            f"trainer.batch_size={size}: {rows} training rows leave a batch of one row, and model.norm=batch "
-            "needs two; change the batch size or set model.norm=layer"
-        )

@@ -1,60 +1,13 @@
-"""How a run ended: the summary, and the same for a person to read."""
+"""How a run ended, for a person to read."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from mlpkit.architecture import architecture
 from mlpkit.console import number, print_scores, print_weights
-from mlpkit.experiment import Experiment
-from mlpkit.models import count_parameters
-from mlpkit.trainer import Trainer
+from mlpkit.engines.engine import Experiment
 from mlpkit.weights import readable_weights
-
-
-def summarize(
-    experiment: Experiment, trainer: Trainer, splits: Sequence[str], pruned: bool = False
-) -> dict[str, Any]:
-    """Return the content of summary.json: the last weights' scores, and the best weights'.
-
-    Args:
-        experiment: what was trained.
-        trainer: where it stands.
-        splits: those that are scored.
-        pruned: whether a search has ended the run, which was not worth going on with.
-    """
-    engine, progress = experiment.engine, trainer.progress
-    last = {name: engine.evaluate(name) for name in splits}
-    best: dict[str, Any] = {
-        "split": trainer.monitored,
-        "score": trainer.task.monitor,
-        "higher_is_better": trainer.task.higher_is_better,
-        "value": progress.best_value,
-        "epoch": progress.best_epoch,
-        "step": progress.best_step,
-    }
-    if trainer.best_model is not None and progress.best_step == progress.step:
-        best |= last  # the same weights
-    elif trainer.best_model is not None:
-        kept = engine.model_state()
-        engine.load_model_state(trainer.best_model)
-        best |= {name: engine.evaluate(name) for name in splits}
-        engine.load_model_state(kept)
-    stopped = progress.epoch < experiment.config.trainer.epochs
-    return {
-        "status": "pruned" if pruned else "stopped early" if stopped else "done",
-        "task": trainer.task.name,
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "train_seconds": trainer.seconds,
-        **({"runs_together": experiment.runs} if experiment.runs > 1 else {}),
-        "samples_per_second": progress.epoch * trainer.rows / max(trainer.seconds, 1e-9),
-        "parameters": count_parameters(experiment.network),
-        "monitored": f"{trainer.task.monitor} on {trainer.monitored}",
-        **last,
-        "best": best,
-    }
 
 
 def describe(summary: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mlpkit import checkpoint
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.device import set_threads
-from mlpkit.engines.data import EVALUATION_ROWS
+from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.models import Network, count_parameters
 from mlpkit.models.build import build_network
 from mlpkit.signature import Signature

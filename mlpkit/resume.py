@@ -8,6 +8,8 @@ from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.choices import differences
 from mlpkit.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.build import choices_made
+from mlpkit.engines.engine import Engine
 from mlpkit.experiment import Experiment
 from mlpkit.metrics_file import Kept, keep_until
 from mlpkit.plain_json import read_object
@@ -94,13 +96,13 @@ def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None
         )
 
 
-def check_machine(folder: RunFolder, experiment: Experiment, strict: bool, warn: Say) -> None:
+def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Say) -> None:
     """Warn where the machine is not the one that the run has had, since it may round otherwise.
 
     Raises:
         ConfigError: so it is, and strict says that it must not be.
     """
-    difference = _difference(folder, experiment)
+    difference = _difference(folder, engine)
     if difference is None:
         return
     line = f"{difference}: the numbers may differ from those of an uninterrupted run"
@@ -109,12 +111,12 @@ def check_machine(folder: RunFolder, experiment: Experiment, strict: bool, warn:
     warn(f"warning: {line}")
 
 
-def _difference(folder: RunFolder, experiment: Experiment) -> str | None:
+def _difference(folder: RunFolder, engine: Engine) -> str | None:
     try:
         before = read_object(folder.environment)
     except DataError as error:
         return f"what machine the run has had is not known ({error})"
-    return ", ".join(differences(before, experiment.device, experiment.choices())) or None
+    return ", ".join(differences(before, engine.device, choices_made(engine))) or None
 
 
 def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:

@@ -10,20 +10,26 @@ from mlpkit import environment, resume, run_folder
 from mlpkit.append_file import AppendFile
 from mlpkit.atomic_write import atomic_write
 from mlpkit.bounds import refuse_large
+from mlpkit.build import build, choices_made
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.choices import choices_of
 from mlpkit.config import Config, to_dict
 from mlpkit.console import printable
 from mlpkit.device import choose_device
-from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.experiment import build
-from mlpkit.interrupts import polite_signals
+from mlpkit.engines.engine import Engine
+from mlpkit.errors import ConfigError, DataError, NonFiniteError, WriteError
+from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
-from mlpkit.session import Session, Trial
+from mlpkit.training.recorder import Recorder
+from mlpkit.training.states import restore
+from mlpkit.training.trainer import Judge, Trainer
+
+
+Saved = tuple[Path, Checkpoint]
 
 
 def run(
@@ -31,7 +37,7 @@ def run(
     command: str,
     console: Console,
     warn: Say,
-    trial: Trial | None = None,
+    judge: Judge | None = None,
     owned: bool = True,
 ) -> RunFolder:
     """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
@@ -41,7 +47,7 @@ def run(
         command: the command line, for the records.
         console: where progress is shown.
         warn: told of what the user should know and that stops nothing.
-        trial: of a search.
+        judge: of a search; see `Trainer`.
         owned: the config is the user's own, not one that lay in a sweep's folder: data may be fetched.
 
     Raises:
@@ -49,15 +55,15 @@ def run(
     """
     if config.run.resume == "auto" and (folder := run_folder.existing(config)):
         return go_on(folder, config, command, console, warn, owned=owned)
-    experiment = build(config, owned)
-    with polite_signals() as wish:
+    engine = build([config], owned)
+    with polite_signals() as stop:
         try:
             folder = run_folder.create(config)
         except ConfigError:
             if config.run.resume == "never" or run_folder.existing(config) is None:
                 raise
         else:
-            _begin(Session(experiment, folder, console, wish, trial), command)
+            _begin(engine, folder, command, console, stop, judge)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
     return go_on(
@@ -65,21 +71,62 @@ def run(
     )
 
 
-def _begin(session: Session, command: str) -> None:
-    folder = session.folder
+def _begin(
+    engine: Engine, folder: RunFolder, command: str, console: Console, stop: Wish, judge: Judge | None
+) -> None:
+    recorder = Recorder(engine.experiments[0], folder, console, judge is None)
     try:
         with locked(folder.lock):
             try:
-                describe(session, command)
-                session.run()
+                describe(recorder, engine, command)
+                _train(recorder, engine, stop, judge)
             except WriteError:
-                if session.trainer.progress.step == 0:  # a full disk has let nothing begin
+                if not recorder.has_begun:  # a full disk has let nothing begin
                     folder.clear()
                 raise
     except WriteError:
         with suppress(OSError):
             folder.path.rmdir()  # where nothing is left in it
         raise
+
+
+def _train(
+    recorder: Recorder,
+    engine: Engine,
+    stop: Wish,
+    judge: Judge | None,
+    found: Saved | None = None,
+    kept: Kept | None = None,
+) -> None:
+    """Train a lone run to its end."""
+    failures = list[BaseException]()
+
+    def ended(_: Recorder, error: BaseException | None) -> None:
+        if isinstance(error, NonFiniteError):
+            error = NonFiniteError(f"{error}; the run so far is in {recorder.folder.path}")
+        failures.extend([error] if error else [])
+
+    def on_step(trainer: Trainer) -> None:
+        recorder.show_progress(trainer.progress.batch / trainer.steps_per_epoch)
+
+    trainer = Trainer(engine, [recorder], stop, ended, on_step, judge)
+    if found is not None:
+        _restore(trainer, recorder, found)
+    try:
+        recorder.begin(engine, kept)
+        trainer.fit()
+    except BaseException as error:
+        raise failures[0] if failures else recorder.fail(error, stop.signal_number) from None
+    if failures:
+        raise failures[0] from None
+
+
+def _restore(trainer: Trainer, recorder: Recorder, found: Saved) -> None:
+    path, stored = found
+    try:
+        restore(trainer, [stored.state])
+    except DataError as error:
+        raise DataError(f"{path}: {error}; resume from another checkpoint") from None
 
 
 def go_on(
@@ -92,7 +139,7 @@ def go_on(
     strict: bool = False,
     allow_large: bool = False,
     owned: bool = False,
-    trial: Trial | None = None,
+    judge: Judge | None = None,
 ) -> RunFolder:
     """Go on with a run where its newest whole checkpoint is, or from the beginning where it has none.
 
@@ -106,7 +153,7 @@ def go_on(
         strict: refuse to go on where the machine is not the same.
         allow_large: take models of any size that can be trained.
         owned: the config is the user's own, not one that lay in the folder: data may be fetched.
-        trial: of a search.
+        judge: of a search; see `Trainer`.
 
     Raises:
         MlpkitError: as `run` does, or the run cannot go on as asked.
@@ -128,63 +175,68 @@ def go_on(
                 f"mlpkit train --config {folder.config} run.dir=null"
             )
         stored_config = found[1].config if found is not None else config
-        experiment = build(config, owned, choices_of(folder, stored_config, choose_device(config.device)))
-        with polite_signals() as wish:
-            session, kept = Session(experiment, folder, console, wish, trial), Kept()
+        engine = build([config], owned, choices_of(folder, stored_config, choose_device(config.device)))
+        with polite_signals() as stop:
+            recorder, kept = Recorder(engine.experiments[0], folder, console, judge is None), Kept()
             if found is not None:
-                kept = take_up(session, found, warn, strict)
+                kept = take_up(recorder, engine, found, warn, strict)
             else:
-                session.resumed = "no checkpoint yet: beginning anew"
-            describe(session, command, again=True)
-            session.run(kept)
+                recorder.resumed = "no checkpoint yet: beginning anew"
+            describe(recorder, engine, command, again=True)
+            _train(recorder, engine, stop, judge, found, kept)
     return folder
 
 
-def take_up(session: Session, found: tuple[Path, Checkpoint], warn: Say, strict: bool = False) -> Kept:
-    """Bring a session to where a checkpoint of its run is; return what remains of metrics.jsonl.
+def take_up(
+    recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict: bool = False
+) -> Kept:
+    """Bring a run's folder to where a checkpoint of it is; return what remains of metrics.jsonl.
 
     Raises:
         MlpkitError: it is not one of this run, or the machine is another one and strict says so.
     """
-    experiment, folder, (path, stored) = session.experiment, session.folder, found
+    experiment, folder, (path, stored) = recorder.experiment, recorder.folder, found
     resume.check_dataset(experiment, stored, warn)
-    resume.check_machine(folder, experiment, strict, warn)
-    resume.check_schedule(session.config, stored, warn)
+    resume.check_machine(folder, engine, strict, warn)
+    resume.check_schedule(recorder.config, stored, warn)
     kept = resume.keep_metrics(folder, experiment, stored, warn)
-    session.restore(stored, path, kept)
+    if not stored.state.progress.seconds:  # written by an older mlpkit
+        stored.state.progress.seconds = kept.seconds
+    recorder.restored(path, stored.state)
     if path != folder.last:
         folder.make_newest(path, stored.state.progress.step)
     return kept
 
 
-def describe(session: Session, command: str, again: bool = False) -> None:
+def describe(recorder: Recorder, engine: Engine, command: str, again: bool = False) -> None:
     """Write what a run is made of: config, command and environment.
 
     What says of a checkpoint how it came about stays until there is another one.
 
     Args:
-        session: of the run.
+        recorder: of the run.
+        engine: trains it.
         command: the command line.
         again: the run has been described before.
     """
-    folder, experiment = session.folder, session.experiment
-    about = {**environment.describe(experiment.device), **experiment.choices().to_dict()}
+    folder = recorder.folder
+    about = {**environment.describe(engine.device), **choices_made(engine).to_dict()}
     if again:  # the commit is that of the run's beginning
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
         about["git_commit"] = environment.git_commit()
-    text = yaml.safe_dump(to_dict(experiment.config), sort_keys=False)
+    text = yaml.safe_dump(to_dict(recorder.config), sort_keys=False)
     atomic_write(folder.config, text.encode())
     commands = AppendFile(folder.command)
     try:
         commands.write(f"{command}\n".encode())
     finally:
         commands.close()
-    if session.good_last is None:
+    if recorder.good_last is None:
         write_json(folder.environment, about)
     else:
-        session.environment = about
+        recorder.environment = about
 
 
 def _has_ended(folder: RunFolder) -> bool:

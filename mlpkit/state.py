@@ -28,6 +28,7 @@ class Progress:
         batch: steps done in the epoch that is running.
         step: optimizer steps done.
         lr: learning rate of the last step.
+        seconds: of training so far, in all processes.
         best_epoch: epoch after which the monitored score was best, of equals the loss; 0 before the first.
         best_step: steps done by then.
         best_value: the monitored score at that time; None before the first.
@@ -42,6 +43,7 @@ class Progress:
     batch: Number = 0
     step: Number = 0
     lr: Finite = 0.0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     best_epoch: Number = 0
     best_step: Number = 0
     best_value: Finite | None = None

@@ -1,12 +1,17 @@
 """Datasets: what they are, and how each is made."""
 
-from mlpkit.data.dataset import Dataset
+from mlpkit.data.dataset import Dataset, divide_again
 from mlpkit.errors import DataError
-from mlpkit.schema.dataset import DatasetConfig
+from mlpkit.schema.dataset import DatasetConfig, ImageOptions
 
 
-def load_dataset(config: DatasetConfig, download: bool = True) -> Dataset:
-    """Return the dataset that the config names; without `download`, only from files that are there.
+def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | None = None) -> Dataset:
+    """Return the dataset that the config names.
+
+    Args:
+        config: of the dataset.
+        download: fetch missing files; else the files must be there.
+        like: a dataset with the same `table_of`, whose table is shared instead of read again.
 
     Raises:
         DataError: the data is missing or cannot be used; the line says what to do.
@@ -19,10 +24,19 @@ def load_dataset(config: DatasetConfig, download: bool = True) -> Dataset:
     else:
         from mlpkit.data import images
 
-        dataset = images.load(config, download)
+        if like is None:
+            dataset = images.load(config, download)
+        else:
+            dataset = divide_again(like, images.deal_rows(config, len(like.order)))
     train = dataset.splits["train"]
     if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(
             f"dataset={config.name}: the {len(train)} training rows are all of one class; have more rows"
         )
     return dataset
+
+
+def table_of(config: DatasetConfig) -> str:
+    """Return what decides the rows of a dataset's table; with images it is all but how they are divided."""
+    divided_by = {"seed", "val_fraction", "test_fraction"} if isinstance(config, ImageOptions) else set()
+    return config.model_dump_json(exclude=divided_by)

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -17,19 +17,33 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a dataset.
+    """Some rows of a table.
 
     Attributes:
-        inputs: (rows, features), raw, float32.
-        targets: (rows, targets) float32 for regression; (rows,) int64 class labels otherwise.
+        all_inputs: (all rows, features) of the table, raw, float32.
+        all_targets: (all rows, targets) float32 for regression; (all rows,) int64 class labels otherwise.
+        rows: which of them: a slice, or (rows,) indices.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    all_inputs: Tensor
+    all_targets: Tensor
+    rows: slice | Tensor = field(default_factory=lambda: slice(None))
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The inputs of the rows (rows, features); a view of the table where they lie together."""
+        return self.all_inputs[self.rows]
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The targets of the rows, likewise."""
+        return self.all_targets[self.rows]
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return self.inputs.shape[0]
+        if isinstance(self.rows, Tensor):
+            return len(self.rows)
+        return len(range(*self.rows.indices(len(self.all_inputs))))
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Dataset:
         input_scaling: the model's first layer; None leaves the inputs as they are.
         target_scaling: undone by the model's last layer; None for none.
         true_line: (slope, intercept) where the data was made from a line.
+        order: of the table that was divided: the place that each of its rows had before.
     """
 
     name: str
@@ -59,6 +74,7 @@ class Dataset:
     input_scaling: Affine | None = None
     target_scaling: Affine | None = None
     true_line: tuple[float, float] | None = None
+    order: Tensor | None = None
 
     @property
     def monitored(self) -> str:
@@ -83,15 +99,15 @@ class Dataset:
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def divide(
-    inputs: Tensor, targets: Tensor, seed: int, val_fraction: float, test_fraction: float = 0.0
-) -> dict[str, Split]:
-    """Deal the rows into train, val and test at random, as a function of the seed.
+def deal(rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0) -> dict[str, Tensor]:
+    """Deal rows into train, val and test at random, as a function of the seed.
+
+    Returns:
+        The indices of the rows of each split that has any.
 
     Raises:
         ConfigError: a split that is asked for would be empty.
     """
-    rows = len(inputs)
     sizes = {"val": round(rows * val_fraction), "test": round(rows * test_fraction)}
     sizes = {"train": rows - sum(sizes.values()), **sizes}
     fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
@@ -102,13 +118,40 @@ def divide(
                 f"leave no row to {name}; change the fractions or have more rows"
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
+    parts = torch.split(order, list(sizes.values()))
+    return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
+
+
+def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[dict[str, Split], Tensor]:
+    """Return splits of one table, each in one piece of it, and the order in which its rows now lie.
+
+    Args:
+        inputs: of all rows.
+        targets: likewise.
+        dealt: the rows of each split.
+    """
+    order = torch.cat(list(dealt.values()))
+    inputs, targets = inputs[order], targets[order]
     splits, start = {}, 0
-    for name, size in sizes.items():
-        if size:
-            chosen = order[start : start + size]
-            splits[name] = Split(inputs[chosen], targets[chosen])
-        start += size
-    return splits
+    for name, rows in dealt.items():
+        splits[name] = Split(inputs, targets, slice(start, start + len(rows)))
+        start += len(rows)
+    return splits, order
+
+
+def divide_again(dataset: Dataset, dealt: dict[str, Tensor]) -> Dataset:
+    """Return the dataset with its table divided otherwise; the table is the same one in memory.
+
+    Args:
+        dataset: one that has been divided, whose scaling does not depend on how.
+        dealt: the rows of each split, by the places that they had before.
+    """
+    assert dataset.order is not None
+    places = torch.argsort(dataset.order)
+    train = dataset.splits["train"]
+    again = {name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in dealt.items()}
+    apart = {name: of for name, of in dataset.splits.items() if of.all_inputs is not train.all_inputs}
+    return replace(dataset, splits=again | apart)
 
 
 def column_scaling(values: Tensor) -> Affine:

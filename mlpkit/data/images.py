@@ -8,12 +8,16 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from mlpkit.data.dataset import Affine, Dataset, Split, divide
+from mlpkit.data.dataset import Affine, Dataset, Split, deal, divide
 from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
 from mlpkit.schema.dataset import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.signature import Signature
+
+ImageDataset = MnistDataset | FashionMnistDataset | DigitsDataset
+Divided = tuple[dict[str, Split], Tensor]  # the splits, and the order of the table's rows
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = (
@@ -47,10 +51,10 @@ def load(config: DatasetConfig, download: bool = True) -> Dataset:
         DataError: the files are missing and cannot be fetched, or are damaged.
     """
     if isinstance(config, DigitsDataset):
-        splits, shape = _digits(config), (8, 8)
+        (splits, order), shape = _digits(config), (8, 8)
     else:
         assert isinstance(config, MnistDataset | FashionMnistDataset)
-        splits, shape = _idx_splits(config, download), (28, 28)
+        (splits, order), shape = _idx_splits(config, download), (28, 28)
     pixels = shape[0] * shape[1]
     scaling = Affine(torch.full((pixels,), config.mean), torch.full((pixels,), config.std))
     return Dataset(
@@ -64,7 +68,14 @@ def load(config: DatasetConfig, download: bool = True) -> Dataset:
         ),
         splits=splits,
         input_scaling=scaling if config.standardize else None,
+        order=order,
     )
+
+
+def deal_rows(config: ImageDataset, rows: int) -> dict[str, Tensor]:
+    """Return the rows of each split that is dealt at random, of so many rows."""
+    test_fraction = config.test_fraction if isinstance(config, DigitsDataset) else 0.0
+    return deal(rows, config.seed, config.val_fraction, test_fraction)
 
 
 def default_root() -> Path:
@@ -81,16 +92,16 @@ def missing_files(name: str, root: Path) -> list[str]:
     return [file for file in wanted if _find(root, name, file) is None]
 
 
-def _digits(config: DigitsDataset) -> dict[str, Split]:
+def _digits(config: DigitsDataset) -> Divided:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(pixels).float() / 16  # scikit-learn's pixels are 0..16
     targets = torch.from_numpy(labels).long()
-    return divide(inputs, targets, config.seed, config.val_fraction, config.test_fraction)
+    return divide(inputs, targets, deal_rows(config, len(inputs)))
 
 
-def _idx_splits(config: MnistDataset | FashionMnistDataset, download: bool) -> dict[str, Split]:
+def _idx_splits(config: MnistDataset | FashionMnistDataset, download: bool) -> Divided:
     try:
         root = Path(config.root).expanduser() if config.root else default_root()
     except RuntimeError as error:
@@ -98,10 +109,13 @@ def _idx_splits(config: MnistDataset | FashionMnistDataset, download: bool) -> d
     if missing := missing_files(config.name, root):
         _download(config, root, missing, download)
     train = _read_split(root, config.name, "train")
-    splits = divide(train.inputs, train.targets, config.seed, config.val_fraction)
-    splits["test"] = _read_split(root, config.name, "test")
+    splits, order = divide(train.inputs, train.targets, deal_rows(config, len(train)))
+    test = _read_split(root, config.name, "test")
     # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
-    return {name: Split(split.inputs / 255, split.targets.long()) for name, split in splits.items()}
+    dealt = splits["train"]
+    inputs, targets = dealt.all_inputs / 255, dealt.all_targets.long()
+    divided = {name: Split(inputs, targets, split.rows) for name, split in splits.items()}
+    return {**divided, "test": Split(test.inputs / 255, test.targets.long())}, order
 
 
 def _read_split(root: Path, name: str, split: str) -> Split:

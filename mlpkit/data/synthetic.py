@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.data.dataset import Dataset, column_scaling, divide
+from mlpkit.data.dataset import Dataset, column_scaling, deal, divide
 from mlpkit.errors import ConfigError
 from mlpkit.randomness import generator
 from mlpkit.schema.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
@@ -30,7 +30,8 @@ def load(config: DatasetConfig) -> Dataset:
         raise ConfigError(
             f"dataset={config.name}: its options make values beyond float32; choose smaller ones"
         )
-    splits = divide(inputs, targets, config.seed, config.val_fraction, config.test_fraction)
+    dealt = deal(len(inputs), config.seed, config.val_fraction, config.test_fraction)
+    splits, _ = divide(inputs, targets, dealt)
     train = splits["train"]
     regression = signature.task == "regression"
     return Dataset(

@@ -33,13 +33,13 @@ networks read the same inputs, their first layers, one below the other, are one 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlpkit.engines.activations import ACTIVATIONS, IDENTITY, Activation
+from mlpkit.engines.activations import IDENTITY, Activation
 from mlpkit.matmul import Matmul
 from mlpkit.models.dropout import Dropout
 from mlpkit.program import Program
@@ -56,6 +56,7 @@ class Layer:
         bias_gradient: like the bias.
         activation: None for the last layer.
         dropout: one for each network, or none.
+        widths: of each network's own layer, where networks of other widths are padded with zeros.
     """
 
     weight: Tensor
@@ -64,12 +65,7 @@ class Layer:
     bias_gradient: Tensor | None
     activation: Activation | None = None
     dropout: tuple[Dropout, ...] = ()
-
-
-def obstacle(layers: nn.Sequential) -> str | None:
-    """Return the name of a layer whose gradient is not derived here, or None."""
-    known = (nn.Linear, Dropout, *ACTIVATIONS)
-    return next((type(layer).__name__ for layer in layers if not isinstance(layer, known)), None)
+    widths: tuple[int, ...] = ()
 
 
 class Hidden:
@@ -78,11 +74,12 @@ class Hidden:
     def __init__(self, layer: Layer, units: Tensor, delta: Tensor) -> None:
         """Take two buffers (K, width, n) and make those that only some layers need."""
         self.units, self.delta, self.dropout = units, delta, layer.dropout
+        self.widths = layer.widths or (units.shape[-2],) * len(layer.dropout)
         self.activation = layer.activation or IDENTITY
         # f(z) is multiplied by the mask into `units`; and where f' wants z, f(z) cannot take its place.
-        self.mask = torch.empty_like(delta) if layer.dropout else None
-        self.active = units if self.mask is None else torch.empty_like(delta)  # f(z)
-        self.sums = torch.empty_like(delta) if self.activation.keeps_sums else self.active  # z
+        self.mask = torch.zeros_like(units) if layer.dropout else None
+        self.active = units if self.mask is None else torch.empty_like(units)  # f(z)
+        self.sums = torch.empty_like(units) if self.activation.keeps_sums else self.active  # z
 
     def up(self) -> Program:
         """Return what makes units of the sums."""
@@ -90,8 +87,8 @@ class Hidden:
         if self.mask is not None:
             # A network draws a mask of its own, whatever lies beside it: it is the same for one of K.
             masks = self.mask if self.mask.dim() == 3 else (self.mask,)
-            for mask, dropout in zip(masks, self.dropout, strict=True):
-                program += dropout.draw(mask)
+            for mask, dropout, width in zip(masks, self.dropout, self.widths, strict=True):
+                program += dropout.draw(mask[:width])
             program.append(partial(torch.mul, self.active, self.mask, out=self.units))
         return program
 
@@ -111,22 +108,28 @@ class Pass:
         delta: of the last layer, like the outputs; `down` begins with it.
     """
 
-    def __init__(self, layers: Sequence[Layer], examples: int, matmul: Matmul) -> None:
+    def __init__(self, layers: Sequence[Layer], examples: int, matmul: Matmul, scores: bool = False) -> None:
         """Make the buffers.
 
         Args:
             layers: from the inputs to the outputs.
             examples: n.
             matmul: how products are computed.
+            scores: the examples only go up, without dropout; units and deltas share their memory.
         """
+        if scores:
+            layers = [replace(layer, dropout=()) for layer in layers]
         *self.lower, self.last = layers
         self.matmul = matmul
-        shapes = [(*layer.weight.shape[:-1], examples) for layer in layers for _ in ("units", "delta")]
+        kinds = ("units",) if scores else ("units", "delta")
+        shapes = [(*layer.weight.shape[:-1], examples) for layer in layers for _ in kinds]
         sizes = [math.prod(shape) for shape in shapes]
         self.workspace = self.last.weight.new_zeros(sum(sizes))
         parts = torch.split(self.workspace, sizes)
         buffers = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-        *pairs, (self.outputs, self.delta) = zip(buffers[::2], buffers[1::2], strict=True)
+        *pairs, (self.outputs, self.delta) = zip(
+            buffers[:: len(kinds)], buffers[len(kinds) - 1 :: len(kinds)], strict=True
+        )
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
 
     def up(self, inputs: Tensor) -> Program:

@@ -1,19 +1,19 @@
 """Which engine trains a network."""
 
-from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.backpropagation import obstacle
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
+from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.cuda import CudaEngine
+from mlpkit.engines.engine import Engine
+from mlpkit.engines.manual import ManualGradients, obstacle
 from mlpkit.errors import ConfigError
 from mlpkit.models import Network
 
-EngineKind = type[AutogradEngine] | type[StackedEngine]
+GradientsKind = type[AutogradGradients] | type[ManualGradients]
 
 
 def choose_engine(
     wanted: str, network: Network, device: str, before: str | None = None
-) -> tuple[EngineKind, str]:
-    """Return the engine, and in a few words why.
+) -> tuple[GradientsKind, type[Engine], str]:
+    """Return who fills the gradients, the engine for the device, and in a few words why.
 
     Args:
         wanted: auto, stacked or autograd.
@@ -24,17 +24,17 @@ def choose_engine(
     Raises:
         ConfigError: the wanted engine cannot train the network.
     """
-    layer = obstacle(network.layers)
+    engine, layer = Engine if device == "cpu" else CudaEngine, obstacle(network.layers)
     if wanted == "autograd":
-        return AutogradEngine, "as asked"
+        return AutogradGradients, engine, "as asked"
     if wanted == "auto" and before == "autograd" and layer is None:
-        return AutogradEngine, "as before"
+        return AutogradGradients, engine, "as before"
     if layer is None:
-        stacked = StackedEngine if device == "cpu" else CudaStackedEngine
-        return stacked, "as asked" if wanted == "stacked" else "linear layers, differentiated by hand"
+        reason = "as asked" if wanted == "stacked" else "linear layers, differentiated by hand"
+        return ManualGradients, engine, reason
     if wanted == "stacked":
         raise ConfigError(
             f"trainer.engine=stacked: the model has {layer} layers, whose gradients are not derived by hand; "
             "set trainer.engine=auto"
         )
-    return AutogradEngine, f"for the {layer} layers"
+    return AutogradGradients, engine, f"for the {layer} layers"

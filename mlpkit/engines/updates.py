@@ -1,11 +1,11 @@
-"""Optimizers over one flat buffer: torch's fused kernels, without the objects around them.
+"""Optimizers over flat buffers: torch's fused kernels, without the objects around them.
 
 Making a torch.optim object imports torch's compiler, which takes a second, and walks over a list of
 parameters at each step. The kernels that it calls are part of torch itself and take a flat buffer as well.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,15 +19,15 @@ class Update(ABC):
     """Changes values by their gradients, in place.
 
     Attributes:
-        slots: what is kept, by torch's names: for each buffer of values one like it, or one number for all.
-        begun: whether there has been an update; before it, the slots mean nothing.
+        scalars: what is one number for all values, by torch's names.
+        begun: whether there has been an update; before it, averages mean nothing.
     """
 
-    slots: dict[str, list[Tensor]]
+    scalars: Mapping[str, Tensor]
     begun: bool = False
 
     @abstractmethod
-    def __call__(self, rate: float | Tensor) -> None:
+    def __call__(self, lr: float | Tensor) -> None:
         """Take a step at a learning rate, which on a CUDA device may be a tensor."""
 
 
@@ -35,20 +35,25 @@ class AdamUpdate(Update):
     """Adam and AdamW (torch.optim.Adam, torch.optim.AdamW; Kingma, Ba 2015; Loshchilov, Hutter 2019)."""
 
     def __init__(
-        self, config: Adam | AdamW, values: Tensors, gradients: Tensors, flag: Tensor | None
+        self,
+        config: Adam | AdamW,
+        values: Tensors,
+        gradients: Tensors,
+        averages: Mapping[str, Tensors],
+        flag: Tensor | None,
     ) -> None:
-        """Take buffers and their gradients, and a flag (1,) that forbids updates."""
+        """See `build_update`."""
         self.flag = flag
-        averages, squares = ([torch.zeros_like(buffer) for buffer in values] for _ in range(2))
         # A number as a tensor: torch would make one of it at each step, which takes longer than the sum.
         self.steps, self.one = torch.zeros(2, device=values[0].device).unbind()
         self.one.fill_(1)
-        self.slots = {"step": [self.steps], "exp_avg": averages, "exp_avg_sq": squares}
+        self.scalars = {"step": self.steps}
         self.kernel: Callable[..., None] = (
             torch._fused_adam_ if isinstance(config, Adam) else torch._fused_adamw_
         )
         steps = [self.steps] * len(values)
-        self.buffers = list(values), list(gradients), averages, squares, list[Tensor](), steps
+        moments = list(averages["exp_avg"]), list(averages["exp_avg_sq"])
+        self.buffers = list(values), list(gradients), *moments, list[Tensor](), steps
         beta1, beta2 = config.betas
         self.options = {
             "beta1": beta1,
@@ -60,10 +65,10 @@ class AdamUpdate(Update):
             "found_inf": flag,
         }
 
-    def __call__(self, rate: float | Tensor) -> None:
+    def __call__(self, lr: float | Tensor) -> None:
         """See `Update`."""
         self.steps.add_(self.one)
-        self.kernel(*self.buffers, lr=rate, **self.options)
+        self.kernel(*self.buffers, lr=lr, **self.options)
         if self.flag is not None:
             self.steps.sub_(self.flag[0])
         self.begun = True
@@ -72,12 +77,18 @@ class AdamUpdate(Update):
 class SgdUpdate(Update):
     """SGD with momentum (torch.optim.SGD; the first gradient begins the buffer, without dampening)."""
 
-    def __init__(self, config: Sgd, values: Tensors, gradients: Tensors, flag: Tensor | None) -> None:
-        """Take buffers and their gradients, and a flag (1,) that forbids updates."""
-        momenta = [torch.zeros_like(buffer) for buffer in values] if config.momentum else []
-        self.slots = {"momentum_buffer": momenta} if momenta else {}
+    def __init__(
+        self,
+        config: Sgd,
+        values: Tensors,
+        gradients: Tensors,
+        averages: Mapping[str, Tensors],
+        flag: Tensor | None,
+    ) -> None:
+        """See `build_update`."""
+        self.scalars = {}
         self.kernel: Callable[..., None] = torch._fused_sgd_
-        self.buffers = list(values), list(gradients), momenta
+        self.buffers = list(values), list(gradients), list(averages.get("momentum_buffer", []))
         self.options = {
             "momentum": config.momentum,
             "dampening": config.dampening,
@@ -87,14 +98,23 @@ class SgdUpdate(Update):
             "found_inf": flag,
         }
 
-    def __call__(self, rate: float | Tensor) -> None:
+    def __call__(self, lr: float | Tensor) -> None:
         """See `Update`."""
-        self.kernel(*self.buffers, lr=rate, is_first_step=not self.begun, **self.options)
+        self.kernel(*self.buffers, lr=lr, is_first_step=not self.begun, **self.options)
         self.begun = True
 
 
+def averages_of(config: OptimizerConfig) -> list[str]:
+    """Return the names of what an optimizer keeps for every value."""
+    return [name for name, is_scalar in config.slots() if not is_scalar]
+
+
 def build_update(
-    config: OptimizerConfig, values: Tensors, gradients: Tensors, flag: Tensor | None = None
+    config: OptimizerConfig,
+    values: Tensors,
+    gradients: Tensors,
+    averages: Mapping[str, Tensors],
+    flag: Tensor | None = None,
 ) -> Update:
     """Return the optimizer's update of some buffers.
 
@@ -102,8 +122,9 @@ def build_update(
         config: the optimizer.
         values: what it changes; each lies in one piece.
         gradients: by what.
-        flag: where it is 1 instead of 0, nothing is changed; so a device can forbid updates by itself.
+        averages: what it keeps for every value, by the names of `averages_of`.
+        flag: (1,); where it is 1 instead of 0, nothing is changed; so a device can forbid updates by itself.
     """
     if isinstance(config, Adam | AdamW):
-        return AdamUpdate(config, values, gradients, flag)
-    return SgdUpdate(config, values, gradients, flag)
+        return AdamUpdate(config, values, gradients, averages, flag)
+    return SgdUpdate(config, values, gradients, averages, flag)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from mlpkit.sweep.cohort import Cohort
     from mlpkit.sweep.groups import Group
+    from mlpkit.training.trainer import Trainer
 
 REFRESHES = 5  # a second
 LINE_SECONDS = 10.0  # between two lines where there is no terminal
@@ -68,14 +68,15 @@ class SweepDisplay:
         self._now = f"{self._size} together" if group.together else f"run {group.numbers[0]}"
         self._refresh()
 
-    def tick(self, cohort: "Cohort") -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """Say how far the group is, now and then."""
         wait = LINE_SECONDS if self._progress is None else 1 / REFRESHES
         if time.monotonic() - self._shown < wait:
             return
-        share = cohort.progress.batch / cohort.steps_per_epoch
-        self._now = f"{len(cohort.sessions)} together, epoch {cohort.progress.epoch}/{cohort.epochs}"
-        ahead = len(cohort.sessions) * (cohort.progress.epoch + share) / cohort.epochs
+        progress, runs = trainer.progress, len(trainer.recorders)
+        share = progress.batch / trainer.steps_per_epoch
+        self._now = f"{runs} together, epoch {progress.epoch}/{trainer.epochs}"
+        ahead = runs * (progress.epoch + share) / trainer.epochs
         if self._progress is None:
             self._console.print(f"{self._done}/{self._jobs} runs; {self._now}", markup=False)
         self._refresh(ahead)

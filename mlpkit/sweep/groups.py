@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from mlpkit.architecture import NORMS, Layer, architecture, count
+from mlpkit.architecture import Layer, architecture, count
 from mlpkit.config import Config, to_dict
-from mlpkit.data import load_dataset
+from mlpkit.data import load_dataset, table_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device
 from mlpkit.errors import MlpkitError
@@ -21,7 +21,7 @@ MOST = 256  # runs of one program
 MEMORY = 1 << 30  # bytes of all runs' data and outputs
 FILES = 4  # that a run has open: records, TensorBoard's and the lock
 FILES_OF_OTHERS = 100  # that the process has open besides
-LARGEST_COPIED = 4_000_000  # numbers of a dataset that runs of one program may each have their own version of
+LARGEST_COPIED = 4_000_000  # numbers of a table that runs of one program may each have their own version of
 
 
 NOTHING: Mapping[int, Hashable] = {}
@@ -33,11 +33,14 @@ class Group:
 
     Attributes:
         numbers: of the jobs.
-        together: whether one program trains them; else it is one job, trained alone.
     """
 
     numbers: tuple[int, ...]
-    together: bool
+
+    @property
+    def together(self) -> bool:
+        """Whether there are several."""
+        return len(self.numbers) > 1
 
 
 class Datasets:
@@ -45,7 +48,7 @@ class Datasets:
 
     def __init__(self, download: bool = True) -> None:
         """Begin with none; without `download`, data must be there."""
-        self._kept: dict[str, Dataset] = {}
+        self._kept: dict[str, tuple[str, Dataset]] = {}  # with the names of their tables
         self._download = download
 
     def load(self, config: DatasetConfig) -> Dataset:
@@ -54,16 +57,22 @@ class Datasets:
         Raises:
             DataError: it is missing or cannot be used.
         """
-        key = config.model_dump_json()
+        key, table = config.model_dump_json(), table_of(config)
         if key not in self._kept:
-            dataset = load_dataset(config, self._download)
+            like = next((of for name, of in self._kept.values() if name == table), None)
+            dataset = load_dataset(config, self._download, like)
             while self._kept and self._numbers() > 100 * LARGEST_COPIED:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = dataset
-        return self._kept[key]
+            self._kept[key] = table, dataset
+        return self._kept[key][1]
 
     def _numbers(self) -> int:
-        return sum(split.inputs.numel() for of in self._kept.values() for split in of.splits.values())
+        tables = {
+            id(split.all_inputs): split.all_inputs.numel()
+            for _, dataset in self._kept.values()
+            for split in dataset.splits.values()
+        }
+        return sum(tables.values())
 
 
 def group(
@@ -77,28 +86,23 @@ def group(
         begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
     """
     by_key: dict[Hashable, list[int]] = {}
-    alone, wrong, width = [], dict[int, MlpkitError](), dict[Hashable, int]()
+    wrong, width = dict[int, MlpkitError](), dict[Hashable, int]()
     for number, config in configs.items():
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.signature)
-            key = key_of(config, dataset, layers)
+            key = key_of(config, dataset, layers), begun.get(number)
         except MlpkitError as error:
             wrong[number] = error
             continue
-        if key is None:
-            alone.append(number)
-        else:
-            key = (key, begun.get(number))
-            by_key.setdefault(key, []).append(number)
-            width[key] = widest(config, dataset, layers)
+        by_key.setdefault(key, []).append(number)
+        width[key] = widest(config, dataset, layers)
     groups = []
     for key, numbers in by_key.items():
         # Neighbours whose optimizers are set alike are updated at once.
         ordered = iter(sorted(numbers, key=lambda number: (settings_of(configs[number]), number)))
         while part := tuple(islice(ordered, width[key])):
-            groups.append(Group(part, together=len(part) > 1))
-    groups += [Group((number,), together=False) for number in alone]
+            groups.append(Group(part))
     return sorted(groups, key=lambda of: min(of.numbers)), wrong
 
 
@@ -107,20 +111,17 @@ def settings_of(config: Config) -> str:
     return config.optimizer.model_dump_json() + config.scheduler.model_dump_json()
 
 
-def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable | None:
-    """Return what jobs of one program have in common, or None where a job is trained alone."""
+def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
+    """Return what jobs of one program have in common."""
     trainer = config.trainer
-    normed = any(layer.kind in NORMS.values() for layer in layers)
-    if normed or trainer.engine == "autograd" or choose_device(config.device) != "cpu":
-        return None
     shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in OWN}
     data: Hashable = tuple(
         (name, tuple(split.inputs.shape), tuple(split.targets.shape))
         for name, split in dataset.splits.items()
     )
     settings = to_dict(config)["dataset"]
-    if dataset.splits["train"].inputs.numel() > LARGEST_COPIED:
-        data = str(settings)
+    if dataset.splits["train"].all_inputs.numel() > LARGEST_COPIED:
+        data = data, table_of(config.dataset)
     return (
         dataset.name,
         dataset.signature.task,
@@ -128,7 +129,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable | 
         data,
         tuple((layer.kind, layer.below, layer.width, tuple(layer.parameters)) for layer in layers),
         str(shared),
-        config.device,
+        choose_device(config.device),
     )
 
 
@@ -152,8 +153,8 @@ def widest(config: Config, dataset: Dataset, layers: list[Layer]) -> int:
     units = sum(layer.width for layer in layers if layer.kind == "Linear")
     slots = 2 + len(config.optimizer.slots())
     numbers = slots * count(layers) + 2 * batch * units
-    inputs = dataset.splits["train"].inputs.numel()
-    own = inputs if inputs <= LARGEST_COPIED else 0  # where each has its own data
+    inputs = dataset.splits["train"].all_inputs.numel()
+    own = inputs if inputs <= LARGEST_COPIED else rows  # where each has its own data, or its own rows
     # An epoch's outputs, and the order of its rows a few times over; the data as it is, scaled and stacked.
     memory = rows * (4 * dataset.signature.width + 32) + 12 * own
     return max(2, min(MOST, FITS // numbers, MEMORY // memory, most_open()))

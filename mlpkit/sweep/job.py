@@ -5,28 +5,25 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mlpkit.checkpoint import Checkpoint
 from mlpkit.config import Config
 from mlpkit.console import printable
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.resume import Say, check_config, newest_good
-from mlpkit.run import go_on, run
+from mlpkit.run import Saved, go_on, run
 from mlpkit.run_folder import RunFolder
-from mlpkit.session import Trial
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.work import Work
-
-Saved = tuple[Path, Checkpoint]
+from mlpkit.training.trainer import Judge
 
 
 def train_alone(work: Work, number: int) -> None:
     """Train one job, or go on with it."""
     config, judge = work.config(number), work.judge
-    trial = judge and Trial(lambda epoch, value, loss: bool(judge([number], epoch, [value], [loss])))
+    of_run = judge and (lambda recorders, *known: judge([number], *known))
     try:
-        train(config, work.command, work.warn, trial, work.allowed)
+        train(config, work.command, work.warn, of_run, work.allowed)
     except RunInterruptedError:
         raise
     except Exception as error:  # one job's trouble is not the others'
@@ -39,7 +36,7 @@ def train(
     config: Config,
     command: str,
     warn: Say = lambda line: None,
-    trial: Trial | None = None,
+    judge: Judge | None = None,
     allowed: Allowed | None = None,
 ) -> None:
     """Train what a job's config says into its folder; a run that is there goes on.
@@ -48,7 +45,7 @@ def train(
         config: of the job.
         command: the command line, for the records.
         warn: told of what the user should know and that stops nothing.
-        trial: of a search.
+        judge: of a search; see `Trainer`.
         allowed: what the job may do; None allows all.
 
     Raises:
@@ -67,10 +64,10 @@ def train(
                 warn,
                 allow_large=allowed.large,
                 owned=allowed.owned,
-                trial=trial,
+                judge=judge,
             )
         else:
-            run(config, command, console, warn, trial, allowed.owned)
+            run(config, command, console, warn, judge, allowed.owned)
 
 
 def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str | None:
@@ -102,11 +99,8 @@ def is_fresh(work: Work, number: int) -> bool:
     return True
 
 
-def saved_between_epochs(work: Work, config: Config) -> Saved | None:
-    """Return the newest good checkpoint of a run that stands between two epochs, and its path.
-
-    There it can go on together with others that stand at the same place.
-    """
+def newest_saved(work: Work, config: Config) -> Saved | None:
+    """Return the newest good checkpoint of a run that can go on, and its path."""
     folder = RunFolder(Path(str(config.run.dir)))
     try:
         with locked(folder.lock):
@@ -118,7 +112,7 @@ def saved_between_epochs(work: Work, config: Config) -> Saved | None:
             check_config(config, found[1])
     except (MlpkitError, OSError):  # going on alone, it says what is wrong
         return None
-    return found if found[1].state.progress.batch == 0 else None
+    return found
 
 
 def last_line(error: BaseException) -> str:

@@ -1,0 +1,272 @@
+"""The rows that K runs train on and are scored on, on their device."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpkit.batches import Rows
+from mlpkit.data.augment import Augmentation
+from mlpkit.data.dataset import Dataset, Split
+from mlpkit.metrics import add_up
+from mlpkit.models import Network
+from mlpkit.tasks import Task
+
+EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
+SMALL = 4_000_000  # numbers that are kept in every arrangement that steps and scores want
+
+# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.metrics`.
+Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass
+class Part:
+    """A split of K runs: rows of one table.
+
+    Attributes:
+        inputs: (N, features) of the table; scaled, unless augmentation wants them raw.
+        scaled: (N, …) targets, encoded by the task, in the unit of the layers' outputs: the loss's.
+        targets: (N, …) in their own unit: what scores compare; see `Task.truth`.
+        places: (K, rows), where in the table each run's rows lie; None where all runs have all of its rows.
+        rows: of the split.
+    """
+
+    inputs: Tensor
+    scaled: Tensor
+    targets: Tensor
+    places: Tensor | None
+    rows: int
+
+
+class DeviceData:
+    """All splits of K runs, for the whole training.
+
+    What runs share is held once. Runs whose splits are other rows of one table, scaled alike, have lists of
+    rows; runs with tables of their own have these one below the other, with lists likewise.
+
+    Attributes:
+        splits: by name.
+        runs: K.
+        augmentation: changes raw training inputs, or None.
+        networks: of the runs; they scale.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        datasets: Sequence[Dataset],
+        task: Task,
+        device: str,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Move the rows to the device, already scaled, so that a step picks them and does nothing else.
+
+        Args:
+            networks: of the runs.
+            datasets: of each, with equal shapes; the same object where runs share it.
+            task: of all of them.
+            device: cpu or cuda:N.
+            augmentation: of all of them.
+        """
+        self.networks, self.task, self.device = list(networks), task, device
+        self.runs, self.augmentation = len(networks), augmentation
+        self.dtype = next(networks[0].parameters()).dtype
+        self.width = datasets[0].signature.width
+        first = datasets[0]
+        different = list({id(dataset): dataset for dataset in datasets}.values())
+        network_of = {id(dataset): network for network, dataset in zip(networks, datasets, strict=True)}
+        self.splits: dict[str, Part] = {}
+        tables: dict[int, Part] = {}
+        for name, split in first.splits.items():
+            is_raw = name == "train" and augmentation is not None
+            theirs = [dataset.splits[name] for dataset in different]
+            if len(different) == 1:
+                self.splits[name] = self._part(networks[0], split.inputs, split.targets, is_raw)
+            elif _is_one_table(different, theirs):
+                key = id(split.all_inputs) + is_raw
+                if key not in tables:
+                    tables[key] = self._part(networks[0], split.all_inputs, split.all_targets, is_raw)
+                places = torch.stack([_places(dataset.splits[name], device) for dataset in datasets])
+                self.splits[name] = replace(tables[key], places=places, rows=len(split))
+            else:
+                parts = [
+                    self._part(network_of[id(dataset)], of.inputs, of.targets, is_raw)
+                    for dataset, of in zip(different, theirs, strict=True)
+                ]
+                tensors = (torch.cat([getattr(part, kind) for part in parts]) for kind in _KINDS)
+                number = {id(dataset): index for index, dataset in enumerate(different)}
+                table = torch.tensor([number[id(dataset)] for dataset in datasets], device=device)
+                places = table[:, None] * len(split) + torch.arange(len(split), device=device)
+                self.splits[name] = Part(*tensors, places, len(split))
+        self._unscaling = self._affine()
+        self._forget()
+
+    def _part(self, network: Network, inputs: Tensor, targets: Tensor, is_raw: bool) -> Part:
+        inputs = inputs.to(self.device, self.dtype)
+        encoded = self.task.encode(targets.to(self.device), self.dtype)
+        with torch.no_grad():
+            scaled = inputs if is_raw else network.scaling(inputs)
+        return Part(scaled, network.standardize(encoded), self.task.truth(encoded), None, len(inputs))
+
+    def _affine(self) -> tuple[Tensor, Tensor] | None:
+        """Return (std, mean), each (targets) or (K, 1, targets), that bring outputs to the targets' unit."""
+        ends = [network.unscaling for network in self.networks]
+        if isinstance(ends[0], torch.nn.Identity):
+            return None
+        if self.runs == 1:
+            return ends[0].std, ends[0].mean
+        std, mean = (torch.stack([getattr(end, name) for end in ends])[:, None] for name in ("std", "mean"))
+        return std, mean
+
+    def _forget(self) -> None:
+        """Forget arrangements of rows; they are made again when they are wanted."""
+        self._whole: dict[tuple[str, str], Tensor] = {}
+
+    def of(self, runs: Sequence[int]) -> "DeviceData":
+        """Return the data of some of the runs; the tables are the same."""
+        found = copy.copy(self)
+        found.networks, found.runs = [self.networks[run] for run in runs], len(runs)
+        found.splits = {
+            name: part if part.places is None else replace(part, places=part.places[list(runs)])
+            for name, part in self.splits.items()
+        }
+        found._unscaling = found._affine()
+        found._forget()
+        return found
+
+    @property
+    def rows(self) -> int:
+        """Rows of the training split."""
+        return self.splits["train"].rows
+
+    @property
+    def shares_inputs(self) -> bool:
+        """Whether all runs train on the same rows."""
+        return self.splits["train"].places is None
+
+    # ------------------------------------------------------------------------------------------ rows
+
+    def in_table(self, rows: Tensor) -> Tensor:
+        """Return where in the table some training rows (K, n) lie; (n,) where K = 1."""
+        places = self.splits["train"].places
+        if places is None:
+            return rows
+        return places[0][rows] if self.runs == 1 else places.gather(1, rows)
+
+    def pick(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
+        """Write rows of a table (N, …), given by their places (K, n), to `out` (K, n, …)."""
+        if self.runs == 1:
+            torch.index_select(values, 0, rows, out=out)
+        else:
+            torch.index_select(values, 0, rows.reshape(-1), out=out.view(-1, *values.shape[1:]))
+
+    def expected(self) -> Tensor:
+        """Return (N, width) of the training table: what the mean of the outputs' distribution should be."""
+        train = self.splits["train"]
+        return self.task.expected(train.scaled, self.width, self.dtype)
+
+    def whole(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
+        """Return all rows of a split: (rows, …) where all runs share them, else (K, rows, …).
+
+        Args:
+            split: its name.
+            kind: inputs, scaled or targets; a name for `values`, where these are given.
+            values: a table (N, …) to take instead of the split's own.
+        """
+        part = self.splits[split]
+        values = getattr(part, kind) if values is None else values
+        if part.places is None:
+            return values
+        if (split, kind) not in self._whole:
+            found = values[part.places[0] if self.runs == 1 else part.places]
+            if found.numel() > SMALL:
+                return found
+            self._whole[split, kind] = found
+        return self._whole[split, kind]
+
+    def inputs_of(self, split: str, start: int, stop: int) -> Tensor:
+        """Return scaled inputs (n, features) or (K, n, features) of some rows of a split."""
+        part = self.splits[split]
+        if part.places is None:
+            inputs = part.inputs[start:stop]
+        elif self.runs * part.rows * part.inputs.shape[1] <= SMALL:
+            inputs = self.whole(split, "inputs")[..., start:stop, :]
+        else:
+            inputs = part.inputs[part.places[0, start:stop] if self.runs == 1 else part.places[:, start:stop]]
+        if split == "train" and self.augmentation is not None:
+            with torch.no_grad():
+                inputs = self.networks[0].scaling(inputs)
+        return inputs
+
+    def is_kept(self, split: str) -> bool:
+        """Whether `inputs_of` returns the same memory at each call."""
+        part = self.splits[split]
+        if split == "train" and self.augmentation is not None:
+            return False
+        return part.places is None or self.runs * part.rows * part.inputs.shape[1] <= SMALL
+
+    def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
+        """Yield for each run scaled inputs (n, features) of raw ones (K, n, features), changed at random."""
+        assert self.augmentation is not None
+        each = inputs.expand(self.runs, -1, -1) if inputs.dim() == 2 else inputs
+        for network, own, random in zip(self.networks, each, randoms, strict=True):
+            yield network.scaling(self.augmentation(own, random))
+
+    # ---------------------------------------------------------------------------------------- scores
+
+    def of_rows(self, split: str, kind: str, rows: Rows) -> Tensor:
+        """Return targets (K · n, …) of rows of the table (K, n), or of all rows of the split."""
+        if not isinstance(rows, slice):
+            return getattr(self.splits[split], kind)[rows.reshape(-1)]  # type: ignore[no-any-return]
+        whole, part = self.whole(split, kind), self.splits[split]
+        if self.runs == 1:
+            return whole
+        if part.places is not None:
+            return whole.flatten(0, 1)
+        key = split, f"{kind} of all"
+        if key not in self._whole:
+            self._whole[key] = whole.repeat(self.runs, *[1] * (whole.dim() - 1))
+        return self._whole[key]
+
+    def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
+        """Return losses (K, n) of outputs (K, n, width) of some rows; see `of_rows`."""
+        scaled = self.of_rows(split, "scaled", rows)
+        return self.task.loss(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
+
+    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
+        """Return sums of losses, and of statistics, of outputs (K, n, width) of some rows; see `of_rows`."""
+        unscaled = outputs
+        if self._unscaling is not None:
+            std, mean = self._unscaling
+            unscaled = outputs * std + mean
+        targets = self.of_rows(split, "targets", rows)
+        losses = self.losses(outputs, split, rows)
+        statistics = self.task.statistics(unscaled.reshape(-1, self.width), targets)
+        if self.runs == 1:
+            return add_up(losses, statistics)
+        columns = [losses, *(values.view(losses.shape) for values in statistics)]
+        # Counting takes half the time of adding up in float64.
+        sums = (of.sum(1) if of.dtype == torch.bool else of.sum(1, dtype=torch.float64) for of in columns)
+        return torch.stack([of.double() for of in sums]).cpu().numpy()
+
+
+_KINDS = ("inputs", "scaled", "targets")
+
+
+def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:
+    """Whether splits are rows of one table, which is scaled alike for all."""
+    first = datasets[0]
+    return all(split.all_inputs is splits[0].all_inputs for split in splits) and all(
+        dataset.input_scaling is first.input_scaling and dataset.target_scaling is first.target_scaling
+        for dataset in datasets
+    )
+
+
+def _places(split: Split, device: str) -> Tensor:
+    if isinstance(split.rows, Tensor):
+        return split.rows.to(device)
+    return torch.arange(*split.rows.indices(len(split.all_inputs)), device=device)

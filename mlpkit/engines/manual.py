@@ -1,0 +1,230 @@
+"""Gradients of K networks of linear layers, by hand; the derivation is in `mlpkit.engines.backpropagation`.
+
+Where nothing changes from step to step but the numbers, nothing is decided in a step: a batch of a size has its
+buffers and its list of operations, made once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpkit.batches import Rows
+from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.device_data import DeviceData
+from mlpkit.engines.parameters import Flat
+from mlpkit.matmul import Matmul
+from mlpkit.models import Network
+from mlpkit.models.dropout import Dropout
+from mlpkit.program import Program, carry_out
+from mlpkit.tasks import Task
+
+A_CALL = 8192  # numbers that can be looked at in the time that a call takes
+SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
+
+Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
+Randoms = Sequence[torch.Generator] | None
+
+
+class ManualGradients:
+    """Writes gradients that are derived by hand; see `mlpkit.engines.engine.Gradients`."""
+
+    name = "stacked"  # as config files call it
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        parameters: Flat,
+        gradients: Tensor,
+        data: DeviceData,
+        batch_size: int,
+        matmul: Matmul,
+    ) -> None:
+        """Take what is read and written.
+
+        Args:
+            networks: of the runs.
+            parameters: theirs.
+            gradients: (K · P), where gradients are written.
+            data: of the runs.
+            batch_size: rows that are differentiated at once, at most.
+            matmul: how products are computed.
+        """
+        self.layers = layers_of(networks, parameters, gradients)
+        self.gradients, self.data, self.matmul = gradients, data, matmul
+        self.expected = data.expected()
+        self.bound = bound_of(data, batch_size)
+        self.chunks: dict[int | None, Chunk] = {}  # by their rows; None for the split itself
+        self.passes: dict[int, Pass] = {}  # for scores, by their rows
+        self.forwards: dict[tuple[str, int], Program] = {}  # by the split and its first row
+        # Operations that no gradient is ever asked of begin a tenth of a microsecond sooner, each of them.
+        self.context = torch.inference_mode()
+
+    def fill(self, rows: Rows, count: int, add: bool, randoms: Randoms) -> Tensor:
+        """See `Gradients.fill`."""
+        if isinstance(rows, slice):
+            chunk = self.chunks.get(None) or self._chunk(None)
+            inputs = chunk.whole_inputs
+        else:
+            size = rows.shape[-1]
+            chunk = self.chunks.get(size) or self._chunk(size)
+            inputs = chunk.inputs
+            self.data.pick(self.data.splits["train"].inputs, rows, inputs)
+            self.data.pick(self.expected, rows, chunk.expected)
+        if randoms is not None:
+            into = chunk.inputs if self.data.runs > 1 else chunk.inputs[None]
+            for own, changed in zip(into, self.data.augment(inputs, randoms), strict=True):
+                own.copy_(changed)
+        self.last = chunk
+        carry_out(chunk.program(count, add))
+        return chunk.outputs
+
+    def is_suspicious(self) -> bool:
+        """See `Gradients.is_suspicious`."""
+        for numbers in self.last.watched:
+            if not np.vdot(numbers, numbers) < self.bound:
+                return True
+        return False
+
+    def outputs(self, split: str, start: int, stop: int) -> Tensor:
+        """See `Gradients.outputs`."""
+        size = stop - start
+        if size not in self.passes:
+            self.passes[size] = Pass(self.layers, size, self.matmul.of_scores, scores=True)
+        layers = self.passes[size]
+        if (split, start) in self.forwards:
+            carry_out(self.forwards[split, start])
+        else:
+            forward = layers.up(self.data.inputs_of(split, start, stop))
+            if self.data.is_kept(split):
+                self.forwards[split, start] = forward
+            carry_out(forward)
+        return layers.outputs.mT
+
+    def _chunk(self, size: int | None) -> "Chunk":
+        """Return what differentiates a number of rows, of which an epoch has two or three; see `Chunk`."""
+        chunk = Chunk(self, size)
+        self.chunks[size] = chunk
+        return chunk
+
+
+class Chunk:
+    """Training rows that are differentiated at once: their buffers, and the programs over them.
+
+    Attributes:
+        whole_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
+        inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
+        expected: (K, n, width) likewise: what the mean of the outputs' distribution should be.
+        outputs: (K, n, width), of the last step, before its update.
+        watched: what says, after a program, whether loss and gradients are finite.
+    """
+
+    def __init__(self, of: ManualGradients, size: int | None) -> None:
+        """Make the buffers.
+
+        Args:
+            of: whose layers and data they are for.
+            size: the number of rows; None for the whole split, of which nothing is copied but what augmentation
+                changes.
+        """
+        data, self.task = of.data, of.data.task
+        networks = () if data.runs == 1 else (data.runs,)
+        rows = data.rows if size is None else size
+        features = data.splits["train"].inputs.shape[1]
+        if size is None:
+            self.whole_inputs = data.whole("train", "inputs")
+            self.expected = data.whole("train", "expected", of.expected)
+            if data.runs > 1 and data.shares_inputs and data.augmentation is None:
+                # Rows next to each other, as in the units that are made of them.
+                self.whole_inputs = self.whole_inputs.t().contiguous().t()
+            self.inputs = self.whole_inputs
+        else:
+            self.expected = of.expected.new_empty(*networks, rows, data.width)
+        if size is not None or data.augmentation is not None:
+            self.inputs = of.expected.new_empty(*networks, rows, features)
+        self.layers = Pass(of.layers, rows, of.matmul)
+        self.outputs = self.layers.outputs.mT
+        on_host = of.gradients.device.type == "cpu"
+        self.watched = numbers_to_watch(self.layers, of.gradients) if on_host else ()
+        self.up, self.down = self.layers.up(self.inputs), self.layers.down()  # the same for every step
+        self.programs: dict[tuple[int, bool], Program] = {}
+
+    def program(self, count: int, add: bool) -> Program:
+        """Return what writes the gradient of these rows' share in a mean loss.
+
+        Args:
+            count: rows of the whole step, whose mean it is.
+            add: to the gradient that is there, instead of writing over it.
+        """
+        if (count, add) not in self.programs:
+            layers, task = self.layers, self.task
+            # A number as a tensor: torch would make one of it at each step.
+            scale = layers.delta.new_tensor(task.slope(self.expected.shape[-1]) / count)
+            self.programs[count, add] = [
+                *self.up,
+                partial(task.residual, layers.outputs, self.expected.mT, layers.delta),
+                partial(layers.delta.mul_, scale),
+                *self.down,
+                *layers.gradients(self.inputs, add),
+            ]
+        return self.programs[count, add]
+
+
+def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[Layer]:
+    """Return the layers of networks whose parameters lie in a flat buffer."""
+    weights, slopes = parameters.views(parameters.values), parameters.views(gradients)
+    found: list[Layer] = []
+    for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
+        module = modules[0]
+        if isinstance(module, nn.Linear):
+            weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
+            columns = [of[bias][..., None] if bias in of else None for of in (weights, slopes)]
+            widths = tuple(own.out_features for own in modules)
+            found.append(
+                Layer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths)  # type: ignore[arg-type]
+            )
+        elif isinstance(module, Dropout):
+            found[-1] = replace(found[-1], dropout=modules)
+        else:
+            found[-1] = replace(found[-1], activation=ACTIVATIONS[type(module)])
+    return found
+
+
+def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
+    """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
+
+    A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger
+    than the root of the product of their sums of squares. Where that is more to look at than the
+    gradients, with the outputs and their delta for the loss, it is those. NumPy's product takes half the
+    time of torch's, and this one of NumPy's does not warn of what is large.
+    """
+    ends = layers.workspace[-2 * layers.outputs.numel() :]
+    fewer = layers.workspace.numel() < gradients.numel() + ends.numel() + A_CALL
+    looked_at = (layers.workspace,) if fewer else (gradients, ends)
+    return tuple(part.numpy() for part in looked_at)
+
+
+def bound_of(data: DeviceData, rows: int) -> float:
+    """Return how large the sum of squares s of units and deltas may be: s · (s + inputs + ones) < SAFE."""
+    others = largest_square(data) * rows + rows
+    return 2 * SAFE / (others + math.hypot(others, 2 * math.sqrt(SAFE)))
+
+
+def largest_square(data: DeviceData) -> float:
+    """Return a bound for the sum of squares of a scaled training row; augmented rows are not beyond it."""
+    inputs = data.splits["train"].inputs
+    corners = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))[:, None].expand(-1, inputs.shape[1])
+    with torch.no_grad():
+        scaled = (network.scaling(corners) for network in data.networks) if data.augmentation else (corners,)
+        return max(float(of.double().square().amax(0).sum()) for of in scaled)
+
+
+def obstacle(layers: nn.Sequential) -> str | None:
+    """Return the name of a layer whose gradient is not derived here, or None."""
+    known = (nn.Linear, Dropout, *ACTIVATIONS)
+    return next((type(layer).__name__ for layer in layers if not isinstance(layer, known)), None)

@@ -1,0 +1,269 @@
+"""One run's records: its log, its checkpoints, its summary and its pictures."""
+
+import os
+import shlex
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mlpkit import checkpoint
+from mlpkit.atomic_write import atomic_write
+from mlpkit.checkpoint import Checkpoint, not_finite
+from mlpkit.config import to_dict
+from mlpkit.console import TrainingDisplay, printable
+from mlpkit.device import describe_device
+from mlpkit.engines.engine import Engine
+from mlpkit.errors import DataError, MlpkitError, RunInterruptedError, WriteError, diverged
+from mlpkit.experiment import Experiment
+from mlpkit.logs import RunLog
+from mlpkit.metrics_file import Kept, read_metrics
+from mlpkit.models import count_parameters
+from mlpkit.outcome import describe, print_outcome
+from mlpkit.plain_json import write_json
+from mlpkit.run_folder import RunFolder, step_of
+from mlpkit.state import Progress, Scores, State
+from mlpkit.training.records import EpochReport
+
+
+class Recorder:
+    """Writes what happens in a run into its folder, which is locked meanwhile, and shows it.
+
+    Attributes:
+        experiment: what is trained.
+        folder: of the run.
+        splits: those that are scored in the end.
+        good_last: step of the newest checkpoint on the disk, where it is whole; None before the first.
+        saved_at: epochs done, and steps done in the running one, when the run was last saved.
+        scores: of the last epoch, by split, where the trainer has none yet.
+        resumed: says from where the run goes on.
+        environment: to be written with the next checkpoint.
+        has_begun: whether the records are open, or have been, with their first lines.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, console: Console | None, with_test: bool = True
+    ) -> None:
+        """Take what a run needs.
+
+        Args:
+            experiment: what is trained.
+            folder: where everything goes.
+            console: where progress is shown; None where it is not.
+            with_test: score the test split in the end; a search leaves that to its winner.
+        """
+        self.experiment, self.folder, self.config = experiment, folder, experiment.config
+        self.console = console if self.config.run.progress != "none" else None
+        self.with_test = with_test
+        self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
+        self.good_last: int | None = None
+        self.saved_at = (0, 0)
+        self.scores: dict[str, Scores] = {}
+        self.resumed: str | None = None
+        self.environment: dict[str, Any] | None = None
+        self._display: TrainingDisplay | None = None
+        self._log_files: RunLog | None = None
+        self._saved_best = 0  # step of the best weights that are on the disk
+        self._latest: EpochReport | None = None
+        self._is_summarized = False
+        self._failure: BaseException | None = None
+        self.has_begun = False
+
+    def restored(self, path: Path, state: State) -> None:
+        """Note that the run goes on from a checkpoint's state."""
+        progress = state.progress
+        self.good_last, self.scores = progress.step, state.scores
+        self.resumed = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
+        if state.scores:
+            norm = float(state.epoch.get("gradient_norm", 0.0))
+            rows = progress.epoch * len(self.experiment.dataset.splits["train"])
+            place = progress.epoch, progress.step
+            about = progress.lr, norm, progress.seconds, rows, time.time()
+            self._latest = EpochReport(*place, state.scores, *about)
+        with suppress(DataError):
+            if checkpoint.read_header(self.folder.best).state.progress.step == progress.best_step:
+                self._saved_best = progress.best_step
+        if self._saved_best == progress.best_step:  # else what lies there is of a later epoch
+            self.saved_at = progress.epoch, progress.batch
+
+    def begin(self, engine: Engine, kept: Kept | None = None) -> None:
+        """Open the records, and say what is trained and how; `close` or `fail` closes them.
+
+        Args:
+            engine: trains the run.
+            kept: what remains of metrics.jsonl; None in a new folder.
+
+        Raises:
+            WriteError: one cannot be opened.
+        """
+        self._log_files = RunLog(self.folder, self.config.run.tensorboard, kept, self.good_last or 0)
+        config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
+        rows = {name: len(split) for name, split in dataset.splits.items()}
+        self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
+        parameters = count_parameters(self.experiment.network)
+        self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name} ({engine.reason})")
+        self._say(describe_device(engine.device, config.device))
+        if engine.matmul.reason:
+            self._say(f"matrix products: {engine.matmul.level} ({engine.matmul.reason})")
+        if self.resumed:
+            self._say(self.resumed)
+        self._display = TrainingDisplay(
+            self.console or Console(quiet=True),
+            config.run.progress if self.console else "none",
+            config.trainer.epochs,
+            dataset.monitored,
+            task.monitor,
+            self._latest,
+        )
+        self.has_begun = True
+
+    def show_progress(self, share: float) -> None:
+        """Show how much of the running epoch is done."""
+        if self._display is not None:
+            self._display.tick(share)
+
+    def log(self, epoch: EpochReport) -> None:
+        """Record an epoch."""
+        self._latest = epoch
+        if epoch.epoch % self.config.trainer.log_every == 0:
+            self._log(epoch)
+        if self._display is not None and (line := self._display.epoch(epoch)):
+            self._files.text(line)
+
+    def save(self, state: State) -> None:
+        """Write the newest checkpoint, and the best one where there is a better one.
+
+        At every instant the folder holds a whole checkpoint: the one before stays under its step's name
+        until a newer one takes the place of `last`.
+
+        Raises:
+            WriteError: one cannot be written.
+            NonFiniteError: the state holds values that are not finite.
+        """
+        self._files.sync()
+        folder, progress, dataset = self.folder, state.progress, self.experiment.dataset
+        signature, fingerprint = dataset.signature, dataset.fingerprint
+        if bad := next(not_finite(state.tensors()), None):
+            raise diverged(progress.step, progress.epoch + (progress.batch > 0), f"{bad} is not finite")
+        if progress.best_epoch and self._saved_best != progress.best_step:
+            at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+            best = State(at_best, progress.best_scores, state.best or state.model)
+            checkpoint.save(folder.best, Checkpoint(self.config, signature, best, fingerprint))
+            self._saved_best = progress.best_step
+        keep = self.config.trainer.keep_last - 1
+        if keep and self.good_last is not None and self.good_last < progress.step:
+            _link(folder.last, folder.at_step(self.good_last))
+        checkpoint.save(folder.last, Checkpoint(self.config, signature, state, fingerprint))
+        self.good_last, self.saved_at = progress.step, (progress.epoch, progress.batch)
+        if self.environment is not None:
+            write_json(folder.environment, self.environment)
+            self.environment = None
+        older = folder.older()
+        kept = [path for path in older if step_of(path) < progress.step][:keep]
+        for path in older:
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
+        """Write the final scores. All that was trained has been saved."""
+        self._stop_display()
+        if self._latest is not None and progress.epoch % self.config.trainer.log_every:
+            self._log(self._latest)
+        extra = {name: summary[name] for name in self.splits if name not in self._scored()}
+        if extra:
+            self._files.scores(progress.epoch, progress.step, extra, seconds, time.time())
+        settings = to_dict(self.config)
+        self._files.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
+        self._files.sync()
+        write_json(self.folder.summary, summary)
+        self._is_summarized = True
+        for line in describe(summary):
+            self._files.text(line)
+        if self.console is not None:
+            print_outcome(self.console, self.experiment, summary)
+
+    def draw(self, progress: Progress) -> None:
+        """Draw the run's pictures; the network holds the best weights."""
+        if not self.config.run.plots:
+            return
+        from mlpkit.plots import draw_pictures
+        from mlpkit.predict import Predictor
+
+        dataset, network = self.experiment.dataset, self.experiment.network
+        if not self.with_test:
+            dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
+        device = str(next(network.parameters()).device)
+        predictor = Predictor(network, dataset.signature, device, progress.best_epoch)
+        for path in draw_pictures(self.folder, predictor, dataset, read_metrics(self.folder.metrics)):
+            self._files.picture(progress.step, path)
+
+    def close(self) -> None:
+        """Say where everything lies, and close the records."""
+        self._say(f"run folder: {self.folder.path}")
+        self._files.close()
+
+    def fail(self, error: BaseException, signal_number: int | None = None) -> BaseException:
+        """Mark the run as failed or interrupted, once; return the error to show.
+
+        Args:
+            error: what happened.
+            signal_number: the signal that arrived, if any.
+        """
+        if self._failure is not None:
+            return self._failure
+        self._stop_display()
+        if isinstance(error, KeyboardInterrupt):
+            error = RunInterruptedError(signal_number or signal.SIGINT, f"interrupted; {self.way_on()}")
+        self._failure = error
+        reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
+        status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
+        # On a full disk these fail as well, and the first error is the one to show.
+        with suppress(WriteError):
+            if not self._is_summarized:  # what stops the pictures does not take the scores away
+                write_json(self.folder.summary, {"status": status, "error": reason})
+            if self._log_files is not None:
+                self._log_files.text(f"{status}: {reason}")
+        with suppress(WriteError):
+            if self._log_files is not None:
+                self._log_files.close()
+        return error
+
+    def way_on(self) -> str:
+        """Return what was saved, and the command that goes on."""
+        kept = "saved" if self.good_last is not None else "nothing was saved yet"
+        return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
+
+    @property
+    def _files(self) -> RunLog:
+        assert self._log_files is not None, "begin() opens the records"
+        return self._log_files
+
+    def _stop_display(self) -> None:
+        if self._display is not None:
+            self._display.stop(self._latest)
+            self._display = None
+
+    def _scored(self) -> tuple[str, str]:
+        return "train", self.experiment.dataset.monitored
+
+    def _say(self, line: str) -> None:
+        self._files.text(line)
+        if self.console is not None:
+            self.console.print(printable(line), markup=False)
+
+    def _log(self, epoch: EpochReport) -> None:
+        rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
+        self._files.scores(epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time, **rates)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a checkpoint a second name; a copy does where the file system knows no links."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        atomic_write(name, path.read_bytes())

@@ -1,0 +1,107 @@
+"""What is known after an epoch: of all runs, and of one."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mlpkit.state import Progress, Scores
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known of a run after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        scores: by split; those of train are of the epoch's batches, each before its update.
+        lr: learning rate of the epoch's last step.
+        grad_norm: norm of the last step's gradient before clipping.
+        seconds: time since training began.
+        rows: training rows seen since then.
+        wall_time: seconds since 1970.
+    """
+
+    epoch: int
+    step: int
+    scores: dict[str, Scores]
+    lr: float
+    grad_norm: float
+    seconds: float
+    rows: int
+    wall_time: float
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """What is known of K runs after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        scores: by split, then by name: a number where K = 1, else (K,) numbers.
+        lrs: (K,) learning rates of the epoch's last step.
+        norms: (K, 1), of the last step's gradients before clipping.
+        seconds: time since training began.
+        rows: training rows that each run has seen since then.
+        wall_time: seconds since 1970.
+    """
+
+    epoch: int
+    step: int
+    scores: Mapping[str, Mapping[str, Any]]
+    lrs: Sequence[float]
+    norms: Tensor
+    seconds: float
+    rows: int
+    wall_time: float
+
+    def scores_of(self, run: int) -> dict[str, Scores]:
+        """Return a run's scores by split."""
+        return {
+            split: {name: float(values if isinstance(values, float) else values[run]) for name, values in of.items()}
+            for split, of in self.scores.items()
+        }
+
+    def reports(self) -> list[EpochReport]:
+        """Return what is known of each run."""
+        runs, norms = range(len(self.lrs)), self.norms.view(-1).tolist()
+        listed = {
+            split: {name: as_list(values) for name, values in of.items()} for split, of in self.scores.items()
+        }
+        return [
+            EpochReport(
+                self.epoch,
+                self.step,
+                {split: {name: values[run] for name, values in of.items()} for split, of in listed.items()},
+                self.lrs[run],
+                norms[run],
+                self.seconds,
+                self.rows,
+                self.wall_time,
+            )
+            for run in runs
+        ]
+
+
+def as_list(values: Any) -> list[float]:
+    """Return a number, or an array (K,) of numbers, as a list."""
+    return [values] if isinstance(values, float) else values.tolist()
+
+
+def when_due(every: int | str) -> Callable[[Progress, float], bool]:
+    """Return whether checkpoint_every asks for a save: (where the loop is, when the last one was) -> answer.
+
+    Args:
+        every: epochs (an integer), `Nsteps` or `Ns`.
+    """
+    if isinstance(every, int):
+        return lambda progress, saved_at: progress.batch == 0 and progress.epoch % every == 0
+    if every.endswith("steps"):
+        steps = int(every.removesuffix("steps"))
+        return lambda progress, saved_at: progress.step % steps == 0
+    seconds = float(every.removesuffix("s"))
+    return lambda progress, saved_at: time.perf_counter() - saved_at >= seconds

@@ -1,0 +1,99 @@
+"""What a checkpoint restores: a run's state out of a trainer, and states of runs back into it."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mlpkit.batches import order_of
+from mlpkit.engines.engine import Engine
+from mlpkit.errors import DataError
+from mlpkit.state import Progress, State
+
+if TYPE_CHECKING:
+    from mlpkit.training.trainer import Trainer
+
+
+def state_of(trainer: "Trainer", run: int) -> State:
+    """Return a copy of all that a run needs to go on; `restore` is the inverse."""
+    progress, tensors = progress_of(trainer, run), trainer.engine.state(run)
+    epoch, rows = tensors["epoch"], _rows_until(trainer.engine, run, progress)
+    if rows is not None:
+        epoch["rows"] = rows
+    best = tensors["best"] if progress.best_epoch and not progress.best_is_now else {}
+    return State(progress, trainer.scores_of(run), tensors["model"], tensors["optimizer"], epoch, best)
+
+
+def progress_of(trainer: "Trainer", run: int) -> Progress:
+    """Return where a run is."""
+    progress = copy.copy(trainer.progress)
+    progress.seconds, progress.lr = trainer.seconds, trainer.lr_of(run)
+    trainer.tracker.write(run, progress)
+    return progress
+
+
+def restore(trainer: "Trainer", states: Sequence[State]) -> None:
+    """Bring all runs of a trainer to where their states are, which is at the same step.
+
+    Raises:
+        DataError: a state is not of its run.
+    """
+    for run, state in enumerate(states):
+        check(trainer.engine, run, state)
+    engine, first = trainer.engine, states[0].progress
+    trainer.progress = Progress(epoch=first.epoch, batch=first.batch, step=first.step)
+    trainer.seconds = max(state.progress.seconds for state in states)
+    trainer.judged = first.epoch
+    for run, state in enumerate(states):
+        trainer.tracker.restore(run, state.progress)
+        best = state.best or (state.model if state.progress.best_epoch else {})
+        kinds = {"model": state.model, "optimizer": state.optimizer, "epoch": state.epoch, "best": best}
+        engine.load_state(run, kinds)
+    trainer.lrs = [states[block.first].progress.lr for block in engine.blocks]
+    if first.batch:
+        rows = trainer.order()
+        if isinstance(rows, Tensor):
+            rows = rows[..., : engine.rows_in(first.batch)]
+        engine.resume_epoch(rows, [state.epoch["outputs"] for state in states])
+
+
+def check(engine: Engine, run: int, state: State) -> None:
+    """Refuse a state that is not of an engine's run.
+
+    Raises:
+        DataError: it is of another place, or parts of it are missing.
+    """
+    progress, losses = state.progress, state.epoch.get("losses")
+    at_step = progress.epoch * engine.steps_per_epoch + progress.batch
+    seen = engine.rows_in(progress.batch)
+    if (
+        progress.step != at_step
+        or progress.batch > engine.steps_per_epoch
+        or progress.best_epoch > progress.epoch
+    ):
+        raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
+    if (0 if losses is None else len(losses)) != seen:
+        raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
+    if seen and not _equal(state.epoch.get("rows"), _rows_until(engine, run, progress)):
+        raise DataError("the rows that the running epoch has seen are not those of its config")
+    if progress.epoch and not progress.best_epoch:
+        raise DataError("it holds the best weights alone, and not where training was")
+    if progress.best_epoch and not progress.best_is_now and not state.best:
+        raise DataError("the best weights are missing")
+    if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():
+        raise DataError("the optimizer's tensors are missing")
+
+
+def _rows_until(engine: Engine, run: int, progress: Progress) -> Tensor | None:
+    """Return the rows of its split that a run's epoch has seen by then; None for a full batch."""
+    config = engine.experiments[run].config
+    if config.trainer.batch_size == "full" or not progress.batch:
+        return None
+    rows = order_of(engine.data.rows, config.seed, progress.epoch)
+    return rows[: engine.rows_in(progress.batch)]
+
+
+def _equal(rows: Tensor | None, others: Tensor | None) -> bool:
+    return rows is others if rows is None or others is None else torch.equal(rows, others)

@@ -1,0 +1,349 @@
+"""The loop: train an epoch, evaluate, update the best weights, log, save; for K runs at once.
+
+A lone run is the case K = 1. Runs leave when they are done, stop early, fail or are pruned; the others go on.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from mlpkit.atomic_write import flushed_together
+from mlpkit.batches import Rows, order_of
+from mlpkit.engines.device_data import Sums
+from mlpkit.engines.engine import Engine
+from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
+from mlpkit.interrupts import Wish
+from mlpkit.schedules import build_schedule
+from mlpkit.state import Progress, Scores
+from mlpkit.training.recorder import Recorder
+from mlpkit.training.records import EpochScores, as_list, when_due
+from mlpkit.training.results import Ending, write_results
+from mlpkit.training.states import progress_of, state_of
+from mlpkit.training.tracker import Tracker
+
+PENDING = 200_000  # scores of runs that wait to be handed on, at most
+PENDING_SECONDS = 1.0  # and for how long: what is written together finds the processor's caches warm
+
+# (runs, epochs done, their best monitored values so far, the losses there) -> the places of those to prune
+Judge = Callable[[Sequence[Recorder], int, Sequence[float], Sequence[float]], list[int]]
+Ended = Callable[[Recorder, BaseException | None], None]
+
+
+class Trainer:
+    """Trains the runs of an engine until each is done, has stopped early, or has failed.
+
+    Attributes:
+        engine: of the runs that are still trained.
+        recorders: of these runs, in the engine's order.
+        tracker: likewise.
+        progress: where all of them are.
+        lrs: the learning rate of each block of the engine, at the last step.
+        seconds: of training, in this process and those before it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        recorders: Sequence[Recorder],
+        stop: Wish,
+        ended: Ended,
+        on_step: Callable[["Trainer"], None] = lambda trainer: None,
+        judge: Judge | None = None,
+    ) -> None:
+        """Take runs that begin; `mlpkit.training.states.restore` brings them to where they were.
+
+        Args:
+            engine: what takes the steps.
+            recorders: of its runs, in its order.
+            stop: a request to stop; looked at after each step and between parts of an evaluation.
+            ended: called with the recorder of each run that has ended, and why, where it has failed.
+            on_step: called after each step.
+            judge: of a search; asked once after each epoch but the last which runs to prune.
+        """
+        self.engine, self.recorders, self.stop = engine, list(recorders), stop
+        self.ended, self.on_step, self.judge = ended, on_step, judge
+        first = engine.experiments[0]
+        self.config, self.task, self.monitored = first.config, first.task, first.dataset.monitored
+        self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps_per_epoch
+        self.is_due = when_due(self.config.trainer.checkpoint_every)
+        self.tracker = Tracker(self.task, [of.config for of in engine.experiments])
+        self.progress, self.seconds = Progress(), 0.0
+        self.scores: EpochScores | None = None  # of the last epoch
+        self.lrs = [0.0] * len(engine.blocks)
+        self._together = len(recorders)  # runs that the same steps train
+        self._pending: list[EpochScores] = []  # not handed to the recorders yet
+        self.judged = 0  # the epoch after which the judge was asked last
+        self._build_schedules()
+
+    # ---------------------------------------------------------------------------------------- the loop
+
+    def fit(self) -> None:
+        """Train until no run is left.
+
+        Raises:
+            RunInterruptedError: a stop signal arrived; what was trained has been saved.
+        """
+        self.start_clock()
+        try:
+            while self.leave():
+                self.train_epoch()
+                self.evaluate()
+                self.update_best()
+                self.log()
+                self.save_if_due()
+        except RunInterruptedError as error:
+            self._interrupt(error)
+            raise
+        except BaseException as error:  # no run's in particular
+            for recorder in self.recorders:
+                recorder.fail(error)
+            raise
+
+    def train_epoch(self) -> None:
+        """Take the steps of the running epoch that are still to be taken."""
+        engine, progress = self.engine, self.progress
+        for rows in self._rows():
+            last = progress.batch == self.steps_per_epoch - 1
+            self.lrs = [self._lr(block.first) for block in engine.blocks]
+            failures = engine.step(rows, self.lrs, progress.epoch, progress.step, measure=last)
+            progress.batch += 1
+            progress.step += 1
+            if failures:
+                place = progress.step, progress.epoch + 1
+                self._fail({run: diverged(*place, what) for run, what in failures.items()})
+            self.on_step(self)
+            self.stop.check()
+            if not last and self.is_due(progress, self._saved_at):
+                self.save()
+            if self.engine is not engine:  # some runs have failed; the others go on from here
+                return
+
+    def evaluate(self) -> None:
+        """Score the epoch and the monitored split, and end the epoch."""
+        progress = self.progress
+        self._fail(self.engine.failures())
+        if not self.recorders or progress.batch < self.steps_per_epoch:
+            return
+        monitored = self.engine.evaluate(self.monitored, self.stop.check)
+        # From here on nothing stops the epoch half-way. Where there is only train, its scores are those
+        # after the epoch, which are what is monitored.
+        sums = self._finite({"train": self.engine.collect(), self.monitored: monitored})
+        progress.epoch += 1
+        progress.batch = 0
+        self._read_clock()
+        if self.recorders:
+            self.scores = EpochScores(
+                progress.epoch,
+                progress.step,
+                {split: self.engine.scores(of, split) for split, of in sums.items()},
+                [self.lr_of(run) for run in range(len(self.recorders))],
+                self.engine.norms,
+                self.seconds,
+                progress.epoch * self.engine.data.rows,
+                time.time(),
+            )
+            self._pending.append(self.scores)
+
+    def update_best(self) -> None:
+        """Remember the weights of the runs that are better than they ever were."""
+        if self.is_between_epochs() and self.scores is not None:
+            monitored = self.scores.scores[self.monitored]
+            values, losses = as_list(monitored[self.task.monitor]), as_list(monitored["loss"])
+            if better := set(self.tracker.update_best(self.scores, values, losses)):
+                self.engine.remember([run in better for run in range(len(self.recorders))])
+
+    def log(self) -> None:
+        """Hand the scores of the last epochs to the recorders, now and then; of a lone run at once."""
+        runs, late = len(self.recorders), time.perf_counter() - self._logged_at > PENDING_SECONDS
+        if late or runs == 1 or len(self._pending) * runs > PENDING:
+            self.flush()
+
+    def save_if_due(self) -> None:
+        """Save after an epoch, where it is time to."""
+        if self.is_between_epochs() and self.is_due(self.progress, self._saved_at):
+            self.save()
+
+    def leave(self) -> bool:
+        """Let the runs go that are done, have stopped early or are pruned; return whether any is left."""
+        if self.is_between_epochs():
+            epoch = self.progress.epoch
+            done = range(len(self.recorders)) if epoch >= self.epochs else self.tracker.stopped_early(epoch)
+            self._finish(list(done))
+            if self.judge is not None and self.recorders and self.judged < epoch:
+                self.judged = epoch
+                pruned = self.judge(self.recorders, epoch, *self.tracker.best_values())
+                self._finish(pruned, pruned=True)
+        return bool(self.recorders)
+
+    # --------------------------------------------------------------------------------- where runs are
+
+    def is_between_epochs(self) -> bool:
+        """Whether there are runs, and no epoch of theirs has begun."""
+        return bool(self.recorders) and self.progress.batch == 0
+
+    def lr_of(self, run: int) -> float:
+        """Return a run's learning rate at the last step."""
+        return next(lr for block, lr in zip(self.engine.blocks, self.lrs, strict=True) if run < block.stop)
+
+    def scores_of(self, run: int) -> dict[str, Scores]:
+        """Return a run's scores after the last epoch, by split."""
+        return self.recorders[run].scores if self.scores is None else self.scores.scores_of(run)
+
+    def order(self) -> Rows:
+        """Return where in the table the rows of the running epoch lie, in each run's order (K, rows); or all."""
+        if self.config.trainer.batch_size == "full":
+            return slice(None)
+        engine, rows = self.engine, self.engine.data.rows
+        orders = [order_of(rows, of.config.seed, self.progress.epoch) for of in engine.experiments]
+        order = orders[0] if len(orders) == 1 else torch.stack(orders)
+        return engine.data.in_table(order.to(engine.device))
+
+    def start_clock(self) -> None:
+        """Begin to count seconds, from those of processes before this one on."""
+        self._started = time.perf_counter() - self.seconds
+        self._saved_at = self._logged_at = time.perf_counter()
+
+    def _read_clock(self) -> None:
+        self.seconds = time.perf_counter() - self._started
+
+    def _rows(self) -> Iterator[Rows]:
+        """Yield the rows of each step of the running epoch that is still to be taken."""
+        order, first = self.order(), self.engine.rows_in(self.progress.batch)
+        if isinstance(order, Tensor):
+            if first < order.shape[-1]:
+                size = self.engine.batch_size * self.config.trainer.accumulate
+                yield from torch.split(order[..., first:], size, dim=-1)
+        elif first == 0:
+            yield order
+
+    def _lr(self, run: int) -> float:
+        """Return a run's learning rate at the next step."""
+        lr = self.engine.experiments[run].config.optimizer.lr
+        return lr * self._schedules[run](self.progress.step) * self.tracker.multiplier(run)
+
+    def _build_schedules(self) -> None:
+        self._schedules = [
+            build_schedule(of.config.scheduler, of.config.optimizer.lr, self.steps_per_epoch, self.epochs)
+            for of in self.engine.experiments
+        ]
+
+    def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
+        """Fail the runs whose losses are no finite numbers; return the sums of the others."""
+        losses = {split: as_list(of[0]) for split, of in sums.items()}
+        if math.isfinite(sum(map(sum, losses.values()))):
+            return sums
+        found, step, epoch = dict[int, Exception](), self.progress.step, self.progress.epoch + 1
+        for split, values in losses.items():
+            for run, loss in enumerate(values):
+                if not math.isfinite(loss):
+                    mean = loss / self.engine.data.splits[split].rows
+                    found.setdefault(run, diverged(step, epoch, f"{split} loss={mean}"))
+        kept = [run for run in range(len(self.recorders)) if run not in found]
+        self._fail(found)
+        if len(kept) > 1:
+            return {split: of[:, kept] for split, of in sums.items()}  # type: ignore[call-overload]
+        return {split: of[:, kept[0]].tolist() for split, of in sums.items()} if kept else {}  # type: ignore[call-overload]
+
+    # ----------------------------------------------------------------------------------------- records
+
+    def flush(self) -> None:
+        """Hand the scores of all epochs so far to the recorders."""
+        pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
+        of_runs = list(zip(*(scores.reports() for scores in pending), strict=True))
+
+        def log(run: int) -> None:
+            for report in of_runs[run]:
+                self.recorders[run].log(report)
+
+        self._fail(self._attempt(range(len(of_runs)), log))
+
+    def save(self) -> None:
+        """Save all runs; a run that cannot be saved has failed."""
+        self._fail(self.engine.failures())
+        self._read_clock()
+        self.flush()
+        self._fail(self._attempt(range(len(self.recorders)), self._save))
+        self._saved_at = time.perf_counter()
+
+    def _save(self, run: int) -> None:
+        self.recorders[run].save(state_of(self, run))
+
+    def _save_if_changed(self, run: int) -> None:
+        if self.recorders[run].saved_at != (self.progress.epoch, self.progress.batch):
+            self._save(run)
+
+    def _attempt(self, runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
+        """Do something with some runs; return what went wrong, by run."""
+        errors: dict[int, Exception] = {}
+        with _flushed(runs):
+            for run in runs:
+                try:
+                    act(run)
+                except MlpkitError as error:
+                    errors[run] = error
+        return errors
+
+    # ------------------------------------------------------------------------------------ how runs end
+
+    def _finish(self, runs: Sequence[int], pruned: bool = False) -> None:
+        """Let some runs write what they have come to."""
+        if not runs:
+            return
+        leaving = [self.recorders[run] for run in runs]
+        self.flush()
+        runs = [run for run, recorder in enumerate(self.recorders) if recorder in leaving]
+        self._fail(self._attempt(runs, self._save_if_changed))
+        runs = [run for run, recorder in enumerate(self.recorders) if recorder in leaving]
+        if runs:
+            recorders, ending = [self.recorders[run] for run in runs], self._ending(runs, pruned)
+            engine = self._drop(runs)
+            for recorder, error in write_results(engine, recorders, ending, self.stop).items():
+                self.ended(recorder, error)
+            self.stop.check()
+
+    def _ending(self, runs: Sequence[int], pruned: bool) -> Ending:
+        places = [progress_of(self, run) for run in runs]
+        return Ending(places, self.seconds, self._together, pruned)
+
+    def _fail(self, errors: Mapping[int, Exception]) -> None:
+        """Mark some runs as failed, and go on without them."""
+        if errors:
+            failed = {self.recorders[run]: error for run, error in errors.items()}
+            self._drop(list(errors))
+            for recorder, error in failed.items():
+                self.ended(recorder, recorder.fail(error))
+
+    def _drop(self, runs: Sequence[int]) -> Engine:
+        """Go on without some runs; return the engine that now holds these."""
+        self.flush()
+        kept = [run for run in range(len(self.recorders)) if run not in set(runs)]
+        for run in kept:
+            self.recorders[run].scores = self.scores_of(run)
+        lrs = [self.lr_of(run) for run in kept]
+        dropped = self.engine.take(runs)
+        if kept:
+            self.engine = self.engine.take(kept)
+            self.lrs = [lrs[block.first] for block in self.engine.blocks]
+            self.tracker = self.tracker.take(kept)
+            self._build_schedules()
+        self.recorders, self.scores = [self.recorders[run] for run in kept], None
+        return dropped
+
+    def _interrupt(self, error: RunInterruptedError) -> None:
+        """Save all runs that are left, and mark them as interrupted."""
+        self._read_clock()
+        self.flush()
+        errors = self._attempt(range(len(self.recorders)), self._save_if_changed)
+        place = f"interrupted after epoch {self.progress.epoch}, step {self.progress.step}"
+        for run, recorder in enumerate(self.recorders):
+            interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.way_on()}")
+            self.ended(recorder, recorder.fail(errors.get(run, interrupted)))
+
+
+def _flushed(runs: Sequence[int]) -> AbstractContextManager[None]:
+    """Flush what many runs write to the disk together; what one writes at once."""
+    return flushed_together() if len(runs) > 1 else nullcontext()
