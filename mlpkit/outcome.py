@@ -6,7 +6,7 @@ from rich.console import Console
 
 from mlpkit.architecture import architecture
 from mlpkit.console import number, print_scores, print_weights
-from mlpkit.engines.engine import Experiment
+from mlpkit.experiment import Experiment
 from mlpkit.weights import readable_weights
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlpkit import checkpoint, nested
+from mlpkit.build import choices_made
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.choices import differences
 from mlpkit.config import Config, to_dict
-from mlpkit.errors import ConfigError, DataError
-from mlpkit.build import choices_made
 from mlpkit.engines.engine import Engine
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.experiment import Experiment
 from mlpkit.metrics_file import Kept, keep_until
 from mlpkit.plain_json import read_object

@@ -28,7 +28,6 @@ from mlpkit.training.recorder import Recorder
 from mlpkit.training.states import restore
 from mlpkit.training.trainer import Judge, Trainer
 
-
 Saved = tuple[Path, Checkpoint]
 
 
@@ -187,9 +186,7 @@ def go_on(
     return folder
 
 
-def take_up(
-    recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict: bool = False
-) -> Kept:
+def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict: bool = False) -> Kept:
     """Bring a run's folder to where a checkpoint of it is; return what remains of metrics.jsonl.
 
     Raises:

@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from mlpkit.engines.chunk import Chunk
+from mlpkit.engines.flat import Flat
 from torch import nn
 
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass, obstacle
-from mlpkit.engines.chunk import Chunk
-from mlpkit.engines.flat import Flat
 from mlpkit.matmul import EXACT
 from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.program import carry_out

@@ -3,12 +3,12 @@
 import pytest
 import running
 import torch
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.engines.stacked_cuda import CudaStackedEngine
 
 from mlpkit.batches import rows_of_steps
 from mlpkit.data import load_dataset
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from mlpkit.errors import NonFiniteError
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import build_model

@@ -5,6 +5,9 @@ import math
 import pytest
 import running
 import torch
+from mlpkit.engines.data import EVALUATION_ROWS
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.trainer import Trainer
 from sklearn import metrics as sk
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -13,14 +16,11 @@ from mlpkit.data import load_dataset
 from mlpkit.data.augment import augment, augmentation_of
 from mlpkit.data.dataset import Split
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.data import EVALUATION_ROWS
-from mlpkit.engines.stacked import StackedEngine
 from mlpkit.errors import NonFiniteError
 from mlpkit.models import build_model
 from mlpkit.randomness import generator
 from mlpkit.schema.dataset import Augment
 from mlpkit.tasks import TASKS
-from mlpkit.trainer import Trainer
 
 
 @pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import running
 import torch
+from mlpkit.engines.stacked import StackedEngine
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlpkit import matmul_choice
 from mlpkit.cli.main import run as command
 from mlpkit.data import load_dataset
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.stacked import StackedEngine
 from mlpkit.matmul import EXACT, LARGE, Matmul
 from mlpkit.matmul_choice import choose_matmul, measure
 from mlpkit.models import build_model

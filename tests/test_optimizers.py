@@ -5,17 +5,17 @@ import json
 import pytest
 import running
 import torch
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.trainer import Trainer
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mlpkit.data import load_dataset
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.stacked import StackedEngine
 from mlpkit.models import build_model
 from mlpkit.randomness import generator
 from mlpkit.tasks import TASKS
-from mlpkit.trainer import Trainer
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),

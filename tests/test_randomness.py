@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import running
 import torch
+from mlpkit.trainer import Trainer
 
 from mlpkit.data import load_dataset
 from mlpkit.data.augment import augmentation_of
@@ -15,7 +16,6 @@ from mlpkit.models import build_model
 from mlpkit.randomness import derived_seed, generator
 from mlpkit.schema.dataset import Augment
 from mlpkit.tasks import TASKS
-from mlpkit.trainer import Trainer
 
 
 def test_the_seeds_stay_the_same_for_ever():

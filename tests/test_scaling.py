@@ -3,6 +3,7 @@
 import pytest
 import running
 import torch
+from mlpkit.engines.stacked import StackedEngine
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -10,7 +11,6 @@ from torch import nn
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Affine, column_scaling
 from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.stacked import StackedEngine
 from mlpkit.models import build_model
 from mlpkit.models.scaling import Scaling, Unscaling
 from mlpkit.tasks import REGRESSION

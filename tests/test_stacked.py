@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlpkit.engines.stacked import StackedEngine
+from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from running import config as config_of
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
@@ -27,8 +29,6 @@ from mlpkit.data.dataset import Split
 from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.engines.backpropagation import Pass
 from mlpkit.engines.choose import choose_engine
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from mlpkit.errors import ConfigError, NonFiniteError
 from mlpkit.models import build_model
 from mlpkit.models.dropout import Dropout, seed_dropout

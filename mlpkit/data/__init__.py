@@ -24,10 +24,11 @@ def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | N
     else:
         from mlpkit.data import images
 
+        assert isinstance(config, images.ImageDataset)
         if like is None:
             dataset = images.load(config, download)
         else:
-            dataset = divide_again(like, images.deal_rows(config, len(like.order)))
+            dataset = divide_again(like, images.deal_rows(config, len(like.splits["train"].all_inputs)))
     train = dataset.splits["train"]
     if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(

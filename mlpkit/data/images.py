@@ -13,7 +13,7 @@ from torch import Tensor
 from mlpkit.data.dataset import Affine, Dataset, Split, deal, divide
 from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
-from mlpkit.schema.dataset import DatasetConfig, DigitsDataset, FashionMnistDataset, MnistDataset
+from mlpkit.schema.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.signature import Signature
 
 ImageDataset = MnistDataset | FashionMnistDataset | DigitsDataset
@@ -40,7 +40,7 @@ _FILES = {
 }
 
 
-def load(config: DatasetConfig, download: bool = True) -> Dataset:
+def load(config: ImageDataset, download: bool = True) -> Dataset:
     """Return the image dataset that the config names; pixels are float32 from 0 to 1.
 
     Args:
@@ -53,7 +53,6 @@ def load(config: DatasetConfig, download: bool = True) -> Dataset:
     if isinstance(config, DigitsDataset):
         (splits, order), shape = _digits(config), (8, 8)
     else:
-        assert isinstance(config, MnistDataset | FashionMnistDataset)
         (splits, order), shape = _idx_splits(config, download), (28, 28)
     pixels = shape[0] * shape[1]
     scaling = Affine(torch.full((pixels,), config.mean), torch.full((pixels,), config.std))

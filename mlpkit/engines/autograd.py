@@ -20,8 +20,8 @@ Randoms = Sequence[torch.Generator] | None
 class AutogradGradients:
     """Lets autograd write the gradients; see `mlpkit.engines.engine.Gradients`.
 
-    One network is differentiated as it is. Of several, layers that torch can compute side by side are; any other
-    layer is computed for one network after another.
+    One network is differentiated as it is. Of several, layers that torch can compute side by side are; any
+    other layer is computed for one network after another.
     """
 
     name = "autograd"
@@ -32,7 +32,6 @@ class AutogradGradients:
         parameters: Flat,
         gradients: Tensor,
         data: DeviceData,
-        batch_size: int,
         matmul: Matmul,
         running: Flat,
         counters: Flat,
@@ -44,7 +43,6 @@ class AutogradGradients:
             parameters: theirs.
             gradients: (K · P), where gradients are written.
             data: of the runs.
-            batch_size: not needed here.
             matmul: how products are computed.
             running: averages that batch norms keep.
             counters: of the batches that they have seen.
@@ -65,10 +63,7 @@ class AutogradGradients:
     def fill(self, rows: Rows, count: int, add: bool, randoms: Randoms) -> Tensor:
         """See `Gradients.fill`."""
         data, train = self.data, self.data.splits["train"]
-        if isinstance(rows, slice):
-            inputs = data.whole("train", "inputs")
-        else:
-            inputs = train.inputs[rows]
+        inputs = data.whole("train", "inputs") if isinstance(rows, slice) else train.inputs[rows]
         if randoms is not None:
             changed = list(data.augment(inputs, randoms))
             inputs = changed[0] if data.runs == 1 else torch.stack(changed)
@@ -132,10 +127,15 @@ def _batched(
             averages = (kept[f"{name}running_mean"], kept[f"{name}running_var"])
             found.append(_batch_norm(module, *tensors, *averages))
         elif not any(True for _ in module.parameters()) and not isinstance(module, Dropout):
-            found.append(lambda units, training, module=module: module(units))
+            found.append(_alike(module))
         else:
             found.append(_one_after_another(modules))
     return found
+
+
+def _alike(module: nn.Module) -> Forward:
+    """A layer without parameters is the same for all networks."""
+    return lambda units, training: module(units)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> Forward:
@@ -156,13 +156,14 @@ def _batch_norm(
     module: nn.BatchNorm1d, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor
 ) -> Forward:
     """Return one norm over the K · width channels of K layers."""
-    flat, momentum, eps = [values.view(-1) for values in (mean, variance, weight, bias)], module.momentum, module.eps
+    mean, variance, weight, bias = (values.view(-1) for values in (mean, variance, weight, bias))
+    momentum, eps = module.momentum, module.eps
     assert momentum is not None
 
     def forward(units: Tensor, training: bool) -> Tensor:
         runs, rows, width = units.shape
         channels = units.transpose(0, 1).reshape(rows, runs * width)
-        normed = F.batch_norm(channels, *flat, training, momentum, eps)
+        normed = F.batch_norm(channels, mean, variance, weight, bias, training, momentum, eps)
         return normed.view(rows, runs, width).transpose(0, 1)
 
     return forward

@@ -14,6 +14,7 @@ from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.metrics import add_up
 from mlpkit.models import Network
+from mlpkit.models.scaling import Unscaling
 from mlpkit.tasks import Task
 
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
@@ -97,11 +98,11 @@ class DeviceData:
                     self._part(network_of[id(dataset)], of.inputs, of.targets, is_raw)
                     for dataset, of in zip(different, theirs, strict=True)
                 ]
-                tensors = (torch.cat([getattr(part, kind) for part in parts]) for kind in _KINDS)
+                inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _KINDS)
                 number = {id(dataset): index for index, dataset in enumerate(different)}
                 table = torch.tensor([number[id(dataset)] for dataset in datasets], device=device)
                 places = table[:, None] * len(split) + torch.arange(len(split), device=device)
-                self.splits[name] = Part(*tensors, places, len(split))
+                self.splits[name] = Part(inputs, scaled, targets, places, len(split))
         self._unscaling = self._affine()
         self._forget()
 
@@ -115,12 +116,14 @@ class DeviceData:
     def _affine(self) -> tuple[Tensor, Tensor] | None:
         """Return (std, mean), each (targets) or (K, 1, targets), that bring outputs to the targets' unit."""
         ends = [network.unscaling for network in self.networks]
-        if isinstance(ends[0], torch.nn.Identity):
+        affine = [end for end in ends if isinstance(end, Unscaling)]
+        if not affine:
             return None
         if self.runs == 1:
-            return ends[0].std, ends[0].mean
-        std, mean = (torch.stack([getattr(end, name) for end in ends])[:, None] for name in ("std", "mean"))
-        return std, mean
+            return affine[0].std, affine[0].mean
+        return torch.stack([of.std for of in affine])[:, None], torch.stack([of.mean for of in affine])[
+            :, None
+        ]
 
     def _forget(self) -> None:
         """Forget arrangements of rows; they are made again when they are wanted."""

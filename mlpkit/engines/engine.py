@@ -1,14 +1,14 @@
 """The engine: takes the steps of K runs at once. K = 1 is the ordinary run.
 
-Runs of one engine may differ in all but the shapes of their data: seed, and thereby weights, order, masks and
-changed pixels; the optimizer's settings; limits of the gradient; the rate of dropout; the rows of their splits.
-Whatever a run draws it draws for itself, so that its numbers are those that it would have alone, but for how
-products are rounded. What all runs have lies in flat buffers with an axis K, and where K = 1 views have no such axis.
+Runs of one engine may differ in all but the shapes of their data: seed, and thereby weights, order, masks
+and changed pixels; the optimizer's settings; limits of the gradient; the rate of dropout; the rows of their
+splits. Whatever a run draws it draws for itself, so that its numbers are those that it would have alone, but
+for how products are rounded. What all runs have lies in flat buffers with an axis K; where K = 1, views have
+no such axis.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ class Gradients(Protocol):
     """Who fills the gradients: all that engines differ in."""
 
     name: str
-    context: AbstractContextManager[Any]  # in which a step's operations run
+    context: torch.inference_mode | torch.no_grad  # in which a step's operations run
 
     def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
         """Write the gradients of rows' shares in the mean loss; return the outputs (K, n, width).
@@ -129,16 +129,12 @@ class Engine:
         )
         self._kept = [flat for flat in (self.parameters, running, counters) if flat.shapes]
         self.gradients = self.parameters.like()
-        of_norms = {} if self.kind is ManualGradients else {"running": running, "counters": counters}
-        self.filler: Gradients = self.kind(
-            networks,
-            self.parameters,
-            self.gradients,
-            self.data,
-            min(self.batch_size, self.data.rows),
-            self.matmul,
-            **of_norms,
-        )
+        shared = networks, self.parameters, self.gradients, self.data
+        self.filler: Gradients
+        if self.kind is ManualGradients:
+            self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows), self.matmul)
+        else:
+            self.filler = AutogradGradients(*shared, self.matmul, running, counters)
         self.name, self.context = self.filler.name, self.filler.context
         values, configs = self.parameters.values, self._configs
         self.norms = values.new_zeros(self.runs, 1)
@@ -313,7 +309,7 @@ class Engine:
 
     def scores(self, sums: Sums, split: str) -> dict[str, Any]:
         """Return scores by name of a split's sums: numbers where K = 1, else (K,)."""
-        return self.task.scores(sums, self.data.splits[split].rows)
+        return self.task.scores(list(sums), self.data.splits[split].rows)
 
     # ------------------------------------------------------------------------------------------- runs
 
@@ -343,7 +339,9 @@ class Engine:
         if self._seen:
             with taken.context:
                 taken._seen = [of if isinstance(of, slice) else _of(of, runs) for of in self._seen]
-                taken._seen_outputs.copy_(_of(self._outputs if isinstance(self._seen[-1], slice) else self._seen_outputs, runs))
+                taken._seen_outputs.copy_(
+                    _of(self._outputs if isinstance(self._seen[-1], slice) else self._seen_outputs, runs)
+                )
         return taken
 
     def state(self, run: int) -> dict[str, Tensors]:
@@ -392,7 +390,7 @@ class Engine:
         if not self._seen:
             return state
         is_all = isinstance(self._seen[-1], slice)
-        count = self.data.rows if is_all else sum(rows.shape[-1] for rows in self._seen)  # type: ignore[union-attr]
+        count = self.data.rows if is_all else sum(of.shape[-1] for of in self._seen if isinstance(of, Tensor))
         outputs = self._outputs if is_all else self._seen_outputs
         outputs = outputs if self.runs == 1 else outputs[run]
         outputs = outputs[:, :count].mT.contiguous()

@@ -1,7 +1,7 @@
 """Gradients of K networks of linear layers, by hand; the derivation is in `mlpkit.engines.backpropagation`.
 
-Where nothing changes from step to step but the numbers, nothing is decided in a step: a batch of a size has its
-buffers and its list of operations, made once.
+Where nothing changes from step to step but the numbers, nothing is decided in a step: a batch of a size has
+its buffers and its list of operations, made once.
 """
 
 import math
@@ -22,7 +22,6 @@ from mlpkit.matmul import Matmul
 from mlpkit.models import Network
 from mlpkit.models.dropout import Dropout
 from mlpkit.program import Program, carry_out
-from mlpkit.tasks import Task
 
 A_CALL = 8192  # numbers that can be looked at in the time that a call takes
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
@@ -86,10 +85,7 @@ class ManualGradients:
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`."""
-        for numbers in self.last.watched:
-            if not np.vdot(numbers, numbers) < self.bound:
-                return True
-        return False
+        return not all(np.vdot(numbers, numbers) < self.bound for numbers in self.last.watched)
 
     def outputs(self, split: str, start: int, stop: int) -> Tensor:
         """See `Gradients.outputs`."""
@@ -129,8 +125,8 @@ class Chunk:
 
         Args:
             of: whose layers and data they are for.
-            size: the number of rows; None for the whole split, of which nothing is copied but what augmentation
-                changes.
+            size: the number of rows; None for the whole split, of which nothing is copied but what
+                augmentation changes.
         """
         data, self.task = of.data, of.data.task
         networks = () if data.runs == 1 else (data.runs,)
@@ -185,9 +181,7 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
             weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
             columns = [of[bias][..., None] if bias in of else None for of in (weights, slopes)]
             widths = tuple(own.out_features for own in modules)
-            found.append(
-                Layer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths)  # type: ignore[arg-type]
-            )
+            found.append(Layer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths))
         elif isinstance(module, Dropout):
             found[-1] = replace(found[-1], dropout=modules)
         else:

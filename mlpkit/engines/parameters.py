@@ -11,8 +11,8 @@ Shapes = dict[str, torch.Size]
 class Flat:
     """Holds tensors of K runs in one buffer, in the order of their names.
 
-    The K versions of a tensor lie together, so that one operation writes them. Where runs have other shapes, as
-    with other hidden widths, every version has the largest one, and zeros where its run has nothing.
+    The K versions of a tensor lie together, so that one operation writes them. Where runs have other shapes,
+    as with other hidden widths, every version has the largest one, and zeros where its run has nothing.
 
     Attributes:
         runs: K.
@@ -27,7 +27,9 @@ class Flat:
         self.runs = len(of_each)
         self.own_shapes: list[Shapes] = [{name: of[name].shape for name in of} for of in of_each]
         self.shapes: Shapes = {
-            name: torch.Size(max(sizes) for sizes in zip(*(own[name] for own in self.own_shapes), strict=True))
+            name: torch.Size(
+                max(sizes) for sizes in zip(*(own[name] for own in self.own_shapes), strict=True)
+            )
             for name in of_each[0]
         }
         self.is_padded = any(own != self.shapes for own in self.own_shapes)

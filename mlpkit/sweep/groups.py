@@ -91,7 +91,7 @@ def group(
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.signature)
-            key = key_of(config, dataset, layers), begun.get(number)
+            key: Hashable = key_of(config, dataset, layers), begun.get(number)
         except MlpkitError as error:
             wrong[number] = error
             continue

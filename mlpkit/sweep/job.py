@@ -21,7 +21,7 @@ from mlpkit.training.trainer import Judge
 def train_alone(work: Work, number: int) -> None:
     """Train one job, or go on with it."""
     config, judge = work.config(number), work.judge
-    of_run = judge and (lambda recorders, *known: judge([number], *known))
+    of_run = None if judge is None else lambda recorders, *known: judge([number], *known)
     try:
         train(config, work.command, work.warn, of_run, work.allowed)
     except RunInterruptedError:

@@ -10,13 +10,12 @@ from mlpkit.choices import Choices, choices_of
 from mlpkit.config import Config
 from mlpkit.device import choose_device
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import DataError, MlpkitError, RunInterruptedError
+from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.lock import locked
-from mlpkit.metrics_file import Kept
-from mlpkit.run import describe, take_up
+from mlpkit.run import Saved, describe, take_up
 from mlpkit.run_folder import RunFolder, create
 from mlpkit.sweep.groups import Group, group
-from mlpkit.sweep.job import Saved, is_fresh, last_line, newest_saved, train_alone
+from mlpkit.sweep.job import is_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.states import check, restore

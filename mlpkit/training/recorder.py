@@ -81,9 +81,16 @@ class Recorder:
         if state.scores:
             norm = float(state.epoch.get("gradient_norm", 0.0))
             rows = progress.epoch * len(self.experiment.dataset.splits["train"])
-            place = progress.epoch, progress.step
-            about = progress.lr, norm, progress.seconds, rows, time.time()
-            self._latest = EpochReport(*place, state.scores, *about)
+            self._latest = EpochReport(
+                progress.epoch,
+                progress.step,
+                state.scores,
+                progress.lr,
+                norm,
+                progress.seconds,
+                rows,
+                time.time(),
+            )
         with suppress(DataError):
             if checkpoint.read_header(self.folder.best).state.progress.step == progress.best_step:
                 self._saved_best = progress.best_step

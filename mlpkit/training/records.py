@@ -62,7 +62,10 @@ class EpochScores:
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores by split."""
         return {
-            split: {name: float(values if isinstance(values, float) else values[run]) for name, values in of.items()}
+            split: {
+                name: float(values if isinstance(values, float) else values[run])
+                for name, values in of.items()
+            }
             for split, of in self.scores.items()
         }
 

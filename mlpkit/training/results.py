@@ -15,7 +15,7 @@ from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list
 
 if TYPE_CHECKING:
-    from mlpkit.training.trainer import Trainer
+    pass
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def write_results(
                 continue
             try:
                 stop.check()
-                # All that was trained has been saved: a signal need not wait for what a lone run still writes.
+                # All that was trained has been saved: a signal ends what a lone run still writes at once.
                 stop.at_once = is_alone
                 act(run, recorder)
             except RunInterruptedError as error:

@@ -16,8 +16,13 @@ from mlpkit.tasks import Task
 class ScoresOfRuns(Protocol):
     """The scores of an epoch, of all runs."""
 
-    epoch: int
-    step: int
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
 
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores by split."""

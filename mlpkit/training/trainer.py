@@ -194,7 +194,7 @@ class Trainer:
         return self.recorders[run].scores if self.scores is None else self.scores.scores_of(run)
 
     def order(self) -> Rows:
-        """Return where in the table the rows of the running epoch lie, in each run's order (K, rows); or all."""
+        """Return where in the table the running epoch's rows lie, in each run's order (K, rows); or all."""
         if self.config.trainer.batch_size == "full":
             return slice(None)
         engine, rows = self.engine, self.engine.data.rows

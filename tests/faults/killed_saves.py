@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mlpkit.session import Session
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
@@ -22,7 +23,6 @@ from mlpkit.experiment import build
 from mlpkit.interrupts import Wish
 from mlpkit.logs import RunLog
 from mlpkit.run_folder import RunFolder
-from mlpkit.session import Session
 
 SETTINGS = ("dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[4]", "run.tensorboard=false", *QUIET)
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import torch
+from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from workload import Trained
 
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from peers.mlpkit_training import count_of, epochs_of, next_epoch, trainer_of
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from mlpkit.trainer import Trainer
 from workload import FULL_BATCH_EPOCHS, Trained, config_of
 
 from mlpkit.experiment import build
-from mlpkit.trainer import Trainer
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
