@@ -38,7 +38,10 @@ class Gradients(Protocol):
     """Who fills the gradients: all that engines differ in."""
 
     name: str
-    context: torch.inference_mode | torch.no_grad  # in which a step's operations run
+
+    @property
+    def context(self) -> torch.inference_mode | torch.no_grad:
+        """In which a step's operations run."""
 
     def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
         """Write the gradients of rows' shares in the mean loss; return the outputs (K, n, width).
