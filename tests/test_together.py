@@ -241,3 +241,25 @@ def test_scores_of_rounded_steps_are_not_rounded(tmp_path):
         last = [line for line in lines_of(together) if line["split"] == "val"][-1]
         summary = json.loads(together.summary.read_text())
         assert last["loss"] == pytest.approx(summary["val"]["loss"], rel=1e-6)
+
+
+WIDTHS = [{"model.hidden": hidden, "seed": seed} for hidden in ([3], [5], [9]) for seed in range(2)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("trainer.batch_size=16", "model.dropout=0.3"),
+        ("optimizer=sgd", "optimizer.momentum=0.9", "model.activation=tanh"),
+        ("trainer.clip_norm=0.1", "model.activation=gelu"),
+        ("model.bias=false", "trainer.batch_size=7", "trainer.accumulate=2"),
+    ],
+)
+def test_runs_of_other_widths_go_together(tmp_path, options):
+    """Their checkpoints hold the model without the zeros that it was padded with."""
+    same(train_both(tmp_path, (*MOONS, "trainer.epochs=8", *options), WIDTHS))
+
+
+def test_deep_runs_of_other_widths_go_together(tmp_path):
+    hidden = [{"model.hidden": widths} for widths in ([3, 6], [6, 3], [4, 4])]
+    same(train_both(tmp_path, (*MOONS, *BATCHES, "trainer.epochs=8"), hidden))

@@ -8,7 +8,7 @@ from mlpkit.architecture import architecture, count
 from mlpkit.config import Config
 from mlpkit.errors import DataError
 from mlpkit.schema.dataset import DatasetConfig, SumDataset
-from mlpkit.sweep.groups import Datasets
+from mlpkit.sweep.datasets import Datasets
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from mlpkit.errors import ConfigError
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import describe
 from mlpkit.sweep.grid import Job
-from mlpkit.sweep.groups import Datasets, group
+from mlpkit.sweep.groups import group
 
 
 def show(jobs: Sequence[Job], console: Console) -> None:

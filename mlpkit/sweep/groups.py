@@ -1,19 +1,20 @@
 """Which jobs of a sweep can be trained by one program."""
 
 import resource
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import islice, pairwise
 from typing import Any
 
-from mlpkit.architecture import Layer, architecture, count
+from mlpkit.architecture import NORMS, Layer, architecture
 from mlpkit.config import Config, to_dict
-from mlpkit.data import load_dataset, table_of
+from mlpkit.data import table_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device
 from mlpkit.errors import MlpkitError
-from mlpkit.schema.dataset import DatasetConfig
+from mlpkit.sweep.datasets import Datasets
 
 OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
 FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold
@@ -23,6 +24,15 @@ FILES = 4  # that a run has open: records, TensorBoard's and the lock
 FILES_OF_OTHERS = 100  # that the process has open besides
 LARGEST_COPIED = 4_000_000  # numbers of a table that runs of one program may each have their own version of
 
+
+# Seconds, about: measured on two cores.
+AN_EPOCH = 100e-6  # whatever is trained
+A_STEP = 35e-6
+A_UNIT = 1e-9  # of each unit and row, for activations
+A_PRODUCT = 5e-11  # of each weight and row, for products
+A_WEIGHT = 2e-10  # of each weight, gradient and average, for the update
+MOST_SIZES = 64  # hidden widths that go together
+NEVER_PADDED = {"Sigmoid", *NORMS.values()}
 
 NOTHING: Mapping[int, Hashable] = {}
 
@@ -43,38 +53,6 @@ class Group:
         return len(self.numbers) > 1
 
 
-class Datasets:
-    """Loads each dataset once; it is let go when another one than the last few is wanted."""
-
-    def __init__(self, download: bool = True) -> None:
-        """Begin with none; without `download`, data must be there."""
-        self._kept: dict[str, tuple[str, Dataset]] = {}  # with the names of their tables
-        self._download = download
-
-    def load(self, config: DatasetConfig) -> Dataset:
-        """Return a dataset.
-
-        Raises:
-            DataError: it is missing or cannot be used.
-        """
-        key, table = config.model_dump_json(), table_of(config)
-        if key not in self._kept:
-            like = next((of for name, of in self._kept.values() if name == table), None)
-            dataset = load_dataset(config, self._download, like)
-            while self._kept and self._numbers() > 100 * LARGEST_COPIED:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = table, dataset
-        return self._kept[key][1]
-
-    def _numbers(self) -> int:
-        tables = {
-            id(split.all_inputs): split.all_inputs.numel()
-            for _, dataset in self._kept.values()
-            for split in dataset.splits.values()
-        }
-        return sum(tables.values())
-
-
 def group(
     configs: Mapping[int, Config], datasets: Datasets, begun: Mapping[int, Hashable] = NOTHING
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
@@ -85,8 +63,8 @@ def group(
         datasets: where their data comes from.
         begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
     """
-    by_key: dict[Hashable, list[int]] = {}
-    wrong, width = dict[int, MlpkitError](), dict[Hashable, int]()
+    by_key: dict[Hashable, dict[Size, list[int]]] = {}
+    wrong: dict[int, MlpkitError] = {}
     for number, config in configs.items():
         try:
             dataset = datasets.load(config.dataset)
@@ -95,15 +73,91 @@ def group(
         except MlpkitError as error:
             wrong[number] = error
             continue
-        by_key.setdefault(key, []).append(number)
-        width[key] = widest(config, dataset, layers)
+        by_key.setdefault(key, {}).setdefault(size_of(config, dataset, layers), []).append(number)
     groups = []
-    for key, numbers in by_key.items():
-        # Neighbours whose optimizers are set alike are updated at once.
-        ordered = iter(sorted(numbers, key=lambda number: (settings_of(configs[number]), number)))
-        while part := tuple(islice(ordered, width[key])):
-            groups.append(Group(part))
+    for sizes in by_key.values():
+        for size, numbers in merged(sizes):
+            # Neighbours whose optimizers are set alike are updated at once.
+            ordered = iter(sorted(numbers, key=lambda number: (settings_of(configs[number]), number)))
+            while part := tuple(islice(ordered, widest(size))):
+                groups.append(Group(part))
     return sorted(groups, key=lambda of: min(of.numbers)), wrong
+
+
+@dataclass(frozen=True, order=True)
+class Size:
+    """What a run costs.
+
+    Attributes:
+        widths: of its linear layers, from the inputs to the outputs; the first is the number of features.
+        batch: rows of a step.
+        steps: of an epoch.
+        rows: of the training split.
+        slots: numbers that the optimizer keeps for each weight.
+        own: numbers of data that a run holds for itself.
+    """
+
+    widths: tuple[int, ...]
+    batch: int
+    steps: int
+    rows: int
+    slots: int
+    own: int
+
+    @property
+    def units(self) -> int:
+        """Units of all linear layers."""
+        return sum(self.widths[1:])
+
+    @property
+    def weights(self) -> int:
+        """Weights and biases of all linear layers."""
+        return sum((below + 1) * width for below, width in pairwise(self.widths))
+
+    def around(self, other: "Size") -> "Size":
+        """Return the smallest size into which runs of both can be padded."""
+        widths = tuple(map(max, zip(self.widths, other.widths, strict=True)))
+        return replace(self, widths=widths, slots=max(self.slots, other.slots))
+
+    def seconds(self, runs: int) -> float:
+        """Return about how long an epoch of so many runs takes; only ratios of it matter."""
+        step = A_STEP + runs * (A_UNIT * self.units * self.batch + A_PRODUCT * self.weights * self.batch)
+        return AN_EPOCH + self.steps * (step + A_WEIGHT * runs * self.weights * (2 + self.slots))
+
+
+def merged(sizes: Mapping[Size, Sequence[int]]) -> Iterator[tuple[Size, list[int]]]:
+    """Yield which runs go together: those of other hidden widths, padded with zeros, where that is faster.
+
+    Args:
+        sizes: of runs that are alike but for their hidden widths, with their numbers.
+    """
+    ordered = sorted(sizes, key=lambda size: size.weights)
+    # The best way to divide the first sizes into stretches, by their number: seconds, and the last stretch.
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for stop in range(1, len(ordered) + 1):
+        found, around, runs = [], ordered[stop - 1], 0
+        for start in reversed(range(max(0, stop - MOST_SIZES), stop)):
+            around, runs = around.around(ordered[start]), runs + len(sizes[ordered[start]])
+            found.append((best[start][0] + around.seconds(runs), start))
+        best.append(min(found))
+    stop = len(ordered)
+    while stop:
+        start = best[stop][1]
+        around = reduce(Size.around, ordered[start:stop])
+        yield around, [number for size in ordered[start:stop] for number in sizes[size]]
+        stop = start
+
+
+def size_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Size:
+    """Return what a run costs."""
+    train, trainer = dataset.splits["train"], config.trainer
+    rows, size = len(train), trainer.batch_size
+    batch = rows if size == "full" else min(rows, size)
+    linear = [layer for layer in layers if layer.kind == "Linear"]
+    widths = (linear[0].below, *(layer.width for layer in linear))
+    inputs = train.all_inputs.numel()
+    own = inputs if inputs <= LARGEST_COPIED else rows  # its own data, or which rows of it
+    return Size(widths, batch, -(-rows // batch), rows, len(config.optimizer.slots()), own)
 
 
 def settings_of(config: Config) -> str:
@@ -127,7 +181,8 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
         dataset.signature.task,
         str(settings.get("augment")),
         data,
-        tuple((layer.kind, layer.below, layer.width, tuple(layer.parameters)) for layer in layers),
+        tuple((layer.kind, tuple(layer.parameters)) for layer in layers),
+        None if can_be_padded(config, layers) else tuple(layer.width for layer in layers),
         str(shared),
         choose_device(config.device),
     )
@@ -145,16 +200,20 @@ def most_open() -> int:
     return MOST if soft == resource.RLIM_INFINITY else (soft - FILES_OF_OTHERS) // FILES
 
 
-def widest(config: Config, dataset: Dataset, layers: list[Layer]) -> int:
-    """Return how many runs one program should train: as many as keep the processor's caches full."""
-    rows = len(dataset.splits["train"])
-    size = config.trainer.batch_size
-    batch = rows if size == "full" else min(rows, size)
-    units = sum(layer.width for layer in layers if layer.kind == "Linear")
-    slots = 2 + len(config.optimizer.slots())
-    numbers = slots * count(layers) + 2 * batch * units
-    inputs = dataset.splits["train"].all_inputs.numel()
-    own = inputs if inputs <= LARGEST_COPIED else rows  # where each has its own data, or its own rows
+def can_be_padded(config: Config, layers: list[Layer]) -> bool:
+    """Whether units that are zero stay so: such a run may be trained beside wider ones.
+
+    An activation must be 0 at 0, and a norm would count the zeros. Which products are rounded to bfloat16
+    depends on their size.
+    """
+    kinds = {layer.kind for layer in layers}
+    trainer = config.trainer
+    return not kinds & NEVER_PADDED and trainer.engine != "autograd" and trainer.matmul != "bfloat16"
+
+
+def widest(size: Size) -> int:
+    """Return how many runs one engine should train: as many as keep the processor's caches full."""
+    numbers = (2 + size.slots) * size.weights + 2 * size.batch * size.units
     # An epoch's outputs, and the order of its rows a few times over; the data as it is, scaled and stacked.
-    memory = rows * (4 * dataset.signature.width + 32) + 12 * own
+    memory = size.rows * (4 * size.widths[-1] + 32) + 12 * size.own
     return max(2, min(MOST, FITS // numbers, MEMORY // memory, most_open()))

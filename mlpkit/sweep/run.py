@@ -14,10 +14,10 @@ from mlpkit.lock import locked
 from mlpkit.plain_json import read_object
 from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.allowed import Allowed
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import Job
-from mlpkit.sweep.groups import Datasets
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.work import Launcher, Work, without_large

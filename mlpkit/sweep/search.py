@@ -24,10 +24,10 @@ from mlpkit.lock import locked
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.allowed import Allowed
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
-from mlpkit.sweep.groups import Datasets
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.pruning import build_pruner, make_judge

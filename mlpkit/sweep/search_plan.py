@@ -11,9 +11,9 @@ from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.plain_json import read_object
 from mlpkit.sweep.allowed import Allowed, refuse_large_data
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import Interval
-from mlpkit.sweep.groups import Datasets
 from mlpkit.tasks import TASKS, Task
 
 Space = Mapping[str, Interval | tuple[str, ...]]

@@ -8,9 +8,9 @@ from mlpkit.config import Config
 from mlpkit.errors import MlpkitError
 from mlpkit.interrupts import Wish
 from mlpkit.sweep.allowed import Allowed, refuse_large
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.folder import SweepFolder
-from mlpkit.sweep.groups import Datasets
 from mlpkit.sweep.ledger import Entry
 from mlpkit.sweep.pruning import Judge
 

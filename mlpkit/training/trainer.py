@@ -140,7 +140,7 @@ class Trainer:
                 progress.epoch,
                 progress.step,
                 {split: self.engine.scores(of, split) for split, of in sums.items()},
-                [self.lr_of(run) for run in range(len(self.recorders))],
+                self._lrs_of_runs(),
                 self.engine.norms,
                 self.seconds,
                 progress.epoch * self.engine.data.rows,
@@ -187,7 +187,13 @@ class Trainer:
 
     def lr_of(self, run: int) -> float:
         """Return a run's learning rate at the last step."""
-        return next(lr for block, lr in zip(self.engine.blocks, self.lrs, strict=True) if run < block.stop)
+        return self._lrs_of_runs()[run]
+
+    def _lrs_of_runs(self) -> list[float]:
+        if len(self.lrs) == len(self.recorders):
+            return self.lrs
+        blocks = zip(self.engine.blocks, self.lrs, strict=True)
+        return [lr for block, lr in blocks for _ in range(block.first, block.stop)]
 
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores after the last epoch, by split."""
@@ -253,13 +259,15 @@ class Trainer:
     def flush(self) -> None:
         """Hand the scores of all epochs so far to the recorders."""
         pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
-        of_runs = list(zip(*(scores.reports() for scores in pending), strict=True))
-
-        def log(run: int) -> None:
-            for report in of_runs[run]:
-                self.recorders[run].log(report)
-
-        self._fail(self._attempt(range(len(of_runs)), log))
+        errors: dict[int, Exception] = {}
+        of_runs = zip(*(scores.reports() for scores in pending), strict=True)
+        for run, reports in enumerate(of_runs):
+            try:
+                for report in reports:
+                    self.recorders[run].log(report)
+            except MlpkitError as error:
+                errors[run] = error
+        self._fail(errors)
 
     def save(self) -> None:
         """Save all runs; a run that cannot be saved has failed."""
