@@ -27,7 +27,7 @@ faults: $(VENV)/.installed-test  ## kill, interrupt, starve and damage runs in e
 	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 tests/faults
 
 equality: $(VENV)/.installed-test  ## compare both engines and plain torch over every combination
-	MLPKIT_EQUALITY=full $(BIN)/python -m pytest -n 2 tests/test_stacked.py
+	MLPKIT_EQUALITY=full $(BIN)/python -m pytest -n 2 tests/test_gradients.py
 
 recipes: $(VENV)/.installed-test  ## check every recipe's figure, the slow one too
 	OMP_NUM_THREADS=$$(nproc) $(BIN)/python -m pytest -m "slow or not slow" tests/test_recipes.py

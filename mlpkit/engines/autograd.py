@@ -75,7 +75,7 @@ class AutogradGradients:
             # The gradient of each run's mean over the step's rows, without the operations of a mean.
             losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
         self.losses = losses.detach()
-        return outputs.detach()
+        return outputs.detach().mT
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`.

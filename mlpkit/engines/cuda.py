@@ -71,10 +71,10 @@ class CudaEngine(Engine):
         outputs = []
         for index, part in enumerate(parts):
             found = self.filler.fill(part, count, index > 0, randoms)
-            losses = self.data.losses(found, "train", part).view(self.runs, -1)
+            losses = self.data.losses(found.mT, "train", part).view(self.runs, -1)
             self._failed.logical_or_(~losses.isfinite().all(1, keepdim=True))
             # The next batch of the same size writes over these.
-            outputs.append(found if len(parts) == 1 else found.mT.clone().mT)
+            outputs.append(found if len(parts) == 1 else found.clone())
         for gradients in self._gradient_rows:
             self._failed.logical_or_(~gradients.isfinite().all(1, keepdim=True))
         self._good.add_(~self._failed)

@@ -44,7 +44,7 @@ class Gradients(Protocol):
         """In which a step's operations run."""
 
     def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
-        """Write the gradients of rows' shares in the mean loss; return the outputs (K, n, width).
+        """Write the gradients of rows' shares in the mean loss; return the outputs (K, width, n), as columns.
 
         Args:
             rows: (K, n), where in the training table they lie, or all.
@@ -238,16 +238,16 @@ class Engine:
             yield part, self.filler.fill(part, count, index > 0, randoms)
 
     def _see(self, rows: Rows, outputs: Tensor) -> None:
-        """Keep the outputs (K, n, width) of some rows for the epoch's scores."""
+        """Keep the outputs (K, width, n) of some rows for the epoch's scores."""
         if isinstance(rows, slice):
-            self._outputs = outputs.mT
+            self._outputs = outputs
         else:
-            self._pieces[len(self._seen)].copy_(outputs.mT)
+            self._pieces[len(self._seen)].copy_(outputs)
         self._seen.append(rows)
 
     def _not_finite(self, rows: Rows, outputs: Tensor) -> dict[int, str]:
         """Return what is not finite now that some rows have been differentiated, by run."""
-        losses = self.data.losses(outputs, "train", rows).view(self.runs, -1)
+        losses = self.data.losses(outputs.mT, "train", rows).view(self.runs, -1)
         found = {}
         for run in range(self.runs):
             if not bool(losses[run].isfinite().all()):

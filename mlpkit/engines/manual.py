@@ -81,7 +81,7 @@ class ManualGradients:
                 own.copy_(changed)
         self.last = chunk
         carry_out(chunk.program(count, add))
-        return chunk.outputs
+        return chunk.layers.outputs
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`."""
@@ -116,7 +116,7 @@ class Chunk:
         whole_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
         inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
         expected: (K, n, width) likewise: what the mean of the outputs' distribution should be.
-        outputs: (K, n, width), of the last step, before its update.
+        layers: with the outputs of the last step, before its update.
         watched: what says, after a program, whether loss and gradients are finite.
     """
 
@@ -144,7 +144,6 @@ class Chunk:
         if size is not None or data.augmentation is not None:
             self.inputs = of.expected.new_empty(*networks, rows, features)
         self.layers = Pass(of.layers, rows, of.matmul)
-        self.outputs = self.layers.outputs.mT
         on_host = of.gradients.device.type == "cpu"
         self.watched = numbers_to_watch(self.layers, of.gradients) if on_host else ()
         self.up, self.down = self.layers.up(self.inputs), self.layers.down()  # the same for every step

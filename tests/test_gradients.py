@@ -1,4 +1,4 @@
-"""The stacked engine gives the numbers of autograd and of plain torch; a step of it makes no new tensors."""
+"""Gradients by hand give the numbers of autograd and of plain torch; a step with them makes no new tensors."""
 
 import copy
 import itertools
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
+from engines import KINDS as KINDS_OF_ENGINES
+from engines import collected, engine_of, evaluated, model_of, network_of
 from running import config as config_of
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
@@ -26,15 +26,16 @@ from mlpkit.cli.main import run as command
 from mlpkit.config import parse
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Split
-from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.engines.backpropagation import Pass
+from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.choose import choose_engine
-from mlpkit.errors import ConfigError, NonFiniteError
+from mlpkit.engines.cuda import CudaEngine
+from mlpkit.engines.engine import Engine
+from mlpkit.engines.manual import ManualGradients
+from mlpkit.errors import ConfigError
 from mlpkit.models import build_model
 from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.run_folder import RunFolder
 from mlpkit.schedules import build_schedule
-from mlpkit.tasks import TASKS
 
 FULL = os.environ.get("MLPKIT_EQUALITY") == "full"
 STEPS = 50
@@ -120,18 +121,6 @@ def configured(dataset, activation, optimizer, option, precision):
     return parse(content), data
 
 
-def engine_of(kind, config, dataset, **splits):
-    task, network = TASKS[dataset.signature.task], build_model(config, dataset)
-    return kind(network, task, {**dataset.splits, **splits}, config, "cpu")
-
-
-def both(*overrides, **splits):
-    """Return the two engines of some overrides."""
-    config = config_of(*overrides)
-    dataset = load_dataset(config.dataset)
-    return [engine_of(kind, config, dataset, **splits) for kind in (AutogradEngine, StackedEngine)]
-
-
 def batches(config, rows):
     """Yield epoch, step, rows of the step, and whether it is its epoch's last."""
     trainer, step = config.trainer, 0
@@ -146,14 +135,15 @@ def batches(config, rows):
 
 def trained(engine, config):
     """Take the steps; return the scores of each epoch, the last one's that is not whole too."""
-    count = len(engine.data.inputs["train"])
     schedule = build_schedule(config.scheduler, config.optimizer.lr, 1, STEPS)
-    scores = []
-    for epoch, step, rows, last in batches(config, count):
+    scores, seen = [], 0
+    for epoch, step, rows, last in batches(config, engine.data.rows):
         final = step == STEPS - 1
-        engine.step(rows, config.optimizer.lr * schedule(step), epoch, step, measure=final)
+        engine.step(rows, [config.optimizer.lr * schedule(step)], epoch, step, measure=final)
+        seen += engine.data.rows if isinstance(rows, slice) else len(rows)
         if last or final:
-            scores.append(engine.collect())
+            scores.append(collected(engine, seen))
+            seen = 0
     return scores
 
 
@@ -219,24 +209,22 @@ def test_each_kind_of_a_case_meets_all_of_another():
 @pytest.mark.parametrize(("activation", "dataset", "optimizer", "option", "precision"), CASES)
 def test_fifty_steps_of_both_engines_and_of_plain_torch(activation, dataset, optimizer, option, precision):
     config, data = configured(dataset, activation, optimizer, option, precision)
-    by_autograd, by_hand = (engine_of(kind, config, data) for kind in (AutogradEngine, StackedEngine))
-    first = by_hand.model_state()
-    close(by_autograd.model_state(), first, precision)
+    by_autograd, by_hand = (engine_of(kind, configs=[config], datasets=[data]) for kind in KINDS_OF_ENGINES)
+    first = model_of(by_hand)
+    close(model_of(by_autograd), first, precision)
     scores, expected = trained(by_hand, config), trained(by_autograd, config)
-    assert (
-        max(float((value - first[name]).abs().max()) for name, value in by_hand.model_state().items()) > 0.002
-    )
-    close(by_hand.model_state(), by_autograd.model_state(), precision)
-    close(by_hand.optimizer_state(), by_autograd.optimizer_state(), precision)
+    found, other = by_hand.state(0), by_autograd.state(0)
+    assert max(float((value - first[name]).abs().max()) for name, value in found["model"].items()) > 0.002
+    close(found, other, precision)
     close(scores, expected, precision)
-    close(by_hand.gradient_norm(), by_autograd.gradient_norm(), precision)
+    close(by_hand.norms, by_autograd.norms, precision)
     for split in data.splits:
-        close(by_hand.evaluate(split), by_autograd.evaluate(split), precision)
+        close(evaluated(by_hand, split), evaluated(by_autograd, split), precision)
     kind, options = OPTIMIZERS[optimizer]
     plain, losses, norm, felt = plainly_trained(config, data, activation, LOSSES[dataset], kind, options)
-    close(dict(by_hand.network.layers.state_dict()), dict(plain.state_dict()), precision)
+    close(dict(network_of(by_hand).layers.state_dict()), dict(plain.state_dict()), precision)
     close([epoch["loss"] for epoch in scores], losses, precision)
-    close(by_hand.gradient_norm(), norm, precision)
+    close(by_hand.norms.item(), norm, precision)
     assert felt == option.startswith("clip")
 
 
@@ -247,14 +235,15 @@ def test_fifty_steps_of_both_engines_and_of_plain_torch(activation, dataset, opt
 def test_both_engines_draw_the_same_masks(accumulate):
     """A mask is all that makes these linear networks' units zero."""
     overrides = ("dataset=moons", "model.hidden=[40,30]", "model.activation=identity", "model.dropout=0.5")
-    by_autograd, by_hand = both(*overrides, "trainer.batch_size=20", f"trainer.accumulate={accumulate}")
+    overrides = (*overrides, "trainer.batch_size=20", f"trainer.accumulate={accumulate}")
+    by_autograd, by_hand = (engine_of(kind, *overrides) for kind in KINDS_OF_ENGINES)
     seen = []
-    for layer in by_autograd.network.layers:
+    for layer in network_of(by_autograd).layers:
         if isinstance(layer, Dropout):
             layer.register_forward_hook(lambda module, units, dropped: seen.append(dropped[0] == 0))
     for engine in (by_autograd, by_hand):
-        engine.step(torch.arange(20 * accumulate), 0.1, 3, 5, measure=False)
-    last = [hidden.mask.mT == 0 for hidden in by_hand.chunks[20, False].layers.hidden]
+        engine.step(torch.arange(20 * accumulate), [0.1], 3, 5, measure=False)
+    last = [hidden.mask.mT == 0 for hidden in by_hand.filler.chunks[20].layers.hidden]
     assert all(torch.equal(mask[0], other) for mask, other in zip(last, seen[-2:], strict=True))
     assert [0.3 < mask.float().mean() < 0.7 for mask in last] == [True, True]
 
@@ -287,12 +276,12 @@ PIXELS = ("dataset=digits", "model.hidden=[8]", "trainer.batch_size=32")
 
 
 def warm(*overrides, rows=32):
-    """Return a stacked engine that has taken three steps, and its next one."""
-    _, engine = both(*PIXELS, *overrides)
+    """Return an engine that has taken three steps, and its next one."""
+    engine = engine_of(ManualGradients, *PIXELS, *overrides)
     chosen = torch.arange(rows)
     for step in range(3):
-        engine.step(chosen, 0.1, 0, step, measure=False)
-    return engine, lambda: engine.step(chosen, 0.1, 0, 3, measure=False)
+        engine.step(chosen, [0.1], 0, step, measure=False)
+    return engine, lambda: engine.step(chosen, [0.1], 0, 3, measure=False)
 
 
 UP = ["addmm.out", "relu_", "addmm.out"]  # a bias is added to the product
@@ -300,7 +289,7 @@ AT_THE_TOP = ["softmax.int_out", "sub_.Tensor", "mul_.Tensor"]
 DOWN = ["mm.out", "threshold_backward.grad_input"]
 GRADIENTS = ["mm.out", "sum.IntList_out"] * 2
 BACK = [*DOWN, *GRADIENTS]
-REMEMBER = ["index_copy_"]  # the outputs, for the scores
+REMEMBER = ["copy_"]  # the outputs, for the scores
 DIFFERENTIATE = [*["index_select.out"] * 2, *UP, *AT_THE_TOP, *BACK, *REMEMBER]
 ADAM = ["add_.Tensor", "_fused_adam_"]
 
@@ -318,11 +307,12 @@ def test_the_operations_of_a_step(overrides, update):
 
 
 def test_the_operations_of_a_full_batch():
-    _, engine = both("dataset=digits", "model.hidden=[8]")
+    engine = engine_of(ManualGradients, "dataset=digits", "model.hidden=[8]")
     for step in range(2):
-        engine.step(slice(None), 0.1, step, step, measure=False)
+        engine.step(slice(None), [0.1], step, step, measure=False)
+        engine.collect()
     with Operations() as operations:
-        engine.step(slice(None), 0.1, 2, 2, measure=False)
+        engine.step(slice(None), [0.1], 2, 2, measure=False)
     assert operations.names == [*UP, *AT_THE_TOP, *BACK, *ADAM]
     assert operations.fresh == []
 
@@ -360,19 +350,18 @@ def test_a_step_takes_no_memory_but_for_single_numbers(overrides, largest):
 
 
 def test_batches_of_one_size_share_their_buffers():
-    engine, step = warm()
-    kept = engine.chunks[32, False].layers.workspace.data_ptr()
-    step()
-    engine.step(torch.arange(5), 0.1, 0, 4, measure=False)
-    step()
-    assert sorted(engine.chunks) == [(5, False), (32, False)]
-    assert engine.chunks[32, False].layers.workspace.data_ptr() == kept
+    engine = engine_of(ManualGradients, *PIXELS)
+    kept = set()
+    for step, rows in enumerate(torch.arange(engine.data.rows).split(32)):
+        engine.step(rows, [0.1], 0, step, measure=False)
+        kept.add(engine.filler.chunks[32].layers.workspace.data_ptr())
+    assert sorted(engine.filler.chunks) == [len(rows), 32] and len(rows) < 32
+    assert len(kept) == 1
 
 
 # ----------------------------------------------------------------------------------- what is not finite
 
-WAY_OUT = "training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
-KINDS_OF_ENGINES = pytest.mark.parametrize("kind", [AutogradEngine, StackedEngine])
+EACH_KIND = pytest.mark.parametrize("kind", KINDS_OF_ENGINES)
 
 
 def line_of(inputs, targets):
@@ -380,10 +369,8 @@ def line_of(inputs, targets):
 
 
 def of_kind(kind, train, *overrides):
-    config = config_of("dataset=line", "dataset.standardize=false", *overrides)
-    dataset = load_dataset(config.dataset)
-    engine = engine_of(kind, config, dataset, train=train)
-    for index, layer in enumerate(engine.network.layers):
+    engine = engine_of(kind, "dataset=line", "dataset.standardize=false", *overrides, train=train)
+    for index, layer in enumerate(network_of(engine).layers):
         if isinstance(layer, nn.Linear):
             with torch.no_grad():
                 layer.weight.copy_(torch.zeros_like(layer.weight))
@@ -391,19 +378,19 @@ def of_kind(kind, train, *overrides):
     return engine
 
 
-def take_a_good_step(engine):
-    """Take one on the rows without trouble, so small that it spares the others from more."""
-    engine.step(torch.tensor([1, 2, 3]), 1e-30, 3, 6, measure=False)
+def take_a_good_step(engine, *rows):
+    """Take one on rows without trouble, so small that it spares the others from more."""
+    engine.step(torch.tensor(rows), [1e-30], 3, 6, measure=False)
+    engine.collect()
 
 
 def refuses(engine, rows, what):
     """Assert that a step is refused and changes nothing."""
-    before, moments = engine.model_state(), engine.optimizer_state()
-    with pytest.raises(NonFiniteError) as error:
-        engine.step(rows, 0.1, 3, 7, measure=True)
-    assert str(error.value) == f"step 8 (epoch 4): {what} is not finite: {WAY_OUT}"
-    close_to_the_bit(engine.model_state(), before)
-    close_to_the_bit(engine.optimizer_state(), moments)
+    before = engine.state(0)
+    assert engine.step(rows, [0.1], 3, 7, measure=True) == {0: f"{what} is not finite"}
+    now = engine.state(0)
+    for part in ("model", "optimizer"):
+        close_to_the_bit(now[part], before[part])
 
 
 def close_to_the_bit(found, expected):
@@ -418,32 +405,32 @@ TROUBLES = {
 OPTIMIZING = [("optimizer=sgd", "optimizer.momentum=0.9"), ("optimizer=adam",), ("optimizer=adamw",)]
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("what", TROUBLES)
 @pytest.mark.parametrize("optimizer", OPTIMIZING, ids=lambda optimizer: optimizer[0])
 def test_a_step_that_overflows_changes_nothing(kind, what, optimizer):
     engine = of_kind(kind, line_of(*TROUBLES[what]), "model=linear", "trainer.batch_size=4", *optimizer)
-    take_a_good_step(engine)
+    take_a_good_step(engine, 1, 2, 3, 3)
     refuses(engine, torch.tensor([0, 1, 2, 3]), what)
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("what", TROUBLES)
 def test_a_full_batch_that_overflows_changes_nothing(kind, what):
     engine = of_kind(kind, line_of(*TROUBLES[what]), "model=linear", "optimizer=sgd")
     refuses(engine, slice(None), what)
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("what", TROUBLES)
 def test_the_second_of_three_batches_stops_the_step(kind, what):
     chosen = ("model=linear", "trainer.batch_size=1", "trainer.accumulate=3")
     engine = of_kind(kind, line_of(*TROUBLES[what]), *chosen)
-    take_a_good_step(engine)
+    take_a_good_step(engine, 1, 2, 3)
     refuses(engine, torch.tensor([1, 0, 2]), what)
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_an_input_that_is_not_finite(kind, value):
     """With weights of zero even an infinite input makes the sum 0 · ∞, which is no number."""
@@ -451,24 +438,24 @@ def test_an_input_that_is_not_finite(kind, value):
     refuses(engine, torch.arange(4), "the loss")
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 def test_an_infinite_input_that_the_first_layer_hides(kind):
     """It makes all units zero, so that outputs, loss and deltas are finite; its gradient is 0 · ∞."""
     engine = of_kind(
         kind, line_of([float("inf"), *NUMBERS[1:]], NUMBERS), "model.hidden=[3]", "trainer.batch_size=4"
     )
     with torch.no_grad():
-        engine.network.layers[0].weight.copy_(torch.full_like(engine.network.layers[0].weight, -1.0))
+        network_of(engine).layers[0].weight.copy_(torch.full_like(network_of(engine).layers[0].weight, -1.0))
     refuses(engine, torch.arange(4), "the gradient of layers.0.weight")
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 def test_a_gradient_that_overflows_in_the_middle_is_named(kind):
     """δ of the first layer is 1e10 · 1e30; above it everything is finite."""
     engine = of_kind(kind, line_of(NUMBERS, [1e10] * 4), "model.hidden=[3]", "model.activation=tanh")
     with torch.no_grad():
-        engine.network.layers[0].bias.copy_(torch.zeros(3))
-        engine.network.layers[2].weight.copy_(torch.full((1, 3), 1e30))
+        network_of(engine).layers[0].bias.copy_(torch.zeros(3))
+        network_of(engine).layers[2].weight.copy_(torch.full((1, 3), 1e30))
     refuses(engine, slice(None), "the gradient of layers.0.weight")
 
 
@@ -478,29 +465,30 @@ MANY_ROWS = {
 }
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("what", MANY_ROWS)
 def test_many_rows_of_a_narrow_network(kind, what):
     """Its gradients are fewer numbers than its units, and are looked at themselves."""
     engine = of_kind(kind, line_of(*MANY_ROWS[what]), "model.hidden=[3]", "model.activation=identity")
     with torch.no_grad():
-        engine.network.layers[0].bias.copy_(torch.zeros(3))
-        engine.network.layers[2].weight.copy_(torch.full((1, 3), 1e-7 if what == "the loss" else 1e10))
-    if kind is StackedEngine:
-        watched = engine._watched(Pass(engine.layers, 2000, engine.matmul))
-        assert [len(numbers) for numbers in watched] == [10, 4000]
-    refuses(engine, slice(None), what)
+        network_of(engine).layers[0].bias.copy_(torch.zeros(3))
+        network_of(engine).layers[2].weight.copy_(torch.full((1, 3), 1e-7 if what == "the loss" else 1e10))
+    if kind is ManualGradients:
+        refuses(engine, slice(None), what)
+        assert [len(numbers) for numbers in engine.filler.last.watched] == [10, 4000]
+    else:
+        refuses(engine, slice(None), what)
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("batch_size", ["full", 4])
 def test_a_large_gradient_is_no_trouble(kind, batch_size):
     """Its square is beyond a float32, and its entries are not."""
     chosen = ("model=linear", "optimizer=sgd", f"trainer.batch_size={batch_size}")
     engine = of_kind(kind, line_of([1e20] * 4, [1e5] * 4), *chosen)
     rows = slice(None) if batch_size == "full" else torch.arange(4)
-    engine.step(rows, 1e-3, 0, 0, measure=False)
-    state = engine.model_state()
+    engine.step(rows, [1e-3], 0, 0, measure=False)
+    state = model_of(engine)
     gradient = -2 * (1e5 + 1) * 1e20
     assert state["layers.0.weight"].item() == pytest.approx(-1e-3 * gradient, rel=1e-6)
 
@@ -597,62 +585,58 @@ def test_both_engines_save_the_same_names(optimizer, here):
     assert {"epoch/rows", "epoch/outputs", "epoch/losses"} <= found[0].keys()
 
 
-@KINDS_OF_ENGINES
-def test_an_optimizer_can_be_put_back_to_its_beginning(kind):
-    """SGD's first gradient begins the momentum without dampening; so it must after the state was emptied."""
+@EACH_KIND
+def test_runs_that_go_on_without_others_begin_their_optimizer_once(kind):
+    """SGD's first gradient begins the momentum without dampening, and no later one does."""
     config, data = configured("moons", "tanh", "dampening", "nothing", "float64")
-    engine, fresh = (engine_of(kind, config, data) for _ in range(2))
-    first = engine.model_state()
-    for step in range(3):
-        engine.step(slice(None), 0.1, step, step, measure=False)
-    engine.load_model_state(first)
-    engine.load_optimizer_state({})
-    assert engine.optimizer_state() == {}
-    for each in (engine, fresh):
-        for step in range(2):
-            each.step(slice(None), 0.1, step, step, measure=False)
-    close_to_the_bit(engine.model_state(), fresh.model_state())
+    alone = engine_of(kind, configs=[config], datasets=[data])
+    several = engine_of(kind, configs=[config] * 3, datasets=[data] * 3).take([0, 2])
+    assert several.state(1)["optimizer"] == {}
+    for step in range(4):
+        for each in (alone, several):
+            each.step(slice(None), [0.1], step, step, measure=False)
+            each.collect()
+        if step == 1:
+            several = several.take([1])
+    for part in ("model", "optimizer"):
+        close(several.state(0)[part], alone.state(0)[part], "float64")
 
 
-@KINDS_OF_ENGINES
+@EACH_KIND
 @pytest.mark.parametrize("option", ["nothing", "accumulate"])
 def test_a_state_is_a_copy(kind, option):
     """What is read stays as it is, and so does what was loaded; the same step then has the same end."""
     config, data = configured("moons", "tanh", "adam", option, "float32")
-    engine = engine_of(kind, config, data)
+    engine, again = (engine_of(kind, configs=[config], datasets=[data]) for _ in range(2))
     first, second = (slice(None),) * 2 if option == "nothing" else torch.arange(32).split(16)
-    engine.step(first, 0.1, 0, 0, measure=True)
-    states = (engine.model_state(), engine.optimizer_state(), engine.epoch_state())
-    kept, norm, ends = copy.deepcopy(states), engine.gradient_norm(), []
+    for each in (engine, again):
+        each.step(first, [0.1], 0, 0, measure=True)
+    state = engine.state(0)
+    kept, ends = copy.deepcopy(state), []
     for _ in range(2):
-        engine.step(second, 0.1, 0, 1, measure=True)
-        close_to_the_bit(states, kept)
-        ends.append((engine.model_state(), engine.optimizer_state()))
-        engine.load_model_state(states[0])
-        engine.load_optimizer_state(states[1])
-        engine.load_epoch_state(states[2])
-        close_to_the_bit((engine.model_state(), engine.optimizer_state(), engine.epoch_state()), states)
-        assert engine.gradient_norm() == norm
+        engine.step(second, [0.1], 0, 1, measure=True)
+        close_to_the_bit(state, kept)
+        ends.append(engine.state(0))
+        engine.load_state(0, state)
+        engine.resume_epoch(first, [state["epoch"]["outputs"]])
+        close_to_the_bit(engine.state(0), state)
     close_to_the_bit(*ends)
-    scores = engine.collect()
-    again = engine_of(kind, config, data)
-    again.step(first, 0.1, 0, 0, measure=True)
-    assert scores == again.collect()
+    assert engine.collect() == again.collect()
 
 
 # -------------------------------------------------------------------------------- which engine it is
 
 HIDDEN = ("dataset=moons", "model.hidden=[3]")
 CHOICES = [
-    ((), "auto", None, StackedEngine, "linear layers, differentiated by hand"),
-    ((), "auto", "stacked", StackedEngine, "linear layers, differentiated by hand"),
-    ((), "auto", "autograd", AutogradEngine, "as before"),
-    ((), "stacked", "autograd", StackedEngine, "as asked"),
-    ((), "autograd", "stacked", AutogradEngine, "as asked"),
-    (("model.dropout=0.1",), "auto", None, StackedEngine, "linear layers, differentiated by hand"),
-    (("model.norm=batch",), "auto", None, AutogradEngine, "for the BatchNorm1d layers"),
-    (("model.norm=layer",), "auto", "autograd", AutogradEngine, "for the LayerNorm layers"),
-    (("model.norm=layer",), "autograd", None, AutogradEngine, "as asked"),
+    ((), "auto", None, ManualGradients, "linear layers, differentiated by hand"),
+    ((), "auto", "stacked", ManualGradients, "linear layers, differentiated by hand"),
+    ((), "auto", "autograd", AutogradGradients, "as before"),
+    ((), "stacked", "autograd", ManualGradients, "as asked"),
+    ((), "autograd", "stacked", AutogradGradients, "as asked"),
+    (("model.dropout=0.1",), "auto", None, ManualGradients, "linear layers, differentiated by hand"),
+    (("model.norm=batch",), "auto", None, AutogradGradients, "for the BatchNorm1d layers"),
+    (("model.norm=layer",), "auto", "autograd", AutogradGradients, "for the LayerNorm layers"),
+    (("model.norm=layer",), "autograd", None, AutogradGradients, "as asked"),
 ]
 
 
@@ -660,9 +644,8 @@ CHOICES = [
 def test_which_engine_and_why(overrides, wanted, before, kind, because):
     config = config_of(*HIDDEN, *overrides)
     network = build_model(config, load_dataset(config.dataset))
-    assert choose_engine(wanted, network, "cpu", before) == (kind, because)
-    on_cuda = CudaStackedEngine if kind is StackedEngine else kind
-    assert choose_engine(wanted, network, "cuda:0", before) == (on_cuda, because)
+    assert choose_engine(wanted, network, "cpu", before) == (kind, Engine, because)
+    assert choose_engine(wanted, network, "cuda:0", before) == (kind, CudaEngine, because)
 
 
 NORMS = [("batch", "BatchNorm1d"), ("layer", "LayerNorm")]
@@ -680,7 +663,7 @@ def test_norm_layers_and_the_stacked_engine_are_refused(norm, name, refused):
 def test_a_module_of_ones_own_goes_to_autograd():
     network = nn.Module()
     network.layers = nn.Sequential(nn.Linear(2, 3), nn.Softplus(), nn.Linear(3, 1))
-    assert choose_engine("auto", network, "cpu") == (AutogradEngine, "for the Softplus layers")
+    assert choose_engine("auto", network, "cpu") == (AutogradGradients, Engine, "for the Softplus layers")
 
 
 @pytest.mark.parametrize(
