@@ -30,7 +30,8 @@ class CudaEngine(Engine):
         self.flag = torch.zeros(1, device=device) if runs == 1 else None
         self._first: tuple[int, int] | None = None  # step and epoch since the flags were read
         super()._lay_out(networks)
-        self._lrs = [torch.zeros((), device=device) for _ in self.blocks]
+        blocks = self.optimizers.blocks
+        self._lrs = [torch.zeros((), device=device) for _ in blocks]
         generators = [random for of in self.dropout for random in of]
         # Autograd and augmentation make new tensors, and operations that must repeat to the last bit may look
         # at their indices first: such steps are not recorded.
@@ -55,11 +56,11 @@ class CudaEngine(Engine):
             else:
                 fixed = [self._place(index, part) for index, part in enumerate(parts)]
                 key = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor)), measure
-                begun = all(block.update.begun for block in self.blocks)
+                begun = all(block.update.begun for block in self.optimizers.blocks)
                 outputs = self.graphs.run((key, begun), lambda: self._take_step(fixed, None, measure))
             for part, found in zip(parts, outputs, strict=True):
-                self._see(part, found)
-        for block in self.blocks:
+                self.seen.add(part, found)
+        for block in self.optimizers.blocks:
             block.update.begun = True
         return {}
 
@@ -83,17 +84,11 @@ class CudaEngine(Engine):
         else:
             for gradients in self._gradient_rows:
                 gradients.masked_fill_(self._failed, 0.0)
-        self._clip(measure)
-        for block, lr in zip(self.blocks, self._lrs, strict=True):
-            block.update(lr)
+        norms = self.clip.norms
+        self.clip(measure)
+        self.clip.norms = norms.copy_(self.clip.norms)  # they stay where a graph writes them
+        self.optimizers(self._lrs)
         return outputs
-
-    def _clip(self, measure: bool) -> None:
-        """See `Engine._clip`; the norms stay where a graph writes them."""
-        norms = self.norms
-        super()._clip(measure)
-        if self.norms is not norms:
-            self.norms = norms.copy_(self.norms)
 
     def _place(self, index: int, rows: Rows) -> Rows:
         """Return the tensor in which a record finds the rows of a step's batch."""

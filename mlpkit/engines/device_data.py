@@ -235,6 +235,14 @@ class DeviceData:
             self._whole[key] = whole.repeat(self.runs, *[1] * (whole.dim() - 1))
         return self._whole[key]
 
+    def scaled_of(self, run: int, rows: Rows) -> Tensor:
+        """Return one run's targets (n, …) of training rows of the table (K, n), or of all."""
+        train = self.splits["train"]
+        if isinstance(rows, Tensor):
+            return train.scaled[rows if self.runs == 1 else rows[run]]
+        whole = self.whole("train", "scaled")
+        return whole if self.runs == 1 or train.places is None else whole[run]
+
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
         """Return losses (K, n) of outputs (K, n, width) of some rows; see `of_rows`."""
         scaled = self.of_rows(split, "scaled", rows)

@@ -7,30 +7,27 @@ for how products are rounded. What all runs have lies in flat buffers with an ax
 no such axis.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mlpkit.batches import Rows, steps_per_epoch
-from mlpkit.config import Config
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.parameters import Flat
-from mlpkit.engines.updates import Update, averages_of, build_update
+from mlpkit.engines.seen import Seen
+from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
 from mlpkit.experiment import Experiment
 from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
 from mlpkit.models.dropout import seed_dropout
 from mlpkit.randomness import generator
-from mlpkit.schema.scheduler import Plateau
 from mlpkit.state import Tensors
 
 
@@ -60,29 +57,17 @@ class Gradients(Protocol):
         """Return the outputs (K, n, width) of some rows of a split; the next call may write over them."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Runs next to each other whose optimizers and schedules are set alike: one update serves them.
-
-    Attributes:
-        first: the first run.
-        stop: the run after the last.
-        update: changes their values.
-    """
-
-    first: int
-    stop: int
-    update: Update
-
-
 class Engine:
     """Holds K models, their optimizers and their rows on one device.
 
     Attributes:
         experiments: the runs.
-        blocks: of runs that one update serves.
         data: the runs' rows.
-        norms: (K, 1), of the gradients that were last measured, before clipping.
+        parameters: the runs' weights and biases.
+        gradients: (K · P), theirs.
+        optimizers: of the runs.
+        clip: limits the runs' gradients, and keeps their norms.
+        seen: what the running epoch has seen.
     """
 
     flag: Tensor | None = None  # (1,), by which a device forbids updates
@@ -139,37 +124,10 @@ class Engine:
         else:
             self.filler = AutogradGradients(*shared, self.matmul, running, counters)
         self.name, self.context = self.filler.name, self.filler.context
-        values, configs = self.parameters.values, self._configs
-        self.norms = values.new_zeros(self.runs, 1)
+        self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, self.flag)
         self._gradient_rows = self.parameters.rows(self.gradients)
-        self._norm_limits = self._limits([config.trainer.clip_norm for config in configs])
-        self._value_limits = self._limits([config.trainer.clip_value for config in configs])
-        slots = {slot for config in configs for slot in averages_of(config.optimizer)}
-        self.averages = {slot: self.parameters.like() for slot in sorted(slots)}
-        self.blocks = [self._block(*of) for of in _alike(configs)]
-        # Outputs of an epoch's rows in the order in which they were seen, each before its update. Rows are
-        # columns, as in the programs, so that scores are added up alike wherever they come from.
-        shape = (self.runs, self.data.width, self.data.rows)[self.runs == 1 :]
-        self._seen_outputs = values.new_empty(shape)
-        sizes = [self.batch_size] * (self.data.rows // self.batch_size)
-        rest = self.data.rows - sum(sizes)
-        self._pieces = torch.split(self._seen_outputs, [*sizes, rest] if rest else sizes, dim=-1)
-        self._outputs = self._seen_outputs  # of all rows, where a step has seen them all
-        self._seen: list[Rows] = []  # since the last collect
-
-    def _block(self, first: int, stop: int) -> Block:
-        flats = (self.parameters.values, self.gradients, *self.averages.values())
-        values, gradients, *averages = (self.parameters.neighbours(flat, first, stop) for flat in flats)
-        named = dict(zip(self.averages, averages, strict=True))
-        config = self._configs[first].optimizer
-        return Block(first, stop, build_update(config, values, gradients, named, self.flag))
-
-    def _limits(self, limits: Sequence[float | None]) -> Tensor | None:
-        """Return (K, 1) limits, infinite for a run that has none; None where no run has one."""
-        if all(limit is None for limit in limits):
-            return None
-        finite = [[math.inf if limit is None else limit] for limit in limits]
-        return self.parameters.values.new_tensor(finite)
+        self.clip = Clipping(self._gradient_rows, self._configs)
+        self.seen = Seen(self.data, self.batch_size, self.parameters.values)
 
     def rows_in(self, steps: int) -> int:
         """Return how many training rows the first steps of an epoch see."""
@@ -200,9 +158,8 @@ class Engine:
                 for run in failures:
                     for gradients in self._gradient_rows:
                         gradients[run].zero_()
-            self._clip(measure)
-            for block, lr in zip(self.blocks, lrs, strict=True):
-                block.update(lr)
+            self.clip(measure)
+            self.optimizers(lrs)
         return failures
 
     def failures(self) -> dict[int, NonFiniteError]:
@@ -224,7 +181,7 @@ class Engine:
         for part, outputs in self._fill(rows, randoms):
             if self.filler.is_suspicious():
                 failures |= self._not_finite(part, outputs)
-            self._see(part, outputs)
+            self.seen.add(part, outputs)
         return failures
 
     def _fill(self, rows: Rows, randoms: list[torch.Generator] | None) -> Iterator[tuple[Rows, Tensor]]:
@@ -236,14 +193,6 @@ class Engine:
         parts = (rows,) if count <= self.batch_size else torch.split(rows, self.batch_size, dim=-1)
         for index, part in enumerate(parts):
             yield part, self.filler.fill(part, count, index > 0, randoms)
-
-    def _see(self, rows: Rows, outputs: Tensor) -> None:
-        """Keep the outputs (K, width, n) of some rows for the epoch's scores."""
-        if isinstance(rows, slice):
-            self._outputs = outputs
-        else:
-            self._pieces[len(self._seen)].copy_(outputs)
-        self._seen.append(rows)
 
     def _not_finite(self, rows: Rows, outputs: Tensor) -> dict[int, str]:
         """Return what is not finite now that some rows have been differentiated, by run."""
@@ -259,38 +208,12 @@ class Engine:
                 found[run] = f"the gradient of {name} is not finite"
         return found
 
-    def _clip(self, measure: bool) -> None:
-        """Measure and limit the gradients, as torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do."""
-        if measure or self._norm_limits is not None:
-            norms = self._measure()
-            if measure:
-                self.norms = norms
-        if self._value_limits is not None:
-            for gradients in self._gradient_rows:
-                gradients.clamp_(-self._value_limits, self._value_limits)
-            if self._norm_limits is not None:
-                norms = self._measure()
-        if self._norm_limits is not None:
-            factors = torch.clamp(self._norm_limits / (norms + 1e-6), max=1.0)
-            for gradients in self._gradient_rows:
-                gradients.mul_(factors)
-
-    def _measure(self) -> Tensor:
-        rows = self._gradient_rows
-        of_all = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
-        norms: Tensor = torch.linalg.vector_norm(of_all, dim=1, keepdim=True)
-        return norms
-
     # ----------------------------------------------------------------------------------------- scores
 
     def collect(self) -> Sums:
         """Return sums over the training rows since the last call, each before its update."""
-        seen, self._seen = self._seen, []
         with self.context:
-            if isinstance(seen[-1], slice):
-                return self.data.sums(self._outputs.mT, "train", seen[-1])
-            rows = torch.cat(seen, dim=-1)  # type: ignore[arg-type]  # no slice is among them
-            return self.data.sums(self._seen_outputs[..., : rows.shape[-1]].mT, "train", rows)
+            return self.seen.collect()
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
         """Return sums over a split.
@@ -338,13 +261,8 @@ class Engine:
         taken = type(self)(experiments, *arguments, self.data.of(runs))
         for run, state in enumerate(states):
             taken.load_state(run, state)
-        taken.norms = self.norms[list(runs)]
-        if self._seen:
-            with taken.context:
-                taken._seen = [of if isinstance(of, slice) else _of(of, runs) for of in self._seen]
-                taken._seen_outputs.copy_(
-                    _of(self._outputs if isinstance(self._seen[-1], slice) else self._seen_outputs, runs)
-                )
+        with taken.context:
+            taken.seen.take_over(self.seen, runs)
         return taken
 
     def state(self, run: int) -> dict[str, Tensors]:
@@ -354,7 +272,8 @@ class Engine:
         """
         model = dict(self.experiments[run].network.state_dict())
         best = model | {name: own for flat in self._kept for name, own in flat.of(flat.best, run).items()}
-        found = {"model": model, "optimizer": self._slots(run), "best": best, "epoch": self._epoch(run)}
+        epoch = {"gradient_norm": self.clip.norms[run, 0], **self.seen.state(run)}
+        found = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
         return {kind: {name: t.detach().clone() for name, t in of.items()} for kind, of in found.items()}
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
@@ -366,12 +285,10 @@ class Engine:
                 for flat in self._kept:
                     for name, own in flat.of(flat.best, run).items():
                         own.copy_(state["best"][name])
-            if optimizer := state.get("optimizer"):
-                self._block_of(run).update.begun = True
-                for name, own in self._slots(run).items():
-                    own.copy_(optimizer[name])
+            if state.get("optimizer"):
+                self.optimizers.restore(run, state["optimizer"])
             if "gradient_norm" in state.get("epoch", {}):
-                self.norms[run] = state["epoch"]["gradient_norm"]
+                self.clip.norms[run] = state["epoch"]["gradient_norm"]
 
     def resume_epoch(self, rows: Rows, outputs: Sequence[Tensor]) -> None:
         """Go on in an epoch that has seen some rows.
@@ -381,44 +298,7 @@ class Engine:
             outputs: (n, width) of each run, as in its checkpoint.
         """
         with self.context:
-            for run, own in enumerate(outputs):
-                into = self._seen_outputs if self.runs == 1 else self._seen_outputs[run]
-                into[:, : len(own)].copy_(own.mT)
-            self._outputs = self._seen_outputs
-        self._seen = [rows] if isinstance(rows, slice) else list(torch.split(rows, self.batch_size, dim=-1))
-
-    def _epoch(self, run: int) -> Tensors:
-        """Return what a run's epoch has seen so far."""
-        state = {"gradient_norm": self.norms[run, 0]}
-        if not self._seen:
-            return state
-        is_all = isinstance(self._seen[-1], slice)
-        count = self.data.rows if is_all else sum(of.shape[-1] for of in self._seen if isinstance(of, Tensor))
-        outputs = self._outputs if is_all else self._seen_outputs
-        outputs = outputs if self.runs == 1 else outputs[run]
-        outputs = outputs[:, :count].mT.contiguous()
-        if is_all:
-            scaled = self.data.whole("train", "scaled")
-            scaled = scaled[run] if self.data.splits["train"].places is not None and self.runs > 1 else scaled
-        else:
-            rows = torch.cat(self._seen, dim=-1)  # type: ignore[arg-type]
-            scaled = self.data.splits["train"].scaled[rows if self.runs == 1 else rows[run]]
-        return state | {"outputs": outputs, "losses": self.task.loss(outputs, scaled)}
-
-    def _slots(self, run: int) -> Tensors:
-        """Return a run's part of its optimizer, named `<parameter>/<slot>`; nothing before the first step."""
-        update = self._block_of(run).update
-        if not update.begun:
-            return {}
-        config, own = self._configs[run].optimizer, self.parameters.own_shapes[run]
-        found = {f"{name}/{slot}": value for slot, value in update.scalars.items() for name in own}
-        for slot in averages_of(config):
-            tensors = self.parameters.of(self.averages[slot], run)
-            found |= {f"{name}/{slot}": values for name, values in tensors.items()}
-        return found
-
-    def _block_of(self, run: int) -> Block:
-        return next(block for block in self.blocks if block.first <= run < block.stop)
+            self.seen.restore(rows, outputs)
 
 
 def _moved(of_each: Sequence[dict[str, Tensor]]) -> Flat:
@@ -428,26 +308,3 @@ def _moved(of_each: Sequence[dict[str, Tensor]]) -> Flat:
         for name, own in flat.of(flat.values, run).items():
             tensors[name].data = own
     return flat
-
-
-def _alike(configs: Sequence[Config]) -> list[tuple[int, int]]:
-    """Return the first and the last but one of neighbours that one update serves.
-
-    A plateau schedule has its own learning rate for each run.
-    """
-
-    def settings(run: int) -> tuple[Any, ...]:
-        config = configs[run]
-        return config.optimizer, config.scheduler, run if isinstance(config.scheduler, Plateau) else -1
-
-    found, start = [], 0
-    for _, neighbours in groupby(range(len(configs)), key=settings):
-        stop = start + len(list(neighbours))
-        found.append((start, stop))
-        start = stop
-    return found
-
-
-def _of(values: Tensor, runs: Sequence[int]) -> Tensor:
-    """Return (K, …) of some of the runs; without the axis where there is one."""
-    return values[runs[0]] if len(runs) == 1 else values[list(runs)]

@@ -6,11 +6,17 @@ parameters at each step. The kernels that it calls are part of torch itself and 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mlpkit.config import Config
+from mlpkit.engines.parameters import Flat
 from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig, Sgd
+from mlpkit.schema.scheduler import Plateau
 
 Tensors = Sequence[Tensor]
 
@@ -128,3 +134,92 @@ def build_update(
     if isinstance(config, Adam | AdamW):
         return AdamUpdate(config, values, gradients, averages, flag)
     return SgdUpdate(config, values, gradients, averages, flag)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs next to each other whose optimizers and schedules are set alike: one update serves them.
+
+    Attributes:
+        first: the first run.
+        stop: the run after the last.
+        update: changes their values.
+    """
+
+    first: int
+    stop: int
+    update: Update
+
+
+class Optimizers:
+    """The optimizers of K runs, and what they keep.
+
+    Attributes:
+        blocks: of runs that one update serves.
+    """
+
+    def __init__(
+        self, parameters: Flat, gradients: Tensor, configs: Sequence[Config], flag: Tensor | None = None
+    ) -> None:
+        """Make what the optimizers keep.
+
+        Args:
+            parameters: of the runs.
+            gradients: (K · P), theirs.
+            configs: of the runs; neighbours that are set alike make a block.
+            flag: see `build_update`.
+        """
+        self.parameters, self.configs = parameters, configs
+        names = {name for config in configs for name in averages_of(config.optimizer)}
+        self.averages = {name: parameters.like() for name in sorted(names)}
+        self.blocks = []
+        for first, stop in neighbours(configs):
+            flats = (parameters.values, gradients, *self.averages.values())
+            values, slopes, *averages = (parameters.neighbours(flat, first, stop) for flat in flats)
+            named = dict(zip(self.averages, averages, strict=True))
+            update = build_update(configs[first].optimizer, values, slopes, named, flag)
+            self.blocks.append(Block(first, stop, update))
+
+    def __call__(self, lrs: Sequence[float | Tensor]) -> None:
+        """Take a step at the learning rate of each block."""
+        for block, lr in zip(self.blocks, lrs, strict=True):
+            block.update(lr)
+
+    def state(self, run: int) -> dict[str, Tensor]:
+        """Return a run's part, named `<parameter>/<slot>`, where it lies; nothing before the first step."""
+        update = self._block_of(run).update
+        if not update.begun:
+            return {}
+        names = self.parameters.own_shapes[run]
+        found = {f"{name}/{slot}": value for slot, value in update.scalars.items() for name in names}
+        for slot in averages_of(self.configs[run].optimizer):
+            tensors = self.parameters.of(self.averages[slot], run)
+            found |= {f"{name}/{slot}": values for name, values in tensors.items()}
+        return found
+
+    def restore(self, run: int, state: Mapping[str, Tensor]) -> None:
+        """Take a run's part back; all runs of a block have begun, or none has."""
+        self._block_of(run).update.begun = True
+        for name, own in self.state(run).items():
+            own.copy_(state[name])
+
+    def _block_of(self, run: int) -> Block:
+        return next(block for block in self.blocks if block.first <= run < block.stop)
+
+
+def neighbours(configs: Sequence[Config]) -> list[tuple[int, int]]:
+    """Return (first, stop) of runs next to each other that one update serves.
+
+    A plateau schedule has its own learning rate for each run.
+    """
+
+    def settings(run: int) -> tuple[Any, ...]:
+        config = configs[run]
+        return config.optimizer, config.scheduler, run if isinstance(config.scheduler, Plateau) else -1
+
+    found, first = [], 0
+    for _, alike in groupby(range(len(configs)), key=settings):
+        stop = first + len(list(alike))
+        found.append((first, stop))
+        first = stop
+    return found

@@ -29,7 +29,7 @@ def state_of(trainer: "Trainer", run: int) -> State:
 def progress_of(trainer: "Trainer", run: int) -> Progress:
     """Return where a run is."""
     progress = copy.copy(trainer.progress)
-    progress.seconds, progress.lr = trainer.seconds, trainer.lr_of(run)
+    progress.seconds, progress.lr = trainer.seconds, trainer.rates.of_runs()[run]
     trainer.tracker.write(run, progress)
     return progress
 
@@ -51,7 +51,7 @@ def restore(trainer: "Trainer", states: Sequence[State]) -> None:
         best = state.best or (state.model if state.progress.best_epoch else {})
         kinds = {"model": state.model, "optimizer": state.optimizer, "epoch": state.epoch, "best": best}
         engine.load_state(run, kinds)
-    trainer.lrs = [states[block.first].progress.lr for block in engine.blocks]
+    trainer.rates.restore([state.progress.lr for state in states])
     if first.batch:
         rows = trainer.order()
         if isinstance(rows, Tensor):

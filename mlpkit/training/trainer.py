@@ -17,8 +17,8 @@ from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
 from mlpkit.interrupts import Wish
-from mlpkit.schedules import build_schedule
 from mlpkit.state import Progress, Scores
+from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, when_due
 from mlpkit.training.results import Ending, write_results
@@ -41,7 +41,7 @@ class Trainer:
         recorders: of these runs, in the engine's order.
         tracker: likewise.
         progress: where all of them are.
-        lrs: the learning rate of each block of the engine, at the last step.
+        rates: their learning rates.
         seconds: of training, in this process and those before it.
     """
 
@@ -73,11 +73,10 @@ class Trainer:
         self.tracker = Tracker(self.task, [of.config for of in engine.experiments])
         self.progress, self.seconds = Progress(), 0.0
         self.scores: EpochScores | None = None  # of the last epoch
-        self.lrs = [0.0] * len(engine.blocks)
+        self.rates = LearningRates(engine, self.tracker)
         self._together = len(recorders)  # runs that the same steps train
         self._pending: list[EpochScores] = []  # not handed to the recorders yet
         self.judged = 0  # the epoch after which the judge was asked last
-        self._build_schedules()
 
     # ---------------------------------------------------------------------------------------- the loop
 
@@ -108,8 +107,8 @@ class Trainer:
         engine, progress = self.engine, self.progress
         for rows in self._rows():
             last = progress.batch == self.steps_per_epoch - 1
-            self.lrs = [self._lr(block.first) for block in engine.blocks]
-            failures = engine.step(rows, self.lrs, progress.epoch, progress.step, measure=last)
+            lrs = self.rates.at(progress.step)
+            failures = engine.step(rows, lrs, progress.epoch, progress.step, measure=last)
             progress.batch += 1
             progress.step += 1
             if failures:
@@ -140,8 +139,8 @@ class Trainer:
                 progress.epoch,
                 progress.step,
                 {split: self.engine.scores(of, split) for split, of in sums.items()},
-                self._lrs_of_runs(),
-                self.engine.norms,
+                self.rates.of_runs(),
+                self.engine.clip.norms,
                 self.seconds,
                 progress.epoch * self.engine.data.rows,
                 time.time(),
@@ -185,16 +184,6 @@ class Trainer:
         """Whether there are runs, and no epoch of theirs has begun."""
         return bool(self.recorders) and self.progress.batch == 0
 
-    def lr_of(self, run: int) -> float:
-        """Return a run's learning rate at the last step."""
-        return self._lrs_of_runs()[run]
-
-    def _lrs_of_runs(self) -> list[float]:
-        if len(self.lrs) == len(self.recorders):
-            return self.lrs
-        blocks = zip(self.engine.blocks, self.lrs, strict=True)
-        return [lr for block, lr in blocks for _ in range(block.first, block.stop)]
-
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores after the last epoch, by split."""
         return self.recorders[run].scores if self.scores is None else self.scores.scores_of(run)
@@ -225,17 +214,6 @@ class Trainer:
                 yield from torch.split(order[..., first:], size, dim=-1)
         elif first == 0:
             yield order
-
-    def _lr(self, run: int) -> float:
-        """Return a run's learning rate at the next step."""
-        lr = self.engine.experiments[run].config.optimizer.lr
-        return lr * self._schedules[run](self.progress.step) * self.tracker.multiplier(run)
-
-    def _build_schedules(self) -> None:
-        self._schedules = [
-            build_schedule(of.config.scheduler, of.config.optimizer.lr, self.steps_per_epoch, self.epochs)
-            for of in self.engine.experiments
-        ]
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
@@ -331,13 +309,12 @@ class Trainer:
         kept = [run for run in range(len(self.recorders)) if run not in set(runs)]
         for run in kept:
             self.recorders[run].scores = self.scores_of(run)
-        lrs = [self.lr_of(run) for run in kept]
+        lrs = self.rates.of_runs()
         dropped = self.engine.take(runs)
         if kept:
-            self.engine = self.engine.take(kept)
-            self.lrs = [lrs[block.first] for block in self.engine.blocks]
-            self.tracker = self.tracker.take(kept)
-            self._build_schedules()
+            self.engine, self.tracker = self.engine.take(kept), self.tracker.take(kept)
+            self.rates = LearningRates(self.engine, self.tracker)
+            self.rates.restore([lrs[run] for run in kept])
         self.recorders, self.scores = [self.recorders[run] for run in kept], None
         return dropped
 
