@@ -56,19 +56,22 @@ def flush(descriptor: int) -> None:
 
 
 @contextmanager
-def flushed_together() -> Iterator[None]:
+def flushed_together(wanted: bool = True) -> Iterator[None]:
     """Flush all that is written inside to the disk at the end, at once.
 
     A hundred small runs that end together write a thousand small files, and to wait for each of them takes
     a hundred times as long. What must not be ahead of them on the disk is written after the block.
+
+    Args:
+        wanted: else each file is flushed by itself, as ever.
     """
     global _together
-    before, _together = _together, True
+    before, _together = _together, _together or wanted
     try:
         yield
     finally:
         _together = before
-        if not before:
+        if wanted and not before:
             os.sync()
 
 

@@ -153,10 +153,10 @@ class DeviceData:
 
     # ------------------------------------------------------------------------------------------ rows
 
-    def in_table(self, rows: Tensor) -> Tensor:
+    def in_table(self, rows: Rows) -> Rows:
         """Return where in the table some training rows (K, n) lie; (n,) where K = 1."""
         places = self.splits["train"].places
-        if places is None:
+        if places is None or isinstance(rows, slice):
             return rows
         return places[0][rows] if self.runs == 1 else places.gather(1, rows)
 

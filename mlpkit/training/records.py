@@ -1,5 +1,6 @@
 """What is known after an epoch: of all runs, and of one."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlpkit.engines.device_data import Sums
 from mlpkit.state import Progress, Scores
 
 
@@ -95,6 +97,20 @@ class EpochScores:
 def as_list(values: Any) -> list[float]:
     """Return a number, or an array (K,) of numbers, as a list."""
     return [values] if isinstance(values, float) else values.tolist()
+
+
+def not_finite_losses(sums: Sums) -> dict[int, float]:
+    """Return the sums of losses that are no finite numbers, by run."""
+    losses = as_list(sums[0])
+    if math.isfinite(sum(losses)):
+        return {}
+    return {run: loss for run, loss in enumerate(losses) if not math.isfinite(loss)}
+
+
+def of_runs(sums: Sums, runs: Sequence[int]) -> Sums:
+    """Return the sums of some of K > 1 runs; without the axis where it is one."""
+    assert not isinstance(sums, Sequence)
+    return sums[:, runs[0]].tolist() if len(runs) == 1 else sums[:, list(runs)]
 
 
 def when_due(every: int | str) -> Callable[[Progress, float], bool]:

@@ -1,7 +1,6 @@
 """What runs have come to: final scores of their last weights and of their best ones, written down."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +67,7 @@ def write_results(
                 ended[recorder] = recorder.fail(error)
 
     summaries = _summaries(engine, recorders, ending)
-    with nullcontext() if is_alone else flushed_together():
+    with flushed_together(not is_alone):
         attempt(lambda run, recorder: recorder.finish(summaries[run], ending.progress[run], ending.seconds))
         if any(recorder.config.run.plots for recorder in recorders):
             engine.swap_best()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mlpkit.batches import order_of
+from mlpkit.batches import Rows, order_of, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
 from mlpkit.state import Progress, State
@@ -53,9 +53,11 @@ def restore(trainer: "Trainer", states: Sequence[State]) -> None:
         engine.load_state(run, kinds)
     trainer.rates.restore([state.progress.lr for state in states])
     if first.batch:
-        rows = trainer.order()
-        if isinstance(rows, Tensor):
-            rows = rows[..., : engine.rows_in(first.batch)]
+        rows: Rows = slice(None)
+        if engine.experiments[0].config.trainer.batch_size != "full":
+            seeds = [of.config.seed for of in engine.experiments]
+            order = orders_of(engine.data.rows, seeds, first.epoch)[..., : engine.rows_in(first.batch)]
+            rows = engine.data.in_table(order.to(engine.device))
         engine.resume_epoch(rows, [state.epoch["outputs"] for state in states])
 
 

@@ -3,16 +3,11 @@
 A lone run is the case K = 1. Runs leave when they are done, stop early, fail or are pruned; the others go on.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-
-import torch
-from torch import Tensor
 
 from mlpkit.atomic_write import flushed_together
-from mlpkit.batches import Rows, order_of
+from mlpkit.batches import Rows, rows_of_steps
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
@@ -20,7 +15,7 @@ from mlpkit.interrupts import Wish
 from mlpkit.state import Progress, Scores
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.records import EpochScores, as_list, when_due
+from mlpkit.training.records import EpochScores, as_list, not_finite_losses, of_runs, when_due
 from mlpkit.training.results import Ending, write_results
 from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.tracker import Tracker
@@ -188,15 +183,6 @@ class Trainer:
         """Return a run's scores after the last epoch, by split."""
         return self.recorders[run].scores if self.scores is None else self.scores.scores_of(run)
 
-    def order(self) -> Rows:
-        """Return where in the table the running epoch's rows lie, in each run's order (K, rows); or all."""
-        if self.config.trainer.batch_size == "full":
-            return slice(None)
-        engine, rows = self.engine, self.engine.data.rows
-        orders = [order_of(rows, of.config.seed, self.progress.epoch) for of in engine.experiments]
-        order = orders[0] if len(orders) == 1 else torch.stack(orders)
-        return engine.data.in_table(order.to(engine.device))
-
     def start_clock(self) -> None:
         """Begin to count seconds, from those of processes before this one on."""
         self._started = time.perf_counter() - self.seconds
@@ -206,31 +192,23 @@ class Trainer:
         self.seconds = time.perf_counter() - self._started
 
     def _rows(self) -> Iterator[Rows]:
-        """Yield the rows of each step of the running epoch that is still to be taken."""
-        order, first = self.order(), self.engine.rows_in(self.progress.batch)
-        if isinstance(order, Tensor):
-            if first < order.shape[-1]:
-                size = self.engine.batch_size * self.config.trainer.accumulate
-                yield from torch.split(order[..., first:], size, dim=-1)
-        elif first == 0:
-            yield order
+        """Yield where in the table the rows of each step lie that the running epoch has still to take."""
+        trainer, engine, progress = self.config.trainer, self.engine, self.progress
+        seeds = [of.config.seed for of in engine.experiments]
+        options = trainer.batch_size, trainer.accumulate, seeds, progress.epoch, progress.batch, engine.device
+        return map(engine.data.in_table, rows_of_steps(engine.data.rows, *options))
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
-        losses = {split: as_list(of[0]) for split, of in sums.items()}
-        if math.isfinite(sum(map(sum, losses.values()))):
-            return sums
-        found, step, epoch = dict[int, Exception](), self.progress.step, self.progress.epoch + 1
-        for split, values in losses.items():
-            for run, loss in enumerate(values):
-                if not math.isfinite(loss):
-                    mean = loss / self.engine.data.splits[split].rows
-                    found.setdefault(run, diverged(step, epoch, f"{split} loss={mean}"))
+        found: dict[int, Exception] = {}
+        for split, of in sums.items():
+            rows = self.engine.data.splits[split].rows
+            for run, loss in not_finite_losses(of).items():
+                what = f"{split} loss={loss / rows}"
+                found.setdefault(run, diverged(self.progress.step, self.progress.epoch + 1, what))
         kept = [run for run in range(len(self.recorders)) if run not in found]
         self._fail(found)
-        if len(kept) > 1:
-            return {split: of[:, kept] for split, of in sums.items()}  # type: ignore[call-overload]
-        return {split: of[:, kept[0]].tolist() for split, of in sums.items()} if kept else {}  # type: ignore[call-overload]
+        return {split: of_runs(of, kept) for split, of in sums.items()} if found and kept else sums
 
     # ----------------------------------------------------------------------------------------- records
 
@@ -265,7 +243,7 @@ class Trainer:
     def _attempt(self, runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
         """Do something with some runs; return what went wrong, by run."""
         errors: dict[int, Exception] = {}
-        with _flushed(runs):
+        with flushed_together(len(runs) > 1):
             for run in runs:
                 try:
                     act(run)
@@ -285,15 +263,12 @@ class Trainer:
         self._fail(self._attempt(runs, self._save_if_changed))
         runs = [run for run, recorder in enumerate(self.recorders) if recorder in leaving]
         if runs:
-            recorders, ending = [self.recorders[run] for run in runs], self._ending(runs, pruned)
+            recorders, places = zip(*((self.recorders[r], progress_of(self, r)) for r in runs), strict=True)
+            ending = Ending(places, self.seconds, self._together, pruned)
             engine = self._drop(runs)
             for recorder, error in write_results(engine, recorders, ending, self.stop).items():
                 self.ended(recorder, error)
             self.stop.check()
-
-    def _ending(self, runs: Sequence[int], pruned: bool) -> Ending:
-        places = [progress_of(self, run) for run in runs]
-        return Ending(places, self.seconds, self._together, pruned)
 
     def _fail(self, errors: Mapping[int, Exception]) -> None:
         """Mark some runs as failed, and go on without them."""
@@ -327,8 +302,3 @@ class Trainer:
         for run, recorder in enumerate(self.recorders):
             interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.way_on()}")
             self.ended(recorder, recorder.fail(errors.get(run, interrupted)))
-
-
-def _flushed(runs: Sequence[int]) -> AbstractContextManager[None]:
-    """Flush what many runs write to the disk together; what one writes at once."""
-    return flushed_together() if len(runs) > 1 else nullcontext()
