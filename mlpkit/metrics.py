@@ -60,7 +60,7 @@ def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
     """
     loss, absolute, squared, centred, centred_squared = sums
-    spread = centred_squared - centred * centred / rows  # ȳ is the whole split's mean; these rows may be a part
+    spread = centred_squared - centred * centred / rows  # the rows may be a part of the split
     constant = spread <= 1e-14 * centred_squared  # what rounding leaves of equal values
     r2 = constant * (squared == 0) + (1 - constant) * (1 - squared / (spread + constant))
     return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

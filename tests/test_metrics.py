@@ -86,7 +86,9 @@ FAR = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [(), ("trainer.engine=autograd",), ("trainer.batch_size=64", "trainer.epochs=12")])
+@pytest.mark.parametrize(
+    "more", [(), ("trainer.engine=autograd",), ("trainer.batch_size=64", "trainer.epochs=12")]
+)
 def test_a_run_scores_targets_far_from_zero_as_sklearn_does(tmp_path, more):
     kept = [line for line in FAR if line.partition("=")[0] not in {text.partition("=")[0] for text in more}]
     folder = train(tmp_path, *kept, *more)
