@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlpkit.cli.compose import Composer, Request
 from mlpkit.cli.plan import search_space
-from mlpkit.config import Config, parse
+from mlpkit.config import Config
 from mlpkit.errors import ConfigError
 from mlpkit.problems import spell
 from mlpkit.sweep.grid import Interval
@@ -144,7 +144,7 @@ def _plan(
     composer = Composer(fixed)
 
     def compose(overrides: Sequence[str]) -> Config:
-        return parse(composer.compose(composer.read(overrides)))
+        return composer.config(composer.read(overrides))
 
     texts = {key: _texts(key, values) for key, values in space.items()}
     first = {key: values[0] for key, values in texts.items()}
