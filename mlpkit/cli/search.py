@@ -10,7 +10,7 @@ from mlpkit.cli.plan import search_space
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError
 from mlpkit.problems import spell
-from mlpkit.sweep.grid import Interval
+from mlpkit.sweep.grid import MOST_TRIALS, Interval
 
 if TYPE_CHECKING:
     from mlpkit.sweep.search_plan import Plan, Search, Space
@@ -56,6 +56,9 @@ class Options:
             raise ConfigError(f"--pruner={spell(self.pruner)}: must be none, median, hyperband or halving")
         if self.trials is None:
             raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
+        for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
+            if number > MOST_TRIALS:
+                raise ConfigError(f"--{name}={number}: a search has at most {MOST_TRIALS} trials")
         if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST:
             raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
 

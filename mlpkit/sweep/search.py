@@ -151,7 +151,7 @@ class _Searching:
 
     def _run_batch(self, wish: Wish) -> None:
         count = min(self.search.batch, self.search.trials - self.study.asked)
-        batch = _Batch({trial.number: trial for trial in self.study.ask(count)})
+        batch = _Batch({trial.number: trial for trial in self.study.ask(count, wish.check)})
         for trial in batch.trials.values():
             self._prepare(batch, trial)
         self._train(batch, wish)

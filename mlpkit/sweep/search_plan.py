@@ -12,7 +12,7 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.plain_json import read_object
 from mlpkit.sweep.allowed import Allowed, refuse_large_data
 from mlpkit.sweep.folder import SweepFolder
-from mlpkit.sweep.grid import Interval
+from mlpkit.sweep.grid import MOST_TRIALS, Interval
 from mlpkit.sweep.groups import Datasets
 from mlpkit.tasks import TASKS, Task
 
@@ -37,8 +37,8 @@ class Search(BaseModel):
 
     sampler: Literal["tpe", "random", "cmaes"]
     pruner: Literal["none", "median", "hyperband", "halving"]
-    trials: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    trials: int = Field(ge=1, le=MOST_TRIALS)
+    batch: int = Field(ge=1, le=MOST_TRIALS)
     overrides: list[str]
     folders: list[str]
     file: str | None
