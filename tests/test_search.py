@@ -603,3 +603,39 @@ def test_optuna_is_loaded_for_a_search_alone(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "['torch']", done.stderr
+
+
+# ------------------------------------------------------------------------------------------ units of losses
+
+
+@pytest.mark.parametrize(
+    ("searched", "keys"),
+    [
+        (("dataset.standardize=true,false",), "dataset.standardize"),
+        (("dataset.standardize=false,true",), "dataset.standardize"),
+        (("dataset.standardize=true", "dataset.noise=interval(0,1)"), "dataset.noise"),
+        (("dataset=line,sum", "dataset.standardize=true"), "dataset"),
+    ],
+)
+def test_trials_with_losses_in_different_units_are_refused(
+    searched: tuple[str, ...], keys: str, refused: Refused
+) -> None:
+    line = [text for text in LINE if not (text == "dataset=line" and searched[0].startswith("dataset="))]
+    said = refused("train", "-m", "--search", "random", "--trials", "2", *line, *searched, code=2)
+    assert said == (
+        "--search: with dataset.standardize=true each trial's val loss is in a unit of its own, by which "
+        f"trials cannot be ranked; give {keys} one value, or set dataset.standardize=false"
+    )
+
+
+@pytest.mark.parametrize(
+    "searched",
+    [
+        ("dataset.standardize=true", "optimizer.lr=0.1,0.2"),
+        ("dataset.standardize=false", "dataset.noise=1,2"),
+    ],
+)
+def test_trials_with_losses_of_one_unit_are_ranked(searched: tuple[str, ...], tmp_path: Path) -> None:
+    folder = search(tmp_path, *("--search", "random", "--trials", "2"), *LINE, "trainer.epochs=2", *searched)
+    values = [trial.value for trial in study(folder).trials]
+    assert values == [summary["best"]["val"]["loss"] for _, summary in sorted(summaries(folder).items())]

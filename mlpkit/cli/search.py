@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
 BATCH = 16  # trials at once: as many as cost little more than one, and not so many that little is learned
+NAMED = ("dataset", "dataset.val_fraction", "dataset.standardize", "model", "experiment")
 SMALLEST = 4  # generation of CMA-ES
 
 
@@ -159,7 +160,7 @@ def _plan(
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:
     """Return the values that may lead to other datasets or models; of other keys, the first."""
     texts = [repr(values.low)] if isinstance(values, Interval) else list(values)
-    is_named = key.lstrip("+~") in ("dataset", "dataset.val_fraction", "model", "experiment")
+    is_named = key.lstrip("+~") in NAMED
     return texts if is_named else texts[:1]
 
 
