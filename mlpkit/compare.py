@@ -5,7 +5,7 @@ decides which runs of two lines belong together: those whose other settings are 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,12 +31,14 @@ class Metric:
         score: its name.
         higher_is_better: its direction.
         monitored: whether it decided which epoch is best.
+        reason: why it is not the one that did, where nobody has asked for another.
     """
 
     split: str
     score: str
     higher_is_better: bool
     monitored: bool
+    reason: str = ""
 
     def value(self, run: RunResult) -> float | None:
         """Return a run's value, None where it has none."""
@@ -159,12 +161,16 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
         raise ConfigError(f"compare: runs of different tasks ({_count(tasks)}); name runs of one task")
     monitored = Counter(f"{best.split}.{best.score}" for best in bests)
     first = bests[0]
+    units = {loss_unit(run.task, run.settings) for run in runs if run.best is not None}
     if wanted is None:
         if len(monitored) > 1:
             raise ConfigError(
                 f"compare: the runs monitored different scores ({_count(monitored)}); "
                 f"choose one that all have, such as --metric train.{first.score}"
             )
+        if first.score == "loss" and len(units) > 1:
+            reason = "losses are in different units: dataset.standardize"
+            return Metric(first.split, "rmse", higher_is_better=False, monitored=False, reason=reason)
         return Metric(first.split, first.score, first.higher_is_better, monitored=True)
     split, dot, score = wanted.rpartition(".")
     if not dot and len({best.split for best in bests}) > 1:
@@ -177,8 +183,29 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
     if f"{split}.{score}" not in known:
         near = did_you_mean(wanted, [*known, *_scores(bests, first.split)])
         raise ConfigError(f"--metric={show(wanted)[1:-1]}: no run has it; there is {', '.join(known)}{near}")
+    if score == "loss" and len(units) > 1:
+        raise ConfigError(
+            f"--metric={show(wanted)[1:-1]}: with dataset.standardize each run's losses are in a unit of "
+            "its own; choose rmse, mae or r2"
+        )
     higher = score not in _LOWER_IS_BETTER
     return Metric(split, score, first.higher_is_better if score == first.score else higher, monitored=False)
+
+
+def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
+    """Return what tells the unit of a run's losses from that of others.
+
+    A regression with dataset.standardize has its losses in the unit of its own targets, standardised; without
+    it, and in classification, all runs have one unit.
+
+    Args:
+        task: of the run.
+        settings: by dotted key.
+    """
+    if task != "regression" or not settings.get("dataset.standardize"):
+        return None
+    data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
+    return tuple((key, _hashable(data[key])) for key in sorted(data))
 
 
 def _scores(bests: Sequence[Any], split: str) -> list[str]:

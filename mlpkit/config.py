@@ -50,8 +50,12 @@ def json_schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
-def parse(data: Mapping[str, Any]) -> Config:
+def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Config:
     """Validate a plain dict.
+
+    Args:
+        data: the config.
+        typed: what was typed for a key, where a value is an override's.
 
     Raises:
         ConfigError: with every problem, a line each: the key, the value, the rule and the way out.
@@ -64,7 +68,7 @@ def parse(data: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(*describe_problems(error, json_schema())) from None
+        raise ConfigError(*describe_problems(error, json_schema(), typed or {})) from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:

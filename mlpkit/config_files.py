@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlpkit import yaml_file
@@ -60,13 +61,52 @@ def check(folders: Sequence[Path], names: Sequence[str]) -> None:
     Raises:
         ConfigError: a file is no plain YAML, or its defaults list is no list of names.
     """
-    waiting, seen = list(names) if set(folders) != {packaged()} else [], set()
+    if set(folders) != {packaged()}:
+        for _ in _files(folders, names):
+            pass
+
+
+def stand_ins(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
+    """Return the user's files that composing these configs reads instead of mlpkit's own, by their names.
+
+    They may be meant so, or be another program's that keeps its configs in a `configs/` too.
+    """
+    found: dict[str, Path] = {}
+    with suppress(ConfigError):  # which `check` reports
+        for name, path in _files(folders, names):
+            own = packaged() / f"{name}.yaml"
+            if own.is_file() and path != own:
+                found[name] = path
+    return found
+
+
+def misnamed(folders: Sequence[Path], name: str) -> Path | None:
+    """Return the file of a config whose ending is another one of YAML's than .yaml, which is not read."""
+    names = [f"{name}{ending}" for ending in (".yml", ".YML", ".YAML")]
+    return next((p for folder in folders for each in names if (p := folder / each).is_file()), None)
+
+
+def refuse_ending(path: Path) -> ConfigError:
+    """Return the error of a config with another ending than .yaml."""
+    return ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
+
+
+def _files(folders: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Yield the name and the file of each config that composing these reads.
+
+    Raises:
+        ConfigError: see `check`.
+    """
+    waiting, seen = list(names), set()
     while waiting:
         config = waiting.pop()
         path = next((p for folder in folders if (p := folder / f"{config}.yaml").is_file()), None)
+        if path is None and (other := misnamed(folders, config)):
+            raise refuse_ending(other)
         if config in seen or path is None:
             continue
         seen.add(config)
+        yield config, path
         content = yaml_file.read(path)
         if "hydra" in content:
             raise ConfigError(f"{path}: hydra: mlpkit has no hydra section; remove it")
@@ -94,7 +134,7 @@ def check_whole(path: Path) -> None:
             f"{path}: format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
         )
     if path.suffix != ".yaml":
-        raise ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
+        raise refuse_ending(path)
 
 
 def _named(entry: object, group: str) -> Iterator[str]:

@@ -86,6 +86,7 @@ def _headline(found: Comparison) -> str:
     return (
         f"{runs:,} {'run' if runs == 1 else 'runs'}, {lines:,} {'setting' if lines == 1 else 'settings'}: "
         f"{metric.split} {metric.score} at the best epoch ({better} is better)"
+        f"{f'; {metric.reason}' if metric.reason else ''}"
     )
 
 

@@ -30,11 +30,30 @@ def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     return {"loss": sums[0] / rows, "accuracy": sums[1] / rows}
 
 
-def regression_statistics(predictions: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """Return absolute error, squared error, target and squared target, each a mean over the targets."""
+def regression_truth(targets: Tensor) -> Tensor:
+    """Return (rows, 2 · targets): the targets y of a split, and beside them y - ȳ for its mean ȳ, in float64.
+
+    The spread of targets that are far from 0 is lost in Σy² - (Σy)² / rows, and not in the same of y - ȳ.
+    The first row is subtracted before the mean is taken, so that equal targets give exact zeros.
+    """
     exact = targets.double()
+    shifted = exact - exact[:1]
+    return torch.cat((exact, shifted - shifted.mean(0)), dim=1)
+
+
+def regression_statistics(predictions: Tensor, truth: Tensor) -> tuple[Tensor, ...]:
+    """Return absolute and squared error, and y - ȳ and its square, each a mean over the targets.
+
+    Args:
+        predictions: (rows, targets), in the targets' own unit.
+        truth: of these rows; see `regression_truth`.
+    """
+    exact, centred = truth.chunk(2, dim=1)
     errors = predictions.double() - exact
-    return tuple(values.mean(1) for values in (errors.abs(), errors.square(), exact, exact.square()))
+    each = errors.abs(), errors.square(), centred, centred.square()
+    if errors.shape[1] == 1:  # whose mean is itself, and takes as long as a step of a small network
+        return tuple(values.squeeze(1) for values in each)
+    return tuple(values.mean(1) for values in each)
 
 
 def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
@@ -43,8 +62,8 @@ def regression_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     The loss is the one that is trained, of standardised targets where the model standardises them. R² of
     targets that are all the same is 1 for a perfect fit and 0 otherwise, as in scikit-learn.
     """
-    loss, absolute, squared, total, total_squared = sums
-    spread = total_squared - total * total / rows
-    constant = spread <= 1e-14 * total_squared  # what rounding leaves of equal values
+    loss, absolute, squared, centred, centred_squared = sums
+    spread = centred_squared - centred * centred / rows  # the rows may be a part of the split
+    constant = spread <= 1e-14 * centred_squared  # what rounding leaves of equal values
     r2 = constant * (squared == 0) + (1 - constant) * (1 - squared / (spread + constant))
     return {"loss": loss / rows, "r2": r2, "mae": absolute / rows, "rmse": (squared / rows) ** 0.5}

@@ -6,7 +6,9 @@ The rules are read from the JSON Schema, so a message can never differ from the 
 import difflib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,8 +18,14 @@ Schema = dict[str, Any]
 MOST = 100  # problems that are described at once
 
 
-def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
-    """Return one line for each key that has a problem."""
+def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str, str]) -> list[str]:
+    """Return one line for each key that has a problem.
+
+    Args:
+        error: pydantic's.
+        schema: of the config.
+        typed: what was typed for a key, where a value is an override's.
+    """
     lines: dict[str, str] = {}
     problems = error.errors(include_url=False)
     for problem in problems[:MOST]:
@@ -47,7 +55,10 @@ def describe_problems(error: ValidationError, schema: Schema) -> list[str]:
             wanted = rule(node)
             if isinstance(value, float) and not math.isfinite(value):
                 wanted = wanted.replace("a number", "a finite number")
-            line = f"{key}={show(value)}: must be {wanted}{_about(node, value)}"
+            said, way = show(value), ""
+            if kind == "string_type" and isinstance(value, int | float):
+                said, way = _read_as_number(key, value, node, typed.get(key, ""))
+            line = f"{key}={said}: must be {wanted}{_about(node, value)}{way}"
         lines.setdefault(key, line)
     # A list with a bad entry is also reported as a whole; the entry says it better.
     lists = {key.rpartition("[")[0] for key in lines if key.endswith("]")}
@@ -122,6 +133,20 @@ def _about(node: Schema, value: object) -> str:
         parts.append(f"default {json.dumps(node['default'])}")
     near = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
     return (f" ({'; '.join(parts)})" if parts else "") + near
+
+
+def _read_as_number(key: str, value: float, node: Schema, text: str) -> tuple[str, str]:
+    """Return a number, true or false as it was typed where text is meant, and how to write it as text.
+
+    YAML reads 2024_01_02 as 20240102, 1.10 as 1.1 and 1e3 as 1000.0.
+    """
+    if not re.fullmatch(r"[\w.+-]+", text):  # from a file, or filled in
+        return show(value), "; text goes in quotes"
+    options = [option for option in node.get("anyOf", [node]) if option.get("type") == "string"]
+    if not any(re.search(option.get("pattern", ""), text) for option in options):
+        return text, ""
+    quoted = shlex.quote(f'{key}="{text}"')
+    return text, f"; it is read as {show(value)}, so quote it: {quoted}"
 
 
 def _in_section(key: str, schema: Schema) -> str:

@@ -85,6 +85,12 @@ class RunFolder:
         """Folder of the pictures."""
         return self.path / "plots"
 
+    @property
+    def is_run(self) -> bool:
+        """Whether a run lies there: many a folder that has nothing to do with mlpkit holds a config.yaml."""
+        others = (self.command, self.environment, self.metrics, self.summary, self.log, self.last)
+        return self.config.is_file() and any(path.exists() for path in others)
+
     def make_newest(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.
 
@@ -185,7 +191,7 @@ def _check_inside(root: Path, path: Path) -> None:
 
 def _create_named(root: Path, path: Path) -> RunFolder:
     _check_inside(root, path)
-    above = next((p for p in path.parents if RunFolder(p).config.is_file()), None)
+    above = next((p for p in path.parents if RunFolder(p).is_run), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
     if RunFolder(path).config.exists():

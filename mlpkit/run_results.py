@@ -147,7 +147,7 @@ def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
 
     for folder, below, files in os.walk(top, onerror=report):
         path = Path(folder)
-        if "config.yaml" in files and RunFolder(path).config.is_file():
+        if "config.yaml" in files and RunFolder(path).is_run:
             below.clear()  # of a run nothing but itself is one
             yield path
         below.sort()

@@ -29,7 +29,7 @@ class Task:
         residual: (outputs (…, width, rows), y likewise, out) -> None; out := μ(outputs) - y, for the mean μ:
             what a program does with outputs whose examples are columns.
         slope: width -> c; the gradient of a row's loss in its outputs is c · (μ(outputs) - y).
-        truth: encoded targets -> what statistics compare with, which is made once.
+        truth: encoded targets of a whole split -> what statistics compare with, which is made once.
         statistics: (outputs, truth) -> per-example values that scores are made of.
         scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
         probabilities: outputs -> (rows, classes), or None where there are none.
@@ -110,7 +110,7 @@ REGRESSION = Task(
     expected=lambda targets, width, dtype: targets,
     residual=lambda outputs, y, out: torch.sub(outputs, y, out=out),
     slope=lambda width: 2 / width,
-    truth=lambda targets: targets,
+    truth=metrics.regression_truth,
     statistics=metrics.regression_statistics,
     scores=metrics.regression_scores,
     probabilities=None,

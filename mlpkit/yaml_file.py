@@ -1,7 +1,8 @@
 """Reads a YAML file of a user's strictly.
 
-YAML 1.1, which OmegaConf reads, turns `on` into true, `010` into 8 and `12:30:45` into 45045, keeps
-the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each is an error.
+YAML 1.1, which OmegaConf reads, turns `on` into true, `010` into 8, `0x10` into 16 and `12:30:45` into
+45045, keeps the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each is an
+error.
 """
 
 import re
@@ -21,7 +22,9 @@ _KINDS = {
     yaml.SequenceNode: ("seq",),
     yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
 }
-_MISREAD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I)
+_MISREAD = re.compile(
+    r"[-+]?(0[0-9_]+|0[xbo][0-9a-f_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I
+)
 _HALF = re.compile("[\ud800-\udfff]")  # from an escape such as "\ud83d", which no encoding can write
 
 

@@ -20,7 +20,7 @@ from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network, build_model
 from mlpkit.run_folder import RunFolder
 from mlpkit.state import Progress, Scores, State
-from mlpkit.sweep.groups import Datasets
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.tasks import TASKS
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport

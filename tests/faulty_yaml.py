@@ -86,6 +86,7 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "on": ("bias: on\n", f"{{path}}:1: on {MISREAD}"),
     "No": ("seed: 1\nbias: No\n", f"{{path}}:2: No {MISREAD}"),
     "off as key": ("off: 1\n", f"{{path}}:1: off {MISREAD}"),
+    "0x10": ("seed: 0x10\n", f"{{path}}:1: 0x10 {MISREAD}"),
     "010": ("seed: 010\n", f"{{path}}:1: 010 {MISREAD}"),
     "-0_7": ("seed: -0_7\n", f"{{path}}:1: -0_7 {MISREAD}"),
     "12:30:45": ("seed: 12:30:45\n", f"{{path}}:1: 12:30:45 {MISREAD}"),

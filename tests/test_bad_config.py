@@ -168,6 +168,23 @@ TEXTS = [
         "run.root=null",
         'run.root=null: must be text that is not empty (folder of all runs; default "outputs")',
     ),
+    *(
+        (
+            f"run.name={text}",
+            f"run.name={text}: {NAME}; it is read as {read}, so quote it: 'run.name=\"{text}\"'",
+        )
+        for text, read in {
+            "2024_01_02": "20240102",
+            "1.10": "1.1",
+            "1e3": "1000.0",
+            "nan": "nan",
+            "TRUE": "true",
+        }.items()
+    ),
+    ("+run.name=1_0", f"run.name=1_0: {NAME}; it is read as 10, so quote it: 'run.name=\"1_0\"'"),
+    ('run.name=int("3")', f"run.name=3: {NAME}; text goes in quotes"),
+    ("device=1e3", f"device=1e3: {DEVICE}"),  # which no quotes would mend
+    ("run.name=12:30:45", f"run.name='12:30:45': {NAME}"),
     ("run.name=a/b", f"run.name='a/b': {NAME}"),
     ("run.name=..", f"run.name='..': {NAME}"),
     ('run.name="\x1b[31mred"', f"run.name='\\x1b[31mred': {NAME}"),

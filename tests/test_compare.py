@@ -620,3 +620,66 @@ def test_exit_codes_are_those_of_the_process(sweep: Path, tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (65, "")
     done = mlpkit("compare", "--top", "0", cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+# ------------------------------------------------------------------------------------------ units of losses
+
+LINES = (
+    "train", "-m", "dataset=line", "model=linear", "optimizer=sgd", "optimizer.lr=0.005", "trainer.epochs=60",
+    "run.tensorboard=false", "seed=range(2)", "run.root=runs",
+)  # fmt: skip
+
+
+def test_losses_in_different_units_are_not_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its loss the standardised line would be the best, whose errors are three times as large."""
+    monkeypatch.chdir(tmp_path)
+    swept = (*LINES, "dataset.standardize=true,false", "run.dir=runs/sweep")
+    printed, _ = said(capsys, *swept)
+    headline = (
+        "4 runs, 2 settings: val rmse at the best epoch (lower is better); "
+        "losses are in different units: dataset.standardize"
+    )
+    assert headline in printed.splitlines()
+    said(capsys, "compare", "runs/sweep", "--plot", "--output", "found.csv")
+    with Path("found.csv").open() as file:
+        found = {row["dataset.standardize"]: float(row["val.rmse"]) for row in csv.DictReader(file)}
+    summaries = [json.loads(path.read_text()) for path in sorted(Path("runs/sweep").glob("*/summary.json"))]
+    of_each = [summary["best"]["val"]["rmse"] for summary in summaries]
+    assert list(found) == ["false", "true"]
+    assert found["true"] == pytest.approx(np.mean(of_each[::2]))
+    assert found["false"] == pytest.approx(np.mean(of_each[1::2]))
+    assert summaries[0]["best"]["value"] < summaries[1]["best"]["value"]  # by which they were once ranked
+    for metric in ("loss", "train.loss"):
+        _, errors = said(capsys, "compare", "runs/sweep", "--metric", metric, code=2)
+        assert errors == (
+            f"mlpkit: --metric={metric}: with dataset.standardize each run's losses are in a unit of "
+            "its own; choose rmse, mae or r2\n"
+        )
+    assert (
+        "2 settings: val r2 at the best epoch (higher"
+        in said(capsys, "compare", "runs/sweep", "--metric", "r2")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "score"),
+    [
+        (("dataset.standardize=true", "optimizer.lr=0.1,0.2"), "loss"),
+        (("dataset.standardize=false", "dataset.noise=1,2"), "loss"),
+        (("dataset.standardize=true", "dataset.noise=1,2"), "rmse"),
+    ],
+)
+def test_losses_of_one_unit_are_ranked(
+    overrides: tuple[str, ...],
+    score: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed = ("trainer.epochs", *(text.partition("=")[0] for text in overrides))
+    kept = [text for text in LINES if text.partition("=")[0] not in changed]
+    printed, _ = said(capsys, *kept, "trainer.epochs=2", *overrides)
+    assert f"4 runs, 2 settings: val {score} at the best epoch" in printed

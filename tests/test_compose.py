@@ -305,15 +305,15 @@ OF_THE_DATASET = (lambda key: key.split(".")[0] == "dataset", "only the dataset"
 def test_the_dataset_of_a_run_is_overridden(overrides: tuple[str, ...], changes: dict[str, Any]) -> None:
     stored = to_dict(parse(composed("seed=3", "dataset.n=90")))
     before = yaml.safe_dump(stored)
-    found = override(stored, Request(overrides), *OF_THE_DATASET)
+    found = to_dict(override(stored, Request(overrides), *OF_THE_DATASET))
     assert found == {**stored, "dataset": {**stored["dataset"], **changes}}
     assert yaml.safe_dump(stored) == before
 
 
 def test_another_dataset_takes_the_place_of_that_of_a_run() -> None:
     stored = to_dict(parse(composed("dataset.n=90")))
-    found = override(stored, Request(("dataset=digits", "dataset.seed=5")), *OF_THE_DATASET)
-    assert found["dataset"] == {**composed("dataset=digits")["dataset"], "seed": 5}
+    found = to_dict(override(stored, Request(("dataset=digits", "dataset.seed=5")), *OF_THE_DATASET))
+    assert found["dataset"] == to_dict(parse(composed("dataset=digits", "dataset.seed=5")))["dataset"]
     assert found["trainer"] == stored["trainer"]
 
 

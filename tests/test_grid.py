@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlpkit import config_files
-from mlpkit.cli.compose import Composer, Request, compose, sweeps
+from mlpkit.cli.compose import Composer, Request, compose, read_config, sweeps
 from mlpkit.cli.plan import plan, search_space
 from mlpkit.config import parse, to_dict
 from mlpkit.errors import ConfigError
@@ -87,6 +87,7 @@ GRAMMAR = [
     ["run.root=choice('a b',\"c'd\",'range(3)')"],
     ["run.root=a\\,b,c\\=d"],
     ["run.name=null,x"],
+    ["trainer.clip_norm=null,1.0"],
     ["seed=1"],
     [],
 ]
@@ -135,6 +136,31 @@ def _is_sweep(text: str) -> bool:
 def test_text_stays_text(text: str, values: list[str]) -> None:
     key = text.split("=")[0].removeprefix("run.")
     assert [getattr(job.config.run, key) for job in plan(Request((text,))).jobs] == values
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("null,1.0", [None, 1]),
+        ("choice(null,1.0)", [None, 1]),
+        ("tag(mine,choice(1.0,null))", [1, None]),
+        ("sort(2.0,null,1.0)", [None, 1, 2]),
+        ("sort(choice(2.0,null,1.0),reverse=true)", [2, 1, None]),
+        ("shuffle(choice(2.0,null,1.0))", [2, 1, None]),
+    ],
+)
+def test_functions_take_null(text: str, values: list[float | None]) -> None:
+    found = [job.config.trainer.clip_norm for job in plan(Request((f"trainer.clip_norm={text}",))).jobs]
+    assert found == values
+
+
+def test_a_choice_may_be_called_like_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs/optimizer").mkdir(parents=True)
+    for name in ("2024_01_02", "1e3", "010", "true"):
+        Path(f"configs/optimizer/{name}.yaml").write_text("name: sgd\nlr: 0.25\n")
+        assert read_config(Request((f"optimizer={name}",))).optimizer.lr == 0.25
+    assert [job.config.optimizer.lr for job in plan(Request(('optimizer="1e3",adam',))).jobs] == [0.25, 0.001]
 
 
 def test_overrides_are_as_one_would_type_them() -> None:

@@ -222,6 +222,19 @@ def test_what_cannot_be_launched_is_refused(options: tuple[str, ...], message: s
     assert refused("train", "-m", *MOONS, "seed=0,1", *options, code=2) == message
 
 
+def test_a_folder_whose_name_is_a_pattern_of_slurms_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its files would go elsewhere: %j becomes the job's number."""
+    monkeypatch.chdir(tmp_path)
+    options = ("--launcher=slurm", "--slurm=cluster=local", "run.dir=outputs/100%job")
+    assert command(["train", "-m", *MOONS, "seed=0,1", *options]) == 2
+    assert capsys.readouterr().err == (
+        f"mlpkit: --launcher=slurm: {tmp_path}/outputs/100%job: Slurm takes % for a pattern; set run.root\n"
+    )
+    assert [path.name for path in Path("outputs").iterdir()] == ["100%job"]
+
+
 def test_a_missing_submitit_is_named(tmp_path: Path) -> None:
     (tmp_path / "submitit.py").write_text("raise ModuleNotFoundError(name='submitit')\n")
     arguments = ("train", "-m", *MOONS, "seed=0,1", "--launcher=slurm")

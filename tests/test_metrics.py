@@ -2,17 +2,23 @@
 
 import pytest
 import torch
+from running import train
 from sklearn import metrics as sk
 
 from mlpkit import metrics
+from mlpkit.data import load_dataset
+from mlpkit.evaluate import evaluate
+from mlpkit.plain_json import read_object
+from mlpkit.predict import load_predictor
 
 
 def regression(predictions, targets, pieces=1):
     """Score in pieces, as an epoch of batches does; the loss is the squared error."""
     sums = torch.zeros(5, dtype=torch.float64)
-    for part, exact in zip(predictions.chunk(pieces), targets.chunk(pieces), strict=True):
+    parts = (values.chunk(pieces) for values in (predictions, targets, metrics.regression_truth(targets)))
+    for part, exact, truth in zip(*parts, strict=True):
         losses = (part - exact).square().mean(1)
-        found = metrics.add_up(losses, metrics.regression_statistics(part, exact))
+        found = metrics.add_up(losses, metrics.regression_statistics(part, truth))
         sums += torch.tensor(found, dtype=torch.float64)
     return metrics.regression_scores(sums.tolist(), len(targets))
 
@@ -47,15 +53,56 @@ def test_several_targets_are_averaged():
     assert scores["loss"] == pytest.approx(sk.mean_squared_error(targets, predictions))
     assert scores["mae"] == pytest.approx(sk.mean_absolute_error(targets, predictions))
     assert scores["rmse"] ** 2 == pytest.approx(scores["loss"])
+    together = sk.r2_score(targets.double(), predictions.double(), multioutput="variance_weighted")
+    assert scores["r2"] == pytest.approx(together, rel=1e-12)
 
 
-@pytest.mark.parametrize("mean", [1e6, -1e7])
-def test_r2_of_targets_far_from_zero_equals_sklearn(mean):
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize(("mean", "spread"), [(1e6, 4), (-1e7, 4), (2e6, 0.15), (1e30, 1e24)])
+def test_r2_of_targets_far_from_zero_equals_sklearn(mean, spread, pieces):
     random = torch.Generator().manual_seed(3)
-    targets = torch.randn(1000, 1, generator=random, dtype=torch.float64).mul(4).add(mean).float()
-    predictions = targets + torch.randn(1000, 1, generator=random).mul(2).round()
+    noise = torch.randn(2, 1000, 1, generator=random, dtype=torch.float64) * spread
+    targets = (noise[0] + mean).float()
+    predictions = (targets + noise[1] / 2).float()
     expected = sk.r2_score(targets.double().numpy(), predictions.double().numpy())
-    assert regression(predictions, targets)["r2"] == pytest.approx(expected, abs=1e-3)
+    assert regression(predictions, targets, pieces)["r2"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_r2_of_some_rows_of_a_split_equals_sklearn():
+    """The mean that is subtracted is then not theirs."""
+    random = torch.Generator().manual_seed(3)
+    targets, predictions = torch.randn(2, 100, 1, generator=random) + torch.tensor(2e6)
+    truth, few = metrics.regression_truth(targets.sort(0).values), slice(70, 100)
+    rows = targets.sort(0).values[few]
+    sums = metrics.add_up(rows[:, 0], metrics.regression_statistics(predictions[few], truth[few]))
+    expected = sk.r2_score(rows.double(), predictions[few].double())
+    assert metrics.regression_scores(sums, 30)["r2"] == pytest.approx(expected, rel=1e-9)
+
+
+FAR = (
+    "dataset=line", "model=linear", "dataset.n=1000", "dataset.x=uniform", "dataset.intercept=2e6",
+    "dataset.slope=0.05", "dataset.noise=0.05", "dataset.standardize=true", "optimizer.lr=0.1",
+    "trainer.epochs=200", "run.plots=false", "run.tensorboard=false",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("trainer.engine=autograd",), ("trainer.batch_size=64", "trainer.epochs=12")]
+)
+def test_a_run_scores_targets_far_from_zero_as_sklearn_does(tmp_path, more):
+    kept = [line for line in FAR if line.partition("=")[0] not in {text.partition("=")[0] for text in more}]
+    folder = train(tmp_path, *kept, *more)
+    predictor, stored = load_predictor(folder.last)
+    scores = read_object(folder.summary)
+    for name, rows in load_dataset(stored.config.dataset).splits.items():
+        expected = sklearn_regression(predictor.outputs(rows.inputs).double(), rows.targets.double())
+        found = scores[name]
+        assert expected["r2"] > 0.5  # and it was 0 once
+        assert [found[k] for k in ("r2", "mae", "rmse")] == pytest.approx(
+            [expected[k] for k in ("r2", "mae", "rmse")], rel=1e-6
+        )
+        evaluated = evaluate(predictor, name, rows).scores
+        assert evaluated == pytest.approx(found, rel=1e-6)
 
 
 @pytest.mark.parametrize("constant", [0.0, 2.0, 0.1, -1e6])

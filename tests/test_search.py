@@ -26,7 +26,7 @@ from mlpkit.errors import DataError
 from mlpkit.lock import locked
 from mlpkit.run_results import read_result
 from mlpkit.sweep.ledger import FAILED, Ledger
-from mlpkit.sweep.pruning import rungs
+from mlpkit.sweep.pruning import make_judge, rungs
 from mlpkit.sweep.search_plan import Search, plan_search
 
 EPOCHS = 40
@@ -258,6 +258,83 @@ def test_trials_that_train_alone_are_pruned_as_well(tmp_path: Path) -> None:
     assert len(tested) == 1
 
 
+@pytest.mark.parametrize(
+    "alone",
+    [
+        ("trainer.engine=autograd",),
+        ("model.norm=layer",),
+        ("model.hidden=[2],[3],[4],[5],[6],[7],[8],[9]", "trainer.epochs=40"),
+        ("trainer.epochs=int(interval(8,40))",),
+    ],
+    ids=["autograd", "norm", "widths", "epochs"],
+)
+def test_halving_compares_trials_that_do_not_train_together(
+    alone: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [text.partition("=")[0] for text in alone]
+    kept = [text for text in MOONS if text.partition("=")[0] not in keys]
+    arguments = ("--search", "random", "--trials", "8", "--batch", "8", "--pruner", "halving")
+    folder = search(tmp_path, *kept, *arguments, LR, *alone)
+    found = [summary for _, summary in sorted(summaries(folder).items())]
+    assert {summary["status"] for summary in found} == {"done", "pruned"}
+    assert 2 <= sum(summary["status"] == "pruned" for summary in found) <= 6
+    assert "ends no trial" not in capsys.readouterr().out
+
+
+def test_halving_takes_the_better_half_of_those_who_came_so_far() -> None:
+    configs = dict.fromkeys(range(5), config("trainer.epochs=8"))
+    trials = {number: optuna.create_study().ask() for number in configs}
+    judge = make_judge("halving", trials, configs, higher_is_better=True)
+    assert [judge([number], 2, [value], [0.5]) for number, value in enumerate((0.5, 0.4, 0.6))] == [
+        [],
+        [0],
+        [],
+    ]
+    assert judge([3, 4], 2, [0.45, 0.6], [0.4, 0.5]) == [0]  # of 0.6, 0.6, 0.5, 0.45, 0.4
+    assert judge([3, 4], 3, [0.1, 0.2], [0.4, 0.5]) == []  # after this epoch nobody is looked at
+    assert judge([0, 4], 4, [0.7, 0.6], [0.1, 0.1]) == [1]
+
+
+def test_trials_that_ended_before_a_kill_are_compared_with(tmp_path: Path) -> None:
+    """As if the last process had died with the last of those that left."""
+    arguments = ("--search", "random", "--trials", "6", "--batch", "6", "--pruner", "halving")
+    folder = search(tmp_path, *MOONS, *arguments, LR, "trainer.engine=autograd")
+    before = {name: (summary["status"], summary["epochs"]) for name, summary in summaries(folder).items()}
+    last = max(name for name, (status, _) in before.items() if status == "pruned")
+    shutil.rmtree(folder / last)
+    (folder / "search.sqlite").unlink()
+    change(folder / "ledger.sqlite", f"UPDATE jobs SET status = 'waiting' WHERE folder = '{last}'")
+    assert command(["resume", str(folder)]) == 0
+    assert {n: (summary["status"], summary["epochs"]) for n, summary in summaries(folder).items()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("halving", "4", "1"), "it compares the trials of a batch, which has one"),
+        (
+            ("median", "8", "4"),
+            "it compares trials with 5 or more of earlier batches; choose a smaller --batch",
+        ),
+        (("hyperband", "1", "4"), "there is one trial"),
+        (
+            ("halving", "4", "4", "trainer.epochs=1"),
+            "trainer.epochs=1 leaves no epoch after which trials could be compared",
+        ),
+    ],
+    ids=["batch", "median", "single", "epochs"],
+)
+def test_a_pruner_that_cannot_prune_says_so(
+    arguments: tuple[str, ...], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pruner, trials, batch, *more = arguments
+    small = [text for text in MOONS if not text.startswith("trainer.epochs")]
+    options = ("--search", "random", "--trials", trials, "--batch", batch, "--pruner", pruner)
+    folder = search(tmp_path, *small, *options, LR, *(more or ["trainer.epochs=4"]))
+    assert {summary["status"] for summary in summaries(folder).values()} == {"done"}
+    assert capsys.readouterr().out.splitlines()[1] == f"warning: --pruner={pruner} ends no trial: {reason}"
+
+
 def test_cmaes_goes_on_from_pruned_trials(tmp_path: Path) -> None:
     arguments = ("--search", "cmaes", "--trials", "24", "--batch", "6", "--pruner", "halving", LR, DECAY)
     states = [trial.state for trial in study(search(tmp_path, *MOONS, *arguments)).trials]
@@ -381,8 +458,8 @@ def copied(found: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixtur
     return tmp_path / "search"
 
 
-def change(folder: Path, statement: str) -> None:
-    database = sqlite3.connect(folder / "search.sqlite")
+def change(path: Path, statement: str) -> None:
+    database = sqlite3.connect(path)
     database.execute(statement)
     database.commit()
     database.close()
@@ -406,9 +483,12 @@ def test_a_trial_whose_folder_is_strange(
     value: str | None, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if value is None:
-        change(copied, "DELETE FROM trial_user_attributes WHERE key = 'folder'")
+        change(copied / "search.sqlite", "DELETE FROM trial_user_attributes WHERE key = 'folder'")
     else:
-        change(copied, f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE key = 'folder'")
+        change(
+            copied / "search.sqlite",
+            f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE key = 'folder'",
+        )
     assert said(capsys, copied) == (
         f"{copied}/search.sqlite: trial 0 does not name its run folder; search anew"
     )
@@ -417,7 +497,10 @@ def test_a_trial_whose_folder_is_strange(
 def test_a_best_trial_that_the_ledger_does_not_know(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = best_of(copied)
     other = best.rename(best.with_name("0099-abcdef"))
-    change(copied, f"UPDATE trial_user_attributes SET value_json = '\"{other.name}\"' WHERE key = 'folder'")
+    change(
+        copied / "search.sqlite",
+        f"UPDATE trial_user_attributes SET value_json = '\"{other.name}\"' WHERE key = 'folder'",
+    )
     assert said(capsys, copied) == f"{copied}/search.sqlite: its best trial is not in the ledger; search anew"
 
 
@@ -476,7 +559,7 @@ def test_hostile_words_of_a_study_do_not_reach_the_terminal(
 ) -> None:
     for choice in ("[4]", "[8]"):
         change(
-            copied,
+            copied / "search.sqlite",
             "UPDATE trial_params SET distribution_json = "
             f"replace(distribution_json, '{choice}', '\\u001b[31m')",
         )
@@ -603,3 +686,39 @@ def test_optuna_is_loaded_for_a_search_alone(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "['torch']", done.stderr
+
+
+# ------------------------------------------------------------------------------------------ units of losses
+
+
+@pytest.mark.parametrize(
+    ("searched", "keys"),
+    [
+        (("dataset.standardize=true,false",), "dataset.standardize"),
+        (("dataset.standardize=false,true",), "dataset.standardize"),
+        (("dataset.standardize=true", "dataset.noise=interval(0,1)"), "dataset.noise"),
+        (("dataset=line,sum", "dataset.standardize=true"), "dataset"),
+    ],
+)
+def test_trials_with_losses_in_different_units_are_refused(
+    searched: tuple[str, ...], keys: str, refused: Refused
+) -> None:
+    line = [text for text in LINE if not (text == "dataset=line" and searched[0].startswith("dataset="))]
+    said = refused("train", "-m", "--search", "random", "--trials", "2", *line, *searched, code=2)
+    assert said == (
+        "--search: with dataset.standardize=true each trial's val loss is in a unit of its own, by which "
+        f"trials cannot be ranked; give {keys} one value, or set dataset.standardize=false"
+    )
+
+
+@pytest.mark.parametrize(
+    "searched",
+    [
+        ("dataset.standardize=true", "optimizer.lr=0.1,0.2"),
+        ("dataset.standardize=false", "dataset.noise=1,2"),
+    ],
+)
+def test_trials_with_losses_of_one_unit_are_ranked(searched: tuple[str, ...], tmp_path: Path) -> None:
+    folder = search(tmp_path, *("--search", "random", "--trials", "2"), *LINE, "trainer.epochs=2", *searched)
+    values = [trial.value for trial in study(folder).trials]
+    assert values == [summary["best"]["val"]["loss"] for _, summary in sorted(summaries(folder).items())]

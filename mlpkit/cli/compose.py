@@ -8,7 +8,7 @@ meant is reported by the schema, with its rule, together with all other problems
 import random
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser import types as hydra_types
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -39,6 +39,7 @@ from mlpkit.cli.overrides import (
     make_interval,
     told_apart,
 )
+from mlpkit.config import Config, parse
 from mlpkit.errors import ConfigError
 from mlpkit.problems import show, spell
 from mlpkit.sweep.grid import Interval, Values
@@ -46,8 +47,37 @@ from mlpkit.sweep.grid import Interval, Values
 PRIMARY = "train"
 LONGEST = 100_000  # characters of an override
 
-_PARSER = OverridesParser.create()
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the one interpolation that is taken
+
+
+def _parser() -> OverridesParser:
+    """Return Hydra's parser, with null allowed in choice(), shuffle() and sort(), as it is in `null,1.0`."""
+    functions = create_functions()
+    for name in ("choice", "shuffle", "sort"):
+        signature = functions.definitions[name]
+        values, *others = signature.parameters.values()
+        widened = [values.replace(annotation=values.annotation | None), *others]
+        functions.definitions[name] = signature.replace(parameters=widened)
+    hydras = functions.functions["sort"]
+
+    def sort(*args: Any, **named: Any) -> Any:
+        given = args[0] if len(args) == 1 else named.get("sweep") or named.get("list")
+        if len(args) > 1:
+            given = hydra_types.ChoiceSweep(list=[*args], simple_form=True)
+        if isinstance(given, hydra_types.ChoiceSweep):
+            return replace(given, list=_in_order(given.list, **named))
+        return _in_order(given, **named) if isinstance(given, list) else hydras(*args, **named)
+
+    functions.functions["sort"] = sort
+    return OverridesParser(functions)
+
+
+def _in_order(values: list[Any], reverse: bool = False, **_: Any) -> list[Any]:
+    """Return values in their order, in which null comes first."""
+    return sorted(values, key=lambda value: (value is not None, value or 0), reverse=reverse)
+
+
+_PARSER = _parser()
 
 
 @dataclass(frozen=True)
@@ -72,7 +102,8 @@ class Composer:
             ConfigError: an override cannot be read, names a choice that does not exist, or sweeps.
         """
         self._request = request
-        self._groups = config_files.groups(config_files.search_path(request.folders))
+        self._folders = config_files.search_path(request.folders)
+        self._groups = config_files.groups(self._folders)
         self._overrides = self.read(request.overrides)
         self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any] | ConfigError] = {}
         check_single(self._overrides)
@@ -83,7 +114,36 @@ class Composer:
         Raises:
             ConfigError: one cannot be read, or names a choice that does not exist.
         """
-        return _read(lines, self._groups, self._request.file)
+        return _read(lines, self._groups, self._folders, self._request.file)
+
+    def config(self, more: Sequence[Override] = ()) -> Config:
+        """Return the request's config with these overrides set last, validated.
+
+        Raises:
+            ConfigError: as `compose`, or with every problem; and the files that may not be meant for mlpkit.
+        """
+        try:
+            return parse(self.compose(more), _typed_values([*self._overrides, *more]))
+        except ConfigError as error:
+            raise ConfigError(*error.args, *self._stand_ins(error.args, more)) from None
+
+    def _stand_ins(self, problems: Sequence[str], more: Sequence[Override]) -> Iterator[str]:
+        """Yield a line for each file that is read instead of mlpkit's own, where a problem is in it."""
+        choices, settings = told_apart([*self._overrides, *more], self._groups)
+        typed = tuple(f"{setting.key}{sign}" for setting in settings for sign in "=:")
+        not_typed = [line for line in problems if not line.startswith(typed)]
+        chosen = {choice.key: str(choice.value) for choice in choices}
+        names = [] if self._request.file else [PRIMARY]
+        names += [f"{group}/{name}" for group, name in chosen.items()]
+        for name, path in config_files.stand_ins(self._folders, names).items():
+            group, _, choice = name.rpartition("/")
+            # The primary config and experiments set keys of every section.
+            begins = "" if group in ("", "experiment") else (f"{group}.", f"{group}:", f"{group}=", str(path))
+            if chosen.get(group, choice) == choice and any(line.startswith(begins) for line in not_typed):
+                yield (
+                    f"{path}: is read instead of mlpkit's own configs/{name}.yaml; "
+                    "if it is another program's, rename it or work in another folder"
+                )
 
     def compose(self, more: Sequence[Override] = ()) -> dict[str, Any]:
         """Return the request's config with these overrides set last, as `compose` does of both together.
@@ -124,14 +184,23 @@ def compose(request: Request) -> dict[str, Any]:
     return Composer(request).compose()
 
 
+def read_config(request: Request) -> Config:
+    """Return the composed config, validated.
+
+    Raises:
+        ConfigError: as `Composer.config` does.
+    """
+    return Composer(request).config()
+
+
 def sweeps(request: Request) -> tuple[Request, list[Override]]:
     """Return the request without the overrides that stand for several values, and those.
 
     Raises:
         ConfigError: an override cannot be read, or names a choice that does not exist.
     """
-    groups = config_files.groups(config_files.search_path(request.folders))
-    overrides = _read(request.overrides, groups, request.file)
+    folders = config_files.search_path(request.folders)
+    overrides = _read(request.overrides, config_files.groups(folders), folders, request.file)
     lines = tuple(override.line for override in overrides if not override.sweeps)
     return replace(request, overrides=lines), [override for override in overrides if override.sweeps]
 
@@ -142,8 +211,9 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     The source is the override or the file that set it last, or `default of mlpkit`.
     """
     sources: dict[str, str] = {}
-    groups = config_files.groups(config_files.search_path(request.folders))
-    overrides = _read(request.overrides, groups, request.file)
+    folders = config_files.search_path(request.folders)
+    groups = config_files.groups(folders)
+    overrides = _read(request.overrides, groups, folders, request.file)
     check_single(overrides)
     choices, settings = told_apart(overrides, groups)
     with _initialized(request, [(choice.key, str(choice.value)) for choice in choices]) as (name, chosen):
@@ -167,8 +237,8 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
 
 def override(
     config: Mapping[str, Any], request: Request, allowed: Callable[[str], bool], rule: str
-) -> dict[str, Any]:
-    """Return a stored config with overrides applied.
+) -> Config:
+    """Return a stored config with overrides applied, validated.
 
     Args:
         config: a plain dict.
@@ -177,11 +247,12 @@ def override(
         rule: what may be, in words.
 
     Raises:
-        ConfigError: an override cannot be read, or is not allowed.
+        ConfigError: an override cannot be read, or is not allowed, or with every problem.
     """
     changed = dict(config)
-    groups = config_files.groups(config_files.search_path(request.folders))
-    overrides = _read(request.overrides, groups, request.file)
+    folders = config_files.search_path(request.folders)
+    groups = config_files.groups(folders)
+    overrides = _read(request.overrides, groups, folders, request.file)
     check_single(overrides)
     for override in overrides:
         if not allowed(override.key) or override.deletes:
@@ -191,13 +262,13 @@ def override(
         changed[choice.key] = compose(Request((choice.line,), request.folders))[choice.key]
     for setting in settings:
         changed = setting.apply(changed)
-    return _resolve(changed)
+    return parse(_resolve(changed), _typed_values(overrides))
 
 
 # -------------------------------------------------------------------------------------- overrides
 
 
-def _read(lines: Sequence[str], groups: Groups, file: Path | None) -> list[Override]:
+def _read(lines: Sequence[str], groups: Groups, folders: Sequence[Path], file: Path | None) -> list[Override]:
     """Return the overrides that these arguments are.
 
     Raises:
@@ -205,7 +276,7 @@ def _read(lines: Sequence[str], groups: Groups, file: Path | None) -> list[Overr
     """
     overrides = [_parse(line, groups) for line in lines]
     for override in overrides:
-        override.check(groups, file)
+        override.check(groups, folders, file)
     check_once(overrides)
     return overrides
 
@@ -231,7 +302,14 @@ def _parse(line: str, groups: Groups) -> Override:
             f"{spell(line)}: several values cannot stand inside a value; write {spell(key)}=choice(A,B)"
         )
     mark = parsed.get_key_element().removesuffix(key)
-    return Override(line, mark, key, _several(parsed, groups) if several else value)
+    override = Override(line, mark, key, _several(parsed, groups) if several else value)
+    if key in groups and isinstance(value, int | float):  # a file may be called 1e3 or 2024_01_02
+        return replace(override, value=override.typed)
+    return override
+
+
+def _typed_values(overrides: Iterable[Override]) -> dict[str, str]:
+    return {override.key: override.typed for override in overrides if not override.sweeps}
 
 
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,17 +22,17 @@ def config(
     """Show the composed and validated config."""
     import json
 
-    from mlpkit.config import json_schema, parse, to_dict
+    from mlpkit.config import json_schema, to_dict
 
     if schema:
         print(json.dumps(json_schema(), indent=2))
         return
 
-    from mlpkit.cli.compose import Request, compose
+    from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.compose import explain as explain_values
 
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
-    composed = parse(compose(request))
+    composed = read_config(request)
     if not explain:
         print_config(composed)
         return

@@ -21,7 +21,7 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
     from mlpkit.cli.compose import Request, override
-    from mlpkit.config import parse, to_dict
+    from mlpkit.config import to_dict
     from mlpkit.console import make_console, note, print_scores
     from mlpkit.device import choose_device
     from mlpkit.errors import DataError
@@ -32,13 +32,11 @@ def evaluate(
     run, given = told_apart(run, overrides)
     path, stored = open_run(run, checkpoint, allow_large)
     predictor = make_predictor(stored, choose_device(device))
-    config = parse(
-        override(
-            to_dict(stored.config),
-            Request(tuple(given)),
-            allowed=lambda key: key.split(".")[0] == "dataset",
-            rule="only the dataset may be overridden here, as in dataset.noise=0.2",
-        )
+    config = override(
+        to_dict(stored.config),
+        Request(tuple(given)),
+        allowed=lambda key: key.split(".")[0] == "dataset",
+        rule="only the dataset may be overridden here, as in dataset.noise=0.2",
     )
     # What the checkpoint says must not reach out; what the user says may.
     mine = any(text.startswith(("dataset=", "dataset.download=")) for text in given)

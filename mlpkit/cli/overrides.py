@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +35,11 @@ class Override:
         return spell(self.line)
 
     @property
+    def typed(self) -> str:
+        """The value as it was typed."""
+        return self.line.partition("=")[2].strip()
+
+    @property
     def deletes(self) -> bool:
         """Whether the key is taken away."""
         return self.mark == "~"
@@ -53,11 +58,12 @@ class Override:
         """Return whether it names a file of a group, where it does not set or delete a key."""
         return self.key in groups and not (self.deletes or self.sweeps or isinstance(self.value, Mapping))
 
-    def check(self, groups: Groups, file: Path | None) -> None:
+    def check(self, groups: Groups, folders: Sequence[Path], file: Path | None) -> None:
         """Refuse a choice that does not exist, and what mlpkit has no use for.
 
         Args:
             groups: the choices that there are.
+            folders: where they have been found.
             file: a whole config (--config), which leaves nothing to choose.
 
         Raises:
@@ -71,6 +77,8 @@ class Override:
             return
         choices = groups[self.key]
         if str(self.value) not in choices:
+            if other := config_files.misnamed(folders, f"{self.key}/{self.value}"):
+                raise config_files.refuse_ending(other)
             raise ConfigError(
                 f"{self.text}: no such {self.key}; choose one of {', '.join(sorted(choices))}"
                 f"{did_you_mean(str(self.value), choices)}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlpkit.cli.compose import Composer, Request, sweeps
 from mlpkit.cli.overrides import Override
-from mlpkit.config import Config, parse
+from mlpkit.config import Config
 from mlpkit.errors import ConfigError
 from mlpkit.problems import MOST as MOST_PROBLEMS
 from mlpkit.problems import spell
@@ -110,7 +110,7 @@ def _configs(composer: Composer, combinations: Sequence[Sequence[Override]]) -> 
     problems: dict[str, list[Sequence[Override]]] = {}
     for combination in combinations:
         try:
-            configs.append(parse(composer.compose(combination)))
+            configs.append(composer.config(combination))
         except ConfigError as error:
             for line in error.args:
                 problems.setdefault(line, []).append(combination)

@@ -35,7 +35,6 @@ def resume(
 
     from mlpkit import yaml_file
     from mlpkit.cli.compose import Request, override
-    from mlpkit.config import parse
     from mlpkit.console import make_console, note
     from mlpkit.errors import ConfigError
     from mlpkit.resume import MAY_CHANGE, may_change
@@ -60,12 +59,10 @@ def resume(
     if run is None:
         note(f"newest run: {folder.path}")
     start = None if run is None or Path(run).is_dir() else Path(run)
-    config = parse(
-        override(
-            yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
-            Request(tuple(given)),
-            allowed=may_change,
-            rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
-        )
+    config = override(
+        yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
+        Request(tuple(given)),
+        allowed=may_change,
+        rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
     )
     go_on(folder, config, command, make_console(), note, start, strict, allow_large)

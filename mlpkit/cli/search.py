@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mlpkit.cli.compose import Composer, Request
 from mlpkit.cli.plan import search_space
-from mlpkit.config import Config, parse
+from mlpkit.config import Config
 from mlpkit.errors import ConfigError
 from mlpkit.problems import spell
-from mlpkit.sweep.grid import Interval
+from mlpkit.sweep.grid import MOST_TRIALS, Interval
 
 if TYPE_CHECKING:
     from mlpkit.sweep.search_plan import Plan, Search, Space
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
 BATCH = 16  # trials at once: as many as cost little more than one, and not so many that little is learned
+NAMED = ("dataset", "dataset.val_fraction", "dataset.standardize", "model", "experiment")
 SMALLEST = 4  # generation of CMA-ES
 
 
@@ -56,6 +57,9 @@ class Options:
             raise ConfigError(f"--pruner={spell(self.pruner)}: must be none, median, hyperband or halving")
         if self.trials is None:
             raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
+        for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
+            if number > MOST_TRIALS:
+                raise ConfigError(f"--{name}={number}: a search has at most {MOST_TRIALS} trials")
         if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST:
             raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
 
@@ -144,7 +148,7 @@ def _plan(
     composer = Composer(fixed)
 
     def compose(overrides: Sequence[str]) -> Config:
-        return parse(composer.compose(composer.read(overrides)))
+        return composer.config(composer.read(overrides))
 
     texts = {key: _texts(key, values) for key, values in space.items()}
     first = {key: values[0] for key, values in texts.items()}
@@ -156,7 +160,7 @@ def _plan(
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:
     """Return the values that may lead to other datasets or models; of other keys, the first."""
     texts = [repr(values.low)] if isinstance(values, Interval) else list(values)
-    is_named = key.lstrip("+~") in ("dataset", "dataset.val_fraction", "model", "experiment")
+    is_named = key.lstrip("+~") in NAMED
     return texts if is_named else texts[:1]
 
 

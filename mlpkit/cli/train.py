@@ -53,9 +53,8 @@ def train(
     import shlex
     import sys
 
-    from mlpkit.cli.compose import Request, compose
+    from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.search import Options
-    from mlpkit.config import parse
     from mlpkit.sweep.launchers import Wanted
 
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
@@ -73,7 +72,7 @@ def train(
     given = {"--zip": paired, "--dry-run": dry_run, f"--max-jobs={most}": most, **wanted.options()}
     if name := next((name for name, value in given.items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; add -m")
-    config = parse(compose(request))
+    config = read_config(request)
     if cfg not in (None, "job"):
         raise ConfigError(f"--cfg={cfg}: must be job, the config of the run")
     if cfg is not None:

@@ -10,6 +10,7 @@ from mlpkit.config import Config
 from mlpkit.errors import ConfigError
 
 MOST = 10_000  # jobs of a sweep, where --max-jobs says nothing else
+MOST_TRIALS = 10_000  # of a search
 
 Value = TypeVar("Value")
 

@@ -14,12 +14,11 @@ from mlpkit.atomic_write import sync_folder
 from mlpkit.config import Config, parse, to_dict
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.problems import show
+from mlpkit.sweep import database
 from mlpkit.sweep.folder import is_name, name_of, unfinished
 from mlpkit.sweep.grid import Job
 
 WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"
-
-LARGEST = 1 << 20  # bytes of a value
 
 _TABLE = """
 CREATE TABLE jobs (
@@ -98,20 +97,15 @@ class Ledger:
         self.path = path
         try:
             new = not path.exists()
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+            self._connection = database.connect(path, isolation_level=None)
             if new:
                 self._connection.execute(_TABLE)
-            tables = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'jobs'").fetchall()
-            # Triggers, views and indices would run what somebody else has written.
-            others = self._connection.execute(
-                "SELECT 1 FROM sqlite_master WHERE type != 'table' AND NOT (type = 'index' AND sql IS NULL)"
-            ).fetchall()
+            is_ours = database.check(self._connection, path, [" ".join(_TABLE.split())])
         except sqlite3.OperationalError as error:
             raise WriteError(f"{path}: cannot be written ({error})") from None
         except sqlite3.Error as error:
             raise DataError(f"{path}: not a ledger of mlpkit ({error})") from None
-        if others or [str(sql).split() for (sql,) in tables] != [_TABLE.split()]:
+        if not is_ours:
             self.close()
             raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
 

@@ -1,5 +1,6 @@
 """A search: batches of trials, each trained like a small sweep, the next one chosen by what came of it."""
 
+import math
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from mlpkit.errors import (
 )
 from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.lock import locked
+from mlpkit.metrics_file import read_metrics
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder
 from mlpkit.sweep.allowed import Allowed
@@ -30,7 +32,7 @@ from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
-from mlpkit.sweep.pruning import build_pruner, make_judge
+from mlpkit.sweep.pruning import Judge, build_pruner, make_judge, why_nothing
 from mlpkit.sweep.search_plan import Plan
 from mlpkit.sweep.study import Outcome, Study
 from mlpkit.sweep.vectorized import vectorized
@@ -136,6 +138,8 @@ class _Searching:
             f"search of {search.trials} trials{before}: {search.sampler}, {search.batch} at once{pruned}",
             markup=False,
         )
+        if reason := why_nothing(search.pruner, search.trials, search.batch, self.plan.first.trainer.epochs):
+            self.console.print(f"warning: --pruner={search.pruner} ends no trial: {reason}", markup=False)
         try:
             with polite_signals() as wish:
                 while self.study.told < search.trials:
@@ -151,7 +155,7 @@ class _Searching:
 
     def _run_batch(self, wish: Wish) -> None:
         count = min(self.search.batch, self.search.trials - self.study.asked)
-        batch = _Batch({trial.number: trial for trial in self.study.ask(count)})
+        batch = _Batch({trial.number: trial for trial in self.study.ask(count, wish.check)})
         for trial in batch.trials.values():
             self._prepare(batch, trial)
         self._train(batch, wish)
@@ -215,6 +219,9 @@ class _Searching:
             {number: entry.config for number, entry in batch.entries.items()},
             self.task.higher_is_better,
         )
+        if self.search.pruner != "none":
+            for number in sorted(entries.keys() - left.keys()):
+                self._look_again(judge, entries[number])
         try:
             if left:
                 plan = self.plan
@@ -223,6 +230,20 @@ class _Searching:
         finally:
             display.stop()
             self.ledger.mark_failed(reasons)
+
+    def _look_again(self, judge: Judge, entry: Entry) -> None:
+        """Let others be compared with a trial that had ended when the last process was killed."""
+        value: float | None = None
+        loss = math.inf
+        with suppress(DataError):
+            for row in read_metrics(RunFolder(self.folder.run(entry.folder)).metrics):
+                now, its_loss = row.get(self.task.monitor), row.get("loss")
+                if row["split"] != "val" or now is None or its_loss is None:
+                    continue
+                if self.task.beats(now, its_loss, value, loss):
+                    value, loss = now, its_loss
+                if value is not None and row["epoch"] < entry.config.trainer.epochs:
+                    judge([entry.number], row["epoch"], [value], [loss])
 
     def _read(self, entry: Entry) -> Outcome:
         """Return what came of a job, as its run folder says it."""

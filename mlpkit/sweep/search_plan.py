@@ -7,13 +7,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlpkit.config import Config
+from mlpkit import nested
+from mlpkit.compare import loss_unit
+from mlpkit.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.plain_json import read_object
 from mlpkit.sweep.allowed import Allowed, refuse_large_data
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.folder import SweepFolder
-from mlpkit.sweep.grid import Interval
+from mlpkit.sweep.grid import MOST_TRIALS, Interval
 from mlpkit.tasks import TASKS, Task
 
 Space = Mapping[str, Interval | tuple[str, ...]]
@@ -37,8 +39,8 @@ class Search(BaseModel):
 
     sampler: Literal["tpe", "random", "cmaes"]
     pruner: Literal["none", "median", "hyperband", "halving"]
-    trials: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    trials: int = Field(ge=1, le=MOST_TRIALS)
+    batch: int = Field(ge=1, le=MOST_TRIALS)
     overrides: list[str]
     folders: list[str]
     file: str | None
@@ -119,4 +121,21 @@ def plan_search(
     if len(tasks) > 1:
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
+    _refuse_different_units(next(iter(tasks)), space, configs)
     return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets, allowed)
+
+
+def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) -> None:
+    """Refuse to rank trials by losses in different units, which are those of each trial's own data.
+
+    Raises:
+        ConfigError: standardised targets would be searched with other data, or with targets as they are.
+    """
+    units = {loss_unit(task, dict(nested.items(to_dict(config)))) for config in configs}
+    keys = [key for key in space if key.lstrip("+~").startswith("dataset.")]
+    if len(units) > 1 or (keys and units != {None}):
+        raise ConfigError(
+            "--search: with dataset.standardize=true each trial's val loss is in a unit of its own, by which "
+            f"trials cannot be ranked; give {' and '.join(keys) or 'dataset'} one value, or set "
+            "dataset.standardize=false"
+        )

@@ -49,11 +49,15 @@ class Slurm:
         """Train the jobs.
 
         Raises:
+            ConfigError: the sweep's folder has a name that Slurm reads in its own way.
             RunInterruptedError: somebody wished to stop; the jobs have saved what they had, and have ended.
             DataError: what jobs say would go elsewhere.
             WriteError: they cannot be submitted.
         """
-        executor = self._executor(_make_folder(work.folder.path.resolve() / "slurm"))
+        path = work.folder.path.resolve()
+        if "%" in str(path):
+            raise ConfigError(f"--launcher=slurm: {path}: Slurm takes % for a pattern; set run.root")
+        executor = self._executor(_make_folder(path / "slurm"))
         waiting, running = list(reversed(work.entries)), dict[int, Outcome]()
         places = self.workers or (cores() if self.cluster == "local" else len(waiting))
         work.display.begin_apart(len(waiting), min(places, len(waiting)))

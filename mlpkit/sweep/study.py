@@ -5,8 +5,11 @@ fifty times as long. A batch that a killed process has not told is asked for aga
 function of the seed and of the batches before, so that the same trials come.
 """
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -19,9 +22,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mlpkit.errors import DataError, WriteError
 from mlpkit.randomness import derived_seed
+from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.search_plan import Space
 
+LARGEST = 1 << 27  # bytes of a study: several times what the most trials take
 NAME = "search"  # of the study; hyperband deals trials into brackets by it
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is worth saying is said by mlpkit
@@ -76,13 +81,18 @@ class Study:
         self._study = optuna.create_study(study_name=NAME, direction=direction, pruner=pruner)
         new = not path.exists()
         try:
+            if not new:
+                _refuse_foreign(path)
             self._stored = optuna.create_study(
-                storage=RDBStorage(f"sqlite:///{path}"),
+                # Not its URL, in which `%`, `?` and more of a folder's name mean something else.
+                storage=RDBStorage("sqlite://", {"creator": partial(database.connect, path)}),
                 study_name=NAME,
                 direction=direction,
                 load_if_exists=True,
             )
             past = self._stored.get_trials(deepcopy=False)
+        except DataError:
+            raise
         except Exception as error:  # of Optuna, SQLAlchemy or SQLite
             raise (WriteError if new else DataError)(f"{path}: {_reason(error)}; search anew") from None
         self._past, self.told = past, len(past)
@@ -111,8 +121,8 @@ class Study:
         """All trials that were told, in their order."""
         return self._stored.get_trials(deepcopy=False)
 
-    def ask(self, count: int) -> list[Trial]:
-        """Return the next trials.
+    def ask(self, count: int, poll: Callable[[], None] = lambda: None) -> list[Trial]:
+        """Return the next trials; `poll` is called before each.
 
         Raises:
             DataError: they are not those that a killed process was told of.
@@ -120,7 +130,10 @@ class Study:
         start = self.asked
         if self._sampler != "cmaes" or start == 0:
             self._study.sampler = self._make_sampler(start)
-        trials = [self._study.ask(self._space) for _ in range(count)]
+        trials = []
+        for _ in range(count):
+            poll()
+            trials.append(self._study.ask(self._space))
         if any(t.params != past.params for t, past in zip(trials, self._past[start:], strict=False)):
             raise DataError(
                 f"{self.path}: holds other trials than come now; search anew, or with the Optuna it was begun"
@@ -172,6 +185,25 @@ class Study:
             self._study.tell(trial, outcome.value)
         else:
             self._study.tell(trial, state=outcome.state)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a database that is not as Optuna makes it.
+
+    Raises:
+        DataError: it is not.
+        sqlite3.Error: it cannot be read.
+    """
+    if (size := path.stat().st_size) > LARGEST:
+        raise DataError(f"{path}: {size} bytes; a study has at most {LARGEST}; search anew")
+    engine = RDBStorage("sqlite://").engine
+    with closing(engine.raw_connection()) as made:
+        assert isinstance(made.driver_connection, sqlite3.Connection)
+        expected = database.schema(made.driver_connection)
+    engine.dispose()
+    with closing(database.connect(path)) as found:
+        if not database.check(found, path, expected, begun=True):
+            raise DataError(f"{path}: not a study of this Optuna; search anew")
 
 
 def _distribution(values: Interval | tuple[str, ...]) -> BaseDistribution:
