@@ -1,7 +1,7 @@
 """Which jobs of a sweep can be trained by one program."""
 
 import resource
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -67,7 +67,10 @@ class Datasets:
 
 
 def group(
-    configs: Mapping[int, Config], datasets: Datasets, begun: Mapping[int, Hashable] = NOTHING
+    configs: Mapping[int, Config],
+    datasets: Datasets,
+    begun: Mapping[int, Hashable] = NOTHING,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
     """Return the groups, and what is wrong with jobs that cannot be trained.
 
@@ -75,10 +78,12 @@ def group(
         configs: of the jobs, by their numbers.
         datasets: where their data comes from.
         begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
+        check: called before each dataset is loaded; it may raise.
     """
     by_key: dict[Hashable, list[int]] = {}
     alone, wrong, width = [], dict[int, MlpkitError](), dict[Hashable, int]()
     for number, config in configs.items():
+        check()
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.signature)

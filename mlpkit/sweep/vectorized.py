@@ -25,7 +25,7 @@ def vectorized(work: Work) -> None:
         for number, (_, stored) in saved.items()
     }
     begun = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
-    groups, wrong = group(ready, work.datasets, begun)
+    groups, wrong = group(ready, work.datasets, begun, work.wish.check)
     for number, error in wrong.items():
         work.ended(number, error)
     groups += [Group((number,), together=False) for number in others if number not in saved]
