@@ -1,6 +1,5 @@
 """What a person sees: progress while training, tables after it, on a terminal or as plain lines."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from mlpkit.errors import WriteError
+from mlpkit.startup import lost
+
 if TYPE_CHECKING:
     from mlpkit.trainer import EpochReport
 
@@ -22,18 +24,9 @@ REFRESHES = 5  # a second
 Scores = Mapping[str, float]
 
 
-class QuietableConsole(Console):
-    """A console that falls silent where its reader has gone (… | head): a training goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Send what is still said to nowhere, where rich would end the program."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
-    console = QuietableConsole(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -170,6 +163,18 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(Text(printable(column)), justify="right")
     return table
+
+
+def print_answer(text: str) -> None:
+    """Print what a command was asked for, and nothing else.
+
+    Raises:
+        WriteError: not all of it could be written. Where its reader has had enough, that is none.
+    """
+    print(text, end="", flush=True)
+    error = lost(sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError):
+        raise WriteError(f"stdout: cannot be written ({error.strerror}); free some space")
 
 
 def print_error(*problems: object) -> None:

@@ -1,6 +1,5 @@
 """The command line's entry: the commands, and one line for every error."""
 
-import os
 import re
 import sys
 import traceback
@@ -94,9 +93,6 @@ def run(arguments: list[str], debug: bool = False) -> int:
         settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
         print_error(f"{message}; {settings}see mlpkit {command}--help")
         return 2
-    except BrokenPipeError:  # the reader has gone (… | head), and nothing is left to say to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:  # what no part could say better, such as a folder that may not be searched
         if debug:
             traceback.print_exc()

@@ -71,12 +71,12 @@ def predict(
 
 def _show(columns: dict[str, list[object]]) -> None:
     """Print a table on a terminal, csv elsewhere."""
-    from mlpkit.console import make_console, note, plain_table
+    from mlpkit.console import make_console, note, plain_table, print_answer
     from mlpkit.predictions_file import to_csv
 
     console = make_console()
     if not console.is_terminal:
-        print(to_csv(columns), end="")
+        print_answer(to_csv(columns))
         return
     rows = list(zip(*columns.values(), strict=True))
     shown = [name for name in columns if not name.startswith("p(")]
