@@ -3,16 +3,14 @@
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from mlpkit import environment, resume, run_folder
 from mlpkit.append_file import AppendFile
-from mlpkit.atomic_write import atomic_write
 from mlpkit.bounds import refuse_large
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.choices import choices_of
-from mlpkit.config import Config, to_dict
+from mlpkit.config import Config
 from mlpkit.console import printable
 from mlpkit.device import choose_device
 from mlpkit.errors import ConfigError, DataError, WriteError
@@ -50,6 +48,8 @@ def run(
     if config.run.resume == "auto" and (folder := run_folder.existing(config)):
         return go_on(folder, config, command, console, warn, owned=owned)
     experiment = build(config, owned)
+    if owned:
+        environment.git_commit()
     with polite_signals() as wish:
         try:
             folder = run_folder.create(config)
@@ -57,7 +57,7 @@ def run(
             if config.run.resume == "never" or run_folder.existing(config) is None:
                 raise
         else:
-            _begin(Session(experiment, folder, console, wish, trial), command)
+            _begin(Session(experiment, folder, console, wish, trial), command, owned)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
     return go_on(
@@ -65,12 +65,12 @@ def run(
     )
 
 
-def _begin(session: Session, command: str) -> None:
+def _begin(session: Session, command: str, owned: bool) -> None:
     folder = session.folder
     try:
         with locked(folder.lock):
             try:
-                describe(session, command)
+                describe(session, command, owned=owned)
                 session.run()
             except WriteError:
                 if session.trainer.progress.step == 0:  # a full disk has let nothing begin
@@ -157,8 +157,8 @@ def take_up(session: Session, found: tuple[Path, Checkpoint], warn: Say, strict:
     return kept
 
 
-def describe(session: Session, command: str, again: bool = False) -> None:
-    """Write what a run is made of: config, command and environment.
+def describe(session: Session, command: str, again: bool = False, owned: bool = True) -> None:
+    """Write what a run is made of: command and environment, and the config where that may have changed.
 
     What says of a checkpoint how it came about stays until there is another one.
 
@@ -166,16 +166,16 @@ def describe(session: Session, command: str, again: bool = False) -> None:
         session: of the run.
         command: the command line.
         again: the run has been described before.
+        owned: the run is the user's own; git is asked for the commit.
     """
     folder, experiment = session.folder, session.experiment
     about = {**environment.describe(experiment.device), **experiment.choices().to_dict()}
     if again:  # the commit is that of the run's beginning
+        folder.write_config(experiment.config)
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
-        about["git_commit"] = environment.git_commit()
-    text = yaml.safe_dump(to_dict(experiment.config), sort_keys=False)
-    atomic_write(folder.config, text.encode())
+        about["git_commit"] = environment.git_commit() if owned else None
     commands = AppendFile(folder.command)
     try:
         commands.write(f"{command}\n".encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mlpkit import environment
 from mlpkit.append_file import AppendFile
 from mlpkit.errors import ConfigError, DataError, JobsFailedError, MlpkitError, RunInterruptedError
 from mlpkit.interrupts import polite_signals
@@ -117,6 +118,8 @@ def _train(
         failures[number] = last_line(error)
 
     datasets = Datasets(download=allowed.owned)
+    if allowed.owned:
+        environment.git_commit()
     try:
         with polite_signals() as wish:
             work = Work(folder, left, command, wish, display, ended, datasets, allowed=allowed)

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
+from mlpkit import environment
 from mlpkit.append_file import AppendFile
 from mlpkit.console import number as shown
 from mlpkit.console import printable
@@ -136,6 +137,8 @@ class _Searching:
             f"search of {search.trials} trials{before}: {search.sampler}, {search.batch} at once{pruned}",
             markup=False,
         )
+        if self.plan.allowed.owned:
+            environment.git_commit()
         try:
             with polite_signals() as wish:
                 while self.study.told < search.trials:
