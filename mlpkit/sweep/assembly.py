@@ -143,7 +143,7 @@ def _begin(work: Work, experiment: Experiment, held: ExitStack, saved: Saved | N
         kept = take_up(session, saved, work.warn)
         if session.trainer.best_model is not None:
             member.load_best_state(session.trainer.best_model)
-    describe(session, work.command, again=saved is not None)
+    describe(session, work.command, again=saved is not None, owned=work.allowed.owned)
     session.begin(kept)
     session.introduce()
     return session
