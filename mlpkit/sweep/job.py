@@ -77,11 +77,16 @@ def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str
     """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
 
     A signal that comes before the run listens, or after it, ends the training as well.
+
+    Raises:
+        RunInterruptedError: there was one; what was trained has been saved.
     """
     try:
         with polite_signals() as wish:
             wish.at_once = True
             train(config, command, allowed=allowed)
+    except RunInterruptedError:
+        raise
     except Exception as error:  # whatever it is, the sweep's process is to say it
         return last_line(error)
     return None
@@ -89,6 +94,7 @@ def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str
 
 def is_fresh(work: Work, number: int) -> bool:
     """Whether nothing of a job's run can be gone on from; what there is of it is cleared away."""
+    work.wish.check()
     folder = RunFolder(work.folder.run(work.entries[number].folder))
     try:
         if not folder.path.exists():
@@ -107,6 +113,7 @@ def saved_between_epochs(work: Work, config: Config) -> Saved | None:
 
     There it can go on together with others that stand at the same place.
     """
+    work.wish.check()
     folder = RunFolder(Path(str(config.run.dir)))
     try:
         with locked(folder.lock):
