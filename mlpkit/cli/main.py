@@ -11,6 +11,7 @@ from mlpkit import __version__
 from mlpkit.cli import compare, config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.memory import check_limit, is_lack_of_memory
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train.train, train.EXAMPLE),
@@ -25,6 +26,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "doctor": (doctor.doctor, doctor.EXAMPLE),
 }
 LATER = ("export",)
+TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that load it
 
 # typer bundles its own copy of click from some release on; the exception class is found either way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -76,6 +78,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
         return 2
     try:
+        if arguments and arguments[0] in TORCH:
+            check_limit()
         code = typer.main.get_command(app)(
             args=arguments or ["--help"], prog_name="mlpkit", standalone_mode=False
         )
@@ -101,6 +105,15 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         return 130
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if debug or not is_lack_of_memory(error):
+            raise
+        said = str(error).splitlines()[:1]
+        print_error(
+            f"memory: there is not enough of it{f' ({said[0]})' if said else ''}; train on fewer rows, "
+            "choose a smaller model or batch, or raise a limit (ulimit -v)"
+        )
+        return MlpkitError.exit_code
     if code == 130:  # a Ctrl-C in the moment when nobody else was listening, which typer keeps to itself
         print_error("interrupted")
     return code if isinstance(code, int) else 0
