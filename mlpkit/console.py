@@ -26,7 +26,7 @@ Scores = Mapping[str, float]
 
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -56,6 +56,8 @@ class TrainingDisplay:
         """
         if style == "auto":
             style = "bar" if console.is_terminal else "lines"
+        if style == "bar" and console.is_dumb_terminal:
+            style = "lines"
         self._console, self._style, self._epochs = console, style, epochs
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
@@ -85,7 +87,7 @@ class TrainingDisplay:
         if late or report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
             line = self._line(report)
             if self._style == "lines":
-                self._console.print(line, markup=False)
+                say(self._console, line)
         self._pending, self._epochs_done = report, report.epoch
         self.tick(0.0)
         return line
@@ -150,15 +152,21 @@ def print_weights(console: Console, title: str, weights: Sequence[tuple[str, flo
     """Print a small model's weights, a row each."""
     table = plain_table(title, ["weight"])
     for name, value in weights:
-        table.add_row(
-            Text(printable(name)), f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}"
-        )
+        table.add_row(name, f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
     console.print(table)
 
 
-def plain_table(title: str, columns: Sequence[str]) -> Table:
+class PlainTable(Table):
+    """A table whose cells are shown as they are: no markup, and spelled what a terminal would obey."""
+
+    def add_row(self, *cells: str) -> None:  # type: ignore[override]
+        """Add a row of texts."""
+        super().add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def plain_table(title: str, columns: Sequence[str]) -> PlainTable:
     """Return an empty table in the house style: no frame, numbers to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = PlainTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(Text(printable(title), style="bold"), style="bold")
     for column in columns:
         table.add_column(Text(printable(column)), justify="right")
@@ -186,6 +194,16 @@ def print_error(*problems: object) -> None:
 def printable(text: str) -> str:
     """Return a text with what a terminal would obey rather than show spelled out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each of them printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it is: no markup, and line by line spelled what a terminal would obey."""
+    console.print(printable_lines(text), markup=False)
 
 
 def note(message: str) -> None:

@@ -11,7 +11,7 @@ from mlpkit.bounds import refuse_large
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.choices import choices_of
 from mlpkit.config import Config
-from mlpkit.console import printable
+from mlpkit.console import say
 from mlpkit.device import choose_device
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.experiment import build
@@ -118,7 +118,7 @@ def go_on(
         if found is not None:
             resume.check_config(config, found[1])
             if nothing_left := _is_finished(folder, config, found[1]):
-                console.print(printable(f"{folder.path}: {nothing_left}"), markup=False)
+                say(console, f"{folder.path}: {nothing_left}")
                 return folder
             if not (allow_large or owned):
                 refuse_large(config.dataset, len(found[1].signature.features), found[0])

@@ -16,7 +16,7 @@ def list_choices(
 ) -> None:
     """Show what can be chosen, with one line each."""
     from mlpkit import config_files
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, say
     from mlpkit.errors import ConfigError
     from mlpkit.problems import did_you_mean
 
@@ -33,7 +33,7 @@ def list_choices(
         console.print(f"[bold]{name}[/bold]")
         for choice, path in sorted(choices.items()):
             mine = "" if path.is_relative_to(config_files.packaged()) else f" ({_short(path)})"
-            console.print(f"  {choice:<{width}}  {config_files.summary(path)}{mine}", markup=False)
+            say(console, f"  {choice:<{width}}  {config_files.summary(path)}{mine}")
 
 
 def _short(path: Path) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from mlpkit import environment
 from mlpkit.append_file import AppendFile
 from mlpkit.console import number as shown
-from mlpkit.console import printable
+from mlpkit.console import printable, say
 from mlpkit.errors import (
     ConfigError,
     DataError,
@@ -133,9 +133,9 @@ class _Searching:
         search = self.search
         before = f" ({self.study.told} done before)" if self.study.told else ""
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
-        self.console.print(
+        say(
+            self.console,
             f"search of {search.trials} trials{before}: {search.sampler}, {search.batch} at once{pruned}",
-            markup=False,
         )
         if self.plan.allowed.owned:
             environment.git_commit()
@@ -280,7 +280,7 @@ class _Searching:
         best = (max if self.task.higher_is_better else min)(values, default=None)
         if best is not None:
             parts.append(f"best val {self.task.monitor} so far {shown(best)}")
-        self.console.print(f"{self.study.told}/{self.search.trials} trials: {', '.join(parts)}", markup=False)
+        say(self.console, f"{self.study.told}/{self.search.trials} trials: {', '.join(parts)}")
 
     def _announce(self, wish: Wish) -> None:
         """Say which trial is the best, and score it on the test split."""
@@ -298,7 +298,7 @@ class _Searching:
         dataset = self.plan.datasets.load(entry.config.dataset)
         test = score_on_test(self.folder.run(entry.folder), dataset, self.plan.allowed.large)
         line = describe_winner(winner, test, self.task, self.search.trials)
-        self.console.print(printable(line), markup=False)
+        say(self.console, line)
 
     def _way_on(self) -> str:
         return f"mlpkit resume {shlex.quote(str(self.folder.path))}"
