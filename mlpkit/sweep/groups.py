@@ -54,7 +54,7 @@ class Datasets:
         Raises:
             DataError: it is missing or cannot be used.
         """
-        key = config.model_dump_json()
+        key = repr(config)  # JSON cannot say a folder that is not UTF-8
         if key not in self._kept:
             dataset = load_dataset(config, self._download)
             while self._kept and self._numbers() > 100 * LARGEST_COPIED:
