@@ -67,7 +67,7 @@ def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit
     else:
         rows = [_row(line, found) for line in lines]
         text = _to_csv(rows) if path.suffix == ".csv" else "".join(f"{to_json(row)}\n" for row in rows)
-    atomic_write(path, text.encode())
+    atomic_write(path, text.encode(errors="surrogateescape"))
 
 
 def show_setting(line: Line, key: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mlpkit import environment, resume, run_folder
-from mlpkit.append_file import AppendFile
+from mlpkit.append_file import append_line
 from mlpkit.bounds import refuse_large
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.choices import choices_of
@@ -176,11 +176,7 @@ def describe(session: Session, command: str, again: bool = False, owned: bool = 
             about["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
         about["git_commit"] = environment.git_commit() if owned else None
-    commands = AppendFile(folder.command)
-    try:
-        commands.write(f"{command}\n".encode())
-    finally:
-        commands.close()
+    append_line(folder.command, command)
     if session.good_last is None:
         write_json(folder.environment, about)
     else:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -11,6 +11,16 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
+def _is_named(path: str) -> str:
+    if not path:
+        raise PydanticCustomError("string_too_short", "empty")
+    return path
+
+
+# With min_length pydantic would refuse names that are not UTF-8, which Python writes with surrogates.
+PathText = Annotated[str, AfterValidator(_is_named), Field(json_schema_extra={"minLength": 1})]
 
 LARGEST = 3.4028234e38  # of float32
 

@@ -9,7 +9,7 @@ from optuna.trial import Trial, TrialState
 from rich.console import Console
 
 from mlpkit import environment
-from mlpkit.append_file import AppendFile
+from mlpkit.append_file import append_line
 from mlpkit.console import number as shown
 from mlpkit.console import printable, say
 from mlpkit.errors import (
@@ -127,9 +127,7 @@ class _Searching:
                 )
 
     def run(self) -> None:
-        commands = AppendFile(self.folder.command)
-        commands.write(f"{self.command}\n".encode())
-        commands.close()
+        append_line(self.folder.command, self.command)
         search = self.search
         before = f" ({self.study.told} done before)" if self.study.told else ""
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
