@@ -196,14 +196,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def printable_lines(text: str) -> str:
-    """Return a text of several lines, each of them printable."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def say(console: Console, text: str) -> None:
-    """Print a text as it is: no markup, and line by line spelled what a terminal would obey."""
-    console.print(printable_lines(text), markup=False)
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are: no markup, and spelled what a terminal would obey rather than show."""
+    for line in lines:
+        console.print(printable(line), markup=False)
 
 
 def note(message: str) -> None:

@@ -55,4 +55,4 @@ def evaluate(
     console = make_console()
     print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
     console.print()
-    say(console, found.report)
+    say(console, *found.report.split("\n"))

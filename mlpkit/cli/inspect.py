@@ -56,4 +56,4 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
         console.print()
         print_scores(console, f"scores ({path.stem})", by_split)
     console.print()
-    say(console, yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip())
+    say(console, *yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip().split("\n"))
