@@ -1,24 +1,26 @@
 """The way in: `mlpkit`, and `python -m mlpkit`."""
 
-import contextlib
 import gc
 import os
 import sys
 
-from mlpkit.interrupts import leave_at_once
+from mlpkit.startup import hold_streams, leave_the_working_directory
 
 
 def main() -> None:
     """Run the command line and exit with its code; a signal is heard before anything heavy loads."""
+    leave_the_working_directory()
+    hold_streams()
+    from mlpkit.interrupts import leave_at_once
+
     leave_at_once()
     # What libraries make while they load stays: to look for garbage in it takes a tenth of a short command.
     gc.set_threshold(100_000)
     from mlpkit.cli.main import main as command_line
 
     code = command_line()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # nobody reads any more
-            stream.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     # All files are closed. To take down what torch has loaded would need another one or two seconds.
     os._exit(code)
 

@@ -11,6 +11,19 @@ from mlpkit.atomic_write import flush, sync_folder
 from mlpkit.errors import WriteError
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, made where it is missing; names that are not UTF-8 stay as they are.
+
+    Raises:
+        WriteError: that failed.
+    """
+    file = AppendFile(path)
+    try:
+        file.write(f"{line}\n".encode(errors="surrogateescape"))
+    finally:
+        file.close()
+
+
 class AppendFile:
     """An open file. Nothing waits in a buffer, so that an error is raised where it happens."""
 

@@ -161,7 +161,7 @@ def _named(entry: object, group: str) -> Iterator[str]:
 def summary(path: Path) -> str:
     """Return the comment in a file's first lines that says what the choice is."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
+        with path.open(encoding="utf-8-sig", errors="replace") as stream:
             start = stream.read(1000)
     except OSError:
         return ""

@@ -1,6 +1,5 @@
 """What a person sees: progress while training, tables after it, on a terminal or as plain lines."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from mlpkit.errors import WriteError
+from mlpkit.startup import lost
+
 if TYPE_CHECKING:
     from mlpkit.training.records import EpochReport
 
@@ -22,18 +24,9 @@ REFRESHES = 5  # a second
 Scores = Mapping[str, float]
 
 
-class QuietableConsole(Console):
-    """A console that falls silent where its reader has gone (… | head): a training goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Send what is still said to nowhere, where rich would end the program."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
-    console = QuietableConsole(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
     if not console.is_terminal:
         console.width = 1000
     return console
@@ -63,6 +56,8 @@ class TrainingDisplay:
         """
         if style == "auto":
             style = "bar" if console.is_terminal else "lines"
+        if style == "bar" and console.is_dumb_terminal:
+            style = "lines"
         self._console, self._style, self._epochs = console, style, epochs
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
@@ -92,7 +87,7 @@ class TrainingDisplay:
         if late or report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
             line = self._line(report)
             if self._style == "lines":
-                self._console.print(line, markup=False)
+                say(self._console, line)
         self._pending, self._epochs_done = report, report.epoch
         self.tick(0.0)
         return line
@@ -157,19 +152,37 @@ def print_weights(console: Console, title: str, weights: Sequence[tuple[str, flo
     """Print a small model's weights, a row each."""
     table = plain_table(title, ["weight"])
     for name, value in weights:
-        table.add_row(
-            Text(printable(name)), f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}"
-        )
+        table.add_row(name, f"{value:.6f}" if abs(value) >= 1e-6 or value == 0 else f"{value:.2e}")
     console.print(table)
 
 
-def plain_table(title: str, columns: Sequence[str]) -> Table:
+class PlainTable(Table):
+    """A table whose cells are shown as they are: no markup, and spelled what a terminal would obey."""
+
+    def add_row(self, *cells: str) -> None:  # type: ignore[override]
+        """Add a row of texts."""
+        super().add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def plain_table(title: str, columns: Sequence[str]) -> PlainTable:
     """Return an empty table in the house style: no frame, numbers to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = PlainTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(Text(printable(title), style="bold"), style="bold")
     for column in columns:
         table.add_column(Text(printable(column)), justify="right")
     return table
+
+
+def print_answer(text: str) -> None:
+    """Print what a command was asked for, and nothing else.
+
+    Raises:
+        WriteError: not all of it could be written. Where its reader has had enough, that is none.
+    """
+    print(text, end="", flush=True)
+    error = lost(sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError):
+        raise WriteError(f"stdout: cannot be written ({error.strerror}); free some space")
 
 
 def print_error(*problems: object) -> None:
@@ -181,6 +194,12 @@ def print_error(*problems: object) -> None:
 def printable(text: str) -> str:
     """Return a text with what a terminal would obey rather than show spelled out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are: no markup, and spelled what a terminal would obey rather than show."""
+    for line in lines:
+        console.print(printable(line), markup=False)
 
 
 def note(message: str) -> None:

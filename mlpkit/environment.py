@@ -1,5 +1,6 @@
 """What else a run's numbers may depend on: versions, machine, git commit."""
 
+import os
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,21 +31,38 @@ def versions() -> dict[str, str | None]:
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of the working directory's repository, with `-dirty` where files are changed."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    """Return the commit of the working directory's repository, with `-dirty` where files are changed.
+
+    A repository with filters of its own is `-unchecked`: to see whether files are changed, git would run
+    them. What git says is kept: ask where a signal still ends the process at once, since git may take long.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        commit = _git("rev-parse", "--verify", "HEAD").stdout.strip()
+        filters = _git(
+            "config", "--show-scope", "--name-only", "--get-regexp", "^filter[.]", no_match=1
+        ).stdout
+        if any(line.split()[0] in ("local", "worktree") for line in filters.splitlines()):
+            return f"{commit}-unchecked"
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty").stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run git so that it runs nothing itself: the repository may be a stranger's, and so may its settings."""
+    command = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}", *arguments]
+    safe = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": ""}  # no new index, and nothing fetched
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=5, env={**os.environ, **safe}
+    )
+    if done.returncode not in (0, no_match):
+        done.check_returncode()
+    return done
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return what a process may say of itself: versions, machine, threads.
-
-    Git is asked only where a run begins: a stranger's run folder may lie in a stranger's repository,
-    whose settings can make git run programs.
-    """
+    """Return what a process may say of itself: versions, machine, threads."""
     from mlpkit.device import describe_machine
 
     return {"versions": versions(), **describe_machine(device)}

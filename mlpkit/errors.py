@@ -47,7 +47,7 @@ class RunInterruptedError(MlpkitError):
     """A signal asked the run to stop; what was trained has been saved."""
 
     def __init__(self, signal_number: int, *problems: str) -> None:
-        """Take the signal, whose number makes the exit code as in a shell: 130 or 143."""
+        """Take the signal, whose number makes the exit code as in a shell: 143 for SIGTERM."""
         super().__init__(*problems)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

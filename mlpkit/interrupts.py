@@ -1,15 +1,17 @@
-"""Ctrl-C and SIGTERM: a wish to stop, which the loop grants between two steps; elsewhere, the end."""
+"""Ctrl-C, SIGTERM and others: a wish to stop, which the loop grants between two steps; elsewhere, the end."""
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mlpkit.atomic_write import remove_unfinished
 from mlpkit.errors import RunInterruptedError
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP: the terminal has been closed. SIGUSR1, SIGUSR2, SIGXCPU: a batch system says that time is up.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class Wish:
@@ -38,7 +40,7 @@ _outer: Wish | None = None  # that of the block around, where a sweep trains sin
 
 @contextmanager
 def polite_signals() -> Iterator[Wish]:
-    """Turn the first SIGINT or SIGTERM into a wish; a SIGINT after that stops at once.
+    """Turn the first of the signals into a wish; a SIGINT after that stops at once.
 
     Raises:
         RunInterruptedError: it did so, and nobody inside had more to say of it.
@@ -79,7 +81,8 @@ def leave_at_once() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     remove_unfinished()
-    os.write(2, b"mlpkit: interrupted\n")
+    with suppress(OSError):  # such as a terminal that has been closed
+        os.write(2, b"mlpkit: interrupted\n")
     os._exit(128 + number)
 
 

@@ -11,11 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from mlpkit.atomic_write import atomic_write
 from mlpkit.compare import TIED_ABOVE, Comparison, Line, shorten
-from mlpkit.console import number, plain_table, printable
+from mlpkit.console import number, plain_table, printable, say
 from mlpkit.plain_json import to_json
 from mlpkit.problems import show
 from mlpkit.run_results import RunResult
@@ -36,7 +35,7 @@ def print_leaderboard(console: Console, found: Comparison, lines: Sequence[Line]
         lines: those of it that are shown.
         unit: what a line has many of: seeds or runs.
     """
-    console.print(_headline(found), markup=False)
+    say(console, _headline(found))
     console.print()
     settings = [[show_setting(line, key) for key in found.columns] for line in lines]
     names = [shorten(key, found.columns) for key in found.columns]
@@ -53,8 +52,8 @@ def print_leaderboard(console: Console, found: Comparison, lines: Sequence[Line]
     console.print(table)
     console.print()
     for text in [*_legend(found, lines, unit), *_unscored(found, NAMED if console.is_terminal else None)]:
-        console.print(printable(text), markup=False)
-    console.print(f"best run of rank 1: {printable(str(found.best_run.path))}", markup=False)
+        say(console, text)
+    say(console, f"best run of rank 1: {found.best_run.path}")
 
 
 def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit: str) -> None:
@@ -68,7 +67,7 @@ def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit
     else:
         rows = [_row(line, found) for line in lines]
         text = _to_csv(rows) if path.suffix == ".csv" else "".join(f"{to_json(row)}\n" for row in rows)
-    atomic_write(path, text.encode())
+    atomic_write(path, text.encode(errors="surrogateescape"))
 
 
 def show_setting(line: Line, key: str) -> str:
@@ -96,7 +95,7 @@ def _table(
     table, digits = plain_table("rank", [*names, *_titles(found, unit)]), _digits(lines)
     for cells, line in zip(settings, lines, strict=True):
         row = [_rank(line), *cells, *_results(line, digits)]
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*row)
     return table
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpkit import nested
 from mlpkit.append_file import AppendFile
+from mlpkit.console import printable
 from mlpkit.metrics_file import Kept, Record, lines_of
 from mlpkit.run_folder import RunFolder
 
@@ -63,7 +64,7 @@ class RunLog:
 
     def text(self, line: str) -> None:
         """Write a line of train.log."""
-        self._text.write(f"{line}\n".encode())
+        self._text.write(f"{printable(line)}\n".encode())
 
     def picture(self, step: int, path: Path) -> None:
         """Show a picture in TensorBoard."""

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 
 from mlpkit.architecture import architecture
-from mlpkit.console import number, print_scores, print_weights
+from mlpkit.console import number, print_scores, print_weights, say
 from mlpkit.experiment import Experiment
 from mlpkit.weights import readable_weights
 
@@ -35,11 +35,11 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     """Print how a run ended: scores of each split, the best epoch, and the weights of a small model."""
     outcome, *more = describe(summary)
     console.print()
-    console.print(outcome, markup=False)
+    say(console, outcome)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
-        console.print(line, markup=False)
+        say(console, line)
     signature, state = experiment.dataset.signature, experiment.network.state_dict()
     layers = architecture(experiment.config, signature)
     if weights := readable_weights(layers, signature, lambda name: state[name].double().tolist()):

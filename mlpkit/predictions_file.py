@@ -59,7 +59,7 @@ def write(path: Path, columns: Columns) -> None:
         WriteError: the file cannot be written.
     """
     if path.suffix == ".csv":
-        content = to_csv(columns).encode()
+        content = to_csv(columns).encode(errors="surrogateescape")
     elif path.suffix == ".jsonl":
         rows = zip(*columns.values(), strict=True)
         lines = [json.dumps(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]

@@ -45,6 +45,8 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
             line = f"{key}.name={show(given)}: must be {_choices(names)}{did_you_mean(str(given), names)}"
         elif kind == "string_unicode" and "properties" in node:  # of a key, which pydantic does not locate
             line = f"{key or 'config'}: the key {show(value)} holds half of a character; write the whole one"
+        elif kind == "too_large":
+            line = f"{key}={show(value)}: must be within ±3.4e+38, the range of float32"
         elif kind == "rule":
             line = f"{key}: {problem['msg']}"
         elif "properties" in node or "discriminator" in node:

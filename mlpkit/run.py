@@ -3,18 +3,16 @@
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from mlpkit import environment, resume, run_folder
-from mlpkit.append_file import AppendFile
-from mlpkit.atomic_write import atomic_write
+from mlpkit.append_file import append_line
 from mlpkit.bounds import refuse_large
 from mlpkit.build import build, choices_made
 from mlpkit.checkpoint import Checkpoint
 from mlpkit.choices import choices_of
-from mlpkit.config import Config, to_dict
-from mlpkit.console import printable
+from mlpkit.config import Config
+from mlpkit.console import say
 from mlpkit.device import choose_device
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, NonFiniteError, WriteError
@@ -55,6 +53,8 @@ def run(
     if config.run.resume == "auto" and (folder := run_folder.existing(config)):
         return go_on(folder, config, command, console, warn, owned=owned)
     engine = build([config], owned)
+    if owned:
+        environment.git_commit()
     with polite_signals() as stop:
         try:
             folder = run_folder.create(config)
@@ -62,7 +62,7 @@ def run(
             if config.run.resume == "never" or run_folder.existing(config) is None:
                 raise
         else:
-            _begin(engine, folder, command, console, stop, judge)
+            _begin(engine, folder, command, console, stop, judge, owned)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
     return go_on(
@@ -71,13 +71,19 @@ def run(
 
 
 def _begin(
-    engine: Engine, folder: RunFolder, command: str, console: Console, stop: Wish, judge: Judge | None
+    engine: Engine,
+    folder: RunFolder,
+    command: str,
+    console: Console,
+    stop: Wish,
+    judge: Judge | None,
+    owned: bool,
 ) -> None:
     recorder = Recorder(engine.experiments[0], folder, console, judge is None)
     try:
         with locked(folder.lock):
             try:
-                describe(recorder, engine, command)
+                describe(recorder, engine, command, owned=owned)
                 _train(recorder, engine, stop, judge)
             except WriteError:
                 if not recorder.has_begun:  # a full disk has let nothing begin
@@ -164,7 +170,7 @@ def go_on(
         if found is not None:
             resume.check_config(config, found[1])
             if nothing_left := _is_finished(folder, config, found[1]):
-                console.print(printable(f"{folder.path}: {nothing_left}"), markup=False)
+                say(console, f"{folder.path}: {nothing_left}")
                 return folder
             if not (allow_large or owned):
                 refuse_large(config.dataset, len(found[1].signature.features), found[0])
@@ -205,8 +211,10 @@ def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict:
     return kept
 
 
-def describe(recorder: Recorder, engine: Engine, command: str, again: bool = False) -> None:
-    """Write what a run is made of: config, command and environment.
+def describe(
+    recorder: Recorder, engine: Engine, command: str, again: bool = False, owned: bool = True
+) -> None:
+    """Write what a run is made of: command and environment, and the config where that may have changed.
 
     What says of a checkpoint how it came about stays until there is another one.
 
@@ -215,21 +223,17 @@ def describe(recorder: Recorder, engine: Engine, command: str, again: bool = Fal
         engine: trains it.
         command: the command line.
         again: the run has been described before.
+        owned: the run is the user's own; git is asked for the commit.
     """
     folder = recorder.folder
     about = {**environment.describe(engine.device), **choices_made(engine).to_dict()}
     if again:  # the commit is that of the run's beginning
+        folder.write_config(recorder.config)
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
-        about["git_commit"] = environment.git_commit()
-    text = yaml.safe_dump(to_dict(recorder.config), sort_keys=False)
-    atomic_write(folder.config, text.encode())
-    commands = AppendFile(folder.command)
-    try:
-        commands.write(f"{command}\n".encode())
-    finally:
-        commands.close()
+        about["git_commit"] = environment.git_commit() if owned else None
+    append_line(folder.command, command)
     if recorder.good_last is None:
         write_json(folder.environment, about)
     else:

@@ -5,13 +5,17 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from mlpkit.atomic_write import SUFFIX, atomic_write, sync_folder
-from mlpkit.config import Config
+from mlpkit.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.lock import locked
 from mlpkit.problems import show
 
 
@@ -91,6 +95,18 @@ class RunFolder:
         others = (self.command, self.environment, self.metrics, self.summary, self.log, self.last)
         return self.config.is_file() and any(path.exists() for path in others)
 
+    def write_config(self, config: Config) -> None:
+        """Write the resolved config, whole or not at all.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        atomic_write(self.config, yaml.safe_dump(to_dict(config), sort_keys=False).encode())
+
+    def has_begun(self) -> bool:
+        """Whether a run lies there; one that was killed while its folder was made has not begun."""
+        return (self.config.exists() and self.config.stat().st_size > 0) or self.last.exists()
+
     def make_newest(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.
 
@@ -165,7 +181,7 @@ def create(config: Config) -> RunFolder:
     try:
         root = Path(config.run.root).expanduser()
         if config.run.dir is not None:
-            return _create_named(root, Path(config.run.dir).expanduser())
+            return _create_named(root, Path(config.run.dir).expanduser(), config)
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
@@ -175,6 +191,8 @@ def create(config: Config) -> RunFolder:
             except FileExistsError:
                 continue  # one chance in 16 million for two runs of the same second
             sync_folder(group)
+            with _left_nowhere(path):
+                RunFolder(path).write_config(config)
             return RunFolder(path)
     except OSError as error:
         raise WriteError(
@@ -189,23 +207,41 @@ def _check_inside(root: Path, path: Path) -> None:
         raise ConfigError(f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well")
 
 
-def _create_named(root: Path, path: Path) -> RunFolder:
+def _create_named(root: Path, path: Path, config: Config) -> RunFolder:
     _check_inside(root, path)
     above = next((p for p in path.parents if RunFolder(p).is_run), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
-    if RunFolder(path).config.exists():
+    _check_free(RunFolder(path))
+    path.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(path)
+    with _left_nowhere(path), locked(folder.lock):  # of two runs that start at once, one gets the folder
+        _check_free(folder)
+        folder.write_config(config)
+    return folder
+
+
+def _check_free(folder: RunFolder) -> None:
+    """Refuse a folder that holds more than a killed process leaves of a run that has not begun."""
+    path = folder.path
+    if folder.has_begun():
         raise ConfigError(
             f"run.dir={path}: already holds a run; name a new folder, or go on: mlpkit resume {path}"
         )
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    left = (folder.lock, folder.config, *path.glob(f".{folder.config.name}.*{SUFFIX}"))
+    if path.exists() and (not path.is_dir() or any(file not in left for file in path.iterdir())):
         raise ConfigError(f"run.dir={path}: already holds other files; name a new folder")
-    path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _left_nowhere(path: Path) -> Iterator[None]:
+    """Remove a new folder where its config cannot be written: from there on a run can go on."""
     try:
-        RunFolder(path).config.open("x").close()  # of two runs that start at once, one gets the folder
-    except FileExistsError:
-        raise ConfigError(f"run.dir={path}: another run has just taken it; name a new folder") from None
-    return RunFolder(path)
+        yield
+    except WriteError:
+        with suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def existing(config: Config) -> RunFolder | None:
@@ -218,7 +254,7 @@ def existing(config: Config) -> RunFolder | None:
         root, path = Path(config.run.root).expanduser(), Path(str(config.run.dir)).expanduser()
         _check_inside(root, path)
         folder = RunFolder(path)
-        return folder if folder.config.exists() else None
+        return folder if folder.has_begun() else None
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL byte, or too long a name
         raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
 
@@ -233,6 +269,8 @@ def find_run(run: str | None, root: str = "outputs") -> RunFolder:
     folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
     if not RunFolder(folder).config.exists():
         raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
+    if not RunFolder(folder).has_begun():
+        raise DataError(f"{path}: this run was killed before it began; train it anew into the same folder")
     return RunFolder(folder)
 
 

@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from mlpkit.append_file import AppendFile
+from mlpkit.console import printable
 from mlpkit.errors import WriteError
 
 _TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")
@@ -80,7 +81,8 @@ class EventFile:
         closing = Summary.Value(
             tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(end)
         )
-        self._write(Event(wall_time=now, summary=hparams_pb(dict(settings))))
+        shown = {key: printable(text) for key, text in settings.items() if isinstance(text, str)}
+        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown})))
         self._write(Event(wall_time=now, summary=Summary(value=[closing])))
 
     def flush(self) -> None:

@@ -25,7 +25,8 @@ _KINDS = {
 _MISREAD = re.compile(
     r"[-+]?(0[0-9_]+|0[xbo][0-9a-f_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I
 )
-_HALF = re.compile("[\ud800-\udfff]")  # from an escape such as "\ud83d", which no encoding can write
+# From an escape such as "\ud83d", which no encoding can write; others are how Python writes a byte of a name.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def read(path: Path, largest: int = LARGEST) -> dict[str, Any]:

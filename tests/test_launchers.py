@@ -26,7 +26,7 @@ DIVERGED = (
     "step 1 (epoch 1): val loss=nan: training diverged; try a lower optimizer.lr or set "
     "trainer.clip_norm=1; the run so far is in {folder}"
 )
-LEAVES = "import os, signal\nsignal.signal(signal.SIGUSR1, lambda number, frame: os._exit(3))\n"
+LEAVES = "import os, signal\nsignal.signal(signal.SIGALRM, lambda number, frame: os._exit(3))\n"
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
     swept = ("--zip", f"trainer.epochs={epochs}", f"optimizer.lr={rates}", "seed=range(6)")
     options = ("--launcher=processes", "--workers=3")
     sweep = start_fresh(tmp_path, "train", "-m", *MOONS, "optimizer=sgd", *swept, *place("s"), *options)
-    ends = {1: signal.SIGUSR1, 2: signal.SIGSEGV, 3: signal.SIGKILL}
+    ends = {1: signal.SIGALRM, 2: signal.SIGSEGV, 3: signal.SIGKILL}
     for number, end in ends.items():
         os.kill(process_of(sweep, path_of(sweep, "s", number)), end)
     assert sweep.wait() == 1

@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
     from mlpkit.compare import compare as compare_runs
-    from mlpkit.console import make_console, note, printable
+    from mlpkit.console import make_console, note, say
     from mlpkit.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
     from mlpkit.output_file import check_output
     from mlpkit.run_results import SWEEP, find_runs, newest_group, read_results
@@ -56,12 +56,13 @@ def compare(
         note(f"{count} the settings and the seed of another; the newest counts")
     unit = "runs" if by else "seeds"
     lines = compared.lines[:top]
-    print_leaderboard(make_console(), compared, lines, unit)
+    console = make_console()
+    print_leaderboard(console, compared, lines, unit)
     if output is not None:
         write_leaderboard(output, compared, lines, unit)
-        print(f"leaderboard: {printable(str(output))}")
+        say(console, f"leaderboard: {output}")
     if plot or plot_dir is not None:
         from mlpkit.plots.comparison import draw_comparison, folder_for
 
         for picture in draw_comparison(compared, plot_dir or folder_for(folders), note):
-            print(printable(str(picture)))
+            say(console, str(picture))

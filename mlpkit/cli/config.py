@@ -37,7 +37,7 @@ def config(
         print_config(composed)
         return
 
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, say
 
     rows = [
         (key, json.dumps(value), source) for key, value, source in explain_values(request, to_dict(composed))
@@ -45,7 +45,7 @@ def config(
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     console = make_console()
     for key, value, source in rows:
-        console.print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}", markup=False)
+        say(console, f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
 def print_config(config: "Config") -> None:

@@ -22,7 +22,7 @@ def evaluate(
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import to_dict
-    from mlpkit.console import make_console, note, print_scores
+    from mlpkit.console import make_console, note, print_scores, say
     from mlpkit.device import choose_device
     from mlpkit.errors import DataError
     from mlpkit.evaluate import choose_split, load_matching, without_rows_of
@@ -53,4 +53,4 @@ def evaluate(
     console = make_console()
     print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
     console.print()
-    console.print(found.report, markup=False)
+    say(console, *found.report.split("\n"))

@@ -14,7 +14,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     from mlpkit.architecture import architecture, count
     from mlpkit.bounds import are_plain, check_tensors
     from mlpkit.config import to_dict
-    from mlpkit.console import make_console, plain_table, print_scores, print_weights, printable
+    from mlpkit.console import make_console, plain_table, print_scores, print_weights, say
     from mlpkit.run_folder import RunFolder
     from mlpkit.summary import summarized_scores
     from mlpkit.tensor_file import TensorFile
@@ -27,9 +27,9 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     targets = ", ".join(signature.targets)
     if signature.classes:
         targets += f" ({', '.join(signature.classes)})"
-    console.print(printable(str(path)), markup=False)
-    console.print(f"{signature.task}: {features} → {targets}", markup=False)
-    console.print(f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}", markup=False)
+    say(console, str(path))
+    say(console, f"{signature.task}: {features} → {targets}")
+    say(console, f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}")
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])
@@ -56,4 +56,4 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
         console.print()
         print_scores(console, f"scores ({path.stem})", by_split)
     console.print()
-    console.print(yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip(), markup=False)
+    say(console, *yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip().split("\n"))

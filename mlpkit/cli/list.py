@@ -16,7 +16,7 @@ def list_choices(
 ) -> None:
     """Show what can be chosen, with one line each."""
     from mlpkit import config_files
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, printable, say
     from mlpkit.errors import ConfigError
     from mlpkit.problems import did_you_mean
 
@@ -29,11 +29,11 @@ def list_choices(
     console = make_console()
     shown = {group: groups[group]} if group else groups
     for name, choices in shown.items():
-        width = max(map(len, choices))
+        width = max(len(printable(choice)) for choice in choices)
         console.print(f"[bold]{name}[/bold]")
         for choice, path in sorted(choices.items()):
             mine = "" if path.is_relative_to(config_files.packaged()) else f" ({_short(path)})"
-            console.print(f"  {choice:<{width}}  {config_files.summary(path)}{mine}", markup=False)
+            say(console, f"  {printable(choice):<{width}}  {config_files.summary(path)}{mine}")
 
 
 def _short(path: Path) -> str:

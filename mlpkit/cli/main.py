@@ -1,6 +1,5 @@
 """The command line's entry: the commands, and one line for every error."""
 
-import os
 import re
 import sys
 import traceback
@@ -12,6 +11,7 @@ from mlpkit import __version__
 from mlpkit.cli import compare, config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
 from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.memory import check_limit, is_lack_of_memory
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train.train, train.EXAMPLE),
@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "doctor": (doctor.doctor, doctor.EXAMPLE),
 }
 LATER = ("export",)
+TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that load it
 
 # typer bundles its own copy of click from some release on; the exception class is found either way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -77,6 +78,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
         return 2
     try:
+        if arguments and arguments[0] in TORCH:
+            check_limit()
         code = typer.main.get_command(app)(
             args=arguments or ["--help"], prog_name="mlpkit", standalone_mode=False
         )
@@ -94,9 +97,6 @@ def run(arguments: list[str], debug: bool = False) -> int:
         settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
         print_error(f"{message}; {settings}see mlpkit {command}--help")
         return 2
-    except BrokenPipeError:  # the reader has gone (… | head), and nothing is left to say to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:  # what no part could say better, such as a folder that may not be searched
         if debug:
             traceback.print_exc()
@@ -105,6 +105,15 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         return 130
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if debug or not is_lack_of_memory(error):
+            raise
+        said = str(error).splitlines()[:1]
+        print_error(
+            f"memory: there is not enough of it{f' ({said[0]})' if said else ''}; train on fewer rows, "
+            "choose a smaller model or batch, or raise a limit (ulimit -v)"
+        )
+        return MlpkitError.exit_code
     if code == 130:  # a Ctrl-C in the moment when nobody else was listening, which typer keeps to itself
         print_error("interrupted")
     return code if isinstance(code, int) else 0

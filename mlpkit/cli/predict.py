@@ -39,6 +39,7 @@ def predict(
     allow_large: AllowLarge = False,
 ) -> None:
     """Predict from raw inputs with a trained model."""
+    from mlpkit.console import make_console, say
     from mlpkit.data.inputs import Inputs, parse_values, read_inputs
     from mlpkit.device import choose_device
     from mlpkit.evaluate import choose_split, load_matching
@@ -64,19 +65,19 @@ def predict(
     columns = as_columns(predictor.predict(inputs.values), signature, inputs.names, true)
     if output is not None:
         write(output, columns)
-        print(f"{len(inputs.values)} predictions: {output}")
+        say(make_console(), f"{len(inputs.values)} predictions: {output}")
     else:
         _show(columns)
 
 
 def _show(columns: dict[str, list[object]]) -> None:
     """Print a table on a terminal, csv elsewhere."""
-    from mlpkit.console import make_console, note, plain_table
+    from mlpkit.console import make_console, note, plain_table, print_answer
     from mlpkit.predictions_file import to_csv
 
     console = make_console()
     if not console.is_terminal:
-        print(to_csv(columns), end="")
+        print_answer(to_csv(columns))
         return
     rows = list(zip(*columns.values(), strict=True))
     shown = [name for name in columns if not name.startswith("p(")]
@@ -95,11 +96,7 @@ def _show(columns: dict[str, list[object]]) -> None:
 
 
 def _cell(value: object) -> str:
-    from rich.markup import escape
-
-    from mlpkit.console import printable
-
-    return escape(printable(str(value))) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
+    return str(value) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
 
 
 def _warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> None:

@@ -79,19 +79,19 @@ def search(request: Request, command: str, options: Options) -> None:
     )
     plan, configs = _plan(wanted)
 
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, say
     from mlpkit.sweep import folder as sweep_folder
     from mlpkit.sweep.search import start
 
     console = make_console()
     folder = sweep_folder.create(configs)
     start(folder, plan, command, console)
-    console.print(f"sweep folder: {folder.path}", markup=False)
+    say(console, f"sweep folder: {folder.path}")
 
 
 def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
     """Go on with a search."""
-    from mlpkit.console import make_console
+    from mlpkit.console import make_console, say
     from mlpkit.sweep.folder import SweepFolder
     from mlpkit.sweep.search_plan import read_search
 
@@ -104,7 +104,7 @@ def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
     from mlpkit.sweep.search import resume
 
     resume(folder, plan, command, console, allow_large)
-    console.print(f"sweep folder: {folder.path}", markup=False)
+    say(console, f"sweep folder: {folder.path}")
 
 
 def _import_search(with_cmaes: bool = False) -> "type[Search]":

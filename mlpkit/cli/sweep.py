@@ -108,7 +108,7 @@ def _shown(path: Path) -> Iterator[None]:
 
 def _show(path: Path) -> None:
     from mlpkit.compare import compare
-    from mlpkit.console import make_console, note, printable
+    from mlpkit.console import make_console, note, say
     from mlpkit.leaderboard import print_leaderboard
     from mlpkit.run_results import find_runs, read_results
 
@@ -117,8 +117,8 @@ def _show(path: Path) -> None:
         compared = compare(read_results(find_runs([path], note), note))
     except MlpkitError as error:  # runs of several tasks, or no score at all: the sweep is done all the same
         note(str(error))
-        console.print(f"sweep folder: {printable(str(path))}", markup=False)
+        say(console, f"sweep folder: {path}")
         return
     console.print()
     print_leaderboard(console, compared, compared.lines[:SHOWN], "seeds")
-    console.print(f"sweep folder: {printable(str(path))}", markup=False)
+    say(console, f"sweep folder: {path}")

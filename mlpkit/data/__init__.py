@@ -40,4 +40,4 @@ def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | N
 def table_of(config: DatasetConfig) -> str:
     """Return what decides the rows of a dataset's table; with images it is all but how they are divided."""
     divided_by = {"seed", "val_fraction", "test_fraction"} if isinstance(config, ImageOptions) else set()
-    return config.model_dump_json(exclude=divided_by)
+    return repr(config.model_dump(exclude=divided_by))

@@ -153,8 +153,10 @@ def _download(
         raise DataError(f"dataset={config.name}: no files under {root}; only train fetches them; {way_out}")
     from torchvision import datasets
 
+    from mlpkit.console import note
+
     kind = datasets.MNIST if config.name == "mnist" else datasets.FashionMNIST
-    print(f"downloading {config.name} to {folder}", file=sys.stderr)
+    note(f"downloading {config.name} to {folder}")
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # torchvision sets none, and would wait for ever
     try:

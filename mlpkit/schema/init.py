@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlpkit.schema.section import NotNegative, Positive, Section, rule_error
+from mlpkit.schema.section import LARGEST, NotNegative, Positive, Section, rule_error
 
 
 class DefaultInit(Section):
@@ -39,6 +39,8 @@ class UniformInit(InitOptions):
     def _check(self) -> Self:
         if self.low > self.high:
             raise rule_error(f"low={self.low} must not be above high={self.high}")
+        if self.high - self.low > LARGEST:
+            raise rule_error(f"low={self.low} and high={self.high} are further apart than float32 can say")
         return self
 
 

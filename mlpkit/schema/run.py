@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlpkit.schema.section import Count, NotNegative, Positive, Section, rule_error
+from mlpkit.schema.section import Count, NotNegative, PathText, Positive, Section, rule_error
 
 LEVELS = ("highest", "high", "medium")  # of torch's matrix products
 
@@ -77,10 +77,8 @@ class TrainerConfig(Section):
 class RunConfig(Section):
     """Where the run goes and what it writes."""
 
-    root: str = Field("outputs", min_length=1, description="folder of all runs")
-    dir: str | None = Field(
-        None, min_length=1, description="folder of this run, inside root; null: a new one"
-    )
+    root: PathText = Field("outputs", description="folder of all runs")
+    dir: PathText | None = Field(None, description="folder of this run, inside root; null: a new one")
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     tensorboard: bool = Field(True, description="write TensorBoard logs")
     plots: bool = Field(True, description="draw pictures at the end")

@@ -1,8 +1,8 @@
 """What all sections share: the rules of the models, and the kinds of numbers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -13,10 +13,31 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
+def _is_named(path: str) -> str:
+    if not path:
+        raise PydanticCustomError("string_too_short", "empty")
+    return path
+
+
+# With min_length pydantic would refuse names that are not UTF-8, which Python writes with surrogates.
+PathText = Annotated[str, AfterValidator(_is_named), Field(json_schema_extra={"minLength": 1})]
+
+LARGEST = 3.4028234e38  # of float32
+
+
 class Section(BaseModel):
     """Common rules: frozen, no unknown keys, no silent conversion, no infinity or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits(cls, value: Any) -> Any:
+        """Refuse a number that float32 cannot hold."""
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and abs(number) > LARGEST:
+                raise PydanticCustomError("too_large", "beyond float32")
+        return value
 
 
 def require_below(low: float, high: float) -> None:

@@ -21,7 +21,7 @@ class Datasets:
         Raises:
             DataError: it is missing or cannot be used.
         """
-        key, table = config.model_dump_json(), table_of(config)
+        key, table = repr(config), table_of(config)  # JSON cannot say a folder that is not UTF-8
         if key not in self._kept:
             like = next((of for name, of in self._kept.values() if name == table), None)
             dataset = load_dataset(config, self._download, like)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mlpkit.console import say
+
 if TYPE_CHECKING:
     from mlpkit.sweep.groups import Group
     from mlpkit.training.trainer import Trainer
@@ -40,15 +42,15 @@ class SweepDisplay:
         if time.monotonic() - self._shown < wait:
             return
         if self._progress is None:
-            self._console.print(f"{self._done}/{self._jobs} runs; {self._now}", markup=False)
+            say(self._console, f"{self._done}/{self._jobs} runs; {self._now}")
         self._refresh()
 
     def _begin(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        say(self._console, line)
         self._show_bar()
 
     def _show_bar(self) -> None:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._progress = Progress(
                 TextColumn("{task.fields[done]}/{task.total:.0f} runs"),
                 BarColumn(bar_width=None),
@@ -78,12 +80,12 @@ class SweepDisplay:
         self._now = f"{runs} together, epoch {progress.epoch}/{trainer.epochs}"
         ahead = runs * (progress.epoch + share) / trainer.epochs
         if self._progress is None:
-            self._console.print(f"{self._done}/{self._jobs} runs; {self._now}", markup=False)
+            say(self._console, f"{self._done}/{self._jobs} runs; {self._now}")
         self._refresh(ahead)
 
     def note(self, line: str) -> None:
         """Say what the user should know and that stops nothing."""
-        self._console.print(line, markup=False)
+        say(self._console, line)
 
     def ended(self, failed: bool) -> None:
         """Count a run that has ended."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from mlpkit.console import say
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import describe
@@ -22,8 +23,8 @@ def show(jobs: Sequence[Job], console: Console) -> None:
         raise ConfigError(
             *(f"{' '.join(jobs[number].overrides)}: {error}" for number, error in wrong.items())
         )
-    console.print(describe(len(jobs), 0, groups), markup=False)
+    say(console, describe(len(jobs), 0, groups))
     for index, of in enumerate(groups, 1):
-        console.print(f"group {index}:" if of.together else "alone:", markup=False)
+        say(console, f"group {index}:" if of.together else "alone:")
         for number in of.numbers:
-            console.print(f"  {number:>4}  {' '.join(jobs[number].overrides)}", markup=False)
+            say(console, f"  {number:>4}  {' '.join(jobs[number].overrides)}")

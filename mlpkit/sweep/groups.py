@@ -1,7 +1,7 @@
 """Which jobs of a sweep can be trained by one program."""
 
 import resource
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -54,7 +54,10 @@ class Group:
 
 
 def group(
-    configs: Mapping[int, Config], datasets: Datasets, begun: Mapping[int, Hashable] = NOTHING
+    configs: Mapping[int, Config],
+    datasets: Datasets,
+    begun: Mapping[int, Hashable] = NOTHING,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
     """Return the groups, and what is wrong with jobs that cannot be trained.
 
@@ -62,10 +65,12 @@ def group(
         configs: of the jobs, by their numbers.
         datasets: where their data comes from.
         begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
+        check: called before each dataset is loaded; it may raise.
     """
     by_key: dict[Hashable, dict[Size, list[int]]] = {}
     wrong: dict[int, MlpkitError] = {}
     for number, config in configs.items():
+        check()
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.signature)

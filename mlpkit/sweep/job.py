@@ -74,11 +74,16 @@ def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str
     """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
 
     A signal that comes before the run listens, or after it, ends the training as well.
+
+    Raises:
+        RunInterruptedError: there was one; what was trained has been saved.
     """
     try:
         with polite_signals() as wish:
             wish.at_once = True
             train(config, command, allowed=allowed)
+    except RunInterruptedError:
+        raise
     except Exception as error:  # whatever it is, the sweep's process is to say it
         return last_line(error)
     return None
@@ -86,6 +91,7 @@ def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str
 
 def is_fresh(work: Work, number: int) -> bool:
     """Whether nothing of a job's run can be gone on from; what there is of it is cleared away."""
+    work.wish.check()
     folder = RunFolder(work.folder.run(work.entries[number].folder))
     try:
         if not folder.path.exists():
@@ -101,6 +107,7 @@ def is_fresh(work: Work, number: int) -> bool:
 
 def newest_saved(work: Work, config: Config) -> Saved | None:
     """Return the newest good checkpoint of a run that can go on, and its path."""
+    work.wish.check()
     folder = RunFolder(Path(str(config.run.dir)))
     try:
         with locked(folder.lock):

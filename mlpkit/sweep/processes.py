@@ -18,10 +18,10 @@ import torch
 
 from mlpkit.config import Config
 from mlpkit.device import cores, limit_threads
-from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.errors import MlpkitError, RunInterruptedError, WriteError
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.fork_server import SERVER
-from mlpkit.sweep.job import is_fresh, outcome
+from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
 
 TICK = 0.2  # seconds until a signal to this process is seen
@@ -150,7 +150,10 @@ def _train(
     limit_threads(threads)
     if config.device in ("auto", "cuda"):
         _take_device(place)
-    reason = outcome(config, command, allowed)
+    try:
+        reason = outcome(config, command, allowed)
+    except RunInterruptedError as error:
+        reason = last_line(error)
     with suppress(BrokenPipeError):  # nobody listens any more
         sender.send(reason)
 

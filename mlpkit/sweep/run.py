@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mlpkit.append_file import AppendFile
+from mlpkit import environment
+from mlpkit.append_file import append_line
 from mlpkit.errors import ConfigError, DataError, JobsFailedError, MlpkitError, RunInterruptedError
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
@@ -94,9 +95,7 @@ def _train(
     for entry in entries:
         if folder.run(entry.folder).is_symlink():
             raise DataError(f"{folder.run(entry.folder)}: may lead out of the sweep; remove the link")
-    commands = AppendFile(folder.command)
-    commands.write(f"{command}\n".encode())
-    commands.close()
+    append_line(folder.command, command)
     unmarked = [e for e in entries if e.status != DONE and e.number not in left]
     for entry in unmarked:
         # Of which the killed process still had the lock.
@@ -117,6 +116,8 @@ def _train(
         failures[number] = last_line(error)
 
     datasets = Datasets(download=allowed.owned)
+    if allowed.owned:
+        environment.git_commit()
     try:
         with polite_signals() as wish:
             work = Work(folder, left, command, wish, display, ended, datasets, allowed=allowed)

@@ -9,9 +9,10 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from mlpkit.append_file import AppendFile
+from mlpkit import environment
+from mlpkit.append_file import append_line
 from mlpkit.console import number as shown
-from mlpkit.console import printable
+from mlpkit.console import printable, say
 from mlpkit.errors import (
     ConfigError,
     DataError,
@@ -128,18 +129,18 @@ class _Searching:
                 )
 
     def run(self) -> None:
-        commands = AppendFile(self.folder.command)
-        commands.write(f"{self.command}\n".encode())
-        commands.close()
+        append_line(self.folder.command, self.command)
         search = self.search
         before = f" ({self.study.told} done before)" if self.study.told else ""
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
-        self.console.print(
+        say(
+            self.console,
             f"search of {search.trials} trials{before}: {search.sampler}, {search.batch} at once{pruned}",
-            markup=False,
         )
         if reason := why_nothing(search.pruner, search.trials, search.batch, self.plan.first.trainer.epochs):
-            self.console.print(f"warning: --pruner={search.pruner} ends no trial: {reason}", markup=False)
+            say(self.console, f"warning: --pruner={search.pruner} ends no trial: {reason}")
+        if self.plan.allowed.owned:
+            environment.git_commit()
         try:
             with polite_signals() as wish:
                 while self.study.told < search.trials:
@@ -298,7 +299,7 @@ class _Searching:
         best = (max if self.task.higher_is_better else min)(values, default=None)
         if best is not None:
             parts.append(f"best val {self.task.monitor} so far {shown(best)}")
-        self.console.print(f"{self.study.told}/{self.search.trials} trials: {', '.join(parts)}", markup=False)
+        say(self.console, f"{self.study.told}/{self.search.trials} trials: {', '.join(parts)}")
 
     def _announce(self, wish: Wish) -> None:
         """Say which trial is the best, and score it on the test split."""
@@ -316,7 +317,7 @@ class _Searching:
         dataset = self.plan.datasets.load(entry.config.dataset)
         test = score_on_test(self.folder.run(entry.folder), dataset, self.plan.allowed.large)
         line = describe_winner(winner, test, self.task, self.search.trials)
-        self.console.print(printable(line), markup=False)
+        say(self.console, line)
 
     def _way_on(self) -> str:
         return f"mlpkit resume {shlex.quote(str(self.folder.path))}"

@@ -1,6 +1,9 @@
 """Trains each job as a job of Slurm, through submitit."""
 
+import shlex
+import signal
 import stat
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +15,18 @@ from submitit.core.utils import DelayedSubmission, FailedSubmissionError, Uncomp
 
 from mlpkit.config import Config
 from mlpkit.device import cores
-from mlpkit.errors import ConfigError, MlpkitError, WriteError
+from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
 from mlpkit.run_folder import refuse_other
 from mlpkit.sweep.allowed import Allowed
-from mlpkit.sweep.job import is_fresh, outcome
+from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
 
 TICK = 0.2  # seconds between two looks
 PATIENCE = 40.0  # seconds in which Slurm's jobs end that were told to; Slurm itself waits 30
 SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # else sbatch's own
 DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is queued again, and goes on
+
+PYTHON = f"{shlex.quote(sys.executable)} -P"  # which leaves the working directory alone
 
 Outcome = submitit.Job[str | None]
 
@@ -82,7 +87,7 @@ class Slurm:
 
     def _executor(self, folder: Path) -> submitit.AutoExecutor:
         try:
-            executor = submitit.AutoExecutor(folder, cluster=self.cluster)
+            executor = submitit.AutoExecutor(folder, cluster=self.cluster, slurm_python=PYTHON)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"--launcher=slurm: {_first_line(error)}; --launcher=processes needs no Slurm"
@@ -99,8 +104,16 @@ class Training:
     """What Slurm's job calls; submitit queues it again where its time is up, and the run goes on."""
 
     def __call__(self, config: Config, command: str, allowed: Allowed) -> str | None:
-        """Train; return the last line of the error, or None."""
-        return outcome(config, command, allowed)
+        """Train; return the last line of the error, or None.
+
+        A signal that says that the time is up goes to submitit as soon as the run has been saved.
+        """
+        try:
+            return outcome(config, command, allowed)
+        except RunInterruptedError as error:
+            if signal.getsignal(error.signal_number) not in (signal.SIG_DFL, signal.default_int_handler):
+                signal.raise_signal(error.signal_number)
+            return last_line(error)
 
     def checkpoint(self, config: Config, command: str, allowed: Allowed) -> DelayedSubmission:
         """Return what is to be called next time: the same, since a run finds its own checkpoints."""

@@ -33,7 +33,7 @@ def vectorized(work: Work) -> None:
         for number, (_, stored) in saved.items()
     }
     begun = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
-    groups, wrong = group(ready, work.datasets, begun)
+    groups, wrong = group(ready, work.datasets, begun, work.wish.check)
     for number, error in wrong.items():
         work.ended(number, error)
     # What is wrong with these they say when they go on by themselves.
@@ -141,7 +141,7 @@ def _begin(work: Work, engine: Engine, run: int, held: ExitStack, saved: Saved |
     if saved is not None:
         check(engine, run, saved[1].state)
         kept = take_up(recorder, engine, saved, work.warn)
-    describe(recorder, engine, work.command, again=saved is not None)
+    describe(recorder, engine, work.command, again=saved is not None, owned=work.allowed.owned)
     recorder.begin(engine, kept)
     return recorder
 

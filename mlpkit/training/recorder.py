@@ -15,7 +15,7 @@ from mlpkit import checkpoint
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
-from mlpkit.console import TrainingDisplay, printable
+from mlpkit.console import TrainingDisplay, say
 from mlpkit.device import describe_device
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError, MlpkitError, RunInterruptedError, WriteError, diverged
@@ -260,7 +260,7 @@ class Recorder:
     def _say(self, line: str) -> None:
         self._files.text(line)
         if self.console is not None:
-            self.console.print(printable(line), markup=False)
+            say(self.console, line)
 
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
