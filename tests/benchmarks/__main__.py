@@ -24,6 +24,8 @@ from sweeps import SWEEPS, run_sweep
 from turns import PeerError
 from whole_process import PROCESSES, run_process
 
+from mlpkit.wait_policy import USERS, bound_spin
+
 PACKAGES = ("torch", "torchvision", "scikit-learn", "jax", "keras", "skorch", "lightning")
 GROUPS = {
     "mnist": ("mnist-64", "mnist-256", "mnist-dropout"),
@@ -36,6 +38,7 @@ PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start")
 def main() -> None:
     """Run the parts that are asked for."""
     arguments = _arguments()
+    bound_spin()  # for all: each peer and script is a process of this one's
     parts = [part for name in arguments.parts or PARTS for part in GROUPS.get(name, (name,))]
     print(_machine())
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,8 +92,11 @@ def _arguments() -> argparse.Namespace:
 
 def _machine() -> str:
     """Return a line that says where and with what."""
-    return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}\n" + ", ".join(
-        f"{package} {_version(package)}" for package in PACKAGES
+    waiting = ", ".join(f"{name}={os.environ[name]}" for name in USERS if name in os.environ)
+    return (
+        f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}\n"
+        + ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
+        + f"\nhow OpenMP's threads wait, of mlpkit and of all its peers: {waiting}"
     )
 
 
