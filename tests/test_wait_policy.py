@@ -8,7 +8,10 @@ from running import mlpkit
 
 SPIN = re.compile(r"GOMP_SPINCOUNT = '(\d+)'")  # as OpenMP itself reports it, where torch has GNU's
 SHORT = {"OMP_DISPLAY_ENV": "verbose"}
-SWEEP = ("train", "-m", "dataset=line", "model=linear", "trainer.epochs=1", "seed=0,1", "run.tensorboard=false")
+SWEEP = (
+    *("train", "-m", "dataset=line", "model=linear", "seed=0,1"),
+    *("trainer.epochs=1", "run.tensorboard=false"),
+)
 
 
 @pytest.fixture(autouse=True)
