@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from mlpkit import checkpoint
@@ -32,7 +33,7 @@ from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
 from mlpkit.models import count_parameters
 from mlpkit.outcome import describe, print_outcome, summarize
-from mlpkit.plain_json import write_json
+from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder, step_of
 from mlpkit.state import Progress, State
 from mlpkit.trainer import EpochReport, Trainer
@@ -86,6 +87,7 @@ class Session:
             self._report_and_judge,
             self._save,
             self._tick,
+            self._take_fewer_threads,
         )
         self.good_last: int | None = None  # step of the newest checkpoint on the disk, where it is whole
         self.saved_best = 0  # step of the best weights that are on the disk
@@ -248,6 +250,27 @@ class Session:
     def _tick(self, share: float) -> None:
         self.wish.check()
         self.display.tick(share)
+
+    def _take_fewer_threads(self, threads: int) -> None:
+        self.save_before(threads)
+        torch.set_num_threads(threads)
+
+    def save_before(self, threads: int) -> None:
+        """Save what was trained until now, and note that fewer threads train from here on.
+
+        They may round otherwise: with both on the disk a resumed run goes on with the same bits.
+        """
+        before, step = torch.get_num_threads(), self.trainer.progress.step
+        with suppress(DataError):  # somebody has taken the file away
+            self.environment = {
+                **(self.environment or read_object(self.folder.environment)),
+                "threads": threads,
+            }
+        self.trainer.save_now()
+        self._say(
+            f"others use the cores, and steps take several times as long: from step {step} on {threads} "
+            f"thread{'s' if threads > 1 else ''} instead of {before} (trainer.threads={before} keeps them)"
+        )
 
     def _save(self, trainer: Trainer) -> None:
         """Write the newest checkpoint, and the best one where there is a better one.

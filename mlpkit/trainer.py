@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.batches import rows_of_steps, steps_per_epoch
+from mlpkit.collapse import CollapseWatch
 from mlpkit.config import Config
 from mlpkit.engines import Engine
 from mlpkit.errors import DataError, diverged
@@ -58,6 +59,7 @@ class Trainer:
         report: Callable[[EpochReport], None],
         save: Callable[["Trainer"], None],
         tick: Callable[[float], None] = lambda share: None,
+        take_fewer_threads: Callable[[int], None] = lambda threads: None,
     ) -> None:
         """Build the schedule.
 
@@ -71,10 +73,14 @@ class Trainer:
             save: called when a checkpoint is due, and at the end.
             tick: called after each step, and between parts of an evaluation, with the share of the epoch
                 that is done; what it raises stops the run there.
+            take_fewer_threads: called with their number after a step, where others have taken the cores.
         """
         trainer = config.trainer
         self.config, self.engine, self.task = config, engine, task
         self.rows, self.monitored, self.report, self.save, self.tick = rows, monitored, report, save, tick
+        self.take_fewer_threads = take_fewer_threads
+        may_change = trainer.threads == "auto" and engine.device == "cpu"
+        self.watch = CollapseWatch(torch.get_num_threads() if may_change else 1)
         self.progress = Progress()
         self.scores: dict[str, Scores] = {}  # of the last epoch
         self.best_model: Tensors | None = None
@@ -139,6 +145,8 @@ class Trainer:
             progress.batch += 1
             progress.step += 1
             self.tick(progress.batch / self.steps_per_epoch)
+            if threads := self.watch.after_step():
+                self.take_fewer_threads(threads)
             if not last and self.is_due(progress, self._saved_at):
                 self.save_now()
 
