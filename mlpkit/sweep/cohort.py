@@ -109,6 +109,10 @@ class Cohort:
             progress.batch += 1
             progress.step += 1
             self.tick(self)
+            if threads := self.sessions[0].trainer.watch.after_step():
+                self._take_fewer_threads(threads)
+                if not self.sessions:
+                    return
             if last:  # between two epochs a run can be taken up again together with the others
                 return
             self.wish.check()
@@ -276,6 +280,15 @@ class Cohort:
         """Save all; a run that cannot be saved has failed."""
         self._tell_where(range(len(self.sessions)))
         errors = self._attempt(range(len(self.sessions)), lambda session: session.trainer.save_now())
+        if errors:
+            self._fail(errors)
+        self.saved_at = time.perf_counter()
+
+    def _take_fewer_threads(self, threads: int) -> None:
+        """Go on with fewer threads, since others have taken the cores; see `Session.save_before`."""
+        self._tell_where(range(len(self.sessions)))
+        errors = self._attempt(range(len(self.sessions)), lambda session: session.save_before(threads))
+        torch.set_num_threads(threads)
         if errors:
             self._fail(errors)
         self.saved_at = time.perf_counter()
