@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import data_folder
+from busy import run_busy
 from cases import CASES, OURS, run_case
 from growth import run_growth
 from logs_and_loading import run_loading, run_logs
@@ -32,7 +33,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy")
 
 
 def main() -> None:
@@ -63,8 +64,9 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part == "start":
-        return {(part, name): seconds for name, seconds in run_start_up(repetitions).items()}
+    if part in ("start", "busy"):
+        run = run_start_up if part == "start" else run_busy
+        return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}
