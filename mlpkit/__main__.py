@@ -11,9 +11,13 @@ def main() -> None:
     """Run the command line and exit with its code; a signal is heard before anything heavy loads."""
     leave_the_working_directory()
     hold_streams()
+    from mlpkit import free_cores
     from mlpkit.interrupts import leave_at_once
+    from mlpkit.wait_policy import bound_spin
 
     leave_at_once()
+    bound_spin()
+    free_cores.begin()
     # What libraries make while they load stays: to look for garbage in it takes a tenth of a short command.
     gc.set_threshold(100_000)
     from mlpkit.cli.main import main as command_line

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import torch
 
+from mlpkit import free_cores
 from mlpkit.errors import ConfigError
 
 WORK = 1_000_000  # multiplications of a step that keep a thread busy
 MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
 
 _auto_threads = torch.get_num_threads()  # at most
+_share_is_given = False  # by a launcher, which has shared the cores out among its processes
+_taken = 0.0  # cores that others use, where `auto` has taken fewer threads for that
 
 
 def choose_device(wanted: str) -> str:
@@ -43,36 +46,44 @@ def describe_device(device: str, wanted: str) -> str:
     if device != "cpu":
         return f"device: {device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
+    busy = f"; others use {_taken:.1f} of {cores()} cores" if _taken else ""
     reason = "" if wanted == "cpu" else "; no CUDA device was found"
-    return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{reason})"
+    return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{busy}{reason})"
 
 
 def set_threads(wanted: int | str, rows: int, parameters: int) -> None:
-    """Compute with so many threads; `auto` is as many as a step has work for, up to torch's own choice.
+    """Compute with so many threads; `auto` is what a step has work for and others leave free.
 
     Threads that share a small matrix product mostly wait for each other, and where another program has
-    taken a core they wait for long: a network of some thousand parameters was 30 times slower. The
-    choice depends on the model and the batch alone, never on a timing, so that it is always the same.
+    taken a core they wait for long: a network of some thousand parameters was 30 times slower.
 
     Args:
         wanted: auto or a number.
         rows: of a batch.
         parameters: of the model.
     """
-    if wanted == "auto":
-        torch.set_num_threads(max(1, min(rows * parameters // WORK, _auto_threads)))
-    else:
+    global _taken
+    _taken = 0.0
+    if wanted != "auto":
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
+        return
+    threads = max(1, min(rows * parameters // WORK, _auto_threads))
+    if threads > 1 and not _share_is_given:
+        free = free_cores.free()
+        if free_cores.whole(free) < threads:
+            threads, _taken = free_cores.whole(free), free_cores.allowed() - free
+    torch.set_num_threads(threads)
 
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return free_cores.whole(free_cores.allowed())
 
 
 def limit_threads(most: int) -> None:
     """Let this process, one of several, take no more threads than that where nobody asks for a number."""
-    global _auto_threads
+    global _auto_threads, _share_is_given
+    _share_is_given = True
     _auto_threads = min(_auto_threads, most)
     torch.set_num_threads(_auto_threads)
 

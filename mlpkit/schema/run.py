@@ -38,7 +38,7 @@ class TrainerConfig(Section):
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="threads on a CPU; auto: as many as a step has work for"
+        "auto", description="threads on a CPU; auto: as many as a step has work for and others leave free"
     )
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from mlpkit import checkpoint
@@ -24,7 +25,7 @@ from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
 from mlpkit.models import count_parameters
 from mlpkit.outcome import describe, print_outcome
-from mlpkit.plain_json import write_json
+from mlpkit.plain_json import read_object, write_json
 from mlpkit.run_folder import RunFolder, step_of
 from mlpkit.state import Progress, Scores, State
 from mlpkit.training.records import EpochReport
@@ -140,6 +141,17 @@ class Recorder:
             self._log(epoch)
         if self._display is not None and (line := self._display.epoch(epoch)):
             self._files.text(line)
+
+    def note_threads(self, threads: int, step: int) -> None:
+        """Note that fewer threads train from the next checkpoint on."""
+        before = torch.get_num_threads()
+        with suppress(DataError):  # the file may have been removed
+            about = self.environment or read_object(self.folder.environment)
+            self.environment = {**about, "threads": threads}
+        self._say(
+            f"others use the cores, and steps take several times as long: from step {step} on {threads} "
+            f"thread{'s' if threads > 1 else ''} instead of {before} (trainer.threads={before} keeps them)"
+        )
 
     def save(self, state: State) -> None:
         """Write the newest checkpoint, and the best one where there is a better one.

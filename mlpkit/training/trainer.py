@@ -6,8 +6,11 @@ A lone run is the case K = 1. Runs leave when they are done, stop early, fail or
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import torch
+
 from mlpkit.atomic_write import flushed_together
 from mlpkit.batches import Rows, rows_of_steps
+from mlpkit.collapse import CollapseWatch
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
@@ -69,6 +72,8 @@ class Trainer:
         self.progress, self.seconds = Progress(), 0.0
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
+        may_change = self.config.trainer.threads == "auto" and engine.device == "cpu"
+        self.watch = CollapseWatch(torch.get_num_threads() if may_change else 1)
         self._together = len(recorders)  # runs that the same steps train
         self._pending: list[EpochScores] = []  # not handed to the recorders yet
         self.judged = 0  # the epoch after which the judge was asked last
@@ -110,6 +115,8 @@ class Trainer:
                 place = progress.step, progress.epoch + 1
                 self._fail({run: diverged(*place, what) for run, what in failures.items()})
             self.on_step(self)
+            if threads := self.watch.after_step():
+                self._take_fewer_threads(threads)
             self.stop.check()
             if not last and self.is_due(progress, self._saved_at):
                 self.save()
@@ -232,6 +239,16 @@ class Trainer:
         self.flush()
         self._fail(self._attempt(range(len(self.recorders)), self._save))
         self._saved_at = time.perf_counter()
+
+    def _take_fewer_threads(self, threads: int) -> None:
+        """Save, and go on with fewer threads, since other processes have taken the cores.
+
+        They may round otherwise: with both on the disk a resumed run goes on with the same bits.
+        """
+        for recorder in self.recorders:
+            recorder.note_threads(threads, self.progress.step)
+        self.save()
+        torch.set_num_threads(threads)
 
     def _save(self, run: int) -> None:
         self.recorders[run].save(state_of(self, run))

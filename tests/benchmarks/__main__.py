@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import data_folder
+from busy import run_busy
 from cases import CASES, OURS, run_case
 from growth import run_growth
 from logs_and_loading import run_loading, run_logs
@@ -24,18 +25,21 @@ from sweeps import SWEEPS, run_sweep
 from turns import PeerError
 from whole_process import PROCESSES, run_process
 
+from mlpkit.wait_policy import USERS, bound_spin
+
 PACKAGES = ("torch", "torchvision", "scikit-learn", "jax", "keras", "skorch", "lightning")
 GROUPS = {
     "mnist": ("mnist-64", "mnist-256", "mnist-dropout"),
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy")
 
 
 def main() -> None:
     """Run the parts that are asked for."""
     arguments = _arguments()
+    bound_spin()  # for all: each peer and script is a process of this one's
     parts = [part for name in arguments.parts or PARTS for part in GROUPS.get(name, (name,))]
     print(_machine())
     with tempfile.TemporaryDirectory() as scratch:
@@ -60,8 +64,9 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part == "start":
-        return {(part, name): seconds for name, seconds in run_start_up(repetitions).items()}
+    if part in ("start", "busy"):
+        run = run_start_up if part == "start" else run_busy
+        return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}
@@ -89,8 +94,11 @@ def _arguments() -> argparse.Namespace:
 
 def _machine() -> str:
     """Return a line that says where and with what."""
-    return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}\n" + ", ".join(
-        f"{package} {_version(package)}" for package in PACKAGES
+    waiting = ", ".join(f"{name}={os.environ[name]}" for name in USERS if name in os.environ)
+    return (
+        f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}\n"
+        + ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
+        + f"\nhow OpenMP's threads wait, of mlpkit and of all its peers: {waiting}"
     )
 
 

@@ -42,6 +42,8 @@ GOALS = (
         for name in ("--help", "list", "config", "inspect", "compare")
     ),
     Goal("seconds of the choice of a matrix product", "start", "matmul", 0.02, at_most=True),
+    Goal("beside busy programs, times the fair share", "busy", "fair share", 2, at_most=True),
+    Goal("on a quiet machine, times OpenMP's own waiting", "busy", "quiet", 1.03, at_most=True),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 
