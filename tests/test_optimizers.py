@@ -3,19 +3,13 @@
 import json
 
 import pytest
-import running
 import torch
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.trainer import Trainer
+from engines import KINDS, engine_of, network_of, trainer_of
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from mlpkit.data import load_dataset
-from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.models import build_model
 from mlpkit.randomness import generator
-from mlpkit.tasks import TASKS
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),
@@ -30,7 +24,7 @@ OPTIMIZERS = [
 CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
 
 
-@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def engine_kind(request):
     return request.param
 
@@ -46,16 +40,14 @@ def overrides_of(section, options):
 
 def build(engine_kind, *overrides):
     """Return the config, the splits, an engine and a plain torch model with the same first weights."""
-    config = running.config("model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
-    dataset = load_dataset(config.dataset)
-    task, network = TASKS[dataset.signature.task], build_model(config, dataset)
-    engine = engine_kind(network, task, dataset.splits, config, "cpu")
+    engine = engine_of(engine_kind, "model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
+    dataset, network = engine.experiments[0].dataset, network_of(engine)
     features, width = len(dataset.signature.features), dataset.signature.width
     plain = nn.Sequential(
         nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
     ).to(next(network.parameters()).dtype)
     plain.load_state_dict(network.layers.state_dict())
-    return config, dataset.splits, engine, plain
+    return engine.experiments[0].config, dataset.splits, engine, plain
 
 
 def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
@@ -71,15 +63,14 @@ def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
     return {"clip_value": gradient.abs().max(), "clip_norm": gradient.norm()}
 
 
-def fit(config, engine, splits):
-    reports = []
-    rows = len(splits["train"])
-    Trainer(config, engine, engine.task, rows, "val", reports.append, lambda trainer: None).fit()
-    return reports
+def fit(engine):
+    trainer, (recorder,) = trainer_of(engine)
+    trainer.fit()
+    return recorder.reports
 
 
 def assert_same_weights(engine, plain, **tolerance):
-    torch.testing.assert_close(dict(engine.network.layers.state_dict()), plain.state_dict(), **tolerance)
+    torch.testing.assert_close(dict(network_of(engine).layers.state_dict()), plain.state_dict(), **tolerance)
 
 
 @pytest.mark.parametrize("clipping", CLIPPING, ids=json.dumps)
@@ -94,7 +85,8 @@ def test_full_batches(engine_kind, kind, options, clipping):
     optimizer = kind(plain.parameters(), foreach=False, **options)
     sizes = []
     for step in range(25):
-        engine.step(slice(None), config.optimizer.lr, step, step, measure=True)
+        engine.step(slice(None), [config.optimizer.lr], step, step, measure=True)
+        engine.collect()
         loss = nn.functional.mse_loss(plain(inputs), targets)
         sizes.append(take_step(plain, optimizer, loss, **clipping))
     assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
@@ -139,7 +131,7 @@ def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumu
             rates.append(optimizer.param_groups[0]["lr"])
             sizes.append(take_step(plain, optimizer, LOSSES[dataset](plain(inputs[batch]), targets[batch])))
             scheduler.step()
-    reports = fit(config, engine, splits)
+    reports = fit(engine)
     assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
     assert [report.step for report in reports] == [steps // 3, 2 * steps // 3, steps]
     for report in reports:  # what they say is of the epoch's last step
@@ -157,5 +149,5 @@ def test_float32(engine_kind, kind, options):
     optimizer = kind(plain.parameters(), foreach=False, **options)
     for _ in range(20):
         take_step(plain, optimizer, nn.functional.binary_cross_entropy_with_logits(plain(inputs), targets))
-    fit(config, engine, splits)
+    fit(engine)
     assert_same_weights(engine, plain, rtol=1e-4, atol=1e-5)
