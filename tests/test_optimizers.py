@@ -39,7 +39,7 @@ def overrides_of(section, options):
 
 
 def build(engine_kind, *overrides):
-    """Return the config, the splits, an engine and a plain torch model with the same first weights."""
+    """Return the splits, an engine and a plain torch model with the same first weights."""
     engine = engine_of(engine_kind, "model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
     dataset, network = engine.experiments[0].dataset, network_of(engine)
     features, width = len(dataset.signature.features), dataset.signature.width
@@ -47,7 +47,7 @@ def build(engine_kind, *overrides):
         nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
     ).to(next(network.parameters()).dtype)
     plain.load_state_dict(network.layers.state_dict())
-    return engine.experiments[0].config, dataset.splits, engine, plain
+    return dataset.splits, engine, plain
 
 
 def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
@@ -78,14 +78,14 @@ def assert_same_weights(engine, plain, **tolerance):
 def test_full_batches(engine_kind, kind, options, clipping):
     name = f"optimizer={kind.__name__.lower()}"
     optimizing, clip = overrides_of("optimizer", options), overrides_of("trainer", clipping)
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind, "dataset=sum", "dataset.n=50", "trainer.precision=float64", name, *optimizing, *clip
     )
     inputs, targets = splits["train"].inputs.double(), splits["train"].targets.double()
     optimizer = kind(plain.parameters(), foreach=False, **options)
     sizes = []
     for step in range(25):
-        engine.step(slice(None), [config.optimizer.lr], step, step, measure=True)
+        engine.step(slice(None), [options["lr"]], step, step, measure=True)
         engine.collect()
         loss = nn.functional.mse_loss(plain(inputs), targets)
         sizes.append(take_step(plain, optimizer, loss, **clipping))
@@ -101,7 +101,7 @@ LOSSES = {"sum": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.Cro
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(32, 1), (8, 4), (150, 1), (10**6, 1)])
 def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumulate):
     """Ragged last batches and groups of batches are means over their own rows; the order is a permutation."""
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind,
         f"dataset={dataset}",
         *(("dataset.test_fraction=0.85",) if dataset == "digits" else ("dataset.n=300",)),
@@ -142,7 +142,7 @@ def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumu
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
 def test_float32(engine_kind, kind, options):
     name = f"optimizer={kind.__name__.lower()}"
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind, "dataset=moons", "trainer.epochs=20", name, *overrides_of("optimizer", options)
     )
     inputs, targets = splits["train"].inputs, splits["train"].targets.float().reshape(-1, 1)
