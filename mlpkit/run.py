@@ -15,7 +15,7 @@ from mlpkit.config import Config
 from mlpkit.console import say
 from mlpkit.device import choose_device
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import ConfigError, DataError, NonFiniteError, WriteError
+from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
@@ -107,8 +107,6 @@ def _train(
     failures = list[BaseException]()
 
     def ended(_: Recorder, error: BaseException | None) -> None:
-        if isinstance(error, NonFiniteError):
-            error = NonFiniteError(f"{error}; the run so far is in {recorder.folder.path}")
         failures.extend([error] if error else [])
 
     def on_step(trainer: Trainer) -> None:

@@ -54,7 +54,7 @@ def engine_of(
         matmul: how products are computed.
         splits: to be added to the datasets, or to stand in for their own.
     """
-    configs = configs or [config_of(*overrides)]
+    configs = configs or [config_of("run.plots=false", *overrides)]  # which are of other weights
     if datasets is None:
         load = Datasets().load
         datasets = [load(config.dataset) for config in configs]

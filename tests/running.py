@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from mlpkit import checkpoint
 from mlpkit.cli.compose import Request, compose
-from mlpkit.config import Config, parse
+from mlpkit.config import Config, parse, to_dict
 from mlpkit.console import make_console
 from mlpkit.run import run
 from mlpkit.run_folder import RunFolder
@@ -22,6 +24,18 @@ def config(*overrides: str) -> Config:
 def train(root: Path, *overrides: str) -> RunFolder:
     """Train in this process and return the run folder."""
     return run(config(f"run.root={root}", *QUIET, *overrides), "mlpkit train", make_console(), print)
+
+
+def content(path: Path) -> dict[str, Any]:
+    """Return all that a checkpoint holds, tensors to the bit, but for the seconds that training took."""
+    stored = checkpoint.load(path, checkpoint.KINDS)
+    progress = {**stored.state.progress.to_dict(), "seconds": None}
+    tensors = {
+        name: (str(tensor.dtype), list(tensor.shape), tensor.numpy().tobytes())
+        for name, tensor in stored.state.tensors().items()
+    }
+    about = to_dict(stored.config), stored.signature, stored.fingerprint
+    return {"about": about, "progress": progress, "scores": stored.state.scores, "tensors": tensors}
 
 
 def mlpkit(

@@ -1,18 +1,21 @@
 """Gradients by hand are those of central differences; several networks at once are the same as each alone."""
 
+from functools import cache
 from itertools import pairwise
 
 import pytest
+import running
 import torch
-from mlpkit.engines.chunk import Chunk
-from mlpkit.engines.flat import Flat
 from torch import nn
 
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.activations import ACTIVATIONS
-from mlpkit.engines.backpropagation import Layer, Pass, obstacle
-from mlpkit.matmul import EXACT
+from mlpkit.engines.engine import Engine
+from mlpkit.engines.manual import obstacle
+from mlpkit.experiment import Experiment
+from mlpkit.models import Network
 from mlpkit.models.dropout import Dropout, seed_dropout
-from mlpkit.program import carry_out
+from mlpkit.signature import Signature
 from mlpkit.tasks import TASKS
 
 STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
@@ -28,81 +31,73 @@ def numbers(*shape, seed=0):
 
 
 def targets_of(task, rows, seed=0):
-    """Return encoded targets."""
     width = WIDTHS[task]
     if task == "regression":
         return numbers(rows, width, seed=seed + 50)
-    labels = torch.arange(seed, seed + rows) % max(2, width)
-    return TASKS[task].encode(labels, torch.float64)
+    return torch.arange(seed, seed + rows) % max(2, width)
 
 
-class Stack:
-    """Layers of random weights, for one network or for K at once, and where their gradients go.
+def table_of(task, rows, seed=0):
+    """Return rows whose targets, and for another seed whose inputs, are others."""
+    width = WIDTHS[task]
+    names = tuple(f"y{number}" for number in range(width))
+    classes = () if task == "regression" else tuple(f"class {number}" for number in range(max(2, width)))
+    features = tuple(f"x{number}" for number in range(FEATURES))
+    signature = Signature(task, features, (FEATURES,), names if task == "regression" else names[:1], classes)
+    split = Split(numbers(rows, FEATURES, seed=seed + 9), targets_of(task, rows, seed))
+    return Dataset("some", signature, {"train": split})
 
-    The networks are counted from `first`, which their masks depend on.
+
+def random_network(task, activation, bias=True, rate=0.0, seed=0):
+    widths, layers = (FEATURES, *HIDDEN, WIDTHS[task]), []
+    for index, (below, above) in enumerate(pairwise(widths)):
+        layers.append(nn.Linear(below, above, bias))
+        if index < len(HIDDEN):
+            layers += [activation(), *([Dropout(rate, "cpu")] if rate else [])]
+    network = Network(nn.Sequential(*layers), None, None)
+    for index, parameter in enumerate(network.parameters()):
+        parameter.data = numbers(*parameter.shape, seed=100 * seed + index)
+    return network
+
+
+configured = cache(running.config)
+
+
+def engine_of(networks, tables, batch_size="full"):
+    config = configured("trainer.precision=float64", f"trainer.batch_size={batch_size}")
+    pairs = zip(networks, tables, strict=True)
+    return Engine([Experiment(config, table, TASKS[table.signature.task], of) for of, table in pairs])
+
+
+def differentiate(engine, rows=slice(None), count=None, add=False, first=0):
+    """Write gradients as a step does, of the mean over `count` rows; return outputs (…, width, rows).
+
+    Networks are counted from `first`, which their masks depend on.
     """
-
-    def __init__(self, width, activation, bias=True, rate=0.0, networks=None, first=0):
-        front = () if networks is None else (networks,)
-        widths = (FEATURES, *HIDDEN, width)
-        self.first, self.weights, self.gradients, self.layers = first, [], [], []
-        self.dropouts = [[Dropout(rate, "cpu") for _ in HIDDEN] for _ in range(networks or 1)]
-        for index, (below, above) in enumerate(pairwise(widths)):
-            parts = [numbers(*front, above, below, seed=index)]
-            if bias:
-                parts.append(numbers(*front, above, 1, seed=index + 10))
-            into = [torch.full_like(part, float("nan")) for part in parts]  # to be written over
-            hidden = index < len(HIDDEN)
-            self.layers.append(
-                Layer(
-                    parts[0],
-                    parts[1] if bias else None,
-                    into[0],
-                    into[1] if bias else None,
-                    ACTIVATIONS[activation] if hidden else None,
-                    tuple(of[index] for of in self.dropouts) if hidden and rate else (),
-                )
-            )
-            self.weights += parts
-            self.gradients += into
-
-    def seed(self):
-        """Make the masks those of before, for each network others."""
-        for network, layers in enumerate(self.dropouts):
-            seed_dropout([layer.random for layer in layers], self.first + network, 0, 0)
+    for run, generators in enumerate(engine.dropout):
+        seed_dropout(generators, first + run, 0, 0)
+    with engine.context:
+        return engine.filler.fill(rows, count or engine.data.rows, add, None).clone()
 
 
-def differentiate(stack, layers, task, inputs, targets, count, add=False):
-    """Go up and down as the engine does, for the mean over `count` rows; return outputs (…, rows, width)."""
-    task = TASKS[task]
-    width = layers.outputs.shape[-2]
-    expected = torch.stack([task.expected(part, width, torch.float64) for part in targets])
-    chunk = Chunk(
-        layers, task, inputs, expected if layers.outputs.dim() == 3 else expected[0], (), whole=True
-    )
-    stack.seed()
-    carry_out(chunk.program(count, add))
-    return chunk.outputs.clone()
+def gradients_of(engine, run=0):
+    """Return copies by name."""
+    return {name: slopes.clone() for name, slopes in engine.parameters.of(engine.gradients, run).items()}
 
 
-def mean_loss(stack, layers, task, inputs, targets):
-    stack.seed()
-    carry_out(layers.up(inputs))
-    return TASKS[task].loss(layers.outputs.mT, targets).mean().item()
-
-
-def central_differences(stack, layers, task, inputs, targets):
-    found = []
-    for values in stack.weights:
+def central_differences(engine):
+    found = {}
+    for name, values in engine.parameters.of(engine.parameters.values, 0).items():
         slopes, flat = torch.empty_like(values), values.view(-1)
         for index in range(len(flat)):
             kept, sides = flat[index].item(), []
             for side in (STEP, -STEP):
                 flat[index] = kept + side
-                sides.append(mean_loss(stack, layers, task, inputs, targets))
+                outputs = differentiate(engine)
+                sides.append(engine.data.losses(outputs.mT, "train", slice(None)).mean().item())
             flat[index] = kept
             slopes.view(-1)[index] = (sides[0] - sides[1]) / (2 * STEP)
-        found.append(slopes)
+        found[name] = slopes
     return found
 
 
@@ -112,14 +107,13 @@ def central_differences(stack, layers, task, inputs, targets):
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
 def test_gradients_are_central_differences(activation, task, bias, rate):
     for rows in (1, 2, 7):
-        stack = Stack(WIDTHS[task], activation, bias, rate)
-        layers, inputs = Pass(stack.layers, rows, EXACT), numbers(rows, FEATURES, seed=9)
-        targets = targets_of(task, rows)
-        differentiate(stack, layers, task, inputs, [targets], rows)
-        found = [gradient.clone() for gradient in stack.gradients]
-        torch.testing.assert_close(found, central_differences(stack, layers, task, inputs, targets), **CLOSE)
+        engine = engine_of([random_network(task, activation, bias, rate)], [table_of(task, rows)])
+        engine.gradients.fill_(float("nan"))  # to be written over
+        differentiate(engine)
+        found = gradients_of(engine)
+        torch.testing.assert_close(found, central_differences(engine), **CLOSE)
         if rows == 7:
-            assert max(float(gradient.abs().max()) for gradient in found) > 0.01
+            assert max(float(gradient.abs().max()) for gradient in found.values()) > 0.01
 
 
 @pytest.mark.parametrize("task", WIDTHS)
@@ -127,7 +121,8 @@ def test_the_gradient_of_a_loss_in_its_outputs(task):
     """It is slope · residual, for outputs of any size, where a sigmoid or a softmax is nearly flat too."""
     outputs = numbers(50, WIDTHS[task]) * torch.logspace(-3, 1.5, 50, dtype=torch.float64)[:, None]
     outputs.requires_grad_()
-    targets, width, about = targets_of(task, 50), WIDTHS[task], TASKS[task]
+    width, about = WIDTHS[task], TASKS[task]
+    targets = about.encode(targets_of(task, 50), torch.float64)
     (expected,) = torch.autograd.grad(about.loss(outputs, targets).sum(), outputs)
     delta = torch.empty_like(outputs.detach())
     about.residual(outputs.detach().mT, about.expected(targets, width, torch.float64).mT, delta.mT)
@@ -152,42 +147,39 @@ def test_an_activation_and_its_derivative_are_those_of_torchs_class(activation):
 @pytest.mark.parametrize("bias", [True, False])
 def test_gradients_add_up(bias, rate):
     """Those of three batches of a step, each divided by all of the step's rows, are that of the mean."""
-    sizes, total = (4, 4, 2), 10
-    stack = Stack(4, nn.Tanh, bias, rate)
-    inputs, targets = numbers(total, 3, seed=9), targets_of("multiclass", total)
-    alone = []
-    for index, part in enumerate(torch.arange(total).split(4)):
-        layers = Pass(stack.layers, sizes[index], EXACT)
-        differentiate(stack, layers, "multiclass", inputs[part], [targets[part]], total)
-        alone.append([gradient.clone() for gradient in stack.gradients])
-    sums = [sum(parts) for parts in zip(*alone, strict=True)]
-    for index, part in enumerate(torch.arange(total).split(4)):
-        layers = Pass(stack.layers, sizes[index], EXACT)
-        differentiate(stack, layers, "multiclass", inputs[part], [targets[part]], total, add=index > 0)
-    torch.testing.assert_close(stack.gradients, sums, **ROUNDING)
+    network, table = random_network("multiclass", nn.Tanh, bias, rate), table_of("multiclass", 10)
+    engine, alone = engine_of([network], [table], batch_size=4), []
+    parts = torch.arange(10).split(4)
+    for part in parts:
+        differentiate(engine, part, 10)
+        alone.append(gradients_of(engine))
+    sums = {name: sum(of[name] for of in alone) for name in alone[0]}
+    for index, part in enumerate(parts):
+        differentiate(engine, part, 10, add=index > 0)
+    torch.testing.assert_close(gradients_of(engine), sums, **ROUNDING)
     if not rate:  # whose masks would be others
-        layers = Pass(stack.layers, total, EXACT)
-        differentiate(stack, layers, "multiclass", inputs, [targets], total)
-        torch.testing.assert_close(stack.gradients, sums, **ROUNDING)
+        whole = engine_of([network], [table])
+        differentiate(whole)
+        torch.testing.assert_close(gradients_of(whole), sums, **ROUNDING)
 
 
 def test_buffers_can_be_used_again():
     """What an earlier batch has left in them is without effect."""
-    stack = Stack(4, nn.ReLU, rate=0.4)
-    layers, found = Pass(stack.layers, 5, EXACT), []
-    for seed in (1, 2, 1):
-        differentiate(stack, layers, "multiclass", numbers(5, 3, seed=seed), [targets_of("multiclass", 5)], 5)
-        found.append([gradient.clone() for gradient in stack.gradients])
+    network, table = random_network("multiclass", nn.ReLU, rate=0.4), table_of("multiclass", 10)
+    engine, found = engine_of([network], [table], batch_size=5), []
+    for start in (0, 5, 0):
+        differentiate(engine, torch.arange(start, start + 5))
+        found.append(gradients_of(engine))
     first, second, again = found
-    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
-    assert not torch.equal(first[0], second[0])
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    assert not torch.equal(first["layers.0.weight"], second["layers.0.weight"])
 
 
 def test_the_workspace_holds_outputs_units_and_deltas():
     """The engine looks at it alone to see whether a step is finite."""
-    stack = Stack(4, nn.ReLU)
-    layers = Pass(stack.layers, 5, EXACT)
-    differentiate(stack, layers, "multiclass", numbers(5, 3), [targets_of("multiclass", 5)], 5)
+    engine = engine_of([random_network("multiclass", nn.ReLU)], [table_of("multiclass", 5)])
+    differentiate(engine)
+    layers = engine.filler.last.layers
     parts = [layers.outputs, layers.delta]
     for hidden in layers.hidden:
         parts += [hidden.units, hidden.delta]
@@ -206,44 +198,44 @@ def test_the_workspace_holds_outputs_units_and_deltas():
 @pytest.mark.parametrize("task", WIDTHS)
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
 def test_three_networks_at_once_are_three_networks(activation, task, bias, rate):
-    together = Stack(WIDTHS[task], activation, bias, rate, networks=3)
-    inputs, targets = numbers(3, 6, FEATURES, seed=9), [targets_of(task, 6, seed) for seed in range(3)]
-    layers = Pass(together.layers, 6, EXACT)
-    for add in (False, True):  # and adding once more doubles them
-        outputs = differentiate(together, layers, task, inputs, targets, 6, add)
-        for index in range(3):
-            alone = Stack(WIDTHS[task], activation, bias, rate, first=index)
-            for values, of_all in zip(alone.weights, together.weights, strict=True):
-                values.copy_(of_all[index])
-            lone = Pass(alone.layers, 6, EXACT)
-            found = differentiate(alone, lone, task, inputs[index], targets[index : index + 1], 6)
-            torch.testing.assert_close(outputs[index], found, **ROUNDING)
-            times = 2 if add else 1
-            torch.testing.assert_close(
-                [gradient[index] for gradient in together.gradients],
-                [times * gradient for gradient in alone.gradients],
-                **ROUNDING,
-            )
+    def networks():
+        return [random_network(task, activation, bias, rate, seed) for seed in range(3)]
+
+    of_each = [table_of(task, 6, seed) for seed in range(3)]
+    for tables in (of_each, of_each[:1] * 3):  # rows of their own, or the same ones
+        together = engine_of(networks(), tables)
+        for add in (False, True):  # and adding once more doubles them
+            outputs = differentiate(together, add=add)
+            for run, network in enumerate(networks()):
+                alone = engine_of([network], [tables[run]])
+                torch.testing.assert_close(outputs[run], differentiate(alone, first=run), **ROUNDING)
+                times = 2 if add else 1
+                expected = {name: times * slopes for name, slopes in gradients_of(alone).items()}
+                torch.testing.assert_close(gradients_of(together, run), expected, **ROUNDING)
 
 
-def small_network(seed):
-    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False))
-    for index, parameter in enumerate(network.parameters()):
-        parameter.data = numbers(*parameter.shape, seed=seed + index)
-    return network
+def small_engine(runs):
+    """Return an engine of networks with 12 + 4 + 4 values, and copies of these."""
+    networks = []
+    for seed in range(runs):
+        layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1, bias=False))
+        for index, parameter in enumerate(layers.parameters()):
+            parameter.data = numbers(*parameter.shape, seed=10 * seed + index)
+        networks.append(Network(layers, None, None))
+    kept = [nn.utils.parameters_to_vector(of.parameters()).detach().clone() for of in networks]
+    return engine_of(networks, [table_of("binary", 5)] * runs), networks, kept
 
 
 def test_flat_buffers_are_the_networks_parameters():
-    networks = [small_network(seed) for seed in (0, 10, 20)]
-    kept = [nn.utils.parameters_to_vector(network.parameters()).detach().clone() for network in networks]
-    flat = Flat(networks)
+    engine, networks, kept = small_engine(3)
+    flat = engine.parameters
     rows = [view.reshape(3, -1) for view in flat.views(flat.values).values()]
     assert torch.equal(torch.cat(rows, dim=1), torch.stack(kept))
     assert all(view.is_contiguous() for view in flat.views(flat.values).values())
-    assert flat.gradients.shape == (3 * (4 * 3 + 4 + 2 * 4),) and not flat.gradients.any()
+    assert engine.gradients.shape == (3 * (4 * 3 + 4 + 4),) and not engine.gradients.any()
     for values in rows:
         values[1].mul_(2)
-    flat.views(flat.values)["0.bias"][2, 3] = 77
+    flat.views(flat.values)["layers.0.bias"][2, 3] = 77
     for index, network in enumerate(networks):
         expected = kept[index] * (2 if index == 1 else 1)
         if index == 2:
@@ -251,17 +243,20 @@ def test_flat_buffers_are_the_networks_parameters():
         assert torch.equal(nn.utils.parameters_to_vector(network.parameters()), expected)
 
 
-def test_views_have_the_shapes_and_the_order_of_the_parameters():
-    flat = Flat([small_network(0), small_network(10)])
-    flat.gradients.copy_(torch.arange(48.0))
-    views = flat.views(flat.gradients)
+@pytest.mark.parametrize("runs", [1, 2])
+def test_views_have_the_shapes_and_the_order_of_the_parameters(runs):
+    engine, _, _ = small_engine(runs)
+    engine.gradients.copy_(torch.arange(runs * 20.0))
+    views = engine.parameters.views(engine.gradients)
+    front = (2,) if runs == 2 else ()  # one run has no axis
     assert {name: tuple(view.shape) for name, view in views.items()} == {
-        "0.weight": (2, 4, 3),
-        "0.bias": (2, 4),
-        "2.weight": (2, 2, 4),
+        "layers.0.weight": (*front, 4, 3),
+        "layers.0.bias": (*front, 4),
+        "layers.2.weight": (*front, 1, 4),
     }
-    assert [view[1].flatten()[0].item() for view in views.values()] == [12, 24 + 4, 32 + 8]
-    where = flat.gradients.untyped_storage().data_ptr()
+    last = [engine.parameters.of(engine.gradients, runs - 1)[name].flatten()[0].item() for name in views]
+    assert last == ([0, 12, 16] if runs == 1 else [12, 24 + 4, 32 + 4])
+    where = engine.gradients.untyped_storage().data_ptr()
     assert all(view.untyped_storage().data_ptr() == where for view in views.values())
 
 

@@ -8,9 +8,9 @@ from real_data import real_data
 from running import config
 
 from mlpkit import config_files
+from mlpkit.build import build
 from mlpkit.config import Config, parse, to_dict
 from mlpkit.errors import ConfigError
-from mlpkit.experiment import build
 
 GROUPS = config_files.groups([config_files.packaged()])
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]
@@ -33,8 +33,8 @@ def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: 
     model = (
         ["model=mlp"] if chosen.dataset.name in ("sum", "line") and chosen.model.name == "logistic" else []
     )
-    experiment = build(config(f"{group}={choice}", *dataset, *model))
-    assert {"train"} <= set(experiment.dataset.splits)
+    engine = build([config(f"{group}={choice}", *dataset, *model)])
+    assert {"train"} <= set(engine.experiments[0].dataset.splits)
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] not in ("experiment",)])

@@ -1,4 +1,4 @@
-"""Gradients by hand give the numbers of autograd and of plain torch; a step with them makes no new tensors."""
+"""Gradients by hand give the numbers of autograd and of plain torch; a step with them makes no tensors."""
 
 import copy
 import itertools

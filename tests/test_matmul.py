@@ -8,22 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import running
 import torch
-from mlpkit.engines.stacked import StackedEngine
+from engines import KINDS, engine_of, evaluated
+from running import content
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlpkit import matmul_choice
 from mlpkit.cli.main import run as command
-from mlpkit.data import load_dataset
-from mlpkit.engines.autograd import AutogradEngine
+from mlpkit.engines.manual import ManualGradients
 from mlpkit.matmul import EXACT, LARGE, Matmul
 from mlpkit.matmul_choice import choose_matmul, measure
-from mlpkit.models import build_model
 from mlpkit.program import carry_out
 from mlpkit.run_folder import RunFolder
 from mlpkit.schema.run import LEVELS
-from mlpkit.tasks import TASKS
 
 SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
 SMALL = (64, 100, 100)
@@ -353,16 +350,14 @@ def test_bfloat16_leaves_small_products_and_scores_exact():
 
 def test_bfloat16_trains_nearly_as_float32():
     overrides = ("dataset=digits", "model.hidden=[600]", "trainer=mini_batch", "optimizer.lr=0.001")
-    config = running.config(*overrides)
-    dataset, scores = load_dataset(config.dataset), []
+    scores = []
     for level in ("bfloat16", "highest"):
-        network = build_model(config, dataset)
-        engine = StackedEngine(
-            network, TASKS["multiclass"], dataset.splits, config, "cpu", matmul=Matmul(level, LARGE)
-        )
-        for step, rows in enumerate(torch.arange(1152).split(64) * 3):
-            engine.step(rows, 0.001, 0, step, measure=False)
-        scores.append(engine.evaluate("val")["loss"])
+        engine = engine_of(ManualGradients, *overrides, matmul=Matmul(level, LARGE))
+        for epoch in range(3):
+            for step, rows in enumerate(torch.arange(1152).split(64)):
+                engine.step(rows, [0.001], epoch, 18 * epoch + step, measure=False)
+            engine.collect()
+        scores.append(evaluated(engine, "val")["loss"])
     assert scores[0] != scores[1]
     assert scores[0] == pytest.approx(scores[1], rel=0.02)
     assert scores[1] < 1
@@ -398,15 +393,12 @@ def test_only_large_products_have_the_level(chosen, shape, expected):
     assert levels.seen == [expected]
 
 
-@pytest.mark.parametrize("kind", [AutogradEngine, StackedEngine])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_engine_computes_at_its_level(kind, level):
-    config = running.config("dataset=moons", "model.hidden=[4]")
-    dataset = load_dataset(config.dataset)
-    network = build_model(config, dataset)
-    engine = kind(network, TASKS["binary"], dataset.splits, config, "cpu", matmul=Matmul(level))
+    engine = engine_of(kind, "dataset=moons", "model.hidden=[4]", matmul=Matmul(level))
     with Levels() as levels:
-        engine.step(slice(None), 0.1, 0, 0, measure=False)
+        engine.step(slice(None), [0.1], 0, 0, measure=False)
     assert levels.seen == [level] * 5  # two products up, three down
     with Levels() as levels:
         engine.evaluate("val")
@@ -487,10 +479,10 @@ def test_a_small_run_says_nothing(here, cache):
 
 def test_the_same_command_gives_the_same_bits(here):
     assert command(["train", *RUN, "trainer.epochs=2"]) == 0
-    first = MINE.last.read_bytes()
+    first = content(MINE.last)
     shutil.rmtree("outputs")
     assert command(["train", *RUN, "trainer.epochs=2"]) == 0
-    assert MINE.last.read_bytes() == first
+    assert content(MINE.last) == first
 
 
 @pytest.mark.parametrize("level", LEVELS)

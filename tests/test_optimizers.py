@@ -3,19 +3,13 @@
 import json
 
 import pytest
-import running
 import torch
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.trainer import Trainer
+from engines import KINDS, engine_of, network_of, trainer_of
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from mlpkit.data import load_dataset
-from mlpkit.engines.autograd import AutogradEngine
-from mlpkit.models import build_model
 from mlpkit.randomness import generator
-from mlpkit.tasks import TASKS
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),
@@ -30,7 +24,7 @@ OPTIMIZERS = [
 CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
 
 
-@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def engine_kind(request):
     return request.param
 
@@ -45,17 +39,15 @@ def overrides_of(section, options):
 
 
 def build(engine_kind, *overrides):
-    """Return the config, the splits, an engine and a plain torch model with the same first weights."""
-    config = running.config("model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
-    dataset = load_dataset(config.dataset)
-    task, network = TASKS[dataset.signature.task], build_model(config, dataset)
-    engine = engine_kind(network, task, dataset.splits, config, "cpu")
+    """Return the splits, an engine and a plain torch model with the same first weights."""
+    engine = engine_of(engine_kind, "model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
+    dataset, network = engine.experiments[0].dataset, network_of(engine)
     features, width = len(dataset.signature.features), dataset.signature.width
     plain = nn.Sequential(
         nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
     ).to(next(network.parameters()).dtype)
     plain.load_state_dict(network.layers.state_dict())
-    return config, dataset.splits, engine, plain
+    return dataset.splits, engine, plain
 
 
 def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
@@ -71,15 +63,14 @@ def take_step(plain, optimizer, loss, clip_value=None, clip_norm=None):
     return {"clip_value": gradient.abs().max(), "clip_norm": gradient.norm()}
 
 
-def fit(config, engine, splits):
-    reports = []
-    rows = len(splits["train"])
-    Trainer(config, engine, engine.task, rows, "val", reports.append, lambda trainer: None).fit()
-    return reports
+def fit(engine):
+    trainer, (recorder,) = trainer_of(engine)
+    trainer.fit()
+    return recorder.reports
 
 
 def assert_same_weights(engine, plain, **tolerance):
-    torch.testing.assert_close(dict(engine.network.layers.state_dict()), plain.state_dict(), **tolerance)
+    torch.testing.assert_close(dict(network_of(engine).layers.state_dict()), plain.state_dict(), **tolerance)
 
 
 @pytest.mark.parametrize("clipping", CLIPPING, ids=json.dumps)
@@ -87,14 +78,15 @@ def assert_same_weights(engine, plain, **tolerance):
 def test_full_batches(engine_kind, kind, options, clipping):
     name = f"optimizer={kind.__name__.lower()}"
     optimizing, clip = overrides_of("optimizer", options), overrides_of("trainer", clipping)
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind, "dataset=sum", "dataset.n=50", "trainer.precision=float64", name, *optimizing, *clip
     )
     inputs, targets = splits["train"].inputs.double(), splits["train"].targets.double()
     optimizer = kind(plain.parameters(), foreach=False, **options)
     sizes = []
     for step in range(25):
-        engine.step(slice(None), config.optimizer.lr, step, step, measure=True)
+        engine.step(slice(None), [options["lr"]], step, step, measure=True)
+        engine.collect()
         loss = nn.functional.mse_loss(plain(inputs), targets)
         sizes.append(take_step(plain, optimizer, loss, **clipping))
     assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
@@ -109,7 +101,7 @@ LOSSES = {"sum": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.Cro
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(32, 1), (8, 4), (150, 1), (10**6, 1)])
 def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumulate):
     """Ragged last batches and groups of batches are means over their own rows; the order is a permutation."""
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind,
         f"dataset={dataset}",
         *(("dataset.test_fraction=0.85",) if dataset == "digits" else ("dataset.n=300",)),
@@ -139,7 +131,7 @@ def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumu
             rates.append(optimizer.param_groups[0]["lr"])
             sizes.append(take_step(plain, optimizer, LOSSES[dataset](plain(inputs[batch]), targets[batch])))
             scheduler.step()
-    reports = fit(config, engine, splits)
+    reports = fit(engine)
     assert_same_weights(engine, plain, rtol=1e-9, atol=1e-12)
     assert [report.step for report in reports] == [steps // 3, 2 * steps // 3, steps]
     for report in reports:  # what they say is of the epoch's last step
@@ -150,12 +142,12 @@ def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumu
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
 def test_float32(engine_kind, kind, options):
     name = f"optimizer={kind.__name__.lower()}"
-    config, splits, engine, plain = build(
+    splits, engine, plain = build(
         engine_kind, "dataset=moons", "trainer.epochs=20", name, *overrides_of("optimizer", options)
     )
     inputs, targets = splits["train"].inputs, splits["train"].targets.float().reshape(-1, 1)
     optimizer = kind(plain.parameters(), foreach=False, **options)
     for _ in range(20):
         take_step(plain, optimizer, nn.functional.binary_cross_entropy_with_logits(plain(inputs), targets))
-    fit(config, engine, splits)
+    fit(engine)
     assert_same_weights(engine, plain, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ from sklearn.metrics import confusion_matrix, r2_score
 from torch import nn
 
 from mlpkit.data import load_dataset
-from mlpkit.data.dataset import Dataset, Split, divide
+from mlpkit.data.dataset import Dataset, Split, deal, divide
 from mlpkit.models import Network, build_model
 from mlpkit.plots import draw_pictures, least_squares, style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
@@ -71,7 +71,8 @@ def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) ->
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, len(classes)))
     network = Network(layers, None, None)
-    return Predictor(network, signature), Dataset("blobs", signature, divide(points, labels, 0, 0.2, 0.2))
+    splits, _ = divide(points, labels, deal(len(points), 0, 0.2, 0.2))
+    return Predictor(network, signature), Dataset("blobs", signature, splits)
 
 
 def line(epoch: int, split: str, loss: float | None, score: float | None, lr: float = 0.1, name: str = "r2"):

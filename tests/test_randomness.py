@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 import running
 import torch
-from mlpkit.trainer import Trainer
+from engines import model_of, trainer_of
 
-from mlpkit.data import load_dataset
-from mlpkit.data.augment import augmentation_of
-from mlpkit.engines.choose import choose_engine
-from mlpkit.models import build_model
+from mlpkit.build import build
 from mlpkit.randomness import derived_seed, generator
-from mlpkit.schema.dataset import Augment
-from mlpkit.tasks import TASKS
 
 
 def test_the_seeds_stay_the_same_for_ever():
@@ -48,15 +43,11 @@ def global_states():
 
 def train(config):
     """Run everything that draws: data, weights, order, dropout and augmentation; return the weights."""
-    dataset = load_dataset(config.dataset)
-    network, task = build_model(config, dataset), TASKS[dataset.signature.task]
-    options = getattr(config.dataset, "augment", Augment())
-    augmentation = augmentation_of(options, dataset.signature.input_shape)
-    kind, _ = choose_engine(config.trainer.engine, network, "cpu")
-    engine = kind(network, task, dataset.splits, config, "cpu", augmentation)
-    rows = len(dataset.splits["train"])
-    Trainer(config, engine, task, rows, "val", lambda report: None, lambda trainer: None).fit()
-    return engine.model_state()
+    engine = build([config])
+    trainer, (recorder,) = trainer_of(engine)
+    trainer.fit()
+    assert recorder.summary["status"] == "done"
+    return model_of(engine)
 
 
 RUNS = [

@@ -3,17 +3,15 @@
 import pytest
 import running
 import torch
-from mlpkit.engines.stacked import StackedEngine
+from engines import KINDS, engine_of, evaluated, network_of
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Affine, column_scaling
-from mlpkit.engines.autograd import AutogradEngine
 from mlpkit.models import build_model
 from mlpkit.models.scaling import Scaling, Unscaling
-from mlpkit.tasks import REGRESSION
 
 LINE = (
     "dataset=line",
@@ -99,14 +97,14 @@ def test_inputs_are_scaled_by_the_training_rows(standardize):
     assert isinstance(network.unscaling, nn.Identity)  # classes have no unit
 
 
-@pytest.fixture(params=[AutogradEngine, StackedEngine], ids=lambda engine: engine.name)
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def trained(request):
     """Return the dataset, the network and the engine of a line that has been fitted."""
-    config, dataset, network = build(*LINE, "model=linear")
-    engine = request.param(network, REGRESSION, dataset.splits, config, "cpu")
+    engine = engine_of(request.param, *LINE, "model=linear")
     for step in range(60):
-        engine.step(slice(None), config.optimizer.lr, step, step, measure=False)
-    return dataset, network, engine
+        engine.step(slice(None), [0.3], step, step, measure=False)
+        engine.collect()
+    return engine.experiments[0].dataset, network_of(engine), engine
 
 
 def test_a_trained_line_is_that_of_sklearn_in_raw_units(trained):
@@ -118,13 +116,13 @@ def test_a_trained_line_is_that_of_sklearn_in_raw_units(trained):
         predicted = network(test.inputs.double())
     torch.testing.assert_close(predicted, torch.from_numpy(expected), rtol=1e-6, atol=0)
     expected = exact.score(test.inputs.double().numpy(), test.targets.double().numpy())
-    assert engine.evaluate("test")["r2"] == pytest.approx(expected, rel=1e-6)
+    assert evaluated(engine, "test")["r2"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_scores_are_in_raw_units_and_the_loss_is_of_scaled_targets(trained):
     dataset, network, engine = trained
     inputs, targets = dataset.splits["test"].inputs.double(), dataset.splits["test"].targets.double()
-    scores = engine.evaluate("test")
+    scores = evaluated(engine, "test")
     with torch.no_grad():
         errors = network(inputs) - targets
     assert scores["mae"] == pytest.approx(errors.abs().mean().item())

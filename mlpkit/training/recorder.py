@@ -19,7 +19,7 @@ from mlpkit.config import to_dict
 from mlpkit.console import TrainingDisplay, say
 from mlpkit.device import describe_device
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import DataError, MlpkitError, RunInterruptedError, WriteError, diverged
+from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.experiment import Experiment
 from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
@@ -54,11 +54,12 @@ class Recorder:
         Args:
             experiment: what is trained.
             folder: where everything goes.
-            console: where progress is shown; None where it is not.
+            console: of a run that is trained alone, where progress is shown; None in a sweep.
             with_test: score the test split in the end; a search leaves that to its winner.
         """
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
+        self.is_alone = console is not None
         self.with_test = with_test
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
         self.good_last: int | None = None
@@ -237,6 +238,8 @@ class Recorder:
         self._stop_display()
         if isinstance(error, KeyboardInterrupt):
             error = RunInterruptedError(signal_number or signal.SIGINT, f"interrupted; {self.way_on()}")
+        elif isinstance(error, NonFiniteError) and self.is_alone:  # a sweep names the run anyway
+            error = NonFiniteError(f"{error}; the run so far is in {self.folder.path}")
         self._failure = error
         reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
         status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
