@@ -27,6 +27,8 @@ from mlpkit.tensor_file import TensorFile, encode
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mlpkit.data.dataset import Dataset
+
 KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
 
 _PARTS = ("format", "config", "signature", "progress", "scores")
@@ -50,6 +52,16 @@ class Checkpoint:
     signature: Signature
     state: State
     fingerprint: str = ""
+
+    def other_data(self, dataset: "Dataset") -> str | None:
+        """Return that a dataset is not the one that was trained on; None where it is, or nobody knows."""
+        now, before = dataset.fingerprint, self.fingerprint
+        if not before or before == now:
+            return None
+        return (
+            f"dataset={dataset.name}: its data is not what the run was trained on "
+            f"(fingerprint {now[:12]}, was {before[:12]})"
+        )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

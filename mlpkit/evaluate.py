@@ -1,5 +1,6 @@
 """Scores of a checkpoint on a split, with scikit-learn's report."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +37,20 @@ def load_matching(
     config: DatasetConfig,
     stored: Checkpoint,
     path: Path,
+    warn: Callable[[str], None],
     allow_large: bool = False,
     download: bool = False,
 ) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
+    A config that is the run's own stands for the data that the model was trained on; what else has taken its
+    place may have training rows in its test split.
+
     Args:
         config: of the dataset.
         stored: the checkpoint.
         path: where it lies.
+        warn: told of data that has taken the place of the run's.
         allow_large: draw a dataset of any size.
         download: fetch missing files; a stranger's checkpoint does not get to.
 
@@ -60,6 +66,8 @@ def load_matching(
         raise DataError(
             f"dataset={dataset.name}: its {', '.join(different)} differ from what {path} was trained on"
         )
+    if config == stored.config.dataset and (difference := stored.other_data(dataset)):
+        warn(f"warning: {difference}: any split of it may hold rows that the model was trained on")
     return dataset
 
 

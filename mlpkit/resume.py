@@ -86,14 +86,10 @@ def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None
     Raises:
         DataError: the dataset has changed.
     """
-    name, now = experiment.dataset.name, experiment.dataset.fingerprint
     if not stored.fingerprint:
         warn("warning: the checkpoint does not say what its data was; that it is the same is not checked")
-    elif stored.fingerprint != now:
-        raise DataError(
-            f"dataset={name}: its data is not what the run was trained on (fingerprint {now[:12]}, was "
-            f"{stored.fingerprint[:12]}); bring the old data back, or start a new run"
-        )
+    elif difference := stored.other_data(experiment.dataset):
+        raise DataError(f"{difference}; bring the old data back, or start a new run")
 
 
 def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Say) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics as sk
 import torch
 from running import config, mlpkit, train
+from test_images import write_files
 
 from mlpkit.architecture import architecture
 from mlpkit.checkpoint import Checkpoint
@@ -55,6 +56,40 @@ def test_regression_scores_equal_sklearns_and_the_summary(tmp_path: Path) -> Non
     summary = json.loads(folder.summary.read_text())
     assert found.scores["loss"] == pytest.approx(summary["test"]["loss"], rel=1e-6)
     assert f"{sk.mean_squared_error(true, values):.6g}" in found.report
+
+
+@pytest.fixture(scope="module")
+def of_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on a small image set, and the folder of its files."""
+    root = tmp_path_factory.mktemp("images")
+    write_files(root / "data/MNIST/raw")
+    chosen = ("dataset=mnist", f"dataset.root={root / 'data'}", "model=logistic", *FAST)
+    return train(root / "outputs", *chosen).path, root / "data/MNIST/raw"
+
+
+@pytest.mark.parametrize("arguments", [("evaluate",), ("predict", "--split", "test"), ("plot",)])
+def test_data_that_has_taken_the_place_of_the_runs_is_named(
+    arguments: tuple[str, ...], of_images: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In another order the same files deal training rows into the other splits."""
+    run, folder = of_images
+    name, *rest = arguments
+    images = folder / "train-images-idx3-ubyte"
+    whole = images.read_bytes()
+    before = load_predictor(run / "checkpoints/best.safetensors")[1].fingerprint[:12]
+    try:
+        assert command([name, str(run), *rest]) == 0
+        assert "warning" not in capsys.readouterr().err
+        images.write_bytes(whole[:16] + whole[-784:] + whole[16:-784])
+        assert command([name, str(run), *rest]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        expected = (
+            r"warning: dataset=mnist: its data is not what the run was trained on \(fingerprint [0-9a-f]{12}"
+            rf", was {before}\): any split of it may hold rows that the model was trained on"
+        )
+        assert len(re.findall(expected, said)) == 1
+    finally:
+        images.write_bytes(whole)
 
 
 def test_training_rows_are_left_out_of_another_split() -> None:

@@ -40,9 +40,9 @@ def evaluate(
     )
     # What the checkpoint says must not reach out; what the user says may.
     mine = any(text.startswith(("dataset=", "dataset.download=")) for text in given)
-    name, rows = choose_split(load_matching(config.dataset, stored, path, allow_large, mine), split)
+    name, rows = choose_split(load_matching(config.dataset, stored, path, note, allow_large, mine), split)
     if given and name != "train":  # another seed or split may have dealt training rows into it
-        trained = load_matching(stored.config.dataset, stored, path, allow_large).splits["train"]
+        trained = load_matching(stored.config.dataset, stored, path, note, allow_large).splits["train"]
         fresh = without_rows_of(rows, trained)
         if len(fresh) == 0:
             raise DataError(f"--split={name}: the model was trained on all of its {len(rows)} rows")

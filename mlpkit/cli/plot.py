@@ -7,7 +7,7 @@ EXAMPLE = "mlpkit plot"
 
 def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Draw a run's pictures again."""
-    from mlpkit.console import make_console, say
+    from mlpkit.console import make_console, note, say
     from mlpkit.evaluate import load_matching
     from mlpkit.lock import locked
     from mlpkit.metrics_file import read_metrics
@@ -20,6 +20,6 @@ def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = 
     with locked(folder.lock):
         folder.open_for_writing()
         predictor = make_predictor(stored)
-        dataset = load_matching(stored.config.dataset, stored, path, allow_large)
+        dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
         for picture in draw_pictures(folder, predictor, dataset, read_metrics(folder.metrics)):
             say(make_console(), str(picture))

@@ -39,7 +39,7 @@ def predict(
     allow_large: AllowLarge = False,
 ) -> None:
     """Predict from raw inputs with a trained model."""
-    from mlpkit.console import make_console, say
+    from mlpkit.console import make_console, note, say
     from mlpkit.data.inputs import Inputs, parse_values, read_inputs
     from mlpkit.device import choose_device
     from mlpkit.evaluate import choose_split, load_matching
@@ -55,7 +55,8 @@ def predict(
     predictor = make_predictor(stored, choose_device(device))
     signature, true = predictor.signature, None
     if split is not None:
-        rows = choose_split(load_matching(stored.config.dataset, stored, path, allow_large), split)[1]
+        dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
+        rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif values:
         inputs = parse_values(values, signature)

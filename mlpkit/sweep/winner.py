@@ -113,7 +113,7 @@ def score_on_test(path: Path, dataset: Dataset, allow_large: bool = False) -> di
 def _score(folder: RunFolder, dataset: Dataset, allow_large: bool) -> dict[str, float]:
     """Return the test scores of a run's best weights."""
     stored = checkpoint.load(folder.best, allow_large=allow_large)
-    if stored.signature != dataset.signature:
+    if stored.signature != dataset.signature or stored.other_data(dataset):
         raise DataError(f"{folder.best}: was trained on other data than the search's; search anew")
     predictor, rows = make_predictor(stored), dataset.splits["test"]
     return scores_of(predictor, rows, predictor.outputs(rows.inputs))
