@@ -9,9 +9,9 @@ A short spin outlasts the pauses inside a step, and no more: on a quiet machine 
 import os
 from collections.abc import MutableMapping
 
-# By the library that torch was built with. GNU's counts rounds (5000 are about 0.1 ms), LLVM's and Intel's
+# By the library that torch was built with. GNU's counts rounds (10000 are about 0.25 ms), LLVM's and Intel's
 # counts milliseconds, of which 1 is the least that is not "at once".
-SHORT_SPIN = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "1"}
+SHORT_SPIN = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 USERS = ("OMP_WAIT_POLICY", *SHORT_SPIN)  # where one of them is set, the user has decided
 
 

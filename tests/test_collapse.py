@@ -205,3 +205,14 @@ def test_a_number_that_was_asked_for_is_not_changed(two_threads: Path) -> None:
 def watched(*overrides: str) -> Session:
     experiment = build(config(*WIDE, *overrides))
     return Session(experiment, MINE, None, Wish())
+
+
+def test_runs_that_are_trained_together_take_fewer_as_well(
+    two_threads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collapse_after(7, monkeypatch)
+    assert command(["train", "-m", *WIDE, "seed=0,1"]) == 0
+    runs = [RunFolder(path) for path in sorted(MINE.path.glob("0*-*"))]
+    assert [read_object(run.environment)["threads"] for run in runs] == [1, 1]
+    line = "from step 7 on 1 thread instead of 2 (trainer.threads=2 keeps them)"
+    assert [run.log.read_text().count(line) for run in runs] == [1, 1]

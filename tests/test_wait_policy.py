@@ -21,7 +21,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_command_spins_briefly(tmp_path: Path) -> None:
-    assert SPIN.findall(mlpkit("doctor", cwd=tmp_path, **SHORT).stderr) == ["5000"]
+    assert SPIN.findall(mlpkit("doctor", cwd=tmp_path, **SHORT).stderr) == ["10000"]
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_the_processes_of_jobs_spin_briefly(tmp_path: Path) -> None:
     done = mlpkit(*SWEEP, "--launcher=processes", "--workers=1", cwd=tmp_path, **SHORT)
     found = SPIN.findall(done.stderr)
     assert len(found) > 1  # this process, and the one that jobs are forked from
-    assert set(found) == {"5000"}
+    assert set(found) == {"10000"}
 
 
 def test_the_jobs_of_slurm_spin_briefly(tmp_path: Path) -> None:
     mlpkit(*SWEEP, "--launcher=slurm", "--slurm=cluster=local", "--workers=1", cwd=tmp_path, **SHORT)
     said = [SPIN.findall(path.read_text()) for path in tmp_path.rglob("*_log.err")]
     assert len(said) == 2
-    assert {spin for of_job in said for spin in of_job} == {"5000"}
+    assert {spin for of_job in said for spin in of_job} == {"10000"}

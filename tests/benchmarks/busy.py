@@ -63,7 +63,7 @@ def run_busy(repetitions: int) -> dict[str, float]:
             fair += ratios
         print(f"  one thread, no neighbour          {_shown(found['one thread'])}")
         print(f"  OpenMP's own waiting, no neighbour{_shown(found['own waiting'])}")
-        quiet.append(ratio(*([taken[1] for taken in found[name]] for name in ("none", "own waiting"))))
+        quiet.append(ratio(*([whole for whole, _ in found[name]] for name in ("none", "own waiting"))))
     return {"fair share": max(fair), "quiet": max(quiet)}
 
 
