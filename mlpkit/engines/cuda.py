@@ -30,6 +30,7 @@ class CudaEngine(Engine):
         self.flag = torch.zeros(1, device=device) if runs == 1 else None
         self._first: tuple[int, int] | None = None  # step and epoch since the flags were read
         super()._lay_out(networks)
+        self._norms = torch.zeros_like(self.norms)
         self._lrs = [torch.zeros((), device=device) for _ in self.blocks]
         generators = [random for of in self.dropout for random in of]
         # Autograd and augmentation make new tensors, and operations that must repeat to the last bit may look
@@ -61,6 +62,8 @@ class CudaEngine(Engine):
                 self._see(part, found)
         for block in self.blocks:
             block.update.begun = True
+        if measure:  # a graph will write over them before they are read
+            self.norms = self._norms.clone()
         return {}
 
     def _take_step(
@@ -89,11 +92,10 @@ class CudaEngine(Engine):
         return outputs
 
     def _clip(self, measure: bool) -> None:
-        """See `Engine._clip`; the norms stay where a graph writes them."""
-        norms = self.norms
+        """See `Engine._clip`."""
         super()._clip(measure)
-        if self.norms is not norms:
-            self.norms = norms.copy_(self.norms)
+        if measure:
+            self._norms.copy_(self.norms)
 
     def _place(self, index: int, rows: Rows) -> Rows:
         """Return the tensor in which a record finds the rows of a step's batch."""
