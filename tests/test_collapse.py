@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from mlpkit.engines.stacked import StackedEngine
-from mlpkit.session import Session
 from running import config
 from test_resume import MINE, files
 
 from mlpkit import collapse, device, free_cores
+from mlpkit.build import build
 from mlpkit.cli.main import run as command
 from mlpkit.collapse import LOOK, CollapseWatch
-from mlpkit.experiment import build
+from mlpkit.engines.engine import Engine
 from mlpkit.interrupts import Wish
 from mlpkit.plain_json import read_object
+from mlpkit.run_folder import RunFolder
+from mlpkit.training.recorder import Recorder
+from mlpkit.training.trainer import Trainer
 
 STEP = 0.001  # seconds
 
@@ -187,24 +189,25 @@ def test_a_run_that_has_taken_fewer_goes_on_identically(
 
 def after_steps(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a real SIGTERM arrive after so many steps, behind what the watch has said."""
-    step, taken = StackedEngine.step, iter(range(1, 10**9))
+    step, taken = Engine.step, iter(range(1, 10**9))
 
-    def counted(engine: StackedEngine, *arguments: Any, **named: Any) -> None:
+    def counted(engine: Engine, *arguments: Any, **named: Any) -> dict[int, str]:
         if next(taken) == steps + 1:
             signal.raise_signal(signal.SIGTERM)
-        step(engine, *arguments, **named)
+        return step(engine, *arguments, **named)
 
-    monkeypatch.setattr(StackedEngine, "step", counted)
+    monkeypatch.setattr(Engine, "step", counted)
 
 
 def test_a_number_that_was_asked_for_is_not_changed(two_threads: Path) -> None:
-    session = watched("trainer.threads=2")
-    assert (session.trainer.watch.threads, watched().trainer.watch.threads) == (1, 2)
+    assert (watched("trainer.threads=2"), watched()) == (1, 2)
 
 
-def watched(*overrides: str) -> Session:
-    experiment = build(config(*WIDE, *overrides))
-    return Session(experiment, MINE, None, Wish())
+def watched(*overrides: str) -> int:
+    """Return how many threads of a run's are watched."""
+    engine = build([config(*WIDE, *overrides)])
+    recorder = Recorder(engine.experiments[0], MINE, None)
+    return Trainer(engine, [recorder], Wish(), lambda recorder, error: None).watch.threads
 
 
 def test_runs_that_are_trained_together_take_fewer_as_well(

@@ -30,8 +30,8 @@ class CudaEngine(Engine):
         self.flag = torch.zeros(1, device=device) if runs == 1 else None
         self._first: tuple[int, int] | None = None  # step and epoch since the flags were read
         super()._lay_out(networks)
-        blocks = self.optimizers.blocks
-        self._lrs = [torch.zeros((), device=device) for _ in blocks]
+        self._norms = torch.zeros_like(self.clip.norms)
+        self._lrs = [torch.zeros((), device=device) for _ in self.optimizers.blocks]
         generators = [random for of in self.dropout for random in of]
         # Autograd and augmentation make new tensors, and operations that must repeat to the last bit may look
         # at their indices first: such steps are not recorded.
@@ -62,6 +62,8 @@ class CudaEngine(Engine):
                 self.seen.add(part, found)
         for block in self.optimizers.blocks:
             block.update.begun = True
+        if measure:  # a graph will write over them before they are read
+            self.clip.norms = self._norms.clone()
         return {}
 
     def _take_step(
@@ -84,9 +86,9 @@ class CudaEngine(Engine):
         else:
             for gradients in self._gradient_rows:
                 gradients.masked_fill_(self._failed, 0.0)
-        norms = self.clip.norms
         self.clip(measure)
-        self.clip.norms = norms.copy_(self.clip.norms)  # they stay where a graph writes them
+        if measure:
+            self._norms.copy_(self.clip.norms)
         self.optimizers(self._lrs)
         return outputs
 
