@@ -20,6 +20,7 @@ from mlpkit.experiment import build
 from mlpkit.interrupts import polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
+from mlpkit.paths import expand
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
@@ -60,9 +61,7 @@ def run(
             _begin(Session(experiment, folder, console, wish, trial), command)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
-    return go_on(
-        RunFolder(Path(str(config.run.dir)).expanduser()), config, command, console, warn, owned=owned
-    )
+    return go_on(RunFolder(expand(str(config.run.dir))), config, command, console, warn, owned=owned)
 
 
 def _begin(session: Session, command: str) -> None:
