@@ -34,9 +34,18 @@ class QuietableConsole(Console):
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
     console = QuietableConsole(stderr=stderr, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
+    if not is_terminal(console):
         console.width = 1000
     return console
+
+
+def is_terminal(console: Console) -> bool:
+    """Whether somebody looks at the console.
+
+    For rich, FORCE_COLOR and TTY_COMPATIBLE make a terminal of a pipe. Here they ask for colours, and for
+    nothing else: what a program reads does not depend on them.
+    """
+    return console.is_terminal and console.file.isatty()
 
 
 class TrainingDisplay:
@@ -62,7 +71,7 @@ class TrainingDisplay:
             past: the last epoch of a run that goes on.
         """
         if style == "auto":
-            style = "bar" if console.is_terminal else "lines"
+            style = "bar" if is_terminal(console) else "lines"
         self._console, self._style, self._epochs = console, style, epochs
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)

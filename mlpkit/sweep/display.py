@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mlpkit.console import is_terminal
+
 if TYPE_CHECKING:
     from mlpkit.sweep.cohort import Cohort
     from mlpkit.sweep.groups import Group
@@ -48,7 +50,7 @@ class SweepDisplay:
         self._show_bar()
 
     def _show_bar(self) -> None:
-        if self._console.is_terminal:
+        if is_terminal(self._console):
             self._progress = Progress(
                 TextColumn("{task.fields[done]}/{task.total:.0f} runs"),
                 BarColumn(bar_width=None),
