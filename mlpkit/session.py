@@ -16,8 +16,9 @@ from mlpkit import checkpoint
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
-from mlpkit.console import TrainingDisplay, printable
+from mlpkit.console import TrainingDisplay, note, printable
 from mlpkit.device import describe_device
+from mlpkit.drawing import one_warning
 from mlpkit.errors import (
     DataError,
     MlpkitError,
@@ -303,6 +304,15 @@ class Session:
         return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
 
     def _draw(self) -> None:
+        with one_warning("pictures", self._warn):
+            self._draw_all()
+
+    def _warn(self, line: str) -> None:
+        self.log.text(line)
+        if self.console is not None:
+            note(line)
+
+    def _draw_all(self) -> None:
         from mlpkit.plots import draw_pictures
         from mlpkit.predict import Predictor
 
@@ -315,7 +325,7 @@ class Session:
         signature, epoch = dataset.signature, trainer.progress.best_epoch
         predictor = Predictor(experiment.network, signature, experiment.device, epoch)
         lines = read_metrics(self.folder.metrics)
-        for path in draw_pictures(self.folder, predictor, dataset, lines):
+        for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self.log.picture(trainer.progress.step, path)
 
 
