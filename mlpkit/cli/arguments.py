@@ -1,5 +1,6 @@
 """Arguments that several commands share."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,7 +107,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     """
     from mlpkit.errors import DataError
     from mlpkit.run_folder import RunFolder, newest
-    from mlpkit.sweep.folder import is_sweep
+    from mlpkit.sweep.folder import SweepFolder, is_sweep
 
     if run is None:
         found = newest(Path("outputs"))
@@ -118,7 +119,8 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     path = expand(run)
     if is_sweep(path):
         return _best_run(path), "best run"
-    if path.is_dir() and not RunFolder(path).config.exists() and not RunFolder(path).last.parent.exists():
+    own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
+    if path.is_dir() and not any(map(os.path.lexists, own)):  # a damaged run or sweep is no folder of runs
         found = newest(path)
         if found is not None:
             return found, "newest run"
