@@ -1,21 +1,25 @@
-"""Writes a file whole or not at all."""
+"""Writes a file whole or not at all; what is not whole is removed."""
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlpkit.errors import WriteError
 
 SUFFIX = ".tmp"  # of a file that is being written; what a killed process leaves has it too
 
-_unfinished: set[str] = set()
+_unfinished: set[str] = set()  # files and folders
 _together = False  # whether somebody flushes what is written now later on
 
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Write beside the path, flush to the disk, and rename: a reader sees the old file or the new one.
+
+    A file that is there keeps its mode and its owner; a link is replaced, and where it leads is untouched.
 
     Raises:
         WriteError: with the path and the number of bytes; the old file or the new one is there, whole.
@@ -31,9 +35,7 @@ def atomic_write(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             flush(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp lets only the owner read, whatever the user's mask
+        _give_rights(temporary, path)
         Path(temporary).replace(path)
         _unfinished.discard(temporary)
         temporary = None
@@ -47,6 +49,24 @@ def atomic_write(path: Path, content: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
             _unfinished.discard(temporary)
+
+
+def _give_rights(temporary: str, path: Path) -> None:
+    """Give a new file the mode and owner of the one that it replaces, else what the user's mask allows."""
+    try:
+        old = path.lstat()
+    except FileNotFoundError:
+        old = None
+    if old is not None and stat.S_ISREG(old.st_mode):
+        if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+            with suppress(PermissionError):  # only root may give a file away
+                os.chown(temporary, old.st_uid, old.st_gid)
+        mode = old.st_mode & 0o777
+    else:
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = 0o666 & ~mask
+    Path(temporary).chmod(mode)  # mkstemp lets only the owner read, whatever the user's mask
 
 
 def flush(descriptor: int) -> None:
@@ -84,7 +104,22 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
+@contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """Make a folder in another one, and remove it after the block with all that is still in it."""
+    folder = tempfile.mkdtemp(prefix=".mlpkit.", suffix=SUFFIX, dir=beside)
+    _unfinished.add(folder)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unfinished.discard(folder)
+
+
 def remove_unfinished() -> None:
     """Remove what is being written, for a process that is about to end without ceremony."""
     for temporary in list(_unfinished):
-        Path(temporary).unlink(missing_ok=True)
+        if Path(temporary).is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            Path(temporary).unlink(missing_ok=True)

@@ -27,9 +27,18 @@ Scores = Mapping[str, float]
 def make_console(stderr: bool = False) -> Console:
     """Return a console that marks nothing up by itself, and wraps nothing where no terminal asks for it."""
     console = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
-    if not console.is_terminal:
+    if not is_terminal(console):
         console.width = 1000
     return console
+
+
+def is_terminal(console: Console) -> bool:
+    """Whether somebody looks at the console.
+
+    For rich, FORCE_COLOR and TTY_COMPATIBLE make a terminal of a pipe. Here they ask for colours, and for
+    nothing else: what a program reads does not depend on them.
+    """
+    return console.is_terminal and console.file.isatty()
 
 
 class TrainingDisplay:
@@ -55,7 +64,7 @@ class TrainingDisplay:
             past: the last epoch of a run that goes on.
         """
         if style == "auto":
-            style = "bar" if console.is_terminal else "lines"
+            style = "bar" if is_terminal(console) else "lines"
         if style == "bar" and console.is_dumb_terminal:
             style = "lines"
         self._console, self._style, self._epochs = console, style, epochs

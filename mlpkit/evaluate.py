@@ -128,6 +128,8 @@ def _regression_report(targets: torch.Tensor, predicted: torch.Tensor) -> str:
     from sklearn import metrics
 
     true, found = targets.double().numpy(), predicted.double().numpy()
+    if unknown := int((~predicted.isfinite()).any(1).sum()):  # which scikit-learn refuses
+        return f"{unknown:,} of {len(found):,} predictions are no finite numbers"
     lines = {
         "mean squared error": metrics.mean_squared_error(true, found),
         "mean absolute error": metrics.mean_absolute_error(true, found),

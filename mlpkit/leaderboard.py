@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from mlpkit.atomic_write import atomic_write
 from mlpkit.compare import TIED_ABOVE, Comparison, Line, shorten
-from mlpkit.console import number, plain_table, printable, say
+from mlpkit.console import is_terminal, number, plain_table, printable, say
+from mlpkit.output_file import write_output
 from mlpkit.plain_json import to_json
 from mlpkit.problems import show
 from mlpkit.run_results import RunResult
@@ -51,7 +51,7 @@ def print_leaderboard(console: Console, found: Comparison, lines: Sequence[Line]
             column.no_wrap = True
     console.print(table)
     console.print()
-    for text in [*_legend(found, lines, unit), *_unscored(found, NAMED if console.is_terminal else None)]:
+    for text in [*_legend(found, lines, unit), *_unscored(found, NAMED if is_terminal(console) else None)]:
         say(console, text)
     say(console, f"best run of rank 1: {found.best_run.path}")
 
@@ -67,7 +67,7 @@ def write_leaderboard(path: Path, found: Comparison, lines: Sequence[Line], unit
     else:
         rows = [_row(line, found) for line in lines]
         text = _to_csv(rows) if path.suffix == ".csv" else "".join(f"{to_json(row)}\n" for row in rows)
-    atomic_write(path, text.encode(errors="surrogateescape"))
+    write_output(path, text.encode(errors="surrogateescape"))
 
 
 def show_setting(line: Line, key: str) -> str:

@@ -17,6 +17,7 @@ import torch
 
 from mlpkit.errors import MlpkitError
 from mlpkit.matmul import EXACT, LARGE, ROUNDED, Matmul
+from mlpkit.paths import cache_folder
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.schema.run import LEVELS
 
@@ -156,13 +157,12 @@ class _Heart:
 
 
 def _memory(probe: tuple[int, int, int]) -> Path:
-    """Return the file that keeps a measurement, under XDG_CACHE_HOME or ~/.cache."""
+    """Return the file that keeps a measurement."""
     from mlpkit.device import processor
 
     about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # may fail
     name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
-    return Path(home) / "mlpkit" / "matmul" / f"{name}.json"
+    return cache_folder() / "matmul" / f"{name}.json"
 
 
 def _keep(path: Path, level: str) -> str | None:

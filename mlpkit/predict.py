@@ -30,6 +30,12 @@ class Predictions:
     values: Tensor
     probabilities: Tensor | None
 
+    def first_not_finite(self) -> int | None:
+        """Return the first row in which a value or a probability is no finite number, or None."""
+        found = self.values if self.probabilities is None else self.probabilities
+        bad = (~found.isfinite()).flatten(1).any(1).nonzero()
+        return int(bad[0]) if len(bad) else None
+
 
 class Predictor:
     """A trained network with what is needed to use it."""

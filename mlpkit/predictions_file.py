@@ -2,16 +2,18 @@
 
 import csv
 import io
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from mlpkit.atomic_write import atomic_write
-from mlpkit.predict import Predictions
+from mlpkit.output_file import write_output
+from mlpkit.plain_json import to_json
 from mlpkit.signature import Signature
+
+if TYPE_CHECKING:
+    from mlpkit.predict import Predictions
 
 ENDINGS = (".csv", ".jsonl", ".npz")
 
@@ -19,7 +21,7 @@ Columns = dict[str, list[Any]]
 
 
 def as_columns(
-    predictions: Predictions, signature: Signature, names: tuple[str, ...] = (), true: Any = None
+    predictions: "Predictions", signature: Signature, names: tuple[str, ...] = (), true: Any = None
 ) -> Columns:
     """Return the columns by name: the file of each row where known, what is true where known, and
 
@@ -62,11 +64,11 @@ def write(path: Path, columns: Columns) -> None:
         content = to_csv(columns).encode(errors="surrogateescape")
     elif path.suffix == ".jsonl":
         rows = zip(*columns.values(), strict=True)
-        lines = [json.dumps(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
+        lines = [to_json(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
         content = "".join(f"{line}\n" for line in lines).encode()
     else:
         content = _to_npz(columns)
-    atomic_write(path, content)
+    write_output(path, content)
 
 
 def _to_npz(columns: Columns) -> bytes:

@@ -19,6 +19,7 @@ from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.interrupts import Wish, polite_signals
 from mlpkit.lock import locked
 from mlpkit.metrics_file import Kept
+from mlpkit.paths import expand
 from mlpkit.plain_json import read_object, write_json
 from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
@@ -65,9 +66,7 @@ def run(
             _begin(engine, folder, command, console, stop, judge, owned)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
-    return go_on(
-        RunFolder(Path(str(config.run.dir)).expanduser()), config, command, console, warn, owned=owned
-    )
+    return go_on(RunFolder(expand(str(config.run.dir))), config, command, console, warn, owned=owned)
 
 
 def _begin(

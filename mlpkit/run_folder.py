@@ -16,6 +16,7 @@ from mlpkit.atomic_write import SUFFIX, atomic_write, sync_folder
 from mlpkit.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.lock import locked
+from mlpkit.paths import expand
 from mlpkit.problems import show
 
 
@@ -107,6 +108,28 @@ class RunFolder:
         """Whether a run lies there; one that was killed while its folder was made has not begun."""
         return (self.config.exists() and self.config.stat().st_size > 0) or self.last.exists()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files beside the folders of checkpoints, TensorBoard's and pictures."""
+        return (
+            self.config,
+            self.command,
+            self.environment,
+            self.metrics,
+            self.summary,
+            self.log,
+            self.lock,
+        )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of checkpoints, TensorBoard's events and pictures."""
+        return self.last.parent, self.tensorboard, self.plots
+
+    def owns(self, path: Path) -> bool:
+        """Whether the run itself writes to that path, or may."""
+        return path in self.files or not {path, *path.parents}.isdisjoint(self.folders)
+
     def make_newest(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.
 
@@ -120,7 +143,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of a run that has not begun; the lock stays."""
-        files = (self.config, self.command, self.environment, self.metrics, self.log, self.summary)
+        files = [path for path in self.files if path != self.lock]
         for path in (*files, *self.path.glob(f".*{SUFFIX}")):
             path.unlink(missing_ok=True)
         for folder in (self.tensorboard, self.last.parent):
@@ -132,10 +155,9 @@ class RunFolder:
         Raises:
             DataError: a file or folder of the run is a link or something else, and may lead elsewhere.
         """
-        files = (self.config, self.command, self.environment, self.metrics, self.summary, self.log, self.lock)
-        for path in files:
+        for path in self.files:
             refuse_other(path, stat.S_ISREG, "file")
-        for folder in (self.last.parent, self.tensorboard, self.plots):
+        for folder in self.folders:
             refuse_other(folder, stat.S_ISDIR, "folder")
         for folder in (self.path, self.last.parent, self.plots):
             for path in folder.glob(f".*{SUFFIX}"):
@@ -179,9 +201,9 @@ def create(config: Config) -> RunFolder:
         WriteError: the folder cannot be made.
     """
     try:
-        root = Path(config.run.root).expanduser()
+        root = expand(config.run.root)
         if config.run.dir is not None:
-            return _create_named(root, Path(config.run.dir).expanduser(), config)
+            return _create_named(root, expand(config.run.dir), config)
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
@@ -198,7 +220,7 @@ def create(config: Config) -> RunFolder:
         raise WriteError(
             f"{error.filename}: cannot make the run folder ({error.strerror}); choose another run.root"
         ) from None
-    except (RuntimeError, ValueError) as error:  # ~nobody, or a NUL byte
+    except ValueError as error:  # a NUL byte
         raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
 
 
@@ -251,21 +273,21 @@ def existing(config: Config) -> RunFolder | None:
         ConfigError: run.dir lies outside run.root.
     """
     try:
-        root, path = Path(config.run.root).expanduser(), Path(str(config.run.dir)).expanduser()
+        root, path = expand(config.run.root), expand(str(config.run.dir))
         _check_inside(root, path)
         folder = RunFolder(path)
         return folder if folder.has_begun() else None
-    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL byte, or too long a name
+    except (OSError, ValueError) as error:  # a NUL byte, or too long a name
         raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
 
 
-def find_run(run: str | None, root: str = "outputs") -> RunFolder:
-    """Return the run folder that RUN means; None is the newest run under the root.
+def find_run(path: Path) -> RunFolder:
+    """Return the run folder that a path means: itself, or that in which a checkpoint lies.
 
     Raises:
         DataError: there is no such run.
     """
-    path = _named_or_newest(run, root)
+    _check_exists(path)
     folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
     if not RunFolder(folder).config.exists():
         raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
@@ -274,20 +296,19 @@ def find_run(run: str | None, root: str = "outputs") -> RunFolder:
     return RunFolder(folder)
 
 
-def find_checkpoints(run: str | None, which: str, root: str = "outputs") -> list[Path]:
-    """Return the checkpoint files that RUN means, the one that is wanted first.
+def find_checkpoints(path: Path, which: str) -> list[Path]:
+    """Return the checkpoint files that a path means, the one that is wanted first.
 
     Those after it serve where it is damaged.
 
     Args:
-        run: a run folder or a checkpoint file; None is the newest run under the root.
+        path: a run folder or a checkpoint file.
         which: best or last, for a folder; best falls back on last where there is no best yet.
-        root: where the newest run is looked for.
 
     Raises:
         DataError: there is no such run, or it has no checkpoint.
     """
-    path = _named_or_newest(run, root)
+    _check_exists(path)
     if not path.is_dir():
         return [path]
     folder = RunFolder(path)
@@ -298,21 +319,18 @@ def find_checkpoints(run: str | None, which: str, root: str = "outputs") -> list
     return found
 
 
-def _named_or_newest(run: str | None, root: str) -> Path:
-    path = Path(run) if run is not None else newest(root)
+def _check_exists(path: Path) -> None:
     if not path.exists():
         raise DataError(f"{path}: no such run folder or checkpoint")
-    return path
 
 
-def newest(root: str = "outputs") -> Path:
-    """Return the folder of the run that was started last, of those that have a checkpoint.
+def newest(root: Path) -> Path | None:
+    """Return the folder of the run below a folder that was started last, of those that have a checkpoint.
 
-    Raises:
-        DataError: there is none.
+    None is returned where there is no such run.
     """
-    trained = [RunFolder(file.parents[1]) for file in Path(root).rglob("checkpoints/last.safetensors")]
+    trained = [RunFolder(file.parents[1]) for file in root.rglob("checkpoints/last.safetensors")]
     trained = [folder for folder in trained if folder.config.is_file()]
     if not trained:
-        raise DataError(f"no trained run under {root}/; start one with `mlpkit train`, or name a run folder")
+        return None
     return max(trained, key=lambda folder: (folder.config.stat().st_mtime_ns, folder.path.name)).path

@@ -76,7 +76,7 @@ CSV: dict[str, tuple[Content, str]] = {
     "no names": ("1,2,3\n", ": 3 columns without names; the model reads x1, x2"),
     "a short row": ("x1,x2\n1,2\n3\n", ":3: 1 values for 2 columns; correct or remove the row"),
     "a long row": ("x1,x2\n1,2\n\n1,2,3\n", ":4: 3 values for 2 columns; correct or remove the row"),
-    "a short row without names": ("1,2\n3\n", ":2: 1 values for 2 columns; correct or remove the row"),
+    "a short row without names": ("2,1\n3\n", ":2: 1 values for 2 columns; correct or remove the row"),
     "a trailing comma": ("x1,x2\n1,2,\n", ":2: 3 values for 2 columns; correct or remove the row"),
     "Latin-1": (b"x1,x2\n\xe9,1\n", ": not UTF-8 at byte 6; save it as UTF-8 text"),
     "UTF-16": ("x1,x2\n1,2\n".encode("utf-16"), ": not UTF-8 at byte 0; save it as UTF-8 text"),
@@ -141,6 +141,22 @@ JSON: dict[str, tuple[Content, str]] = {
         ": not valid JSON (the key 'x1' stands twice); correct it",
     ),
     "other columns": ('[{"x1":1,"x2":2},{"x1":1}]', ": row 2: has the keys x1, the first row x1, x2"),
+    "columns of different rows": (
+        '{"x1":{"0":1,"1":2},"x2":{"0":2}}',
+        ": its columns have different rows; give each as many values",
+    ),
+    "a split table with a short row": (
+        '{"columns":["x1","x2"],"data":[[1,2],[3]]}',
+        ": row 2: [3.0] is no list of 2 values",
+    ),
+    "a split table with a column twice": (
+        '{"columns":["x1","x1"],"data":[[1,2]]}',
+        ": a column stands twice; keep one of them",
+    ),
+    "numbered columns of pandas": (
+        '{"0":{"0":1},"1":{"0":2}}',
+        ": columns missing: x1, x2; it has 0, 1, the model reads x1, x2",
+    ),
     "ragged columns": (
         '{"x1":[1,2],"x2":[2]}',
         ": its columns have different lengths; give each as many values",

@@ -90,7 +90,9 @@ def train(trainer, epochs):
 
 def take_steps(trainer, rows, first, count):
     for step in range(count):
-        trainer.engine.step(rows, [0.01] * len(trainer.engine.optimizers.blocks), 3, first + step, measure=False)
+        trainer.engine.step(
+            rows, [0.01] * len(trainer.engine.optimizers.blocks), 3, first + step, measure=False
+        )
         if trainer.steps_per_epoch == 1:
             trainer.engine.collect()
 

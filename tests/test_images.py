@@ -1,13 +1,18 @@
 """Image datasets: real ones equal torchvision's, and missing or mismatched files get one line."""
 
 import errno
+import functools
 import gzip
+import hashlib
 import struct
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from real_data import needs_real_data, real_data
 from sklearn.datasets import load_digits
+from torchvision import datasets
 
 from mlpkit.data import load_dataset
 from mlpkit.data.images import default_root, missing_files
@@ -168,6 +173,52 @@ def test_no_network(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"downloading mnist to {raw}\n")
+    assert list(tmp_path.iterdir()) == []
+    message_of(load_dataset, MnistDataset(name="mnist", root=str(tmp_path / "new")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A server of a small set, where torchvision looks for MNIST."""
+    write_files(tmp_path / "served", suffix=".gz")
+    sums = [
+        (f"{name}.gz", hashlib.md5((tmp_path / "served" / f"{name}.gz").read_bytes()).hexdigest())
+        for name in FILES
+    ]
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Quiet, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(datasets.MNIST, "resources", sums)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield tmp_path / "served"
+        server.shutdown()
+
+
+def test_what_is_downloaded_is_whole_or_not_there(mirror, tmp_path):
+    """The last of four files is missing, then damaged, then there."""
+    root, last = tmp_path / "new" / "root", mirror / f"{FILES[3]}.gz"
+    content = last.read_bytes()
+    config = MnistDataset(name="mnist", root=str(root))
+    for broken in (None, content[:-1]):
+        last.unlink()
+        if broken is not None:
+            last.write_bytes(broken)
+        assert message_of(load_dataset, config).startswith("dataset=mnist: cannot be downloaded (")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
+        last.write_bytes(content)
+    assert len(load_dataset(config).splits["test"]) == 6
+    assert sorted(path.name for path in root.rglob("*")) == sorted(["MNIST", "raw", *FILES])
+    (root / "MNIST" / "raw" / FILES[0]).unlink()
+    (root / "MNIST" / "raw" / FILES[1]).write_bytes(b"mine")  # what is there is not touched
+    assert "begins with 6d696e65" in message_of(load_dataset, config)
+    assert (root / "MNIST" / "raw" / FILES[0]).is_file()
 
 
 def test_other_numbers_of_images_and_labels(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from mlpkit.data.arrays import read_arrays
 from mlpkit.data.tables import match_columns, read_text, some
-from mlpkit.errors import DataError
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.signature import Signature
 
 PAIR = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
@@ -39,7 +39,7 @@ def read(text: str, kind: str = "csv", signature: Signature = PAIR) -> list[list
         ("csv", " x1 , x2 \n 1 , 2 \n\t3,4\n"),
         ("csv", "x2,x1\n2,1\n4,3\n"),
         ("csv", "moon,x2,x1\nupper,2,1\n,4,3\n"),
-        ("csv", "1,2\n3,4\n"),
+        ("csv", "1.0,2\n3,4\n"),
         ("csv", "x1,x2\n1e0,+2.\n.3e1,400E-2\n"),
         ("json", '[{"x1": 1, "x2": 2}, {"x1": 3, "x2": 4}]'),
         ("json", '[{"x1": 1, "x2": 2}, {"x2": 4, "x1": 3}]'),
@@ -50,11 +50,50 @@ def read(text: str, kind: str = "csv", signature: Signature = PAIR) -> list[list
         ("jsonl", '{"x1": 1, "x2": 2}\n{"x2": 4, "x1": 3}\n'),
         ("jsonl", '\r\n{"x1": 1, "x2": 2}\r\n\r\n{"x1": 3, "x2": 4}'),
         ("jsonl", "[1, 2]\n[3, 4]\n"),
+        ("json", '{"columns": ["x2", "x1"], "index": [7, 9], "data": [[2, 1], [4, 3]]}'),
+        ("json", '{"columns": ["x1", "x2"], "data": [[1, 2], [3, 4]]}'),
+        ("json", '{"x2": {"7": 2, "9": 4}, "x1": {"9": 3, "7": 1}}'),
+        ("json", '{"7": {"x1": 1, "x2": 2}, "9": {"x2": 4, "x1": 3}}'),
+        (
+            "json",
+            '{"schema": {"fields": [], "primaryKey": ["index"]}, "data": '
+            '[{"index": 7, "x1": 1, "x2": 2}, {"index": 9, "x1": 3, "x2": 4}]}',
+        ),
         ("jsonl", '{"x1": 1, "x2": 2, "moon": "\u2028"}\n{"x1": 3, "x2": 4, "moon": "a"}\n'),
     ],
 )
 def test_the_same_rows(kind: str, text: str) -> None:
     assert read(text, kind) == ROWS
+
+
+@pytest.mark.parametrize("first", ["0,1", "1,2"])
+def test_a_first_line_that_may_be_names_or_a_row(first: str) -> None:
+    """As pandas and others number columns that have no name."""
+    text = f"{first}\n0.5,0.25\n"
+    with pytest.raises(DataError) as caught:
+        read(text)
+    shown = first.replace(",", ", ")
+    assert str(caught.value) == (
+        f"rows: its first line, {shown}, may be names or a row; say which with --header or --no-header"
+    )
+    row = [float(cell) for cell in first.split(",")]
+    assert read_text(text, "rows", "csv", PAIR, has_header=True).tolist() == [[0.5, 0.25]]
+    assert read_text(text, "rows", "csv", PAIR, has_header=False).tolist() == [row, [0.5, 0.25]]
+    assert read(f"{first}\n") == [row]  # alone it is no header
+
+
+def test_names_that_are_numbers_are_names_where_the_model_has_them() -> None:
+    numbered = Signature("binary", ("0", "1"), (2,), ("moon",), ("upper", "lower"))
+    assert read("1,0\n0.5,0.25\n", signature=numbered) == [[0.25, 0.5]]
+
+
+def test_what_is_said_of_a_header_is_obeyed() -> None:
+    with pytest.raises(DataError, match="column x1: 'x1' is no plain number"):
+        read_text("x1,x2\n1,2\n", "rows", "csv", PAIR, has_header=False)
+    with pytest.raises(DataError, match=r"columns missing: x1, x2; it has 5, 3"):
+        read_text("5,3\n1,2\n", "rows", "csv", PAIR, has_header=True)
+    with pytest.raises(ConfigError, match=r"--no-header: only for csv; rows is json"):
+        read_text("[[1,2]]", "rows", "json", PAIR, has_header=False)
 
 
 def test_one_object_is_one_row() -> None:
@@ -63,7 +102,7 @@ def test_one_object_is_one_row() -> None:
 
 def test_a_file_of_one_column() -> None:
     assert read("x\n1\n2\n\n\n", signature=ONE) == [[1.0], [2.0]]
-    assert read("1\n2", signature=ONE) == [[1.0], [2.0]]
+    assert read("3\n2", signature=ONE) == [[3.0], [2.0]]
     with pytest.raises(DataError) as caught:  # a blank line between the rows is a value left out
         read("x\n1\n\n2\n", signature=ONE)
     assert str(caught.value) == "rows:3: column x: no value; fill it in or remove the row"

@@ -1,11 +1,16 @@
 """Arguments that several commands share."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpkit.paths import expand
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlpkit.checkpoint import Checkpoint
 
 Overrides = Annotated[
@@ -14,15 +19,24 @@ Overrides = Annotated[
 ]
 Run = Annotated[
     str | None,
-    typer.Argument(help="Run folder or checkpoint file; left out, the newest run.", metavar="RUN"),
+    typer.Argument(
+        help="Run folder, checkpoint file, sweep (its best run) or folder of runs (the newest); left out, "
+        "the newest run.",
+        metavar="RUN",
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Start from a whole config, such as a run's config.yaml."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        parser=expand,
+        help="Start from a whole config, such as a run's config.yaml.",
+    ),
 ]
 ConfigDir = Annotated[
     list[Path] | None,
-    typer.Option("--config-dir", metavar="DIR", help="A folder of configs to search first."),
+    typer.Option("--config-dir", metavar="DIR", parser=expand, help="A folder of configs to search first."),
 ]
 Which = Annotated[
     str, typer.Option("--checkpoint", metavar="best|last", help="Which of the run's checkpoints.")
@@ -59,7 +73,7 @@ Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu
 def told_apart(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
     """Return RUN and the overrides; the first override stands in RUN's place where RUN was left out."""
     given = list(overrides or ())
-    if run is not None and "=" in run and not Path(run).exists():
+    if run is not None and "=" in run and not run.startswith("~/") and not Path(run).exists():
         return None, [run, *given]
     return run, given
 
@@ -69,7 +83,7 @@ def open_run(
 ) -> "tuple[Path, Checkpoint]":
     """Return the checkpoint that RUN and --checkpoint mean, with some parts of its tensors, and its path.
 
-    It says which run where none was named, and which checkpoint serves where the wanted one is damaged.
+    It says which run where RUN is not one, and which checkpoint serves where the wanted one is damaged.
     """
     from mlpkit.checkpoint import load_first
     from mlpkit.console import note
@@ -78,10 +92,59 @@ def open_run(
 
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
-    path, stored = load_first(find_checkpoints(run, which), note, parts, allow_large)
-    if run is None:
-        note(f"newest run: {path.parent.parent} ({path.stem})")
+    chosen, because = choose_run(run)
+    path, stored = load_first(find_checkpoints(chosen, which), note, parts, allow_large)
+    if because:
+        note(f"{because}: {path.parent.parent} ({path.stem})")
     return path, stored
+
+
+def choose_run(run: str | None) -> tuple[Path, str]:
+    """Return the run folder or checkpoint that RUN means, and why that one where RUN is neither.
+
+    Raises:
+        DataError: RUN is left out and there is no run, or it is a sweep without a score.
+    """
+    from mlpkit.errors import DataError
+    from mlpkit.run_folder import RunFolder, newest
+    from mlpkit.sweep.folder import SweepFolder, is_sweep
+
+    if run is None:
+        found = newest(Path("outputs"))
+        if found is None:
+            raise DataError(
+                "no trained run under outputs/; start one with `mlpkit train`, or name a run folder"
+            )
+        return found, "newest run"
+    path = expand(run)
+    if is_sweep(path):
+        return _best_run(path), "best run"
+    own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
+    if path.is_dir() and not any(map(os.path.lexists, own)):  # a damaged run or sweep is no folder of runs
+        found = newest(path)
+        if found is not None:
+            return found, "newest run"
+    return path, ""
+
+
+def _best_run(sweep: Path) -> Path:
+    """Return the best run of a sweep's best setting, as `mlpkit compare` names it."""
+    from mlpkit.compare import compare
+    from mlpkit.console import note
+    from mlpkit.run_results import find_runs, read_results
+
+    return compare(read_results(find_runs([sweep], note), note)).best_run.path
+
+
+def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
+    """Warn where a checkpoint's weights are not finite; return whether they are not."""
+    from mlpkit.checkpoint import not_finite
+    from mlpkit.console import note
+
+    bad = next(not_finite(tensors), None)
+    if bad:
+        note(f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing")
+    return bad is not None
 
 
 def run_folder_of(checkpoint: Path) -> Path:

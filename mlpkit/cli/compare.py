@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mlpkit.paths import expand
+
 EXAMPLE = "mlpkit compare --by optimizer.lr"
 
 
@@ -15,6 +17,7 @@ def compare(
             help="Run folders, or folders of runs such as a sweep; left out, the newest.",
             metavar="SWEEP_OR_RUN",
             show_default=False,
+            parser=expand,
         ),
     ] = None,
     by: Annotated[
@@ -29,22 +32,26 @@ def compare(
         int | None, typer.Option("--top", metavar="N", min=1, help="Show the N best settings only.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write a .csv, .jsonl or .md file.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .md file."),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw pictures, into plots/ of the folder.")] = False,
     plot_dir: Annotated[
-        Path | None, typer.Option("--plot-dir", metavar="DIR", help="Draw them into this folder instead.")
+        Path | None,
+        typer.Option("--plot-dir", metavar="DIR", parser=expand, help="Draw them into this folder instead."),
     ] = None,
 ) -> None:
     """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
     from mlpkit.compare import compare as compare_runs
     from mlpkit.console import make_console, note, say
     from mlpkit.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
-    from mlpkit.output_file import check_output
+    from mlpkit.output_file import check_output, check_picture_folder
     from mlpkit.run_results import SWEEP, find_runs, newest_group, read_results
 
     if output is not None:
         check_output(output, ENDINGS)
+    if plot_dir is not None:
+        check_picture_folder(plot_dir)
     if not paths:
         paths = [newest_group()]
         kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"

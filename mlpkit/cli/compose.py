@@ -38,6 +38,7 @@ from mlpkit.cli.overrides import (
     how_to_write,
     make_interval,
     told_apart,
+    with_quoted_home,
 )
 from mlpkit.config import Config, parse
 from mlpkit.errors import ConfigError
@@ -285,7 +286,7 @@ def _parse(line: str, groups: Groups) -> Override:
     if len(line) > LONGEST:
         raise ConfigError(f"{show(line)}: {len(line)} characters; an override has at most {LONGEST}")
     try:
-        parsed = _PARSER.parse_overrides([line])[0]
+        parsed = _PARSER.parse_overrides([with_quoted_home(line)])[0]
     except (HydraException, RecursionError, ValueError):
         raise ConfigError(how_to_write(line)) from None
     key, value = parsed.key_or_group, parsed.value()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run, told_apart
+from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run, told_apart, warn_of_nan
 
 EXAMPLE = "mlpkit evaluate --split test"
 
@@ -49,6 +49,7 @@ def evaluate(
         if len(fresh) < len(rows):
             note(f"left out {len(rows) - len(fresh):,} of {len(rows):,} rows, which the model was trained on")
         rows = fresh
+    warn_of_nan(stored.state.model, path)
     found = evaluate_rows(predictor, name, rows)
     console = make_console()
     print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})

@@ -17,6 +17,7 @@ Groups = Mapping[str, Mapping[str, Path]]  # choices of each group, with their f
 
 COUNTED = 10**6  # values of a range that are counted one by one
 
+_HOME = re.compile(r"^([^=]+=)(~[^\"'\\]*)$")  # key=~/folder
 _KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
 
 
@@ -181,6 +182,11 @@ def count_range(start: float, stop: float, step: float, text: str) -> int:
     while number < end if by > 0 else number > end:
         number, count = number + by, count + 1
     return count
+
+
+def with_quoted_home(line: str) -> str:
+    """Return an override with quotes round a value that begins with `~`, which Hydra cannot read without."""
+    return _HOME.sub(r'\1"\2"', line)
 
 
 def how_to_write(line: str) -> str:

@@ -8,10 +8,11 @@ EXAMPLE = "mlpkit plot"
 def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Draw a run's pictures again."""
     from mlpkit.console import make_console, note, say
+    from mlpkit.drawing import one_warning
+    from mlpkit.errors import WriteError
     from mlpkit.evaluate import load_matching
     from mlpkit.lock import locked
     from mlpkit.metrics_file import read_metrics
-    from mlpkit.plots import draw_pictures
     from mlpkit.predict import make_predictor
     from mlpkit.run_folder import RunFolder
 
@@ -21,5 +22,12 @@ def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = 
         folder.open_for_writing()
         predictor = make_predictor(stored)
         dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
-        for picture in draw_pictures(folder, predictor, dataset, read_metrics(folder.metrics)):
+        lines, drawn = read_metrics(folder.metrics), []
+        with one_warning("pictures", note):
+            from mlpkit.plots import draw_pictures
+
+            drawn = draw_pictures(folder, predictor, dataset, lines, note)
+        for picture in drawn:
             say(make_console(), str(picture))
+        if not drawn:
+            raise WriteError(f"{folder.plots}: no picture could be drawn; the warnings say why")

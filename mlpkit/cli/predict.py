@@ -1,15 +1,13 @@
 """mlpkit predict."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Run, Which, open_run
-from mlpkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from mlpkit.cli.arguments import AllowLarge, Device, Run, Which, open_run, warn_of_nan
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.paths import expand
 
 ROWS_ON_A_TERMINAL = 40
 
@@ -32,38 +30,73 @@ def predict(
     ] = None,
     split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="train, val or test.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write a .csv, .jsonl or .npz file.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
     ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line of a csv holds names."),
+    ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--pixels",
+            metavar="N",
+            min=1,
+            help="The largest possible pixel of a table or an array, such as 255.",
+        ),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
+    ] = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
 ) -> None:
     """Predict from raw inputs with a trained model."""
-    from mlpkit.console import make_console, note, say
-    from mlpkit.data.inputs import Inputs, parse_values, read_inputs
-    from mlpkit.device import choose_device
-    from mlpkit.evaluate import choose_split, load_matching
-    from mlpkit.output_file import check_output
-    from mlpkit.predict import make_predictor
+    from mlpkit.output_file import check_output, refuse_input
     from mlpkit.predictions_file import ENDINGS, as_columns, write
 
     if sum(given is not None for given in (input_, values or None, split)) != 1:
         raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
+    if header is not None and input_ is None:
+        raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
+    if split is not None and (pixels is not None or invert):
+        raise ConfigError("--pixels and --invert: only for inputs of your own; leave them out with --split")
     if output is not None:
         check_output(output, ENDINGS)
+        if input_ is not None:
+            refuse_input(output, input_)
+
+    from mlpkit.console import make_console, note, say
+    from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
+    from mlpkit.device import choose_device
+    from mlpkit.evaluate import choose_split, load_matching
+    from mlpkit.predict import make_predictor
+
     path, stored = open_run(run, checkpoint, allow_large)
+    if output is not None:
+        refuse_input(output, str(path))
     predictor = make_predictor(stored, choose_device(device))
     signature, true = predictor.signature, None
+    reading = Reading(header, pixels, invert)
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
         rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif values:
-        inputs = parse_values(values, signature)
+        inputs = parse_values(values, signature, reading, note)
     else:
-        inputs = read_inputs(str(input_), signature)
-    _warn_of_nan(stored.state.model, path)
-    columns = as_columns(predictor.predict(inputs.values), signature, inputs.names, true)
+        inputs = read_inputs(str(input_), signature, reading, note)
+    predictions = predictor.predict(inputs.values)
+    if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
+        named = inputs.names[row] if inputs.names else f"row {row + 1}"
+        source = input_ or (f"--split={split}" if split else "--values")
+        raise DataError(
+            f"{source}: {named}: the prediction is no finite number, since the inputs are too large for the "
+            "model; correct or remove the row"
+        )
+    columns = as_columns(predictions, signature, inputs.names, true)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{len(inputs.values)} predictions: {output}")
@@ -97,13 +130,8 @@ def _show(columns: dict[str, list[object]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return str(value) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
+    from rich.markup import escape
 
+    from mlpkit.console import printable
 
-def _warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> None:
-    from mlpkit.checkpoint import not_finite
-    from mlpkit.console import note
-
-    bad = next(not_finite(tensors), None)
-    if bad:
-        note(f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing")
+    return escape(printable(str(value))) if isinstance(value, str | int) else f"{float(str(value)):.6g}"

@@ -1,6 +1,5 @@
 """mlpkit resume."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from mlpkit.cli.arguments import (
     Run,
     SlurmSettings,
     Workers,
+    choose_run,
     told_apart,
 )
 
@@ -37,6 +37,7 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.console import make_console, note
     from mlpkit.errors import ConfigError
+    from mlpkit.paths import expand
     from mlpkit.resume import MAY_CHANGE, may_change
     from mlpkit.run import go_on
     from mlpkit.run_folder import find_run
@@ -46,19 +47,20 @@ def resume(
     run, given = told_apart(run, overrides)
     command = shlex.join(["mlpkit", *sys.argv[1:]])
     wanted = Wanted(launcher, workers, tuple(slurm or ()))
-    if run is not None and is_sweep(Path(run)):
+    if run is not None and is_sweep(expand(run)):
         from mlpkit.cli.sweep import resume_sweep
 
         if strict:
             raise ConfigError("--strict: for a single run; resume those of the sweep one by one")
-        resume_sweep(Path(run), given, command, wanted, allow_large)
+        resume_sweep(expand(run), given, command, wanted, allow_large)
         return
     if name := next((name for name, value in wanted.options().items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; name its folder")
-    folder = find_run(run)
-    if run is None:
-        note(f"newest run: {folder.path}")
-    start = None if run is None or Path(run).is_dir() else Path(run)
+    chosen, because = choose_run(run)
+    folder = find_run(chosen)
+    if because:
+        note(f"{because}: {folder.path}")
+    start = None if chosen.is_dir() else chosen
     config = override(
         yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
         Request(tuple(given)),

@@ -8,6 +8,7 @@ from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
+from mlpkit.paths import expand
 from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.launchers import Wanted, choose
 
@@ -50,7 +51,7 @@ def sweep(
     from mlpkit.sweep.run import resume, start
 
     place = planned.jobs[0].config.run
-    path = Path(str(place.dir)).expanduser()
+    path = expand(str(place.dir))
     if place.resume == "auto" and sweep_folder.is_sweep(path):
         with _shown(path):
             resume(path, command, launcher, console, planned.jobs)

@@ -21,34 +21,40 @@ MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would gr
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path, signature: Signature) -> Tensor:
+def read_arrays(path: Path, signature: Signature, brightest: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
     A .npz holds either an array `inputs` (or one array of any name) or an array for each column.
+
+    Args:
+        path: the file.
+        signature: the model's columns.
+        brightest: what pixels are divided by; None: bytes by 255, other numbers by nothing.
 
     Raises:
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd headers and huge numbers, which are read or refused anyway
-        return _read(path, signature)
+        return _read(path, signature, brightest)
 
 
-def _read(path: Path, signature: Signature) -> Tensor:
+def _read(path: Path, signature: Signature, brightest: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return _as_inputs(_read_npy(path), source, signature)
+        return _as_inputs(_read_npy(path), source, signature, brightest)
     names, arrays = _read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     if "inputs" in names or len(names) == 1:
-        return _as_inputs(arrays[names.index("inputs") if "inputs" in names else 0], source, signature)
+        array = arrays[names.index("inputs") if "inputs" in names else 0]
+        return _as_inputs(array, source, signature, brightest)
     columns = [arrays[place] for place in match_columns(names, signature, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
         _check_numbers(column, source)
-    return _as_inputs(np.stack(columns, axis=1), source, signature)
+    return _as_inputs(np.stack(columns, axis=1), source, signature, brightest)
 
 
 def _read_npy(path: Path) -> Array:
@@ -85,7 +91,7 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
-def _as_inputs(array: Array, source: str, signature: Signature) -> Tensor:
+def _as_inputs(array: Array, source: str, signature: Signature, brightest: float | None) -> Tensor:
     features, shape = len(signature.features), signature.input_shape
     _check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
@@ -98,7 +104,8 @@ def _as_inputs(array: Array, source: str, signature: Signature) -> Tensor:
     if array.size > MOST_VALUES:
         raise DataError(f"{source}: {array.size} values, at most {MOST_VALUES}; split it")
     # Bytes are pixels as image files store them; the model's are numbers from 0 to 1.
-    scale = 255.0 if signature.is_image and array.dtype == np.uint8 else 1.0
+    is_bytes = signature.is_image and array.dtype == np.uint8
+    scale = brightest or (255.0 if is_bytes else 1.0)
     values = array.reshape(len(array), features).astype(np.float64) / scale
     bad = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(bad):

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlpkit.atomic_write import temporary_folder
 from mlpkit.data.dataset import Affine, Dataset, Split, deal, divide
 from mlpkit.data.idx import read_idx
 from mlpkit.errors import DataError
+from mlpkit.paths import cache_folder, expand
 from mlpkit.schema.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.signature import Signature
 
@@ -80,9 +82,8 @@ def deal_rows(config: ImageDataset, rows: int) -> dict[str, Tensor]:
 def default_root() -> Path:
     """Return where the files lie unless dataset.root says otherwise."""
     if named := os.environ.get("MLPKIT_DATA"):
-        return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "mlpkit"
+        return expand(named)
+    return cache_folder()
 
 
 def missing_files(name: str, root: Path) -> list[str]:
@@ -101,10 +102,7 @@ def _digits(config: DigitsDataset) -> Divided:
 
 
 def _idx_splits(config: MnistDataset | FashionMnistDataset, download: bool) -> Divided:
-    try:
-        root = Path(config.root).expanduser() if config.root else default_root()
-    except RuntimeError as error:
-        raise DataError(f"dataset.root={config.root}: no path ({error}); choose another") from None
+    root = expand(config.root) if config.root else default_root()
     if missing := missing_files(config.name, root):
         _download(config, root, missing, download)
     train = _read_split(root, config.name, "train")
@@ -144,7 +142,10 @@ def _find(root: Path, name: str, file: str) -> Path | None:
 def _download(
     config: MnistDataset | FashionMnistDataset, root: Path, missing: list[str], allowed: bool
 ) -> None:
-    """Fetch the files with torchvision, which knows the mirrors and the checksums."""
+    """Fetch the files with torchvision, which knows the mirrors and the checksums.
+
+    They are made elsewhere and then moved: what fails or is interrupted leaves nothing that looks like data.
+    """
     folder = root / _FOLDERS[config.name] / "raw"
     way_out = f"put {', '.join(missing)} (plain or .gz) into {folder}, or set dataset.root or MLPKIT_DATA"
     if not config.download:
@@ -160,12 +161,17 @@ def _download(
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # torchvision sets none, and would wait for ever
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # torchvision prints there; stdout is for results
-            kind(str(root), download=True)
+        with (
+            temporary_folder(next(path for path in folder.parents if path.is_dir())) as fresh,
+            contextlib.redirect_stdout(sys.stderr),  # torchvision prints there; stdout is for results
+        ):
+            kind(str(fresh), download=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in missing:
+                (fresh / folder.relative_to(root) / file).replace(folder / file)
     except (OSError, RuntimeError, HTTPException) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[
-            -1
-        ]  # the lines before name mirrors
+        # The lines before the last one name mirrors.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DataError(f"dataset={config.name}: cannot be downloaded ({reason[:120]}); {way_out}") from None
     finally:
         socket.setdefaulttimeout(waited)

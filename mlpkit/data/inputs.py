@@ -4,15 +4,18 @@ import json
 import os
 import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mlpkit.data.arrays import read_arrays
+from mlpkit.data.pixels import check_range, warn_of_odd
 from mlpkit.data.tables import read_rows, read_text, some
-from mlpkit.errors import DataError
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.paths import expand
 from mlpkit.problems import spell
 from mlpkit.signature import Signature
 
@@ -28,6 +31,42 @@ STARTS = {
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a user says that inputs are to be read.
+
+    Attributes:
+        has_header: whether the first line of a csv holds names; None where that is to be found out.
+        brightest: the largest possible pixel; None: 255 of bytes and pictures, else 1.
+        inverted: whether pictures are dark on light.
+    """
+
+    has_header: bool | None = None
+    brightest: int | None = None
+    inverted: bool = False
+
+    def check(self, signature: Signature) -> None:
+        """Refuse what is said of pixels where the model reads none.
+
+        Raises:
+            ConfigError: so it is.
+        """
+        if signature.is_image:
+            return
+        if self.brightest is not None or self.inverted:
+            option = "--invert" if self.inverted else f"--pixels={self.brightest}"
+            columns = some(signature.features)
+            raise ConfigError(
+                f"{option}: the model reads no pictures but the columns {columns}; leave it out"
+            )
+
+
+Warn = Callable[[str], None]
+
+
+AS_FOUND = Reading()
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Rows to predict.
 
@@ -40,61 +79,89 @@ class Inputs:
     names: tuple[str, ...] = ()
 
 
-def read_inputs(source: str, signature: Signature) -> Inputs:
+def read_inputs(
+    source: str, signature: Signature, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+) -> Inputs:
     """Return the rows of a file, a folder of pictures, or stdin (`-`).
 
+    Args:
+        source: the file, the folder or `-`.
+        signature: what the model reads.
+        reading: what the user says of it.
+        warn: is told of what seems odd.
+
     Raises:
+        ConfigError: what the user says does not go with it.
         DataError: it cannot be read, or does not fit the model.
     """
-    found = _read(source, signature)
-    if signature.is_image and not bool(((found.values >= 0) & (found.values <= 1)).all()):
-        low, high = found.values.min().item(), found.values.max().item()
-        raise DataError(
-            f"{source}: pixels from {low:g} to {high:g}, the model reads 0 to 1; "
-            "divide by 255, or save as uint8"
-        )
-    return found
+    reading.check(signature)
+    return _as_pixels(_read(source, signature, reading), source, signature, reading, warn)
 
 
-def _read(source: str, signature: Signature) -> Inputs:
+def _as_pixels(found: Inputs, source: str, signature: Signature, reading: Reading, warn: Warn) -> Inputs:
+    if not signature.is_image:
+        return found
+    check_range(found.values, source, reading.brightest)
+    values = 1 - found.values if reading.inverted else found.values
+    if not reading.inverted:
+        warn_of_odd(values, signature.input_shape, source, warn)
+    return replace(found, values=values)
+
+
+def _read(source: str, signature: Signature, reading: Reading) -> Inputs:
     if source == "-":
         content = sys.stdin.buffer.read()
         if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
             raise DataError(f"stdin: {kind}; tables are read from stdin, as text: name the file instead")
         text = _decode(content, "stdin")
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
-        return Inputs(read_text(text, "stdin", kind, signature))
+        return _read_text(text, "stdin", kind, signature, reading)
     try:
-        return _read_path(Path(source), signature)
+        return _read_path(expand(source), signature, reading)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from None
 
 
-def _read_path(path: Path, signature: Signature) -> Inputs:
+def _read_text(text: str, source: str, kind: str, signature: Signature, reading: Reading) -> Inputs:
+    values = read_text(text, source, kind, signature, reading.has_header)
+    return Inputs(values / reading.brightest if reading.brightest else values)
+
+
+def _read_path(path: Path, signature: Signature, reading: Reading) -> Inputs:
+    suffix = path.suffix.lower()
+    if reading.has_header is not None and suffix not in TEXTS:
+        raise ConfigError(f"--{'' if reading.has_header else 'no-'}header: only for csv; leave it out")
+    if reading.brightest is not None and (suffix in PICTURES or path.is_dir()):
+        raise ConfigError(f"--pixels={reading.brightest}: only for tables and arrays; leave it out")
     if path.is_dir():
         return _read_folder(path, signature)
     if not path.is_file():
         problem = "not a regular file; - reads stdin" if path.exists() else "no such file"
         raise DataError(f"{path}: {problem}")
-    suffix = path.suffix.lower()
     if suffix in PICTURES:
         return Inputs(read_picture(path, signature).unsqueeze(0), (_name(path),))
     if suffix in ARRAYS:
-        return Inputs(read_arrays(path, signature))
+        return Inputs(read_arrays(path, signature, reading.brightest))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
-    return Inputs(read_text(_decode(path.read_bytes(), str(path)), str(path), TEXTS[suffix], signature))
+    text = _decode(path.read_bytes(), str(path))
+    return _read_text(text, str(path), TEXTS[suffix], signature, reading)
 
 
-def parse_values(texts: list[str], signature: Signature) -> Inputs:
+def parse_values(
+    texts: list[str], signature: Signature, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+) -> Inputs:
     """Return the rows of `--values`, each a comma-separated list in the order of the features."""
+    reading.check(signature)
     features = signature.features
     rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
     for where, row in rows:
         if len(row) != len(features):
             raise DataError(f"{where}: {len(row)} values, the model reads {len(features)}: {some(features)}")
-    return Inputs(read_rows(rows, range(len(features)), signature, "--values"))
+    values = read_rows(rows, range(len(features)), signature, "--values")
+    found = Inputs(values / reading.brightest if reading.brightest else values)
+    return _as_pixels(found, "--values", signature, reading, warn)
 
 
 def read_picture(path: Path, signature: Signature) -> Tensor:

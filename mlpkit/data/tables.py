@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.errors import DataError
+from mlpkit.data.pandas_json import from_pandas
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.problems import show, spell
 from mlpkit.signature import Signature
 
@@ -25,7 +26,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 Row = tuple[str, Sequence[Any]]  # where it stands, as errors say it, and its values
 
 
-def read_text(text: str, source: str, kind: str, signature: Signature) -> Tensor:
+def read_text(
+    text: str, source: str, kind: str, signature: Signature, has_header: bool | None = None
+) -> Tensor:
     """Return the inputs (rows, features) in a text.
 
     Args:
@@ -33,13 +36,21 @@ def read_text(text: str, source: str, kind: str, signature: Signature) -> Tensor
         source: how errors name it.
         kind: csv, json or jsonl.
         signature: the model's columns.
+        has_header: whether the first line of a csv holds names; None where that is to be found out.
 
     Raises:
-        DataError: a column or a value is missing, extra or no finite number.
+        ConfigError: has_header is given for another kind.
+        DataError: a column or a value is missing, extra or no finite number, or the first line of a csv
+            may be names or a row.
     """
+    if has_header is not None and kind != "csv":
+        raise ConfigError(f"--{'' if has_header else 'no-'}header: only for csv; {source} is {kind}")
     if "\0" in text:
         raise DataError(f"{source}: holds a NUL byte, which no text has; save it as UTF-8 text")
-    header, rows = (_parse_csv if kind == "csv" else _parse_json)(text, source, kind, signature)
+    if kind == "csv":
+        header, rows = _parse_csv(text, source, signature, has_header)
+    else:
+        header, rows = _parse_json(text, source, kind, signature)
     return read_rows(rows, match_columns(header, signature, source), signature, source)
 
 
@@ -92,8 +103,10 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(shown if few else [*shown[:3], "…", shown[-1]]) or "none"
 
 
-def _parse_csv(text: str, source: str, kind: str, signature: Signature) -> tuple[list[str], list[Row]]:
-    """Return header and rows; a first line of numbers alone is no header."""
+def _parse_csv(
+    text: str, source: str, signature: Signature, has_header: bool | None
+) -> tuple[list[str], list[Row]]:
+    """Return header and rows."""
     reader = csv.reader(io.StringIO(text, newline=None), strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
@@ -110,14 +123,16 @@ def _parse_csv(text: str, source: str, kind: str, signature: Signature) -> tuple
     if not lines:
         raise DataError(f"{source}: empty; write a line with {some(signature.features)} and the rows")
     header = [cell.strip() for cell in lines[0][1]]
-    if not all(_NUMBER.fullmatch(cell) for cell in header):
+    if has_header is None:
+        has_header = _has_header(header, len(lines), signature, source)
+    if has_header:
         lines = lines[1:]
-    elif len(header) == len(signature.features):
+    if not has_header or (_counts_up(header) and not set(signature.features) <= set(header)):
+        if len(header) != len(signature.features):
+            raise DataError(
+                f"{source}: {len(header)} columns without names; the model reads {some(signature.features)}"
+            )
         header = list(signature.features)
-    else:
-        raise DataError(
-            f"{source}: {len(header)} columns without names; the model reads {some(signature.features)}"
-        )
     match_columns(header, signature, source)  # before their values: a wrong separator tears rows apart
     for number, row in lines:
         if len(row or [""]) != len(header):
@@ -127,13 +142,33 @@ def _parse_csv(text: str, source: str, kind: str, signature: Signature) -> tuple
     return header, [(f"{source}:{number}", row or [""]) for number, row in lines]
 
 
+def _has_header(first: Sequence[str], lines: int, signature: Signature, source: str) -> bool:
+    """Whether the first of some lines holds names: numbers alone are none, but as pandas counts columns."""
+    if set(signature.features) <= set(first) or not all(_NUMBER.fullmatch(cell) for cell in first):
+        return True
+    if lines > 1 and len(first) == len(signature.features) and _counts_up(first):
+        raise DataError(
+            f"{source}: its first line, {some(first)}, may be names or a row; say which with --header or "
+            "--no-header"
+        )
+    return False
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    """Whether they are numbers such as columns without a name are given: 0,1,2 or 1,2,3."""
+    return list(cells) in ([str(number + start) for number in range(len(cells))] for start in (0, 1))
+
+
 def _parse_json(text: str, source: str, kind: str, signature: Signature) -> tuple[list[str], list[Row]]:
-    """Return columns and rows of a list of objects or lists, of an object of columns, or of such lines."""
+    """Return columns and rows of a list of objects or lists, of an object of columns, or of such lines.
+
+    The layouts that pandas' `DataFrame.to_json` writes are read as well.
+    """
     if kind == "jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         records = [(f"{source}:{number}", _load(line, f"{source}:{number}")) for number, line in lines]
     else:
-        content = _load(text, source)
+        content = from_pandas(_load(text, source), signature.features, source)
         if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
             if len({len(column) for column in content.values()}) > 1:
                 raise DataError(f"{source}: its columns have different lengths; give each as many values")

@@ -4,23 +4,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from mlpkit.atomic_write import atomic_write
 from mlpkit.data.dataset import Dataset
-from mlpkit.plots import style
-from mlpkit.plots.classification import draw_boundary, draw_confusion
-from mlpkit.plots.curves import draw_curves
-from mlpkit.plots.images import draw_samples
-from mlpkit.plots.regression import draw_fit, draw_predicted, least_squares
+from mlpkit.drawing import one_warning
+from mlpkit.plots.alone import alone
 from mlpkit.predict import Predictor
 from mlpkit.run_folder import RunFolder
+
+with alone():
+    from matplotlib.figure import Figure
+
+    from mlpkit.plots import style
+    from mlpkit.plots.classification import draw_boundary, draw_confusion
+    from mlpkit.plots.curves import draw_curves
+    from mlpkit.plots.images import draw_samples
+    from mlpkit.plots.regression import draw_fit, draw_predicted, least_squares
 
 __all__ = ["draw_pictures", "least_squares"]
 
 
 def draw_pictures(
-    folder: RunFolder, predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]
+    folder: RunFolder,
+    predictor: Predictor,
+    dataset: Dataset,
+    lines: Sequence[dict[str, Any]],
+    warn: Callable[[str], None],
 ) -> list[Path]:
     """Draw the pictures that go with the task into the run's plots folder, and return their paths.
 
@@ -29,6 +37,7 @@ def draw_pictures(
         predictor: the trained model.
         dataset: what it was trained on.
         lines: those of metrics.jsonl; a value may be None.
+        warn: is told of a picture that cannot be drawn, and is left out.
 
     Raises:
         WriteError: a picture cannot be written.
@@ -37,8 +46,9 @@ def draw_pictures(
     with style.applied():
         for name, draw in _drawings(predictor, dataset, lines).items():
             path = folder.plots / f"{name}.png"
-            atomic_write(path, style.render(draw()))
-            paths.append(path)
+            with one_warning(str(path), warn):
+                atomic_write(path, style.render(draw()))
+                paths.append(path)
     return paths
 
 

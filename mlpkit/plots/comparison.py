@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mlpkit.atomic_write import atomic_write
 from mlpkit.compare import Comparison, Line, shorten
+from mlpkit.drawing import one_warning
 from mlpkit.errors import DataError
 from mlpkit.plots import style
 from mlpkit.plots.heat_map import MOST_CELLS, draw_heat_map, fits_a_map, natural
@@ -38,7 +39,7 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
     Args:
         found: the comparison.
         folder: where the pictures go; made where it is missing.
-        warn: is told of runs whose metrics cannot be read.
+        warn: is told of runs whose metrics cannot be read, and of a picture that cannot be drawn.
 
     Raises:
         DataError: the folder is a link, and may lead elsewhere.
@@ -58,8 +59,9 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
     with style.applied():
         for name, draw in drawings.items():
             path = folder / f"{name}.png"
-            atomic_write(path, style.render(draw()))
-            paths.append(path)
+            with one_warning(str(path), warn):
+                atomic_write(path, style.render(draw()))
+                paths.append(path)
     return paths
 
 

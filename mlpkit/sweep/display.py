@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mlpkit.console import say
+from mlpkit.console import is_terminal, say
 
 if TYPE_CHECKING:
     from mlpkit.sweep.groups import Group
@@ -50,7 +50,7 @@ class SweepDisplay:
         self._show_bar()
 
     def _show_bar(self) -> None:
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        if is_terminal(self._console) and not self._console.is_dumb_terminal:
             self._progress = Progress(
                 TextColumn("{task.fields[done]}/{task.total:.0f} runs"),
                 BarColumn(bar_width=None),

@@ -12,6 +12,7 @@ from mlpkit.atomic_write import SUFFIX
 from mlpkit.config import Config
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.lock import locked
+from mlpkit.paths import expand
 from mlpkit.problems import show
 from mlpkit.run_folder import refuse_other
 
@@ -52,6 +53,16 @@ class SweepFolder:
         """Held by the process that writes here."""
         return self.path / ".lock"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files beside the runs' folders."""
+        databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
+        return (*databases, self.search, self.command, self.lock)
+
+    def owns(self, path: Path) -> bool:
+        """Whether the sweep itself writes to that path, or may."""
+        return path in self.files
+
     def run(self, name: str) -> Path:
         """Return a run's folder.
 
@@ -69,8 +80,7 @@ class SweepFolder:
             DataError: a file of the sweep is a link or something else, and may lead elsewhere, or it would
                 have SQLite do what mlpkit never asks for.
         """
-        databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
-        for path in (*databases, self.search, self.command, self.lock):
+        for path in self.files:
             refuse_other(path, stat.S_ISREG, "file")
         for file in (self.ledger, self.study):
             _refuse_foreign(*journals(file))
@@ -138,10 +148,10 @@ def create(configs: Sequence[Config]) -> SweepFolder:
                 f"run.{name}={show(value)},{show(getattr(other, name))}: where a sweep goes and what it "
                 "writes is the same for all of its runs; give one value"
             )
-    root = Path(run.root).expanduser()
+    root = expand(run.root)
     try:
         if run.dir is not None:
-            path = Path(run.dir).expanduser()
+            path = expand(run.dir)
             left = [SweepFolder(path).lock, *unfinished(SweepFolder(path).ledger)]  # by a killed process
             if not path.resolve().is_relative_to(root.resolve()):
                 raise ConfigError(

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from mlpkit.config import Config
 from mlpkit.errors import MlpkitError
 from mlpkit.interrupts import Wish
+from mlpkit.paths import expand
 from mlpkit.sweep.allowed import Allowed, refuse_large
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
@@ -58,7 +58,7 @@ class Work:
     def _root(self, entry: Entry) -> str:
         """Return the folder of all runs: as it was given, or the sweep's where that has been moved."""
         root = entry.config.run.root
-        inside = self.folder.path.resolve().is_relative_to(Path(root).expanduser().resolve())
+        inside = self.folder.path.resolve().is_relative_to(expand(root).resolve())
         return root if inside else str(self.folder.path)
 
 

@@ -16,8 +16,9 @@ from mlpkit import checkpoint
 from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
-from mlpkit.console import TrainingDisplay, say
+from mlpkit.console import TrainingDisplay, note, say
 from mlpkit.device import describe_device
+from mlpkit.drawing import one_warning
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.experiment import Experiment
@@ -208,8 +209,11 @@ class Recorder:
 
     def draw(self, progress: Progress) -> None:
         """Draw the run's pictures; the network holds the best weights."""
-        if not self.config.run.plots:
-            return
+        if self.config.run.plots:
+            with one_warning("pictures", self._warn):
+                self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
         from mlpkit.plots import draw_pictures
         from mlpkit.predict import Predictor
 
@@ -218,7 +222,8 @@ class Recorder:
             dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
         device = str(next(network.parameters()).device)
         predictor = Predictor(network, dataset.signature, device, progress.best_epoch)
-        for path in draw_pictures(self.folder, predictor, dataset, read_metrics(self.folder.metrics)):
+        lines = read_metrics(self.folder.metrics)
+        for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self._files.picture(progress.step, path)
 
     def close(self) -> None:
@@ -258,6 +263,11 @@ class Recorder:
         """Return what was saved, and the command that goes on."""
         kept = "saved" if self.good_last is not None else "nothing was saved yet"
         return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
+
+    def _warn(self, line: str) -> None:
+        self._files.text(line)
+        if self.console is not None:
+            note(line)
 
     @property
     def _files(self) -> RunLog:

@@ -1,0 +1,77 @@
+"""RUN is a run, a checkpoint, a sweep or a folder of runs; which run is taken is said."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlpkit.cli.main import run as command
+from mlpkit.run_results import find_runs, read_results
+
+SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "predict": ("--values", "0.5,0.25"),
+    "evaluate": (),
+    "inspect": (),
+    "plot": (),
+    "resume": (),
+}
+
+Say = Callable[[], str]
+
+
+@pytest.fixture(scope="module")
+def group(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs of the moons, of which the one that sorts first is newer."""
+    folder = tmp_path_factory.mktemp("group")
+    for name in ("b-old", "a-new"):
+        shutil.copytree(trained["moons"], folder / name)
+        config = folder / name / "config.yaml"
+        config.write_text(config.read_text())  # now
+        time_of = config.stat().st_mtime_ns
+        while time.time_ns() - time_of < 2_000_000:  # the clock of the file system is coarse
+            pass
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_folder_of_runs_is_its_newest_run(
+    name: str, group: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    which = "" if name == "resume" else " (best)"
+    assert command([name, str(group), *COMMANDS[name]]) == 0
+    assert capsys.readouterr().err == f"newest run: {group / 'a-new'}{which}\n"
+    assert command([name, str(group / "b-old"), *COMMANDS[name]]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sweep_is_its_best_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "sweep"
+    place = (f"run.root={tmp_path}", f"run.dir={sweep}")
+    rates = ("dataset=moons", "model=mlp", "optimizer.lr=1e-9,0.1,1e-8", "trainer.epochs=50")
+    assert command(["train", "-m", *rates, *SMALL[1:], *place]) == 0
+    results = read_results(find_runs([sweep], print), print)
+    (best,) = [result.path for result in results if result.settings["optimizer.lr"] == 0.1]
+    assert f"best run of rank 1: {best}\n" in capsys.readouterr().out
+    for name in ("predict", "evaluate", "inspect", "plot"):
+        assert command([name, str(sweep), *COMMANDS[name]]) == 0
+        assert capsys.readouterr().err == f"best run: {best} (best)\n"
+
+
+def test_a_folder_without_a_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for arguments, problem in {
+        ("inspect", "empty"): "empty: holds no checkpoint (checkpoints/last.safetensors); name a run folder",
+        ("resume", "empty"): "empty: not a run folder (it has no config.yaml), which this command needs",
+        ("inspect", "none"): "none: no such run folder or checkpoint",
+        ("resume", "none"): "none: no such run folder or checkpoint",
+        ("inspect",): "no trained run under outputs/; start one with `mlpkit train`, or name a run folder",
+    }.items():
+        assert command(list(arguments)) == 65
+        assert capsys.readouterr().err == f"mlpkit: {problem}\n"
