@@ -260,8 +260,10 @@ class Recorder:
         return error
 
     def way_on(self) -> str:
-        """Return what was saved, and the command that goes on."""
+        """Return what was saved, and of a run alone the command that goes on."""
         kept = "saved" if self.good_last is not None else "nothing was saved yet"
+        if not self.is_alone:
+            return kept
         return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
 
     def _warn(self, line: str) -> None:

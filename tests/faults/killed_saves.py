@@ -12,41 +12,42 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mlpkit.session import Session
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
 from mlpkit import checkpoint, run_folder
+from mlpkit.build import build
 from mlpkit.checkpoint import Checkpoint
-from mlpkit.console import make_console
-from mlpkit.experiment import build
 from mlpkit.interrupts import Wish
-from mlpkit.logs import RunLog
 from mlpkit.run_folder import RunFolder
+from mlpkit.training.recorder import Recorder
+from mlpkit.training.states import state_of
+from mlpkit.training.trainer import Trainer
 
 SETTINGS = ("dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[4]", "run.tensorboard=false", *QUIET)
 
 
 def main(root: Path, every: int) -> None:
-    session = begin(root)
-    folder, trainer = session.folder, session.trainer
+    trainer = begin(root)
+    (recorder,) = trainer.recorders
+    folder, dataset = recorder.folder, recorder.experiment.dataset
     for _ in range(3):
-        one_epoch(session)
-        trainer.save_now()
+        one_epoch(trainer)
+        trainer.save()
     shutil.copytree(folder.last.parent, root / "before")
-    one_epoch(session)
-    dataset = session.experiment.dataset
-    new = Checkpoint(session.config, dataset.signature, trainer.state(), dataset.fingerprint)
-    found = {"file": kill_everywhere(session, lambda: checkpoint.save(folder.last, new), root, every)}
+    one_epoch(trainer)
+    state = state_of(trainer, 0)
+    new = Checkpoint(recorder.config, dataset.signature, state, dataset.fingerprint)
+    found = {"file": kill_everywhere(recorder, lambda: checkpoint.save(folder.last, new), root, every)}
     shutil.rmtree(folder.last.parent)
     shutil.copytree(root / "before", folder.last.parent)
-    found["run"] = kill_everywhere(session, trainer.save_now, root, every)
+    found["run"] = kill_everywhere(recorder, lambda: recorder.save(state), root, every)
     print(json.dumps(found))
 
 
-def kill_everywhere(session: Session, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
+def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
     """Kill the save at one stop after the other until it ends before; return how often what was left."""
-    folder, before = session.folder, (session.good_last, session.saved_best)
+    folder, before = recorder.folder, (recorder.good_last, recorder._saved_best)
     old = folder.last.read_bytes()
     save()
     after = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
@@ -54,13 +55,13 @@ def kill_everywhere(session: Session, save: Callable[[], None], root: Path, ever
     for stop in itertools.count(1, every):
         shutil.rmtree(folder.last.parent)
         shutil.copytree(root / "before", folder.last.parent)
-        session.good_last, session.saved_best = before
+        recorder.good_last, recorder._saved_best = before
         if not killed_at(save, stop):
             break
         try:
             found = check_what_is_left(folder, old, after)
             outcomes["old" if found == old else "new"] += 1
-            session.good_last, session.saved_best = step_of_last(folder), 0
+            recorder.good_last, recorder._saved_best = step_of_last(folder), 0
             save()
             check_the_next_save(folder, after)
         except Exception as error:
@@ -68,20 +69,21 @@ def kill_everywhere(session: Session, save: Callable[[], None], root: Path, ever
     return outcomes
 
 
-def begin(root: Path) -> Session:
+def begin(root: Path) -> Trainer:
     settings = config(f"run.root={root / 'runs'}", *SETTINGS)
-    folder = run_folder.create(settings)
-    session = Session(build(settings), folder, make_console(), Wish())
-    session.log = RunLog(folder, tensorboard=False)
-    session.trainer.tick = lambda share: None  # nothing is shown
-    return session
+    engine = build([settings])
+    recorder = Recorder(engine.experiments[0], run_folder.create(settings), None)
+    recorder.begin(engine)
+    trainer = Trainer(engine, [recorder], Wish(), lambda recorder, error: None)
+    trainer.start_clock()
+    return trainer
 
 
-def one_epoch(session: Session) -> None:
-    trainer = session.trainer
+def one_epoch(trainer: Trainer) -> None:
     trainer.train_epoch()
     trainer.evaluate()
-    trainer.follow(trainer.scores[trainer.monitored])
+    trainer.update_best()
+    trainer.log()
 
 
 def check_what_is_left(folder: RunFolder, old: bytes, after: dict[str, bytes]) -> bytes:

@@ -9,9 +9,9 @@ from typing import Any
 
 def evaluate_in_parts() -> None:
     """Evaluate 64 rows at a time, so that an evaluation of the digits has parts to be stopped between."""
-    import mlpkit.engines.data
+    import mlpkit.engines.engine
 
-    mlpkit.engines.data.EVALUATION_ROWS = 64
+    mlpkit.engines.engine.EVALUATION_ROWS = 64
 
 
 def signal_at(number: int, tick: int) -> None:

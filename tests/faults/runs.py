@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from running import content
+
 from faults.processes import RUN, Running, start
 from mlpkit import checkpoint
 from mlpkit.run_folder import RunFolder
@@ -86,7 +88,7 @@ def check_same(folder: Path, reference: Uninterrupted, about: str) -> None:
     """Check that the run of a working folder has ended as the one that nothing has stopped."""
     run, other = RunFolder(folder / RUN), reference.folder
     for path, expected in ((run.last, other.last), (run.best, other.best)):
-        assert path.read_bytes() == expected.read_bytes(), f"{path.name} differs: {about}"
+        assert content(path) == content(expected), f"{path.name} differs: {about}"
     assert metrics(run) == metrics(other), f"metrics.jsonl differs: {about}"
     assert summary(run) == summary(other), f"summary.json differs: {about}"
     left = [path for path in run.path.rglob("*") if path.name.endswith(".tmp") or path.name == ".lock"]

@@ -40,8 +40,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
     def stop(wish: Wish) -> None:
         nonlocal steps
-        steps += 1  # asked after each step, and within each evaluation
-        if steps == 7 * (STEPS + 1) + 2:
+        steps += 1  # asked after each step
+        if steps == 7 * STEPS + 2:
             raise RunInterruptedError(2)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RunInterruptedError):

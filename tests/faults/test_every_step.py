@@ -13,8 +13,8 @@ from faults.processes import COMMON, start
 from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, go_on, keep
 from mlpkit import checkpoint
 
-STEPS, PARTS, EPOCHS = 10, 3, 6  # 10 steps an epoch, the last one ragged; 180 rows of val in parts of 64
-TICKS = EPOCHS * (STEPS + PARTS)
+STEPS, PAUSES, EPOCHS = 10, 2, 6  # 10 steps an epoch, the last one ragged; 180 rows of val in parts of 64
+TICKS = EPOCHS * (STEPS + PAUSES)
 COMMON_HERE = (
     *COMMON, "dataset=digits", "model.hidden=[32]", "model.dropout=0.3", "model.norm=batch",
     "dataset.augment.rotation=10", "dataset.augment.translation=1",
@@ -31,8 +31,8 @@ VARIANTS = {
         "trainer.epochs=20", "trainer.early_stopping.patience=5", "trainer.early_stopping.min_delta=1",
     ),
 }  # fmt: skip
-# In short: the first step, one in the middle, the last of an epoch, the first and last part of an evaluation.
-SOME = {"onecycle": (1, 35), "plateau": (STEPS, 3 * (STEPS + PARTS) - PARTS + 1, TICKS)}
+# In short: the first step, one in the middle, the last of an epoch, an evaluation's first and last pause.
+SOME = {"onecycle": (1, 35), "plateau": (STEPS, 3 * (STEPS + PAUSES) - PAUSES + 1, TICKS)}
 CASES = [(variant, tick) for variant in VARIANTS for tick in (range(1, TICKS + 1) if FULL else SOME[variant])]
 
 
@@ -44,7 +44,7 @@ def test_interrupted_after_any_step(variant: str, tick: int, tmp_path: Path, uni
     running = start(tmp_path, "train", *arguments, prepare=partial(interrupt_in_parts, tick))
     code = running.wait()
     about = f"interrupted at tick {tick}; as it was stopped: {keep(tmp_path)}"
-    epoch, part = divmod(tick - 1, STEPS + PARTS)
+    epoch, part = divmod(tick - 1, STEPS + PAUSES)
     step = epoch * STEPS + min(part + 1, STEPS)
     line = f"mlpkit: interrupted after epoch {epoch}, step {step}; {SAVED}"
     assert (code, running.stderr()) == (128 + signal.SIGTERM, line), about

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from running import train
+from running import content, train
 
 from faults.counts import count
 from faults.small_disks import FileSizeLimit, Tmpfs, Unmountable
@@ -93,8 +93,8 @@ def place(module_place: Place) -> Iterator[Place]:
     module_place.disk.relax()
 
 
-def checkpoints(folder: RunFolder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.last.parent.iterdir())}
+def checkpoints(folder: RunFolder) -> dict[str, object]:
+    return {path.name: content(path) for path in sorted(folder.last.parent.iterdir())}
 
 
 def metrics(folder: RunFolder) -> list[dict[str, object]]:

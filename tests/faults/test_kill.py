@@ -21,12 +21,12 @@ ARGUMENTS = (
 MOMENTS = {
     "describe a run whose folder is there": ("mlpkit.run", "describe"),
     "describe the machine of a run whose config is there": ("mlpkit.run", "write_json"),
-    "open the logs": ("mlpkit.session", "RunLog"),
+    "open the logs": ("mlpkit.training.recorder", "RunLog"),
     "write the first checkpoint": ("mlpkit.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
-    "keep the checkpoint before": ("mlpkit.session", "_link"),
-    "compute the final scores": ("mlpkit.session", "summarize"),
-    "write the summary": ("mlpkit.session", "write_json"),
+    "keep the checkpoint before": ("mlpkit.training.recorder", "_link"),
+    "compute the final scores": ("mlpkit.training.results", "_summaries"),
+    "write the summary": ("mlpkit.training.recorder", "write_json"),
 }
 
 

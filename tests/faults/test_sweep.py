@@ -44,11 +44,11 @@ MOMENTS = {
     "take the lock": ("mlpkit.sweep.run", "locked"),
     "write the ledger": ("mlpkit.sweep.run", "write_ledger"),
     "rename the ledger": ("mlpkit.sweep.ledger", "sync_folder"),
-    "describe the first run": ("mlpkit.sweep.assembly", "describe"),
+    "describe the first run": ("mlpkit.sweep.vectorized", "describe"),
     "describe the machine of the first run": ("mlpkit.run", "write_json"),
     "write the first checkpoint": ("mlpkit.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
-    "write the first summary": ("mlpkit.session", "write_json"),
+    "write the first summary": ("mlpkit.training.recorder", "write_json"),
     "flush the first runs": ("os", "sync"),
 }
 
@@ -157,11 +157,10 @@ def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, whole: Whole
     check_same(tmp_path, whole, about)
 
 
-def test_a_single_run_of_a_sweep_is_interrupted_wherever_it_is(tmp_path: Path) -> None:
-    """Also while it is built, when the sweep hears the signal and the run does not."""
+def test_a_sweep_is_interrupted_while_its_runs_are_built(tmp_path: Path) -> None:
     running = start(
-        tmp_path, "train", "-m", *COMMON, "model.norm=layer", "seed=1,2", "trainer.epochs=10000000",
-        prepare=partial(signal_in, 15, "mlpkit.run", "build"),
+        tmp_path, "train", "-m", *COMMON, "seed=1,2", "trainer.epochs=10000000",
+        prepare=partial(signal_in, 15, "mlpkit.sweep.vectorized", "build"),
     )  # fmt: skip
     assert running.wait() == 143
     assert running.stderr() == f"mlpkit: interrupted: 0 of 2 runs are done; to go on: {WAY_ON}\n"
