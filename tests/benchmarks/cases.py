@@ -105,5 +105,7 @@ def _line(found: Measured, peer: str) -> str:
     )
     if peer != OURS and OURS in found.rates:
         line += f"mlpkit is {found.ratio(OURS, peer):5.2f} times as fast"
+    if disturbed := found.disturbed.get(peer):
+        line += f"  ({disturbed} of {len(rates)} turns disturbed)"
     loss = found.losses[peer]
     return line if loss != loss else f"{line:<105}loss {loss:.4f}"

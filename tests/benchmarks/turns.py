@@ -39,11 +39,13 @@ class Measured:
     Attributes:
         rates: counts per second by peer, one for each turn.
         losses: the last one that each peer reported.
+        disturbed: turns of each peer in which other programs computed too.
         skipped: peers that took no part, and why.
     """
 
     rates: dict[str, list[float]] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    disturbed: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def median(self, peer: str) -> float:
@@ -84,8 +86,8 @@ class Peer:
         if (answer := self._answer()) != "ready":
             raise PeerError(answer)
 
-    def train(self) -> tuple[float, float]:
-        """Let it train a portion; return its rate and loss.
+    def train(self) -> tuple[float, float, bool]:
+        """Let it train a portion; return its rate, its loss, and whether other programs computed meanwhile.
 
         Raises:
             PeerError: it has died.
@@ -93,7 +95,7 @@ class Peer:
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         answer = json.loads(self._answer())
-        return answer["count"] / answer["seconds"], answer["loss"]
+        return answer["count"] / answer["seconds"], answer["loss"], answer["disturbed"]
 
     def close(self) -> None:
         """End it."""
@@ -127,7 +129,8 @@ def measure(entries: Mapping[str, Entry], repetitions: int) -> Measured:
         for turn in range(repetitions):
             for name, peer in _in_turn(list(peers.items()), turn):
                 time.sleep(PAUSE)
-                rate, found.losses[name] = peer.train()
+                rate, found.losses[name], disturbed = peer.train()
+                found.disturbed[name] = found.disturbed.get(name, 0) + disturbed
                 found.rates[name].append(rate)
     return found
 

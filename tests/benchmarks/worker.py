@@ -1,8 +1,8 @@
 """One peer in its own process: `python worker.py MODULE OVERRIDE…`.
 
 It sets up and warms up, which compiles where the peer compiles, and says "ready". For every line that it then
-reads it trains two portions, and answers a line of JSON about the second: count, seconds, loss. In between it
-waits for input, so that only one peer computes at a time.
+reads it trains two portions, and answers a line of JSON about the second: count, seconds, loss, and whether other
+programs computed meanwhile. In between it waits for input, so that only one peer computes at a time.
 """
 
 import importlib
@@ -10,6 +10,10 @@ import json
 import os
 import sys
 import time
+
+from mlpkit.free_cores import Load, bound_to
+
+DISTURBING = 0.2  # cores that others use
 
 
 def main() -> None:
@@ -28,10 +32,12 @@ def main() -> None:
     print("ready", file=answers)
     for _ in sys.stdin:
         train()  # while the others were asked, the system may have taken memory that lay idle, and the caches
-        started = time.perf_counter()
+        load, started = Load(), time.perf_counter()
         count, loss = train()
         seconds = time.perf_counter() - started
-        print(json.dumps({"count": count, "seconds": seconds, "loss": loss}), file=answers)
+        disturbed = load.free() < len(bound_to()) - DISTURBING
+        answer = {"count": count, "seconds": seconds, "loss": loss, "disturbed": disturbed}
+        print(json.dumps(answer), file=answers)
 
 
 if __name__ == "__main__":
