@@ -1,8 +1,8 @@
 """One peer in its own process: `python worker.py MODULE OVERRIDE…`.
 
 It sets up and warms up, which compiles where the peer compiles, and says "ready". For every line that it then
-reads it trains two portions, and answers a line of JSON about the second: count, seconds, loss, and whether other
-programs computed meanwhile. In between it waits for input, so that only one peer computes at a time.
+reads it trains two portions, and answers a line of JSON about the second: count, seconds, loss, and whether
+other programs computed meanwhile. In between it waits for input, so that only one peer computes at a time.
 """
 
 import importlib

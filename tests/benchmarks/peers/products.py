@@ -64,7 +64,7 @@ def products_of(widths: tuple[int, ...], rows: int) -> list[Product]:
 
 
 def fastest(product: Product) -> str:
-    """Return the level at which a product takes the least time, of those that trainer.matmul=auto may take."""
+    """Return the level at which a product takes the least time, of those that are as exact as the highest."""
     exact = [level for level in LEVELS if error_of(product, level) <= LARGEST_ERROR * error_of(product)]
     times = dict.fromkeys(exact, float("inf"))
     for _ in range(ROUNDS):
