@@ -21,7 +21,7 @@ from mlpkit.schema.run import RunConfig, TrainerConfig
 from mlpkit.schema.scheduler import SchedulerConfig
 from mlpkit.schema.section import Section
 
-FORMAT = 2  # of the config and of the checkpoint header; raised when an older mlpkit could misread it
+FORMAT = 3  # of the config and of the checkpoint header; raised when an older mlpkit could misread it
 
 
 class Config(Section):

@@ -130,8 +130,8 @@ NUMBERS = [
         "init.bias=x",
         "init.bias='x': must be a number or default (first value of the biases; default \"default\")",
     ),
-    ("format=3", "format=3: this mlpkit reads up to format 2; upgrade mlpkit"),
-    ("format=true", "format=true: must be an integer ≥ 1 (version of this schema; default 2)"),
+    ("format=4", "format=4: this mlpkit reads up to format 3; upgrade mlpkit"),
+    ("format=true", "format=true: must be an integer ≥ 1 (version of this schema; default 3)"),
 ]
 
 LISTS = [
@@ -528,7 +528,7 @@ ALL_MISSING = [
             "model:\n",
             [ALL_MISSING[0], "model=null: must be a section of keys, such as model.name=…", *ALL_MISSING[2:]],
         ),
-        ("format: 3\n", ["{path}: format=3: this mlpkit reads up to format 2; upgrade mlpkit"]),
+        ("format: 4\n", ["{path}: format=4: this mlpkit reads up to format 3; upgrade mlpkit"]),
         ("seed: ${seed}\n", ["seed: Recursive interpolation detected; write the value, or ${{other.key}}"]),
         (
             "seed: ${run.x}\nrun:\n  x: ${seed}\n",

@@ -403,7 +403,7 @@ def configs() -> Iterator[Case]:
         *[(key, "${oc.env:HOME}") for key in ("run/root", "dataset/name", "run/name")],
         *[(key, "${oc.decode:'1'}") for key in ("seed", "model/activation", "run/dir")],
         *[("seed", "${seed}"), ("run/root", "${run.root}"), ("run/root", "???"), ("hydra", {"run": {}})],
-        *[("format", value) for value in (3, HUGE, True, -1, "2", 1.0)],
+        *[("format", value) for value in (4, HUGE, True, -1, "3", 1.0)],
         *[("optimizer/lr", value) for value in (NAN, INFINITY, HUGE, -1, "1", 1e308)],
         *[("dataset/n", value) for value in (10**7, 10**8, HUGE, 1, 2)],
         *[("device", text) for text in ("cuda:999", "meta", "mlpkit_canary", "cuda:0\x1b")],
