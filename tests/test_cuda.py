@@ -76,9 +76,7 @@ def test_what_it_does_is_what_the_engine_does_on_the_cpu(kind, overrides, runs):
 
 def steps(trainer):
     """Return the rows of each step of the running epoch."""
-    order, of = trainer.order(), trainer.config.trainer
-    size = trainer.engine.batch_size * of.accumulate
-    return [order] if isinstance(order, slice) else list(torch.split(order, size, dim=-1))
+    return list(trainer._rows())
 
 
 def train(trainer, epochs):
