@@ -189,8 +189,9 @@ def example(plan: Plan, runs: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def main() -> None:
     """Compile what the command line says."""
-    wanted = json.loads(sys.argv[1])
-    plan = Plan(**{name: tuple(v) if isinstance(v, list) else v for name, v in wanted.items()})
+    wanted: dict[str, Any] = json.loads(sys.argv[1])
+    lists = {name: tuple(value) for name, value in wanted.items() if isinstance(value, list)}
+    plan = Plan(**(wanted | lists))
     write_library(plan, sys.argv[2])
 
 

@@ -124,7 +124,7 @@ class WholeStep(nn.Module):
 
         Returns:
             The outputs (K, width, n) before the step; the norms (K, 1) of the gradients; whether all is
-            finite; sums (1 + statistics, K) over the training rows before the step, and over the others after it.
+            finite; sums (1 + statistics, K) over the training rows before it, and over the others after it.
         """
         rows = Rows(*train)
         units, kept = self._up(values, rows.inputs)

@@ -50,9 +50,9 @@ class TrainerConfig(Section):
     )
     compile: bool | Literal["auto"] = Field(
         "auto",
-        description="compile the steps of small networks with torch's and the machine's compiler (full batches "
-        "on a CPU, without dropout, norm layers or changed images); auto: where that is expected to save "
-        "several times the seconds that it takes",
+        description="compile the steps of small networks with torch's and the machine's compiler (full "
+        "batches on a CPU, without dropout, norm layers or changed images); auto: where that is expected to "
+        "save several times the seconds that it takes",
     )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
