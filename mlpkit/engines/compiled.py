@@ -30,7 +30,7 @@ Table = dict[str, Numbers]  # (K,) by the names of SETTINGS
 SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's number from one) -> None
 
 WORTH = 3  # times as long as compiling takes should it be what is saved
-SAVED_OF_EPOCH, SAVED_OF_UNIT = 70e-6, 9e-9  # seconds: in calls, and for each number of a layer
+SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
 LARGEST = 200  # weights: each is a line of the program, and from here on products are as fast
 
 
@@ -229,6 +229,7 @@ def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
 
 def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return what sets a step's numbers of SGD, whose first gradient begins the buffer as it is."""
+    table["second"][:] = [of.momentum for of in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs

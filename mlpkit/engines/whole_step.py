@@ -36,7 +36,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
 }
 
 
-# Of each run's update; SGD keeps a part of its buffer, and `first` is what it takes of the gradient.
+# Of each run's update. SGD keeps a part of its buffer, `first` is what it takes of the gradient, and `second`
+# is Nesterov's momentum.
 SETTINGS = (
     *("lr", "size", "root", "first", "kept", "second", "eps", "weight_decay"),
     *("norm_limit", "value_limit"),
@@ -252,7 +253,7 @@ class WholeStep(nn.Module):
             step = buffers[0] * of["kept"] + gradient * of["first"]
             buffers = [step]
             if self.plan.nesterov:
-                step = gradient + step * of["kept"]
+                step = gradient + step * of["second"]
         return [value - of["lr"] * step, *buffers]
 
     def _layer(self, values: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor | None]:
