@@ -14,6 +14,8 @@ from mlpkit.data.dataset import Dataset
 from mlpkit.device import choose_device, set_determinism, set_threads
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.choose import choose_engine
+from mlpkit.engines.compiled import CompiledEngine, is_compiled, obstacle_to_compiling
+from mlpkit.engines.compiler import CompileError
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError
 from mlpkit.experiment import Experiment
@@ -63,12 +65,23 @@ def build(
         )
     if len(configs) > 1:
         reason += f"; one of {len(configs)} runs that are trained together"
-    return engine_class(experiments, device, kind, augmentation_in(first, dataset), matmul, reason)
+    augmentation = augmentation_in(first, dataset)
+    arguments = (experiments, device, kind, augmentation, matmul)
+    obstacle = obstacle_to_compiling(configs, network, device, augmentation is not None)
+    if is_compiled(configs, dataset, obstacle, before.compiled):
+        try:
+            return CompiledEngine(*arguments, f"{reason}; compiled")
+        except CompileError as error:
+            if first.trainer.compile is True:
+                raise ConfigError(f"trainer.compile=true: {error}; or set trainer.compile=false") from None
+            reason += f"; not compiled: {error}"
+    return engine_class(*arguments, reason)
 
 
 def choices_made(engine: Engine) -> Choices:
     """Return how an engine's steps are computed."""
-    return Choices(engine.name, torch.get_num_threads(), engine.matmul.level)
+    is_compiled = isinstance(engine, CompiledEngine)
+    return Choices(engine.name, torch.get_num_threads(), engine.matmul.level, is_compiled)
 
 
 def compute_with(

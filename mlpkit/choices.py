@@ -20,21 +20,28 @@ class Choices:
         engine: stacked or autograd.
         threads: of the CPU.
         matmul: level of matrix products.
+        compiled: whether steps are compiled.
     """
 
     engine: str | None = None
     threads: int | None = None
     matmul: str | None = None
+    compiled: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"engine": self.engine, "threads": self.threads, "matmul": self.matmul}
+        return {
+            "engine": self.engine,
+            "threads": self.threads,
+            "matmul": self.matmul,
+            "compiled": self.compiled,
+        }
 
 
 def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
     """Return in words what may make numbers round otherwise than they did in the run's environment."""
     about = {**describe(device), **now.to_dict()}
-    names = ("device", "device_name", "threads", "engine", "matmul")
+    names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
     pairs = {name: (_before(before, name), about[name]) for name in names}
     pairs["torch"] = (_torch(before), _torch(about))
     return [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
@@ -49,17 +56,19 @@ def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
     about, trainer = describe(device), stored.trainer
     if _torch(before) != _torch(about) or before.get("device_name") != about["device_name"]:
         return Choices()
-    engine, threads, matmul = (_before(before, name) for name in ("engine", "threads", "matmul"))
+    names = ("engine", "threads", "matmul", "compiled")
+    engine, threads, matmul, compiled = (_before(before, name) for name in names)
     return Choices(
         engine if trainer.engine == "auto" and engine in ("stacked", "autograd") else None,
         threads if trainer.threads == "auto" and isinstance(threads, int) and threads > 0 else None,
         matmul if trainer.matmul == "auto" and matmul in LEVELS else None,
+        compiled if trainer.compile == "auto" and isinstance(compiled, bool) else None,
     )
 
 
 def _before(environment: dict[str, Any], name: str) -> Any:
-    """Return a value; runs of the first version say neither engine nor matmul, and had but one of each."""
-    return environment.get(name, {"engine": "autograd", "matmul": "highest"}.get(name))
+    """Return a value; what older versions do not say, they had but one of."""
+    return environment.get(name, {"engine": "autograd", "matmul": "highest", "compiled": False}.get(name))
 
 
 def _torch(environment: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ MAY_CHANGE = (
     "trainer.threads",
     "trainer.engine",
     "trainer.matmul",
+    "trainer.compile",
     "trainer.checkpoint_every",
     "trainer.keep_last",
     "trainer.log_every",

@@ -58,6 +58,10 @@ class Flat:
             for name, part in self._parts(buffer).items()
         }
 
+    def stacked(self, buffer: Tensor) -> list[Tensor]:
+        """Return the parts (K, *shape) of a buffer, for one run as well."""
+        return list(self._parts(buffer).values())
+
     def rows(self, buffer: Tensor) -> list[Tensor]:
         """Return tensors (K, numbers) that make up a buffer: all of it, or one for each name."""
         if self.runs == 1:

@@ -48,6 +48,12 @@ class TrainerConfig(Section):
         description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
         "ones in training); auto: the fastest that is as exact as the highest",
     )
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="compile the steps of small networks with torch's and the machine's compiler (full "
+        "batches on a CPU, without dropout, norm layers or changed images); auto: where that is expected to "
+        "save several times the seconds that it takes",
+    )
     deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     checkpoint_every: (

@@ -1,0 +1,239 @@
+"""The engine whose step is compiled: gradients, clipping, update and scores of an epoch in one call.
+
+The numbers lie where `Engine` has them, so all else is the same: checkpoints, runs that leave, resuming. What
+is not compiled, and a step that meets a number that is not finite, is computed as `Engine` does it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpkit.batches import Rows
+from mlpkit.config import Config
+from mlpkit.data.dataset import Dataset
+from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.compiler import compiler, load, seconds
+from mlpkit.engines.device_data import Sums
+from mlpkit.engines.engine import Engine
+from mlpkit.engines.whole_step import SETTINGS, Plan
+from mlpkit.errors import ConfigError
+from mlpkit.models import Network
+from mlpkit.models.scaling import Unscaling
+from mlpkit.schema.optimizer import Sgd
+from mlpkit.state import Tensors
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+Table = dict[str, Numbers]  # (K,) by the names of SETTINGS
+SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's number from one) -> None
+
+WORTH = 3  # times as long as compiling takes should it be what is saved
+SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
+LARGEST = 200  # weights: each is a line of the program, and from here on products are as fast
+
+
+class CompiledEngine(Engine):
+    """See `Engine`; `obstacle_to_compiling` says for which runs it can be made."""
+
+    def _lay_out(self, networks: Sequence[Network]) -> None:
+        super()._lay_out(networks)
+        self._monitored = self.experiments[0].dataset.monitored
+        self._program = load(plan_of(self, self._rows(), self._is_shared()))
+        flat, optimizer = self.parameters, [self._configs[run].optimizer for run in range(self.runs)]
+        buffers = (flat.values, *self.averages.values())
+        self._settings = torch.zeros(len(SETTINGS), self.runs, dtype=flat.values.dtype)
+        table = dict(zip(SETTINGS, self._settings.numpy(), strict=True))
+        self._set = _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
+        for name, limits in (("norm_limit", self._norm_limits), ("value_limit", self._value_limits)):
+            if limits is not None:
+                table[name][:] = limits.view(-1).numpy()
+        table["weight_decay"][:] = [of.weight_decay for of in optimizer]
+        self._arguments = [part for buffer in buffers for part in flat.stacked(buffer)]
+        self._arguments += [self._settings, *self._columns("train"), *self._columns(self._monitored)]
+        self._arguments += self._unscale()
+        self._sizes = [block.stop - block.first for block in self.blocks]
+        self._counters = [steps for block in self.blocks for steps in block.update.scalars.values()]
+        self._scored: dict[str, Tensor] = {}  # sums of the last step, until something changes
+
+    def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
+        """See `Engine.step`."""
+        begun = self.blocks[0].update.begun
+        steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
+        self._set(np.repeat(np.asarray(lrs), self._sizes), steps)
+        outputs, norms, finite, before, after = self._program(list(self._arguments))
+        self._scored = {}
+        if not finite:  # and nothing is changed
+            return super().step(rows, lrs, epoch, step, measure)
+        for counter in self._counters:
+            counter.fill_(steps)
+        for block in self.blocks:
+            block.update.begun = True
+        if measure:
+            self.norms = norms
+        self._outputs = outputs if self.runs > 1 else outputs[0]
+        self._seen.append(rows)
+        self._scored = {"before": before, "after": after}
+        return {}
+
+    def collect(self) -> Sums:
+        """See `Engine.collect`."""
+        if "before" not in self._scored:
+            return super().collect()
+        self._seen = []
+        return self._sums("before")
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
+        """See `Engine.evaluate`."""
+        if split != self._monitored or "after" not in self._scored:
+            return super().evaluate(split, poll)
+        return self._sums("after")
+
+    def swap_best(self) -> None:
+        """See `Engine.swap_best`."""
+        self._scored = {}
+        super().swap_best()
+
+    def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
+        """See `Engine.load_state`."""
+        self._scored = {}
+        super().load_state(run, state)
+
+    def _sums(self, when: str) -> Sums:
+        sums = self._scored.pop(when)
+        return sums[:, 0].tolist() if self.runs == 1 else sums.numpy()
+
+    # ------------------------------------------------------------------------------ what it is given
+
+    def _rows(self) -> tuple[int, int]:
+        return self.data.rows, self.data.splits[self._monitored].rows
+
+    def _is_shared(self) -> bool:
+        splits = (self.data.splits["train"], self.data.splits[self._monitored])
+        return all(split.places is None for split in splits)
+
+    def _columns(self, split: str) -> list[Tensor]:
+        """Return inputs, expected means and targets of a split, each (1 or K, …, rows)."""
+        data, part, task = self.data, self.data.splits[split], self.task
+        expected = task.expected(part.scaled, data.width, data.dtype)
+        found = [data.whole(split, "inputs"), data.whole(split, "expected", expected)]
+        found.append(data.whole(split, "targets") if task.name == "regression" else found[1])
+        found = [of if of.dim() == 3 else of[None] for of in found]
+        if not self._is_shared():
+            found = [of.expand(self.runs, -1, -1) for of in found]
+        return [of.mT.contiguous() for of in found]
+
+    def _unscale(self) -> list[Tensor]:
+        ends = [network.unscaling for network in self.data.networks]
+        affine = [end for end in ends if isinstance(end, Unscaling)]
+        columns = [torch.stack([getattr(of, name) for of in affine]) for name in ("std", "mean") if affine]
+        return [column.view(self.runs, -1, 1) for column in columns]
+
+
+def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
+    """Return what the program for an engine's runs is like; see `Plan`."""
+    configs = [experiment.config for experiment in engine.experiments]
+    optimizer, trainers = configs[0].optimizer, [config.trainer for config in configs]
+    network = engine.experiments[0].network
+    weights = [shape for shape in engine.parameters.shapes.values() if len(shape) == 2]
+    return Plan(
+        widths=(weights[0][1], *(shape[0] for shape in weights)),
+        activations=tuple(activations_of(network.layers)),
+        bias=len(engine.parameters.shapes) > len(weights),
+        task=engine.task.name,
+        rows=rows,
+        shared=is_shared,
+        optimizer=optimizer.name,
+        momentum=isinstance(optimizer, Sgd) and optimizer.momentum > 0,
+        nesterov=isinstance(optimizer, Sgd) and optimizer.nesterov,
+        decays=any(config.optimizer.weight_decay for config in configs),
+        limits=(any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)),
+        unscales=isinstance(network.unscaling, Unscaling),
+        dtype=trainers[0].precision,
+        threads=torch.get_num_threads(),
+    )
+
+
+def activations_of(layers: nn.Sequential) -> list[str]:
+    """Return the name of what follows each linear layer but the last: an activation or nothing."""
+    names: list[str] = []
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            names.append("Identity")
+        else:
+            names[-1] = type(layer).__name__
+    return names[:-1]
+
+
+def obstacle_to_compiling(
+    configs: Sequence[Config], network: Network, device: str, augments: bool
+) -> str | None:
+    """Return in words why the steps of some runs cannot be compiled, or None."""
+    first, optimizers = configs[0], [config.optimizer for config in configs]
+    kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
+    weights = sum(layer.weight.numel() for layer in network.layers if isinstance(layer, nn.Linear))
+    strange = [type(layer) for layer in network.layers if not isinstance(layer, (nn.Linear, *ACTIVATIONS))]
+    reasons = {
+        "it is for a CPU": device != "cpu",
+        "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
+        "it is not for trainer.engine=autograd": first.trainer.engine == "autograd",
+        f"it knows no {strange[0].__name__} layers" if strange else "": bool(strange),
+        "it is not for changed images": augments,
+        "the runs have several kinds of optimizers": len(kinds) > 1,
+        f"it is for up to {LARGEST} weights between units, the model has {weights:,}": weights > LARGEST,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def is_compiled(
+    configs: Sequence[Config], dataset: Dataset, obstacle: str | None, before: bool | None = None
+) -> bool:
+    """Return whether steps are to be compiled, from counts and what is remembered of this machine.
+
+    Args:
+        configs: of the runs.
+        dataset: of one of them.
+        obstacle: see `obstacle_to_compiling`.
+        before: whether those that go on have been compiled so far, which `auto` keeps.
+
+    Raises:
+        ConfigError: it is asked for, and there is an obstacle.
+    """
+    wanted, hidden = configs[0].trainer.compile, getattr(configs[0].model, "hidden", ())
+    if wanted is True and obstacle:
+        raise ConfigError(f"trainer.compile=true: {obstacle}; set trainer.compile=auto")
+    if isinstance(wanted, bool) or obstacle:
+        return wanted is True
+    if before is not None:
+        return before
+    rows = sum(len(dataset.splits[name]) for name in ("train", dataset.monitored))
+    units = len(configs) * rows * (sum(hidden) + dataset.signature.width)
+    saved = configs[0].trainer.epochs * (SAVED_OF_EPOCH + SAVED_OF_UNIT * units)
+    return saved > WORTH * seconds() and compiler() is not None
+
+
+def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
+    """Return what sets a step's numbers of Adam and AdamW."""
+    beta1, beta2 = np.array([of.betas for of in optimizers]).T
+    table["first"][:], table["kept"][:], table["second"][:] = 1 - beta1, beta2, 1 - beta2
+    table["eps"][:] = [of.eps for of in optimizers]
+
+    def set_settings(lrs: Numbers, steps: int) -> None:
+        table["lr"][:] = lrs
+        table["size"][:] = lrs / (1 - beta1**steps)
+        table["root"][:] = np.sqrt(1 - beta2**steps)
+
+    return set_settings
+
+
+def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
+    """Return what sets a step's numbers of SGD, whose first gradient begins the buffer as it is."""
+    table["second"][:] = [of.momentum for of in optimizers]
+
+    def set_settings(lrs: Numbers, steps: int) -> None:
+        table["lr"][:] = lrs
+        table["kept"][:] = [of.momentum * (steps > 1) for of in optimizers]
+        table["first"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
+
+    return set_settings

@@ -1,0 +1,292 @@
+"""A step of K small networks and the scores of its epoch as one function, for torch's compiler.
+
+The mathematics is that of `mlpkit.engines.backpropagation`, written unit by unit: a unit's values for all
+examples are a tensor (K, n) of their own, and a product is a sum of such tensors, each times a weight (K, 1).
+So nothing but element-wise operations and sums over examples is left, which the compiler makes a single loop
+of: it goes over the examples once, and holds in registers what is otherwise written to memory and read again
+by each operation. That is why it is for small networks: each weight is a line of the program.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Units = list[Tensor]  # (K, n) of each unit of a layer
+Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]  # (δ of a unit, its z, its f(z)) -> δ ⊙ f'(z)
+
+_SLOPE = nn.LeakyReLU().negative_slope
+aten = torch.ops.aten
+
+# By the names of torch's classes: f, and its derivative, as torch's compiler knows them.
+FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
+    "ReLU": (torch.relu, lambda delta, z, a: torch.where(a > 0, delta, 0.0)),
+    "LeakyReLU": (
+        lambda z: F.leaky_relu(z, _SLOPE),
+        lambda delta, z, a: torch.where(z > 0, delta, delta * _SLOPE),
+    ),
+    "ELU": (F.elu, lambda delta, z, a: torch.where(z > 0, delta, delta * (a + 1))),
+    "GELU": (F.gelu, lambda delta, z, a: aten.gelu_backward(delta, z)),
+    "SiLU": (F.silu, lambda delta, z, a: aten.silu_backward(delta, z)),
+    "Tanh": (torch.tanh, lambda delta, z, a: delta * (1 - a * a)),
+    "Sigmoid": (torch.sigmoid, lambda delta, z, a: delta * (a * (1 - a))),
+    "Identity": (lambda z: z, lambda delta, z, a: delta),
+}
+
+
+# Of each run's update. SGD keeps a part of its buffer, `first` is what it takes of the gradient, and `second`
+# is Nesterov's momentum.
+SETTINGS = (
+    *("lr", "size", "root", "first", "kept", "second", "eps", "weight_decay"),
+    *("norm_limit", "value_limit"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the program is made for; two engines with equal plans share one.
+
+    Attributes:
+        widths: of all layers, from the inputs to the outputs.
+        activations: of the hidden layers, by the names of torch's classes.
+        bias: whether layers have biases.
+        task: regression, binary or multiclass.
+        rows: of the training split and of the monitored one.
+        shared: whether all runs have the same rows.
+        optimizer: sgd, adam or adamw.
+        momentum: whether SGD has one.
+        nesterov: whether it is Nesterov's.
+        decays: whether there is a weight decay.
+        limits: whether norms and values of the gradients are limited.
+        unscales: whether outputs are brought to the targets' unit for scores.
+        dtype: of the numbers, by torch's name.
+        threads: of the CPU.
+    """
+
+    widths: tuple[int, ...]
+    activations: tuple[str, ...]
+    bias: bool
+    task: str
+    rows: tuple[int, int]
+    shared: bool
+    optimizer: str
+    momentum: bool
+    nesterov: bool
+    decays: bool
+    limits: tuple[bool, bool]
+    unscales: bool
+    dtype: str
+    threads: int
+
+
+@dataclass
+class Rows:
+    """Rows of a split, examples next to each other.
+
+    Attributes:
+        inputs: (1 or K, features, n).
+        expected: (1 or K, width, n), what the mean of the outputs' distribution should be.
+        targets: (1 or K, width, n) in their own unit, for regression; else like `expected`.
+    """
+
+    inputs: Tensor
+    expected: Tensor
+    targets: Tensor
+
+
+class WholeStep(nn.Module):
+    """Takes a step on all training rows, and adds up scores before it and after it."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Take what the program is made for."""
+        super().__init__()
+        self.plan, self.per_layer = plan, 2 if plan.bias else 1
+
+    def forward(
+        self,
+        values: list[Tensor],
+        averages: list[list[Tensor]],
+        settings: Tensor,
+        train: list[Tensor],
+        monitored: list[Tensor],
+        unscaling: list[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Change values and averages in place, unless something is not finite: then nothing is changed.
+
+        Args:
+            values: (K, *shape) of weights and biases, layer by layer.
+            averages: of the optimizer, likewise.
+            settings: (settings, K); see `SETTINGS`.
+            train: what `Rows` holds.
+            monitored: likewise, of the split that is scored after the step.
+            unscaling: std and mean (1 or K, width, 1), or nothing.
+
+        Returns:
+            The outputs (K, width, n) before the step; the norms (K, 1) of the gradients; whether all is
+            finite; sums (1 + statistics, K) over the training rows before it, and over the others after it.
+        """
+        rows = Rows(*train)
+        units, kept = self._up(values, rows.inputs)
+        sums = self._sums(units, rows, unscaling)
+        gradients = self._gradients(values, kept, units, rows)
+        norms = _norms(gradients)
+        # A sum of numbers is not finite where one of them is not.
+        finite = torch.isfinite((norms + sums[0][:, None]).sum())
+        self._update(values, averages, self._clipped(gradients, norms, settings), settings, finite)
+        # What reads them now shall read memory, and not compute the update once more for each example.
+        changed = [value.as_strided(value.shape, value.stride()) for value in values]
+        after, _ = self._up(changed, monitored[0])
+        return torch.stack(units, 1), norms, finite, sums, self._sums(after, Rows(*monitored), unscaling)
+
+    def _up(self, values: Sequence[Tensor], inputs: Tensor) -> tuple[Units, list[tuple[Units, Units]]]:
+        """Return outputs, and for each layer below z and f(z); for the inputs, these."""
+        units: Units = list(inputs.unbind(1))
+        kept = [(units, units)]
+        for layer, name in enumerate((*self.plan.activations, "Identity")):
+            weight, bias = self._layer(values, layer)
+            sums = []
+            for unit in range(weight.shape[1]):
+                products = [weight[:, unit, below, None] * of for below, of in enumerate(units)]
+                sums.append(_sum(products if bias is None else [bias[:, unit, None], *products]))
+            units = [FUNCTIONS[name][0](z) for z in sums]
+            kept.append((sums, units))
+        return units, kept[:-1]
+
+    def _gradients(
+        self, values: Sequence[Tensor], kept: list[tuple[Units, Units]], outputs: Units, rows: Rows
+    ) -> list[Tensor]:
+        """Return the gradients of the mean loss in the values."""
+        plan = self.plan
+        means = torch.stack(outputs, 1)
+        if plan.task == "binary":
+            t = torch.exp(-means.abs())  # as the loss has it, so that it is computed once
+            means = torch.where(means > 0, 1.0, t) / (1 + t)
+        elif plan.task == "multiclass":
+            means = torch.softmax(means, 1)
+        scale = (2 / plan.widths[-1] if plan.task == "regression" else 1.0) / plan.rows[0]
+        deltas = list(((means - rows.expected) * scale).unbind(1))
+        found: list[Tensor] = []
+        for layer in reversed(range(len(plan.widths) - 1)):
+            sums, below = kept[layer]
+            of_layer = [torch.stack([torch.stack([(d * a).sum(-1) for a in below], -1) for d in deltas], 1)]
+            if plan.bias:
+                of_layer.append(torch.stack([d.sum(-1) for d in deltas], 1))
+            found = of_layer + found
+            if layer:
+                weight, _ = self._layer(values, layer)
+                derive = FUNCTIONS[plan.activations[layer - 1]][1]
+                deltas = [
+                    derive(_sum([weight[:, j, i, None] * d for j, d in enumerate(deltas)]), sums[i], below[i])
+                    for i in range(len(below))
+                ]
+        return found
+
+    def _sums(self, units: Units, rows: Rows, unscaling: list[Tensor]) -> Tensor:
+        """Return sums (1 + statistics, K) of losses and of what scores are made of; see `mlpkit.tasks`."""
+        outputs, y = torch.stack(units, 1), rows.expected
+        if self.plan.task == "regression":
+            losses = (outputs - y).square().mean(1)
+            exact = rows.targets.double().expand_as(outputs)
+            if unscaling:
+                outputs = outputs * unscaling[0] + unscaling[1]
+            errors = outputs.double() - exact
+            each = (errors.abs(), errors.square(), exact, exact.square())
+            statistics = [values.mean(1) for values in each]
+        elif self.plan.task == "binary":
+            against = ((1 - 2 * y) * outputs).squeeze(1)
+            losses = against.clamp_min(0) + _log1p(torch.exp(-outputs.abs()).squeeze(1))
+            statistics = [((outputs > 0) == (y > 0.5)).squeeze(1).to(outputs.dtype)]
+        else:
+            losses = torch.logsumexp(outputs - (outputs * y).sum(1, keepdim=True), 1)
+            statistics = [(outputs.argmax(1) == y.argmax(1)).to(outputs.dtype)]
+        return torch.stack([of.sum(1, dtype=torch.float64) for of in (losses, *statistics)])
+
+    def _clipped(self, gradients: list[Tensor], norms: Tensor, settings: Tensor) -> list[Tensor]:
+        """Limit the gradients, first their values; see `Engine._clip`."""
+        by_norm, by_value = self.plan.limits
+        if by_value:
+            limits = settings[SETTINGS.index("value_limit")]
+            gradients = [torch.clamp(g, -_like(limits, g), _like(limits, g)) for g in gradients]
+            norms = _norms(gradients)
+        if by_norm:
+            limits = settings[SETTINGS.index("norm_limit")]
+            factors = (limits / (norms[:, 0] + 1e-6)).clamp(max=1.0)
+            gradients = [g * _like(factors, g) for g in gradients]
+        return gradients
+
+    def _update(
+        self,
+        values: list[Tensor],
+        averages: list[list[Tensor]],
+        gradients: list[Tensor],
+        settings: Tensor,
+        finite: Tensor,
+    ) -> None:
+        """Do what torch's fused optimizers do; see `mlpkit.engines.updates`."""
+        change = self._sgd if self.plan.optimizer == "sgd" else self._adam
+        for place, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+            olds = [value, *(average[place] for average in averages)]
+            news = change(olds, gradient, settings)
+            for old, new in zip(olds, news, strict=True):
+                old.copy_(torch.where(finite, new, old))
+
+    def _adam(self, olds: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
+        value, mean, square = olds
+        of = {name: _like(settings[place], value) for place, name in enumerate(SETTINGS)}
+        if self.plan.decays and self.plan.optimizer == "adamw":
+            value = value * (1 - of["lr"] * of["weight_decay"])
+        elif self.plan.decays:
+            gradient = gradient + value * of["weight_decay"]
+        mean = mean + (gradient - mean) * of["first"]
+        square = square * of["kept"] + gradient * gradient * of["second"]
+        return [value - of["size"] * mean / (square.sqrt() / of["root"] + of["eps"]), mean, square]
+
+    def _sgd(self, olds: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
+        value, *buffers = olds
+        of = {name: _like(settings[place], value) for place, name in enumerate(SETTINGS)}
+        if self.plan.decays:
+            gradient = gradient + value * of["weight_decay"]
+        step = gradient
+        if self.plan.momentum:
+            step = buffers[0] * of["kept"] + gradient * of["first"]
+            buffers = [step]
+            if self.plan.nesterov:
+                step = gradient + step * of["second"]
+        return [value - of["lr"] * step, *buffers]
+
+    def _layer(self, values: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor | None]:
+        first = layer * self.per_layer
+        return values[first], values[first + 1] if self.plan.bias else None
+
+
+def _like(column: Tensor, values: Tensor) -> Tensor:
+    """Return (K,) as it stands beside (K, …)."""
+    return column.view(-1, *[1] * (values.dim() - 1))
+
+
+def _log1p(t: Tensor) -> Tensor:
+    """Return log(1 + t) for 0 ≤ t ≤ 1 as 2 artanh(t / (2 + t)): in float32 a few terms are exact enough.
+
+    Torch's own function is compiled to a call that takes longer than all the rest of a small network.
+    """
+    if t.dtype == torch.float64:
+        return torch.log1p(t)
+    s = t / (2 + t)  # at most 1/3
+    square, series = s * s, torch.full_like(s, 1 / 15)
+    for odd in (13, 11, 9, 7, 5, 3, 1):
+        series = series * square + 1 / odd
+    return 2 * s * series
+
+
+def _norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norms (K, 1) of all of a run's gradients."""
+    return _sum([(g * g).flatten(1).sum(1, keepdim=True) for g in gradients]).sqrt()
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
