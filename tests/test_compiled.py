@@ -13,12 +13,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from mlpkit import checkpoint
 from mlpkit.build import build, choices_made
 from mlpkit.config import parse, to_dict
+from mlpkit.console import make_console
 from mlpkit.data import load_dataset
 from mlpkit.engines import compiled, compiler
 from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, WholeStep
-from mlpkit.run import resume
+from mlpkit.run import go_on
 
 COMPILED = "trainer.compile=true"
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here")
@@ -55,12 +56,12 @@ def train_steps(engine, steps=7):
     """Take some steps; return all that they lead to."""
     scores, configs = [], [of.config for of in engine.experiments]
     for step in range(steps):
-        lrs = [configs[block.first].optimizer.lr / (step + 1) for block in engine.blocks]
+        lrs = [configs[block.first].optimizer.lr / (step + 1) for block in engine.optimizers.blocks]
         assert engine.step(slice(None), lrs, step, step, True) == {}
         monitored = configs[0].dataset.val_fraction and "val"
         sums = engine.evaluate(monitored or "train"), engine.collect()
         scores.append([torch.as_tensor(of, dtype=torch.float64) for of in sums])
-        scores[-1].append(engine.norms.clone())
+        scores[-1].append(engine.clip.norms.clone())
     return scores, [engine.state(run) for run in range(engine.runs)]
 
 
@@ -130,11 +131,11 @@ def test_the_whole_step_is_the_step_of_the_engine(without_compiling, case):
 def test_what_is_not_finite_is_told_as_ever(without_compiling, runs):
     for engine in engines(MOONS, seeds()[:runs]):
         last = engine.runs - 1
-        engine.step(slice(None), [0.1] * len(engine.blocks), 0, 0, True)
+        engine.step(slice(None), [0.1] * len(engine.optimizers.blocks), 0, 0, True)
         before = engine.state(last)
         weights = engine.parameters.of(engine.parameters.values, last)
         weights["layers.0.weight"].view(-1)[0] = torch.nan
-        failures = engine.step(slice(None), [0.1] * len(engine.blocks), 1, 1, True)
+        failures = engine.step(slice(None), [0.1] * len(engine.optimizers.blocks), 1, 1, True)
         assert failures == {last: "the loss is not finite"}
         if runs == 1:  # nothing has changed
             after = engine.state(last)
@@ -159,7 +160,7 @@ def test_a_compiled_sweep_is_that_of_its_runs_alone_and_is_resumed(tmp_path):
     half = train(tmp_path, *base[:-1], *quiet, "seed=2", COMPILED, "trainer.epochs=5")
     values = to_dict(checkpoint.load(half.last, checkpoint.KINDS).config)
     values["trainer"] |= {"epochs": 12}
-    resume(parse(values), half, "mlpkit resume", None, print)
+    go_on(half, parse(values), "mlpkit resume", make_console(), print)
     found = checkpoint.load(half.last, checkpoint.KINDS).state.tensors()
     torch.testing.assert_close(found, expected.tensors(), rtol=0, atol=0)
 

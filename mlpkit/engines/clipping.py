@@ -14,6 +14,8 @@ class Clipping:
 
     Attributes:
         norms: (K, 1), of the gradients that were last measured, before they were limited.
+        norm_limits: (K, 1), infinite for a run that has none; None where no run has one.
+        value_limits: likewise.
     """
 
     def __init__(self, gradients: Sequence[Tensor], configs: Sequence[Config]) -> None:
@@ -25,8 +27,8 @@ class Clipping:
         """
         self.gradients = gradients
         self.norms = gradients[0].new_zeros(len(configs), 1)
-        self._norm_limits = self._limits([config.trainer.clip_norm for config in configs])
-        self._value_limits = self._limits([config.trainer.clip_value for config in configs])
+        self.norm_limits = self._limits([config.trainer.clip_norm for config in configs])
+        self.value_limits = self._limits([config.trainer.clip_value for config in configs])
 
     def _limits(self, limits: Sequence[float | None]) -> Tensor | None:
         """Return (K, 1) limits, infinite for a run that has none; None where no run has one."""
@@ -39,13 +41,13 @@ class Clipping:
         norms = None
         if measure:
             norms = self.norms = self._measure()
-        if self._value_limits is not None:
+        if self.value_limits is not None:
             for gradients in self.gradients:
-                gradients.clamp_(-self._value_limits, self._value_limits)
+                gradients.clamp_(-self.value_limits, self.value_limits)
             norms = None
-        if self._norm_limits is not None:
+        if self.norm_limits is not None:
             norms = self._measure() if norms is None else norms
-            factors = torch.clamp(self._norm_limits / (norms + 1e-6), max=1.0)
+            factors = torch.clamp(self.norm_limits / (norms + 1e-6), max=1.0)
             for gradients in self.gradients:
                 gradients.mul_(factors)
 

@@ -42,24 +42,26 @@ class CompiledEngine(Engine):
         self._monitored = self.experiments[0].dataset.monitored
         self._program = load(plan_of(self, self._rows(), self._is_shared()))
         flat, optimizer = self.parameters, [self._configs[run].optimizer for run in range(self.runs)]
-        buffers = (flat.values, *self.averages.values())
+        buffers = (flat.values, *self.optimizers.averages.values())
         self._settings = torch.zeros(len(SETTINGS), self.runs, dtype=flat.values.dtype)
         table = dict(zip(SETTINGS, self._settings.numpy(), strict=True))
         self._set = _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
-        for name, limits in (("norm_limit", self._norm_limits), ("value_limit", self._value_limits)):
+        for name, limits in (("norm_limit", self.clip.norm_limits), ("value_limit", self.clip.value_limits)):
             if limits is not None:
                 table[name][:] = limits.view(-1).numpy()
         table["weight_decay"][:] = [of.weight_decay for of in optimizer]
         self._arguments = [part for buffer in buffers for part in flat.stacked(buffer)]
         self._arguments += [self._settings, *self._columns("train"), *self._columns(self._monitored)]
         self._arguments += self._unscale()
-        self._sizes = [block.stop - block.first for block in self.blocks]
-        self._counters = [steps for block in self.blocks for steps in block.update.scalars.values()]
+        self._sizes = [block.stop - block.first for block in self.optimizers.blocks]
+        self._counters = [
+            steps for block in self.optimizers.blocks for steps in block.update.scalars.values()
+        ]
         self._scored: dict[str, Tensor] = {}  # sums of the last step, until something changes
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`."""
-        begun = self.blocks[0].update.begun
+        begun = self.optimizers.blocks[0].update.begun
         steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
         self._set(np.repeat(np.asarray(lrs), self._sizes), steps)
         outputs, norms, finite, before, after = self._program(list(self._arguments))
@@ -68,12 +70,11 @@ class CompiledEngine(Engine):
             return super().step(rows, lrs, epoch, step, measure)
         for counter in self._counters:
             counter.fill_(steps)
-        for block in self.blocks:
+        for block in self.optimizers.blocks:
             block.update.begun = True
         if measure:
-            self.norms = norms
-        self._outputs = outputs if self.runs > 1 else outputs[0]
-        self._seen.append(rows)
+            self.clip.norms = norms
+        self.seen.add(rows, outputs if self.runs > 1 else outputs[0])
         self._scored = {"before": before, "after": after}
         return {}
 
@@ -81,7 +82,7 @@ class CompiledEngine(Engine):
         """See `Engine.collect`."""
         if "before" not in self._scored:
             return super().collect()
-        self._seen = []
+        self.seen.forget()
         return self._sums("before")
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:

@@ -44,8 +44,12 @@ class Seen:
     def collect(self) -> Sums:
         """Return sums over the rows that were seen since the last call; see `DeviceData.sums`."""
         outputs, rows = self._now()
-        self._rows = []
+        self.forget()
         return self.data.sums(outputs.mT, "train", rows)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._rows = []
 
     def state(self, run: int) -> Tensors:
         """Return a run's outputs (n, width) so far, and their losses; nothing between two epochs."""

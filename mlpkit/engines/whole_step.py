@@ -88,7 +88,7 @@ class Rows:
     Attributes:
         inputs: (1 or K, features, n).
         expected: (1 or K, width, n), what the mean of the outputs' distribution should be.
-        targets: (1 or K, width, n) in their own unit, for regression; else like `expected`.
+        targets: (1 or K, 2 · width, n) for regression, see `regression_truth`; else like `expected`.
     """
 
     inputs: Tensor
@@ -188,11 +188,11 @@ class WholeStep(nn.Module):
         outputs, y = torch.stack(units, 1), rows.expected
         if self.plan.task == "regression":
             losses = (outputs - y).square().mean(1)
-            exact = rows.targets.double().expand_as(outputs)
+            exact, centred = (of.expand_as(outputs) for of in rows.targets.double().chunk(2, 1))
             if unscaling:
                 outputs = outputs * unscaling[0] + unscaling[1]
             errors = outputs.double() - exact
-            each = (errors.abs(), errors.square(), exact, exact.square())
+            each = (errors.abs(), errors.square(), centred, centred.square())
             statistics = [values.mean(1) for values in each]
         elif self.plan.task == "binary":
             against = ((1 - 2 * y) * outputs).squeeze(1)

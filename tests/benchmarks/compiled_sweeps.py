@@ -64,7 +64,7 @@ def of_mlpkit(
     of_runs = [by_lr[lr].model_copy(update={"seed": run}) for run, lr in enumerate(lrs)]
     engine = build(of_runs, datasets=[load_dataset(of_runs[0].dataset)] * len(lrs))
     taken = perf_counter() - started
-    rates = [of_runs[block.first].optimizer.lr for block in engine.blocks]
+    rates = [of_runs[block.first].optimizer.lr for block in engine.optimizers.blocks]
     threads = torch.get_num_threads()
 
     def train() -> float:
@@ -76,7 +76,7 @@ def of_mlpkit(
                 engine.evaluate("val")
                 engine.collect()
             else:
-                engine._seen.clear()
+                engine.seen.forget()
         return perf_counter() - started
 
     return train, taken
