@@ -58,3 +58,15 @@ class CollapseWatch:
         self.threads, self.agreed, self.load = free, 0, None
         self.until = self.until if free > 1 else math.inf
         return free
+
+
+def watch_threads(wanted: int | str, device: str) -> CollapseWatch:
+    """Return what watches the threads of a run; a number that the user gave, and a device, are not watched.
+
+    Args:
+        wanted: trainer.threads.
+        device: cpu or cuda:N.
+    """
+    import torch
+
+    return CollapseWatch(torch.get_num_threads() if wanted == "auto" and device == "cpu" else 1)

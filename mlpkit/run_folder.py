@@ -1,5 +1,6 @@
 """The run folder: every file name of a run is spelled here, and here alone."""
 
+import os
 import re
 import secrets
 import shutil
@@ -129,6 +130,10 @@ class RunFolder:
     def owns(self, path: Path) -> bool:
         """Whether the run itself writes to that path, or may."""
         return path in self.files or not {path, *path.parents}.isdisjoint(self.folders)
+
+    def keep_newest(self, step: int) -> None:
+        """Give the newest checkpoint its step's name too; a copy, where the file system knows no links."""
+        _link(self.last, self.at_step(step))
 
     def make_newest(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.
@@ -334,3 +339,11 @@ def newest(root: Path) -> Path | None:
     if not trained:
         return None
     return max(trained, key=lambda folder: (folder.config.stat().st_mtime_ns, folder.path.name)).path
+
+
+def _link(path: Path, name: Path) -> None:
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        atomic_write(name, path.read_bytes())

@@ -76,7 +76,7 @@ def test_what_it_does_is_what_the_engine_does_on_the_cpu(kind, overrides, runs):
 
 def steps(trainer):
     """Return the rows of each step of the running epoch."""
-    return list(trainer._rows())
+    return list(trainer.engine.rows_of_steps(trainer.progress.epoch, trainer.progress.batch))
 
 
 def train(trainer, epochs):

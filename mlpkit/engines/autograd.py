@@ -18,7 +18,7 @@ Randoms = Sequence[torch.Generator] | None
 
 
 class AutogradGradients:
-    """Lets autograd write the gradients; see `mlpkit.engines.engine.Gradients`.
+    """Lets autograd write the gradients; see `mlpkit.engines.gradients.Gradients`.
 
     One network is differentiated as it is. Of several, layers that torch can compute side by side are; any
     other layer is computed for one network after another.

@@ -8,16 +8,17 @@ no such axis.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows, steps_per_epoch
+from mlpkit.batches import Rows, rows_of_steps, steps_per_epoch
 from mlpkit.data.augment import Augmentation
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
+from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.seen import Seen
@@ -29,32 +30,6 @@ from mlpkit.models import Network
 from mlpkit.models.dropout import seed_dropout
 from mlpkit.randomness import generator
 from mlpkit.state import Tensors
-
-
-class Gradients(Protocol):
-    """Who fills the gradients: all that engines differ in."""
-
-    name: str
-
-    @property
-    def context(self) -> torch.inference_mode | torch.no_grad:
-        """In which a step's operations run."""
-
-    def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
-        """Write the gradients of rows' shares in the mean loss; return the outputs (K, width, n), as columns.
-
-        Args:
-            rows: (K, n), where in the training table they lie, or all.
-            count: rows of the whole step, whose mean it is.
-            add: to the gradients that are there, instead of writing over them.
-            randoms: for each run, what changes its training inputs; None where nothing does.
-        """
-
-    def is_suspicious(self) -> bool:
-        """Whether the last `fill` may have met a loss or a gradient that is not finite; cheap."""
-
-    def outputs(self, split: str, start: int, stop: int) -> Tensor:
-        """Return the outputs (K, n, width) of some rows of a split; the next call may write over them."""
 
 
 class Engine:
@@ -128,6 +103,12 @@ class Engine:
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
         self.seen = Seen(self.data, self.batch_size, self.parameters.values)
+
+    def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
+        """Yield where in the table the rows of each step of an epoch lie; the first steps are left out."""
+        trainer, seeds = self._configs[0].trainer, [config.seed for config in self._configs]
+        options = trainer.batch_size, trainer.accumulate, seeds, epoch, first, self.device
+        return map(self.data.in_table, rows_of_steps(self.data.rows, *options))
 
     def rows_in(self, steps: int) -> int:
         """Return how many training rows the first steps of an epoch see."""

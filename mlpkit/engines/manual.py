@@ -31,7 +31,7 @@ Randoms = Sequence[torch.Generator] | None
 
 
 class ManualGradients:
-    """Writes gradients that are derived by hand; see `mlpkit.engines.engine.Gradients`."""
+    """Writes gradients that are derived by hand; see `mlpkit.engines.gradients.Gradients`."""
 
     name = "stacked"  # as config files call it
 

@@ -1,6 +1,5 @@
 """One run's records: its log, its checkpoints, its summary and its pictures."""
 
-import os
 import shlex
 import signal
 import time
@@ -13,7 +12,6 @@ import torch
 from rich.console import Console
 
 from mlpkit import checkpoint
-from mlpkit.atomic_write import atomic_write
 from mlpkit.checkpoint import Checkpoint, not_finite
 from mlpkit.config import to_dict
 from mlpkit.console import TrainingDisplay, note, say
@@ -177,7 +175,7 @@ class Recorder:
             self._saved_best = progress.best_step
         keep = self.config.trainer.keep_last - 1
         if keep and self.good_last is not None and self.good_last < progress.step:
-            _link(folder.last, folder.at_step(self.good_last))
+            folder.keep_newest(self.good_last)
         checkpoint.save(folder.last, Checkpoint(self.config, signature, state, fingerprint))
         self.good_last, self.saved_at = progress.step, (progress.epoch, progress.batch)
         if self.environment is not None:
@@ -292,12 +290,3 @@ class Recorder:
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
         self._files.scores(epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time, **rates)
-
-
-def _link(path: Path, name: Path) -> None:
-    """Give a checkpoint a second name; a copy does where the file system knows no links."""
-    name.unlink(missing_ok=True)
-    try:
-        os.link(path, name)
-    except OSError:
-        atomic_write(name, path.read_bytes())

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mlpkit.engines.device_data import Sums
+from mlpkit.errors import NonFiniteError, diverged
 from mlpkit.state import Progress, Scores
 
 
@@ -99,12 +100,26 @@ def as_list(values: Any) -> list[float]:
     return [values] if isinstance(values, float) else values.tolist()
 
 
-def not_finite_losses(sums: Sums) -> dict[int, float]:
-    """Return the sums of losses that are no finite numbers, by run."""
-    losses = as_list(sums[0])
-    if math.isfinite(sum(losses)):
-        return {}
-    return {run: loss for run, loss in enumerate(losses) if not math.isfinite(loss)}
+def not_finite_losses(
+    sums: Mapping[str, Sums], rows: Mapping[str, int], step: int, epoch: int
+) -> dict[int, NonFiniteError]:
+    """Return what to say of runs whose losses are no finite numbers, by run.
+
+    Args:
+        sums: by split; losses come first.
+        rows: of each split.
+        step: optimizer steps done.
+        epoch: epochs done.
+    """
+    found: dict[int, NonFiniteError] = {}
+    for split, of in sums.items():
+        losses = as_list(of[0])
+        if math.isfinite(sum(losses)):
+            continue
+        for run, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                found.setdefault(run, diverged(step, epoch, f"{split} loss={loss / rows[split]}"))
+    return found
 
 
 def of_runs(sums: Sums, runs: Sequence[int]) -> Sums:

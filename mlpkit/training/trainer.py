@@ -4,13 +4,12 @@ A lone run is the case K = 1. Runs leave when they are done, stop early, fail or
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from mlpkit.atomic_write import flushed_together
-from mlpkit.batches import Rows, rows_of_steps
-from mlpkit.collapse import CollapseWatch
+from mlpkit.collapse import watch_threads
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
@@ -28,7 +27,6 @@ PENDING_SECONDS = 1.0  # and for how long: what is written together finds the pr
 
 # (runs, epochs done, their best monitored values so far, the losses there) -> the places of those to prune
 Judge = Callable[[Sequence[Recorder], int, Sequence[float], Sequence[float]], list[int]]
-Ended = Callable[[Recorder, BaseException | None], None]
 
 
 class Trainer:
@@ -48,7 +46,7 @@ class Trainer:
         engine: Engine,
         recorders: Sequence[Recorder],
         stop: Wish,
-        ended: Ended,
+        ended: Callable[[Recorder, BaseException | None], None],
         on_step: Callable[["Trainer"], None] = lambda trainer: None,
         judge: Judge | None = None,
     ) -> None:
@@ -72,8 +70,7 @@ class Trainer:
         self.progress, self.seconds = Progress(), 0.0
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
-        may_change = self.config.trainer.threads == "auto" and engine.device == "cpu"
-        self.watch = CollapseWatch(torch.get_num_threads() if may_change else 1)
+        self.watch = watch_threads(self.config.trainer.threads, engine.device)
         self._together = len(recorders)  # runs that the same steps train
         self._pending: list[EpochScores] = []  # not handed to the recorders yet
         self.judged = 0  # the epoch after which the judge was asked last
@@ -104,11 +101,11 @@ class Trainer:
 
     def train_epoch(self) -> None:
         """Take the steps of the running epoch that are still to be taken."""
-        engine, progress = self.engine, self.progress
-        for rows in self._rows():
+        progress, runs = self.progress, len(self.recorders)
+        for rows in self.engine.rows_of_steps(progress.epoch, progress.batch):
             last = progress.batch == self.steps_per_epoch - 1
             lrs = self.rates.at(progress.step)
-            failures = engine.step(rows, lrs, progress.epoch, progress.step, measure=last)
+            failures = self.engine.step(rows, lrs, progress.epoch, progress.step, measure=last)
             progress.batch += 1
             progress.step += 1
             if failures:
@@ -120,7 +117,7 @@ class Trainer:
             self.stop.check()
             if not last and self.is_due(progress, self._saved_at):
                 self.save()
-            if self.engine is not engine:  # some runs have failed; the others go on from here
+            if len(self.recorders) < runs:  # some have failed; the others go on from here
                 return
 
     def evaluate(self) -> None:
@@ -198,21 +195,10 @@ class Trainer:
     def _read_clock(self) -> None:
         self.seconds = time.perf_counter() - self._started
 
-    def _rows(self) -> Iterator[Rows]:
-        """Yield where in the table the rows of each step lie that the running epoch has still to take."""
-        trainer, engine, progress = self.config.trainer, self.engine, self.progress
-        seeds = [of.config.seed for of in engine.experiments]
-        options = trainer.batch_size, trainer.accumulate, seeds, progress.epoch, progress.batch, engine.device
-        return map(engine.data.in_table, rows_of_steps(engine.data.rows, *options))
-
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
-        found: dict[int, Exception] = {}
-        for split, of in sums.items():
-            rows = self.engine.data.splits[split].rows
-            for run, loss in not_finite_losses(of).items():
-                what = f"{split} loss={loss / rows}"
-                found.setdefault(run, diverged(self.progress.step, self.progress.epoch + 1, what))
+        rows = {split: self.engine.data.splits[split].rows for split in sums}
+        found = not_finite_losses(sums, rows, self.progress.step, self.progress.epoch + 1)
         kept = [run for run in range(len(self.recorders)) if run not in found]
         self._fail(found)
         return {split: of_runs(of, kept) for split, of in sums.items()} if found and kept else sums
@@ -237,25 +223,20 @@ class Trainer:
         self._fail(self.engine.failures())
         self._read_clock()
         self.flush()
-        self._fail(self._attempt(range(len(self.recorders)), self._save))
+        everyone = range(len(self.recorders))
+        self._fail(self._attempt(everyone, lambda run: self.recorders[run].save(state_of(self, run))))
         self._saved_at = time.perf_counter()
 
     def _take_fewer_threads(self, threads: int) -> None:
-        """Save, and go on with fewer threads, since other processes have taken the cores.
-
-        They may round otherwise: with both on the disk a resumed run goes on with the same bits.
-        """
+        """Save, and go on with fewer threads, which may round otherwise: a resumed run does the same."""
         for recorder in self.recorders:
             recorder.note_threads(threads, self.progress.step)
         self.save()
         torch.set_num_threads(threads)
 
-    def _save(self, run: int) -> None:
-        self.recorders[run].save(state_of(self, run))
-
     def _save_if_changed(self, run: int) -> None:
         if self.recorders[run].saved_at != (self.progress.epoch, self.progress.batch):
-            self._save(run)
+            self.recorders[run].save(state_of(self, run))
 
     def _attempt(self, runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
         """Do something with some runs; return what went wrong, by run."""
@@ -276,14 +257,11 @@ class Trainer:
             return
         leaving = [self.recorders[run] for run in runs]
         self.flush()
-        runs = [run for run, recorder in enumerate(self.recorders) if recorder in leaving]
-        self._fail(self._attempt(runs, self._save_if_changed))
-        runs = [run for run, recorder in enumerate(self.recorders) if recorder in leaving]
-        if runs:
-            recorders, places = zip(*((self.recorders[r], progress_of(self, r)) for r in runs), strict=True)
+        self._fail(self._attempt(self._places(leaving), self._save_if_changed))
+        if runs := self._places(leaving):
+            leaving, places = [self.recorders[run] for run in runs], [progress_of(self, run) for run in runs]
             ending = Ending(places, self.seconds, self._together, pruned)
-            engine = self._drop(runs)
-            for recorder, error in write_results(engine, recorders, ending, self.stop).items():
+            for recorder, error in write_results(self._drop(leaving), leaving, ending, self.stop).items():
                 self.ended(recorder, error)
             self.stop.check()
 
@@ -291,13 +269,14 @@ class Trainer:
         """Mark some runs as failed, and go on without them."""
         if errors:
             failed = {self.recorders[run]: error for run, error in errors.items()}
-            self._drop(list(errors))
+            self.flush()
+            self._drop(list(failed))
             for recorder, error in failed.items():
                 self.ended(recorder, recorder.fail(error))
 
-    def _drop(self, runs: Sequence[int]) -> Engine:
+    def _drop(self, leaving: Sequence[Recorder]) -> Engine:
         """Go on without some runs; return the engine that now holds these."""
-        self.flush()
+        runs = self._places(leaving)
         kept = [run for run in range(len(self.recorders)) if run not in set(runs)]
         for run in kept:
             self.recorders[run].scores = self.scores_of(run)
@@ -309,6 +288,10 @@ class Trainer:
             self.rates.restore([lrs[run] for run in kept])
         self.recorders, self.scores = [self.recorders[run] for run in kept], None
         return dropped
+
+    def _places(self, recorders: Sequence[Recorder]) -> list[int]:
+        """Return which of the runs that are left have these recorders."""
+        return [run for run, recorder in enumerate(self.recorders) if recorder in recorders]
 
     def _interrupt(self, error: RunInterruptedError) -> None:
         """Save all runs that are left, and mark them as interrupted."""

@@ -24,7 +24,7 @@ MOMENTS = {
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
     "write the first checkpoint": ("mlpkit.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
-    "keep the checkpoint before": ("mlpkit.training.recorder", "_link"),
+    "keep the checkpoint before": ("mlpkit.run_folder", "_link"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
     "write the summary": ("mlpkit.training.recorder", "write_json"),
 }
