@@ -24,7 +24,7 @@ from mlpkit.plain_json import read_object, write_json
 from mlpkit.resume import Say
 from mlpkit.run_folder import RunFolder
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.states import restore
+from mlpkit.training.states import check, restore
 from mlpkit.training.trainer import Judge, Trainer
 
 Saved = tuple[Path, Checkpoint]
@@ -113,7 +113,7 @@ def _train(
 
     trainer = Trainer(engine, [recorder], stop, ended, on_step, judge)
     if found is not None:
-        _restore(trainer, recorder, found)
+        restore(trainer, [found[1].state])
     try:
         recorder.begin(engine, kept)
         trainer.fit()
@@ -121,14 +121,6 @@ def _train(
         raise failures[0] if failures else recorder.fail(error, stop.signal_number) from None
     if failures:
         raise failures[0] from None
-
-
-def _restore(trainer: Trainer, recorder: Recorder, found: Saved) -> None:
-    path, stored = found
-    try:
-        restore(trainer, [stored.state])
-    except DataError as error:
-        raise DataError(f"{path}: {error}; resume from another checkpoint") from None
 
 
 def go_on(
@@ -196,15 +188,19 @@ def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict:
         MlpkitError: it is not one of this run, or the machine is another one and strict says so.
     """
     experiment, folder, (path, stored) = recorder.experiment, recorder.folder, found
+    try:
+        check(engine, engine.experiments.index(experiment), stored.state)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; resume from another checkpoint") from None
     resume.check_dataset(experiment, stored, warn)
     resume.check_machine(folder, engine, strict, warn)
     resume.check_schedule(recorder.config, stored, warn)
     kept = resume.keep_metrics(folder, experiment, stored, warn)
     if not stored.state.progress.seconds:  # written by an older mlpkit
         stored.state.progress.seconds = kept.seconds
-    recorder.restored(path, stored.state)
     if path != folder.last:
         folder.make_newest(path, stored.state.progress.step)
+    recorder.restored(path, stored.state)
     return kept
 
 

@@ -179,9 +179,38 @@ def test_an_older_checkpoint_becomes_the_newest_at_once() -> None:
     assert MINE.older() == [MINE.at_step(8)]
 
 
+@pytest.mark.parametrize("step", [4, 12, 2])
+def test_of_what_came_after_an_older_checkpoint_nothing_is_left(step: int) -> None:
+    """Of a run whose best epoch is its last: a best epoch to come is not that of a run that goes back."""
+    chosen = ("trainer.epochs=6", "trainer.checkpoint_every=2steps", "trainer.keep_last=99", "optimizer=sgd")
+    assert command(["train", *SMALL, *chosen]) == 0
+    path, epochs = MINE.at_step(step), -(-step // 4)
+    stored = checkpoint.load(path, checkpoint.KINDS).state
+    assert checkpoint.load(MINE.best).state.progress.epoch == 6
+    with pytest.MonkeyPatch.context() as patch:  # killed before it has done anything
+        patch.setattr("mlpkit.training.trainer.Trainer.fit", lambda self: None)
+        assert command(["resume", str(path), f"trainer.epochs={epochs}"]) == 0
+    assert MINE.best.exists() == (step > 2)  # which lies in the first epoch
+    if MINE.best.exists():
+        best = checkpoint.load(MINE.best).state
+        assert (best.progress.step, best.scores) == (stored.progress.best_step, stored.progress.best_scores)
+    assert command(["resume", "outputs/mine", f"trainer.epochs={epochs}"]) == 0  # of step 4 and 12: nothing
+    summary = json.loads(MINE.summary.read_text())
+    best = checkpoint.load(MINE.best).state
+    assert (summary["epochs"], summary["steps"]) == (epochs, 4 * epochs)
+    assert (best.progress.epoch, best.progress.step) == (summary["best"]["epoch"], summary["best"]["step"])
+    assert best.progress.epoch <= epochs
+    assert best.scores["val"] == pytest.approx(summary["best"]["val"])
+    assert checkpoint.load(MINE.last).state.progress.step == 4 * epochs
+    assert [path for path in MINE.older() if path.name > MINE.at_step(4 * epochs).name] == []
+    assert files()["metrics"][-1]["epoch"] == epochs
+
+
 def test_the_best_checkpoint_alone_is_no_place_to_go_on_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["train", *SMALL, "trainer.epochs=3", "optimizer=sgd"]) == 0
+    before = {path: path.read_bytes() for path in MINE.path.rglob("*") if path.is_file()}
     assert command(["resume", str(MINE.best), "trainer.epochs=5"]) == 65
+    assert before == {path: path.read_bytes() for path in MINE.path.rglob("*") if path.is_file()}
     assert capsys.readouterr().err == (
         "mlpkit: outputs/mine/checkpoints/best.safetensors: it holds the best weights alone, and not where "
         "training was; resume from another checkpoint\n"
@@ -345,8 +374,12 @@ def test_what_a_checkpoint_came_from_is_told_until_there_is_another(
     interrupted(10, "trainer.epochs=4")
     before = MINE.environment.read_bytes()
 
-    def full(*arguments: object) -> None:
-        raise WriteError("no space left")
+    save = checkpoint.save
+
+    def full(path: Path, stored: checkpoint.Checkpoint) -> None:
+        if path == MINE.last:
+            raise WriteError("no space left")
+        save(path, stored)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", full)

@@ -4,11 +4,14 @@ import json
 
 import pytest
 import torch
+from engines import KINDS, engine_of, trainer_of
 from running import config as config_of
+from torch import nn
 
 from mlpkit import checkpoint
 from mlpkit.config import parse, to_dict
 from mlpkit.console import make_console
+from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.nested import items, replace
 from mlpkit.run import run
 from mlpkit.run_folder import RunFolder
@@ -104,7 +107,11 @@ MOONS = ("dataset=moons", "dataset.n=120", "model=mlp", "model.hidden=[5,4]", "t
 LINE = ("dataset=line", "model=mlp", "model.hidden=[4]", "trainer.epochs=8")
 DIGITS = ("dataset=digits", "model=mlp", "model.hidden=[6]", "trainer.epochs=2")
 BATCHES = ("trainer.batch_size=16",)
+AUTOGRAD = ("trainer.engine=autograd",)
 SEEDS = [{"seed": seed} for seed in range(3)]
+# A batch norm takes a bias away again, whose gradient is then nothing but rounding, which Adam enlarges: it
+# goes without, or with SGD.
+BATCH_NORM = ("model.norm=batch", "model.bias=false")
 
 CASES = {
     "seeds": (MOONS, SEEDS),
@@ -154,6 +161,48 @@ CASES = {
             {"optimizer": {"name": "adam", "lr": 0.01}},
             {"optimizer": {"name": "sgd", "lr": 0.1}, "seed": 5},
         ],
+    ),
+    "batch norm": ((*MOONS, *BATCH_NORM), SEEDS),
+    "batch norm in batches": ((*MOONS, *BATCH_NORM, *BATCHES), SEEDS),
+    "batch norm and dropout": ((*MOONS, *BATCH_NORM, *BATCHES, "model.dropout=0.2"), SEEDS),
+    "batch norm and biases": (
+        (*MOONS, "model.norm=batch", *BATCHES, "optimizer=sgd", "optimizer.momentum=0.9"),
+        [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}, {"seed": 1}],
+    ),
+    "batch norm that begins with fewer rows": ((*MOONS, *BATCH_NORM, "trainer.batch_size=50"), SEEDS),
+    "layer norm": ((*MOONS, "model.norm=layer"), SEEDS),
+    "layer norm in batches": ((*MOONS, "model.norm=layer", *BATCHES), SEEDS),
+    "layer norm and dropout": ((*MOONS, "model.norm=layer", *BATCHES, "model.dropout=0.2"), SEEDS),
+    "layer norm and dropout at once": ((*MOONS, "model.norm=layer", "model.dropout=0.2"), SEEDS),
+    "layer norm, of data of their own": (
+        (*LINE, "model.norm=layer"),
+        [{"dataset.seed": seed, "seed": seed} for seed in range(3)],
+    ),
+    "autograd": ((*MOONS, *AUTOGRAD), SEEDS),
+    "autograd, several optimizers": (
+        (*MOONS, *AUTOGRAD, *BATCHES, "trainer.accumulate=2"),
+        [
+            {"optimizer": {"name": "sgd", "lr": 0.1}},
+            {"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True}},
+            {"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.5, "dampening": 0.2}, "seed": 1},
+            {"optimizer": {"name": "adam", "lr": 0.01}},
+            {"optimizer": {"name": "adam", "lr": 0.03, "weight_decay": 0.1}},
+            {"optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}},
+            {"optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, "seed": 1},
+        ],
+    ),
+    "autograd, limits and dropout": (
+        (*MOONS, *AUTOGRAD, *BATCHES, "model.dropout=0.3"),
+        [{"seed": 0}, {"trainer.clip_norm": 0.1}, {"trainer.clip_value": 0.01}],
+    ),
+    "autograd, several targets": (("dataset=sum", "model=linear", "trainer.epochs=8", *AUTOGRAD), SEEDS),
+    "autograd, digits": ((*DIGITS, "trainer.batch_size=100", *AUTOGRAD), SEEDS),
+    "autograd, no bias": ((*MOONS, *AUTOGRAD, "model.bias=false"), SEEDS),
+    "digits of other splits": ((*DIGITS, "trainer.batch_size=100"), [{"dataset.seed": s} for s in range(3)]),
+    "all digits of other splits at once": (DIGITS, [{"dataset.seed": s, "seed": s} for s in range(3)]),
+    "digits of other splits, by autograd": (
+        (*DIGITS, "trainer.batch_size=100", *AUTOGRAD),
+        [{"dataset.seed": s} for s in range(3)],
     ),
     "dropout": (
         (*MOONS, *BATCHES),
@@ -263,3 +312,67 @@ def test_runs_of_other_widths_go_together(tmp_path, options):
 def test_deep_runs_of_other_widths_go_together(tmp_path):
     hidden = [{"model.hidden": widths} for widths in ([3, 6], [6, 3], [4, 4])]
     same(train_both(tmp_path, (*MOONS, *BATCHES, "trainer.epochs=8"), hidden))
+
+
+# ------------------------------------------------------------------------------- what lies in memory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_rows_of_one_table_are_no_copies(kind):
+    configs = [config_of(*DIGITS, *QUIET, f"dataset.seed={seed}") for seed in range(3)]
+    engine = engine_of(kind, configs=configs)
+    splits = [experiment.dataset.splits for experiment in engine.experiments]
+    tables = [split.all_inputs for of in splits for split in of.values()]
+    assert all(table is tables[0] for table in tables)
+    parts = engine.data.splits
+    for part in parts.values():
+        assert part.inputs is parts["train"].inputs and part.inputs.shape == tables[0].shape
+        assert part.targets is parts["train"].targets and part.scaled is parts["train"].scaled
+        assert part.places.shape == (3, part.rows)
+    for number, of in enumerate(splits):
+        for name, split in of.items():
+            assert torch.equal(tables[0][parts[name].places[number]], split.inputs)
+    assert not torch.equal(splits[0]["train"].inputs, splits[1]["train"].inputs)
+    fewer = engine.take([0, 2]).data.splits["train"]
+    assert fewer.inputs is parts["train"].inputs and torch.equal(fewer.places, parts["train"].places[[0, 2]])
+
+
+def test_equal_data_is_there_once():
+    engine = engine_of(KINDS[0], configs=[config_of(*MOONS, f"seed={seed}") for seed in range(3)])
+    dataset = engine.experiments[0].dataset
+    assert all(experiment.dataset is dataset for experiment in engine.experiments)
+    assert all(part.places is None for part in engine.data.splits.values())
+
+
+# -------------------------------------------------------------------------- layers that are not known
+
+
+@pytest.mark.parametrize("batch_size", [16, "full"])
+@pytest.mark.parametrize("layer", [nn.Softplus, nn.PReLU])
+def test_layers_of_ones_own(layer, batch_size):
+    """One with values that are trained, and one without."""
+
+    def change(network):
+        for place, module in enumerate(network.layers):
+            if isinstance(module, nn.ReLU):
+                network.layers[place] = layer()
+
+    common = (*MOONS, *QUIET, f"trainer.batch_size={batch_size}", "model.dropout=0.1", "optimizer.lr=0.02")
+    configs = [config_of(*common, f"seed={seed}") for seed in range(3)]
+    together = engine_of(AutogradGradients, configs=configs, change=change)
+    trainer, recorders = trainer_of(together)
+    trainer.fit()
+    for config, recorder in zip(configs, recorders, strict=True):
+        alone, (other,) = trainer_of(engine_of(AutogradGradients, configs=[config], change=change))
+        first = {name: values.clone() for name, values in alone.engine.state(0)["model"].items()}
+        alone.fit()
+        state, expected = recorder.saved[-1], other.saved[-1]
+        torch.testing.assert_close(state.tensors(), expected.tensors(), **ROUNDING)
+        assert len(recorder.reports) == len(other.reports) == 12
+        for report, same in zip(recorder.reports, other.reports, strict=True):
+            assert report.scores == {
+                split: pytest.approx(scores, rel=1e-5, abs=1e-6) for split, scores in same.scores.items()
+            }
+        names = [name for name in first if layer is nn.PReLU and first[name].shape == (1,)]
+        assert len(names) == (3 if layer is nn.PReLU else 0)  # two of the layers, and the last bias
+        assert all(not torch.equal(first[name], state.model[name]) for name in names)

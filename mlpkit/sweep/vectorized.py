@@ -18,7 +18,7 @@ from mlpkit.sweep.groups import Group, group
 from mlpkit.sweep.job import is_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.states import check, restore
+from mlpkit.training.states import restore
 from mlpkit.training.trainer import Trainer
 
 
@@ -139,7 +139,6 @@ def _begin(work: Work, engine: Engine, run: int, held: ExitStack, saved: Saved |
     held.enter_context(locked(folder.lock))
     recorder, kept = Recorder(experiment, folder, None, work.judge is None), None
     if saved is not None:
-        check(engine, run, saved[1].state)
         kept = take_up(recorder, engine, saved, work.warn)
     describe(recorder, engine, work.command, again=saved is not None, owned=work.allowed.owned)
     recorder.begin(engine, kept)

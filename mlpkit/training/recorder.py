@@ -18,7 +18,7 @@ from mlpkit.console import TrainingDisplay, note, say
 from mlpkit.device import describe_device
 from mlpkit.drawing import one_warning
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
+from mlpkit.errors import MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.experiment import Experiment
 from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
@@ -75,7 +75,11 @@ class Recorder:
         self.has_begun = False
 
     def restored(self, path: Path, state: State) -> None:
-        """Note that the run goes on from a checkpoint's state."""
+        """Note that the run goes on from a checkpoint's state; from here on the best weights are its own.
+
+        Raises:
+            WriteError: they cannot be written.
+        """
         progress = state.progress
         self.good_last, self.scores = progress.step, state.scores
         self.resumed = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
@@ -92,11 +96,11 @@ class Recorder:
                 rows,
                 time.time(),
             )
-        with suppress(DataError):
-            if checkpoint.read_header(self.folder.best).state.progress.step == progress.best_step:
-                self._saved_best = progress.best_step
-        if self._saved_best == progress.best_step:  # else what lies there is of a later epoch
-            self.saved_at = progress.epoch, progress.batch
+        if progress.best_epoch:
+            self._save_best(state)
+        else:
+            self.folder.best.unlink(missing_ok=True)
+        self.saved_at = progress.epoch, progress.batch
 
     def begin(self, engine: Engine, kept: Kept | None = None) -> None:
         """Open the records, and say what is trained and how; `close` or `fail` closes them.
@@ -164,19 +168,15 @@ class Recorder:
             NonFiniteError: the state holds values that are not finite.
         """
         self._files.sync()
-        folder, progress, dataset = self.folder, state.progress, self.experiment.dataset
-        signature, fingerprint = dataset.signature, dataset.fingerprint
+        folder, progress = self.folder, state.progress
         if bad := next(not_finite(state.tensors()), None):
             raise diverged(progress.step, progress.epoch + (progress.batch > 0), f"{bad} is not finite")
         if progress.best_epoch and self._saved_best != progress.best_step:
-            at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
-            best = State(at_best, progress.best_scores, state.best or state.model)
-            checkpoint.save(folder.best, Checkpoint(self.config, signature, best, fingerprint))
-            self._saved_best = progress.best_step
+            self._save_best(state)
         keep = self.config.trainer.keep_last - 1
         if keep and self.good_last is not None and self.good_last < progress.step:
             folder.keep_newest(self.good_last)
-        checkpoint.save(folder.last, Checkpoint(self.config, signature, state, fingerprint))
+        checkpoint.save(folder.last, self._checkpoint(state))
         self.good_last, self.saved_at = progress.step, (progress.epoch, progress.batch)
         if self.environment is not None:
             write_json(folder.environment, self.environment)
@@ -186,6 +186,17 @@ class Recorder:
         for path in older:
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+    def _save_best(self, state: State) -> None:
+        progress = state.progress
+        at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+        best = State(at_best, progress.best_scores, state.best or state.model)
+        checkpoint.save(self.folder.best, self._checkpoint(best))
+        self._saved_best = progress.best_step
+
+    def _checkpoint(self, state: State) -> Checkpoint:
+        dataset = self.experiment.dataset
+        return Checkpoint(self.config, dataset.signature, state, dataset.fingerprint)
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         """Write the final scores. All that was trained has been saved."""

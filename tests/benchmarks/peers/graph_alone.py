@@ -3,22 +3,22 @@
 from collections.abc import Callable
 
 import torch
-from mlpkit.engines.stacked_cuda import CudaStackedEngine
 from workload import Trained
 
-from peers.mlpkit_training import count_of, epochs_of, next_epoch, trainer_of
+from mlpkit.engines.cuda import CudaEngine
+from peers.mlpkit_training import collected_loss, count_of, epochs_of, next_epoch, trainer_of
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
     """See `peers`."""
     trainer = trainer_of(overrides)
     engine = trainer.engine
-    assert isinstance(engine, CudaStackedEngine) and engine.graphs is not None
+    assert isinstance(engine, CudaEngine) and engine.graphs is not None
     for _ in range(3):
         trainer.train_epoch()
-        engine.collect()
+        collected_loss(engine)
         next_epoch(trainer)
-    graph = next(iter(engine.graphs.recorded.values()))
+    graph, _ = next(iter(engine.graphs.recorded.values()))
 
     def train() -> Trained:
         for _ in range(epochs_of(trainer) * trainer.steps_per_epoch):

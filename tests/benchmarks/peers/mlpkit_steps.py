@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from workload import Trained
 
-from peers.mlpkit_training import count_of, epochs_of, next_epoch, trainer_of
+from peers.mlpkit_training import collected_loss, count_of, epochs_of, next_epoch, trainer_of
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
@@ -15,6 +15,6 @@ def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
         for _ in range(epochs_of(trainer)):
             trainer.train_epoch()
             next_epoch(trainer)
-        return Trained(count_of(trainer), trainer.engine.collect()["loss"])
+        return Trained(count_of(trainer), collected_loss(trainer.engine))
 
     return train

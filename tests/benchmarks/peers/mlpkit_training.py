@@ -1,11 +1,28 @@
 """mlpkit: the trainer's own epochs, shuffling and each epoch's scores included; no evaluation, no logs."""
 
 from collections.abc import Callable
+from pathlib import Path
 
-from mlpkit.trainer import Trainer
 from workload import FULL_BATCH_EPOCHS, Trained, config_of
 
-from mlpkit.experiment import build
+from mlpkit.build import build
+from mlpkit.engines.engine import Engine
+from mlpkit.interrupts import Wish
+from mlpkit.run_folder import RunFolder
+from mlpkit.state import State
+from mlpkit.training.recorder import Recorder
+from mlpkit.training.records import EpochReport
+from mlpkit.training.trainer import Trainer
+
+
+class NoRecords(Recorder):
+    """Writes nothing."""
+
+    def log(self, epoch: EpochReport) -> None:
+        """See `Recorder`."""
+
+    def save(self, state: State) -> None:
+        """See `Recorder`."""
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
@@ -15,26 +32,25 @@ def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
     def train() -> Trained:
         for _ in range(epochs_of(trainer)):
             trainer.train_epoch()
-            scores = trainer.engine.collect()
+            loss = collected_loss(trainer.engine)
             next_epoch(trainer)
-        return Trained(count_of(trainer), scores["loss"])
+        return Trained(count_of(trainer), loss)
 
     return train
 
 
 def trainer_of(overrides: tuple[str, ...]) -> Trainer:
     """Return a trainer as `mlpkit train` makes it, with nothing to report to."""
-    experiment = build(config_of(overrides))
-    dataset = experiment.dataset
-    return Trainer(
-        experiment.config,
-        experiment.engine,
-        experiment.task,
-        len(dataset.splits["train"]),
-        dataset.monitored,
-        lambda report: None,
-        lambda trainer: None,
-    )
+    engine = build([config_of(overrides)])
+    recorder = NoRecords(engine.experiments[0], RunFolder(Path("nowhere")), None)
+    trainer = Trainer(engine, [recorder], Wish(), lambda recorder, error: None)
+    trainer.start_clock()
+    return trainer
+
+
+def collected_loss(engine: Engine) -> float:
+    """Return the mean loss of the epoch's batches, each before its update."""
+    return float(engine.scores(engine.collect(), "train")["loss"])
 
 
 def epochs_of(trainer: Trainer) -> int:
@@ -44,7 +60,7 @@ def epochs_of(trainer: Trainer) -> int:
 
 def count_of(trainer: Trainer) -> int:
     """Return the steps of a portion where an epoch is a step, else its samples."""
-    return FULL_BATCH_EPOCHS if trainer.steps_per_epoch == 1 else trainer.rows
+    return FULL_BATCH_EPOCHS if trainer.steps_per_epoch == 1 else trainer.engine.data.rows
 
 
 def next_epoch(trainer: Trainer) -> None:

@@ -15,8 +15,8 @@ def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
         for _ in range(epochs_of(trainer)):
             trainer.train_epoch()
             trainer.evaluate()
-            trainer.follow(trainer.scores[trainer.monitored])
-            trainer.report(trainer.epoch_report())
-        return Trained(count_of(trainer), trainer.scores["train"]["loss"])
+            trainer.update_best()
+            trainer.log()
+        return Trained(count_of(trainer), trainer.scores_of(0)["train"]["loss"])
 
     return train
