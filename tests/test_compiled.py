@@ -13,12 +13,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from mlpkit import checkpoint
 from mlpkit.build import build, choices_made
 from mlpkit.config import parse, to_dict
+from mlpkit.console import make_console
 from mlpkit.data import load_dataset
 from mlpkit.engines import compiled, compiler
 from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, WholeStep
-from mlpkit.run import resume
+from mlpkit.run import go_on
 
 COMPILED = "trainer.compile=true"
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here")
@@ -159,7 +160,7 @@ def test_a_compiled_sweep_is_that_of_its_runs_alone_and_is_resumed(tmp_path):
     half = train(tmp_path, *base[:-1], *quiet, "seed=2", COMPILED, "trainer.epochs=5")
     values = to_dict(checkpoint.load(half.last, checkpoint.KINDS).config)
     values["trainer"] |= {"epochs": 12}
-    resume(parse(values), half, "mlpkit resume", None, print)
+    go_on(half, parse(values), "mlpkit resume", make_console(), print)
     found = checkpoint.load(half.last, checkpoint.KINDS).state.tensors()
     torch.testing.assert_close(found, expected.tensors(), rtol=0, atol=0)
 
