@@ -317,7 +317,7 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
         lambda f: None,
         2,
         "dataset.n=50: a run goes on as it began; only device, trainer.epochs, trainer.threads, "
-        "trainer.engine, trainer.matmul, "
+        "trainer.engine, trainer.matmul, trainer.compile, "
         "trainer.checkpoint_every, trainer.keep_last, trainer.log_every, run.tensorboard, run.plots, "
         "run.progress may change",
     ),
