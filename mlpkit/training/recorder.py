@@ -18,7 +18,7 @@ from mlpkit.console import TrainingDisplay, note, say
 from mlpkit.device import describe_device
 from mlpkit.drawing import one_warning
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
+from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.experiment import Experiment
 from mlpkit.logs import RunLog
 from mlpkit.metrics_file import Kept, read_metrics
