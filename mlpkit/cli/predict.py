@@ -106,11 +106,11 @@ def predict(
 
 def _show(columns: dict[str, list[object]]) -> None:
     """Print a table on a terminal, csv elsewhere."""
-    from mlpkit.console import make_console, note, plain_table, print_answer
+    from mlpkit.console import is_terminal, make_console, note, plain_table, print_answer
     from mlpkit.predictions_file import to_csv
 
     console = make_console()
-    if not console.is_terminal:
+    if not is_terminal(console):
         print_answer(to_csv(columns))
         return
     rows = list(zip(*columns.values(), strict=True))

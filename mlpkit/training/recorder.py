@@ -58,6 +58,7 @@ class Recorder:
         """
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
+        self._is_shown = console is not None
         self.is_alone = console is not None
         self.with_test = with_test
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
@@ -277,7 +278,7 @@ class Recorder:
 
     def _warn(self, line: str) -> None:
         self._files.text(line)
-        if self.console is not None:
+        if self._is_shown:
             note(line)
 
     @property

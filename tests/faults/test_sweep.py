@@ -32,7 +32,7 @@ COMMON = (
     f"run.dir={SWEEP}", "run.progress=none", "dataset=moons", "dataset.n=60",
 )  # fmt: skip
 ARGUMENTS = (
-    *COMMON, "model.hidden=[4],[5]", "optimizer.lr=0.01,0.05", "seed=range(3)",
+    *COMMON, "model.hidden=[4],[3,3]", "optimizer.lr=0.01,0.05", "seed=range(3)",
     "trainer.epochs=200", "trainer.checkpoint_every=40",
 )  # fmt: skip
 JOBS = 12
