@@ -2,10 +2,12 @@
 
 import errno
 import functools
+import gc
 import gzip
 import hashlib
 import struct
 import threading
+import warnings
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -199,6 +201,11 @@ def mirror(tmp_path, monkeypatch):
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield tmp_path / "served"
         server.shutdown()
+    with (
+        warnings.catch_warnings()
+    ):  # torchvision leaves the socket of a download that failed to the collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_what_is_downloaded_is_whole_or_not_there(mirror, tmp_path):
