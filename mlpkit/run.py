@@ -175,6 +175,7 @@ def go_on(
             if found is not None:
                 kept = take_up(recorder, engine, found, warn, strict)
             else:
+                folder.reopen()
                 recorder.resumed = "no checkpoint yet: beginning anew"
             describe(recorder, engine, command, again=True)
             _train(recorder, engine, stop, judge, found, kept)
@@ -198,6 +199,7 @@ def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict:
     kept = resume.keep_metrics(folder, experiment, stored, warn)
     if not stored.state.progress.seconds:  # written by an older mlpkit
         stored.state.progress.seconds = kept.seconds
+    folder.reopen()
     if path != folder.last:
         folder.make_newest(path, stored.state.progress.step)
     recorder.restored(path, stored.state)

@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """Status and final scores."""
+        """Status and final scores; there is none while the run has not ended."""
         return self.path / "summary.json"
 
     @property
@@ -134,6 +134,20 @@ class RunFolder:
     def keep_newest(self, step: int) -> None:
         """Give the newest checkpoint its step's name too; a copy, where the file system knows no links."""
         _link(self.last, self.at_step(step))
+
+    def reopen(self) -> None:
+        """Remove what says how the run has ended, before anything else changes: it goes on.
+
+        Raises:
+            WriteError: it cannot be removed.
+        """
+        try:
+            self.summary.unlink(missing_ok=True)
+            sync_folder(self.path)
+        except OSError as error:
+            raise WriteError(
+                f"{self.summary}: cannot be removed ({error.strerror}); make the folder writable"
+            ) from None
 
     def make_newest(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.

@@ -16,6 +16,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.errors import WriteError
 from mlpkit.interrupts import Wish
 from mlpkit.run_folder import RunFolder
+from mlpkit.run_results import read_result
 
 SMALL = (
     "dataset=moons", "dataset.n=100", "model.hidden=[4]", "model.dropout=0.1", "trainer.batch_size=16",
@@ -92,6 +93,16 @@ def test_a_finished_run_has_nothing_left_to_do(capsys: pytest.CaptureFixture[str
         "outputs/mine: all 3 epochs are done; trainer.epochs=N trains for more\n"
     )
     assert files() == before
+
+
+def test_a_run_that_goes_on_has_no_summary_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/faults/test_kill.py kills it meanwhile."""
+    seen = list[str]()
+    assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
+    monkeypatch.setattr(Wish, "check", lambda self: seen.append(read_result(MINE.path).status))
+    assert command(["resume", "outputs/mine", "trainer.epochs=5"]) == 0
+    assert seen[: 2 * 4] == ["unfinished"] * 2 * 4  # steps
+    assert read_result(MINE.path).status == "done"
 
 
 def test_a_run_that_stopped_early_has_no_more_epochs(capsys: pytest.CaptureFixture[str]) -> None:

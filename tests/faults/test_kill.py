@@ -9,8 +9,10 @@ import pytest
 from faults.conftest import Train
 from faults.counts import count
 from faults.prepare import die_in
-from faults.processes import COMMON, start
+from faults.processes import COMMON, RUN, start
 from faults.runs import check_checkpoints, check_ended_well, check_same, go_on, keep
+from mlpkit.run_folder import RunFolder
+from mlpkit.run_results import read_result
 
 ARGUMENTS = (
     *COMMON, "dataset=digits", "model.hidden=[48]", "model.dropout=0.2", "dataset.augment.rotation=8",
@@ -27,6 +29,18 @@ MOMENTS = {
     "keep the checkpoint before": ("mlpkit.run_folder", "_link"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
     "write the summary": ("mlpkit.training.recorder", "write_json"),
+}
+
+
+SHORT = (*COMMON, "dataset=moons", "model.hidden=[8]", "trainer.batch_size=64", "trainer.checkpoint_every=2")
+EXTENSION = {
+    "flush what is left of a folder": ("mlpkit.run_folder", "sync_folder"),
+    "write the best checkpoint": ("mlpkit.checkpoint", "atomic_write"),
+    "describe it again": ("mlpkit.run", "describe"),
+    "open the logs": ("mlpkit.training.recorder", "RunLog"),
+    "keep the checkpoint before": ("mlpkit.training.recorder", "_link"),
+    "write the environment": ("mlpkit.training.recorder", "write_json"),
+    "compute the final scores": ("mlpkit.training.results", "_summaries"),
 }
 
 
@@ -56,3 +70,21 @@ def test_killed_where_chance_seldom_hits(
     check_checkpoints(tmp_path, about)
     check_ended_well(go_on(tmp_path, ARGUMENTS, as_train), about)
     check_same(tmp_path, reference, about)
+
+
+@pytest.mark.parametrize("moment", list(EXTENSION)[:: count(2, 1)])
+def test_a_finished_run_that_goes_on_is_not_done(moment: str, tmp_path: Path, uninterrupted: Train) -> None:
+    """Whoever looks at it then, or after it was killed, does not take old scores for those of more epochs."""
+    reference = uninterrupted((*SHORT, "trainer.epochs=7"))
+    check_ended_well(start(tmp_path, "train", *SHORT, "trainer.epochs=4"), "")
+    run = tmp_path / RUN
+    assert read_result(run).status == "done"
+    more = ("resume", RUN, "trainer.epochs=7")
+    running = start(tmp_path, *more, prepare=partial(die_in, *EXTENSION[moment]))
+    about = f"killed when about to {moment}"
+    assert (running.wait(), running.stderr()) == (137, ""), about
+    assert read_result(run).status == "unfinished" and not RunFolder(run).summary.exists(), about
+    check_checkpoints(tmp_path, about)
+    check_ended_well(start(tmp_path, *more), about)
+    check_same(tmp_path, reference, about)
+    assert read_result(run).status == "done"
