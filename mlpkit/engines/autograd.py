@@ -75,7 +75,8 @@ class AutogradGradients:
             # The gradient of each run's mean over the step's rows, without the operations of a mean.
             losses.backward(torch.full_like(losses, 1 / count))  # type: ignore[no-untyped-call]
         self.losses = losses.detach()
-        return outputs.detach().mT
+        # In memory as those of a checkpoint, so that losses are added up in the same order.
+        return outputs.detach().mT.contiguous()
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`.
