@@ -75,6 +75,36 @@ def test_a_run_goes_on_where_it_stopped(step: int, optimizer: str, monkeypatch: 
     assert files() == uninterrupted(monkeypatch, *chosen)
 
 
+@pytest.mark.parametrize("engine", ["stacked", "autograd"])
+@pytest.mark.parametrize("dataset", ["digits", "moons", "line"])
+def test_a_full_batch_that_was_not_scored_yet(
+    dataset: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs lie in memory as they did, so that their losses are added up in the same order."""
+    settings = (f"dataset={dataset}", "model.hidden=[16]", "trainer.batch_size=full", "optimizer.lr=0.01")
+    monkeypatch.setattr(f"{__name__}.SMALL", (*settings, *SMALL[-4:]))
+    chosen = ("trainer.epochs=5", f"trainer.engine={engine}")
+    interrupted(3, *chosen)
+    progress = checkpoint.load(MINE.last).state.progress
+    assert (progress.epoch, progress.batch, progress.step) == (2, 1, 3)
+    assert command(["resume"]) == 0
+    assert files() == uninterrupted(monkeypatch, *chosen)
+
+
+def test_seconds_of_training_go_on_where_nothing_is_logged() -> None:
+    interrupted(10, "trainer.epochs=4", "trainer.log_every=1000000")
+    stored = checkpoint.load(MINE.last, checkpoint.KINDS)
+    assert 0 < stored.state.progress.seconds < 100
+    stored.state.progress.seconds = 1000.0  # as if it had taken that long
+    checkpoint.save(MINE.last, stored)
+    assert command(["resume"]) == 0
+    summary = json.loads(MINE.summary.read_text())
+    assert 1000 < summary["train_seconds"] < 1100
+    assert summary["samples_per_second"] == pytest.approx(4 * 60 / summary["train_seconds"])
+    assert checkpoint.load(MINE.last).state.progress.seconds == summary["train_seconds"]
+    assert json.loads(MINE.metrics.read_text().splitlines()[-1])["seconds"] > 1000
+
+
 def test_more_epochs_equal_the_longer_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run's last words, an epoch between two lines and the test scores, are taken back."""
     chosen = ("trainer.log_every=3", "scheduler=step", "scheduler.step_size=2")

@@ -75,7 +75,8 @@ class AutogradGradients:
             # Each run's mean over the step's rows; with a gradient of one's own backward loads sympy, 0.5 s.
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]
         self.losses = losses.detach()
-        return outputs.detach().mT
+        # In memory as those of a checkpoint, so that losses are added up in the same order.
+        return outputs.detach().mT.contiguous()
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`.

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from running import content
 
 from faults.counts import count
-from faults.prepare import die_in, meet, signal_at
+from faults.prepare import die_at, die_in, meet, signal_at
 from faults.processes import LIMIT, Running, forks, start
 from faults.runs import metrics, summary
 from faults.test_signals import PATIENCE, end, wait_for
@@ -155,6 +156,40 @@ def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, whole: Whole
     assert re.fullmatch(r"(mlpkit: interrupted.*\n){0,2}", running.stderr()), about
     done_well(go_on(tmp_path), about)
     check_same(tmp_path, whole, about)
+
+
+BATCHED = (*COMMON, "model.hidden=[6]", "trainer.batch_size=16", "optimizer.lr=0.01,0.05")
+OPTIONS = {
+    "dropout": ("seed=1,2", "model.dropout=0.3", "trainer.accumulate=2"),
+    "norms": ("seed=1,2", "model.norm=batch"),
+    "full batches": ("seed=1,2", "trainer.batch_size=full"),
+    "full batches by autograd": ("seed=1,2", "trainer.batch_size=full", "trainer.engine=autograd"),
+    "data of their own": ("dataset.seed=1,2", "scheduler=plateau", "scheduler.patience=1"),
+}
+
+
+@pytest.mark.parametrize("ends", [partial(signal_at, 15), die_at], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("option", list(OPTIONS)[:: count(2, 1)])
+def test_a_sweep_that_is_stopped_within_an_epoch_goes_on_together(
+    option: str, ends: Callable[[int], None], tmp_path: Path
+) -> None:
+    """To the last bit: the same rows in the same products as in a sweep that nothing has stopped."""
+    settings = tuple({of.partition("=")[0]: of for of in (*BATCHED, *OPTIONS[option])}.values())
+    settings = (*settings, "trainer.epochs=30", "trainer.checkpoint_every=5steps")
+    done_well(start(tmp_path / "whole", "train", "-m", *settings), "")
+    running = start(tmp_path, "train", "-m", *settings, prepare=partial(ends, 30))
+    assert running.wait() in (137, 143), running.stderr()
+    saved = [checkpoint.load(run.last, checkpoint.KINDS).state for run in runs(tmp_path)]
+    assert len(saved) == 4 and len({state.progress.step for state in saved}) == 1
+    assert all(0 < state.progress.epoch < 30 for state in saved)
+    if ends is not die_at:  # which leaves what was saved some steps before
+        assert all(state.progress.batch > 0 and "losses" in state.epoch for state in saved)
+    done_well(start(tmp_path, "resume", SWEEP), "")
+    for run, other in zip(runs(tmp_path), runs(tmp_path / "whole"), strict=True):
+        assert (content(run.last), content(run.best)) == (content(other.last), content(other.best))
+        assert (metrics(run), summary(run)) == (metrics(other), summary(other))
+        assert summary(run)["runs_together"] == 4
+        assert run.log.read_text().count("one of 4 runs that are trained together") == 2
 
 
 def test_a_sweep_is_interrupted_while_its_runs_are_built(tmp_path: Path) -> None:
@@ -471,8 +506,8 @@ def assert_in_use(loser: Running, winner: Running, where: str = SWEEP) -> None:
 
 def check_untouched(finished: dict[Path, tuple[bytes, int]], about: str) -> None:
     """Check that no finished run was repeated."""
-    for path, (content, time) in finished.items():
-        assert (path.stat().st_mtime_ns, path.read_bytes()) == (time, content), f"{path}: {about}"
+    for path, (before, time) in finished.items():
+        assert (path.stat().st_mtime_ns, path.read_bytes()) == (time, before), f"{path}: {about}"
 
 
 def check_same(folder: Path, whole: Whole, about: str) -> None:
