@@ -62,6 +62,7 @@ def test_a_number_beyond_float32_is_refused_by_its_key() -> None:
     base, found = to_dict(config("dataset=moons", "model=mlp")), set()
     for group, choice in [choice for choice in CHOICES if choice[0] not in ("experiment", "run")]:
         written = yaml.safe_load(GROUPS[group][choice].read_text(encoding="utf-8"))
+        written.pop("defaults", None)
         for key, _ in [pair for pair in nested.items(written) if isinstance(pair[1], float)]:
             for value in (1e300, -1e39, 3.41e38):
                 with pytest.raises(ConfigError) as caught:
