@@ -7,7 +7,7 @@ import yaml
 from real_data import real_data
 from running import config
 
-from mlpkit import config_files
+from mlpkit import config_files, nested
 from mlpkit.build import build
 from mlpkit.config import Config, parse, to_dict
 from mlpkit.errors import ConfigError
@@ -55,6 +55,42 @@ def test_yaml_shows_the_schemas_defaults(group: str, choice: str) -> None:
 
 def test_choices_have_a_line_that_says_what_they_are() -> None:
     assert [f"{g}={c}" for g, c in CHOICES if not config_files.summary(GROUPS[g][c])] == []
+
+
+def test_a_number_beyond_float32_is_refused_by_its_key() -> None:
+    """In every key of every choice that is a number with decimals."""
+    base, found = to_dict(config("dataset=moons", "model=mlp")), set()
+    for group, choice in [choice for choice in CHOICES if choice[0] not in ("experiment", "run")]:
+        written = yaml.safe_load(GROUPS[group][choice].read_text(encoding="utf-8"))
+        written.pop("defaults", None)
+        for key, _ in [pair for pair in nested.items(written) if isinstance(pair[1], float)]:
+            for value in (1e300, -1e39, 3.41e38):
+                with pytest.raises(ConfigError) as caught:
+                    parse({**base, group: nested.replace(written, key, value)})
+                (line,) = caught.value.args
+                assert line.startswith(f"{group}.{key}={value}: must be ")
+            found.add((choice, key))
+    assert len(found) > 40
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["init.bias=1e300"], "init.bias=1e+300: must be within ±3.4e+38, the range of float32"),
+        (
+            ["init=constant", "init.value=-1e39"],
+            "init.value=-1e+39: must be within ±3.4e+38, the range of float32",
+        ),
+        (
+            ["init=uniform", "init.low=-3e38", "init.high=3e38"],
+            "init: low=-3e+38 and high=3e+38 are further apart than float32 can say",
+        ),
+    ],
+)
+def test_a_number_beyond_float32_is_one_line(overrides: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(*overrides)
+    assert caught.value.args == (line,)
 
 
 def test_config_survives_a_round_trip() -> None:
