@@ -38,7 +38,7 @@ EXTENSION = {
     "write the best checkpoint": ("mlpkit.checkpoint", "atomic_write"),
     "describe it again": ("mlpkit.run", "describe"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
-    "keep the checkpoint before": ("mlpkit.training.recorder", "_link"),
+    "keep the checkpoint before": ("mlpkit.run_folder", "_link"),
     "write the environment": ("mlpkit.training.recorder", "write_json"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
 }
