@@ -201,13 +201,14 @@ def mirror(tmp_path, monkeypatch):
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield tmp_path / "served"
         server.shutdown()
-    with (
-        warnings.catch_warnings()
-    ):  # torchvision leaves the socket of a download that failed to the collector
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
+# torchvision leaves the socket of a download that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_downloaded_is_whole_or_not_there(mirror, tmp_path):
     """The last of four files is missing, then damaged, then there."""
     root, last = tmp_path / "new" / "root", mirror / f"{FILES[3]}.gz"
