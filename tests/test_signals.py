@@ -25,7 +25,7 @@ SMALL = (
     "run.tensorboard=false", "run.progress=none",
 )  # fmt: skip
 MINE = RunFolder(Path("outputs/mine"))
-ENDLESS = ("trainer.epochs=100000000", "trainer.checkpoint_every=1000steps")
+ENDLESS = ("trainer.epochs=100000000", "trainer.checkpoint_every=1000steps", "trainer.compile=false")
 
 
 @pytest.fixture(autouse=True)
