@@ -60,13 +60,13 @@ class CollapseWatch:
         return free
 
 
-def watch_threads(wanted: int | str, device: str) -> CollapseWatch:
-    """Return what watches the threads of a run; a number that the user gave, and a device, are not watched.
+def watch_threads(wanted: int | str, uses_threads: bool) -> CollapseWatch:
+    """Return what watches the threads of a run; a number that the user gave is not watched.
 
     Args:
         wanted: trainer.threads.
-        device: cpu or cuda:N.
+        uses_threads: whether steps run on torch's threads, whose number can be changed.
     """
     import torch
 
-    return CollapseWatch(torch.get_num_threads() if wanted == "auto" and device == "cpu" else 1)
+    return CollapseWatch(torch.get_num_threads() if wanted == "auto" and uses_threads else 1)

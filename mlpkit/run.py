@@ -111,7 +111,7 @@ def _train(
     def on_step(trainer: Trainer) -> None:
         recorder.show_progress(trainer.progress.batch / trainer.steps_per_epoch)
 
-    trainer = Trainer(engine, [recorder], stop, ended, on_step, judge)
+    trainer = Trainer(engine, [recorder], stop, ended, on_step, judge, alone=True)
     if found is not None:
         restore(trainer, [found[1].state])
     try:

@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.processes import Running, end_all, start_fresh
 
 from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
+from mlpkit.engines.engine import Engine
 from mlpkit.interrupts import NUMBERS, Wish
 from mlpkit.plain_json import read_object
 from mlpkit.run_folder import RunFolder
-from mlpkit.sweep.groups import Datasets
+from mlpkit.sweep.datasets import Datasets
 
 SMALL = (
     "dataset=moons", "model=mlp", "model.hidden=[4]", "run.dir=outputs/mine", "run.plots=false",
@@ -171,3 +173,23 @@ def test_a_stream_that_has_gone_hinders_no_signal(tmp_path: Path) -> None:
     )
     done = subprocess.run(f"{sys.executable} -c '{script}' 2>/dev/full", shell=True)
     assert done.returncode == 143
+
+
+def test_a_run_that_has_ended_lets_signals_stop_the_next_one_after_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two groups of one run each: what a lone run may still write is no reason to stop the next in mid-step."""
+    step, steps = Engine.step, iter(range(1, 10**9))
+
+    def counted(engine: Engine, *arguments: Any, **named: Any) -> dict[int, str]:
+        if next(steps) == 8:  # the fourth of the second run
+            signal.raise_signal(signal.SIGTERM)
+        return step(engine, *arguments, **named)
+
+    monkeypatch.setattr(Engine, "step", counted)
+    options = ("model.hidden=[4],[3,3]", "trainer.epochs=4", "trainer.checkpoint_every=100")
+    assert command(["train", "-m", *SMALL, *options]) == 143
+    first, second = (RunFolder(path) for path in sorted(tmp_path.glob("outputs/mine/0*-*")))
+    assert read_object(first.summary)["status"] == "done"
+    assert read_object(second.summary)["status"] == "interrupted"
+    assert checkpoint.load(second.last).state.progress.step == 4

@@ -15,8 +15,10 @@ from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.nested import items, replace
 from mlpkit.run import run
 from mlpkit.run_folder import RunFolder
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.folder import create
 from mlpkit.sweep.grid import Job
+from mlpkit.sweep.groups import group
 from mlpkit.sweep.ledger import DONE, Ledger
 from mlpkit.sweep.run import start
 from mlpkit.sweep.vectorized import vectorized
@@ -376,3 +378,31 @@ def test_layers_of_ones_own(layer, batch_size):
         names = [name for name in first if layer is nn.PReLU and first[name].shape == (1,)]
         assert len(names) == (3 if layer is nn.PReLU else 0)  # two of the layers, and the last bias
         assert all(not torch.equal(first[name], state.model[name]) for name in names)
+
+
+def grouped(base, changes):
+    """Return the sizes of the groups of some jobs."""
+    jobs = jobs_of(base, changes)
+    return [len(of.numbers) for of in group({n: job.config for n, job in enumerate(jobs)}, Datasets())[0]]
+
+
+HIDDEN = [{"model.hidden": [4]}, {"model.hidden": [5]}]
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ((), [2]),
+        (("model.activation=sigmoid",), [1, 1]),  # which is not 0 at 0
+        (("optimizer=adam", "optimizer.eps=0"), [1, 1]),  # 0 / 0
+        (("model.norm=layer",), [1, 1]),  # which would count the zeros
+        (("trainer.matmul=bfloat16",), [1, 1]),
+    ],
+)
+def test_only_zeros_that_stay_zeros_are_added(options, sizes):
+    assert grouped((*MOONS, *options), HIDDEN) == sizes
+
+
+def test_pixels_that_are_scaled_otherwise_are_not_changed_together():
+    base = (*DIGITS, "dataset.augment.rotation=5")
+    assert grouped(base, [{"dataset.mean": mean} for mean in (0.3, 0.6)]) == [1, 1]

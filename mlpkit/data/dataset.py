@@ -29,12 +29,12 @@ class Split:
     all_targets: Tensor
     rows: slice | Tensor = field(default_factory=lambda: slice(None))
 
-    @cached_property
+    @property
     def inputs(self) -> Tensor:
-        """The inputs of the rows (rows, features); a view of the table where they lie together."""
+        """The inputs of the rows (rows, features): a view where they lie together, else a copy."""
         return self.all_inputs[self.rows]
 
-    @cached_property
+    @property
     def targets(self) -> Tensor:
         """The targets of the rows, likewise."""
         return self.all_targets[self.rows]

@@ -5,6 +5,7 @@ is not compiled, and a step that meets a number that is not finite, is computed 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,16 @@ class CompiledEngine(Engine):
         sums = self._scored.pop(when)
         return sums[:, 0].tolist() if self.runs == 1 else sums.numpy()
 
+    @property
+    def uses_threads(self) -> bool:
+        """See `Engine.uses_threads`; the number is compiled in."""
+        return False
+
+    def _kind_for(self, runs: Sequence[int], to_end: bool) -> type[Engine]:
+        """Never compile anew when runs leave: where the program would be another, go on without."""
+        rest = [self._configs[run] for run in runs]
+        return Engine if to_end or traits_of(rest) != traits_of(self._configs) else CompiledEngine
+
     # ------------------------------------------------------------------------------ what it is given
 
     def _rows(self) -> tuple[int, int]:
@@ -156,6 +167,19 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
     )
 
 
+def traits_of(configs: Sequence[Config]) -> tuple[Any, ...]:
+    """Return what a group's program depends on that changes when runs leave; see `Plan`."""
+    trainers = [config.trainer for config in configs]
+    limits = any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)
+    return widest_hidden(configs), limits, any(config.optimizer.weight_decay for config in configs)
+
+
+def widest_hidden(configs: Sequence[Config]) -> tuple[int, ...]:
+    """Return the hidden widths to which runs are padded."""
+    widths = [tuple(getattr(config.model, "hidden", ())) for config in configs]
+    return tuple(map(max, zip(*widths, strict=True)))
+
+
 def activations_of(layers: nn.Sequential) -> list[str]:
     """Return the name of what follows each linear layer but the last: an activation or nothing."""
     names: list[str] = []
@@ -173,7 +197,9 @@ def obstacle_to_compiling(
     """Return in words why the steps of some runs cannot be compiled, or None."""
     first, optimizers = configs[0], [config.optimizer for config in configs]
     kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
-    weights = sum(layer.weight.numel() for layer in network.layers if isinstance(layer, nn.Linear))
+    linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
+    widths = linear[0].in_features, *widest_hidden(configs), linear[-1].out_features
+    weights = sum(below * width for below, width in pairwise(widths))
     strange = [type(layer) for layer in network.layers if not isinstance(layer, (nn.Linear, *ACTIVATIONS))]
     reasons = {
         "it is for a CPU": device != "cpu",
@@ -201,7 +227,7 @@ def is_compiled(
     Raises:
         ConfigError: it is asked for, and there is an obstacle.
     """
-    wanted, hidden = configs[0].trainer.compile, getattr(configs[0].model, "hidden", ())
+    wanted, hidden = configs[0].trainer.compile, widest_hidden(configs)
     if wanted is True and obstacle:
         raise ConfigError(f"trainer.compile=true: {obstacle}; set trainer.compile=auto")
     if isinstance(wanted, bool) or obstacle:

@@ -95,6 +95,7 @@ def _compile(plan: Plan, path: Path) -> None:
     if compiler() is None:
         raise CompileError("there is no C++ compiler; install g++ or set CXX to one")
     started, ours = perf_counter(), path.with_suffix(f".{os.getpid()}.pt2")
+    scratch = path.parent / f"torch.{os.getpid()}"  # another process may compile at this moment
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,7 +104,7 @@ def _compile(plan: Plan, path: Path) -> None:
     places = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(places),
-        "TORCHINDUCTOR_CACHE_DIR": str(path.parent / "torch"),
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _text(plan), str(ours)]
@@ -116,7 +117,7 @@ def _compile(plan: Plan, path: Path) -> None:
         ours.replace(path)
     finally:
         ours.unlink(missing_ok=True)
-        shutil.rmtree(path.parent / "torch", ignore_errors=True)  # of no use once there is a library
+        shutil.rmtree(scratch, ignore_errors=True)  # of no use once there is a library
     _remember(perf_counter() - started)
 
 

@@ -1,7 +1,7 @@
 """The engine on a CUDA device: the host only says which rows are next, and never waits in an epoch.
 
 A step is recorded as a CUDA graph, the second time that its shape comes, and then replayed. What is not
-finite sets a run's flag on the device, and is told when scores or weights are read. From then on its
+finite sets a run's flag on the device, and is told by `failures`. From then on its
 gradients are zero; where it is the only one, the optimizer's kernels leave its weights as they are. Learning
 rates are float32 there, whatever the weights are.
 """

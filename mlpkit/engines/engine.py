@@ -232,19 +232,32 @@ class Engine:
             for flat in self._kept:
                 flat.swap_best()
 
-    def take(self, runs: Sequence[int]) -> "Engine":
-        """Return an engine of some runs, as they are now; it is no longer this engine that trains them."""
+    @property
+    def uses_threads(self) -> bool:
+        """Whether steps run on torch's threads, whose number can be changed between two of them."""
+        return self.device == "cpu"
+
+    def take(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
+        """Return an engine of some runs, as they are now; it is no longer this engine that trains them.
+
+        Args:
+            runs: which.
+            to_end: they are only scored from here on.
+        """
         if len(runs) == self.runs:
             return self
         experiments = [self.experiments[run] for run in runs]
         arguments = (self.device, self.kind, self.augmentation, self.matmul, self.reason)
         states = [self.state(run) for run in runs]
-        taken = type(self)(experiments, *arguments, self.data.of(runs))
+        taken = self._kind_for(runs, to_end)(experiments, *arguments, self.data.of(runs))
         for run, state in enumerate(states):
             taken.load_state(run, state)
         with taken.context:
             taken.seen.take_over(self.seen, runs)
         return taken
+
+    def _kind_for(self, runs: Sequence[int], to_end: bool) -> "type[Engine]":
+        return type(self)
 
     def state(self, run: int) -> dict[str, Tensors]:
         """Return copies of what a run's checkpoint holds, by kind: model, optimizer, best and epoch.

@@ -176,7 +176,8 @@ class Optimizers:
         for first, stop in neighbours(configs):
             flats = (parameters.values, gradients, *self.averages.values())
             values, slopes, *averages = (parameters.neighbours(flat, first, stop) for flat in flats)
-            named = dict(zip(self.averages, averages, strict=True))
+            own = averages_of(configs[first].optimizer)
+            named = {name: of for name, of in zip(self.averages, averages, strict=True) if name in own}
             update = build_update(configs[first].optimizer, values, slopes, named, flag)
             self.blocks.append(Block(first, stop, update))
 

@@ -204,7 +204,7 @@ class WholeStep(nn.Module):
         return torch.stack([of.sum(1, dtype=torch.float64) for of in (losses, *statistics)])
 
     def _clipped(self, gradients: list[Tensor], norms: Tensor, settings: Tensor) -> list[Tensor]:
-        """Limit the gradients, first their values; see `Engine._clip`."""
+        """Limit the gradients, first their values; see `Clipping`."""
         by_norm, by_value = self.plan.limits
         if by_value:
             limits = settings[SETTINGS.index("value_limit")]

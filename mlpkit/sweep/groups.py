@@ -175,7 +175,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
     trainer = config.trainer
     shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in OWN}
     data: Hashable = tuple(
-        (name, tuple(split.inputs.shape), tuple(split.targets.shape))
+        (name, len(split), split.all_inputs.shape[1:], split.all_targets.shape[1:])
         for name, split in dataset.splits.items()
     )
     settings = to_dict(config)["dataset"]
@@ -184,7 +184,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
     return (
         dataset.name,
         dataset.signature.task,
-        str(settings.get("augment")),
+        str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, tuple(layer.parameters)) for layer in layers),
         None if can_be_padded(config, layers) else tuple(layer.width for layer in layers),
@@ -208,11 +208,13 @@ def most_open() -> int:
 def can_be_padded(config: Config, layers: list[Layer]) -> bool:
     """Whether units that are zero stay so: such a run may be trained beside wider ones.
 
-    An activation must be 0 at 0, and a norm would count the zeros. Which products are rounded to bfloat16
-    depends on their size.
+    An activation must be 0 at 0, a norm would count the zeros, and Adam without eps divides 0 by 0. Which
+    products are rounded to bfloat16 depends on their size.
     """
     kinds = {layer.kind for layer in layers}
     trainer = config.trainer
+    if getattr(config.optimizer, "eps", 1.0) == 0:
+        return False
     return not kinds & NEVER_PADDED and trainer.engine != "autograd" and trainer.matmul != "bfloat16"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlpkit.atomic_write import flushed_together
 from mlpkit.engines.engine import Engine
@@ -12,9 +12,6 @@ from mlpkit.models import count_parameters
 from mlpkit.state import Progress, Scores
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,14 @@ class Ending:
         seconds: of training.
         together: how many runs the same steps have trained.
         pruned: whether a search has ended them, since they were not worth going on with.
+        alone: the process trains this one run and nothing else.
     """
 
     progress: Sequence[Progress]
     seconds: float
     together: int
     pruned: bool = False
+    alone: bool = False
 
 
 def write_results(
@@ -49,7 +48,6 @@ def write_results(
         Why a run has failed, or None, by its recorder.
     """
     ended: dict[Recorder, BaseException | None] = dict.fromkeys(recorders)
-    is_alone = ending.together == 1
 
     def attempt(act: Callable[[int, Recorder], None]) -> None:
         for run, recorder in enumerate(recorders):
@@ -58,16 +56,18 @@ def write_results(
             try:
                 stop.check()
                 # All that was trained has been saved: a signal ends what a lone run still writes at once.
-                stop.at_once = is_alone
+                stop.at_once = ending.alone
                 act(run, recorder)
             except RunInterruptedError as error:
                 interrupted = RunInterruptedError(error.signal_number, f"interrupted; {recorder.way_on()}")
                 ended[recorder] = recorder.fail(interrupted)
             except Exception as error:  # one run's trouble is not the others'
                 ended[recorder] = recorder.fail(error)
+            finally:
+                stop.at_once = False
 
     summaries = _summaries(engine, recorders, ending)
-    with flushed_together(not is_alone):
+    with flushed_together(len(recorders) > 1):
         attempt(lambda run, recorder: recorder.finish(summaries[run], ending.progress[run], ending.seconds))
         if any(recorder.config.run.plots for recorder in recorders):
             engine.swap_best()

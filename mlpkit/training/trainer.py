@@ -49,6 +49,7 @@ class Trainer:
         ended: Callable[[Recorder, BaseException | None], None],
         on_step: Callable[["Trainer"], None] = lambda trainer: None,
         judge: Judge | None = None,
+        alone: bool = False,
     ) -> None:
         """Take runs that begin; `mlpkit.training.states.restore` brings them to where they were.
 
@@ -59,9 +60,10 @@ class Trainer:
             ended: called with the recorder of each run that has ended, and why, where it has failed.
             on_step: called after each step.
             judge: of a search; asked once after each epoch but the last which runs to prune.
+            alone: the process trains this one run and nothing else.
         """
         self.engine, self.recorders, self.stop = engine, list(recorders), stop
-        self.ended, self.on_step, self.judge = ended, on_step, judge
+        self.ended, self.on_step, self.judge, self.alone = ended, on_step, judge, alone
         first = engine.experiments[0]
         self.config, self.task, self.monitored = first.config, first.task, first.dataset.monitored
         self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps_per_epoch
@@ -70,7 +72,7 @@ class Trainer:
         self.progress, self.seconds = Progress(), 0.0
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
-        self.watch = watch_threads(self.config.trainer.threads, engine.device)
+        self.watch = watch_threads(self.config.trainer.threads, engine.uses_threads)
         self._together = len(recorders)  # runs that the same steps train
         self._pending: list[EpochScores] = []  # not handed to the recorders yet
         self.judged = 0  # the epoch after which the judge was asked last
@@ -199,8 +201,9 @@ class Trainer:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
         rows = {split: self.engine.data.splits[split].rows for split in sums}
         found = not_finite_losses(sums, rows, self.progress.step, self.progress.epoch + 1)
-        kept = [run for run in range(len(self.recorders)) if run not in found]
+        before = self.recorders
         self._fail(found)
+        kept = [run for run, recorder in enumerate(before) if recorder in self.recorders]
         return {split: of_runs(of, kept) for split, of in sums.items()} if found and kept else sums
 
     # ----------------------------------------------------------------------------------------- records
@@ -229,8 +232,8 @@ class Trainer:
 
     def _take_fewer_threads(self, threads: int) -> None:
         """Save, and go on with fewer threads, which may round otherwise: a resumed run does the same."""
-        for recorder in self.recorders:
-            recorder.note_threads(threads, self.progress.step)
+        step, everyone = self.progress.step, range(len(self.recorders))
+        self._fail(self._attempt(everyone, lambda run: self.recorders[run].note_threads(threads, step)))
         self.save()
         torch.set_num_threads(threads)
 
@@ -260,34 +263,41 @@ class Trainer:
         self._fail(self._attempt(self._places(leaving), self._save_if_changed))
         if runs := self._places(leaving):
             leaving, places = [self.recorders[run] for run in runs], [progress_of(self, run) for run in runs]
-            ending = Ending(places, self.seconds, self._together, pruned)
-            for recorder, error in write_results(self._drop(leaving), leaving, ending, self.stop).items():
-                self.ended(recorder, error)
+            ending = Ending(places, self.seconds, self._together, pruned, self.alone)
+            engine = self.engine.take(runs, to_end=True)
+            self._drop(leaving)
+            try:
+                ended = write_results(engine, leaving, ending, self.stop)
+            except BaseException as error:
+                for recorder in leaving:
+                    recorder.fail(error, self.stop.signal_number)
+                raise
+            for recorder, failure in ended.items():
+                self.ended(recorder, failure)
             self.stop.check()
 
     def _fail(self, errors: Mapping[int, Exception]) -> None:
         """Mark some runs as failed, and go on without them."""
         if errors:
             failed = {self.recorders[run]: error for run, error in errors.items()}
-            self.flush()
+            self.flush()  # which may fail runs of its own
+            failed = {of: error for of, error in failed.items() if of in self.recorders}
             self._drop(list(failed))
             for recorder, error in failed.items():
                 self.ended(recorder, recorder.fail(error))
 
-    def _drop(self, leaving: Sequence[Recorder]) -> Engine:
-        """Go on without some runs; return the engine that now holds these."""
+    def _drop(self, leaving: Sequence[Recorder]) -> None:
+        """Go on without some runs."""
         runs = self._places(leaving)
         kept = [run for run in range(len(self.recorders)) if run not in set(runs)]
         for run in kept:
             self.recorders[run].scores = self.scores_of(run)
         lrs = self.rates.of_runs()
-        dropped = self.engine.take(runs)
-        if kept:
+        if kept and runs:
             self.engine, self.tracker = self.engine.take(kept), self.tracker.take(kept)
             self.rates = LearningRates(self.engine, self.tracker)
             self.rates.restore([lrs[run] for run in kept])
         self.recorders, self.scores = [self.recorders[run] for run in kept], None
-        return dropped
 
     def _places(self, recorders: Sequence[Recorder]) -> list[int]:
         """Return which of the runs that are left have these recorders."""
@@ -296,6 +306,7 @@ class Trainer:
     def _interrupt(self, error: RunInterruptedError) -> None:
         """Save all runs that are left, and mark them as interrupted."""
         self._read_clock()
+        self._fail(self.engine.failures())
         self.flush()
         errors = self._attempt(range(len(self.recorders)), self._save_if_changed)
         place = f"interrupted after epoch {self.progress.epoch}, step {self.progress.step}"
