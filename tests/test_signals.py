@@ -178,7 +178,7 @@ def test_a_stream_that_has_gone_hinders_no_signal(tmp_path: Path) -> None:
 def test_a_run_that_has_ended_lets_signals_stop_the_next_one_after_its_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two groups of one run each: what a lone run may still write is no reason to stop the next in mid-step."""
+    """Two groups of one run each: what the first still writes is no reason to stop the next in mid-step."""
     step, steps = Engine.step, iter(range(1, 10**9))
 
     def counted(engine: Engine, *arguments: Any, **named: Any) -> dict[int, str]:
@@ -187,7 +187,7 @@ def test_a_run_that_has_ended_lets_signals_stop_the_next_one_after_its_step(
         return step(engine, *arguments, **named)
 
     monkeypatch.setattr(Engine, "step", counted)
-    options = ("model.hidden=[4],[3,3]", "trainer.epochs=4", "trainer.checkpoint_every=100")
+    options = ("model.activation=relu,tanh", "trainer.epochs=4", "trainer.checkpoint_every=100")
     assert command(["train", "-m", *SMALL, *options]) == 143
     first, second = (RunFolder(path) for path in sorted(tmp_path.glob("outputs/mine/0*-*")))
     assert read_object(first.summary)["status"] == "done"
