@@ -84,10 +84,12 @@ class Engine:
     def _lay_out(self, networks: Sequence[Network]) -> None:
         """Make what has an axis of runs."""
         self.runs = len(networks)
-        self.parameters = _moved([dict(network.named_parameters()) for network in networks])
+        self.parameters = Flat.of_networks([dict(network.named_parameters()) for network in networks])
         buffers = [dict(network.layers.named_buffers(prefix="layers")) for network in networks]
         running, counters = (
-            _moved([{n: b for n, b in of.items() if b.is_floating_point() == kind} for of in buffers])
+            Flat.of_networks(
+                [{n: b for n, b in of.items() if b.is_floating_point() == kind} for of in buffers]
+            )
             for kind in (True, False)
         )
         self._kept = [flat for flat in (self.parameters, running, counters) if flat.shapes]
@@ -293,12 +295,3 @@ class Engine:
         """
         with self.context:
             self.seen.restore(rows, outputs)
-
-
-def _moved(of_each: Sequence[dict[str, Tensor]]) -> Flat:
-    """Return a buffer with tensors of networks, which from now on are views of it."""
-    flat = Flat(of_each)
-    for run, tensors in enumerate(of_each):
-        for name, own in flat.of(flat.values, run).items():
-            tensors[name].data = own
-    return flat

@@ -1,6 +1,7 @@
 """The trained values of K runs in one buffer, and more buffers of the same layout."""
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -40,6 +41,15 @@ class Flat:
             for name, own in self.of(self.values, run).items():
                 own.copy_(tensors[name].detach())
         self.best = self.values.clone()
+
+    @classmethod
+    def of_networks(cls, of_each: Sequence[Mapping[str, Tensor]]) -> Self:
+        """Return a buffer with tensors of networks, which from now on are views of it."""
+        flat = cls(of_each)
+        for run, tensors in enumerate(of_each):
+            for name, own in flat.of(flat.values, run).items():
+                tensors[name].data = own
+        return flat
 
     def like(self) -> Tensor:
         """Return another buffer (K · P) of this layout, with zeros."""

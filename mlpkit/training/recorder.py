@@ -204,7 +204,8 @@ class Recorder:
         self._stop_display()
         if self._latest is not None and progress.epoch % self.config.trainer.log_every:
             self._log(self._latest)
-        extra = {name: summary[name] for name in self.splits if name not in self._scored()}
+        scored = "train", self.experiment.dataset.monitored
+        extra = {name: summary[name] for name in self.splits if name not in scored}
         if extra:
             self._files.scores(progress.epoch, progress.step, extra, seconds, time.time())
         settings = to_dict(self.config)
@@ -290,9 +291,6 @@ class Recorder:
         if self._display is not None:
             self._display.stop(self._latest)
             self._display = None
-
-    def _scored(self) -> tuple[str, str]:
-        return "train", self.experiment.dataset.monitored
 
     def _say(self, line: str) -> None:
         self._files.text(line)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpkit.atomic_write import flushed_together
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import RunInterruptedError
+from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.interrupts import Wish
 from mlpkit.models import count_parameters
 from mlpkit.state import Progress, Scores
@@ -33,6 +33,18 @@ class Ending:
     alone: bool = False
 
 
+def attempt(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
+    """Do something with some runs; return what went wrong, by run."""
+    errors: dict[int, Exception] = {}
+    with flushed_together(len(runs) > 1):
+        for run in runs:
+            try:
+                act(run)
+            except MlpkitError as error:
+                errors[run] = error
+    return errors
+
+
 def write_results(
     engine: Engine, recorders: Sequence[Recorder], ending: Ending, stop: Wish
 ) -> dict[Recorder, BaseException | None]:
@@ -49,7 +61,7 @@ def write_results(
     """
     ended: dict[Recorder, BaseException | None] = dict.fromkeys(recorders)
 
-    def attempt(act: Callable[[int, Recorder], None]) -> None:
+    def let_each(act: Callable[[int, Recorder], None]) -> None:
         for run, recorder in enumerate(recorders):
             if ended[recorder] is not None:
                 continue
@@ -68,11 +80,11 @@ def write_results(
 
     summaries = _summaries(engine, recorders, ending)
     with flushed_together(len(recorders) > 1):
-        attempt(lambda run, recorder: recorder.finish(summaries[run], ending.progress[run], ending.seconds))
+        let_each(lambda run, recorder: recorder.finish(summaries[run], ending.progress[run], ending.seconds))
         if any(recorder.config.run.plots for recorder in recorders):
             engine.swap_best()
-            attempt(lambda run, recorder: recorder.draw(ending.progress[run]))
-        attempt(lambda run, recorder: recorder.close())
+            let_each(lambda run, recorder: recorder.draw(ending.progress[run]))
+        let_each(lambda run, recorder: recorder.close())
     return ended
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,13 +10,26 @@ from torch import Tensor
 from mlpkit.batches import Rows, order_of, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
-from mlpkit.state import Progress, State
+from mlpkit.state import Progress, Scores, State
+from mlpkit.training.rates import LearningRates
+from mlpkit.training.tracker import Tracker
 
-if TYPE_CHECKING:
-    from mlpkit.training.trainer import Trainer
+
+class Loop(Protocol):
+    """What a trainer's state is made of."""
+
+    engine: Engine
+    tracker: Tracker
+    rates: LearningRates
+    progress: Progress
+    seconds: float
+    judged: int
+
+    def scores_of(self, run: int) -> dict[str, Scores]:
+        """Return a run's scores after the last epoch, by split."""
 
 
-def state_of(trainer: "Trainer", run: int) -> State:
+def state_of(trainer: Loop, run: int) -> State:
     """Return a copy of all that a run needs to go on; `restore` is the inverse."""
     progress, tensors = progress_of(trainer, run), trainer.engine.state(run)
     epoch, rows = tensors["epoch"], _rows_until(trainer.engine, run, progress)
@@ -26,7 +39,7 @@ def state_of(trainer: "Trainer", run: int) -> State:
     return State(progress, trainer.scores_of(run), tensors["model"], tensors["optimizer"], epoch, best)
 
 
-def progress_of(trainer: "Trainer", run: int) -> Progress:
+def progress_of(trainer: Loop, run: int) -> Progress:
     """Return where a run is."""
     progress = copy.copy(trainer.progress)
     progress.seconds, progress.lr = trainer.seconds, trainer.rates.of_runs()[run]
@@ -34,7 +47,7 @@ def progress_of(trainer: "Trainer", run: int) -> Progress:
     return progress
 
 
-def restore(trainer: "Trainer", states: Sequence[State]) -> None:
+def restore(trainer: Loop, states: Sequence[State]) -> None:
     """Bring all runs of a trainer to where their states are, which is at the same step.
 
     Raises:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from mlpkit.atomic_write import flushed_together
 from mlpkit.collapse import watch_threads
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
@@ -18,7 +17,7 @@ from mlpkit.state import Progress, Scores
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, not_finite_losses, of_runs, when_due
-from mlpkit.training.results import Ending, write_results
+from mlpkit.training.results import Ending, attempt, write_results
 from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.tracker import Tracker
 
@@ -227,30 +226,19 @@ class Trainer:
         self._read_clock()
         self.flush()
         everyone = range(len(self.recorders))
-        self._fail(self._attempt(everyone, lambda run: self.recorders[run].save(state_of(self, run))))
+        self._fail(attempt(everyone, lambda run: self.recorders[run].save(state_of(self, run))))
         self._saved_at = time.perf_counter()
 
     def _take_fewer_threads(self, threads: int) -> None:
         """Save, and go on with fewer threads, which may round otherwise: a resumed run does the same."""
-        step, everyone = self.progress.step, range(len(self.recorders))
-        self._fail(self._attempt(everyone, lambda run: self.recorders[run].note_threads(threads, step)))
+        step, runs = self.progress.step, range(len(self.recorders))
+        self._fail(attempt(runs, lambda run: self.recorders[run].note_threads(threads, step)))
         self.save()
         torch.set_num_threads(threads)
 
     def _save_if_changed(self, run: int) -> None:
         if self.recorders[run].saved_at != (self.progress.epoch, self.progress.batch):
             self.recorders[run].save(state_of(self, run))
-
-    def _attempt(self, runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
-        """Do something with some runs; return what went wrong, by run."""
-        errors: dict[int, Exception] = {}
-        with flushed_together(len(runs) > 1):
-            for run in runs:
-                try:
-                    act(run)
-                except MlpkitError as error:
-                    errors[run] = error
-        return errors
 
     # ------------------------------------------------------------------------------------ how runs end
 
@@ -260,7 +248,7 @@ class Trainer:
             return
         leaving = [self.recorders[run] for run in runs]
         self.flush()
-        self._fail(self._attempt(self._places(leaving), self._save_if_changed))
+        self._fail(attempt(self._places(leaving), self._save_if_changed))
         if runs := self._places(leaving):
             leaving, places = [self.recorders[run] for run in runs], [progress_of(self, run) for run in runs]
             ending = Ending(places, self.seconds, self._together, pruned, self.alone)
@@ -308,7 +296,7 @@ class Trainer:
         self._read_clock()
         self._fail(self.engine.failures())
         self.flush()
-        errors = self._attempt(range(len(self.recorders)), self._save_if_changed)
+        errors = attempt(range(len(self.recorders)), self._save_if_changed)
         place = f"interrupted after epoch {self.progress.epoch}, step {self.progress.step}"
         for run, recorder in enumerate(self.recorders):
             interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.way_on()}")
