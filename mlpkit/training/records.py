@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -72,27 +73,25 @@ class EpochScores:
             for split, of in self.scores.items()
         }
 
-    def reports(self) -> list[EpochReport]:
-        """Return what is known of each run."""
-        norms = self.norms.view(-1).tolist()
-        by_split = []
-        for of in self.scores.values():
-            names, columns = tuple(of), map(as_list, of.values())
-            by_split.append([dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)])
-        splits = tuple(self.scores)
-        return [
-            EpochReport(
-                self.epoch,
-                self.step,
-                dict(zip(splits, scores, strict=True)),
-                lr,
-                norm,
-                self.seconds,
-                self.rows,
-                self.wall_time,
-            )
-            for lr, norm, *scores in zip(self.lrs, norms, *by_split, strict=True)
-        ]
+    @cached_property
+    def _listed(self) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
+        """The scores by split and name, and the norms, as lists (K,)."""
+        scores = {split: {name: as_list(of) for name, of in by.items()} for split, by in self.scores.items()}
+        return scores, self.norms.view(-1).tolist()
+
+    def report(self, run: int) -> EpochReport:
+        """Return what is known of a run."""
+        scores, norms = self._listed
+        return EpochReport(
+            self.epoch,
+            self.step,
+            {split: {name: values[run] for name, values in of.items()} for split, of in scores.items()},
+            self.lrs[run],
+            norms[run],
+            self.seconds,
+            self.rows,
+            self.wall_time,
+        )
 
 
 def as_list(values: Any) -> list[float]:

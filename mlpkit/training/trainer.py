@@ -22,7 +22,7 @@ from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.tracker import Tracker
 
 PENDING = 200_000  # scores of runs that wait to be handed on, at most
-PENDING_SECONDS = 1.0  # and for how long: what is written together finds the processor's caches warm
+PENDING_SECONDS = 10.0  # and for how long: what is written together finds the processor's caches warm
 
 # (runs, epochs done, their best monitored values so far, the losses there) -> the places of those to prune
 Judge = Callable[[Sequence[Recorder], int, Sequence[float], Sequence[float]], list[int]]
@@ -200,10 +200,12 @@ class Trainer:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
         rows = {split: self.engine.data.splits[split].rows for split in sums}
         found = not_finite_losses(sums, rows, self.progress.step, self.progress.epoch + 1)
+        if not found:
+            return sums
         before = self.recorders
         self._fail(found)
         kept = [run for run, recorder in enumerate(before) if recorder in self.recorders]
-        return {split: of_runs(of, kept) for split, of in sums.items()} if found and kept else sums
+        return {split: of_runs(of, kept) for split, of in sums.items()} if kept else sums
 
     # ----------------------------------------------------------------------------------------- records
 
@@ -211,11 +213,10 @@ class Trainer:
         """Hand the scores of all epochs so far to the recorders."""
         pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
         errors: dict[int, Exception] = {}
-        of_runs = zip(*(scores.reports() for scores in pending), strict=True)
-        for run, reports in enumerate(of_runs):
+        for run, recorder in enumerate(self.recorders if pending else ()):
             try:
-                for report in reports:
-                    self.recorders[run].log(report)
+                for scores in pending:
+                    recorder.log(scores.report(run))
             except MlpkitError as error:
                 errors[run] = error
         self._fail(errors)
