@@ -196,7 +196,7 @@ class DeviceData:
         part = self.splits[split]
         if part.places is None:
             inputs = part.inputs[start:stop]
-        elif self.runs * part.rows * part.inputs.shape[1] <= SMALL:
+        elif self._is_small(part):
             inputs = self.whole(split, "inputs")[..., start:stop, :]
         else:
             inputs = part.inputs[part.places[0, start:stop] if self.runs == 1 else part.places[:, start:stop]]
@@ -210,7 +210,11 @@ class DeviceData:
         part = self.splits[split]
         if split == "train" and self.augmentation is not None:
             return False
-        return part.places is None or self.runs * part.rows * part.inputs.shape[1] <= SMALL
+        return part.places is None or self._is_small(part)
+
+    def _is_small(self, part: Part) -> bool:
+        """Whether the inputs of all runs' rows are kept once they have been picked; see `whole`."""
+        return self.runs * part.rows * part.inputs.shape[1] <= SMALL
 
     def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
         """Yield for each run scaled inputs (n, features) of raw ones (K, n, features), changed at random."""
