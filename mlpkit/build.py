@@ -56,7 +56,9 @@ def build(
         task = TASKS[dataset.signature.task]
         check_steps(config, len(dataset.splits["train"]))
         experiments.append(Experiment(config, dataset, task, build_model(config, dataset, device)))
-    network, dataset = experiments[0].network, datasets[0]
+    # The largest, into whose shape the others are padded.
+    network = max((experiment.network for experiment in experiments), key=count_parameters)
+    dataset = datasets[0]
     matmul = compute_with(first, dataset, network, device, owned, before, len(configs))
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
@@ -98,7 +100,7 @@ def compute_with(
     Args:
         config: of the run, or of one of several.
         dataset: its data.
-        network: its model.
+        network: its model; the largest of several.
         device: cpu or cuda:N.
         owned: see `build`.
         before: likewise.
@@ -107,7 +109,8 @@ def compute_with(
     trainer, rows = config.trainer, len(dataset.splits["train"])
     batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
-    set_threads(threads, batch * runs, count_parameters(network))
+    width = max(layer.out_features for layer in linear_layers(network))
+    set_threads(threads, batch * runs, count_parameters(network), width)
     if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
     return choose_matmul(trainer.matmul, _largest_product(network, batch), device, owned, before.matmul)
@@ -122,9 +125,13 @@ def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
 
 def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
     """Return (rows, width below, width) of the layer with the most weights."""
-    layers = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-    largest = max(layers, key=lambda layer: layer.weight.numel())
+    largest = max(linear_layers(network), key=lambda layer: layer.weight.numel())
     return rows, largest.in_features, largest.out_features
+
+
+def linear_layers(network: Network) -> list[nn.Linear]:
+    """Return the layers that have weights."""
+    return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
 
 
 def check_steps(config: Config, rows: int) -> None:

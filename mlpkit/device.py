@@ -11,6 +11,7 @@ from mlpkit import free_cores
 from mlpkit.errors import ConfigError
 
 WORK = 1_000_000  # multiplications of a step that keep a thread busy
+UNITS = 65_536  # units of a layer, of all rows and runs, that do so: torch divides fewer among no threads
 MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
 
 _auto_threads = torch.get_num_threads()  # at most
@@ -51,7 +52,7 @@ def describe_device(device: str, wanted: str) -> str:
     return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{busy}{reason})"
 
 
-def set_threads(wanted: int | str, rows: int, parameters: int) -> None:
+def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1) -> None:
     """Compute with so many threads; `auto` is what a step has work for and others leave free.
 
     Threads that share a small matrix product mostly wait for each other, and where another program has
@@ -59,20 +60,26 @@ def set_threads(wanted: int | str, rows: int, parameters: int) -> None:
 
     Args:
         wanted: auto or a number.
-        rows: of a batch.
+        rows: of a batch, of all runs that are trained together.
         parameters: of the model.
+        width: of its widest layer.
     """
     global _taken
     _taken = 0.0
     if wanted != "auto":
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
         return
-    threads = max(1, min(rows * parameters // WORK, _auto_threads))
+    threads = threads_with_work(rows, parameters, width)
     if threads > 1 and not _share_is_given:
         free = free_cores.free()
         if free_cores.whole(free) < threads:
             threads, _taken = free_cores.whole(free), free_cores.allowed() - free
     torch.set_num_threads(threads)
+
+
+def threads_with_work(rows: int, parameters: int, width: int) -> int:
+    """Return how many threads a step keeps busy; see `set_threads`."""
+    return max(1, min(max(rows * parameters // WORK, rows * width // UNITS), _auto_threads))
 
 
 def cores() -> int:

@@ -12,7 +12,7 @@ from mlpkit.architecture import NORMS, Layer, architecture
 from mlpkit.config import Config, to_dict
 from mlpkit.data import table_of
 from mlpkit.data.dataset import Dataset
-from mlpkit.device import choose_device
+from mlpkit.device import choose_device, threads_with_work
 from mlpkit.errors import MlpkitError
 from mlpkit.sweep.datasets import Datasets
 
@@ -26,7 +26,7 @@ LARGEST_COPIED = 4_000_000  # numbers of a table that runs of one program may ea
 
 
 # Seconds, about: measured on two cores.
-AN_EPOCH = 100e-6  # whatever is trained
+AN_EPOCH = 200e-6  # its scores, whatever is trained
 A_STEP = 35e-6
 A_UNIT = 1e-9  # of each unit and row, for activations
 A_PRODUCT = 5e-11  # of each weight and row, for products
@@ -126,7 +126,9 @@ class Size:
 
     def seconds(self, runs: int) -> float:
         """Return about how long an epoch of so many runs takes; only ratios of it matter."""
-        step = A_STEP + runs * (A_UNIT * self.units * self.batch + A_PRODUCT * self.weights * self.batch)
+        threads = threads_with_work(self.batch * runs, self.weights, max(self.widths[1:]))
+        rows = runs * self.batch / threads
+        step = A_STEP + rows * (A_UNIT * self.units + A_PRODUCT * self.weights)
         return AN_EPOCH + self.steps * (step + A_WEIGHT * runs * self.weights * (2 + self.slots))
 
 
