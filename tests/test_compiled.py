@@ -112,6 +112,7 @@ CASES = {
         ],
     ),
 }
+CASES["other widths"] = (LINE[:2], [(f"model.hidden=[{width}]",) for width in (2, 5, 3)])
 CASES |= {
     f"activation {name.lower()}": ((*MOONS, f"model.activation={option}"), seeds())
     for name, option in zip(
