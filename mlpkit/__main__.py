@@ -4,16 +4,16 @@ import gc
 import os
 import sys
 
-from mlpkit.startup import hold_streams, leave_the_working_directory
+from mlpkit.system.startup import hold_streams, leave_the_working_directory
 
 
 def main() -> None:
     """Run the command line and exit with its code; a signal is heard before anything heavy loads."""
     leave_the_working_directory()
     hold_streams()
-    from mlpkit import free_cores
-    from mlpkit.interrupts import leave_at_once
-    from mlpkit.wait_policy import bound_spin
+    from mlpkit.system import free_cores
+    from mlpkit.system.wait_policy import bound_spin
+    from mlpkit.training.stop import leave_at_once
 
     leave_at_once()
     bound_spin()

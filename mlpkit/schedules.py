@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlpkit.schema import scheduler as c
+from mlpkit.config import scheduler as c
 
 Multiplier = Callable[[int], float]
 

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from running import config as config_of
 
-from mlpkit.build import augmentation_in
-from mlpkit.config import Config
+from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.engine import Engine
+from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import ManualGradients
-from mlpkit.experiment import Experiment
-from mlpkit.interrupts import Wish
-from mlpkit.matmul import EXACT, Matmul
+from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.models import Network, build_model
-from mlpkit.run_folder import RunFolder
-from mlpkit.state import Progress, Scores, State
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.tasks import TASKS
+from mlpkit.tasks.task import TASKS
+from mlpkit.training.build import augmentation_in
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport
+from mlpkit.training.stop import StopRequest
 from mlpkit.training.trainer import Trainer
 
 KINDS = (AutogradGradients, ManualGradients)  # who fills the gradients
@@ -148,4 +148,4 @@ def trainer_of(engine: Engine, **options: Any) -> tuple[Trainer, list[Collector]
     def ended(recorder: Any, error: BaseException | None) -> None:
         recorder.error = error
 
-    return Trainer(engine, recorders, Wish(), ended, **options), recorders
+    return Trainer(engine, recorders, StopRequest(), ended, **options), recorders

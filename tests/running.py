@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlpkit import checkpoint
 from mlpkit.cli.compose import Request, compose
-from mlpkit.config import Config, parse, to_dict
-from mlpkit.console import make_console
-from mlpkit.run import run
-from mlpkit.run_folder import RunFolder
+from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.console import make_console
+from mlpkit.training.start import run
 
 QUIET = ("run.progress=none",)
 

@@ -4,8 +4,8 @@ import pytest
 import running
 import torch
 
-from mlpkit import architecture as shapes
 from mlpkit.data import load_dataset
+from mlpkit.models import architecture as shapes
 from mlpkit.models import build_model, count_parameters
 from mlpkit.models.dropout import Dropout
 

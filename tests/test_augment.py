@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
+from mlpkit.config.dataset import Augment
 from mlpkit.data.augment import augment, augmentation_of
-from mlpkit.randomness import generator
-from mlpkit.schema.dataset import Augment
+from mlpkit.data.randomness import generator
 
 
 def pictures(count, height, width):

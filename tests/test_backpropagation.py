@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from mlpkit.data.dataset import Dataset, Split
+from mlpkit.data.signature import Signature
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.engine import Engine
+from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import obstacle
-from mlpkit.experiment import Experiment
 from mlpkit.models import Network
 from mlpkit.models.dropout import Dropout, seed_dropout
-from mlpkit.signature import Signature
-from mlpkit.tasks import TASKS
+from mlpkit.tasks.task import TASKS
 
 STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
 CLOSE = {"rtol": 1e-7, "atol": 1e-8}

@@ -12,12 +12,12 @@ from faulty_yaml import FAULTS
 from hydra import compose as hydra_compose
 from running import config, mlpkit
 
-from mlpkit import config_files
 from mlpkit.cli.compose import Request, compose
 from mlpkit.cli.main import run as command
-from mlpkit.config import Config, parse, to_dict
+from mlpkit.config import search_path as config_files
+from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.nested import items, replace
 from mlpkit.errors import ConfigError
-from mlpkit.nested import items, replace
 
 CHOICES = {
     group: ", ".join(sorted(choices))

@@ -13,12 +13,12 @@ import pytest
 import torch
 from running import config, train
 
-from mlpkit import bounds, checkpoint
-from mlpkit.checkpoint import Checkpoint
 from mlpkit.cli.main import run as command
-from mlpkit.config import to_dict
-from mlpkit.run_folder import RunFolder
-from mlpkit.tensor_file import TensorFile, encode
+from mlpkit.config.config import to_dict
+from mlpkit.files.tensor_file import TensorFile, encode
+from mlpkit.runs import bounds, checkpoint
+from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.runs.run_folder import RunFolder
 
 RUN = "outputs/mine"
 LAST = f"{RUN}/checkpoints/last.safetensors"
@@ -378,7 +378,7 @@ def test_a_strangers_checkpoint_does_not_fetch_data(
     scaling = {"scaling.mean": torch.zeros(784), "scaling.std": torch.ones(784)}
     from pydantic import TypeAdapter
 
-    from mlpkit.signature import Signature
+    from mlpkit.data.signature import Signature
 
     read = TypeAdapter(Signature).validate_json(json.dumps(signature))
     write(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mlpkit.batches import rows_of_steps, steps_per_epoch
-from mlpkit.randomness import generator
+from mlpkit.data.randomness import generator
+from mlpkit.engines.batches import rows_of_steps, steps_per_epoch
 
 
 @pytest.mark.parametrize(

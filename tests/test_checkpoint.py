@@ -9,13 +9,13 @@ import pytest
 import torch
 from running import config
 
-from mlpkit import checkpoint
-from mlpkit.checkpoint import Checkpoint
-from mlpkit.config import FORMAT
+from mlpkit.analysis.predict import load_predictor
+from mlpkit.config.config import FORMAT
+from mlpkit.data.signature import Signature
 from mlpkit.errors import DataError
-from mlpkit.predict import load_predictor
-from mlpkit.signature import Signature
-from mlpkit.state import Progress, State
+from mlpkit.runs import checkpoint
+from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.runs.state import Progress, State
 
 SIGNATURE = Signature("regression", ("x1", "x2"), (2,), ("y",))
 

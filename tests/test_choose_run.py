@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.run_results import find_runs, read_results
+from mlpkit.runs.results import find_runs, read_results
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
 COMMANDS: dict[str, tuple[str, ...]] = {

@@ -11,15 +11,15 @@ import torch
 from running import config
 from test_resume import MINE, files
 
-from mlpkit import collapse, device, free_cores
-from mlpkit.build import build
 from mlpkit.cli.main import run as command
-from mlpkit.collapse import LOOK, CollapseWatch
 from mlpkit.engines.engine import Engine
-from mlpkit.interrupts import Wish
-from mlpkit.plain_json import read_object
-from mlpkit.run_folder import RunFolder
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system import collapse, device, free_cores
+from mlpkit.system.collapse import LOOK, CollapseWatch
+from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
+from mlpkit.training.stop import StopRequest
 from mlpkit.training.trainer import Trainer
 
 STEP = 0.001  # seconds
@@ -207,7 +207,7 @@ def watched(*overrides: str) -> int:
     """Return how many threads of a run's are watched."""
     engine = build([config(*WIDE, *overrides)])
     recorder = Recorder(engine.experiments[0], MINE, None)
-    return Trainer(engine, [recorder], Wish(), lambda recorder, error: None).watch.threads
+    return Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None).watch.threads
 
 
 def test_runs_that_are_trained_together_take_fewer_as_well(

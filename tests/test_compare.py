@@ -19,13 +19,13 @@ import pytest
 from running import mlpkit, train
 from scipy import stats
 
+from mlpkit.analysis.compare import compare
+from mlpkit.analysis.statistics import holm
 from mlpkit.cli.main import run as command
-from mlpkit.compare import compare
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.run_folder import RunFolder
-from mlpkit.run_results import Best, RunResult, find_runs, read_result
-from mlpkit.statistics import holm
-from mlpkit.tensor_file import TensorFile, encode
+from mlpkit.files.tensor_file import TensorFile, encode
+from mlpkit.runs.results import Best, RunResult, find_runs, read_result
+from mlpkit.runs.run_folder import RunFolder
 
 SWEEP = "outputs/moons-mlp/sweep-20261121-101500"
 SMALL = (

@@ -10,16 +10,16 @@ from running import config, train
 from test_together import MOONS, ROUNDING, SEEDS, lines_of, train_both
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from mlpkit import checkpoint
-from mlpkit.build import build, choices_made
-from mlpkit.config import parse, to_dict
-from mlpkit.console import make_console
+from mlpkit.config.config import parse, to_dict
 from mlpkit.data import load_dataset
 from mlpkit.engines import compiled, compiler
 from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, WholeStep
-from mlpkit.run import go_on
+from mlpkit.runs import checkpoint
+from mlpkit.system.console import make_console
+from mlpkit.training.build import build, choices_made
+from mlpkit.training.start import go_on
 
 COMPILED = "trainer.compile=true"
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here")

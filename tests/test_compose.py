@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mlpkit.cli.compose import Request, compose, explain, override
 from mlpkit.cli.main import run as command
-from mlpkit.config import parse, to_dict
+from mlpkit.config.config import parse, to_dict
 from mlpkit.errors import ConfigError
 
 

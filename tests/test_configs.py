@@ -7,10 +7,11 @@ import yaml
 from real_data import real_data
 from running import config
 
-from mlpkit import config_files, nested
-from mlpkit.build import build
-from mlpkit.config import Config, parse, to_dict
+from mlpkit.config import nested
+from mlpkit.config import search_path as config_files
+from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.errors import ConfigError
+from mlpkit.training.build import build
 
 GROUPS = config_files.groups([config_files.packaged()])
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]

@@ -9,8 +9,8 @@ from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
+from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.errors import NonFiniteError
-from mlpkit.matmul import EXACT, Matmul
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 RATE_AS_FLOAT32 = 1e-6  # on a device the learning rate is a float32; weights differ by that share of a step

@@ -9,11 +9,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpkit.data.augment import augment
 from mlpkit.data.dataset import Split
+from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError
-from mlpkit.randomness import generator
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)

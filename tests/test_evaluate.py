@@ -11,13 +11,13 @@ import torch
 from running import config, mlpkit, train
 from test_images import write_files
 
-from mlpkit.architecture import architecture
-from mlpkit.checkpoint import Checkpoint
+from mlpkit.analysis.evaluate import evaluate, without_rows_of
+from mlpkit.analysis.predict import Predictor, load_predictor
+from mlpkit.analysis.weights import readable_weights
 from mlpkit.cli.main import run as command
 from mlpkit.data import load_dataset
-from mlpkit.evaluate import evaluate, without_rows_of
-from mlpkit.predict import Predictor, load_predictor
-from mlpkit.weights import readable_weights
+from mlpkit.models.architecture import architecture
+from mlpkit.runs.checkpoint import Checkpoint
 
 FAST = ("trainer.epochs=20", "run.plots=false", "run.tensorboard=false")
 

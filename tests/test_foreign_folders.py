@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.environment import git_commit
-from mlpkit.plain_json import read_object
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs.environment import git_commit
 
 T = (
     "dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=2", "run.plots=false",

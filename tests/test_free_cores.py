@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlpkit import free_cores
-from mlpkit.free_cores import Limit, Load, computed_in, computed_on, limit_of, whole
+from mlpkit.system import free_cores
+from mlpkit.system.free_cores import Limit, Load, computed_in, computed_on, limit_of, whole
 
 STAT = """\
 cpu  9323 4 4549 141015 400 2 40 11 7 0
@@ -135,7 +135,7 @@ def test_a_busy_neighbour_is_seen() -> None:
     script = (
         "import os, subprocess, sys, time\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from mlpkit.free_cores import Load\n"
+        "from mlpkit.system.free_cores import Load\n"
         "busy = subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'])\n"
         "load = Load()\n"
         "until = time.monotonic() + 0.3\n"

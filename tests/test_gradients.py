@@ -19,14 +19,13 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mlpkit import checkpoint
-from mlpkit.batches import rows_of_steps
 from mlpkit.cli.compose import Request, compose
 from mlpkit.cli.main import run as command
-from mlpkit.config import parse
+from mlpkit.config.config import parse
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Split
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.batches import rows_of_steps
 from mlpkit.engines.choose import choose_engine
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
@@ -34,7 +33,8 @@ from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import ConfigError
 from mlpkit.models import build_model
 from mlpkit.models.dropout import Dropout, seed_dropout
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
 from mlpkit.schedules import build_schedule
 
 FULL = os.environ.get("MLPKIT_EQUALITY") == "full"

@@ -14,12 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlpkit import config_files
 from mlpkit.cli.compose import Composer, Request, compose, read_config, sweeps
 from mlpkit.cli.plan import plan, search_space
-from mlpkit.config import parse, to_dict
+from mlpkit.config import search_path as config_files
+from mlpkit.config.config import parse, to_dict
+from mlpkit.config.problems import MOST as MOST_PROBLEMS
 from mlpkit.errors import ConfigError
-from mlpkit.problems import MOST as MOST_PROBLEMS
 from mlpkit.sweep.grid import MOST, Interval, check_size, product, zipped
 
 LR = "must be a number > 0 (learning rate; default 0.001)"

@@ -16,10 +16,10 @@ from real_data import needs_real_data, real_data
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
+from mlpkit.config.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.data import load_dataset
 from mlpkit.data.images import default_root, missing_files
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.schema.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 
 KINDS = {"mnist": (MnistDataset, "MNIST"), "fashion_mnist": (FashionMnistDataset, "FashionMNIST")}
 FILES = [

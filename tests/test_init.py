@@ -9,8 +9,8 @@ from scipy import stats
 from torch import nn
 
 from mlpkit.data import load_dataset
+from mlpkit.data.randomness import derived_seed, generator
 from mlpkit.models import build_model
-from mlpkit.randomness import derived_seed, generator
 
 
 def build(*overrides):

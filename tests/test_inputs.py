@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.inputs import Reading, parse_values, read_inputs, read_picture
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.predict import load_predictor
-from mlpkit.signature import Signature
 
 PAIR = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
 IMAGE = Signature("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1"))

@@ -16,16 +16,16 @@ from faults.small_disks import Tmpfs, Unmountable
 from running import config
 
 from mlpkit.cli.main import run as command
-from mlpkit.config import to_dict
-from mlpkit.console import make_console
+from mlpkit.config.config import to_dict
 from mlpkit.errors import DataError, WriteError
-from mlpkit.lock import locked
-from mlpkit.run_folder import RunFolder
-from mlpkit.sweep.folder import SweepFolder, name_of
+from mlpkit.files.lock import locked
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
 from mlpkit.sweep.run import resume
 from mlpkit.sweep.vectorized import vectorized
+from mlpkit.system.console import make_console
 
 SWEEP = "outputs/sweep"
 LEDGER = f"{SWEEP}/ledger.sqlite"

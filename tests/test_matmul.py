@@ -13,14 +13,14 @@ from engines import KINDS, engine_of, evaluated
 from running import content
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mlpkit import matmul_choice
 from mlpkit.cli.main import run as command
+from mlpkit.config.run import LEVELS
+from mlpkit.engines import matmul_choice
 from mlpkit.engines.manual import ManualGradients
-from mlpkit.matmul import EXACT, LARGE, Matmul
-from mlpkit.matmul_choice import choose_matmul, measure
-from mlpkit.program import carry_out
-from mlpkit.run_folder import RunFolder
-from mlpkit.schema.run import LEVELS
+from mlpkit.engines.matmul import EXACT, LARGE, Matmul
+from mlpkit.engines.matmul_choice import choose_matmul, measure
+from mlpkit.engines.program import carry_out
+from mlpkit.runs.run_folder import RunFolder
 
 SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
 SMALL = (64, 100, 100)

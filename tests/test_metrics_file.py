@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlpkit import metrics_file
-from mlpkit.append_file import AppendFile
 from mlpkit.errors import DataError, WriteError
-from mlpkit.metrics_file import Kept, Record, keep_until, lines_of, read_metrics
+from mlpkit.files.append_file import AppendFile
+from mlpkit.runs import metrics_file
+from mlpkit.runs.metrics_file import Kept, Record, keep_until, lines_of, read_metrics
 
 
 def record(epoch: int, *splits: str) -> Record:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from mlpkit.randomness import generator
+from mlpkit.data.randomness import generator
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import Refused
 
-from mlpkit.atomic_write import atomic_write
 from mlpkit.cli.main import run as command
-from mlpkit.output_file import write_output
+from mlpkit.files.atomic_write import atomic_write
+from mlpkit.runs.output_file import write_output
 
 ROWS = "x1,x2\n0.5,0.25\n"
 

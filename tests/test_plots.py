@@ -22,17 +22,17 @@ from running import config
 from sklearn.metrics import confusion_matrix, r2_score
 from torch import nn
 
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split, deal, divide
+from mlpkit.data.signature import Signature
 from mlpkit.models import Network, build_model
 from mlpkit.plots import draw_pictures, least_squares, style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
 from mlpkit.plots.curves import best_of, draw_curves
 from mlpkit.plots.images import SAMPLES, draw_samples, find_worst
 from mlpkit.plots.regression import coefficient_of_determination, draw_fit, draw_predicted, equation
-from mlpkit.predict import Predictor
-from mlpkit.run_folder import RunFolder
-from mlpkit.signature import Signature
+from mlpkit.runs.run_folder import RunFolder
 
 KINDS = {
     "line": ("dataset=line", "model=linear"),
@@ -516,7 +516,8 @@ def test_settings_of_matplotlib_come_back(tmp_path: Path) -> None:
 
 def test_matplotlib_loads_with_the_pictures_and_never_pyplot() -> None:
     code = (
-        "import sys, mlpkit.experiment, mlpkit.predict; assert 'matplotlib' not in sys.modules; "
+        "import sys, mlpkit.engines.experiment, mlpkit.analysis.predict; "
+        "assert 'matplotlib' not in sys.modules; "
         "import mlpkit.plots; assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import Refused
 
-from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
+from mlpkit.runs import checkpoint
 
 
 def forged(run: Path, path: Path, value: float) -> Path:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from mlpkit.analysis.predict import Predictions
+from mlpkit.analysis.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, WriteError
-from mlpkit.output_file import check_output
-from mlpkit.predict import Predictions
-from mlpkit.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
-from mlpkit.signature import Signature
+from mlpkit.runs.output_file import check_output
 
 CLASSES = Signature("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
 TARGETS = Signature("regression", ("x",), (1,), ("y", "z"))

@@ -9,8 +9,8 @@ import running
 import torch
 from engines import model_of, trainer_of
 
-from mlpkit.build import build
-from mlpkit.randomness import derived_seed, generator
+from mlpkit.data.randomness import derived_seed, generator
+from mlpkit.training.build import build
 
 
 def test_the_seeds_stay_the_same_for_ever():

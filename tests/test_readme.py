@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlpkit import config_files
 from mlpkit.cli.main import COMMANDS
+from mlpkit.config import search_path as config_files
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

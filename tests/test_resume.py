@@ -11,12 +11,12 @@ import pytest
 import torch
 from running import content
 
-from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
 from mlpkit.errors import WriteError
-from mlpkit.interrupts import Wish
-from mlpkit.run_folder import RunFolder
-from mlpkit.run_results import read_result
+from mlpkit.runs import checkpoint
+from mlpkit.runs.results import read_result
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.training.stop import StopRequest
 
 SMALL = (
     "dataset=moons", "dataset.n=100", "model.hidden=[4]", "model.dropout=0.1", "trainer.batch_size=16",
@@ -35,14 +35,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a real SIGTERM arrive after so many steps of the next run."""
-    check, calls = Wish.check, iter(range(1, 10**9))
+    check, calls = StopRequest.check, iter(range(1, 10**9))
 
-    def counted(self: Wish) -> None:
+    def counted(self: StopRequest) -> None:
         if next(calls) == steps:
             signal.raise_signal(signal.SIGTERM)
         check(self)
 
-    monkeypatch.setattr(Wish, "check", counted)
+    monkeypatch.setattr(StopRequest, "check", counted)
 
 
 def interrupted(steps: int, *overrides: str) -> None:
@@ -129,7 +129,7 @@ def test_a_run_that_goes_on_has_no_summary_until_it_ends(monkeypatch: pytest.Mon
     """tests/faults/test_kill.py kills it meanwhile."""
     seen = list[str]()
     assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
-    monkeypatch.setattr(Wish, "check", lambda self: seen.append(read_result(MINE.path).status))
+    monkeypatch.setattr(StopRequest, "check", lambda self: seen.append(read_result(MINE.path).status))
     assert command(["resume", "outputs/mine", "trainer.epochs=5"]) == 0
     assert seen[: 2 * 4] == ["unfinished"] * 2 * 4  # steps
     assert read_result(MINE.path).status == "done"

@@ -15,13 +15,13 @@ import torch
 import yaml
 from running import config, mlpkit, train
 
-from mlpkit import checkpoint
+from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
-from mlpkit.config import parse
+from mlpkit.config.config import parse
 from mlpkit.data import load_dataset
 from mlpkit.errors import NonFiniteError, RunInterruptedError
-from mlpkit.predict import load_predictor
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
 
 FAST = ("trainer.epochs=4", "run.plots=false")
 FILES = {
@@ -204,7 +204,7 @@ def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> 
 
 
 def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
-    from mlpkit.run_folder import create
+    from mlpkit.runs.run_folder import create
 
     chosen = config(f"run.root={tmp_path}")
     assert len({create(chosen).path for _ in range(20)}) == 20

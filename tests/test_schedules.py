@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from mlpkit.config import scheduler as c
 from mlpkit.schedules import PlateauState, build_schedule
-from mlpkit.schema import scheduler as c
 
 LR = 0.3
 UNITS = 60  # length of the runs, in what the schedule counts

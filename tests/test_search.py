@@ -19,12 +19,12 @@ from conftest import Refused
 from optuna.trial import FrozenTrial, TrialState
 from running import config
 
-from mlpkit import bounds, checkpoint
+from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
-from mlpkit.compare import compare
 from mlpkit.errors import DataError
-from mlpkit.lock import locked
-from mlpkit.run_results import read_result
+from mlpkit.files.lock import locked
+from mlpkit.runs import bounds, checkpoint
+from mlpkit.runs.results import read_result
 from mlpkit.sweep.ledger import FAILED, Ledger
 from mlpkit.sweep.pruning import make_judge, rungs
 from mlpkit.sweep.search_plan import Search, plan_search

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from faults.processes import Running, end_all, start_fresh
 
-from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
 from mlpkit.engines.engine import Engine
-from mlpkit.interrupts import NUMBERS, Wish
-from mlpkit.plain_json import read_object
-from mlpkit.run_folder import RunFolder
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.datasets import Datasets
+from mlpkit.training.stop import NUMBERS, StopRequest
 
 SMALL = (
     "dataset=moons", "model=mlp", "model.hidden=[4]", "run.dir=outputs/mine", "run.plots=false",
@@ -47,14 +47,14 @@ def test_each_signal_ends_a_run_after_its_step(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.signal(number, signal.default_int_handler)  # heard, however pytest was started
-    check, calls = Wish.check, iter(range(1, 10**9))
+    check, calls = StopRequest.check, iter(range(1, 10**9))
 
-    def counted(wish: Wish) -> None:
+    def counted(wish: StopRequest) -> None:
         if next(calls) == 5:
             signal.raise_signal(number)
         check(wish)
 
-    monkeypatch.setattr(Wish, "check", counted)
+    monkeypatch.setattr(StopRequest, "check", counted)
     try:
         assert command(["train", *SMALL]) == 128 + number
     finally:
@@ -156,7 +156,7 @@ def test_a_run_that_is_killed_from_its_first_instant_on_can_be_resumed(tmp_path:
     arguments = ["train", *SMALL, "trainer.epochs=2"]
     script = (
         "from faults.prepare import die_in; from mlpkit.cli.main import run; "
-        f"die_in('mlpkit.run', 'describe'); run({arguments})"
+        f"die_in('mlpkit.training.start', 'describe'); run({arguments})"
     )
     tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     assert (
@@ -169,7 +169,8 @@ def test_a_run_that_is_killed_from_its_first_instant_on_can_be_resumed(tmp_path:
 def test_a_stream_that_has_gone_hinders_no_signal(tmp_path: Path) -> None:
     """The line that says so cannot be written."""
     script = (
-        "from mlpkit.interrupts import leave_at_once; leave_at_once(); import signal; signal.raise_signal(15)"
+        "import signal; from mlpkit.training.stop import leave_at_once; "
+        "leave_at_once(); signal.raise_signal(15)"
     )
     done = subprocess.run(f"{sys.executable} -c '{script}' 2>/dev/full", shell=True)
     assert done.returncode == 143

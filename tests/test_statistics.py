@@ -6,7 +6,7 @@ import random
 import pytest
 from scipy import stats
 
-from mlpkit.statistics import half_width, holm, mean, paired_p_value, t_quantile, two_sided
+from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value, t_quantile, two_sided
 
 DEGREES = [*range(1, 31), 63, 100, 999, 10_000]
 

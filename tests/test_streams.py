@@ -13,9 +13,9 @@ from rich.console import Console
 from running import mlpkit, train
 
 from mlpkit.cli.main import run as command
-from mlpkit.console import TrainingDisplay
-from mlpkit.run_folder import RunFolder
-from mlpkit.startup import _Held
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.startup import _Held
+from mlpkit.training.display import TrainingDisplay
 
 T = (
     "dataset=moons", "model=mlp", "trainer.epochs=2", "run.plots=false", "run.tensorboard=false",

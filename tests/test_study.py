@@ -13,10 +13,10 @@ from optuna.pruners import NopPruner
 
 from mlpkit.cli.main import run as command
 from mlpkit.errors import RunInterruptedError
-from mlpkit.interrupts import Wish
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.study import Study
+from mlpkit.training.stop import StopRequest
 
 TRIALS = (
     "train", "-m", "--search", "random", "--trials", "2", "dataset=moons", "dataset.n=60", "model.hidden=[4]",
@@ -177,7 +177,7 @@ def test_too_many_trials_cannot_be_asked_for(option: str, refused: Refused) -> N
 
 def test_a_wish_to_stop_is_heard_while_trials_are_chosen(tmp_path: Path) -> None:
     study = Study(tmp_path / "search.sqlite", {"seed": Interval(0, 9)}, "random", NopPruner(), 9, 0, True)
-    wish = Wish()
+    wish = StopRequest()
 
     def poll() -> None:
         wish.check()

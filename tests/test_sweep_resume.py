@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlpkit import matmul_choice
 from mlpkit.cli.main import run as command
-from mlpkit.interrupts import Wish
-from mlpkit.run_folder import RunFolder
+from mlpkit.engines import matmul_choice
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.training.stop import StopRequest
 
 SWEEP = "outputs/sweep"
 TRAIN = (
@@ -26,15 +26,15 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> l
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
-    check, calls = Wish.check, iter(range(1, 10**9))
+    check, calls = StopRequest.check, iter(range(1, 10**9))
 
-    def counted(self: Wish) -> None:
+    def counted(self: StopRequest) -> None:
         if next(calls) == STOPPED:
             signal.raise_signal(signal.SIGTERM)
         check(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Wish, "check", counted)
+        patch.setattr(StopRequest, "check", counted)
         assert command(list(TRAIN)) == 143
     monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
     capsys.readouterr()

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.datasets import make_moons
 
+from mlpkit.config.dataset import LineDataset, MoonsDataset, SumDataset
 from mlpkit.data import load_dataset
+from mlpkit.data.signature import Signature
 from mlpkit.data.synthetic import draw_line, draw_moons, draw_sum
 from mlpkit.errors import ConfigError
-from mlpkit.schema.dataset import LineDataset, MoonsDataset, SumDataset
-from mlpkit.signature import Signature
 
 KINDS = {"sum": SumDataset, "line": LineDataset, "moons": MoonsDataset}
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mlpkit.data.arrays import read_arrays
+from mlpkit.data.signature import Signature
 from mlpkit.data.tables import match_columns, read_text, some
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.signature import Signature
 
 PAIR = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
 ONE = Signature("regression", ("x",), (1,), ("y",))

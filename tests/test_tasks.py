@@ -8,8 +8,8 @@ import torch
 from scipy import special
 from torch import nn
 
-from mlpkit.signature import Signature
-from mlpkit.tasks import BINARY, MULTICLASS, REGRESSION, TASKS
+from mlpkit.data.signature import Signature
+from mlpkit.tasks.task import BINARY, MULTICLASS, REGRESSION, TASKS
 
 ROWS = 50
 

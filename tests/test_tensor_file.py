@@ -10,9 +10,9 @@ import pytest
 import safetensors.numpy
 from running import config, train
 
-from mlpkit import checkpoint
 from mlpkit.errors import DataError
-from mlpkit.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.runs import checkpoint
 
 VALUES = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -8,20 +8,20 @@ from engines import KINDS, engine_of, trainer_of
 from running import config as config_of
 from torch import nn
 
-from mlpkit import checkpoint
-from mlpkit.config import parse, to_dict
-from mlpkit.console import make_console
+from mlpkit.config.config import parse, to_dict
+from mlpkit.config.nested import items, replace
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.nested import items, replace
-from mlpkit.run import run
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import create
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.folder import create
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.groups import group
 from mlpkit.sweep.ledger import DONE, Ledger
 from mlpkit.sweep.run import start
 from mlpkit.sweep.vectorized import vectorized
+from mlpkit.system.console import make_console
+from mlpkit.training.start import run
 
 # Products of several networks are added up in another order; what that changes, Adam's first steps enlarge.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}

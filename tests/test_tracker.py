@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from running import config
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mlpkit.schema.run import EarlyStopping
-from mlpkit.schema.scheduler import ConstantSchedule, Plateau
-from mlpkit.state import Progress
-from mlpkit.tasks import BINARY, REGRESSION
+from mlpkit.config.run import EarlyStopping
+from mlpkit.config.scheduler import ConstantSchedule, Plateau
+from mlpkit.runs.state import Progress
+from mlpkit.tasks.task import BINARY, REGRESSION
 from mlpkit.training.records import EpochScores
 from mlpkit.training.tracker import Tracker
 

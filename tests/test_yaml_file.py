@@ -8,7 +8,8 @@ import pytest
 import yaml
 from faulty_yaml import FAULTS
 
-from mlpkit import config_files, yaml_file
+from mlpkit.config import search_path as config_files
+from mlpkit.config import yaml_file
 from mlpkit.errors import ConfigError
 
 

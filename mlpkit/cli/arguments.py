@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.paths import expand
+from mlpkit.files.paths import expand
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlpkit.checkpoint import Checkpoint
+    from mlpkit.runs.checkpoint import Checkpoint
 
 Overrides = Annotated[
     list[str] | None,
@@ -85,10 +85,10 @@ def open_run(
 
     It says which run where RUN is not one, and which checkpoint serves where the wanted one is damaged.
     """
-    from mlpkit.checkpoint import load_first
-    from mlpkit.console import note
     from mlpkit.errors import ConfigError
-    from mlpkit.run_folder import find_checkpoints
+    from mlpkit.runs.checkpoint import load_first
+    from mlpkit.runs.run_folder import find_checkpoints
+    from mlpkit.system.console import note
 
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
@@ -106,8 +106,8 @@ def choose_run(run: str | None) -> tuple[Path, str]:
         DataError: RUN is left out and there is no run, or it is a sweep without a score.
     """
     from mlpkit.errors import DataError
-    from mlpkit.run_folder import RunFolder, newest
-    from mlpkit.sweep.folder import SweepFolder, is_sweep
+    from mlpkit.runs.run_folder import RunFolder, newest
+    from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 
     if run is None:
         found = newest(Path("outputs"))
@@ -129,17 +129,17 @@ def choose_run(run: str | None) -> tuple[Path, str]:
 
 def _best_run(sweep: Path) -> Path:
     """Return the best run of a sweep's best setting, as `mlpkit compare` names it."""
-    from mlpkit.compare import compare
-    from mlpkit.console import note
-    from mlpkit.run_results import find_runs, read_results
+    from mlpkit.analysis.compare import compare
+    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.system.console import note
 
     return compare(read_results(find_runs([sweep], note), note)).best_run.path
 
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
     """Warn where a checkpoint's weights are not finite; return whether they are not."""
-    from mlpkit.checkpoint import not_finite
-    from mlpkit.console import note
+    from mlpkit.runs.checkpoint import not_finite
+    from mlpkit.system.console import note
 
     bad = next(not_finite(tensors), None)
     if bad:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.paths import expand
+from mlpkit.files.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
 
@@ -42,11 +42,11 @@ def compare(
     ] = None,
 ) -> None:
     """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
-    from mlpkit.compare import compare as compare_runs
-    from mlpkit.console import make_console, note, say
-    from mlpkit.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
-    from mlpkit.output_file import check_output, check_picture_folder
-    from mlpkit.run_results import SWEEP, find_runs, newest_group, read_results
+    from mlpkit.analysis.compare import compare as compare_runs
+    from mlpkit.analysis.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
+    from mlpkit.runs.output_file import check_output, check_picture_folder
+    from mlpkit.runs.results import SWEEP, find_runs, newest_group, read_results
+    from mlpkit.system.console import make_console, note, say
 
     if output is not None:
         check_output(output, ENDINGS)

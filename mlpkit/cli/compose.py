@@ -28,7 +28,6 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpkit import config_files, nested, yaml_file
 from mlpkit.cli.overrides import (
     Groups,
     Override,
@@ -40,9 +39,11 @@ from mlpkit.cli.overrides import (
     told_apart,
     with_quoted_home,
 )
-from mlpkit.config import Config, parse
+from mlpkit.config import nested, yaml_file
+from mlpkit.config import search_path as config_files
+from mlpkit.config.config import Config, parse
+from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
-from mlpkit.problems import show, spell
 from mlpkit.sweep.grid import Interval, Values
 
 PRIMARY = "train"

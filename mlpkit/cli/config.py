@@ -7,7 +7,7 @@ import typer
 from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides
 
 if TYPE_CHECKING:
-    from mlpkit.config import Config
+    from mlpkit.config.config import Config
 
 EXAMPLE = "mlpkit config dataset=mnist optimizer.lr=0.01 --explain"
 
@@ -22,7 +22,7 @@ def config(
     """Show the composed and validated config."""
     import json
 
-    from mlpkit.config import json_schema, to_dict
+    from mlpkit.config.config import json_schema, to_dict
 
     if schema:
         print(json.dumps(json_schema(), indent=2))
@@ -37,7 +37,7 @@ def config(
         print_config(composed)
         return
 
-    from mlpkit.console import make_console, say
+    from mlpkit.system.console import make_console, say
 
     rows = [
         (key, json.dumps(value), source) for key, value, source in explain_values(request, to_dict(composed))
@@ -52,6 +52,6 @@ def print_config(config: "Config") -> None:
     """Print a config as YAML that `--config` reads back."""
     import yaml
 
-    from mlpkit.config import to_dict
+    from mlpkit.config.config import to_dict
 
     print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")

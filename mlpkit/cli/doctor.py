@@ -7,11 +7,11 @@ def doctor() -> None:
     """Show versions, devices and the data that was found."""
     import torch
 
-    from mlpkit import config_files
-    from mlpkit.console import make_console, plain_table
+    from mlpkit.config import search_path as config_files
     from mlpkit.data.images import default_root, missing_files
-    from mlpkit.device import choose_device, describe_device, describe_machine
-    from mlpkit.environment import versions
+    from mlpkit.runs.environment import versions
+    from mlpkit.system.console import make_console, plain_table
+    from mlpkit.system.device import choose_device, describe_device, describe_machine
 
     table = plain_table("mlpkit doctor", [])
     table.add_column(overflow="fold")

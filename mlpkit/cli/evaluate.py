@@ -20,14 +20,14 @@ def evaluate(
     allow_large: AllowLarge = False,
 ) -> None:
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
+    from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
+    from mlpkit.analysis.evaluate import evaluate as evaluate_rows
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.cli.compose import Request, override
-    from mlpkit.config import to_dict
-    from mlpkit.console import make_console, note, print_scores, say
-    from mlpkit.device import choose_device
+    from mlpkit.config.config import to_dict
     from mlpkit.errors import DataError
-    from mlpkit.evaluate import choose_split, load_matching, without_rows_of
-    from mlpkit.evaluate import evaluate as evaluate_rows
-    from mlpkit.predict import make_predictor
+    from mlpkit.system.console import make_console, note, print_scores, say
+    from mlpkit.system.device import choose_device
 
     run, given = told_apart(run, overrides)
     path, stored = open_run(run, checkpoint, allow_large)

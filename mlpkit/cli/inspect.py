@@ -11,14 +11,14 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
 
     import yaml
 
-    from mlpkit.architecture import architecture, count
-    from mlpkit.bounds import are_plain, check_tensors
-    from mlpkit.config import to_dict
-    from mlpkit.console import make_console, plain_table, print_scores, print_weights, say
-    from mlpkit.run_folder import RunFolder
-    from mlpkit.summary import summarized_scores
-    from mlpkit.tensor_file import TensorFile
-    from mlpkit.weights import readable_weights
+    from mlpkit.analysis.weights import readable_weights
+    from mlpkit.config.config import to_dict
+    from mlpkit.files.tensor_file import TensorFile
+    from mlpkit.models.architecture import architecture, count
+    from mlpkit.runs.bounds import are_plain, check_tensors
+    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.runs.summary import summarized_scores
+    from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say
 
     path, stored = open_run(run, checkpoint, allow_large, parts=())
     signature, console = stored.signature, make_console()

@@ -15,10 +15,10 @@ def list_choices(
     config_dir: ConfigDir = None,
 ) -> None:
     """Show what can be chosen, with one line each."""
-    from mlpkit import config_files
-    from mlpkit.console import make_console, printable, say
+    from mlpkit.config import search_path as config_files
+    from mlpkit.config.problems import did_you_mean
     from mlpkit.errors import ConfigError
-    from mlpkit.problems import did_you_mean
+    from mlpkit.system.console import make_console, printable, say
 
     folders = config_files.search_path(config_dir or ())
     groups = config_files.groups(folders)

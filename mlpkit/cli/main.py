@@ -10,8 +10,8 @@ import typer
 from mlpkit import __version__
 from mlpkit.cli import compare, config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
+from mlpkit.cli.memory import check_limit, is_lack_of_memory
 from mlpkit.errors import MlpkitError, WriteError
-from mlpkit.memory import check_limit, is_lack_of_memory
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train.train, train.EXAMPLE),
@@ -72,7 +72,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
     Every expected error is a line on stderr for each problem; `debug` shows the traceback as well.
     """
-    from mlpkit.console import print_error
+    from mlpkit.system.console import print_error
 
     if arguments and arguments[0] in LATER:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")

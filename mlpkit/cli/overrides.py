@@ -8,9 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mlpkit import config_files, nested
+from mlpkit.config import nested
+from mlpkit.config import search_path as config_files
+from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.errors import ConfigError
-from mlpkit.problems import did_you_mean, show, spell
 from mlpkit.sweep.grid import Interval, Values
 
 Groups = Mapping[str, Mapping[str, Path]]  # choices of each group, with their files

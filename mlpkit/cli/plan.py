@@ -5,10 +5,10 @@ from typing import Any
 
 from mlpkit.cli.compose import Composer, Request, sweeps
 from mlpkit.cli.overrides import Override
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.problems import MOST as MOST_PROBLEMS
+from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
-from mlpkit.problems import MOST as MOST_PROBLEMS
-from mlpkit.problems import spell
 from mlpkit.sweep.grid import Interval, Job, Plan, Values, check_size, product, zipped
 
 

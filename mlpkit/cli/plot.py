@@ -7,14 +7,14 @@ EXAMPLE = "mlpkit plot"
 
 def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
     """Draw a run's pictures again."""
-    from mlpkit.console import make_console, note, say
-    from mlpkit.drawing import one_warning
+    from mlpkit.analysis.evaluate import load_matching
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.errors import WriteError
-    from mlpkit.evaluate import load_matching
-    from mlpkit.lock import locked
-    from mlpkit.metrics_file import read_metrics
-    from mlpkit.predict import make_predictor
-    from mlpkit.run_folder import RunFolder
+    from mlpkit.files.lock import locked
+    from mlpkit.plots.drawing import one_warning
+    from mlpkit.runs.metrics_file import read_metrics
+    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.system.console import make_console, note, say
 
     path, stored = open_run(run, checkpoint, allow_large)
     folder = RunFolder(run_folder_of(path))

@@ -7,7 +7,7 @@ import typer
 
 from mlpkit.cli.arguments import AllowLarge, Device, Run, Which, open_run, warn_of_nan
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.paths import expand
+from mlpkit.files.paths import expand
 
 ROWS_ON_A_TERMINAL = 40
 
@@ -54,8 +54,8 @@ def predict(
     allow_large: AllowLarge = False,
 ) -> None:
     """Predict from raw inputs with a trained model."""
-    from mlpkit.output_file import check_output, refuse_input
-    from mlpkit.predictions_file import ENDINGS, as_columns, write
+    from mlpkit.analysis.predictions_file import ENDINGS, as_columns, write
+    from mlpkit.runs.output_file import check_output, refuse_input
 
     if sum(given is not None for given in (input_, values or None, split)) != 1:
         raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
@@ -68,11 +68,11 @@ def predict(
         if input_ is not None:
             refuse_input(output, input_)
 
-    from mlpkit.console import make_console, note, say
+    from mlpkit.analysis.evaluate import choose_split, load_matching
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
-    from mlpkit.device import choose_device
-    from mlpkit.evaluate import choose_split, load_matching
-    from mlpkit.predict import make_predictor
+    from mlpkit.system.console import make_console, note, say
+    from mlpkit.system.device import choose_device
 
     path, stored = open_run(run, checkpoint, allow_large)
     if output is not None:
@@ -106,8 +106,8 @@ def predict(
 
 def _show(columns: dict[str, list[object]]) -> None:
     """Print a table on a terminal, csv elsewhere."""
-    from mlpkit.console import is_terminal, make_console, note, plain_table, print_answer
-    from mlpkit.predictions_file import to_csv
+    from mlpkit.analysis.predictions_file import to_csv
+    from mlpkit.system.console import is_terminal, make_console, note, plain_table, print_answer
 
     console = make_console()
     if not is_terminal(console):
@@ -132,6 +132,6 @@ def _show(columns: dict[str, list[object]]) -> None:
 def _cell(value: object) -> str:
     from rich.markup import escape
 
-    from mlpkit.console import printable
+    from mlpkit.system.console import printable
 
     return escape(printable(str(value))) if isinstance(value, str | int) else f"{float(str(value)):.6g}"

@@ -33,16 +33,16 @@ def resume(
     import shlex
     import sys
 
-    from mlpkit import yaml_file
     from mlpkit.cli.compose import Request, override
-    from mlpkit.console import make_console, note
+    from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
-    from mlpkit.paths import expand
-    from mlpkit.resume import MAY_CHANGE, may_change
-    from mlpkit.run import go_on
-    from mlpkit.run_folder import find_run
-    from mlpkit.sweep.folder import is_sweep
+    from mlpkit.files.paths import expand
+    from mlpkit.runs.run_folder import find_run
+    from mlpkit.runs.sweep_folder import is_sweep
     from mlpkit.sweep.launchers import Wanted
+    from mlpkit.system.console import make_console, note
+    from mlpkit.training.resume import MAY_CHANGE, may_change
+    from mlpkit.training.start import go_on
 
     run, given = told_apart(run, overrides)
     command = shlex.join(["mlpkit", *sys.argv[1:]])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from mlpkit.cli.compose import Composer, Request
 from mlpkit.cli.plan import search_space
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
-from mlpkit.problems import spell
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def search(request: Request, command: str, options: Options) -> None:
     )
     plan, configs = _plan(wanted)
 
-    from mlpkit.console import make_console, say
-    from mlpkit.sweep import folder as sweep_folder
+    from mlpkit.runs import sweep_folder
     from mlpkit.sweep.search import start
+    from mlpkit.system.console import make_console, say
 
     console = make_console()
     folder = sweep_folder.create(configs)
@@ -91,9 +91,9 @@ def search(request: Request, command: str, options: Options) -> None:
 
 def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
     """Go on with a search."""
-    from mlpkit.console import make_console, say
-    from mlpkit.sweep.folder import SweepFolder
+    from mlpkit.runs.sweep_folder import SweepFolder
     from mlpkit.sweep.search_plan import read_search
+    from mlpkit.system.console import make_console, say
 
     folder, console = SweepFolder(path), make_console()
     folder.open_for_writing()

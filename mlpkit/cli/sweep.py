@@ -8,8 +8,8 @@ from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
-from mlpkit.paths import expand
-from mlpkit.sweep.folder import SweepFolder
+from mlpkit.files.paths import expand
+from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.launchers import Wanted, choose
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
@@ -26,7 +26,7 @@ def sweep(
     searched: Options,
 ) -> None:
     """Plan the jobs and train them."""
-    from mlpkit.console import make_console, note
+    from mlpkit.system.console import make_console, note
 
     if request.file is None and not any(line.lstrip("+").startswith(QUIET) for line in request.overrides):
         request = Request((*request.overrides, f"{QUIET}=false"), request.folders, request.file)
@@ -47,7 +47,7 @@ def sweep(
 
     launcher = choose(wanted)  # before anything else loads torch
 
-    from mlpkit.sweep import folder as sweep_folder
+    from mlpkit.runs import sweep_folder
     from mlpkit.sweep.run import resume, start
 
     place = planned.jobs[0].config.run
@@ -73,8 +73,8 @@ def resume_sweep(
         return
     launcher = choose(wanted)  # before anything else loads torch
 
-    from mlpkit.console import make_console
     from mlpkit.sweep.run import resume
+    from mlpkit.system.console import make_console
 
     with _shown(path):
         resume(path, command, launcher, make_console(), allow_large=allow_large)
@@ -108,10 +108,10 @@ def _shown(path: Path) -> Iterator[None]:
 
 
 def _show(path: Path) -> None:
-    from mlpkit.compare import compare
-    from mlpkit.console import make_console, note, say
-    from mlpkit.leaderboard import print_leaderboard
-    from mlpkit.run_results import find_runs, read_results
+    from mlpkit.analysis.compare import compare
+    from mlpkit.analysis.leaderboard import print_leaderboard
+    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.system.console import make_console, note, say
 
     console = make_console()
     try:

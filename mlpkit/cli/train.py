@@ -81,7 +81,7 @@ def train(
         print_config(config)
         return
 
-    from mlpkit.console import make_console, note
-    from mlpkit.run import run
+    from mlpkit.system.console import make_console, note
+    from mlpkit.training.start import run
 
     run(config, command, make_console(), note)

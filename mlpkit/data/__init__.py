@@ -1,8 +1,8 @@
 """Datasets: what they are, and how each is made."""
 
+from mlpkit.config.dataset import DatasetConfig, ImageOptions
 from mlpkit.data.dataset import Dataset, divide_again
 from mlpkit.errors import DataError
-from mlpkit.schema.dataset import DatasetConfig, ImageOptions
 
 
 def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | None = None) -> Dataset:

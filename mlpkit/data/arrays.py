@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpkit.config.problems import spell
+from mlpkit.data.signature import Signature
 from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
-from mlpkit.problems import spell
-from mlpkit.signature import Signature
 
 MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
 MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpkit.schema.dataset import Augment
+from mlpkit.config.dataset import Augment
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mlpkit.data.randomness import generator
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError
-from mlpkit.randomness import generator
-from mlpkit.signature import Signature
 
 SPLITS = ("train", "val", "test")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.atomic_write import temporary_folder
+from mlpkit.config.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.data.dataset import Affine, Dataset, Split, deal, divide
 from mlpkit.data.idx import read_idx
+from mlpkit.data.signature import Signature
 from mlpkit.errors import DataError
-from mlpkit.paths import cache_folder, expand
-from mlpkit.schema.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
-from mlpkit.signature import Signature
+from mlpkit.files.atomic_write import temporary_folder
+from mlpkit.files.paths import cache_folder, expand
 
 ImageDataset = MnistDataset | FashionMnistDataset | DigitsDataset
 Divided = tuple[dict[str, Split], Tensor]  # the splits, and the order of the table's rows
@@ -154,7 +154,7 @@ def _download(
         raise DataError(f"dataset={config.name}: no files under {root}; only train fetches them; {way_out}")
     from torchvision import datasets
 
-    from mlpkit.console import note
+    from mlpkit.system.console import note
 
     kind = datasets.MNIST if config.name == "mnist" else datasets.FashionMNIST
     note(f"downloading {config.name} to {folder}")

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlpkit.config.problems import spell
 from mlpkit.data.arrays import read_arrays
 from mlpkit.data.pixels import check_range, warn_of_odd
+from mlpkit.data.signature import Signature
 from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.paths import expand
-from mlpkit.problems import spell
-from mlpkit.signature import Signature
+from mlpkit.files.paths import expand
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}

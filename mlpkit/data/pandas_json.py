@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mlpkit.config.problems import show
 from mlpkit.errors import DataError
-from mlpkit.problems import show
 
 
 def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlpkit.config.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
 from mlpkit.data.dataset import Dataset, column_scaling, deal, divide
+from mlpkit.data.randomness import generator
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError
-from mlpkit.randomness import generator
-from mlpkit.schema.dataset import DatasetConfig, LineDataset, MoonsDataset, SumDataset
-from mlpkit.signature import Signature
 
 
 def load(config: DatasetConfig) -> Dataset:

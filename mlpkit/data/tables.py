@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlpkit.config.problems import show, spell
 from mlpkit.data.pandas_json import from_pandas
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.problems import show, spell
-from mlpkit.signature import Signature
 
 LARGEST = 3.4028235e38  # of float32
 

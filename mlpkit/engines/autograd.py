@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlpkit.batches import Rows
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
+from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.parameters import Flat
-from mlpkit.matmul import Matmul
 from mlpkit.models import Network
 from mlpkit.models.dropout import Dropout
 

@@ -23,8 +23,9 @@ mean is μ(z). Further down, by the chain rule,
 
 Two products for each layer on the way down and one on the way up: nearly all of a step's time. So the
 rest stays out of their way: every buffer is made once, products are written where they are wanted, and what a
-step does with them is a program (`mlpkit.program`). Examples are columns because a row of each matrix is then
-one unit's values for all examples, next to each other in memory: activations, softmax and sums run along it.
+step does with them is a program (`mlpkit.engines.program`). Examples are columns because a row of each matrix
+is then one unit's values for all examples, next to each other in memory: activations, softmax and sums run
+along it.
 
 All of it holds for K networks of one shape at once, with an axis K in front of every shape above. Where all
 networks read the same inputs, their first layers, one below the other, are one layer of K · width_1 units.
@@ -40,9 +41,9 @@ import torch
 from torch import Tensor
 
 from mlpkit.engines.activations import IDENTITY, Activation
-from mlpkit.matmul import Matmul
+from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.program import Program
 from mlpkit.models.dropout import Dropout
-from mlpkit.program import Program
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
 
 
 class Clipping:

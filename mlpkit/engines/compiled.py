@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpkit.batches import Rows
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.optimizer import Sgd
 from mlpkit.data.dataset import Dataset
 from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.compiler import compiler, load, seconds
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
@@ -23,8 +24,7 @@ from mlpkit.engines.whole_step import SETTINGS, Plan
 from mlpkit.errors import ConfigError
 from mlpkit.models import Network
 from mlpkit.models.scaling import Unscaling
-from mlpkit.schema.optimizer import Sgd
-from mlpkit.state import Tensors
+from mlpkit.runs.state import Tensors
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Table = dict[str, Numbers]  # (K,) by the names of SETTINGS

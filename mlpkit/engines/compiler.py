@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mlpkit.engines.whole_step import SETTINGS, Plan, WholeStep
 from mlpkit.errors import MlpkitError, WriteError
-from mlpkit.plain_json import read_object, write_json
+from mlpkit.files.plain_json import read_object, write_json
 
 Program = Callable[[list[Tensor]], list[Tensor]]
 
@@ -137,7 +137,7 @@ def _folder() -> Path:
 
 def _name(plan: Plan) -> str:
     """Return what tells apart the libraries of plans, machines, versions of torch and of the step."""
-    from mlpkit.device import processor
+    from mlpkit.system.device import processor
 
     about = f"{_text(plan)} {processor()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
     files = (Path(__file__).with_name(name) for name in ("whole_step.py", "compiler.py"))

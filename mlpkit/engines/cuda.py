@@ -11,12 +11,12 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError, diverged
 from mlpkit.models import Network
-from mlpkit.state import Tensors
+from mlpkit.runs.state import Tensors
 
 
 class CudaEngine(Engine):

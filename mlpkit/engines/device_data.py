@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
-from mlpkit.metrics import add_up
+from mlpkit.engines.batches import Rows
 from mlpkit.models import Network
 from mlpkit.models.scaling import Unscaling
-from mlpkit.tasks import Task
+from mlpkit.tasks.metrics import add_up
+from mlpkit.tasks.task import Task
 
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
 SMALL = 4_000_000  # numbers that are kept in every arrangement that steps and scores want
 
-# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.metrics`.
+# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.tasks.metrics`.
 Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
 

@@ -13,23 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows, rows_of_steps, steps_per_epoch
 from mlpkit.data.augment import Augmentation
+from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.batches import Rows, rows_of_steps, steps_per_epoch
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
+from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
+from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.seen import Seen
 from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
-from mlpkit.experiment import Experiment
-from mlpkit.matmul import EXACT, Matmul
 from mlpkit.models import Network
 from mlpkit.models.dropout import seed_dropout
-from mlpkit.randomness import generator
-from mlpkit.state import Tensors
+from mlpkit.runs.state import Tensors
 
 
 class Engine:

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows
+from mlpkit.engines.batches import Rows
 
 
 class Gradients(Protocol):

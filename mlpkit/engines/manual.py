@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpkit.batches import Rows
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
+from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.parameters import Flat
-from mlpkit.matmul import Matmul
+from mlpkit.engines.program import Program, carry_out
 from mlpkit.models import Network
 from mlpkit.models.dropout import Dropout
-from mlpkit.program import Program, carry_out
 
 A_CALL = 8192  # numbers that can be looked at in the time that a call takes
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows

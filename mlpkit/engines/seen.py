@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData, Sums
-from mlpkit.state import Tensors
+from mlpkit.runs.state import Tensors
 
 
 class Seen:

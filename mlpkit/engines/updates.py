@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.optimizer import Adam, AdamW, OptimizerConfig, Sgd
+from mlpkit.config.scheduler import Plateau
 from mlpkit.engines.parameters import Flat
-from mlpkit.schema.optimizer import Adam, AdamW, OptimizerConfig, Sgd
-from mlpkit.schema.scheduler import Plateau
 
 Tensors = Sequence[Tensor]
 

@@ -184,7 +184,7 @@ class WholeStep(nn.Module):
         return found
 
     def _sums(self, units: Units, rows: Rows, unscaling: list[Tensor]) -> Tensor:
-        """Return sums (1 + statistics, K) of losses and of what scores are made of; see `mlpkit.tasks`."""
+        """Return sums (1 + statistics, K) of losses and of what scores are made of; see `Task`."""
         outputs, y = torch.stack(units, 1), rows.expected
         if self.plan.task == "regression":
             losses = (outputs - y).square().mean(1)

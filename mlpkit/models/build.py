@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from mlpkit.architecture import LARGEST, architecture
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.model import MlpModel
 from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.randomness import generator
+from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError
+from mlpkit.models.architecture import LARGEST, architecture
 from mlpkit.models.dropout import Dropout
 from mlpkit.models.init import initialize
 from mlpkit.models.scaling import Scaling, Unscaling
 from mlpkit.models.stack import stack
-from mlpkit.randomness import generator
-from mlpkit.schema.model import MlpModel
-from mlpkit.signature import Signature
 
 
 class Network(nn.Module):

@@ -1,13 +1,12 @@
 """Dropout whose masks are a function of (seed, layer, epoch, step)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from mlpkit.program import Program, carry_out
-from mlpkit.randomness import derived_seed
+from mlpkit.data.randomness import derived_seed
 
 SHARES = 2**16  # a unit draws 16 bits: four units share a number of 64, since numbers are what takes time
 
@@ -31,11 +30,12 @@ class Dropout(nn.Module):
         if not self.training:
             return units
         mask = torch.empty_like(units.mT, memory_format=torch.contiguous_format)
-        carry_out(self.draw(mask))
+        for operation in self.draw(mask):
+            operation()
         return units * mask.mT
 
-    def draw(self, mask: Tensor) -> Program:
-        """Return what fills a mask (width, rows) with 0 and 1 / (1 - rate)."""
+    def draw(self, mask: Tensor) -> list[Callable[[], object]]:
+        """Return the operations that fill a mask (width, rows) with 0 and 1 / (1 - rate)."""
         dropped = min(round(self.rate * SHARES), SHARES - 1)  # of all shares
         numbers = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
         shares = numbers.view(torch.int16)[: mask.numel()].view(mask.shape)

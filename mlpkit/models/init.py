@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from mlpkit.schema.init import (
+from mlpkit.config.init import (
     ConstantInit,
     DefaultInit,
     InitConfig,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mlpkit.architecture import Layer
+from mlpkit.models.architecture import Layer
 from mlpkit.models.dropout import Dropout
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpkit.atomic_write import atomic_write
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
-from mlpkit.drawing import one_warning
+from mlpkit.files.atomic_write import atomic_write
 from mlpkit.plots.alone import alone
-from mlpkit.predict import Predictor
-from mlpkit.run_folder import RunFolder
+from mlpkit.plots.drawing import one_warning
+from mlpkit.runs.run_folder import RunFolder
 
 with alone():
     from matplotlib.figure import Figure

@@ -13,9 +13,9 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.plots import style
-from mlpkit.predict import Predictor
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import SPLITS, Dataset
 from mlpkit.plots import style
-from mlpkit.predict import Predictor
 
 Array = NDArray[np.float64]
 Curves = dict[str, tuple[Array, Array]]  # epochs and values by split

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mlpkit.compare import Comparison, shorten
-from mlpkit.leaderboard import show_setting
+from mlpkit.analysis.compare import Comparison, shorten
+from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, say_runs, score_name
 

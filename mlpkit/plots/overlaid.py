@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mlpkit.compare import Comparison, Line
+from mlpkit.analysis.compare import Comparison, Line
 from mlpkit.errors import DataError
-from mlpkit.metrics_file import read_metrics
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, joined, label, legend, scale_score, score_name
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs.metrics_file import read_metrics
+from mlpkit.runs.run_folder import RunFolder
 
 MOST_LINES = len(style.CLASS_COLOURS)  # that have a colour of their own
 MOST_CURVES = 32  # runs of a line whose curves are drawn

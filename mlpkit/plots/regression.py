@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpkit import metrics
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.plots import style
-from mlpkit.predict import Predictor
+from mlpkit.tasks import metrics
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from mlpkit.compare import Comparison, Line, shorten
-from mlpkit.leaderboard import show_setting
+from mlpkit.analysis.compare import Comparison, Line, shorten
+from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.plots import style
 
 MOST_NAMED = 2  # keys that each label of a legend names

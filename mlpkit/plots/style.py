@@ -20,8 +20,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 from torch import nn
 
+from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
-from mlpkit.predict import Predictor
 
 INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
 # Paul Tol's high-contrast scheme: apart for colour-blind eyes, and in grey print by its lightness.

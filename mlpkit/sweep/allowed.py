@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlpkit import bounds
-from mlpkit.architecture import architecture, count
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.dataset import DatasetConfig, SumDataset
 from mlpkit.errors import DataError
-from mlpkit.schema.dataset import DatasetConfig, SumDataset
+from mlpkit.models.architecture import architecture, count
+from mlpkit.runs import bounds
 from mlpkit.sweep.datasets import Datasets
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mlpkit.console import is_terminal, say
+from mlpkit.system.console import is_terminal, say
 
 if TYPE_CHECKING:
     from mlpkit.sweep.groups import Group

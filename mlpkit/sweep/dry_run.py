@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mlpkit.console import say
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import describe
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.groups import group
+from mlpkit.system.console import say
 
 
 def show(jobs: Sequence[Job], console: Console) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
 from mlpkit.errors import ConfigError
 
 MOST = 10_000  # jobs of a sweep, where --max-jobs says nothing else

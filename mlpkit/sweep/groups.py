@@ -8,13 +8,13 @@ from functools import reduce
 from itertools import islice, pairwise
 from typing import Any
 
-from mlpkit.architecture import NORMS, Layer, architecture
-from mlpkit.config import Config, to_dict
+from mlpkit.config.config import Config, to_dict
 from mlpkit.data import table_of
 from mlpkit.data.dataset import Dataset
-from mlpkit.device import choose_device, threads_with_work
 from mlpkit.errors import MlpkitError
+from mlpkit.models.architecture import NORMS, Layer, architecture
 from mlpkit.sweep.datasets import Datasets
+from mlpkit.system.device import choose_device, threads_with_work
 
 OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
 FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold

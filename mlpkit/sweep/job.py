@@ -5,16 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mlpkit.config import Config
-from mlpkit.console import printable
+from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.interrupts import polite_signals
-from mlpkit.lock import locked
-from mlpkit.resume import Say, check_config, newest_good
-from mlpkit.run import Saved, go_on, run
-from mlpkit.run_folder import RunFolder
+from mlpkit.files.lock import locked
+from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.work import Work
+from mlpkit.system.console import printable
+from mlpkit.training.resume import Say, check_config, newest_good
+from mlpkit.training.start import Saved, go_on, run
+from mlpkit.training.stop import polite_signals
 from mlpkit.training.trainer import Judge
 
 
@@ -49,7 +49,7 @@ def train(
         allowed: what the job may do; None allows all.
 
     Raises:
-        MlpkitError: as `mlpkit.run.run` does.
+        MlpkitError: as `mlpkit.training.start.run` does.
     """
     allowed = allowed or Allowed()
     with Path(os.devnull).open("w") as nowhere:

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mlpkit.atomic_write import sync_folder
-from mlpkit.config import Config, parse, to_dict
+from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.problems import show
+from mlpkit.files.atomic_write import sync_folder
+from mlpkit.runs.sweep_folder import is_name, name_of, unfinished
 from mlpkit.sweep import database
-from mlpkit.sweep.folder import is_name, name_of, unfinished
 from mlpkit.sweep.grid import Job
 
 WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"

@@ -17,8 +17,8 @@ import mlpkit.data.images
 import mlpkit.data.synthetic
 import mlpkit.data.tables
 import mlpkit.engines.choose
+import mlpkit.loggers.tensorboard
 import mlpkit.sweep.processes
-import mlpkit.tensorboard
 
 gc.freeze()  # what all processes share is no garbage: to look through it would copy it
 atexit.register(os._exit, 0)  # as in `mlpkit.__main__`; some libraries print what they leave behind

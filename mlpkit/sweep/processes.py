@@ -16,13 +16,13 @@ from threading import Thread
 
 import torch
 
-from mlpkit.config import Config
-from mlpkit.device import cores, limit_threads
+from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError, WriteError
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.fork_server import SERVER
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
+from mlpkit.system.device import cores, limit_threads
 
 TICK = 0.2  # seconds until a signal to this process is seen
 

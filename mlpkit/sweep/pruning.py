@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

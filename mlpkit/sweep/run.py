@@ -7,21 +7,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mlpkit import environment
-from mlpkit.append_file import append_line
 from mlpkit.errors import ConfigError, DataError, JobsFailedError, MlpkitError, RunInterruptedError
-from mlpkit.interrupts import polite_signals
-from mlpkit.lock import locked
-from mlpkit.plain_json import read_object
-from mlpkit.run_folder import RunFolder
+from mlpkit.files.append_file import append_line
+from mlpkit.files.lock import locked
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs import environment
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
-from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.work import Launcher, Work, without_large
+from mlpkit.training.stop import polite_signals
 
 
 def start(

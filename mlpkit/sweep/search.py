@@ -9,10 +9,6 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from mlpkit import environment
-from mlpkit.append_file import append_line
-from mlpkit.console import number as shown
-from mlpkit.console import printable, say
 from mlpkit.errors import (
     ConfigError,
     DataError,
@@ -21,15 +17,16 @@ from mlpkit.errors import (
     NonFiniteError,
     RunInterruptedError,
 )
-from mlpkit.interrupts import Wish, polite_signals
-from mlpkit.lock import locked
-from mlpkit.metrics_file import read_metrics
-from mlpkit.plain_json import read_object, write_json
-from mlpkit.run_folder import RunFolder
+from mlpkit.files.append_file import append_line
+from mlpkit.files.lock import locked
+from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.runs import environment
+from mlpkit.runs.metrics_file import read_metrics
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder, name_of
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
-from mlpkit.sweep.folder import SweepFolder, name_of
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, PRUNED, WAITING, Entry, Ledger, key_of, write_ledger
@@ -39,6 +36,9 @@ from mlpkit.sweep.study import Outcome, Study
 from mlpkit.sweep.vectorized import vectorized
 from mlpkit.sweep.winner import describe_winner, find_winner, score_on_test
 from mlpkit.sweep.work import Work, without_large
+from mlpkit.system.console import number as shown
+from mlpkit.system.console import printable, say
+from mlpkit.training.stop import StopRequest, polite_signals
 
 
 def start(folder: SweepFolder, plan: Plan, command: str, console: Console) -> None:
@@ -154,7 +154,7 @@ class _Searching:
                 f"to go on: {self._way_on()}",
             ) from None
 
-    def _run_batch(self, wish: Wish) -> None:
+    def _run_batch(self, wish: StopRequest) -> None:
         count = min(self.search.batch, self.search.trials - self.study.asked)
         batch = _Batch({trial.number: trial for trial in self.study.ask(count, wish.check)})
         for trial in batch.trials.values():
@@ -187,7 +187,7 @@ class _Searching:
             self.known[key] = Entry(trial.number, name, overrides, config, WAITING, "")
         batch.entries[trial.number] = self.known[key]
 
-    def _train(self, batch: _Batch, wish: Wish) -> None:
+    def _train(self, batch: _Batch, wish: StopRequest) -> None:
         """Train what of a batch has not ended yet."""
         entries = {entry.number: entry for entry in batch.entries.values() if entry.number in batch.trials}
         left = {n: e for n, e in entries.items() if self._read(e).state == TrialState.RUNNING}
@@ -301,7 +301,7 @@ class _Searching:
             parts.append(f"best val {self.task.monitor} so far {shown(best)}")
         say(self.console, f"{self.study.told}/{self.search.trials} trials: {', '.join(parts)}")
 
-    def _announce(self, wish: Wish) -> None:
+    def _announce(self, wish: StopRequest) -> None:
         """Say which trial is the best, and score it on the test split."""
         entries = {entry.folder: entry for entry in self.known.values()}
         winner = find_winner(self.folder, self.study.trials, self.task)

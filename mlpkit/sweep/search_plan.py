@@ -7,16 +7,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlpkit import nested
-from mlpkit.compare import loss_unit
-from mlpkit.config import Config, to_dict
+from mlpkit.analysis.compare import loss_unit
+from mlpkit.config import nested
+from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.plain_json import read_object
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.allowed import Allowed, refuse_large_data
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
-from mlpkit.tasks import TASKS, Task
+from mlpkit.tasks.task import TASKS, Task
 
 Space = Mapping[str, Interval | tuple[str, ...]]
 Compose = Callable[[Sequence[str]], Config]

@@ -13,13 +13,13 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, UncompletedJobError
 
-from mlpkit.config import Config
-from mlpkit.device import cores
+from mlpkit.config.config import Config
 from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
-from mlpkit.run_folder import refuse_other
+from mlpkit.runs.run_folder import refuse_other
 from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
+from mlpkit.system.device import cores
 
 TICK = 0.2  # seconds between two looks
 PATIENCE = 40.0  # seconds in which Slurm's jobs end that were told to; Slurm itself waits 30

@@ -20,8 +20,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from mlpkit.data.randomness import derived_seed
 from mlpkit.errors import DataError, WriteError
-from mlpkit.randomness import derived_seed
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.search_plan import Space

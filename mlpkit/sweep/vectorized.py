@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlpkit.atomic_write import flushed_together
-from mlpkit.build import ANEW, build, check_steps
-from mlpkit.choices import Choices, choices_of
-from mlpkit.config import Config
-from mlpkit.device import choose_device
+from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.lock import locked
-from mlpkit.run import Saved, describe, take_up
-from mlpkit.run_folder import RunFolder, create
+from mlpkit.files.atomic_write import flushed_together
+from mlpkit.files.lock import locked
+from mlpkit.runs.choices import Choices, choices_of
+from mlpkit.runs.run_folder import RunFolder, create
 from mlpkit.sweep.groups import Group, group
 from mlpkit.sweep.job import is_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work
+from mlpkit.system.device import choose_device
+from mlpkit.training.build import ANEW, build, check_steps
 from mlpkit.training.recorder import Recorder
+from mlpkit.training.start import Saved, describe, take_up
 from mlpkit.training.states import restore
 from mlpkit.training.trainer import Trainer
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from mlpkit import checkpoint
-from mlpkit.console import number as shown
+from mlpkit.analysis.evaluate import scores_of
+from mlpkit.analysis.predict import make_predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
-from mlpkit.evaluate import scores_of
-from mlpkit.lock import locked
-from mlpkit.plain_json import read_object, write_json
-from mlpkit.predict import make_predictor
-from mlpkit.run_folder import RunFolder
-from mlpkit.sweep.folder import SweepFolder, is_name
-from mlpkit.tasks import TASKS, Task
+from mlpkit.files.lock import locked
+from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder, is_name
+from mlpkit.system.console import number as shown
+from mlpkit.tasks.task import TASKS, Task
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError
-from mlpkit.interrupts import Wish
-from mlpkit.paths import expand
+from mlpkit.files.paths import expand
+from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.allowed import Allowed, refuse_large
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
-from mlpkit.sweep.folder import SweepFolder
 from mlpkit.sweep.ledger import Entry
 from mlpkit.sweep.pruning import Judge
+from mlpkit.training.stop import StopRequest
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Work:
     folder: SweepFolder
     entries: dict[int, Entry]
     command: str
-    wish: Wish
+    wish: StopRequest
     display: SweepDisplay
     ended: Callable[[int, BaseException | None], None]
     datasets: Datasets = field(default_factory=Datasets)

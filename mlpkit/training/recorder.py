@@ -11,22 +11,23 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mlpkit import checkpoint
-from mlpkit.checkpoint import Checkpoint, not_finite
-from mlpkit.config import to_dict
-from mlpkit.console import TrainingDisplay, note, say
-from mlpkit.device import describe_device
-from mlpkit.drawing import one_warning
+from mlpkit.config.config import to_dict
 from mlpkit.engines.engine import Engine
+from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
-from mlpkit.experiment import Experiment
-from mlpkit.logs import RunLog
-from mlpkit.metrics_file import Kept, read_metrics
+from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.loggers.logs import RunLog
 from mlpkit.models import count_parameters
-from mlpkit.outcome import describe, print_outcome
-from mlpkit.plain_json import read_object, write_json
-from mlpkit.run_folder import RunFolder, step_of
-from mlpkit.state import Progress, Scores, State
+from mlpkit.plots.drawing import one_warning
+from mlpkit.runs import checkpoint
+from mlpkit.runs.checkpoint import Checkpoint, not_finite
+from mlpkit.runs.metrics_file import Kept, read_metrics
+from mlpkit.runs.run_folder import RunFolder, step_of
+from mlpkit.runs.state import Progress, Scores, State
+from mlpkit.system.console import note, say
+from mlpkit.system.device import describe_device
+from mlpkit.training.display import TrainingDisplay
+from mlpkit.training.outcome import describe, print_outcome
 from mlpkit.training.records import EpochReport
 
 
@@ -225,8 +226,8 @@ class Recorder:
                 self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
+        from mlpkit.analysis.predict import Predictor
         from mlpkit.plots import draw_pictures
-        from mlpkit.predict import Predictor
 
         dataset, network = self.experiment.dataset, self.experiment.network
         if not self.with_test:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlpkit.atomic_write import flushed_together
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.interrupts import Wish
+from mlpkit.files.atomic_write import flushed_together
 from mlpkit.models import count_parameters
-from mlpkit.state import Progress, Scores
+from mlpkit.runs.state import Progress, Scores
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list
+from mlpkit.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def attempt(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Except
 
 
 def write_results(
-    engine: Engine, recorders: Sequence[Recorder], ending: Ending, stop: Wish
+    engine: Engine, recorders: Sequence[Recorder], ending: Ending, stop: StopRequest
 ) -> dict[Recorder, BaseException | None]:
     """Score runs that have ended, and let each write its summary and draw its pictures.
 

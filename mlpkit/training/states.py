@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlpkit.batches import Rows, order_of, orders_of
+from mlpkit.engines.batches import Rows, order_of, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
-from mlpkit.state import Progress, Scores, State
+from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.tracker import Tracker
 

@@ -6,11 +6,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlpkit.config import Config
+from mlpkit.config.config import Config
+from mlpkit.config.scheduler import Plateau
+from mlpkit.runs.state import Progress, Scores
 from mlpkit.schedules import PlateauState
-from mlpkit.schema.scheduler import Plateau
-from mlpkit.state import Progress, Scores
-from mlpkit.tasks import Task
+from mlpkit.tasks.task import Task
 
 
 class ScoresOfRuns(Protocol):

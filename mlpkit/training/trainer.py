@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from mlpkit.collapse import watch_threads
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
-from mlpkit.interrupts import Wish
-from mlpkit.state import Progress, Scores
+from mlpkit.runs.state import Progress, Scores
+from mlpkit.system.collapse import watch_threads
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, not_finite_losses, of_runs, when_due
 from mlpkit.training.results import Ending, attempt, write_results
 from mlpkit.training.states import progress_of, state_of
+from mlpkit.training.stop import StopRequest
 from mlpkit.training.tracker import Tracker
 
 PENDING = 200_000  # scores of runs that wait to be handed on, at most
@@ -44,7 +44,7 @@ class Trainer:
         self,
         engine: Engine,
         recorders: Sequence[Recorder],
-        stop: Wish,
+        stop: StopRequest,
         ended: Callable[[Recorder, BaseException | None], None],
         on_step: Callable[["Trainer"], None] = lambda trainer: None,
         judge: Judge | None = None,

@@ -25,7 +25,7 @@ from sweeps import SWEEPS, run_sweep
 from turns import PeerError
 from whole_process import PROCESSES, run_process
 
-from mlpkit.wait_policy import USERS, bound_spin
+from mlpkit.system.wait_policy import USERS, bound_spin
 
 PACKAGES = ("torch", "torchvision", "scikit-learn", "jax", "keras", "skorch", "lightning")
 GROUPS = {

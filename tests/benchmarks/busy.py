@@ -17,7 +17,7 @@ from pathlib import Path
 
 from turns import PeerError, ratio
 
-from mlpkit.device import cores
+from mlpkit.system.device import cores
 
 BUSY = "while True: pass"
 LIGHT = """

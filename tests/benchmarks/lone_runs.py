@@ -5,8 +5,8 @@ import sys
 
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
-from mlpkit.console import make_console
-from mlpkit.run import run
+from mlpkit.system.console import make_console
+from mlpkit.training.start import run
 
 seconds = 0.0
 for job in plan(Request((*sys.argv[1:], "run.plots=false", "run.progress=none"))).jobs:

@@ -12,7 +12,7 @@ COMMANDS = ("--help", "list", "config", "inspect", "compare")
 MEASURED = "matmul"  # beside the commands
 MEASURE = """
 import time, torch
-from mlpkit.matmul_choice import measure
+from mlpkit.engines.matmul_choice import measure
 started = time.perf_counter()
 measure((64, 784, 256))
 print(time.perf_counter() - started)

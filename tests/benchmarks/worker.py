@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from mlpkit.free_cores import Load, bound_to
+from mlpkit.system.free_cores import Load, bound_to
 
 DISTURBING = 0.2  # cores that others use
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mlpkit.cli.compose import Request, compose
-from mlpkit.config import Config, parse
+from mlpkit.config.config import Config, parse
+from mlpkit.config.model import MlpModel
 from mlpkit.data import load_dataset
-from mlpkit.schema.model import MlpModel
-from mlpkit.tasks import TASKS
+from mlpkit.tasks.task import TASKS
 
 FULL_BATCH_EPOCHS = 500  # of a portion where an epoch is a single step
 

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 import yaml
 
-from mlpkit.run_folder import RunFolder
-from mlpkit.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.runs.run_folder import RunFolder
 
 CANARIES = ("mlpkit_canary", "antigravity")  # modules that nothing may import
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
-from mlpkit import checkpoint, run_folder
-from mlpkit.build import build
-from mlpkit.checkpoint import Checkpoint
-from mlpkit.interrupts import Wish
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint, run_folder
+from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.states import state_of
+from mlpkit.training.stop import StopRequest
 from mlpkit.training.trainer import Trainer
 
 SETTINGS = ("dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[4]", "run.tensorboard=false", *QUIET)
@@ -74,7 +74,7 @@ def begin(root: Path) -> Trainer:
     engine = build([settings])
     recorder = Recorder(engine.experiments[0], run_folder.create(settings), None)
     recorder.begin(engine)
-    trainer = Trainer(engine, [recorder], Wish(), lambda recorder, error: None)
+    trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
     trainer.start_clock()
     return trainer
 

@@ -16,18 +16,18 @@ def evaluate_in_parts() -> None:
 
 def signal_at(number: int, tick: int) -> None:
     """Send the process a signal when the trainer asks for the tick-th time whether to stop."""
-    from mlpkit.interrupts import Wish
+    from mlpkit.training.stop import StopRequest
 
-    check, ticks = Wish.check, 0
+    check, ticks = StopRequest.check, 0
 
-    def counted(wish: Wish) -> None:
+    def counted(wish: StopRequest) -> None:
         nonlocal ticks
         ticks += 1
         if ticks == tick:
             signal.raise_signal(number)
         check(wish)
 
-    Wish.check = counted  # type: ignore[method-assign]
+    StopRequest.check = counted  # type: ignore[method-assign]
 
 
 def interrupt_in_parts(tick: int) -> None:
@@ -38,17 +38,17 @@ def interrupt_in_parts(tick: int) -> None:
 
 def hold_at_first_step(reached: Event, go_on: Event) -> None:
     """Say that a first step has been taken, and wait there."""
-    from mlpkit.interrupts import Wish
+    from mlpkit.training.stop import StopRequest
 
-    check = Wish.check
+    check = StopRequest.check
 
-    def held(wish: Wish) -> None:
+    def held(wish: StopRequest) -> None:
         if not reached.is_set():
             reached.set()
             go_on.wait()
         check(wish)
 
-    Wish.check = held  # type: ignore[method-assign]
+    StopRequest.check = held  # type: ignore[method-assign]
 
 
 def meet(barrier: Barrier, where: str, name: str, go_on: Event | None = None) -> None:
@@ -72,15 +72,15 @@ def meet(barrier: Barrier, where: str, name: str, go_on: Event | None = None) ->
 
     setattr(module, name, together)
     if go_on is not None:
-        from mlpkit.interrupts import Wish
+        from mlpkit.training.stop import StopRequest
 
-        check, wait = Wish.check, go_on.wait
+        check, wait = StopRequest.check, go_on.wait
 
-        def held(wish: Wish) -> None:
+        def held(wish: StopRequest) -> None:
             wait()
             check(wish)
 
-        Wish.check = held  # type: ignore[method-assign]
+        StopRequest.check = held  # type: ignore[method-assign]
 
 
 def die_at(tick: int) -> None:

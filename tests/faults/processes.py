@@ -30,11 +30,11 @@ forks.set_forkserver_preload(
         "tensorboard",
         "mlpkit.cli.main",
         "mlpkit.cli.compose",
-        "mlpkit.run",
+        "mlpkit.training.start",
         "mlpkit.data.images",
         "mlpkit.data.synthetic",
         "mlpkit.engines.choose",
-        "mlpkit.tensorboard",
+        "mlpkit.loggers.tensorboard",
     ]
 )
 
@@ -136,7 +136,7 @@ def _command(
     folder: Path, errors: Path, arguments: tuple[str, ...], prepare: Callable[[], None] | None
 ) -> None:
     from mlpkit.cli.main import run
-    from mlpkit.interrupts import leave_at_once
+    from mlpkit.training.stop import leave_at_once
 
     gc.freeze()  # what the fork shares with its parent is no garbage, and need not be looked through
     os.chdir(folder)

@@ -8,13 +8,13 @@ import pytest
 from running import QUIET, config
 
 from faults.counts import count
-from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
-from mlpkit.console import make_console
 from mlpkit.errors import DataError, RunInterruptedError
-from mlpkit.interrupts import Wish
-from mlpkit.run import run
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.console import make_console
+from mlpkit.training.start import run
+from mlpkit.training.stop import StopRequest
 
 STEPS = 3  # of an epoch
 SETTINGS = (
@@ -38,14 +38,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that was stopped within its eighth epoch."""
     root, steps = tmp_path_factory.mktemp("stopped"), 0
 
-    def stop(wish: Wish) -> None:
+    def stop(wish: StopRequest) -> None:
         nonlocal steps
         steps += 1  # asked after each step
         if steps == 7 * STEPS + 2:
             raise RunInterruptedError(2)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RunInterruptedError):
-        patch.setattr(Wish, "check", stop)
+        patch.setattr(StopRequest, "check", stop)
         run(
             config(f"run.root={root}", "run.dir=" + str(root / "run"), *QUIET, *SETTINGS),
             "",

@@ -12,9 +12,9 @@ from running import content, train
 
 from faults.counts import count
 from faults.small_disks import FileSizeLimit, Tmpfs, Unmountable
-from mlpkit import checkpoint
 from mlpkit.cli.main import run as command
-from mlpkit.run_folder import RunFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
 
 SETTINGS = (
     "dataset=moons",

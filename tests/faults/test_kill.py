@@ -11,8 +11,8 @@ from faults.counts import count
 from faults.prepare import die_in
 from faults.processes import COMMON, RUN, start
 from faults.runs import check_checkpoints, check_ended_well, check_same, go_on, keep
-from mlpkit.run_folder import RunFolder
-from mlpkit.run_results import read_result
+from mlpkit.runs.results import read_result
+from mlpkit.runs.run_folder import RunFolder
 
 ARGUMENTS = (
     *COMMON, "dataset=digits", "model.hidden=[48]", "model.dropout=0.2", "dataset.augment.rotation=8",
@@ -21,12 +21,12 @@ ARGUMENTS = (
 
 # Instants that chance seldom hits: what the process was about to do.
 MOMENTS = {
-    "describe a run whose folder is there": ("mlpkit.run", "describe"),
-    "describe the machine of a run whose config is there": ("mlpkit.run", "write_json"),
+    "describe a run whose folder is there": ("mlpkit.training.start", "describe"),
+    "describe the machine of a run whose config is there": ("mlpkit.training.start", "write_json"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
-    "write the first checkpoint": ("mlpkit.checkpoint", "save"),
-    "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
-    "keep the checkpoint before": ("mlpkit.run_folder", "_link"),
+    "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
+    "rename the first checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
+    "keep the checkpoint before": ("mlpkit.runs.run_folder", "_link"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
     "write the summary": ("mlpkit.training.recorder", "write_json"),
 }
@@ -34,11 +34,11 @@ MOMENTS = {
 
 SHORT = (*COMMON, "dataset=moons", "model.hidden=[8]", "trainer.batch_size=64", "trainer.checkpoint_every=2")
 EXTENSION = {
-    "flush what is left of a folder": ("mlpkit.run_folder", "sync_folder"),
-    "write the best checkpoint": ("mlpkit.checkpoint", "atomic_write"),
-    "describe it again": ("mlpkit.run", "describe"),
+    "flush what is left of a folder": ("mlpkit.runs.run_folder", "sync_folder"),
+    "write the best checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
+    "describe it again": ("mlpkit.training.start", "describe"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
-    "keep the checkpoint before": ("mlpkit.run_folder", "_link"),
+    "keep the checkpoint before": ("mlpkit.runs.run_folder", "_link"),
     "write the environment": ("mlpkit.training.recorder", "write_json"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
 }

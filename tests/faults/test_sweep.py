@@ -23,9 +23,9 @@ from faults.processes import LIMIT, Running, forks, start
 from faults.runs import metrics, summary
 from faults.test_signals import PATIENCE, end, wait_for
 from faults.test_together import IN_USE, in_order_of_ending
-from mlpkit import checkpoint
-from mlpkit.run_folder import RunFolder
-from mlpkit.sweep.folder import SweepFolder
+from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.ledger import DONE, Ledger
 
 SWEEP = "outputs/sweep"
@@ -46,9 +46,9 @@ MOMENTS = {
     "write the ledger": ("mlpkit.sweep.run", "write_ledger"),
     "rename the ledger": ("mlpkit.sweep.ledger", "sync_folder"),
     "describe the first run": ("mlpkit.sweep.vectorized", "describe"),
-    "describe the machine of the first run": ("mlpkit.run", "write_json"),
-    "write the first checkpoint": ("mlpkit.checkpoint", "save"),
-    "rename the first checkpoint": ("mlpkit.checkpoint", "atomic_write"),
+    "describe the machine of the first run": ("mlpkit.training.start", "write_json"),
+    "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
+    "rename the first checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
     "write the first summary": ("mlpkit.training.recorder", "write_json"),
     "flush the first runs": ("os", "sync"),
 }
@@ -406,11 +406,11 @@ def go_on(folder: Path) -> Running:
 
 def hold_at(tick: int, reached: Event, go_on: Event) -> None:
     """Say that the process asks for the tick-th time whether to stop, and wait there."""
-    from mlpkit.interrupts import Wish
+    from mlpkit.training.stop import StopRequest
 
-    check, ticks = Wish.check, 0
+    check, ticks = StopRequest.check, 0
 
-    def held(wish: Wish) -> None:
+    def held(wish: StopRequest) -> None:
         nonlocal ticks
         ticks += 1
         if ticks == tick:
@@ -418,7 +418,7 @@ def hold_at(tick: int, reached: Event, go_on: Event) -> None:
             go_on.wait()
         check(wish)
 
-    Wish.check = held  # type: ignore[method-assign]
+    StopRequest.check = held  # type: ignore[method-assign]
 
 
 def signal_in(number: int, where: str, name: str) -> None:
@@ -469,7 +469,7 @@ def config_of(run: RunFolder) -> str:
 
 
 def _config(run: RunFolder) -> dict[str, Any]:
-    from mlpkit.config import to_dict
+    from mlpkit.config.config import to_dict
 
     return to_dict(checkpoint.read_header(run.last).config)
 

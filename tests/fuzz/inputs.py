@@ -6,8 +6,8 @@ import torch
 
 from fuzz.refusal import taken
 from mlpkit.data.inputs import read_inputs
+from mlpkit.data.signature import Signature
 from mlpkit.errors import DataError
-from mlpkit.signature import Signature
 
 SIGNATURES = (
     Signature("regression", ("x",), (1,), ("y",)),

@@ -4,8 +4,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mlpkit import config_files, nested
-from mlpkit.config import parse, to_dict
+from mlpkit.config import nested
+from mlpkit.config import search_path as config_files
+from mlpkit.config.config import parse, to_dict
 
 CHOSEN = ("dataset", "model", "optimizer", "scheduler", "init")  # the groups whose choices are names
 GROUPS = config_files.groups([config_files.packaged()])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
-from mlpkit.signature import Signature
+from mlpkit.data.signature import Signature
 
 NAMES = sorted({f"{name}.npy" for signature in SIGNATURES for name in signature.features})
 TYPES = [

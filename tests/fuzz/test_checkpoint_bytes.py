@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fuzz.damage import damaged
 from fuzz.real_configs import TEXTS, VALUES, changed_configs
 from fuzz.refusal import taken
-from mlpkit import nested
+from mlpkit.analysis.predict import Predictor, load_predictor
+from mlpkit.config import nested
 from mlpkit.errors import DataError
-from mlpkit.predict import Predictor, load_predictor
 
 RUNS = ("line", "moons")
 KINDS = {"F32": "torch.float32", "F64": "torch.float64", "I64": "torch.int64"}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fuzz.real_configs import changed_configs
 from fuzz.refusal import taken
-from mlpkit import yaml_file
 from mlpkit.cli.compose import Request, compose
-from mlpkit.config import parse, to_dict
+from mlpkit.config import yaml_file
+from mlpkit.config.config import parse, to_dict
 from mlpkit.errors import ConfigError
 
 SNIPPETS = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
-from mlpkit.signature import Signature
+from mlpkit.data.signature import Signature
 
 COLUMNS = sorted({name for signature in SIGNATURES for name in (*signature.features, *signature.targets)})
 NUMBERS = st.floats().map(str) | st.integers().map(str) | st.floats(0, 1).map(str) | st.just("0.5")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
 from fuzz.real_configs import TEXTS, VALUES
-from mlpkit.signature import Signature
+from mlpkit.data.signature import Signature
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 1) | st.integers(0, 1)
 ODD = st.sampled_from(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fuzz.real_configs import GROUPS, TEXTS
 from fuzz.refusal import taken
-from mlpkit import nested
 from mlpkit.cli.compose import Request, compose
-from mlpkit.config import parse, to_dict
+from mlpkit.config import nested
+from mlpkit.config.config import parse, to_dict
 from mlpkit.errors import ConfigError
 
 NAMES = {"dataset": "line", "model": "mlp", "optimizer": "adam", "scheduler": "cosine", "init": "normal"}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from workload import FULL_BATCH_EPOCHS, Trained, config_of
 
-from mlpkit.build import build
 from mlpkit.engines.engine import Engine
-from mlpkit.interrupts import Wish
-from mlpkit.run_folder import RunFolder
-from mlpkit.state import State
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.state import State
+from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport
+from mlpkit.training.stop import StopRequest
 from mlpkit.training.trainer import Trainer
 
 
@@ -22,6 +22,9 @@ class NoRecords(Recorder):
         """See `Recorder`."""
 
     def save(self, state: State) -> None:
+        """See `Recorder`."""
+
+    def note_threads(self, threads: int, step: int) -> None:
         """See `Recorder`."""
 
 
@@ -43,7 +46,7 @@ def trainer_of(overrides: tuple[str, ...]) -> Trainer:
     """Return a trainer as `mlpkit train` makes it, with nothing to report to."""
     engine = build([config_of(overrides)])
     recorder = NoRecords(engine.experiments[0], RunFolder(Path("nowhere")), None)
-    trainer = Trainer(engine, [recorder], Wish(), lambda recorder, error: None)
+    trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
     trainer.start_clock()
     return trainer
 

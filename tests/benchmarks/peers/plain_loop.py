@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from workload import Trained, load_workload
 
-from mlpkit.device import choose_device
+from mlpkit.system.device import choose_device
 from peers.torch_parts import loss_of, network, optimizer_of, with_the_better_threads
 
 

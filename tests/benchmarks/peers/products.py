@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from workload import Trained, load_workload
 
-from mlpkit.matmul_choice import LARGEST_ERROR
+from mlpkit.engines.matmul_choice import LARGEST_ERROR
 
 LEVELS = ("highest", "medium")
 ROUNDS = 300  # of a product at each level, interleaved; the fastest counts

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from workload import Trained, config_of
 
-from mlpkit.run import run
+from mlpkit.training.start import run
 
 EPOCHS = 1000
 LOGS = ("run.progress=bar", "run.tensorboard=true", "trainer.log_every=1")

@@ -1,0 +1,143 @@
+"""Scores of a checkpoint on a split, with scikit-learn's report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mlpkit.analysis.predict import Predictor
+from mlpkit.config.dataset import DatasetConfig
+from mlpkit.data import load_dataset
+from mlpkit.data.dataset import Dataset, Split
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.runs.bounds import refuse_large
+from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.tasks.metrics import add_up
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluate found.
+
+    Attributes:
+        split: its name.
+        rows: its size.
+        scores: loss and the task's scores.
+        report: scikit-learn's, as text.
+    """
+
+    split: str
+    rows: int
+    scores: dict[str, float]
+    report: str
+
+
+def load_matching(
+    config: DatasetConfig,
+    stored: Checkpoint,
+    path: Path,
+    warn: Callable[[str], None],
+    allow_large: bool = False,
+    download: bool = False,
+) -> Dataset:
+    """Return a dataset that the checkpoint's model can read.
+
+    A config that is the run's own stands for the data that the model was trained on; what else has taken its
+    place may have training rows in its test split.
+
+    Args:
+        config: of the dataset.
+        stored: the checkpoint.
+        path: where it lies.
+        warn: told of data that has taken the place of the run's.
+        allow_large: draw a dataset of any size.
+        download: fetch missing files; a stranger's checkpoint does not get to.
+
+    Raises:
+        DataError: its columns or its task are others, or it is too large.
+    """
+    if not allow_large:
+        refuse_large(config, len(stored.signature.features), path)
+    dataset = load_dataset(config, download)
+    ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
+    different = [name for name in ours if ours[name] != theirs[name]]
+    if different:
+        raise DataError(
+            f"dataset={dataset.name}: its {', '.join(different)} differ from what {path} was trained on"
+        )
+    if config == stored.config.dataset and (difference := stored.other_data(dataset)):
+        warn(f"warning: {difference}: any split of it may hold rows that the model was trained on")
+    return dataset
+
+
+def without_rows_of(split: Split, train: Split) -> Split:
+    """Return the rows of a split whose inputs are not among those that a model was trained on."""
+    known = {row.tobytes() for row in train.inputs.numpy()}
+    fresh = torch.tensor([row.tobytes() not in known for row in split.inputs.numpy()])
+    return Split(split.inputs[fresh], split.targets[fresh])
+
+
+def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
+    """Return a split by name; None is test, or the monitored one where there is no test.
+
+    Raises:
+        ConfigError: the dataset has no such split.
+    """
+    chosen = name if name is not None else ("test" if "test" in dataset.splits else dataset.monitored)
+    if chosen not in dataset.splits:
+        raise ConfigError(f"--split={chosen}: this run has {', '.join(dataset.splits)}")
+    return chosen, dataset.splits[chosen]
+
+
+def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
+    """Return the scores of a split, and scikit-learn's report on it.
+
+    The loss is the one that was trained: of standardised targets where the model standardises them. All
+    other scores are in the targets' own unit.
+    """
+    task, outputs = predictor.task, predictor.outputs(rows.inputs)
+    predicted = task.decode(outputs)
+    if task.name == "regression":
+        report = _regression_report(rows.targets, predicted)
+    else:
+        report = _classification_report(rows.targets, predicted, predictor.signature.classes)
+    return Evaluation(name, len(rows), scores_of(predictor, rows, outputs), report)
+
+
+def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, float]:
+    """Return loss and scores of some rows, and of what the model says of them."""
+    task = predictor.task
+    targets = task.encode(rows.targets, outputs.dtype)
+    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, task.truth(targets)))
+    return task.scores(sums, len(rows))
+
+
+def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:
+    from sklearn.metrics import classification_report
+
+    labels = list(range(len(classes)))
+    return str(
+        classification_report(
+            targets.numpy(), predicted.numpy(), labels=labels, target_names=classes, digits=4, zero_division=0
+        )
+    ).rstrip()
+
+
+def _regression_report(targets: torch.Tensor, predicted: torch.Tensor) -> str:
+    from sklearn import metrics
+
+    true, found = targets.double().numpy(), predicted.double().numpy()
+    if unknown := int((~predicted.isfinite()).any(1).sum()):  # which scikit-learn refuses
+        return f"{unknown:,} of {len(found):,} predictions are no finite numbers"
+    lines = {
+        "mean squared error": metrics.mean_squared_error(true, found),
+        "mean absolute error": metrics.mean_absolute_error(true, found),
+        "median absolute error": metrics.median_absolute_error(true, found),
+        "largest error": metrics.max_error(true, found),
+        "explained variance": metrics.explained_variance_score(true, found)
+        if len(true) > 1
+        else float("nan"),
+    }
+    width = max(len(name) for name in lines)
+    return "\n".join(f"{name:<{width}}  {value:.6g}" for name, value in lines.items())

@@ -1,0 +1,91 @@
+"""A checkpoint and raw inputs in, predictions out."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlpkit.data.signature import Signature
+from mlpkit.engines.device_data import EVALUATION_ROWS
+from mlpkit.models import Network, count_parameters
+from mlpkit.models.build import build_network
+from mlpkit.runs import checkpoint
+from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.system.device import set_threads
+from mlpkit.tasks.task import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some rows.
+
+    Attributes:
+        values: (rows, targets) in the targets' unit for regression, else (rows,) labels.
+        probabilities: (rows, classes), or None for regression.
+    """
+
+    values: Tensor
+    probabilities: Tensor | None
+
+    def first_not_finite(self) -> int | None:
+        """Return the first row in which a value or a probability is no finite number, or None."""
+        found = self.values if self.probabilities is None else self.probabilities
+        bad = (~found.isfinite()).flatten(1).any(1).nonzero()
+        return int(bad[0]) if len(bad) else None
+
+
+class Predictor:
+    """A trained network with what is needed to use it."""
+
+    def __init__(
+        self, network: Network, signature: Signature, device: str = "cpu", epoch: int | None = None
+    ) -> None:
+        """Take the network, used in evaluation mode, and the epoch after which it had its weights."""
+        self.network, self.signature, self.device, self.epoch = network.eval(), signature, device, epoch
+        self.task: Task = TASKS[signature.task]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
+        return self._through(self.network, inputs)
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses (rows,) that training knows, for raw inputs and encoded targets, on the CPU."""
+        network = self.network
+        outputs = self._through(lambda rows: network.layers(network.scaling(rows)), inputs)
+        return self.task.loss(outputs, network.standardize(targets.to(self.device)).cpu())
+
+    def _through(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        dtype = next(self.network.parameters()).dtype
+        with torch.no_grad():
+            parts = torch.split(inputs, EVALUATION_ROWS)
+            return torch.cat([function(part.to(self.device, dtype)).cpu() for part in parts])
+
+    def predict(self, inputs: Tensor) -> Predictions:
+        """Return the predictions for raw inputs (rows, features)."""
+        outputs = self.outputs(inputs)
+        probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
+        return Predictions(self.task.decode(outputs), probabilities)
+
+
+def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoint]:
+    """Return the model of a checkpoint file; nothing but the file is needed.
+
+    Raises:
+        DataError: the file is damaged, or its tensors are not those of its config.
+    """
+    stored = checkpoint.load(path)
+    return make_predictor(stored, device), stored
+
+
+def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
+    """Return the model of a checkpoint that has been loaded."""
+    network = build_network(stored.config, stored.signature, device)
+    network.load_state_dict(stored.state.model, assign=True)
+    threads = stored.config.trainer.threads
+    if threads != "auto":
+        threads = min(threads, os.cpu_count() or 1)
+    set_threads(threads, 64, count_parameters(network))
+    return Predictor(network.to(device), stored.signature, device, stored.state.progress.epoch)

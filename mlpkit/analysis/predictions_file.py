@@ -1,0 +1,86 @@
+"""Predictions as columns, and the files that hold them: csv, jsonl, npz."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from mlpkit.data.signature import Signature
+from mlpkit.files.plain_json import to_json
+from mlpkit.runs.output_file import write_output
+
+if TYPE_CHECKING:
+    from mlpkit.analysis.predict import Predictions
+
+ENDINGS = (".csv", ".jsonl", ".npz")
+
+Columns = dict[str, list[Any]]
+
+
+def as_columns(
+    predictions: "Predictions", signature: Signature, names: tuple[str, ...] = (), true: Any = None
+) -> Columns:
+    """Return the columns by name: the file of each row where known, what is true where known, and
+
+    the value of each target for regression; label, class name and probability of each class otherwise.
+    Numbers are numpy's, in the model's own precision, so that they print as short as they are exact.
+    """
+    columns: Columns = {"file": list(names)} if names else {}
+    values = predictions.values.numpy()
+    if signature.task == "regression":
+        if true is not None:
+            columns |= {f"true_{name}": list(true.numpy()[:, i]) for i, name in enumerate(signature.targets)}
+        columns |= {name: list(values[:, i]) for i, name in enumerate(signature.targets)}
+        return columns
+    if true is not None:
+        columns["true"] = [signature.classes[label] for label in true.tolist()]
+    columns["label"] = values.tolist()
+    columns["class"] = [signature.classes[label] for label in values]
+    if predictions.probabilities is not None:
+        for index, name in enumerate(signature.classes):
+            columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
+    return columns
+
+
+def to_csv(columns: Columns) -> str:
+    """Return the columns as csv text."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return stream.getvalue()
+
+
+def write(path: Path, columns: Columns) -> None:
+    """Write the columns in the format of the file's ending.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    if path.suffix == ".csv":
+        content = to_csv(columns).encode(errors="surrogateescape")
+    elif path.suffix == ".jsonl":
+        rows = zip(*columns.values(), strict=True)
+        lines = [to_json(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
+        content = "".join(f"{line}\n" for line in lines).encode()
+    else:
+        content = _to_npz(columns)
+    write_output(path, content)
+
+
+def _to_npz(columns: Columns) -> bytes:
+    """Return what numpy.savez would write, which cannot name an array `file`."""
+    stream = io.BytesIO()
+    with ZipFile(stream, "w") as archive:
+        for name, values in columns.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's number as Python's, through its shortest text: 0.3 stays 0.3."""
+    return float(str(value)) if isinstance(value, np.floating) else value

@@ -1,0 +1,59 @@
+"""The weights of a model that is small enough to be read."""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+from mlpkit.data.signature import Signature
+from mlpkit.models.architecture import Layer, count, parameters
+
+FEW = 10  # parameters
+
+Read = Callable[[str], Any]  # name of a tensor -> its values, as nested lists
+
+
+def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> list[tuple[str, float]]:
+    """Return (name, value) of each weight and bias, or nothing where there are more than FEW.
+
+    A linear model's are named after the features and given for raw inputs and outputs, whatever the
+    scaling inside: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x.
+
+    Args:
+        layers: of the model.
+        signature: what it reads and says.
+        read: gives the values of a tensor.
+    """
+    if count(layers) > FEW:
+        return []
+    trained = [layer for layer in layers if layer.parameters]
+    if len(trained) == 1 and len(signature.features) <= FEW:
+        return list(_raw(layers, trained[0], signature, read))
+    named = []
+    for name, shape in parameters(layers).items():
+        values = read(name)
+        for index in product(*map(range, shape)):
+            value = values
+            for position in index:
+                value = value[position]
+            named.append((f"{name}{list(index)}", float(value)))
+    return named
+
+
+def _raw(layers: list[Layer], layer: Layer, signature: Signature, read: Read) -> Iterator[tuple[str, float]]:
+    ends = {
+        end.name: list(zip(read(f"{end.name}.mean"), read(f"{end.name}.std"), strict=True))
+        for end in layers
+        if end.kind in ("Scaling", "Unscaling")
+    }
+    columns = ends.get("scaling", [(0.0, 1.0)] * layer.below)
+    outputs = ends.get("unscaling", [(0.0, 1.0)] * layer.width)
+    weights = read(f"{layer.name}.weight")
+    biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.width
+    rows = signature.targets if signature.task == "regression" else signature.classes[-layer.width :]
+    for name, row, bias, (mean, std) in zip(rows, weights, biases, outputs, strict=True):
+        prefix = f"{name}: " if len(rows) > 1 else ""
+        raw = [weight * std / column_std for weight, (_, column_std) in zip(row, columns, strict=True)]
+        offset = sum(weight * column_mean for weight, (column_mean, _) in zip(raw, columns, strict=True))
+        for feature, weight in zip(signature.features, raw, strict=True):
+            yield f"{prefix}{feature}", weight
+        yield f"{prefix}bias", bias * std + mean - offset

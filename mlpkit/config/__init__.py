@@ -1,0 +1,1 @@
+"""Config, its sections, and the YAML that they are read from."""

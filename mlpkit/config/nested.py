@@ -1,0 +1,96 @@
+"""Nested plain dicts, such as a config before validation, addressed by dotted keys."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlpkit.config.problems import spell
+
+_OTHER_KEY = re.compile(r"\$\{([a-z_]\w*(?:\.[a-z_]\w*)*)\}", re.IGNORECASE | re.ASCII)
+
+
+def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for each value that is not a section with keys of its own."""
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from items(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, node
+
+
+def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted key as errors spell it, text) for each text, also of those inside lists."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from texts(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from texts(value, f"{key}[{index}]")
+    elif isinstance(node, str):
+        yield spell(key), node
+
+
+def depth(node: object) -> int:
+    """Return how many levels of keys and lists lie below a node."""
+    levels, layer = 0, _children(node)
+    while layer:
+        levels, layer = levels + 1, [below for node in layer for below in _children(node)]
+    return levels
+
+
+def replace(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return a copy with the value at the key; a section is merged into the section that is there."""
+    name, _, rest = key.partition(".")
+    new = replace(_section(config.get(name)), rest, value) if rest else _merge(config.get(name), value)
+    return {**config, name: new}
+
+
+def remove(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy without the key.
+
+    Raises:
+        KeyError: the key is not there.
+    """
+    name, _, rest = key.partition(".")
+    if rest:
+        return {**config, name: remove(_section(config.get(name)), rest)}
+    kept = dict(config)
+    del kept[name]
+    return kept
+
+
+def fill(node: Any, whole: Mapping[str, Any] | None = None) -> Any:
+    """Return a copy with each text that is `${other.key}` and no more replaced by a plain value.
+
+    What names no key, a part of a list, or what is to be filled in itself, stays as it is.
+    """
+    whole = node if whole is None else whole
+    if isinstance(node, Mapping):
+        return {name: fill(value, whole) for name, value in node.items()}
+    if isinstance(node, list):
+        return [fill(value, whole) for value in node]
+    if not (isinstance(node, str) and (named := _OTHER_KEY.fullmatch(node))):
+        return node
+    target: Any = whole
+    for name in named[1].split("."):
+        if not isinstance(target, Mapping) or name not in target:
+            return node
+        target = target[name]
+    return node if any("${" in text for _, text in texts(target)) else target
+
+
+def _merge(old: object, new: object) -> Any:
+    if not isinstance(new, Mapping):
+        return new
+    below = _section(old)
+    return {**below, **{str(key): _merge(below.get(str(key)), value) for key, value in new.items()}}
+
+
+def _children(node: object) -> list[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return node if isinstance(node, list) else []
+
+
+def _section(node: object) -> Mapping[str, Any]:
+    return node if isinstance(node, Mapping) else {}

@@ -1,0 +1,100 @@
+"""How the model is trained, and where the run goes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlpkit.config.section import Count, NotNegative, PathText, Positive, Section, rule_error
+
+LEVELS = ("highest", "high", "medium")  # of torch's matrix products
+
+Label = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$",
+        json_schema_extra={"rule": "a name of letters, digits, _ . + -"},
+    ),
+]
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored score has not improved for a while."""
+
+    patience: Count | None = Field(
+        None, description="epochs without improvement before stopping; null: never"
+    )
+    min_delta: NotNegative = Field(0.0, description="smallest change that counts as improvement")
+
+
+class TrainerConfig(Section):
+    """How the model is trained."""
+
+    epochs: Count = Field(1000, description="passes over the training data")
+    batch_size: Count | Literal["full"] = Field("full", description="rows of a step, or all of them")
+    accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        1, description="batches whose gradients make a step"
+    )
+    clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
+    clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
+    precision: Literal["float32", "float64"] = Field("float32", description="number format")
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="threads on a CPU; auto: as many as a step has work for and others leave free"
+    )
+    engine: Literal["auto", "stacked", "autograd"] = Field(
+        "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
+    )
+    matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
+        "auto",
+        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
+        "ones in training); auto: the fastest that is as exact as the highest",
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="compile the steps of small networks with torch's and the machine's compiler (full "
+        "batches on a CPU, without dropout, norm layers or changed images); auto: where that is expected to "
+        "save several times the seconds that it takes",
+    )
+    deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
+    early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
+    checkpoint_every: (
+        Count
+        | Annotated[
+            str,
+            Field(
+                pattern=r"^([1-9][0-9]{0,8}steps|([1-9][0-9]{0,5}(\.[0-9]{1,3})?|0\.0{0,2}[1-9][0-9]{0,2})s)$",
+                json_schema_extra={"rule": "text such as 500steps or 30s"},
+            ),
+        ]
+    ) = Field("30s", description="epochs, steps or seconds between two writes of the checkpoints")
+    keep_last: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        2, description="newest checkpoints that are kept; an older one serves where the newest is damaged"
+    )
+    log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.accumulate > 1 and self.batch_size == "full":
+            raise rule_error(f"accumulate={self.accumulate} needs a batch_size that is a number")
+        if self.matmul == "bfloat16" and self.precision == "float64":
+            raise rule_error("matmul=bfloat16 needs precision=float32")
+        return self
+
+
+class RunConfig(Section):
+    """Where the run goes and what it writes."""
+
+    root: PathText = Field("outputs", description="folder of all runs")
+    dir: PathText | None = Field(None, description="folder of this run, inside root; null: a new one")
+    name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
+    tensorboard: bool = Field(True, description="write TensorBoard logs")
+    plots: bool = Field(True, description="draw pictures at the end")
+    resume: Literal["never", "auto"] = Field(
+        "never", description="auto: go on with the run in dir where there is one"
+    )
+    progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resume == "auto" and self.dir is None:
+            raise rule_error("resume=auto needs dir, the folder of the run")
+        return self

@@ -1,0 +1,25 @@
+"""What a config stands for, as objects."""
+
+from dataclasses import dataclass
+
+from mlpkit.config.config import Config
+from mlpkit.data.dataset import Dataset
+from mlpkit.models import Network
+from mlpkit.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A run's objects; the engine that trains it holds the rest.
+
+    Attributes:
+        config: what they were built from.
+        dataset: all splits, in memory.
+        task: what the dataset makes of it.
+        network: the initialised model, on the device.
+    """
+
+    config: Config
+    dataset: Dataset
+    task: Task
+    network: Network

@@ -1,0 +1,191 @@
+"""Which matrix product a run computes with: as asked, or the fastest that is as exact, by measurement.
+
+What is measured is remembered, and what cannot be remembered is not used: the same command gives the same
+bits on the same machine.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from time import perf_counter
+
+import torch
+
+from mlpkit.config.run import LEVELS
+from mlpkit.engines.matmul import EXACT, LARGE, ROUNDED, Matmul
+from mlpkit.errors import MlpkitError
+from mlpkit.files.paths import cache_folder
+from mlpkit.files.plain_json import read_object, write_json
+
+LARGEST_ERROR = 2.0  # times that of the highest level
+CLEARLY = 0.95  # of the time: what is hardly faster is not taken
+PROBED = 16_000_000  # multiplications at most
+WEIGHTS = 2**18  # at most, since they are made and read as well
+EXAMINED = 16  # rows of a product that are compared with float64
+TURNS = 4  # of each level that nothing disturbed
+PATIENCE = 0.018  # seconds of measuring, where nothing does
+LONGEST = 0.5  # seconds, where something does
+
+Turn = tuple[bool, float]  # whether it was disturbed, and its seconds
+
+
+def choose_matmul(
+    wanted: str, shape: tuple[int, int, int], device: str, remember: bool, before: str | None = None
+) -> Matmul:
+    """Return what the config asks for; `auto` becomes the fastest level that is as exact as the highest.
+
+    Args:
+        wanted: auto, highest, high, medium or bfloat16.
+        shape: (rows, width below, width) of the largest product; rows are those of a batch.
+        device: cpu or cuda:N; a lower level of CUDA is never as exact.
+        remember: measure where nothing is remembered, and keep it in the user's cache folder.
+        before: the level that the run has had, which `auto` keeps.
+    """
+    if wanted == ROUNDED:  # where it is worth it
+        return Matmul(ROUNDED, LARGE, "as asked")
+    if wanted != "auto":
+        return Matmul(wanted, 0, "as asked")
+    rows, below, width = shape
+    if device != "cpu":
+        return Matmul(reason="lower ones round the factors on CUDA")
+    if rows * below * width < LARGE:
+        return EXACT
+    if before is not None:
+        return Matmul(before, LARGE, "as before")
+    rows, below = min(rows, 64), min(below, 4096)
+    probe = rows, below, max(16, min(width, PROBED // (rows * below), WEIGHTS // below))
+    path = _memory(probe)
+    level = _remembered(path)
+    if level is None and remember:
+        level = _keep(path, measure(probe))
+    if level is None:  # measured by the next run as well, it might be another one
+        return Matmul(reason="no measurement could be kept")
+    return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
+
+
+# ---------------------------------------------------------------------------------- the measurement
+
+
+def measure(shape: tuple[int, int, int]) -> str:
+    """Return the fastest level whose error is not beyond LARGEST_ERROR times the highest level's.
+
+    What is timed is the heart of a step: the layer's product on the way up, its gradient, and a change of
+    the weights by it. The change is the same at each level, but not its time: libraries share a product
+    out among the threads in different ways, and a core reads best what it has written itself. The error is
+    the Frobenius norm of the difference from float64 products of standard normal factors, in some rows.
+
+    Levels take turns, and the shortest counts; where there are any, one of those in which no other process
+    took a core from this one.
+
+    Args:
+        shape: (rows, width below, width).
+    """
+    started, heart = perf_counter(), _Heart(shape)
+    turns: dict[str, list[Turn]] = {level: [] for level in _exact_levels(heart)}
+    while len(turns) > 1 and (passed := perf_counter() - started) < LONGEST:
+        quiet = (sum(not disturbed for disturbed, _ in of_level) for of_level in turns.values())
+        if passed > PATIENCE and min(quiet) >= TURNS:
+            break
+        for level, of_level in turns.items():
+            of_level.append(heart.turn(level))
+    return fastest(turns) if len(turns) > 1 else LEVELS[0]
+
+
+def fastest(turns: Mapping[str, Sequence[Turn]]) -> str:
+    """Return the level whose shortest turn is clearly shorter than those of all before it."""
+    times = {level: min(of_level)[1] for level, of_level in turns.items()}
+    best = next(iter(times))
+    for level, seconds in times.items():
+        if seconds < CLEARLY * times[best]:
+            best = level
+    return best
+
+
+def _exact_levels(heart: "_Heart") -> list[str]:
+    """Return the highest level, and those that are as exact and not the same library again."""
+    levels, known, bound = [], list[torch.Tensor](), math.inf
+    for level in LEVELS:
+        heart.turn(level)
+        products = heart.examined()
+        if level == LEVELS[0]:
+            bound = LARGEST_ERROR * heart.error(products)
+        elif heart.error(products) > bound or any(torch.equal(products, others) for others in known):
+            continue
+        levels.append(level)
+        known.append(products)
+    return levels
+
+
+class _Heart:
+    """A layer's part in a step, for random numbers."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        rows, below, width = shape
+        random = torch.Generator().manual_seed(0)
+        self.inputs, self.weights, self.delta = (
+            torch.randn(*size, generator=random) for size in ((rows, below), (width, below), (width, rows))
+        )
+        self.sums, self.gradient = torch.empty(width, rows), torch.empty(width, below)
+        inputs = self.inputs.double()
+        sums = self.weights[:EXAMINED].double() @ inputs.T
+        self.exact = torch.cat((sums, self.delta[:EXAMINED].double() @ inputs), dim=1)
+
+    def turn(self, level: str) -> Turn:
+        """Compute; return whether another process took a core meanwhile, and the seconds."""
+        with Matmul(level).everywhere():
+            began, before = perf_counter(), getrusage(RUSAGE_SELF).ru_nivcsw
+            torch.mm(self.weights, self.inputs.T, out=self.sums)
+            torch.mm(self.delta, self.inputs, out=self.gradient)
+            self.weights.add_(self.gradient, alpha=0)
+            seconds = perf_counter() - began
+        return getrusage(RUSAGE_SELF).ru_nivcsw > before, seconds
+
+    def examined(self) -> torch.Tensor:
+        """Return some rows of what was computed last."""
+        return torch.cat((self.sums[:EXAMINED], self.gradient[:EXAMINED]), dim=1)
+
+    def error(self, examined: torch.Tensor) -> float:
+        """Return their distance from the float64 products."""
+        return float((examined.double() - self.exact).norm())
+
+
+# --------------------------------------------------------------------------------------- the memory
+
+
+def _memory(probe: tuple[int, int, int]) -> Path:
+    """Return the file that keeps a measurement."""
+    from mlpkit.system.device import processor
+
+    about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
+    name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
+    return cache_folder() / "matmul" / f"{name}.json"
+
+
+def _keep(path: Path, level: str) -> str | None:
+    """Write a level down; return the one that is kept, which is another run's where that was first."""
+    ours = path.with_suffix(f".{os.getpid()}")
+    with suppress(MlpkitError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and _remembered(path) is None:
+            path.unlink()  # a damaged one
+        write_json(ours, {"level": level})
+        try:
+            os.link(ours, path)  # unlike a rename, it does not take the place of one that is there
+        except FileExistsError:
+            pass
+        except OSError:  # a file system that knows no links
+            ours.replace(path)
+        ours.unlink(missing_ok=True)
+    return _remembered(path)
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        level = read_object(path).get("level")
+    except (MlpkitError, OSError):
+        return None
+    return level if level in LEVELS else None

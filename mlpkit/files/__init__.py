@@ -1,0 +1,1 @@
+"""Files that are written whole, locked, or read with care."""

@@ -1,0 +1,1 @@
+"""What writes the scores of a run."""

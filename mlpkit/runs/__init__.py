@@ -1,0 +1,1 @@
+"""What lies in run folders and sweep folders."""

@@ -1,0 +1,76 @@
+"""What `auto` became: written into a run's environment.json, and kept when the run goes on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlpkit.config.config import Config
+from mlpkit.config.problems import show
+from mlpkit.config.run import LEVELS
+from mlpkit.errors import DataError
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs.environment import describe
+from mlpkit.runs.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How steps are computed; None where it is to be chosen.
+
+    Attributes:
+        engine: stacked or autograd.
+        threads: of the CPU.
+        matmul: level of matrix products.
+        compiled: whether steps are compiled.
+    """
+
+    engine: str | None = None
+    threads: int | None = None
+    matmul: str | None = None
+    compiled: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "engine": self.engine,
+            "threads": self.threads,
+            "matmul": self.matmul,
+            "compiled": self.compiled,
+        }
+
+
+def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
+    """Return in words what may make numbers round otherwise than they did in the run's environment."""
+    about = {**describe(device), **now.to_dict()}
+    names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
+    pairs = {name: (_before(before, name), about[name]) for name in names}
+    pairs["torch"] = (_torch(before), _torch(about))
+    return [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
+
+
+def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
+    """Return what the run chose, where that was for itself, on this machine and with this torch."""
+    try:
+        before = read_object(folder.environment)
+    except DataError:
+        return Choices()
+    about, trainer = describe(device), stored.trainer
+    if _torch(before) != _torch(about) or before.get("device_name") != about["device_name"]:
+        return Choices()
+    names = ("engine", "threads", "matmul", "compiled")
+    engine, threads, matmul, compiled = (_before(before, name) for name in names)
+    return Choices(
+        engine if trainer.engine == "auto" and engine in ("stacked", "autograd") else None,
+        threads if trainer.threads == "auto" and isinstance(threads, int) and threads > 0 else None,
+        matmul if trainer.matmul == "auto" and matmul in LEVELS else None,
+        compiled if trainer.compile == "auto" and isinstance(compiled, bool) else None,
+    )
+
+
+def _before(environment: dict[str, Any], name: str) -> Any:
+    """Return a value; what older versions do not say, they had but one of."""
+    return environment.get(name, {"engine": "autograd", "matmul": "highest", "compiled": False}.get(name))
+
+
+def _torch(environment: dict[str, Any]) -> Any:
+    versions = environment.get("versions")
+    return versions.get("torch") if isinstance(versions, dict) else None

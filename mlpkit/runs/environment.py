@@ -1,0 +1,68 @@
+"""What else a run's numbers may depend on: versions, machine, git commit."""
+
+import os
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = (
+    "mlpkit",
+    "torch",
+    "numpy",
+    "torchvision",
+    "scikit-learn",
+    "hydra-core",
+    "pydantic",
+)
+
+
+@cache
+def versions() -> dict[str, str | None]:
+    """Return the installed version of each package that matters; None for one that is not there."""
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the working directory's repository, with `-dirty` where files are changed.
+
+    A repository with filters of its own is `-unchecked`: to see whether files are changed, git would run
+    them. What git says is kept: ask where a signal still ends the process at once, since git may take long.
+    """
+    try:
+        commit = _git("rev-parse", "--verify", "HEAD").stdout.strip()
+        filters = _git(
+            "config", "--show-scope", "--name-only", "--get-regexp", "^filter[.]", no_match=1
+        ).stdout
+        if any(line.split()[0] in ("local", "worktree") for line in filters.splitlines()):
+            return f"{commit}-unchecked"
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty").stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run git so that it runs nothing itself: the repository may be a stranger's, and so may its settings."""
+    command = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}", *arguments]
+    safe = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": ""}  # no new index, and nothing fetched
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=5, env={**os.environ, **safe}
+    )
+    if done.returncode not in (0, no_match):
+        done.check_returncode()
+    return done
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Return what a process may say of itself: versions, machine, threads."""
+    from mlpkit.system.device import describe_machine
+
+    return {"versions": versions(), **describe_machine(device)}

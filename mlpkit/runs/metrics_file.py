@@ -1,0 +1,160 @@
+"""metrics.jsonl: a line for each epoch and split, written, read back, and cut where a run goes on."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from mlpkit.errors import DataError
+from mlpkit.files.plain_json import regular_file
+
+LARGEST_LINE = 1 << 16  # bytes
+LARGEST_READ = 1 << 23  # bytes that are read into memory; of a longer file every k-th epoch is
+
+_PLACE = ("epoch", "step", "split", "lr", "grad_norm", "seconds")
+_EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
+
+
+@dataclass(frozen=True)
+class Record:
+    """Scores at one time.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        scores: by split, then by name; a value that is not finite was written as None.
+        seconds: time since training began.
+        extra: what belongs to no split, such as lr.
+        wall_time: seconds since 1970.
+    """
+
+    epoch: int
+    step: int
+    scores: Mapping[str, Mapping[str, float | None]]
+    seconds: float
+    extra: Mapping[str, float | None]
+    wall_time: float
+
+
+def lines_of(record: Record) -> Iterator[str]:
+    """Yield a record's lines, one for each split."""
+    # Put together by hand: json.dumps takes three times as long, and there may be a thousand lines a second.
+    begin = f'{{"epoch": {record.epoch}, "step": {record.step}, "split": "'
+    end = f'{_members(record.extra)}, "seconds": {round(record.seconds, 6)!r}}}\n'
+    for split, scores in record.scores.items():
+        yield f'{begin}{split}"{_members(scores)}{end}'
+
+
+def _members(values: Mapping[str, float | None]) -> str:
+    """Return values as members of a JSON object that has begun; one that is not finite is null."""
+    return "".join(
+        f', "{name}": {value!r}' if value is not None and isfinite(value) else f', "{name}": null'
+        for name, value in values.items()
+    )
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl; of a very long file those of every k-th epoch.
+
+    Raises:
+        DataError: a line is not one that mlpkit writes, or it is not a regular file.
+    """
+    regular_file(path)
+    lines, size = [], 0
+    try:
+        every = 1 + path.stat().st_size // LARGEST_READ
+        for number, line in enumerate(_raw_lines(path), 1):
+            if every > 1 and (found := _EPOCH.match(line)) and int(found[1]) % every:
+                continue
+            if not line.strip():
+                continue
+            parsed, size = _parse(line), size + len(line)
+            if parsed is None:
+                raise DataError(f"{path}:{number}: not a line of metrics; mend or remove the line")
+            if size > 2 * LARGEST_READ:
+                raise DataError(f"{path}:{number}: its epochs do not count up; not a file of mlpkit")
+            lines.append(parsed)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return lines
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of metrics.jsonl belongs to a run's past.
+
+    Attributes:
+        size: its length in bytes.
+        seconds: training time by then.
+        epoch: the last epoch with a line.
+        latest: the records of the last epoch, None where there are none.
+    """
+
+    size: int = 0
+    seconds: float = 0.0
+    epoch: int = 0
+    latest: Record | None = None
+
+
+def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> Kept:
+    """Return the part of metrics.jsonl that a run had written while it was training up to an epoch.
+
+    What follows is of steps that will be taken again, of a finished run's last words (the test scores,
+    an epoch that was only the last one), or half a line.
+
+    Args:
+        path: the file; missing, it holds nothing.
+        epoch: the last epoch to keep.
+        splits: those that are scored while training.
+        every: epochs between two lines.
+    """
+    if not path.exists():
+        return Kept()
+    regular_file(path)
+    size, last = 0, dict[str, Any]()
+    scores: dict[str, dict[str, float | None]] = {}
+    for line in _raw_lines(path):
+        parsed = _parse(line)
+        if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
+            break
+        # An epoch between two lines has one only where it was the last.
+        if parsed["epoch"] > epoch or (parsed["epoch"] == epoch and epoch % every):
+            break
+        if not last or parsed["epoch"] != last["epoch"]:
+            scores = {}
+        scores[parsed["split"]] = {name: v for name, v in parsed.items() if name not in _PLACE}
+        size, last = size + len(line), parsed
+    if not last:
+        return Kept()
+    extra: dict[str, float | None] = {name: last[name] for name in ("lr", "grad_norm") if name in last}
+    record = Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
+    return Kept(size, last["seconds"], last["epoch"], record)
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while line := stream.readline(LARGEST_LINE):
+            yield line
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the values of a line, or None where it is not one that mlpkit writes."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not all(name.isidentifier() for name in values):
+        return None
+    numbers = {name: value for name, value in values.items() if name != "split"}
+    fits = all(value is None or _is_number(value) for value in numbers.values())
+    places = all(type(values.get(name)) is int and values[name] >= 0 for name in ("epoch", "step"))
+    known = values.get("split") in ("train", "val", "test") and _is_number(values.get("seconds"))
+    return values if fits and places and known else None
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number of a size that a run can write, and a picture can show."""
+    return (type(value) is float and abs(value) < 1e200) or (type(value) is int and abs(value) < 2**53)

@@ -1,0 +1,97 @@
+"""A file or folder that a user names for results: whether it may be written, known before any work."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlpkit.errors import ConfigError
+from mlpkit.files.atomic_write import atomic_write
+from mlpkit.files.paths import expand
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+
+
+def check_output(path: Path, endings: Sequence[str]) -> None:
+    """Refuse, before any work, a file that cannot be written as its ending says, or that a run needs.
+
+    Args:
+        path: the value of --output.
+        endings: the suffixes that can be written.
+
+    Raises:
+        ConfigError: it could not, or it should not.
+    """
+    if path.suffix not in endings:
+        raise ConfigError(f"--output={path}: the ending must be one of {', '.join(endings)}")
+    try:
+        target = _target(path)
+        if not target.parent.is_dir():
+            raise ConfigError(f"--output={path}: its folder does not exist; make it first")
+        if target.is_symlink() or (target.exists() and not target.is_file()):  # a link to itself is one still
+            raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise ConfigError(f"--output={path}: is write-protected; choose another name")
+    except OSError as error:
+        raise ConfigError(f"--output={path}: {error.strerror}; choose another name") from None
+    _refuse_owned(target, f"--output={path}")
+
+
+def check_picture_folder(path: Path) -> None:
+    """Refuse, before any work, a folder into which no pictures can go, or that is a run's own.
+
+    Args:
+        path: the value of --plot-dir.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--plot-dir={path}: is there and no folder; choose another name")
+    _refuse_owned(_target(path) / "curves.png", f"--plot-dir={path}")
+
+
+def refuse_input(output: Path, source: str) -> None:
+    """Refuse to write over what is read.
+
+    Args:
+        output: the value of --output.
+        source: a file or folder that is read; - is stdin.
+
+    Raises:
+        ConfigError: it is the same file, whatever the two names are.
+    """
+    try:
+        written = output.stat()
+        if source == "-":
+            read = [os.fstat(sys.stdin.fileno())]
+        else:
+            path = expand(source)
+            read = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
+    except (OSError, io.UnsupportedOperation):  # one of them is not there
+        return
+    if any(os.path.samestat(written, file) for file in read):
+        name = "stdin" if source == "-" else source
+        raise ConfigError(f"--output={output}: is what is read ({name}); choose another name")
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; where a link leads, since the user has named it.
+
+    Raises:
+        WriteError: it cannot be written; the old file or the new one is there, whole.
+    """
+    atomic_write(_target(path), content)
+
+
+def _target(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _refuse_owned(target: Path, option: str) -> None:
+    for folder in target.parents:
+        if RunFolder(folder).config.is_file() and RunFolder(folder).owns(target):
+            raise ConfigError(f"{option}: belongs to the run {folder}; choose another name")
+        if is_sweep(folder) and SweepFolder(folder).owns(target):
+            raise ConfigError(f"{option}: belongs to the sweep {folder}; choose another name")

@@ -1,0 +1,212 @@
+"""What runs have reached: found below folders, and read from their headers and summaries alone."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlpkit.config import yaml_file
+from mlpkit.config.config import parse, to_dict
+from mlpkit.config.nested import items
+from mlpkit.config.problems import show
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.files.plain_json import read_object
+from mlpkit.runs.checkpoint import read_header
+from mlpkit.runs.run_folder import RunFolder
+
+SWEEP = "sweep-"  # begins the name of a sweep's folder
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+# Null where it was not finite; whose square is none either cannot be averaged.
+_Score = Annotated[float | None, Field(ge=-1e150, le=1e150, allow_inf_nan=False)]
+_Scores = Annotated[dict[_Name, _Score], Field(max_length=100)]
+
+
+class Best(BaseModel):
+    """The epoch with the best monitored score, as summary.json has it."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    split: _Name
+    score: _Name
+    higher_is_better: bool
+    value: _Score
+    train: _Scores = {}
+    val: _Scores = {}
+    test: _Scores = {}
+
+    def scores(self, split: str) -> Mapping[str, float | None]:
+        """Return the scores of a split by name, none where it was not scored."""
+        by_split: dict[str, Mapping[str, float | None]]
+        by_split = {"train": self.train, "val": self.val, "test": self.test}
+        return by_split.get(split, {})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run, as far as it came.
+
+    Attributes:
+        path: its folder.
+        settings: by dotted key, all but run.* and format, which change nothing that is learned.
+        status: of its summary; `unfinished` where it has none.
+        task: regression, binary or multiclass; empty where no summary says so.
+        best: None where no epoch was the best, as in a run that failed.
+        seconds: of training; its share, where several runs were trained together.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    status: str
+    task: str = ""
+    best: Best | None = None
+    seconds: float | None = None
+
+
+def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
+    """Return the run folders that are named or lie anywhere below the named folders, each once.
+
+    Links below a folder are not followed: they may lead anywhere.
+
+    Args:
+        paths: run folders, and folders of such.
+        warn: is told of folders that cannot be read.
+
+    Raises:
+        DataError: a path is no folder, or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            problem = "not a folder" if path.exists() else "no such folder"
+            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
+        below = list(_runs_below(path, warn))
+        if not below:
+            raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
+        for run in below:
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
+
+
+def newest_group(root: str = "outputs") -> Path:
+    """Return the folder in which the newest run lies: a sweep, or the runs of one name.
+
+    Raises:
+        DataError: there is no run under the root.
+    """
+    runs = list(_runs_below(Path(root), lambda problem: None))
+    if not runs:
+        raise DataError(f"no run under {root}/; start some with `mlpkit train -m`, or name their folder")
+    return max(runs, key=lambda run: (_changed(run), run.name)).parent
+
+
+def read_result(path: Path) -> RunResult:
+    """Return what a run folder says without its tensors, of which nothing is verified therefore.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    folder = RunFolder(path)
+    settings = _settings(folder)
+    _refuse_link(folder.summary)
+    if not folder.summary.exists():
+        return RunResult(path, settings, "unfinished")
+    summary = read_object(folder.summary)
+    try:
+        best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
+    except ValidationError:
+        problem = "its best scores cannot be read; mend or remove the file"
+        raise DataError(f"{folder.summary}: {problem}") from None
+    seconds, runs = summary.get("train_seconds"), summary.get("runs_together", 1)
+    if not isinstance(runs, int) or not 1 <= runs < 1_000_000:
+        runs = 1
+    if summary.get("status") == "pruned":  # others had more epochs to come to what they came to
+        best = None
+    return RunResult(
+        path,
+        settings,
+        status=_word(summary.get("status"), "unfinished"),
+        task=_word(summary.get("task"), ""),
+        best=best if best is not None and best.value is not None else None,
+        seconds=seconds / runs if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else None,
+    )
+
+
+def age(run: RunResult) -> tuple[int, str]:
+    """Return what is greater for a newer run."""
+    return _changed(run.path), run.path.name
+
+
+def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    def report(error: OSError) -> None:
+        warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
+
+    for folder, below, files in os.walk(top, onerror=report):
+        path = Path(folder)
+        if "config.yaml" in files and RunFolder(path).is_run:
+            below.clear()  # of a run nothing but itself is one
+            yield path
+        below.sort()
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings from a checkpoint's header, which is read ten times as fast as YAML.
+
+    The newest weights come first: the best ones may be older than a change of trainer.epochs.
+    """
+    for path in (folder.last, folder.best):
+        with suppress(DataError):
+            _refuse_link(path.parent)
+            _refuse_link(path)
+            return _flat(to_dict(read_header(path).config))
+    _refuse_link(folder.config)
+    try:
+        return _flat(to_dict(parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))))
+    except ConfigError as error:
+        problem = str(error.args[0])
+        where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
+        raise DataError(f"{where}{problem}") from None
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in items(config) if key != "format" and key.partition(".")[0] != "run"}
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise DataError(f"{path}: a link, which may lead out of the run; put the file itself there")
+
+
+def _word(value: object, default: str) -> str:
+    """Return a short text of a summary as it may be shown."""
+    return show(value)[1:-1] if isinstance(value, str) and value else default
+
+
+def _changed(run: Path) -> int:
+    try:
+        return RunFolder(run).config.stat().st_mtime_ns
+    except OSError:  # it has just been removed
+        return 0
+
+
+def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
+    """Return what runs say; `warn` is told of each that is damaged and left out.
+
+    Raises:
+        DataError: all are damaged.
+    """
+    results = []
+    for folder in folders:
+        try:
+            results.append(read_result(folder))
+        except DataError as error:
+            warn(f"left out: {error}")
+        except OSError as error:
+            warn(f"left out: {error.filename or folder}: cannot be read ({error.strerror})")
+    if not results:
+        raise DataError("compare: every run is damaged; name others")
+    return results

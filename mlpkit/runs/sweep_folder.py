@@ -1,0 +1,188 @@
+"""The sweep's folder: ordinary run folders, and the ledger that says how far each has come."""
+
+import re
+import secrets
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlpkit.config.config import Config
+from mlpkit.config.problems import show
+from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.files.atomic_write import SUFFIX
+from mlpkit.files.lock import locked
+from mlpkit.files.paths import expand
+from mlpkit.runs.run_folder import refuse_other
+
+# The last bytes of a journal that names another one, which SQLite removes: any file that a stranger chose.
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+
+_RUN = re.compile(r"[0-9]{4,7}-[0-9a-f]{6}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Paths of a sweep."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """SQLite: the jobs, and how each has ended."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def command(self) -> Path:
+        """The command lines."""
+        return self.path / "command.txt"
+
+    @property
+    def search(self) -> Path:
+        """JSON: what is searched, and how; there is none where the jobs are known from the start."""
+        return self.path / "search.json"
+
+    @property
+    def study(self) -> Path:
+        """SQLite: the trials of a search, as Optuna keeps them."""
+        return self.path / "search.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that writes here."""
+        return self.path / ".lock"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files beside the runs' folders."""
+        databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
+        return (*databases, self.search, self.command, self.lock)
+
+    def owns(self, path: Path) -> bool:
+        """Whether the sweep itself writes to that path, or may."""
+        return path in self.files
+
+    def run(self, name: str) -> Path:
+        """Return a run's folder.
+
+        Raises:
+            ValueError: the name leads elsewhere.
+        """
+        if not is_name(name):
+            raise ValueError(name)
+        return self.path / name
+
+    def open_for_writing(self) -> None:
+        """Check that what is written here stays here.
+
+        Raises:
+            DataError: a file of the sweep is a link or something else, and may lead elsewhere, or it would
+                have SQLite do what mlpkit never asks for.
+        """
+        for path in self.files:
+            refuse_other(path, stat.S_ISREG, "file")
+        for file in (self.ledger, self.study):
+            _refuse_foreign(*journals(file))
+
+
+def journals(database: Path) -> list[Path]:
+    """Return the files that SQLite may write beside a database."""
+    return [database.with_name(f"{database.name}-{kind}") for kind in ("journal", "wal", "shm")]
+
+
+def _refuse_foreign(journal: Path, *others: Path) -> None:
+    """Refuse journals that mlpkit does not write, since SQLite obeys them at the first look.
+
+    Raises:
+        DataError: there is one.
+    """
+    for path in others:
+        if path.exists():
+            raise DataError(f"{path}: mlpkit writes no such file; remove it")
+    if not journal.exists():
+        return
+    try:
+        with journal.open("rb") as file:
+            file.seek(max(0, journal.stat().st_size - len(_NAMES_ANOTHER)))
+            names_another = file.read() == _NAMES_ANOTHER
+    except OSError as error:
+        raise DataError(f"{journal}: cannot be read ({error.strerror})") from None
+    if names_another:
+        raise DataError(f"{journal}: would have SQLite remove another file; remove this one")
+
+
+def unfinished(ledger: Path) -> list[Path]:
+    """Return the files of a ledger that is being made, which a killed process may leave."""
+    path = ledger.with_name(f".{ledger.name}{SUFFIX}")
+    return [path, *journals(path)]
+
+
+def is_name(text: str) -> bool:
+    """Whether it is a name such as `name_of` gives."""
+    return _RUN.fullmatch(text) is not None
+
+
+def name_of(number: int, key: str) -> str:
+    """Return the name of a run's folder: its number in the sweep, and what tells its config from others."""
+    return f"{number:04d}-{key[:6]}"
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a sweep lies there."""
+    return SweepFolder(path).ledger.is_file()
+
+
+def create(configs: Sequence[Config]) -> SweepFolder:
+    """Make the folder of a new sweep; no other process can be given the same.
+
+    Raises:
+        ConfigError: run.dir names a folder that holds something, or the jobs differ in what they write.
+        LockedError: another process is training a sweep there.
+        WriteError: the folder cannot be made.
+    """
+    run = configs[0].run
+    for name, value in run:
+        if other := next((c.run for c in configs if getattr(c.run, name) != value), None):
+            raise ConfigError(
+                f"run.{name}={show(value)},{show(getattr(other, name))}: where a sweep goes and what it "
+                "writes is the same for all of its runs; give one value"
+            )
+    root = expand(run.root)
+    try:
+        if run.dir is not None:
+            path = expand(run.dir)
+            left = [SweepFolder(path).lock, *unfinished(SweepFolder(path).ledger)]  # by a killed process
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise ConfigError(
+                    f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well"
+                )
+            if SweepFolder(path).lock.exists():
+                with locked(SweepFolder(path).lock):  # raises where somebody is at it
+                    pass
+            if is_sweep(path):
+                raise ConfigError(
+                    f"run.dir={path}: already holds a sweep; name a new folder, or mlpkit resume {path}"
+                )
+            if path.exists() and (not path.is_dir() or any(file not in left for file in path.iterdir())):
+                raise ConfigError(f"run.dir={path}: already holds other files; name a new folder")
+            path.mkdir(parents=True, exist_ok=True)
+            return SweepFolder(path)
+        datasets, models = (
+            "+".join(dict.fromkeys(getattr(config, part).name for config in configs))
+            for part in ("dataset", "model")
+        )
+        group = root / (run.name or f"{datasets}-{models}")
+        group.mkdir(parents=True, exist_ok=True)
+        path = group / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                path = path.with_name(f"{path.name[:21]}-{secrets.token_hex(2)}")
+            else:
+                return SweepFolder(path)
+    except OSError as error:
+        raise WriteError(
+            f"{error.filename}: cannot make the sweep's folder ({error.strerror}); choose another run.root"
+        ) from None

@@ -1,1 +1,0 @@
-"""The sections of a config, a file each; `mlpkit.config` puts them together."""

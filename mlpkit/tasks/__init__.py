@@ -1,0 +1,1 @@
+"""The tasks: what follows from the kind of target, and their scores."""

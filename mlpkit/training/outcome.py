@@ -1,0 +1,46 @@
+"""How a run ended, for a person to read."""
+
+from typing import Any
+
+from rich.console import Console
+
+from mlpkit.analysis.weights import readable_weights
+from mlpkit.engines.experiment import Experiment
+from mlpkit.models.architecture import architecture
+from mlpkit.system.console import number, print_scores, print_weights, say
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """Return the lines that say how a run ended."""
+    best = summary["best"]
+    lines = [
+        f"{summary['status']}: {summary['epochs']} epochs, {summary['steps']} steps in "
+        f"{summary['train_seconds']:.2f} s ({summary['samples_per_second']:,.0f} samples/s)"
+    ]
+    if best["value"] is not None:
+        value = f"{best['score']} {number(best['value'])}"
+        others = [
+            f"{name} {best['score']} {number(best[name][best['score']])}"
+            for name in ("val", "test")
+            if name in best and name != best["split"]
+        ]
+        scores = ", ".join([f"{best['split']} {value}", *others])
+        lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
+    if best["split"] != "val":
+        lines.append(f"no validation split (dataset.val_fraction=0): {best['split']} was monitored")
+    return lines
+
+
+def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
+    """Print how a run ended: scores of each split, the best epoch, and the weights of a small model."""
+    outcome, *more = describe(summary)
+    console.print()
+    say(console, outcome)
+    scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
+    print_scores(console, f"epoch {summary['epochs']}", scores)
+    for line in more:
+        say(console, line)
+    signature, state = experiment.dataset.signature, experiment.network.state_dict()
+    layers = architecture(experiment.config, signature)
+    if weights := readable_weights(layers, signature, lambda name: state[name].double().tolist()):
+        print_weights(console, f"epoch {summary['epochs']}", weights)
