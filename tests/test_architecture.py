@@ -4,9 +4,9 @@ import pytest
 import running
 import torch
 
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.models import architecture as shapes
-from mlpkit.models import build_model, count_parameters
+from mlpkit.models.build import build_model, count_parameters
 from mlpkit.models.dropout import Dropout
 
 MODELS = [

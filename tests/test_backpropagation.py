@@ -14,7 +14,7 @@ from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import obstacle
-from mlpkit.models import Network
+from mlpkit.models.build import Network
 from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.tasks.task import TASKS
 

@@ -14,14 +14,14 @@ from running import config, mlpkit
 
 from mlpkit.cli.compose import Request, compose
 from mlpkit.cli.main import run as command
-from mlpkit.config import search_path as config_files
+from mlpkit.config import search_path
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.config.nested import items, replace
 from mlpkit.errors import ConfigError
 
 CHOICES = {
     group: ", ".join(sorted(choices))
-    for group, choices in config_files.groups([config_files.packaged()]).items()
+    for group, choices in search_path.groups([search_path.packaged()]).items()
 }
 KEYS = "known keys are format, seed, device, dataset, model, optimizer, scheduler, init, trainer, run"
 LR = "must be a number > 0 (learning rate; default 0.001)"

@@ -11,7 +11,7 @@ from test_together import MOONS, ROUNDING, SEEDS, lines_of, train_both
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlpkit.config.config import parse, to_dict
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.engines import compiled, compiler
 from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine

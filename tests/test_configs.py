@@ -7,13 +7,12 @@ import yaml
 from real_data import real_data
 from running import config
 
-from mlpkit.config import nested
-from mlpkit.config import search_path as config_files
+from mlpkit.config import nested, search_path
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.errors import ConfigError
 from mlpkit.training.build import build
 
-GROUPS = config_files.groups([config_files.packaged()])
+GROUPS = search_path.groups([search_path.packaged()])
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]
 NEEDS_FILES = ("mnist", "fashion_mnist")
 
@@ -55,7 +54,7 @@ def test_yaml_shows_the_schemas_defaults(group: str, choice: str) -> None:
 
 
 def test_choices_have_a_line_that_says_what_they_are() -> None:
-    assert [f"{g}={c}" for g, c in CHOICES if not config_files.summary(GROUPS[g][c])] == []
+    assert [f"{g}={c}" for g, c in CHOICES if not search_path.summary(GROUPS[g][c])] == []
 
 
 def test_a_number_beyond_float32_is_refused_by_its_key() -> None:
@@ -129,5 +128,5 @@ def test_images_are_trained_in_batches_and_small_data_whole() -> None:
 
 
 def test_no_config_names_a_class_or_a_resolver() -> None:
-    for path in config_files.packaged().rglob("*.yaml"):
+    for path in search_path.packaged().rglob("*.yaml"):
         assert not re.search(r"_target_|\$\{|!!", path.read_text(encoding="utf-8")), path

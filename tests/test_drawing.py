@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from running import mlpkit
 
-from mlpkit import plots
 from mlpkit.cli.main import run as command
-from mlpkit.plots import style
+from mlpkit.plots import pictures, style
 
 MOONS = ("dataset=moons", "model=mlp", "trainer.epochs=2", "run.tensorboard=false", "run.progress=none")
 
@@ -38,7 +37,7 @@ def test_a_picture_that_fails_is_one_warning(
         raise RuntimeError("no font\nhere")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plots, "draw_boundary", fail)
+    monkeypatch.setattr(pictures, "draw_boundary", fail)
     warning = "warning: outputs/run/plots/boundary.png cannot be drawn (RuntimeError: no font here)\n"
     assert command(["train", *MOONS, "run.dir=outputs/run"]) == 0
     assert capsys.readouterr() == ("", warning)

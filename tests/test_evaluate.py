@@ -15,7 +15,7 @@ from mlpkit.analysis.evaluate import evaluate, without_rows_of
 from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.cli.main import run as command
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.models.architecture import architecture
 from mlpkit.runs.checkpoint import Checkpoint
 

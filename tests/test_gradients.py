@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_leaves
 from mlpkit.cli.compose import Request, compose
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import parse
-from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Split
+from mlpkit.data.load import load_dataset
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import rows_of_steps
 from mlpkit.engines.choose import choose_engine
@@ -31,7 +31,7 @@ from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import ConfigError
-from mlpkit.models import build_model
+from mlpkit.models.build import build_model
 from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlpkit.cli.compose import Composer, Request, compose, read_config, sweeps
 from mlpkit.cli.plan import plan, search_space
-from mlpkit.config import search_path as config_files
+from mlpkit.config import search_path
 from mlpkit.config.config import parse, to_dict
 from mlpkit.config.problems import MOST as MOST_PROBLEMS
 from mlpkit.errors import ConfigError
@@ -110,7 +110,7 @@ def test_a_job_is_what_its_overrides_alone_give(overrides: list[str]) -> None:
 )
 def test_jobs_and_their_order_are_hydras(overrides: list[str]) -> None:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_files.packaged())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(search_path.packaged())):
         loader = GlobalHydra.instance().config_loader()
         swept = [text for text in overrides if _is_sweep(text)]
         parsed = OverridesParser.create(loader).parse_overrides(swept)

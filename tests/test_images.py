@@ -17,8 +17,8 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from mlpkit.config.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
-from mlpkit.data import load_dataset
 from mlpkit.data.images import default_root, missing_files
+from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError, DataError
 
 KINDS = {"mnist": (MnistDataset, "MNIST"), "fashion_mnist": (FashionMnistDataset, "FashionMNIST")}

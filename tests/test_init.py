@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.data.randomness import derived_seed, generator
-from mlpkit.models import build_model
+from mlpkit.models.build import build_model
 
 
 def build(*overrides):

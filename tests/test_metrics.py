@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 
 from mlpkit.analysis.evaluate import evaluate
 from mlpkit.analysis.predict import load_predictor
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.files.plain_json import read_object
 from mlpkit.tasks import metrics
 

@@ -23,15 +23,22 @@ from sklearn.metrics import confusion_matrix, r2_score
 from torch import nn
 
 from mlpkit.analysis.predict import Predictor
-from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split, deal, divide
+from mlpkit.data.load import load_dataset
 from mlpkit.data.signature import Signature
-from mlpkit.models import Network, build_model
-from mlpkit.plots import draw_pictures, least_squares, style
+from mlpkit.models.build import Network, build_model
+from mlpkit.plots import style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
 from mlpkit.plots.curves import best_of, draw_curves
 from mlpkit.plots.images import SAMPLES, draw_samples, find_worst
-from mlpkit.plots.regression import coefficient_of_determination, draw_fit, draw_predicted, equation
+from mlpkit.plots.pictures import draw_pictures
+from mlpkit.plots.regression import (
+    coefficient_of_determination,
+    draw_fit,
+    draw_predicted,
+    equation,
+    least_squares,
+)
 from mlpkit.runs.run_folder import RunFolder
 
 KINDS = {
@@ -518,6 +525,7 @@ def test_matplotlib_loads_with_the_pictures_and_never_pyplot() -> None:
     code = (
         "import sys, mlpkit.engines.experiment, mlpkit.analysis.predict; "
         "assert 'matplotlib' not in sys.modules; "
-        "import mlpkit.plots; assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+        "import mlpkit.plots.pictures; "
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import COMMANDS
-from mlpkit.config import search_path as config_files
+from mlpkit.config import search_path
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_the_errors_are_as_shown(tmp_path: Path) -> None:
 
 def test_it_names_every_command_recipe_and_picture() -> None:
     assert [name for name in COMMANDS if f"mlpkit {name}" not in README] == []
-    recipes = config_files.groups([config_files.packaged()])["experiment"]
+    recipes = search_path.groups([search_path.packaged()])["experiment"]
     assert [name for name in recipes if f"| `{name}` |" not in README] == []
     assert [path for path in re.findall(r"\]\((docs/\S+)\)", README) if not (PROJECT / path).is_file()] == []
 

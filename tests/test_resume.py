@@ -381,8 +381,8 @@ def test_the_fingerprint_sees_one_number() -> None:
 
     from running import config
 
-    from mlpkit.data import load_dataset
     from mlpkit.data.dataset import Split
+    from mlpkit.data.load import load_dataset
 
     first, again = (load_dataset(config("dataset=moons").dataset) for _ in range(2))
     assert first.fingerprint == again.fingerprint

@@ -18,7 +18,7 @@ from running import config, mlpkit, train
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import parse
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.errors import NonFiniteError, RunInterruptedError
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
@@ -231,12 +231,12 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
 def test_an_interrupt_while_drawing_leaves_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlpkit.plots
+    import mlpkit.plots.pictures
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mlpkit.plots, "draw_pictures", interrupt)
+    monkeypatch.setattr(mlpkit.plots.pictures, "draw_pictures", interrupt)
     with pytest.raises(RunInterruptedError) as caught:
         train(tmp_path, "dataset=moons", "trainer.epochs=2")
     (folder,) = (tmp_path / "moons-mlp").iterdir()

@@ -8,9 +8,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Affine, column_scaling
-from mlpkit.models import build_model
+from mlpkit.data.load import load_dataset
+from mlpkit.models.build import build_model
 from mlpkit.models.scaling import Scaling, Unscaling
 
 LINE = (

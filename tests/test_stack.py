@@ -5,9 +5,9 @@ import running
 import torch
 from torch import nn
 
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError
-from mlpkit.models import build_model, count_parameters
+from mlpkit.models.build import build_model, count_parameters
 from mlpkit.models.dropout import Dropout, seed_dropout
 
 

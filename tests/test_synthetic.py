@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.datasets import make_moons
 
 from mlpkit.config.dataset import LineDataset, MoonsDataset, SumDataset
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.data.signature import Signature
 from mlpkit.data.synthetic import draw_line, draw_moons, draw_sum
 from mlpkit.errors import ConfigError

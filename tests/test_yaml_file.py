@@ -8,8 +8,7 @@ import pytest
 import yaml
 from faulty_yaml import FAULTS
 
-from mlpkit.config import search_path as config_files
-from mlpkit.config import yaml_file
+from mlpkit.config import search_path, yaml_file
 from mlpkit.errors import ConfigError
 
 
@@ -55,7 +54,7 @@ def test_plain_values_are_read(text: str, value: object, tmp_path: Path) -> None
 
 
 def test_every_config_of_mlpkit_is_plain() -> None:
-    paths = list(config_files.packaged().rglob("*.yaml"))
+    paths = list(search_path.packaged().rglob("*.yaml"))
     assert len(paths) > 30
     for path in paths:
         assert yaml_file.read(path) == yaml.safe_load(path.read_text(encoding="utf-8"))

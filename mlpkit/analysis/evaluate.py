@@ -8,8 +8,8 @@ import torch
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data import load_dataset
 from mlpkit.data.dataset import Dataset, Split
+from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.bounds import refuse_large
 from mlpkit.runs.checkpoint import Checkpoint

@@ -39,8 +39,7 @@ from mlpkit.cli.overrides import (
     told_apart,
     with_quoted_home,
 )
-from mlpkit.config import nested, yaml_file
-from mlpkit.config import search_path as config_files
+from mlpkit.config import nested, search_path, yaml_file
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
@@ -104,8 +103,8 @@ class Composer:
             ConfigError: an override cannot be read, names a choice that does not exist, or sweeps.
         """
         self._request = request
-        self._folders = config_files.search_path(request.folders)
-        self._groups = config_files.groups(self._folders)
+        self._folders = search_path.search_path(request.folders)
+        self._groups = search_path.groups(self._folders)
         self._overrides = self.read(request.overrides)
         self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any] | ConfigError] = {}
         check_single(self._overrides)
@@ -137,7 +136,7 @@ class Composer:
         chosen = {choice.key: str(choice.value) for choice in choices}
         names = [] if self._request.file else [PRIMARY]
         names += [f"{group}/{name}" for group, name in chosen.items()]
-        for name, path in config_files.stand_ins(self._folders, names).items():
+        for name, path in search_path.stand_ins(self._folders, names).items():
             group, _, choice = name.rpartition("/")
             # The primary config and experiments set keys of every section.
             begins = "" if group in ("", "experiment") else (f"{group}.", f"{group}:", f"{group}=", str(path))
@@ -201,8 +200,8 @@ def sweeps(request: Request) -> tuple[Request, list[Override]]:
     Raises:
         ConfigError: an override cannot be read, or names a choice that does not exist.
     """
-    folders = config_files.search_path(request.folders)
-    overrides = _read(request.overrides, config_files.groups(folders), folders, request.file)
+    folders = search_path.search_path(request.folders)
+    overrides = _read(request.overrides, search_path.groups(folders), folders, request.file)
     lines = tuple(override.line for override in overrides if not override.sweeps)
     return replace(request, overrides=lines), [override for override in overrides if override.sweeps]
 
@@ -213,8 +212,8 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     The source is the override or the file that set it last, or `default of mlpkit`.
     """
     sources: dict[str, str] = {}
-    folders = config_files.search_path(request.folders)
-    groups = config_files.groups(folders)
+    folders = search_path.search_path(request.folders)
+    groups = search_path.groups(folders)
     overrides = _read(request.overrides, groups, folders, request.file)
     check_single(overrides)
     choices, settings = told_apart(overrides, groups)
@@ -229,7 +228,7 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
             loaded = OmegaConf.to_container(holder.load_config(default.config_path).config, resolve=False)
             path = f"{holder.path.removeprefix('file://')}/{default.config_path}.yaml"
             for key, _ in nested.items(loaded, default.package or ""):
-                sources[key] = config_files.shown(path)
+                sources[key] = search_path.shown(path)
     for setting in settings:
         below = [key for key in sources if key.startswith(f"{setting.key}.")] if setting.deletes else []
         for key in [*dict(nested.items(setting.value, setting.key)), *below]:
@@ -252,8 +251,8 @@ def override(
         ConfigError: an override cannot be read, or is not allowed, or with every problem.
     """
     changed = dict(config)
-    folders = config_files.search_path(request.folders)
-    groups = config_files.groups(folders)
+    folders = search_path.search_path(request.folders)
+    groups = search_path.groups(folders)
     overrides = _read(request.overrides, groups, folders, request.file)
     check_single(overrides)
     for override in overrides:
@@ -412,12 +411,12 @@ Plugins.instance().register(_OtherFolders)
 @contextmanager
 def _initialized(request: Request, choices: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
     """Set Hydra up for one composition; yield the primary config's name and the choices as it reads them."""
-    folders = config_files.search_path(request.folders)
+    folders = search_path.search_path(request.folders)
     name = PRIMARY
     if request.file is not None:
-        config_files.check_whole(request.file)
+        search_path.check_whole(request.file)
         name, folders = request.file.stem, [request.file.resolve().parent, *folders]
-    config_files.check(folders, [name, *(f"{group}/{value}" for group, value in choices)])
+    search_path.check(folders, [name, *(f"{group}/{value}" for group, value in choices)])
     primary = next((p for folder in folders if (p := folder / f"{name}.yaml").is_file()), name)
     first, *_OtherFolders.folders = folders
     GlobalHydra.instance().clear()
@@ -428,12 +427,11 @@ def _initialized(request: Request, choices: Sequence[tuple[str, str]]) -> Iterat
             yield name, [f'{group}="{value}"' for group, value in choices]
     except RecursionError:
         raise ConfigError(
-            f"{config_files.shown(primary)}: defaults lists of its files name each other in a circle; "
-            "break it"
+            f"{search_path.shown(primary)}: defaults lists of its files name each other in a circle; break it"
         ) from None
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{config_files.shown(primary)}: {_reason(error)}; `mlpkit list` shows what there is"
+            f"{search_path.shown(primary)}: {_reason(error)}; `mlpkit list` shows what there is"
         ) from None
     finally:
         GlobalHydra.instance().clear()

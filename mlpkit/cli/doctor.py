@@ -7,7 +7,7 @@ def doctor() -> None:
     """Show versions, devices and the data that was found."""
     import torch
 
-    from mlpkit.config import search_path as config_files
+    from mlpkit.config import search_path
     from mlpkit.data.images import default_root, missing_files
     from mlpkit.runs.environment import versions
     from mlpkit.system.console import make_console, plain_table
@@ -28,6 +28,6 @@ def doctor() -> None:
         missing = missing_files(dataset, root)
         found = f"found in {root}" if not missing else f"not in {root} (missing {len(missing)} of 4 files)"
         table.add_row(dataset, found)
-    for folder in config_files.search_path():
+    for folder in search_path.search_path():
         table.add_row("configs", str(folder))
     make_console().print(table)

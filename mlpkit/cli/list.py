@@ -15,13 +15,13 @@ def list_choices(
     config_dir: ConfigDir = None,
 ) -> None:
     """Show what can be chosen, with one line each."""
-    from mlpkit.config import search_path as config_files
+    from mlpkit.config import search_path
     from mlpkit.config.problems import did_you_mean
     from mlpkit.errors import ConfigError
     from mlpkit.system.console import make_console, printable, say
 
-    folders = config_files.search_path(config_dir or ())
-    groups = config_files.groups(folders)
+    folders = search_path.search_path(config_dir or ())
+    groups = search_path.groups(folders)
     if group is not None and group not in groups:
         raise ConfigError(
             f"list {group}: no such group; choose one of {', '.join(groups)}{did_you_mean(group, groups)}"
@@ -32,8 +32,8 @@ def list_choices(
         width = max(len(printable(choice)) for choice in choices)
         console.print(f"[bold]{name}[/bold]")
         for choice, path in sorted(choices.items()):
-            mine = "" if path.is_relative_to(config_files.packaged()) else f" ({_short(path)})"
-            say(console, f"  {printable(choice):<{width}}  {config_files.summary(path)}{mine}")
+            mine = "" if path.is_relative_to(search_path.packaged()) else f" ({_short(path)})"
+            say(console, f"  {printable(choice):<{width}}  {search_path.summary(path)}{mine}")
 
 
 def _short(path: Path) -> str:

@@ -8,8 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mlpkit.config import nested
-from mlpkit.config import search_path as config_files
+from mlpkit.config import nested, search_path
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import Interval, Values
@@ -79,8 +78,8 @@ class Override:
             return
         choices = groups[self.key]
         if str(self.value) not in choices:
-            if other := config_files.misnamed(folders, f"{self.key}/{self.value}"):
-                raise config_files.refuse_ending(other)
+            if other := search_path.misnamed(folders, f"{self.key}/{self.value}"):
+                raise search_path.refuse_ending(other)
             raise ConfigError(
                 f"{self.text}: no such {self.key}; choose one of {', '.join(sorted(choices))}"
                 f"{did_you_mean(str(self.value), choices)}"
@@ -197,7 +196,7 @@ def how_to_write(line: str) -> str:
         return f"{show(line)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"
     key = key.lstrip("+~")
     if "=" not in line:
-        groups = config_files.groups(config_files.search_path())
+        groups = search_path.groups(search_path.search_path())
         group = next((group for group, choices in groups.items() if key in choices), None)
         wanted = f"{group}={key}" if group else f"{spell(key)}=VALUE"
         return f"{show(line)}: no value; write {wanted}"

@@ -24,7 +24,7 @@ def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = 
         dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
         lines, drawn = read_metrics(folder.metrics), []
         with one_warning("pictures", note):
-            from mlpkit.plots import draw_pictures
+            from mlpkit.plots.pictures import draw_pictures
 
             drawn = draw_pictures(folder, predictor, dataset, lines, note)
         for picture in drawn:

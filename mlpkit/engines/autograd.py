@@ -10,7 +10,7 @@ from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.parameters import Flat
-from mlpkit.models import Network
+from mlpkit.models.build import Network
 from mlpkit.models.dropout import Dropout
 
 Forward = Callable[[Tensor, bool], Tensor]  # (units (K, n, width below), training) -> units (K, n, width)

@@ -22,7 +22,7 @@ from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import SETTINGS, Plan
 from mlpkit.errors import ConfigError
-from mlpkit.models import Network
+from mlpkit.models.build import Network
 from mlpkit.models.scaling import Unscaling
 from mlpkit.runs.state import Tensors
 

@@ -27,7 +27,7 @@ from mlpkit.engines.parameters import Flat
 from mlpkit.engines.seen import Seen
 from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
-from mlpkit.models import Network
+from mlpkit.models.build import Network
 from mlpkit.models.dropout import seed_dropout
 from mlpkit.runs.state import Tensors
 

@@ -20,7 +20,7 @@ from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.program import Program, carry_out
-from mlpkit.models import Network
+from mlpkit.models.build import Network
 from mlpkit.models.dropout import Dropout
 
 A_CALL = 8192  # numbers that can be looked at in the time that a call takes

@@ -1,8 +1,8 @@
 """The datasets of a sweep, each loaded once."""
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data import load_dataset, table_of
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.load import load_dataset, table_of
 
 MOST_KEPT = 400_000_000  # numbers of all tables: 1.6 GB
 

@@ -9,8 +9,8 @@ from itertools import islice, pairwise
 from typing import Any
 
 from mlpkit.config.config import Config, to_dict
-from mlpkit.data import table_of
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.load import table_of
 from mlpkit.errors import MlpkitError
 from mlpkit.models.architecture import NORMS, Layer, architecture
 from mlpkit.sweep.datasets import Datasets

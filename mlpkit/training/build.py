@@ -7,9 +7,9 @@ from torch import nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.dataset import ImageOptions
-from mlpkit.data import load_dataset
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import steps_per_epoch
 from mlpkit.engines.choose import choose_engine
@@ -20,7 +20,7 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.errors import ConfigError
-from mlpkit.models import Network, build_model, count_parameters
+from mlpkit.models.build import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks.task import TASKS

@@ -13,7 +13,7 @@ from time import perf_counter
 import torch
 from workload import config_of, load_workload
 
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.training.build import build
 
 LRS = (0.003, 0.01, 0.03, 0.1)

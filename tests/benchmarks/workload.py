@@ -8,7 +8,7 @@ from torch import Tensor
 from mlpkit.cli.compose import Request, compose
 from mlpkit.config.config import Config, parse
 from mlpkit.config.model import MlpModel
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 from mlpkit.tasks.task import TASKS
 
 FULL_BATCH_EPOCHS = 500  # of a portion where an epoch is a single step

@@ -4,12 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mlpkit.config import nested
-from mlpkit.config import search_path as config_files
+from mlpkit.config import nested, search_path
 from mlpkit.config.config import parse, to_dict
 
 CHOSEN = ("dataset", "model", "optimizer", "scheduler", "init")  # the groups whose choices are names
-GROUPS = config_files.groups([config_files.packaged()])
+GROUPS = search_path.groups([search_path.packaged()])
 
 # Text that a terminal, YAML, Hydra or a message could stumble over.
 TEXTS = st.text(max_size=20) | st.sampled_from(

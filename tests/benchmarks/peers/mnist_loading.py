@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from workload import Trained, config_of
 
-from mlpkit.data import load_dataset
+from mlpkit.data.load import load_dataset
 
 
 def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:

@@ -1,0 +1,43 @@
+"""Datasets: what they are, and how each is made."""
+
+from mlpkit.config.dataset import DatasetConfig, ImageOptions
+from mlpkit.data.dataset import Dataset, divide_again
+from mlpkit.errors import DataError
+
+
+def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | None = None) -> Dataset:
+    """Return the dataset that the config names.
+
+    Args:
+        config: of the dataset.
+        download: fetch missing files; else the files must be there.
+        like: a dataset with the same `table_of`, whose table is shared instead of read again.
+
+    Raises:
+        DataError: the data is missing or cannot be used; the line says what to do.
+    """
+    # Only the chosen dataset's module is imported: images and moons need heavy libraries.
+    if config.name in ("sum", "line", "moons"):
+        from mlpkit.data import synthetic
+
+        dataset = synthetic.load(config)
+    else:
+        from mlpkit.data import images
+
+        assert isinstance(config, images.ImageDataset)
+        if like is None:
+            dataset = images.load(config, download)
+        else:
+            dataset = divide_again(like, images.deal_rows(config, len(like.splits["train"].all_inputs)))
+    train = dataset.splits["train"]
+    if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
+        raise DataError(
+            f"dataset={config.name}: the {len(train)} training rows are all of one class; have more rows"
+        )
+    return dataset
+
+
+def table_of(config: DatasetConfig) -> str:
+    """Return what decides the rows of a dataset's table; with images it is all but how they are divided."""
+    divided_by = {"seed", "val_fraction", "test_fraction"} if isinstance(config, ImageOptions) else set()
+    return repr(config.model_dump(exclude=divided_by))

@@ -1,0 +1,72 @@
+"""A run's pictures. Importing this module loads matplotlib, so it is imported only where one draws."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpkit.analysis.predict import Predictor
+from mlpkit.data.dataset import Dataset
+from mlpkit.files.atomic_write import atomic_write
+from mlpkit.plots.alone import alone
+from mlpkit.plots.drawing import one_warning
+from mlpkit.runs.run_folder import RunFolder
+
+with alone():
+    from matplotlib.figure import Figure
+
+    from mlpkit.plots import style
+    from mlpkit.plots.classification import draw_boundary, draw_confusion
+    from mlpkit.plots.curves import draw_curves
+    from mlpkit.plots.images import draw_samples
+    from mlpkit.plots.regression import draw_fit, draw_predicted
+
+
+def draw_pictures(
+    folder: RunFolder,
+    predictor: Predictor,
+    dataset: Dataset,
+    lines: Sequence[dict[str, Any]],
+    warn: Callable[[str], None],
+) -> list[Path]:
+    """Draw the pictures that go with the task into the run's plots folder, and return their paths.
+
+    Args:
+        folder: where the pictures go.
+        predictor: the trained model.
+        dataset: what it was trained on.
+        lines: those of metrics.jsonl; a value may be None.
+        warn: is told of a picture that cannot be drawn, and is left out.
+
+    Raises:
+        WriteError: a picture cannot be written.
+    """
+    paths = []
+    with style.applied():
+        for name, draw in _drawings(predictor, dataset, lines).items():
+            path = folder.plots / f"{name}.png"
+            with one_warning(str(path), warn):
+                atomic_write(path, style.render(draw()))
+                paths.append(path)
+    return paths
+
+
+def _drawings(
+    predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]
+) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture, by name, in the order of the pictures."""
+    signature, splits = dataset.signature, dataset.splits
+    drawings: dict[str, Callable[[], Figure]] = {"curves": lambda: draw_curves(lines, dataset, predictor)}
+    if predictor.task.probabilities is None:
+        if len(signature.features) == 1 and len(signature.targets) == 1:
+            drawings["fit"] = lambda: draw_fit(dataset, predictor)
+        by_split = {name: predictor.outputs(rows.inputs) for name, rows in splits.items()}
+        drawings["predicted"] = lambda: draw_predicted(dataset, predictor, by_split)
+        return drawings
+    scored = "test" if "test" in splits else dataset.monitored
+    outputs = predictor.outputs(splits[scored].inputs)
+    if len(signature.features) == 2 and not signature.is_image:
+        drawings["boundary"] = lambda: draw_boundary(dataset, predictor, scored, outputs)
+    drawings["confusion"] = lambda: draw_confusion(dataset, predictor, scored, outputs)
+    if signature.is_image:
+        drawings["samples"] = lambda: draw_samples(dataset, predictor, scored, outputs)
+    return drawings
