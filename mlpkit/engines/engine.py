@@ -75,6 +75,7 @@ class Engine:
             networks, [of.dataset for of in experiments], self.task, device, augmentation
         )
         self._configs = [experiment.config for experiment in experiments]
+        self._seeds = [config.seed for config in self._configs]
         trainer = self._configs[0].trainer
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
         self.steps_per_epoch = steps_per_epoch(self.data.rows, trainer.batch_size, trainer.accumulate)
@@ -108,8 +109,8 @@ class Engine:
 
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """Yield where in the table the rows of each step of an epoch lie; the first steps are left out."""
-        trainer, seeds = self._configs[0].trainer, [config.seed for config in self._configs]
-        options = trainer.batch_size, trainer.accumulate, seeds, epoch, first, self.device
+        trainer = self._configs[0].trainer
+        options = trainer.batch_size, trainer.accumulate, self._seeds, epoch, first, self.device
         return map(self.data.in_table, rows_of_steps(self.data.rows, *options))
 
     def rows_in(self, steps: int) -> int:

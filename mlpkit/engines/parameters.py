@@ -41,6 +41,7 @@ class Flat:
             for name, own in self.of(self.values, run).items():
                 own.copy_(tensors[name].detach())
         self.best = self.values.clone()
+        self._pairs = list(zip(self.rows(self.best), self.rows(self.values), strict=True))
 
     @classmethod
     def of_networks(cls, of_each: Sequence[Mapping[str, Tensor]]) -> Self:
@@ -90,7 +91,7 @@ class Flat:
             self.best.copy_(self.values)
             return
         mask = torch.tensor(better, device=self.values.device)[:, None]
-        for best, values in zip(self.rows(self.best), self.rows(self.values), strict=True):
+        for best, values in self._pairs:
             torch.where(mask, values, best, out=best)
 
     def swap_best(self) -> None:

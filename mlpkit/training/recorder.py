@@ -59,7 +59,6 @@ class Recorder:
         """
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
-        self._is_shown = console is not None
         self.is_alone = console is not None
         self.with_test = with_test
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
@@ -88,16 +87,8 @@ class Recorder:
         if state.scores:
             norm = float(state.epoch.get("gradient_norm", 0.0))
             rows = progress.epoch * len(self.experiment.dataset.splits["train"])
-            self._latest = EpochReport(
-                progress.epoch,
-                progress.step,
-                state.scores,
-                progress.lr,
-                norm,
-                progress.seconds,
-                rows,
-                time.time(),
-            )
+            done = progress.epoch, progress.step, state.scores, progress.lr, norm, progress.seconds, rows
+            self._latest = EpochReport(*done, time.time())
         if progress.best_epoch:
             self._save_best(state)
         else:
@@ -280,7 +271,7 @@ class Recorder:
 
     def _warn(self, line: str) -> None:
         self._files.text(line)
-        if self._is_shown:
+        if self.is_alone:
             note(line)
 
     @property

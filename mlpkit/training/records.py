@@ -99,14 +99,11 @@ def as_list(values: Any) -> list[float]:
     return [values] if isinstance(values, float) else values.tolist()
 
 
-def not_finite_losses(
-    sums: Mapping[str, Sums], rows: Mapping[str, int], step: int, epoch: int
-) -> dict[int, NonFiniteError]:
+def not_finite_losses(sums: Mapping[str, Sums], step: int, epoch: int) -> dict[int, NonFiniteError]:
     """Return what to say of runs whose losses are no finite numbers, by run.
 
     Args:
         sums: by split; losses come first.
-        rows: of each split.
         step: optimizer steps done.
         epoch: epochs done.
     """
@@ -117,7 +114,7 @@ def not_finite_losses(
             continue
         for run, loss in enumerate(losses):
             if not math.isfinite(loss):
-                found.setdefault(run, diverged(step, epoch, f"{split} loss={loss / rows[split]}"))
+                found.setdefault(run, diverged(step, epoch, f"{split} loss={loss}"))
     return found
 
 

@@ -136,14 +136,11 @@ class Trainer:
         self._read_clock()
         if self.recorders:
             self.scores = EpochScores(
-                progress.epoch,
-                progress.step,
+                *(progress.epoch, progress.step),
                 {split: self.engine.scores(of, split) for split, of in sums.items()},
                 self.rates.of_runs(),
                 self.engine.clip.norms,
-                self.seconds,
-                progress.epoch * self.engine.data.rows,
-                time.time(),
+                *(self.seconds, progress.epoch * self.engine.data.rows, time.time()),
             )
             self._pending.append(self.scores)
 
@@ -198,8 +195,7 @@ class Trainer:
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose losses are no finite numbers; return the sums of the others."""
-        rows = {split: self.engine.data.splits[split].rows for split in sums}
-        found = not_finite_losses(sums, rows, self.progress.step, self.progress.epoch + 1)
+        found = not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)
         if not found:
             return sums
         before = self.recorders
