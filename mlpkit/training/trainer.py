@@ -135,13 +135,11 @@ class Trainer:
         progress.batch = 0
         self._read_clock()
         if self.recorders:
-            self.scores = EpochScores(
-                *(progress.epoch, progress.step),
-                {split: self.engine.scores(of, split) for split, of in sums.items()},
-                self.rates.of_runs(),
-                self.engine.clip.norms,
-                *(self.seconds, progress.epoch * self.engine.data.rows, time.time()),
-            )
+            place = progress.epoch, progress.step
+            scores = {split: self.engine.scores(of, split) for split, of in sums.items()}
+            lrs, norms = self.rates.of_runs(), self.engine.clip.norms
+            seen = progress.epoch * self.engine.data.rows
+            self.scores = EpochScores(*place, scores, lrs, norms, self.seconds, seen, time.time())
             self._pending.append(self.scores)
 
     def update_best(self) -> None:
