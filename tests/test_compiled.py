@@ -143,6 +143,7 @@ def test_what_is_not_finite_is_told_as_ever(without_compiling, runs):
             torch.testing.assert_close(after["optimizer"], before["optimizer"], rtol=0, atol=0)
 
 
+@pytest.mark.long
 @NEEDS_COMPILER
 def test_a_compiled_sweep_is_that_of_its_runs_alone_and_is_resumed(tmp_path):
     base = ("dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[3]", "trainer.epochs=12")

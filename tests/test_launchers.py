@@ -98,6 +98,7 @@ def check_same(ours: RunFolder, theirs: RunFolder) -> None:
                 torch.testing.assert_close(tensor, tensors[1][key], rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One diverges, one leaves its process, one has a segmentation fault, one is killed; two are well."""
     monkeypatch.chdir(tmp_path)

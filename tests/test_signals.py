@@ -95,6 +95,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     assert read_object(MINE.summary)["epochs"] == 4000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["vectorized", "processes"])
 def test_a_closed_terminal_lets_a_sweep_save(launcher: str, tmp_path: Path) -> None:
     options = (*SMALL, *ENDLESS, "seed=0,1", f"--launcher={launcher}")
@@ -126,6 +127,7 @@ def test_a_signal_is_heard_between_two_datasets_of_a_sweep(monkeypatch: pytest.M
     assert len(loaded) == 2
 
 
+@pytest.mark.long
 def test_the_word_of_slurm_comes_through_once_the_run_is_saved(tmp_path: Path) -> None:
     """Submitit lets its job be queued again, which on its stand-in for Slurm is to be started again."""
     options = ("--launcher=slurm", "--slurm=cluster=local")

@@ -11,6 +11,7 @@ from torch import nn
 from mlpkit.config.config import parse, to_dict
 from mlpkit.config.nested import items, replace
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.own_modules import OwnModules
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import create
@@ -349,10 +350,17 @@ def test_equal_data_is_there_once():
 # -------------------------------------------------------------------------- layers that are not known
 
 
+class Decides(nn.PReLU):
+    """A module that torch.func.vmap cannot map: it looks at values."""
+
+    def forward(self, units):
+        return super().forward(units) if bool(units.isfinite().all()) else units
+
+
 @pytest.mark.parametrize("batch_size", [16, "full"])
-@pytest.mark.parametrize("layer", [nn.Softplus, nn.PReLU])
+@pytest.mark.parametrize("layer", [nn.Softplus, nn.PReLU, Decides])
 def test_layers_of_ones_own(layer, batch_size):
-    """One with values that are trained, and one without."""
+    """One without values that are trained, one with them, and one that has to be computed run by run."""
 
     def change(network):
         for place, module in enumerate(network.layers):
@@ -364,6 +372,8 @@ def test_layers_of_ones_own(layer, batch_size):
     together = engine_of(AutogradGradients, configs=configs, change=change)
     trainer, recorders = trainer_of(together)
     trainer.fit()
+    own = [of for of in together.filler.batched if isinstance(of, OwnModules) and of.parameters]
+    assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softplus else 2)
     for config, recorder in zip(configs, recorders, strict=True):
         alone, (other,) = trainer_of(engine_of(AutogradGradients, configs=[config], change=change))
         first = {name: values.clone() for name, values in alone.engine.state(0)["model"].items()}
@@ -375,8 +385,8 @@ def test_layers_of_ones_own(layer, batch_size):
             assert report.scores == {
                 split: pytest.approx(scores, rel=1e-5, abs=1e-6) for split, scores in same.scores.items()
             }
-        names = [name for name in first if layer is nn.PReLU and first[name].shape == (1,)]
-        assert len(names) == (3 if layer is nn.PReLU else 0)  # two of the layers, and the last bias
+        names = [name for name in first if layer is not nn.Softplus and first[name].shape == (1,)]
+        assert len(names) == (0 if layer is nn.Softplus else 3)  # two of the layers, and the last bias
         assert all(not torch.equal(first[name], state.model[name]) for name in names)
 
 

@@ -40,6 +40,7 @@ def test_the_processes_of_jobs_spin_briefly(tmp_path: Path) -> None:
     assert set(found) == {"10000"}
 
 
+@pytest.mark.long
 def test_the_jobs_of_slurm_spin_briefly(tmp_path: Path) -> None:
     mlpkit(*SWEEP, "--launcher=slurm", "--slurm=cluster=local", "--workers=1", cwd=tmp_path, **SHORT)
     said = [SPIN.findall(path.read_text()) for path in tmp_path.rglob("*_log.err")]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.own_modules import OwnModules
 from mlpkit.engines.parameters import Flat
 from mlpkit.models.build import Network
 from mlpkit.models.dropout import Dropout
@@ -20,8 +21,8 @@ Randoms = Sequence[torch.Generator] | None
 class AutogradGradients:
     """Lets autograd write the gradients; see `mlpkit.engines.gradients.Gradients`.
 
-    One network is differentiated as it is. Of several, layers that torch can compute side by side are; any
-    other layer is computed for one network after another.
+    One network is differentiated as it is. Of several, torch's linear layers and norms are computed side by
+    side; for any other layer see `OwnModules`.
     """
 
     name = "autograd"
@@ -130,7 +131,8 @@ def _batched(
         elif not any(True for _ in module.parameters()) and not isinstance(module, Dropout):
             found.append(_alike(module))
         else:
-            found.append(_one_after_another(modules))
+            names = [of for of, _ in module.named_parameters()]
+            found.append(OwnModules(modules, {of: leaves[f"{name}{of}"] for of in names}))
     return found
 
 
@@ -166,14 +168,5 @@ def _batch_norm(
         channels = units.transpose(0, 1).reshape(rows, runs * width)
         normed = F.batch_norm(channels, mean, variance, weight, bias, training, momentum, eps)
         return normed.view(rows, runs, width).transpose(0, 1)
-
-    return forward
-
-
-def _one_after_another(modules: Sequence[nn.Module]) -> Forward:
-    def forward(units: Tensor, training: bool) -> Tensor:
-        for module in modules:
-            module.train(training)
-        return torch.stack([module(own) for module, own in zip(modules, units, strict=True)])
 
     return forward

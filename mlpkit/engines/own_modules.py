@@ -1,0 +1,43 @@
+"""Modules of K networks that are not known here: a user's own, and torch's others with parameters."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class OwnModules:
+    """Computes one module of each of K networks: mapped over the networks where that can be, else one by one.
+
+    What torch.func.vmap cannot map draws at random, decides by values, or keeps buffers.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], parameters: Mapping[str, Tensor]) -> None:
+        """Take the modules.
+
+        Args:
+            modules: of the networks, alike but for their values.
+            parameters: (K, *shape) by name, each holding the modules' own ones.
+        """
+        self.modules, self.parameters = modules, parameters
+        self.can_be_mapped = bool(parameters) and not any(True for _ in modules[0].buffers())
+
+    def __call__(self, units: Tensor, training: bool) -> Tensor:
+        """Return (K, n, width) for units (K, n, width below)."""
+        for module in self.modules:
+            module.train(training)
+        if self.can_be_mapped:
+            from torch.func import vmap  # which few runs need
+
+            try:
+                mapped: Tensor = vmap(self._one)(dict(self.parameters), units)
+                return mapped
+            except (RuntimeError, ValueError):  # an error of the module's own is raised again below
+                self.can_be_mapped = False
+        return torch.stack([module(own) for module, own in zip(self.modules, units, strict=True)])
+
+    def _one(self, parameters: dict[str, Tensor], units: Tensor) -> Tensor:
+        from torch.func import functional_call
+
+        outputs: Tensor = functional_call(self.modules[0], parameters, (units,))
+        return outputs
