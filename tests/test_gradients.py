@@ -35,7 +35,7 @@ from mlpkit.models.build import build_model
 from mlpkit.models.dropout import Dropout, seed_dropout
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.schedules import build_schedule
+from mlpkit.schedules.schedule import build_schedule
 
 FULL = os.environ.get("MLPKIT_EQUALITY") == "full"
 STEPS = 50

@@ -9,8 +9,15 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from mlpkit.config import scheduler as c
-from mlpkit.schedules import PlateauState, build_schedule
+from mlpkit.schedules.cosine import CosineDecay
+from mlpkit.schedules.exponential import ExponentialDecay
+from mlpkit.schedules.linear import LinearDecay
+from mlpkit.schedules.multistep import MultiStepDecay
+from mlpkit.schedules.none import ConstantSchedule
+from mlpkit.schedules.onecycle import OneCycle
+from mlpkit.schedules.plateau import Plateau, PlateauState
+from mlpkit.schedules.schedule import build_schedule
+from mlpkit.schedules.step import StepDecay
 
 LR = 0.3
 UNITS = 60  # length of the runs, in what the schedule counts
@@ -32,12 +39,12 @@ ONE_CYCLE = [
     {"pct_start": 0.01},  # less than a step of rising
 ]
 CASES = (
-    [(c.StepDecay, "step", options) for options in STEP]
-    + [(c.MultiStepDecay, "multistep", options) for options in MULTISTEP]
-    + [(c.ExponentialDecay, "exponential", options) for options in EXPONENTIAL]
-    + [(c.CosineDecay, "cosine", options) for options in COSINE]
-    + [(c.LinearDecay, "linear", options) for options in LINEAR]
-    + [(c.OneCycle, "onecycle", options) for options in ONE_CYCLE]
+    [(StepDecay, "step", options) for options in STEP]
+    + [(MultiStepDecay, "multistep", options) for options in MULTISTEP]
+    + [(ExponentialDecay, "exponential", options) for options in EXPONENTIAL]
+    + [(CosineDecay, "cosine", options) for options in COSINE]
+    + [(LinearDecay, "linear", options) for options in LINEAR]
+    + [(OneCycle, "onecycle", options) for options in ONE_CYCLE]
 )
 IDS = [f"{name}-{json.dumps(options)}" for _, name, options in CASES]
 
@@ -129,27 +136,27 @@ def test_none_is_constant_after_warmup(warmup):
     first = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
     rest = lr_scheduler.ConstantLR(optimizer, factor=1.0)
     sequence = lr_scheduler.SequentialLR(optimizer, [first, rest], milestones=[warmup])
-    config = c.ConstantSchedule(name="none", warmup_steps=warmup)
+    config = ConstantSchedule(name="none", warmup_steps=warmup)
     assert mlpkit_rates(config, 5, 4) == same(torch_rates(optimizer, sequence, 20))
 
 
 def test_warmup_longer_than_the_run_rises_to_the_end():
-    config = c.CosineDecay(name="cosine", warmup_steps=40)
+    config = CosineDecay(name="cosine", warmup_steps=40)
     assert mlpkit_rates(config, 5, 4) == same([LR * (step + 1) / 41 for step in range(20)])
 
 
-@pytest.mark.parametrize("kind", [c.CosineDecay, c.LinearDecay])
+@pytest.mark.parametrize("kind", [CosineDecay, LinearDecay])
 def test_by_epoch_every_step_of_a_run_has_a_rate(kind):
     """The last epoch is a whole one, also where the warm-up leaves a part of an epoch over."""
-    name = "cosine" if kind is c.CosineDecay else "linear"
+    name = "cosine" if kind is CosineDecay else "linear"
     rates = mlpkit_rates(kind(name=name, unit="epoch", warmup_steps=10), steps_per_epoch=100, epochs=5)
     assert min(rates) > 0.01 * LR
 
 
 def test_one_cycle_of_one_step_and_of_a_step_of_rising():
     """Where torch divides by zero: a rise of exactly one step begins at its end."""
-    assert mlpkit_rates(c.OneCycle(name="onecycle"), 1, 1) == same([LR / 25 / 1e4])
-    assert mlpkit_rates(c.OneCycle(name="onecycle", pct_start=0.25), 4, 1)[0] == same(LR)
+    assert mlpkit_rates(OneCycle(name="onecycle"), 1, 1) == same([LR / 25 / 1e4])
+    assert mlpkit_rates(OneCycle(name="onecycle", pct_start=0.25), 4, 1)[0] == same(LR)
 
 
 PLATEAU = [
@@ -174,7 +181,7 @@ def scores(seed, higher_is_better, strange=()):
 
 def compare_plateau(options, values, higher_is_better):
     """Show the values to both; return the number of different rates."""
-    config = c.Plateau(name="plateau", **options)
+    config = Plateau(name="plateau", **options)
     optimizer, state = an_optimizer(), PlateauState()
     keywords = {"factor": 0.1, **options}
     mode = "max" if higher_is_better else "min"
@@ -210,7 +217,7 @@ def test_plateau_equals_torch_after_infinite_values(options, higher_is_better):
 
 
 def test_nan_is_never_an_improvement():
-    state, config = PlateauState(), c.Plateau(name="plateau", patience=2, factor=0.5)
+    state, config = PlateauState(), Plateau(name="plateau", patience=2, factor=0.5)
     for bad_epochs in (1, 2):
         state.update(math.nan, config, LR, higher_is_better=False)
         assert state == PlateauState(bad_epochs=bad_epochs)
@@ -221,5 +228,5 @@ def test_nan_is_never_an_improvement():
 @pytest.mark.parametrize("warmup", [0, 3])
 def test_plateau_alone_is_constant_after_warmup(warmup):
     """Its decay is a factor of its own, which the trainer multiplies in."""
-    rates = mlpkit_rates(c.Plateau(name="plateau", warmup_steps=warmup), 2, 4)
+    rates = mlpkit_rates(Plateau(name="plateau", warmup_steps=warmup), 2, 4)
     assert rates == same([LR * min(1, (step + 1) / (warmup + 1)) for step in range(8)])

@@ -6,16 +6,17 @@ them to a reader, the schema completes a config that leaves them out.
 """
 
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.init import InitConfig
 from mlpkit.config.model import ModelConfig
 from mlpkit.config.optimizer import OptimizerConfig
 from mlpkit.config.problems import describe_problems, show
+from mlpkit.config.registry import OneOf, registered
 from mlpkit.config.run import RunConfig, TrainerConfig
 from mlpkit.config.scheduler import SchedulerConfig
 from mlpkit.config.section import Section
@@ -27,6 +28,8 @@ FORMAT = 3  # of the config and of the checkpoint header; raised when an older m
 class Config(Section):
     """A whole experiment."""
 
+    model_config = ConfigDict(defer_build=True)  # until all choices are there; see `_current`
+
     format: int = Field(FORMAT, ge=1, description="version of this schema")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, data order, dropout and augmentation")
     device: str = Field(
@@ -37,17 +40,28 @@ class Config(Section):
     )
     dataset: DatasetConfig
     model: ModelConfig
-    optimizer: OptimizerConfig
-    scheduler: SchedulerConfig
-    init: InitConfig
+    optimizer: Annotated[OptimizerConfig, OneOf("optimizer")]
+    scheduler: Annotated[SchedulerConfig, OneOf("scheduler")]
+    init: Annotated[InitConfig, OneOf("init")]
     trainer: TrainerConfig = Field(TrainerConfig(), description="how the model is trained")
     run: RunConfig = Field(RunConfig(), description="where the run goes and what it writes")
 
 
-@cache
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a config."""
-    return Config.model_json_schema()
+    """Return the JSON Schema of a config with all choices that are registered now."""
+    return _json_schema(registered())
+
+
+@lru_cache(maxsize=1)
+def _json_schema(choices: tuple[type[Section], ...]) -> dict[str, Any]:
+    return _current(choices).model_json_schema()
+
+
+@lru_cache(maxsize=1)
+def _current(choices: tuple[type[Section], ...]) -> type[Config]:
+    """Build the validator anew where other choices are registered than the last time."""
+    Config.model_rebuild(force=True)
+    return Config
 
 
 def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Config:
@@ -66,7 +80,7 @@ def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Co
     if isinstance(declared, int) and declared > FORMAT:
         raise ConfigError(f"format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit")
     try:
-        return Config.model_validate(dict(data))
+        return _current(registered()).model_validate(dict(data))
     except ValidationError as error:
         raise ConfigError(*describe_problems(error, json_schema(), typed or {})) from None
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.config.config import Config
-from mlpkit.config.optimizer import Sgd
 from mlpkit.data.dataset import Dataset
 from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.batches import Rows
@@ -24,6 +23,9 @@ from mlpkit.engines.whole_step import SETTINGS, Plan
 from mlpkit.errors import ConfigError
 from mlpkit.models.build import Network
 from mlpkit.models.scaling import Unscaling
+from mlpkit.optimizers.adam import Adam
+from mlpkit.optimizers.adamw import AdamW
+from mlpkit.optimizers.sgd import Sgd
 from mlpkit.runs.state import Tensors
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -32,6 +34,7 @@ SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's
 
 WORTH = 3  # times as long as compiling takes should it be what is saved
 SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
+COMPILED = Sgd, Adam, AdamW  # whose formulas are written out in `WholeStep`
 LARGEST = 200  # weights: each is a line of the program, and from here on products are as fast
 
 
@@ -50,19 +53,19 @@ class CompiledEngine(Engine):
         for name, limits in (("norm_limit", self.clip.norm_limits), ("value_limit", self.clip.value_limits)):
             if limits is not None:
                 table[name][:] = limits.view(-1).numpy()
-        table["weight_decay"][:] = [of.weight_decay for of in optimizer]
+        table["weight_decay"][:] = weight_decays_of(self._configs)
         self._arguments = [part for buffer in buffers for part in flat.stacked(buffer)]
         self._arguments += [self._settings, *self._columns("train"), *self._columns(self._monitored)]
         self._arguments += self._unscale()
         self._sizes = [block.stop - block.first for block in self.optimizers.blocks]
         self._counters = [
-            steps for block in self.optimizers.blocks for steps in block.update.scalars.values()
+            steps for block in self.optimizers.blocks for steps in block.update.buffers.numbers.values()
         ]
         self._scored: dict[str, Tensor] = {}  # sums of the last step, until something changes
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`."""
-        begun = self.optimizers.blocks[0].update.begun
+        begun = self.optimizers.blocks[0].update.buffers.begun
         steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
         self._set(np.repeat(np.asarray(lrs), self._sizes), steps)
         outputs, norms, finite, before, after = self._program(list(self._arguments))
@@ -72,7 +75,7 @@ class CompiledEngine(Engine):
         for counter in self._counters:
             counter.fill_(steps)
         for block in self.optimizers.blocks:
-            block.update.begun = True
+            block.update.buffers.begun = True
         if measure:
             self.clip.norms = norms
         self.seen.add(rows, outputs if self.runs > 1 else outputs[0])
@@ -159,7 +162,7 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
         optimizer=optimizer.name,
         momentum=isinstance(optimizer, Sgd) and optimizer.momentum > 0,
         nesterov=isinstance(optimizer, Sgd) and optimizer.nesterov,
-        decays=any(config.optimizer.weight_decay for config in configs),
+        decays=any(weight_decays_of(configs)),
         limits=(any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)),
         unscales=isinstance(network.unscaling, Unscaling),
         dtype=trainers[0].precision,
@@ -171,7 +174,12 @@ def traits_of(configs: Sequence[Config]) -> tuple[Any, ...]:
     """Return what a group's program depends on that changes when runs leave; see `Plan`."""
     trainers = [config.trainer for config in configs]
     limits = any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)
-    return widest_hidden(configs), limits, any(config.optimizer.weight_decay for config in configs)
+    return widest_hidden(configs), limits, any(weight_decays_of(configs))
+
+
+def weight_decays_of(configs: Sequence[Config]) -> list[float]:
+    """Return the weight decay of each run's optimizer; all that can be compiled have one."""
+    return [config.optimizer.weight_decay for config in configs if isinstance(config.optimizer, COMPILED)]
 
 
 def widest_hidden(configs: Sequence[Config]) -> tuple[int, ...]:
@@ -197,6 +205,7 @@ def obstacle_to_compiling(
     """Return in words why the steps of some runs cannot be compiled, or None."""
     first, optimizers = configs[0], [config.optimizer for config in configs]
     kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
+    unknown = [of.name for of in optimizers if type(of) not in COMPILED]
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
     widths = linear[0].in_features, *widest_hidden(configs), linear[-1].out_features
     weights = sum(below * width for below, width in pairwise(widths))
@@ -206,6 +215,7 @@ def obstacle_to_compiling(
         "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
         "it is not for trainer.engine=autograd": first.trainer.engine == "autograd",
         f"it knows no {strange[0].__name__} layers" if strange else "": bool(strange),
+        f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         f"it is for up to {LARGEST} weights between units, the model has {weights:,}": weights > LARGEST,

@@ -56,12 +56,12 @@ class CudaEngine(Engine):
             else:
                 fixed = [self._place(index, part) for index, part in enumerate(parts)]
                 key = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor)), measure
-                begun = all(block.update.begun for block in self.optimizers.blocks)
+                begun = all(block.update.buffers.begun for block in self.optimizers.blocks)
                 outputs = self.graphs.run((key, begun), lambda: self._take_step(fixed, None, measure))
             for part, found in zip(parts, outputs, strict=True):
                 self.seen.add(part, found)
         for block in self.optimizers.blocks:
-            block.update.begun = True
+            block.update.buffers.begun = True
         if measure:  # a graph will write over them before they are read
             self.clip.norms = self._norms.clone()
         return {}

@@ -1,20 +1,11 @@
-"""First values of weights and biases, drawn from a private generator by torch.nn.init."""
+"""First values of weights and biases, drawn from a private generator."""
 
 import math
 
 import torch
 from torch import nn
 
-from mlpkit.config.init import (
-    ConstantInit,
-    DefaultInit,
-    InitConfig,
-    KaimingInit,
-    NormalInit,
-    OrthogonalInit,
-    UniformInit,
-    XavierInit,
-)
+from mlpkit.config.init import InitConfig
 
 
 def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generator) -> None:
@@ -25,7 +16,7 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
     for layer in layers:
         if isinstance(layer, nn.Linear):
             weight, bias = torch.empty(layer.weight.shape), torch.empty(layer.out_features)
-            _fill_weight(weight, config, random)
+            config.fill(weight, random)
             _fill_bias(bias, config, random, layer.in_features)
             with torch.no_grad():
                 layer.weight.copy_(weight)
@@ -37,27 +28,6 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
                 nn.init.zeros_(layer.bias)
                 for name, running in layer.named_buffers():
                     running.fill_(1.0 if name == "running_var" else 0.0)
-
-
-def _fill_weight(weight: torch.Tensor, config: InitConfig, random: torch.Generator) -> None:
-    if isinstance(config, DefaultInit):  # what nn.Linear.reset_parameters does
-        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=random)
-    elif isinstance(config, NormalInit):
-        nn.init.normal_(weight, config.mean, config.std, generator=random)
-    elif isinstance(config, UniformInit):
-        nn.init.uniform_(weight, config.low, config.high, generator=random)
-    elif isinstance(config, XavierInit):
-        uniform = config.name == "xavier_uniform"
-        (nn.init.xavier_uniform_ if uniform else nn.init.xavier_normal_)(
-            weight, config.gain, generator=random
-        )
-    elif isinstance(config, KaimingInit):
-        fill = nn.init.kaiming_uniform_ if config.name == "kaiming_uniform" else nn.init.kaiming_normal_
-        fill(weight, config.a, config.mode, config.nonlinearity, generator=random)
-    elif isinstance(config, OrthogonalInit):
-        nn.init.orthogonal_(weight, config.gain, generator=random)
-    else:
-        nn.init.constant_(weight, config.value if isinstance(config, ConstantInit) else 0.0)
 
 
 def _fill_bias(bias: torch.Tensor, config: InitConfig, random: torch.Generator, fan_in: int) -> None:

@@ -37,7 +37,8 @@ def check_tensors(file: TensorFile, config: Config, signature: Signature, allow_
         raise DataError(f"{path}: its running epoch holds {running:,} numbers; --allow-large takes more")
     # A weight in another precision than its neighbours' would stop the first product.
     other = "F32" if config.trainer.precision == "float64" else "F64"
-    mixed = {name for name, e in file.entries.items() if e.kind == other and not name.endswith("/step")}
+    numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
+    mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = tensors(layers)
     wanted = {f"model/{name}": about for name, about in model.items()}
@@ -45,14 +46,18 @@ def check_tensors(file: TensorFile, config: Config, signature: Signature, allow_
         wanted |= {f"best/{name}": about for name, about in model.items()}
     if any(name.startswith("optimizer/") for name in found):
         for name, shape in parameters(layers).items():
-            for slot, scalar in config.optimizer.slots():
-                wanted[f"optimizer/{name}/{slot}"] = ((), True) if scalar else (shape, True)
+            for slot, kind in config.optimizer.slots().items():
+                wanted[f"optimizer/{name}/{slot}"] = ((), True) if kind == "number" else (shape, True)
     wanted |= _of_epoch(found, signature.width)
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:
         names = ", ".join(show(name) if not name.isprintable() else name[:100] for name in wrong[:5])
         raise DataError(f"{path}: {len(wrong)} tensors are missing, extra, misshapen or mistyped: {names}")
+
+
+def _ends_in(name: str, slots: set[str]) -> bool:
+    return name.startswith("optimizer/") and name.rpartition("/")[2] in slots
 
 
 def _of_epoch(

@@ -215,7 +215,7 @@ def can_be_padded(config: Config, layers: list[Layer]) -> bool:
     """
     kinds = {layer.kind for layer in layers}
     trainer = config.trainer
-    if getattr(config.optimizer, "eps", 1.0) == 0:
+    if not config.optimizer.keeps_zeros():
         return False
     return not kinds & NEVER_PADDED and trainer.engine != "autograd" and trainer.matmul != "bfloat16"
 

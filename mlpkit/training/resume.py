@@ -15,7 +15,6 @@ from mlpkit.runs.checkpoint import Checkpoint, not_finite
 from mlpkit.runs.choices import differences
 from mlpkit.runs.metrics_file import Kept, keep_until
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.schedules import spans_the_run
 from mlpkit.training.build import choices_made
 
 MAY_CHANGE = (
@@ -120,7 +119,7 @@ def _difference(folder: RunFolder, engine: Engine) -> str | None:
 def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:
     """Warn where more epochs give a schedule another course."""
     epochs = config.trainer.epochs
-    if epochs != stored.config.trainer.epochs and spans_the_run(config.scheduler):
+    if epochs != stored.config.trainer.epochs and config.scheduler.spans_the_run():
         warn(
             f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its rates are "
             f"those of trainer.epochs={epochs}"

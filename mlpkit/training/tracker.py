@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlpkit.config.config import Config
-from mlpkit.config.scheduler import Plateau
 from mlpkit.runs.state import Progress, Scores
-from mlpkit.schedules import PlateauState
+from mlpkit.schedules.plateau import Plateau, PlateauState
 from mlpkit.tasks.task import Task
 
 

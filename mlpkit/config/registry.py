@@ -1,0 +1,93 @@
+"""The choices of each group, by name.
+
+A choice is one file: the schema of its options, and beside it what it builds. The schema registers itself:
+
+    @choice("optimizer")
+    class Lion(OptimizerConfig):
+        name: Literal["lion"]
+        ...
+
+mlpkit's own choices are the files of the group's package. Others may be registered at any time before a
+config is read. A choice's file must not import torch at its top: configs are read without it.
+"""
+
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, TypeVar, Union, get_args
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from mlpkit.config.section import Section
+from mlpkit.errors import ConfigError
+
+PACKAGES = {"optimizer": "mlpkit.optimizers", "scheduler": "mlpkit.schedules", "init": "mlpkit.inits"}
+
+Schema = TypeVar("Schema", bound=Section)
+
+_registered: dict[str, dict[str, type[Section]]] = {group: {} for group in PACKAGES}
+
+
+def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
+    """Return the decorator that registers a schema under the names that its field `name` allows.
+
+    Raises:
+        ConfigError: there is no such group, the schema has no name, or another choice has it.
+    """
+    if group not in PACKAGES:
+        raise ConfigError(f'choice("{group}"): no such group; choose one of {", ".join(PACKAGES)}')
+
+    def register(schema: type[Schema]) -> type[Schema]:
+        where = f"{schema.__module__}.{schema.__qualname__}"
+        if not schema.__module__.startswith(f"{PACKAGES[group]}."):
+            _import_own(group)  # so that of two choices with one name it is not mlpkit's that is refused
+        field = schema.model_fields.get("name")
+        names = get_args(field.annotation) if field else ()
+        if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
+            raise ConfigError(f'{where}: a choice needs a field such as name: Literal["my_{group}"]')
+        for name in names:
+            other = _registered[group].get(name)
+            if other and (other.__module__, other.__qualname__) != (schema.__module__, schema.__qualname__):
+                raise ConfigError(f"{where}: {group}={name} is {other.__module__}; choose another name")
+            _registered[group][name] = schema
+        return schema
+
+    return register
+
+
+def choices(group: str) -> dict[str, type[Section]]:
+    """Return the schemas of a group by name."""
+    _import_own(group)
+    return dict(sorted(_registered[group].items()))
+
+
+def registered() -> tuple[type[Section], ...]:
+    """Return the schemas of all groups; another registration makes it another tuple."""
+    return tuple(schema for group in PACKAGES for schema in choices(group).values())
+
+
+@cache
+def _import_own(group: str) -> None:
+    """Import mlpkit's own choices, which register themselves."""
+    package = import_module(PACKAGES[group])
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        import_module(module.name)
+
+
+class OneOf:
+    """Annotates a section of the config that is one of a group's choices, told apart by name.
+
+    Pydantic asks for the schema when it builds the config's validator, so choices that are registered later
+    need `Config.model_rebuild`; see `mlpkit.config.config.parse`.
+    """
+
+    def __init__(self, group: str) -> None:
+        """Take the group."""
+        self.group = group
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of the union of all choices."""
+        union: Any = Union[tuple(dict.fromkeys(choices(self.group).values()))]  # noqa: UP007  # known now only
+        return handler.generate_schema(Annotated[union, Field(discriminator="name")])

@@ -1,0 +1,1 @@
+"""Initialisations, a file each."""

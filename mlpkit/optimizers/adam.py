@@ -1,0 +1,74 @@
+"""Adam, with the options and defaults of torch.optim.Adam (Kingma, Ba 2015), and what AdamW shares."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots, Step
+from mlpkit.config.registry import choice
+from mlpkit.config.section import Fraction, NotNegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AdamOptions(OptimizerConfig):
+    """What Adam and AdamW share."""
+
+    betas: tuple[Fraction, Fraction] = Field(
+        (0.9, 0.999), strict=False, description="decay of the averages of the gradient and of its square"
+    )
+    eps: NotNegative = Field(1e-8, description="added to the denominator")
+    weight_decay: NotNegative  # each has its own default
+
+    def slots(self) -> Slots:
+        """See `OptimizerConfig.slots`."""
+        return {"step": "number", "exp_avg": "tensor", "exp_avg_sq": "tensor"}
+
+    def keeps_zeros(self) -> bool:
+        """See `OptimizerConfig.keeps_zeros`; without eps there is 0 / 0."""
+        return self.eps > 0
+
+    def steps_of(self, kernel: Callable[..., None], buffers: Buffers) -> Step:
+        """Return the function that takes steps by a fused kernel of torch's."""
+        import torch
+
+        count, flag = buffers.numbers["step"], buffers.flag
+        # A number as a tensor: torch would make one of it at each step, which takes longer than the sum.
+        one = torch.ones_like(count)
+        averages = buffers.tensors["exp_avg"], buffers.tensors["exp_avg_sq"]
+        counts = [count] * len(buffers.values)
+        lists = buffers.values, buffers.gradients, *averages, list["Tensor"](), counts
+        beta1, beta2 = self.betas
+        options = {
+            "beta1": beta1,
+            "beta2": beta2,
+            "weight_decay": self.weight_decay,
+            "eps": self.eps,
+            "amsgrad": False,
+            "maximize": False,
+            "found_inf": flag,
+        }
+
+        def step(lr: "float | Tensor") -> None:
+            count.add_(one)
+            kernel(*lists, lr=lr, **options)
+            if flag is not None:
+                count.sub_(flag[0])
+
+        return step
+
+
+@choice("optimizer")
+class Adam(AdamOptions):
+    """Adam (torch.optim.Adam)."""
+
+    name: Literal["adam"]
+    weight_decay: NotNegative = Field(0.0, description="L2 penalty")
+
+    def fused(self, buffers: Buffers) -> Step:
+        """See `OptimizerConfig.fused`."""
+        import torch
+
+        return self.steps_of(torch._fused_adam_, buffers)

@@ -1,0 +1,58 @@
+"""SGD with momentum, with the options and defaults of torch.optim.SGD."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots, Step
+from mlpkit.config.registry import choice
+from mlpkit.config.section import NotNegative, rule_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@choice("optimizer")
+class Sgd(OptimizerConfig):
+    """Stochastic gradient descent (torch.optim.SGD)."""
+
+    name: Literal["sgd"]
+    momentum: NotNegative = Field(0.0, description="momentum")
+    dampening: float = Field(0.0, description="dampening of the momentum")
+    weight_decay: NotNegative = Field(0.0, description="L2 penalty")
+    nesterov: bool = Field(False, description="Nesterov momentum")
+
+    def slots(self) -> Slots:
+        """See `OptimizerConfig.slots`."""
+        return {"momentum_buffer": "tensor"} if self.momentum else {}
+
+    def fused(self, buffers: Buffers) -> Step:
+        """See `OptimizerConfig.fused`; the first gradient begins the buffer, without dampening."""
+        import torch
+
+        kernel: Callable[..., None] = torch._fused_sgd_
+        lists = buffers.values, buffers.gradients, buffers.tensors.get("momentum_buffer", [])
+        options = {
+            "momentum": self.momentum,
+            "dampening": self.dampening,
+            "weight_decay": self.weight_decay,
+            "nesterov": self.nesterov,
+            "maximize": False,
+            "found_inf": buffers.flag,
+        }
+
+        def step(lr: "float | Tensor") -> None:
+            kernel(*lists, lr=lr, is_first_step=not buffers.begun, **options)
+
+        return step
+
+    def keeps_zeros(self) -> bool:
+        """See `OptimizerConfig.keeps_zeros`."""
+        return True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise rule_error("nesterov=true needs momentum > 0 and dampening = 0")
+        return self

@@ -1,0 +1,218 @@
+"""A choice is one file: every registered one trains, and so does one from a file outside the package."""
+
+import runpy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from conftest import Refused
+from engines import KINDS, Kind, engine_of, model_of, trainer_of
+from running import config, content
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpkit.cli.main import run as command
+from mlpkit.config import registry, search_path
+from mlpkit.config.config import json_schema, parse, to_dict
+from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
+from mlpkit.config.section import Section
+from mlpkit.engines.updates import Update
+from mlpkit.errors import ConfigError
+from mlpkit.runs.run_folder import RunFolder
+
+CHOICES = [(group, name) for group in registry.PACKAGES for name in registry.choices(group)]
+SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false")
+Added = Callable[[], None]
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after the test what it registers."""
+    kept = {group: registry.choices(group) for group in registry.PACKAGES}
+    monkeypatch.setattr(registry, "_registered", kept)
+
+
+@pytest.fixture
+def lion(own: None) -> None:
+    runpy.run_path(str(Path(__file__).with_name("lion.py")))
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_trains_with_its_defaults(group: str, name: str) -> None:
+    whole = to_dict(config(*SMALL, "trainer.epochs=2"))
+    engine = engine_of(KINDS[1], configs=[parse({**whole, group: {"name": name}})])
+    before = model_of(engine)
+    trainer, (recorder,) = trainer_of(engine)
+    trainer.fit()
+    after = model_of(engine)
+    assert len(recorder.reports) == 2
+    assert all(bool(values.isfinite().all()) for values in after.values())
+    assert any(not torch.equal(before[of], after[of]) for of in after)
+
+
+@pytest.mark.parametrize("group", registry.PACKAGES)
+def test_every_choice_has_a_yaml_file(group: str) -> None:
+    assert sorted(search_path.groups([search_path.packaged()])[group]) == list(registry.choices(group))
+
+
+@pytest.mark.usefixtures("lion")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_optimizer_from_outside_trains(kind: Kind) -> None:
+    """It gives the weights of Lion's formulas, written here, for a run alone and for runs beside others."""
+    settings = [{"lr": 0.01}, {"lr": 0.02, "weight_decay": 0.1}]
+    whole = to_dict(config(*SMALL, "trainer.precision=float64"))
+    configs = [parse({**whole, "optimizer": {"name": "lion", **options}}) for options in settings]
+    alone = [engine_of(kind, configs=[each]) for each in configs]
+    together = engine_of(kind, configs=configs)
+    splits = alone[0].experiments[0].dataset.splits["train"]
+    inputs, targets = splits.inputs.double(), splits.targets.double().view(-1, 1)
+    for run, (engine, options) in enumerate(zip(alone, settings, strict=True)):
+        values = [of.requires_grad_() for of in model_of(engine).values()]
+        averages = [torch.zeros_like(of) for of in values]
+        for step in range(20):
+            engine.step(slice(None), [options["lr"]], step, step, measure=False)
+            w1, b1, w2, b2 = values
+            outputs = F.linear(F.relu(F.linear(inputs, w1, b1)), w2, b2)
+            slopes = torch.autograd.grad(F.binary_cross_entropy_with_logits(outputs, targets), values)
+            with torch.no_grad():
+                for value, slope, average in zip(values, slopes, averages, strict=True):
+                    direction = torch.sign(0.9 * average + 0.1 * slope)
+                    value.sub_(options["lr"] * (direction + options.get("weight_decay", 0.0) * value))
+                    average.mul_(0.99).add_(0.01 * slope)
+            if run == 0:
+                together.step(slice(None), [of["lr"] for of in settings], step, step, measure=False)
+        for found in (model_of(engine), model_of(together, run)):
+            for tensor, value in zip(found.values(), values, strict=True):
+                torch.testing.assert_close(tensor, value.detach(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("lion")
+def test_an_optimizer_from_outside_is_saved_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs/optimizer").mkdir(parents=True)
+    Path("configs/optimizer/lion.yaml").write_text("name: lion\nlr: 0.003\n")
+    small = (*SMALL, "optimizer=lion", "trainer.batch_size=16", "run.tensorboard=false", "run.progress=none")
+    assert command(["train", *small, "run.dir=outputs/whole", "trainer.epochs=4"]) == 0
+    assert command(["train", *small, "run.dir=outputs/parts", "trainer.epochs=2"]) == 0
+    assert command(["resume", "outputs/parts", "trainer.epochs=4"]) == 0
+    whole, parts = (content(RunFolder(Path("outputs", name)).last) for name in ("whole", "parts"))
+    assert {name for name in parts["tensors"] if name.endswith("exp_avg")}
+    for name in ("tensors", "scores", "progress"):
+        assert parts[name] == whole[name]
+
+
+@pytest.mark.usefixtures("lion")
+def test_steps_of_an_optimizer_from_outside_are_not_compiled(refused: Refused) -> None:
+    Path("configs/optimizer").mkdir(parents=True)
+    Path("configs/optimizer/lion.yaml").write_text("name: lion\n")
+    said = refused("train", *SMALL, "optimizer=lion", "trainer.compile=true", code=2)
+    assert said == "trainer.compile=true: it does not know optimizer=lion; set trainer.compile=auto"
+
+
+def test_errors_know_what_was_registered_later(own: None) -> None:
+    whole = to_dict(config())
+    unknown = {**whole, "optimizer": {"name": "lionn"}}
+    before = "optimizer.name='lionn': must be one of adam, adamw, sgd"
+    with pytest.raises(ConfigError, match=f"^{before}$"):
+        parse(unknown)
+    runpy.run_path(str(Path(__file__).with_name("lion.py")))
+    with pytest.raises(ConfigError) as caught:
+        parse(unknown)
+    assert caught.value.args == (
+        "optimizer.name='lionn': must be one of adam, adamw, lion, sgd; did you mean lion?",
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse({**whole, "optimizer": {"name": "lion", "beta": 1, "lr": 0}})
+    assert caught.value.args == (
+        "optimizer.lr=0: must be a number > 0 (learning rate; default 0.001)",
+        "optimizer.beta: unknown key; did you mean optimizer.betas?",
+    )
+    assert "Lion" in json_schema()["$defs"]
+
+
+class Counting(OptimizerConfig):
+    """Moves all weights by the learning rate times the number of the step."""
+
+    name: Literal["counting"]
+
+    def slots(self) -> Slots:
+        return {"step": "number", "last": "tensor"}
+
+    def update(
+        self, values: Tensor, gradients: Tensor, slots: Mapping[str, Tensor], lr: float | Tensor
+    ) -> None:
+        slots["step"].add_(1)
+        slots["last"].copy_(gradients)
+        values.sub_(lr * slots["step"])
+
+
+def test_a_number_is_kept_once_for_all_tensors() -> None:
+    """However many tensors the weights lie in, and whatever becomes of a step that is forbidden."""
+    values, slopes = [torch.zeros(3), torch.zeros(2)], [torch.ones(3), torch.full((2,), torch.nan)]
+    tensors, flag = {"last": [torch.zeros(3), torch.zeros(2)]}, torch.zeros(1)
+    buffers = Buffers(values, slopes, tensors, {"step": torch.zeros(())}, flag)
+    update = Update(Counting(name="counting", lr=1.0), buffers)
+    for _ in range(2):
+        update(0.5)
+    assert (buffers.numbers["step"], values[0].tolist(), values[1].tolist()) == (2, [-1.5] * 3, [-1.5] * 2)
+    slopes[0].fill_(7)
+    flag.fill_(1)
+    update(torch.tensor(0.5))
+    assert (buffers.numbers["step"], values[0].tolist(), values[1].tolist()) == (2, [-1.5] * 3, [-1.5] * 2)
+    assert tensors["last"][0].tolist() == [1.0] * 3
+
+
+def test_float64_runs_save_numbers_of_any_name(
+    own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are float32 like Adam's step, which is no fault of a checkpoint."""
+
+    @registry.choice("optimizer")
+    class Named(Counting):
+        name: Literal["named"]  # type: ignore[assignment]
+
+        def slots(self) -> Slots:
+            return {"times": "number", "last": "tensor"}
+
+        def update(
+            self, values: Tensor, gradients: Tensor, slots: Mapping[str, Tensor], lr: float | Tensor
+        ) -> None:
+            super().update(values, gradients, {"step": slots["times"], "last": slots["last"]}, lr)
+
+    monkeypatch.chdir(tmp_path)
+    Path("configs/optimizer").mkdir(parents=True)
+    Path("configs/optimizer/named.yaml").write_text("name: named\n")
+    small = (*SMALL, "optimizer=named", "run.tensorboard=false", "run.progress=none", "run.dir=outputs/it")
+    assert command(["train", *small, "trainer.precision=float64", "trainer.epochs=1"]) == 0
+    assert command(["resume", "outputs/it", "trainer.epochs=2"]) == 0
+
+
+@pytest.mark.usefixtures("own")
+def test_what_cannot_be_registered() -> None:
+    class Adam(Section):
+        name: Literal["adam"]
+
+    class Nameless(Section):
+        lr: float
+
+    class Spaced(Section):
+        name: Literal["my optimizer"]
+
+    for schema, group, line in (
+        (Adam, "optimizer", "optimizer=adam is mlpkit.optimizers.adam; choose another name"),
+        (Nameless, "init", 'a choice needs a field such as name: Literal["my_init"]'),
+        (Spaced, "optimizer", 'a choice needs a field such as name: Literal["my_optimizer"]'),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            registry.choice(group)(schema)
+        where = f"{schema.__module__}.{schema.__qualname__}"
+        assert caught.value.args == (f"{where}: {line}",)
+    with pytest.raises(ConfigError) as caught:
+        registry.choice("optimiser")
+    assert caught.value.args == (
+        'choice("optimiser"): no such group; choose one of optimizer, scheduler, init',
+    )
