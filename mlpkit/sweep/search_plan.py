@@ -1,7 +1,7 @@
 """What is searched, and how: as it was asked for, as search.json keeps it, and what it stands for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.plain_json import read_object
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.allowed import Allowed, refuse_large_data
+from mlpkit.runs.trust import Trust
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
 from mlpkit.tasks.task import TASKS, Task
@@ -70,7 +70,6 @@ class Plan:
         first: the config with the first value of each.
         task: of all trials.
         datasets: where data comes from.
-        allowed: what the trials may do.
     """
 
     search: Search
@@ -79,7 +78,6 @@ class Plan:
     first: Config
     task: Task
     datasets: Datasets
-    allowed: Allowed = field(default_factory=Allowed)
 
 
 def plan_search(
@@ -87,8 +85,8 @@ def plan_search(
     space: Space,
     compose: Compose,
     configs: Sequence[Config],
-    found: Path | None = None,
-    allow_large: bool = False,
+    trust: Trust = Trust.OWN,
+    asked_by: Path = Path(),
 ) -> Plan:
     """Return what a search stands for.
 
@@ -97,19 +95,15 @@ def plan_search(
         space: what each key may be.
         compose: overrides for each key -> the config.
         configs: that there may be, one at least for each dataset.
-        found: the file that says what is searched, where it is not the user's own command line: no data is
-            fetched for it.
-        allow_large: take models and datasets of any size from that file.
+        trust: whether the user's own command line says what is searched, or a foreign file.
+        asked_by: that file.
 
     Raises:
         ConfigError: trials would be chosen by their test score, or cannot be compared.
         DataError: a dataset is missing or too large.
     """
-    allowed = Allowed(owned=found is None, large=found is None or allow_large)
-    datasets, tasks = Datasets(download=allowed.owned), dict[str, str]()
+    datasets, tasks = Datasets(trust, asked_by), dict[str, str]()
     for config in configs:
-        if found is not None and not allow_large:
-            refuse_large_data(config.dataset, found)
         dataset, name = datasets.load(config.dataset), config.dataset.name
         if dataset.monitored != "val":
             # The best of many trials would be the luckiest on the rows that are to judge it.
@@ -122,7 +116,7 @@ def plan_search(
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
     _refuse_different_units(next(iter(tasks)), space, configs)
-    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets, allowed)
+    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
 
 
 def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) -> None:
