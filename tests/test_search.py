@@ -26,6 +26,7 @@ from mlpkit.files.lock import locked
 from mlpkit.runs import checkpoint, trust
 from mlpkit.runs.results import read_result
 from mlpkit.runs.trust import Trust
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.ledger import FAILED, Ledger
 from mlpkit.sweep.pruning import make_judge, rungs
 from mlpkit.sweep.search_plan import Search, plan_search
@@ -581,11 +582,13 @@ def test_a_found_search_fetches_no_data_and_draws_little(tmp_path: Path) -> None
         (("dataset=moons", "dataset.n=3000000"), f"{file}: its dataset draws 6,000,000 numbers; "),
     ):
         with pytest.raises(DataError) as caught:
-            plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], Trust.FOREIGN, file)
+            plan_search(
+                asked, {}, lambda overrides: config(), [config(*overrides)], Datasets(Trust.FOREIGN, file)
+            )
         assert str(caught.value).startswith(expected)
     assert not nothing.exists()
     for each in (Trust.LARGE, Trust.OWN):
-        plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], each, file)
+        plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], Datasets(each))
 
 
 def test_a_found_search_does_not_read_the_environment(

@@ -57,7 +57,7 @@ CASES
 }
 
 _mlpkit() {
-    local -a answer
+    local -aU answer
     local key
     if ((CURRENT == 2)); then
         _mlpkit_words ''

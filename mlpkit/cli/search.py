@@ -140,6 +140,7 @@ def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -
     Raises:
         ConfigError: nothing can be searched so.
     """
+    from mlpkit.sweep.datasets import Datasets
     from mlpkit.sweep.search_plan import plan_search
 
     file = None if wanted.file is None else Path(wanted.file)
@@ -156,7 +157,7 @@ def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
     configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
-    return plan_search(wanted, space, compose, configs, trust, asked_by), configs
+    return plan_search(wanted, space, compose, configs, Datasets(trust, asked_by)), configs
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:

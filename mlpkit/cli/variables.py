@@ -12,7 +12,7 @@ from typing import Any
 from mlpkit.errors import ConfigError
 
 # The default may hold another one, or ${other.key}.
-_VARIABLE = re.compile(r"\$\{ *oc\.env *: *(\w+) *(?:, *((?:[^${}]|\$\{[^${}]*\})*?) *)?\}", re.ASCII)
+_VARIABLE = re.compile(r"\$\{ *oc\.env *: *(\w+) *(?:,((?:[^${}]|\$\{[^${}]*\})*))?\}", re.ASCII)
 
 
 def fill(text: str) -> str:
@@ -27,7 +27,7 @@ def fill(text: str) -> str:
         if name in os.environ:
             return os.environ[name]
         if default is not None:
-            return fill(default)
+            return fill(default.strip())
         from mlpkit.config.problems import show  # which loads pydantic
 
         raise ConfigError(

@@ -61,11 +61,7 @@ class Trust(Enum):
         return self is Trust.OWN
 
     def check_data(self, config: DatasetConfig, asked_by: Path) -> None:
-        """Refuse a dataset that would be drawn larger than it may be, before memory is taken for it.
-
-        Args:
-            config: of the dataset.
-            asked_by: the file that the config comes from.
+        """Refuse a dataset that is drawn larger than the file that asks for it may have it.
 
         Raises:
             DataError: it has more than LARGEST_DATA numbers.

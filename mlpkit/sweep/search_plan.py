@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +12,6 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.plain_json import read_object
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.runs.trust import Trust
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
 from mlpkit.tasks.task import TASKS, Task
@@ -85,8 +83,7 @@ def plan_search(
     space: Space,
     compose: Compose,
     configs: Sequence[Config],
-    trust: Trust = Trust.OWN,
-    asked_by: Path = Path(),
+    datasets: Datasets,
 ) -> Plan:
     """Return what a search stands for.
 
@@ -95,14 +92,13 @@ def plan_search(
         space: what each key may be.
         compose: overrides for each key -> the config.
         configs: that there may be, one at least for each dataset.
-        trust: whether the user's own command line says what is searched, or a foreign file.
-        asked_by: that file.
+        datasets: where their data comes from.
 
     Raises:
         ConfigError: trials would be chosen by their test score, or cannot be compared.
         DataError: a dataset is missing or too large.
     """
-    datasets, tasks = Datasets(trust, asked_by), dict[str, str]()
+    tasks = dict[str, str]()
     for config in configs:
         dataset, name = datasets.load(config.dataset), config.dataset.name
         if dataset.monitored != "val":
