@@ -9,10 +9,13 @@ from typing import Any
 from mlpkit.cli.compose import Request, compose
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.runs import checkpoint
+from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 
+TRAIN = Origin("mlpkit train", Trust.OWN)
 QUIET = ("run.progress=none",)
 
 
@@ -23,7 +26,7 @@ def config(*overrides: str) -> Config:
 
 def train(root: Path, *overrides: str) -> RunFolder:
     """Train in this process and return the run folder."""
-    return run(config(f"run.root={root}", *QUIET, *overrides), "mlpkit train", make_console(), print)
+    return run(config(f"run.root={root}", *QUIET, *overrides), TRAIN, make_console(), print)
 
 
 def content(path: Path) -> dict[str, Any]:

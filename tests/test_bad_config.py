@@ -57,9 +57,12 @@ SEARCH = "an interval is searched; run it by mlpkit train -m --search tpe, or gi
 INSIDE = "several values cannot stand inside a value; write model.hidden=choice(A,B)"
 RANGE = "a range has finite ends and a step other than 0; write range(0,8)"
 ENDS = "an interval has two finite ends; write interval(LOW,HIGH), the lower first"
+NOT_SET = "NOT_SET is not set; set it, or give a default: ${oc.env:NOT_SET,DEFAULT}"
 FILL = "only ${other.key} can be filled in; write the value"
 NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
-HYDRA = "mlpkit has no hydra section; set run.root or run.dir for the folder"
+HYDRA = "mlpkit has no hydra section"
+LAUNCHER = "write --launcher vectorized, processes or slurm; see --workers and --slurm"
+OPTION = "an option of Hydra's that mlpkit does not have"
 MLP = "model=mlp has hidden, activation, dropout, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
 
@@ -244,10 +247,15 @@ KEYS_AND_GROUPS = [
     ("~optimizer.lr=5", "~optimizer.lr=5: optimizer.lr has another value; write ~optimizer.lr"),
     ("~nothing", "~nothing: there is no such key to delete; leave it out"),
     ("~model.hidden.0", "~model.hidden.0: there is no such key to delete; leave it out"),
-    ("hydra.run.dir=x", f"hydra.run.dir=x: {HYDRA}"),
-    ("hydra/launcher=basic", f"hydra/launcher=basic: {HYDRA}"),
-    ("+hydra.searchpath=[x]", f"+hydra.searchpath=[x]: {HYDRA}"),
-    ("~hydra", f"~hydra: {HYDRA}"),
+    ("hydra.run.dir=x", f"hydra.run.dir=x: {HYDRA}; write run.dir=DIR"),
+    ("hydra.sweep.dir=x", f"hydra.sweep.dir=x: {HYDRA}; with -m, write run.dir=DIR"),
+    ("hydra.job.name=x", f"hydra.job.name=x: {HYDRA}; write run.name=NAME"),
+    ("hydra.job.chdir=1", f"hydra.job.chdir=1: {HYDRA}; mlpkit stays in the working directory; leave it out"),
+    ("hydra.job.env_set.A=1", f"hydra.job.env_set.A=1: {HYDRA}; write NAME=VALUE in front of mlpkit"),
+    ("hydra/launcher=basic", f"hydra/launcher=basic: {HYDRA}; {LAUNCHER}"),
+    ("hydra.launcher.n_jobs=2", f"hydra.launcher.n_jobs=2: {HYDRA}; {LAUNCHER}"),
+    ("+hydra.searchpath=[x]", f"+hydra.searchpath=[x]: {HYDRA}; write --config-dir DIR"),
+    ("~hydra", f"~hydra: {HYDRA}; set run.root or run.dir for the folder"),
 ]
 
 SYNTAX = [
@@ -307,10 +315,12 @@ SYNTAX = [
     ("seed=choice()", unreadable("'seed=choice()'", "seed")),
     ("seed=choice(glob(*),1)", unreadable("'seed=choice(glob(*),1)'", "seed")),
     ("seed=interval(a,b)", unreadable("'seed=interval(a,b)'", "seed")),
-    ("optimizer.lr=${oc.env:HOME}", f"optimizer.lr='${{oc.env:HOME}}': {FILL}"),
+    ("optimizer.lr=${oc.env:NOT_SET}", f"'optimizer.lr=${{oc.env:NOT_SET}}': {NOT_SET}"),
+    ("model.hidden=[[${oc.env:NOT_SET}]]", f"'model.hidden=[[${{oc.env:NOT_SET}}]]': {NOT_SET}"),
+    ("run.name=${oc.decode:x}", f"run.name='${{oc.decode:x}}': {FILL}"),
     ("run.name=${now:%Y}", f"run.name='${{now:%Y}}': {FILL}"),
-    ('run.root="${run.${oc.env:HOME}}"', f"run.root='${{run.${{oc.env:HOME}}}}': {FILL}"),
-    ("model.hidden=[[${oc.env:HOME}]]", f"model.hidden[0][0]='${{oc.env:HOME}}': {FILL}"),
+    ('run.root="${run.${now:%Y}}"', f"run.root='${{run.${{now:%Y}}}}': {FILL}"),
+    ("model.hidden=[[${now:%Y}]]", f"model.hidden[0][0]='${{now:%Y}}': {FILL}"),
     (
         "optimizer.lr=${nothere}",
         "optimizer.lr: Interpolation key 'nothere' not found; write the value, or ${other.key}",
@@ -382,11 +392,27 @@ SEVERAL = [
     (["--config", "."], ".: not a regular file; name a YAML file"),
     (["--config", "/dev/null"], "/dev/null: not a regular file; name a YAML file"),
     (["--config-dir", "none"], "--config-dir=none: no such folder"),
-    (["run.dir=x"], "run.dir=x: outside run.root=outputs; set run.root=. as well"),
-    (["run.dir=/tmp/x"], "run.dir=/tmp/x: outside run.root=outputs; set run.root=/tmp as well"),
+    (["-c", "all"], "--cfg=all: must be job, the config of the run; mlpkit has no hydra section"),
+    (["-m", "-c", "hydra"], "--cfg=hydra: must be job, the config of the run; mlpkit has no hydra section"),
+    (["-p", "optimizer"], "--package: only where the config is printed; add --cfg job"),
+    (["--resolve"], "--resolve: only where the config is printed; add --cfg job"),
+    (["-c", "job", "-p", "model.x"], "--package=model.x: no such key; `mlpkit config` shows all"),
+    (["-cd", "none"], "--config-dir=none: no such folder"),
     (
-        ["run.dir=outputs/../x"],
-        "run.dir=outputs/../x: outside run.root=outputs; set run.root=outputs/.. as well",
+        ["-cn", "mine"],
+        f"-cn: {OPTION}; write --config FILE, or experiment=NAME for configs/experiment/NAME.yaml",
+    ),
+    (["--config-path=x"], f"--config-path: {OPTION}; write --config-dir DIR"),
+    (
+        ["--info", "defaults"],
+        f"--info: {OPTION}; see mlpkit config --explain, mlpkit list and mlpkit doctor",
+    ),
+    (["--hydra-help"], f"--hydra-help: {OPTION}; see mlpkit --help"),
+    (["--run"], f"--run: {OPTION}; train makes one run unless -m is given; leave it out"),
+    (["-sc", "install=bash"], f"-sc: {OPTION}; see mlpkit completion --help"),
+    (
+        ["--experimental-rerun", "x"],
+        f"--experimental-rerun: {OPTION}; mlpkit train --config RUN/config.yaml repeats a run",
     ),
 ]  # fmt: skip
 
@@ -535,6 +561,10 @@ ALL_MISSING = [
             ["seed: Recursive interpolation detected; write the value, or ${{other.key}}"],
         ),
         ("run:\n  root: ${oc.env:HOME}\n", ["run.root='${{oc.env:HOME}}': {fill}"]),
+        (
+            "defaults:\n  - dataset: ${oc.env:HOME}\n",
+            ["{whole}: Error resolving interpolation '${{oc.env:HOME}}'; `mlpkit list` shows what there is"],
+        ),
         ("a: oc.env\nrun:\n  root: ${${a}:HOME}\n", ["run.root='${{${{a}}:HOME}}': {fill}"]),
         ("seed: ???\n", ["seed=???: no value; write seed=VALUE"]),
         ("hydra:\n  searchpath: [x]\n", ["{whole}: hydra: mlpkit has no hydra section; remove it"]),
@@ -682,7 +712,11 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
             2,
             f"dataset.noise=0.1,0.2: {SWEEP} (a list is dataset.noise=[…])",
         ),
-        (["evaluate", "dataset.noise=${oc.env:HOME}"], 2, f"dataset.noise='${{oc.env:HOME}}': {FILL}"),
+        (
+            ["evaluate", "dataset.noise=${oc.env:NOT_SET}"],
+            2,
+            f"'dataset.noise=${{oc.env:NOT_SET}}': {NOT_SET}",
+        ),
         (
             ["evaluate", "dataset.val_fraction=0", "--split", "val"],
             2,

@@ -16,7 +16,7 @@ from running import config, train
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
 from mlpkit.files.tensor_file import TensorFile, encode
-from mlpkit.runs import bounds, checkpoint
+from mlpkit.runs import checkpoint, trust
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.run_folder import RunFolder
 
@@ -345,10 +345,15 @@ def test_nan_is_warned_of_where_it_is_only_read(
 
 
 @pytest.mark.parametrize("arguments", [("evaluate", LAST), ("plot", RUN, "--checkpoint", "last")])
+@pytest.mark.parametrize("dataset", [{"n": 10**7}, {"name": "sum", "n": 10_000, "terms": 2000}])
 def test_a_dataset_that_a_checkpoint_makes_huge(
-    arguments: tuple[str, ...], folder: RunFolder, capsys: pytest.CaptureFixture[str]
+    dataset: dict[str, object],
+    arguments: tuple[str, ...],
+    folder: RunFolder,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    forge(folder, config=changed(folder, dataset={"n": 10**7}))
+    """The second is a sum of many terms, in a checkpoint whose inputs are those of the moons."""
+    forge(folder, config=changed(folder, dataset=dataset))
     assert said(capsys, *arguments, code=65) == (
         f"{LAST}: its dataset draws 20,000,000 numbers; --allow-large takes them"
     )
@@ -357,14 +362,14 @@ def test_a_dataset_that_a_checkpoint_makes_huge(
 def test_a_large_model_is_opened_on_request(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "LARGEST_OPENED", 16)
+    monkeypatch.setattr(trust, "LARGEST_MODEL", 16)
     assert said(capsys, *PREDICT, code=65) == (
         f"{LAST}: its config asks for 17 parameters; --allow-large takes them"
     )
     assert command([*PREDICT, "--allow-large"]) == 0
 
 
-def test_a_strangers_checkpoint_does_not_fetch_data(
+def test_a_foreign_checkpoint_does_not_fetch_data(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Its config may say download=true and name any folder: neither is obeyed."""

@@ -51,6 +51,7 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["list", "model"], set()),
         (["config"], set()),
         (["config", "--explain"], set()),
+        (["completion", "bash"], set()),
         (["train", "optimizer.lr=-1"], set()),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
         (["inspect", "RUN"], set()),

@@ -17,6 +17,8 @@ from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, WholeStep
 from mlpkit.runs import checkpoint
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.build import build, choices_made
 from mlpkit.training.start import go_on
@@ -162,7 +164,7 @@ def test_a_compiled_sweep_is_that_of_its_runs_alone_and_is_resumed(tmp_path):
     half = train(tmp_path, *base[:-1], *quiet, "seed=2", COMPILED, "trainer.epochs=5")
     values = to_dict(checkpoint.load(half.last, checkpoint.KINDS).config)
     values["trainer"] |= {"epochs": 12}
-    go_on(half, parse(values), "mlpkit resume", make_console(), print)
+    go_on(half, parse(values), Origin("mlpkit resume", Trust.FOREIGN), make_console(), print)
     found = checkpoint.load(half.last, checkpoint.KINDS).state.tensors()
     torch.testing.assert_close(found, expected.tensors(), rtol=0, atol=0)
 

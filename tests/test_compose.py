@@ -11,7 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from mlpkit.cli.compose import Request, compose, explain, override
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import parse, to_dict
+from mlpkit.config.nested import items
 from mlpkit.errors import ConfigError
+from mlpkit.runs.trust import Trust
 
 
 @pytest.fixture(autouse=True)
@@ -257,6 +259,78 @@ def test_config_prints_what_config_reads(here: Path, capsys: pytest.CaptureFixtu
     assert command(["train", "--cfg", "job", *arguments]) == 0
     assert capsys.readouterr().out == printed
     assert yaml.safe_load(io.StringIO(printed))["optimizer"]["lr"] == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("package", "printed"),
+    [
+        ("dataset.seed", "0\n"),
+        ("scheduler", "# @package scheduler\nname: none\nwarmup_steps: 0\n"),
+        ("model.hidden", "# @package model.hidden\n- 16\n- 16\n"),
+    ],
+)
+def test_one_section_is_printed_as_by_hydra(
+    package: str, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["train", "-c", "job", "--resolve"], ["config"]):
+        assert command([*arguments, "-p", package, "model.hidden=[16,16]"]) == 0
+        assert capsys.readouterr().out == printed
+
+
+# ------------------------------------------------------------------------------------- the environment
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RATE": "0.25", "NAME": "mine", "SIZES": "[4,2]", "BEST": "sgd"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("variables")
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("optimizer.lr=${oc.env:RATE}", "optimizer.lr", 0.25),
+        ("optimizer.lr=${oc.env:NOT_SET, 0.5}", "optimizer.lr", 0.5),
+        ("optimizer=${oc.env:BEST}", "optimizer.name", "sgd"),
+        ("run.name=${oc.env:NAME}-${seed}", "run.name", "mine-0"),
+        ('run.name="${oc.env:RATE}"', "run.name", "0.25"),
+        ("model.hidden=${oc.env:SIZES}", "model.hidden", [4, 2]),
+        ("run.name=${oc.env:NOT_SET,${oc.env:NAME}}", "run.name", "mine"),
+        ("run.name=x${oc.env:NOT_SET,${seed}}", "run.name", "x0"),
+        ("run.dir=${oc.env:NOT_SET,null}", "run.dir", None),
+    ],
+)
+def test_what_is_typed_reads_the_environment(
+    text: str, key: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["config", text]) == 0
+    assert dict(items(yaml.safe_load(capsys.readouterr().out)))[key] == value
+
+
+@pytest.mark.usefixtures("variables")
+def test_files_of_the_user_read_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here / "configs/optimizer/mine.yaml", "name: ${oc.env:BEST}\nlr: ${oc.env:RATE}\n")
+    write(here / "other/run/mine.yaml", "name: '${oc.env:NAME}-${oc.env:NOT_SET,1}'\n")
+    config = composed("optimizer=mine", "+run=mine", folders=(here / "other",))
+    assert (config["optimizer"]["name"], config["optimizer"]["lr"]) == ("sgd", 0.25)
+    assert config["run"]["name"] == "mine-1"
+    monkeypatch.delenv("RATE")
+    with pytest.raises(ConfigError, match="RATE is not set"):
+        composed("optimizer=mine")
+
+
+@pytest.mark.usefixtures("variables")
+def test_foreign_files_do_not(here: Path) -> None:
+    """The folders of a foreign search are foreign as well; what the user has in configs/ is not."""
+    write(here / "configs/optimizer/mine.yaml", "name: sgd\nlr: ${oc.env:RATE}\n")
+    assert composed("optimizer=mine", trust=Trust.LARGE)["optimizer"]["lr"] == 0.25
+    for request in (
+        {"overrides": ("run.name=${oc.env:NAME}",)},
+        {"overrides": ("optimizer=mine",), "folders": (here / "configs",)},
+    ):
+        with pytest.raises(ConfigError, match=r"only \$\{other.key\} can be filled in"):
+            compose(Request(**request, trust=Trust.LARGE))
 
 
 # --------------------------------------------------------------------------------------------- explain

@@ -1,4 +1,4 @@
-"""In a stranger's folder nothing of it is run, and no name of it reaches the terminal raw."""
+"""In a foreign folder nothing of it is run, and no name of it reaches the terminal raw."""
 
 import os
 import shutil

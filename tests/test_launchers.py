@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import Refused
 from faults.processes import Running, end_all, start_fresh
 from running import mlpkit
@@ -79,6 +80,10 @@ def test_processes_give_the_runs_that_one_program_gives(
     assert [run.path.name for run in together] == [run.path.name for run in apart]
     for ours, theirs in zip(together, apart, strict=True):
         check_same(ours, theirs)
+    overrides = [yaml.safe_load(run.overrides.read_text()) for run in (together[3], apart[3])]
+    shared = ["trainer.epochs=30", *place("together"), "optimizer.lr=0.1", "seed=1"]
+    assert overrides[0] == [*MOONS, *shared]
+    assert overrides[1] == [*MOONS, *(line.replace("together", "apart") for line in shared)]
 
 
 def check_same(ours: RunFolder, theirs: RunFolder) -> None:

@@ -536,7 +536,7 @@ def test_nonsense_in_the_environment_is_not_obeyed(nonsense, here, cache):
     assert (about()["matmul"], about()["engine"], about()["threads"]) == ("high", "stacked", threads)
 
 
-def test_a_run_folder_of_a_stranger_leaves_no_memory(here, cache):
+def test_a_foreign_run_folder_leaves_no_memory(here, cache):
     assert command(["train", *RUN, "trainer.epochs=1"]) == 0
     shutil.rmtree(cache)
     MINE.environment.unlink()

@@ -1,6 +1,7 @@
 """`~` means the home folder in every path that a user gives; caches lie somewhere for everybody."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import Refused
+from running import config
 
 from mlpkit.cli.main import run as command
 from mlpkit.data.images import default_root
 from mlpkit.errors import ConfigError
 from mlpkit.files.paths import cache_folder, expand
+from mlpkit.runs.run_folder import create
+from mlpkit.runs.trust import Trust
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
 
@@ -48,6 +52,33 @@ def test_every_path_on_the_command_line(home: Path, capsys: pytest.CaptureFixtur
     assert {"out.csv", "board.csv", "pictures", "runs"} <= {path.name for path in home.iterdir()}
     assert {path.name for path in (home / "runs").iterdir()} == {"a", "b", "s"}
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_may_lie_anywhere_where_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    small = (*SMALL, "dataset=line", "model=linear")
+    run, sweep = tmp_path / "run", tmp_path / "sweep"
+    assert command(["train", *small, f"run.dir={run}"]) == 0
+    assert command(["resume", str(run), "trainer.epochs=2"]) == 0
+    assert command(["train", "-m", *small, f"run.dir={sweep}", "seed=1,2"]) == 0
+    shutil.rmtree(next(sweep.glob("0001-*")))
+    assert command(["resume", str(sweep)]) == 0
+    assert len(list(sweep.glob("*/summary.json"))) == 2
+    assert list(Path().iterdir()) == []
+    shutil.copy(run / "config.yaml", "mine.yaml")  # which anybody may have written
+    shutil.rmtree(run)
+    capsys.readouterr()
+    for sweeping in ((), ("-m",), ("-m", "--search=random", "--trials=1", "seed=1,2")):
+        assert command(["train", *sweeping, "--config", "mine.yaml"]) == 2
+        said = f"mlpkit: run.dir={run}: outside run.root=outputs; type run.dir={run} to write there\n"
+        assert capsys.readouterr().err == said
+    with pytest.raises(ConfigError, match="outside run"):
+        create(config("dataset=line", f"run.dir={run}"), Trust.LARGE)
+    assert not run.exists()
+    assert command(["train", "--config", "mine.yaml", f"run.dir={run}"]) == 0
 
 
 def test_folders_of_data_and_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

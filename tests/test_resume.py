@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from running import content
 
 from mlpkit.cli.main import run as command
@@ -337,9 +338,20 @@ def test_what_may_not_change(
     assert capsys.readouterr().err == f"mlpkit: {line}\n"
     assert files() == before
     assert sorted(path.name for path in MINE.path.iterdir()) == [
-        "checkpoints", "command.txt", "config.yaml", "environment.json", "metrics.jsonl", "summary.json",
-        "train.log",
+        "checkpoints", "command.txt", "config.yaml", "environment.json", "metrics.jsonl", "overrides.yaml",
+        "summary.json", "train.log",
     ]  # fmt: skip
+
+
+def test_overrides_are_kept() -> None:
+    interrupted(1, "trainer.epochs=4")
+    assert command(["resume", "outputs/mine"]) == 0
+    assert yaml.safe_load(MINE.overrides.read_text()) == [*SMALL, "trainer.epochs=4"]
+    assert command(["resume", "outputs/mine", "trainer.epochs=5"]) == 0
+    assert yaml.safe_load(MINE.overrides.read_text()) == [*SMALL, "trainer.epochs=4", "trainer.epochs=5"]
+    MINE.overrides.write_text("a: [")
+    assert command(["resume", "outputs/mine", "trainer.epochs=6"]) == 0
+    assert yaml.safe_load(MINE.overrides.read_text()) == ["trainer.epochs=6"]
 
 
 def test_a_config_that_was_edited(capsys: pytest.CaptureFixture[str]) -> None:

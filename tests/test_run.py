@@ -27,6 +27,7 @@ FAST = ("trainer.epochs=4", "run.plots=false")
 FILES = {
     "config.yaml",
     "command.txt",
+    "overrides.yaml",
     "environment.json",
     "metrics.jsonl",
     "summary.json",
@@ -176,6 +177,9 @@ def test_environment_and_command(tmp_path: Path) -> None:
     assert (folder / "command.txt").read_text() == (
         "mlpkit train trainer.epochs=4 run.plots=false run.root=out run.name=a-b\n"
     )
+    assert (folder / "overrides.yaml").read_text() == (
+        "- trainer.epochs=4\n- run.plots=false\n- run.root=out\n- run.name=a-b\n"
+    )
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert environment["device"] == "cpu"
@@ -205,9 +209,10 @@ def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> 
 
 def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
     from mlpkit.runs.run_folder import create
+    from mlpkit.runs.trust import Trust
 
     chosen = config(f"run.root={tmp_path}")
-    assert len({create(chosen).path for _ in range(20)}) == 20
+    assert len({create(chosen, Trust.OWN).path for _ in range(20)}) == 20
 
 
 def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:

@@ -23,8 +23,10 @@ from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
 from mlpkit.errors import DataError
 from mlpkit.files.lock import locked
-from mlpkit.runs import bounds, checkpoint
+from mlpkit.runs import checkpoint, trust
 from mlpkit.runs.results import read_result
+from mlpkit.runs.trust import Trust
+from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.ledger import FAILED, Ledger
 from mlpkit.sweep.pruning import make_judge, rungs
 from mlpkit.sweep.search_plan import Search, plan_search
@@ -447,7 +449,7 @@ def test_damaged_files_of_a_search(found: tuple[Path, str], capsys: pytest.Captu
         (folder / "search.sqlite").write_bytes(database)
 
 
-# ------------------------------------------------------------------------------- searches of somebody else
+# ------------------------------------------------------------------------------- foreign searches
 
 
 @pytest.fixture
@@ -580,12 +582,31 @@ def test_a_found_search_fetches_no_data_and_draws_little(tmp_path: Path) -> None
         (("dataset=moons", "dataset.n=3000000"), f"{file}: its dataset draws 6,000,000 numbers; "),
     ):
         with pytest.raises(DataError) as caught:
-            plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], found=file)
+            plan_search(
+                asked, {}, lambda overrides: config(), [config(*overrides)], Datasets(Trust.FOREIGN, file)
+            )
         assert str(caught.value).startswith(expected)
     assert not nothing.exists()
-    plan = plan_search(asked, {}, lambda overrides: config(), [config("dataset=moons")], file, True)
-    assert (plan.allowed.owned, plan.allowed.large) == (False, True)
-    assert plan_search(asked, {}, lambda overrides: config(), [config("dataset=moons")]).allowed.owned
+    for each in (Trust.LARGE, Trust.OWN):
+        plan_search(asked, {}, lambda overrides: config(), [config(*overrides)], Datasets(each))
+
+
+def test_a_found_search_does_not_read_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was when the user typed it is in search.json."""
+    monkeypatch.setenv("RATE", "0.25")
+    rate = "optimizer.lr=${oc.env:RATE}"
+    folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "1", "seed=0,1", rate)
+    monkeypatch.delenv("RATE")
+    assert command(["resume", str(folder)]) == 0
+    path = folder / "search.json"
+    path.write_text(path.read_text().replace("optimizer.lr=0.25", rate))
+    capsys.readouterr()
+    assert command(["resume", str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        "mlpkit: optimizer.lr='${oc.env:RATE}': only ${other.key} can be filled in; write the value\n"
+    )
 
 
 def test_a_found_search_trains_no_large_models(
@@ -597,7 +618,7 @@ def test_a_found_search_trains_no_large_models(
         shutil.rmtree(path)
     (folder / "search.sqlite").unlink()
     capsys.readouterr()
-    monkeypatch.setattr(bounds, "LARGEST_OPENED", 16)
+    monkeypatch.setattr(trust, "LARGEST_MODEL", 16)
     assert command(["resume", str(folder)]) == 1
     *lines, last = capsys.readouterr().err.splitlines()
     assert last == (f"mlpkit: {len(lines)} of 2 trials failed; to try them again: mlpkit resume {folder}")

@@ -101,7 +101,7 @@ def test_another_machine_is_told_once(runs: list[RunFolder], capsys: Captured) -
 def test_nothing_is_measured_for_a_sweep_that_was_found(
     runs: list[RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its configs may be a stranger's, and what is kept would decide for the user's own runs."""
+    """Its configs may be foreign, and what is kept would decide for the user's own runs."""
     for run in runs:
         change(run, matmul=None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from engines import KINDS, engine_of, trainer_of
+from running import TRAIN
 from running import config as config_of
 from torch import nn
 
@@ -46,7 +47,7 @@ def train_both(tmp_path, base, changes):
     """Train jobs together and each alone; return the pairs of their folders."""
     jobs = jobs_of((*base, f"run.root={tmp_path}"), changes)
     sweep = create([job.config for job in jobs])
-    start(sweep, jobs, "mlpkit train -m", vectorized, make_console())
+    start(sweep, jobs, TRAIN, vectorized, make_console())
     with Ledger(sweep.ledger) as ledger:
         entries = ledger.entries()
     assert [entry.status for entry in entries] == [DONE] * len(jobs)
@@ -54,7 +55,7 @@ def train_both(tmp_path, base, changes):
     for entry in entries:
         place = {"dir": str(tmp_path / "alone" / entry.folder)}
         config = entry.config.model_copy(update={"run": entry.config.run.model_copy(update=place)})
-        alone = run(config, "mlpkit train", make_console(), print)
+        alone = run(config, TRAIN, make_console(), print)
         pairs.append((RunFolder(sweep.run(entry.folder)), alone))
     return pairs
 

@@ -11,8 +11,8 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs.bounds import refuse_large
 from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.runs.trust import Trust
 from mlpkit.tasks.metrics import add_up
 
 
@@ -38,8 +38,7 @@ def load_matching(
     stored: Checkpoint,
     path: Path,
     warn: Callable[[str], None],
-    allow_large: bool = False,
-    download: bool = False,
+    trust: Trust = Trust.FOREIGN,
 ) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
@@ -51,15 +50,13 @@ def load_matching(
         stored: the checkpoint.
         path: where it lies.
         warn: told of data that has taken the place of the run's.
-        allow_large: draw a dataset of any size.
-        download: fetch missing files; a stranger's checkpoint does not get to.
+        trust: says whether missing files are fetched, and how large a dataset is drawn.
 
     Raises:
         DataError: its columns or its task are others, or it is too large.
     """
-    if not allow_large:
-        refuse_large(config, len(stored.signature.features), path)
-    dataset = load_dataset(config, download)
+    trust.check_data(config, path)
+    dataset = load_dataset(config, trust.may_download)
     ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]
     if different:

@@ -1,21 +1,29 @@
 """Arguments that several commands share."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpkit.cli.variables import fill
 from mlpkit.files.paths import expand
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mlpkit.cli.compose import Request
+    from mlpkit.config.config import Config
     from mlpkit.runs.checkpoint import Checkpoint
+    from mlpkit.runs.trust import Trust
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings: group=choice (see `mlpkit list`) or key=value.", metavar="KEY=VALUE"),
+    typer.Argument(
+        help="Settings: group=choice (see `mlpkit list`) or key=value.", metavar="KEY=VALUE", parser=fill
+    ),
 ]
 Run = Annotated[
     str | None,
@@ -36,7 +44,12 @@ ConfigFile = Annotated[
 ]
 ConfigDir = Annotated[
     list[Path] | None,
-    typer.Option("--config-dir", metavar="DIR", parser=expand, help="A folder of configs to search first."),
+    typer.Option(
+        "--config-dir", "-cd", metavar="DIR", parser=expand, help="A folder of configs to search first."
+    ),
+]
+Package = Annotated[
+    str | None, typer.Option("--package", "-p", metavar="KEY", help="Print one section, such as optimizer.")
 ]
 Which = Annotated[
     str, typer.Option("--checkpoint", metavar="best|last", help="Which of the run's checkpoints.")
@@ -70,16 +83,34 @@ SlurmSettings = Annotated[
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 
+def command_line() -> str:
+    """Return the command line as one would type it again."""
+    return shlex.join(["mlpkit", *sys.argv[1:]])
+
+
+def check_folder(request: "Request", config: "Config") -> None:
+    """Refuse a run.dir outside of run.root that is not typed but in a --config file, which may be foreign.
+
+    Raises:
+        ConfigError: it lies there.
+    """
+    from mlpkit.runs.run_folder import find_place
+    from mlpkit.runs.trust import Trust
+
+    if config.run.dir is not None and request.file is not None and not request.sets("run.dir"):
+        find_place(config, Trust.FOREIGN)
+
+
 def told_apart(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
     """Return RUN and the overrides; the first override stands in RUN's place where RUN was left out."""
     given = list(overrides or ())
     if run is not None and "=" in run and not run.startswith("~/") and not Path(run).exists():
-        return None, [run, *given]
+        return None, [fill(run), *given]
     return run, given
 
 
 def open_run(
-    run: str | None, which: str, allow_large: bool = False, parts: tuple[str, ...] = ("model",)
+    run: str | None, which: str, trust: "Trust", parts: tuple[str, ...] = ("model",)
 ) -> "tuple[Path, Checkpoint]":
     """Return the checkpoint that RUN and --checkpoint mean, with some parts of its tensors, and its path.
 
@@ -93,7 +124,7 @@ def open_run(
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
     chosen, because = choose_run(run)
-    path, stored = load_first(find_checkpoints(chosen, which), note, parts, allow_large)
+    path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
     if because:
         note(f"{because}: {path.parent.parent} ({path.stem})")
     return path, stored

@@ -39,14 +39,18 @@ from mlpkit.cli.overrides import (
     told_apart,
     with_quoted_home,
 )
+from mlpkit.cli.variables import fill_all
 from mlpkit.config import nested, search_path, yaml_file
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
+from mlpkit.runs.trust import Trust
 from mlpkit.sweep.grid import Interval, Values
 
 PRIMARY = "train"
 LONGEST = 100_000  # characters of an override
+
+OmegaConf.clear_resolver("oc.env")  # Hydra would fill it in anywhere; `variables` does it where it may be
 
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the one interpolation that is taken
 
@@ -88,6 +92,16 @@ class Request:
     overrides: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     file: Path | None = None
+    trust: Trust = Trust.OWN  # whether the user has typed it, or a foreign file holds it
+
+    def sets(self, key: str) -> bool:
+        """Return whether an override sets the key."""
+        return any(line.lstrip("+").startswith(f"{key}=") for line in self.overrides)
+
+    @property
+    def files_are_own(self) -> bool:
+        """Whether its files are the user's own; a whole config may be anybody's run's."""
+        return self.file is None and (self.trust.may_read_environment or not self.folders)
 
 
 class Composer:
@@ -167,7 +181,8 @@ class Composer:
                 with _initialized(self._request, choices) as (name, overrides):
                     composed = OmegaConf.to_container(hydra_compose(name, overrides=overrides), resolve=False)
                 assert isinstance(composed, dict)
-                self._composed[choices] = {str(key): value for key, value in composed.items()}
+                filled = fill_all(composed, _as_typed) if self._request.files_are_own else composed
+                self._composed[choices] = {str(key): value for key, value in filled.items()}
             except ConfigError as error:
                 self._composed[choices] = error
         found = self._composed[choices]
@@ -307,6 +322,15 @@ def _parse(line: str, groups: Groups) -> Override:
     if key in groups and isinstance(value, int | float):  # a file may be called 1e3 or 2024_01_02
         return replace(override, value=override.typed)
     return override
+
+
+def _as_typed(text: str) -> Any:
+    """Return the value that a text would be if it were typed after the `=`, or the text itself."""
+    try:
+        parsed = _PARSER.parse_override(f"key={text}")
+    except (HydraException, RecursionError, ValueError):
+        return text
+    return text if parsed.is_sweep_override() or _holds_sweep(parsed.value()) else parsed.value()
 
 
 def _typed_values(overrides: Iterable[Override]) -> dict[str, str]:

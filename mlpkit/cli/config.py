@@ -1,10 +1,10 @@
 """mlpkit config."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides
+from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, Package
 
 if TYPE_CHECKING:
     from mlpkit.config.config import Config
@@ -16,6 +16,7 @@ def config(
     overrides: Overrides = None,
     config_file: ConfigFile = None,
     config_dir: ConfigDir = None,
+    package: Package = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where each value came from.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a config.")] = False,
 ) -> None:
@@ -34,7 +35,7 @@ def config(
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
     composed = read_config(request)
     if not explain:
-        print_config(composed)
+        print_config(composed, package)
         return
 
     from mlpkit.system.console import make_console, say
@@ -48,10 +49,27 @@ def config(
         say(console, f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
-def print_config(config: "Config") -> None:
-    """Print a config as YAML that `--config` reads back."""
+def print_config(config: "Config", package: str | None = None) -> None:
+    """Print a config as YAML that `--config` reads back, or one section or value of it, as Hydra does.
+
+    Raises:
+        ConfigError: there is no such section.
+    """
     import yaml
 
     from mlpkit.config.config import to_dict
+    from mlpkit.config.problems import spell
+    from mlpkit.errors import ConfigError
 
-    print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
+    keys = package.split(".") if package not in (None, "_global_") else []
+    found: Any = to_dict(config)
+    for name in keys:
+        if not isinstance(found, dict) or name not in found:
+            raise ConfigError(f"--package={spell(str(package))}: no such key; `mlpkit config` shows all")
+        found = found[name]
+    if not isinstance(found, dict | list):
+        print(found)
+        return
+    if keys:
+        print(f"# @package {package}")
+    print(yaml.safe_dump(found, sort_keys=False), end="")

@@ -13,7 +13,8 @@ def evaluate(
     run: Run = None,
     overrides: Overrides = None,
     split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="train, val or test; left out, test.")
+        str | None,
+        typer.Option("--split", metavar="train|val|test", help="The rows to score; left out, test."),
     ] = None,
     checkpoint: Which = "best",
     device: Device = "cpu",
@@ -26,11 +27,13 @@ def evaluate(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config.config import to_dict
     from mlpkit.errors import DataError
+    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, print_scores, say
     from mlpkit.system.device import choose_device
 
     run, given = told_apart(run, overrides)
-    path, stored = open_run(run, checkpoint, allow_large)
+    trust = Trust.foreign(allow_large)
+    path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))
     config = override(
         to_dict(stored.config),
@@ -38,11 +41,12 @@ def evaluate(
         allowed=lambda key: key.split(".")[0] == "dataset",
         rule="only the dataset may be overridden here, as in dataset.noise=0.2",
     )
-    # What the checkpoint says must not reach out; what the user says may.
-    mine = any(text.startswith(("dataset=", "dataset.download=")) for text in given)
-    name, rows = choose_split(load_matching(config.dataset, stored, path, note, allow_large, mine), split)
+    # A dataset that is chosen anew is the user's own; with single settings it is still the checkpoint's.
+    is_own = any(text.startswith(("dataset=", "dataset.download=")) for text in given)
+    dataset = load_matching(config.dataset, stored, path, note, Trust.OWN if is_own else trust)
+    name, rows = choose_split(dataset, split)
     if given and name != "train":  # another seed or split may have dealt training rows into it
-        trained = load_matching(stored.config.dataset, stored, path, note, allow_large).splits["train"]
+        trained = load_matching(stored.config.dataset, stored, path, note, trust).splits["train"]
         fresh = without_rows_of(rows, trained)
         if len(fresh) == 0:
             raise DataError(f"--split={name}: the model was trained on all of its {len(rows)} rows")

@@ -15,12 +15,15 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     from mlpkit.config.config import to_dict
     from mlpkit.files.tensor_file import TensorFile
     from mlpkit.models.architecture import architecture, count
-    from mlpkit.runs.bounds import are_plain, check_tensors
     from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.runs.state import are_plain
     from mlpkit.runs.summary import summarized_scores
+    from mlpkit.runs.tensor_check import check_tensors
+    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say
 
-    path, stored = open_run(run, checkpoint, allow_large, parts=())
+    trust = Trust.foreign(allow_large)
+    path, stored = open_run(run, checkpoint, trust, parts=())
     signature, console = stored.signature, make_console()
     layers = architecture(stored.config, signature)
     features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
@@ -43,7 +46,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
     console.print(table)
 
     with TensorFile(path) as file:
-        check_tensors(file, stored.config, signature, allow_large)  # it may have been replaced since
+        check_tensors(file, stored.config, signature, trust)  # it may have been replaced since
         weights = readable_weights(layers, signature, lambda name: file.values(f"model/{name}"))
     if weights:
         console.print()

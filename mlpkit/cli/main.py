@@ -8,8 +8,9 @@ from collections.abc import Callable
 import typer
 
 from mlpkit import __version__
-from mlpkit.cli import compare, config, doctor, evaluate, inspect, plot, predict, resume, train
+from mlpkit.cli import compare, completion, config, doctor, evaluate, inspect, plot, predict, resume, train
 from mlpkit.cli import list as list_command
+from mlpkit.cli.hydra_habits import refuse_options
 from mlpkit.cli.memory import check_limit, is_lack_of_memory
 from mlpkit.errors import MlpkitError, WriteError
 
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
+    "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
 TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that load it
@@ -78,6 +80,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
         return 2
     try:
+        refuse_options(arguments)
         if arguments and arguments[0] in TORCH:
             check_limit()
         code = typer.main.get_command(app)(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from mlpkit.cli.hydra_habits import way_of
 from mlpkit.config import nested, search_path
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.errors import ConfigError
@@ -71,9 +72,7 @@ class Override:
             ConfigError: it is one of these.
         """
         if re.split("[./]", self.key)[0] == "hydra":
-            raise ConfigError(
-                f"{self.text}: mlpkit has no hydra section; set run.root or run.dir for the folder"
-            )
+            raise ConfigError(f"{self.text}: mlpkit has no hydra section; {way_of(self.key)}")
         if not self.chooses(groups) or self.is_default:
             return
         choices = groups[self.key]

@@ -14,14 +14,16 @@ def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = 
     from mlpkit.plots.drawing import one_warning
     from mlpkit.runs.metrics_file import read_metrics
     from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
 
-    path, stored = open_run(run, checkpoint, allow_large)
+    trust = Trust.foreign(allow_large)
+    path, stored = open_run(run, checkpoint, trust)
     folder = RunFolder(run_folder_of(path))
     with locked(folder.lock):
         folder.open_for_writing()
         predictor = make_predictor(stored)
-        dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
+        dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         lines, drawn = read_metrics(folder.metrics), []
         with one_warning("pictures", note):
             from mlpkit.plots.pictures import draw_pictures

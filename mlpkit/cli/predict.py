@@ -28,7 +28,9 @@ def predict(
         list[str] | None,
         typer.Option("--values", metavar="A,B,…", help="One row, in the order of the features."),
     ] = None,
-    split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="train, val or test.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="train|val|test", help="Predict the rows of a split.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
@@ -71,17 +73,19 @@ def predict(
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
+    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
 
-    path, stored = open_run(run, checkpoint, allow_large)
+    trust = Trust.foreign(allow_large)
+    path, stored = open_run(run, checkpoint, trust)
     if output is not None:
         refuse_input(output, str(path))
     predictor = make_predictor(stored, choose_device(device))
     signature, true = predictor.signature, None
     reading = Reading(header, pixels, invert)
     if split is not None:
-        dataset = load_matching(stored.config.dataset, stored, path, note, allow_large)
+        dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif values:

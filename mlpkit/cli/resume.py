@@ -12,6 +12,7 @@ from mlpkit.cli.arguments import (
     SlurmSettings,
     Workers,
     choose_run,
+    command_line,
     told_apart,
 )
 
@@ -30,29 +31,28 @@ def resume(
     slurm: SlurmSettings = None,
 ) -> None:
     """Go on with a run exactly where it stopped; more epochs train a finished one further."""
-    import shlex
-    import sys
-
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
     from mlpkit.files.paths import expand
+    from mlpkit.runs.may_change import MAY_CHANGE
+    from mlpkit.runs.origin import Origin
     from mlpkit.runs.run_folder import find_run
     from mlpkit.runs.sweep_folder import is_sweep
+    from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import Wanted
     from mlpkit.system.console import make_console, note
-    from mlpkit.training.resume import MAY_CHANGE, may_change
     from mlpkit.training.start import go_on
 
     run, given = told_apart(run, overrides)
-    command = shlex.join(["mlpkit", *sys.argv[1:]])
+    origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
     wanted = Wanted(launcher, workers, tuple(slurm or ()))
     if run is not None and is_sweep(expand(run)):
         from mlpkit.cli.sweep import resume_sweep
 
         if strict:
             raise ConfigError("--strict: for a single run; resume those of the sweep one by one")
-        resume_sweep(expand(run), given, command, wanted, allow_large)
+        resume_sweep(expand(run), origin, wanted)
         return
     if name := next((name for name, value in wanted.options().items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; name its folder")
@@ -64,7 +64,7 @@ def resume(
     config = override(
         yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
         Request(tuple(given)),
-        allowed=may_change,
+        allowed=lambda key: key in MAY_CHANGE,
         rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
     )
-    go_on(folder, config, command, make_console(), note, start, strict, allow_large)
+    go_on(folder, config, origin, make_console(), note, start, strict)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpkit.cli.arguments import check_folder
 from mlpkit.cli.compose import Composer, Request
 from mlpkit.cli.plan import search_space
 from mlpkit.config.config import Config
 from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.trust import Trust
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class Options:
             raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
 
 
-def search(request: Request, command: str, options: Options) -> None:
+def search(request: Request, origin: Origin, options: Options) -> None:
     """Search, and show the winner."""
     wanted = _import_search(options.sampler == "cmaes").model_validate(
         {
@@ -84,12 +87,13 @@ def search(request: Request, command: str, options: Options) -> None:
     from mlpkit.system.console import make_console, say
 
     console = make_console()
+    check_folder(request, configs[0])
     folder = sweep_folder.create(configs)
-    start(folder, plan, command, console)
+    start(folder, plan, origin, console)
     say(console, f"sweep folder: {folder.path}")
 
 
-def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
+def resume_search(path: Path, origin: Origin) -> None:
     """Go on with a search."""
     from mlpkit.runs.sweep_folder import SweepFolder
     from mlpkit.sweep.search_plan import read_search
@@ -99,11 +103,11 @@ def resume_search(path: Path, command: str, allow_large: bool = False) -> None:
     folder.open_for_writing()
     wanted = read_search(folder)
     _import_search(wanted.sampler == "cmaes")
-    plan, _ = _plan(wanted, folder.search, allow_large)
+    plan, _ = _plan(wanted, origin.trust, folder.search)
 
     from mlpkit.sweep.search import resume
 
-    resume(folder, plan, command, console, allow_large)
+    resume(folder, plan, origin, console)
     say(console, f"sweep folder: {folder.path}")
 
 
@@ -125,23 +129,22 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
     return Search
 
 
-def _plan(
-    wanted: "Search", found: Path | None = None, allow_large: bool = False
-) -> "tuple[Plan, list[Config]]":
+def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -> "tuple[Plan, list[Config]]":
     """Return what a search stands for, and configs of it: one at least for each dataset and model.
 
     Args:
         wanted: what is searched.
-        found: the file that says so, where it is not the command line.
-        allow_large: take models and datasets of any size from that file.
+        trust: whether the user's own command line says so, or a foreign file.
+        asked_by: that file.
 
     Raises:
         ConfigError: nothing can be searched so.
     """
+    from mlpkit.sweep.datasets import Datasets
     from mlpkit.sweep.search_plan import plan_search
 
     file = None if wanted.file is None else Path(wanted.file)
-    request = Request(tuple(wanted.overrides), tuple(map(Path, wanted.folders)), file)
+    request = Request(tuple(wanted.overrides), tuple(map(Path, wanted.folders)), file, trust)
     fixed, space = search_space(request)
     if wanted.sampler == "cmaes":
         _check_numeric(space)
@@ -154,7 +157,7 @@ def _plan(
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
     configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
-    return plan_search(wanted, space, compose, configs, found, allow_large), configs
+    return plan_search(wanted, space, compose, configs, Datasets(trust, asked_by)), configs
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:

@@ -1,14 +1,17 @@
 """What `mlpkit train -m` and `mlpkit resume SWEEP` do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from mlpkit.cli.arguments import check_folder
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
 from mlpkit.files.paths import expand
+from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.launchers import Wanted, choose
 
@@ -18,7 +21,7 @@ QUIET = "run.plots"  # pictures of each run take longer than small runs; `mlpkit
 
 def sweep(
     request: Request,
-    command: str,
+    origin: Origin,
     paired: bool,
     dry_run: bool,
     most: int | None,
@@ -28,11 +31,11 @@ def sweep(
     """Plan the jobs and train them."""
     from mlpkit.system.console import make_console, note
 
-    if request.file is None and not any(line.lstrip("+").startswith(QUIET) for line in request.overrides):
-        request = Request((*request.overrides, f"{QUIET}=false"), request.folders, request.file)
+    if request.file is None and not request.sets(QUIET):
+        request = replace(request, overrides=(*request.overrides, f"{QUIET}=false"))
     if searched.sampler is not None:
         _refuse_others(paired, dry_run, most, wanted)
-        search(request, command, searched)
+        search(request, origin, searched)
         return
     planned = plan(request, paired, most)
     if planned.dropped:
@@ -50,26 +53,27 @@ def sweep(
     from mlpkit.runs import sweep_folder
     from mlpkit.sweep.run import resume, start
 
+    check_folder(request, planned.jobs[0].config)
     place = planned.jobs[0].config.run
     path = expand(str(place.dir))
     if place.resume == "auto" and sweep_folder.is_sweep(path):
         with _shown(path):
-            resume(path, command, launcher, console, planned.jobs)
+            resume(path, origin, launcher, console, planned.jobs)
         return
     folder = sweep_folder.create([job.config for job in planned.jobs])
     with _shown(folder.path):
-        start(folder, planned.jobs, command, launcher, console)
+        start(folder, planned.jobs, origin, launcher, console)
 
 
-def resume_sweep(
-    path: Path, overrides: Sequence[str], command: str, wanted: Wanted, allow_large: bool = False
-) -> None:
+def resume_sweep(path: Path, origin: Origin, wanted: Wanted) -> None:
     """Train what a sweep has left to do."""
-    if overrides:
-        raise ConfigError(f"{overrides[0]}: a sweep goes on as it began; resume single runs to change them")
+    if origin.overrides:
+        raise ConfigError(
+            f"{origin.overrides[0]}: a sweep goes on as it began; resume single runs to change them"
+        )
     if SweepFolder(path).search.exists():
         _refuse_others(False, False, None, wanted)
-        resume_search(path, command, allow_large)
+        resume_search(path, origin)
         return
     launcher = choose(wanted)  # before anything else loads torch
 
@@ -77,7 +81,7 @@ def resume_sweep(
     from mlpkit.system.console import make_console
 
     with _shown(path):
-        resume(path, command, launcher, make_console(), allow_large=allow_large)
+        resume(path, origin, launcher, make_console())
 
 
 def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted) -> None:

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, ConfigFile, LauncherName, Overrides, SlurmSettings, Workers
+from mlpkit.cli.arguments import (
+    ConfigDir,
+    ConfigFile,
+    LauncherName,
+    Overrides,
+    Package,
+    SlurmSettings,
+    Workers,
+    check_folder,
+    command_line,
+)
 from mlpkit.errors import ConfigError
 
 EXAMPLE = "mlpkit train dataset=moons model=mlp optimizer.lr=0.01"
@@ -30,7 +40,9 @@ def train(
     slurm: SlurmSettings = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--search", metavar="NAME", help="Search with -m: tpe, random or cmaes (Optuna's)."),
+        typer.Option(
+            "--search", metavar="tpe|random|cmaes", help="Search with -m, by one of Optuna's samplers."
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", min=1, help="Search: so many runs.")
@@ -38,7 +50,9 @@ def train(
     pruner: Annotated[
         str | None,
         typer.Option(
-            "--pruner", metavar="NAME", help="Search: none, or end poor runs by median, hyperband or halving."
+            "--pruner",
+            metavar="none|median|hyperband|halving",
+            help="Search: end poor runs before their last epoch.",
         ),
     ] = None,
     batch: Annotated[
@@ -46,42 +60,49 @@ def train(
         typer.Option("--batch", metavar="N", min=1, help="Search: runs chosen at a time; left out, 16."),
     ] = None,
     cfg: Annotated[
-        str | None, typer.Option("--cfg", metavar="job", help="Print the config and stop.")
+        str | None, typer.Option("--cfg", "-c", metavar="job", help="Print the config and stop.")
     ] = None,
+    package: Package = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="With --cfg: fill in ${other.key}, which is always done.")
+    ] = False,
 ) -> None:
     """Train one model and write its run folder; with -m, one for each combination of values."""
-    import shlex
-    import sys
-
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.search import Options
+    from mlpkit.runs.origin import Origin
+    from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import Wanted
 
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
-    command = shlex.join(["mlpkit", *sys.argv[1:]])
+    origin = Origin(command_line(), Trust.OWN, request.overrides)
     searched = Options(sampler, trials, pruner, batch)
     searched.check(multirun)
     wanted = Wanted(launcher, workers, tuple(slurm or ()))
+    if cfg not in (None, "job"):
+        raise ConfigError(f"--cfg={cfg}: must be job, the config of the run; mlpkit has no hydra section")
+    if cfg is None and (name := "--package" if package else "--resolve" if resolve else None):
+        raise ConfigError(f"{name}: only where the config is printed; add --cfg job")
     if multirun:
         from mlpkit.cli.sweep import sweep
 
         if cfg is not None:
             raise ConfigError(f"--cfg={cfg}: a sweep has many configs; see --dry-run, or leave out -m")
-        sweep(request, command, paired, dry_run, most, wanted, searched)
+        sweep(request, origin, paired, dry_run, most, wanted, searched)
         return
     given = {"--zip": paired, "--dry-run": dry_run, f"--max-jobs={most}": most, **wanted.options()}
     if name := next((name for name, value in given.items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; add -m")
     config = read_config(request)
-    if cfg not in (None, "job"):
-        raise ConfigError(f"--cfg={cfg}: must be job, the config of the run")
     if cfg is not None:
         from mlpkit.cli.config import print_config
 
-        print_config(config)
+        print_config(config, package)
         return
+
+    check_folder(request, config)
 
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import run
 
-    run(config, command, make_console(), note)
+    run(config, origin, make_console(), note)

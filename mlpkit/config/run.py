@@ -84,7 +84,7 @@ class RunConfig(Section):
     """Where the run goes and what it writes."""
 
     root: PathText = Field("outputs", description="folder of all runs")
-    dir: PathText | None = Field(None, description="folder of this run, inside root; null: a new one")
+    dir: PathText | None = Field(None, description="folder of this run; null: a new one in root")
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     tensorboard: bool = Field(True, description="write TensorBoard logs")
     plots: bool = Field(True, description="draw pictures at the end")

@@ -15,7 +15,7 @@ from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
 
 LARGEST = 1_000_000  # bytes
-LARGEST_OF_A_RUN = 65_536  # of a config that mlpkit wrote; a stranger's may take half a second, not ten
+LARGEST_OF_A_RUN = 65_536  # of a config that mlpkit wrote; a foreign one may take half a second, not ten
 DEEPEST = 50  # levels
 _KINDS = {
     yaml.MappingNode: ("map",),

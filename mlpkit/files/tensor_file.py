@@ -2,7 +2,7 @@
 
 The format is Hugging Face's, and their library reads what is written here, as a test shows. It is
 written here because their writer orders the header anew each time, so that equal runs would give
-unequal files, and because a stranger's file is read here through one descriptor, which nothing can
+unequal files, and because a foreign file is read here through one descriptor, which nothing can
 exchange on the way, with every size checked before memory is taken.
 """
 

@@ -74,7 +74,7 @@ _SETTINGS: dict[Any, Any] = {
 def applied() -> Iterator[None]:
     """Draw pictures in one look; matplotlib's own settings come back after it.
 
-    Those of a matplotlibrc do not count: one in the working directory may be a stranger's, and let
+    Those of a matplotlibrc do not count: one in the working directory may be foreign, and let
     matplotlib start LaTeX.
     """
     with matplotlib.rc_context():

@@ -21,8 +21,9 @@ from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.atomic_write import atomic_write
 from mlpkit.files.tensor_file import TensorFile, encode
-from mlpkit.runs.bounds import are_plain, check_tensors
-from mlpkit.runs.state import Progress, Scores, State, Tensors
+from mlpkit.runs.state import Progress, Scores, State, Tensors, are_plain
+from mlpkit.runs.tensor_check import check_tensors
+from mlpkit.runs.trust import Trust
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,13 +90,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     atomic_write(path, encode({**metadata, "sha256": digest.hexdigest()}, tensors))
 
 
-def load(path: Path, parts: Sequence[str] = ("model",), allow_large: bool = False) -> Checkpoint:
+def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Args:
         path: the file.
         parts: the kinds of tensors to keep; all are verified, and memory is taken for these alone.
-        allow_large: take models of more than LARGEST_OPENED parameters.
+        trust: says how large its model may be.
 
     Raises:
         DataError: not a checkpoint, damaged, too large, of a newer mlpkit, or its tensors are not those
@@ -103,7 +104,7 @@ def load(path: Path, parts: Sequence[str] = ("model",), allow_large: bool = Fals
     """
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
-        check_tensors(file, header.config, header.signature, allow_large)
+        check_tensors(file, header.config, header.signature, trust)
         kept: dict[str, Tensors] = {part: {} for part in parts}
         digest = _start_digest(file.metadata)
         for name, entry in sorted(file.entries.items()):
@@ -126,7 +127,7 @@ def load_first(
     paths: Sequence[Path],
     warn: Callable[[str], None],
     parts: Sequence[str] = ("model",),
-    allow_large: bool = False,
+    trust: Trust = Trust.FOREIGN,
 ) -> tuple[Path, Checkpoint]:
     """Return the first checkpoint that can be loaded, and its path; `warn` is told of those before it.
 
@@ -136,7 +137,7 @@ def load_first(
     problems: list[DataError] = []
     for path in paths:
         try:
-            stored = load(path, parts, allow_large)
+            stored = load(path, parts, trust)
         except DataError as error:
             problems.append(error)
             continue

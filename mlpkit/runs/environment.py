@@ -50,7 +50,7 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run git so that it runs nothing itself: the repository may be a stranger's, and so may its settings."""
+    """Run git so that it runs nothing itself: the repository and its settings may be foreign."""
     command = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}", *arguments]
     safe = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": ""}  # no new index, and nothing fetched
     done = subprocess.run(

@@ -19,6 +19,7 @@ from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.files.atomic_write import SUFFIX, atomic_write, sync_folder
 from mlpkit.files.lock import locked
 from mlpkit.files.paths import expand
+from mlpkit.runs.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class RunFolder:
     def command(self) -> Path:
         """The command line."""
         return self.path / "command.txt"
+
+    @property
+    def overrides(self) -> Path:
+        """YAML: the settings that were typed."""
+        return self.path / "overrides.yaml"
 
     @property
     def environment(self) -> Path:
@@ -115,6 +121,7 @@ class RunFolder:
         return (
             self.config,
             self.command,
+            self.overrides,
             self.environment,
             self.metrics,
             self.summary,
@@ -212,17 +219,21 @@ def refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
         raise DataError(f"{path}: may lead out of the run; put a {kind} of its own there")
 
 
-def create(config: Config) -> RunFolder:
+def create(config: Config, trust: Trust) -> RunFolder:
     """Make the folder of a new run; no other process can be given the same.
 
+    Args:
+        config: of the run.
+        trust: says whether run.dir may lie outside of run.root.
+
     Raises:
-        ConfigError: run.dir lies outside run.root or already holds a run.
+        ConfigError: run.dir lies where it must not or already holds a run.
         WriteError: the folder cannot be made.
     """
     try:
         root = expand(config.run.root)
         if config.run.dir is not None:
-            return _create_named(root, expand(config.run.dir), config)
+            return _create_named(find_place(config, trust), config)
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
@@ -243,13 +254,23 @@ def create(config: Config) -> RunFolder:
         raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
 
 
-def _check_inside(root: Path, path: Path) -> None:
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well")
+def find_place(config: Config, trust: Trust) -> Path:
+    """Return the folder that run.dir names.
+
+    Raises:
+        ConfigError: it is no path, or it lies outside of run.root and the config is foreign.
+    """
+    try:
+        root, path = expand(config.run.root), expand(str(config.run.dir))
+        is_inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError) as error:  # a NUL byte
+        raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
+    if not (is_inside or trust.may_write_anywhere):
+        raise ConfigError(f"run.dir={path}: outside run.root={root}; type run.dir={path} to write there")
+    return path
 
 
-def _create_named(root: Path, path: Path, config: Config) -> RunFolder:
-    _check_inside(root, path)
+def _create_named(path: Path, config: Config) -> RunFolder:
     above = next((p for p in path.parents if RunFolder(p).is_run), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
@@ -285,16 +306,14 @@ def _left_nowhere(path: Path) -> Iterator[None]:
         raise
 
 
-def existing(config: Config) -> RunFolder | None:
+def existing(config: Config, trust: Trust) -> RunFolder | None:
     """Return the folder that run.dir names where it holds a run, or None where a new one is to be made.
 
     Raises:
-        ConfigError: run.dir lies outside run.root.
+        ConfigError: it lies where it must not.
     """
     try:
-        root, path = expand(config.run.root), expand(str(config.run.dir))
-        _check_inside(root, path)
-        folder = RunFolder(path)
+        folder = RunFolder(find_place(config, trust))
         return folder if folder.has_begun() else None
     except (OSError, ValueError) as error:  # a NUL byte, or too long a name
         raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None

@@ -1,6 +1,7 @@
 """What a run goes on from: where its loop is, and its tensors."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,3 +88,15 @@ class State:
         """Return all tensors, named by their kind and their name, as in `model/layers.0.weight`."""
         kinds = {"model": self.model, "optimizer": self.optimizer, "epoch": self.epoch, "best": self.best}
         return {f"{kind}/{name}": tensor for kind, part in kinds.items() for name, tensor in part.items()}
+
+
+def are_plain(by_split: Mapping[str, Scores]) -> bool:
+    """Whether scores are such as a run has: the same ones for each split, with plain names."""
+    rows = [set(scores) for scores in by_split.values()]
+    names = {*by_split, *(name for row in rows for name in row)}
+    few = len(by_split) <= 3 and len(names) <= 100
+    return few and all(row == rows[0] for row in rows) and all(map(_is_plain, names))
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier() and len(name) <= 100

@@ -16,7 +16,7 @@ from mlpkit.files.lock import locked
 from mlpkit.files.paths import expand
 from mlpkit.runs.run_folder import refuse_other
 
-# The last bytes of a journal that names another one, which SQLite removes: any file that a stranger chose.
+# The last bytes of a journal that names another one, which SQLite removes, wherever it lies.
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 
 _RUN = re.compile(r"[0-9]{4,7}-[0-9a-f]{6}", re.ASCII)
@@ -39,6 +39,11 @@ class SweepFolder:
         return self.path / "command.txt"
 
     @property
+    def overrides(self) -> Path:
+        """YAML: the settings that were typed."""
+        return self.path / "overrides.yaml"
+
+    @property
     def search(self) -> Path:
         """JSON: what is searched, and how; there is none where the jobs are known from the start."""
         return self.path / "search.json"
@@ -57,7 +62,7 @@ class SweepFolder:
     def files(self) -> tuple[Path, ...]:
         """The files beside the runs' folders."""
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
-        return (*databases, self.search, self.command, self.lock)
+        return (*databases, self.search, self.command, self.overrides, self.lock)
 
     def owns(self, path: Path) -> bool:
         """Whether the sweep itself writes to that path, or may."""
@@ -153,10 +158,6 @@ def create(configs: Sequence[Config]) -> SweepFolder:
         if run.dir is not None:
             path = expand(run.dir)
             left = [SweepFolder(path).lock, *unfinished(SweepFolder(path).ledger)]  # by a killed process
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise ConfigError(
-                    f"run.dir={path}: outside run.root={root}; set run.root={path.parent} as well"
-                )
             if SweepFolder(path).lock.exists():
                 with locked(SweepFolder(path).lock):  # raises where somebody is at it
                     pass

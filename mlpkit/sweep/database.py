@@ -1,4 +1,4 @@
-"""SQLite files that may come from elsewhere: any path names one, and no query runs what a stranger wrote."""
+"""SQLite files that may be foreign: any path names one, and no query runs what is in the file."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def schema(connection: sqlite3.Connection) -> list[str]:
 def check(connection: sqlite3.Connection, path: Path, expected: Sequence[str], begun: bool = False) -> bool:
     """Return whether a file holds what it should: these tables and indices, whole, and nothing else.
 
-    Views, triggers and generated columns would run what somebody else has written, and pages that name each
+    Views, triggers and generated columns would run what a foreign file holds, and pages that name each
     other in a circle are read without an end. Where neither is there, a query takes as long as the file is
     large.
 

@@ -1,8 +1,11 @@
 """The datasets of a sweep, each loaded once."""
 
+from pathlib import Path
+
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset, table_of
+from mlpkit.runs.trust import Trust
 
 MOST_KEPT = 400_000_000  # numbers of all tables: 1.6 GB
 
@@ -10,21 +13,27 @@ MOST_KEPT = 400_000_000  # numbers of all tables: 1.6 GB
 class Datasets:
     """Loads each dataset once; it is let go when another one than the last few is wanted."""
 
-    def __init__(self, download: bool = True) -> None:
-        """Begin with none; without `download`, data must be there."""
+    def __init__(self, trust: Trust = Trust.OWN, asked_by: Path = Path()) -> None:
+        """Begin with none.
+
+        Args:
+            trust: says whether missing data is fetched, and how large a dataset is drawn.
+            asked_by: the file that the configs come from, where they are foreign.
+        """
         self._kept: dict[str, tuple[str, Dataset]] = {}  # with the names of their tables
-        self._download = download
+        self._trust, self._asked_by = trust, asked_by
 
     def load(self, config: DatasetConfig) -> Dataset:
         """Return a dataset.
 
         Raises:
-            DataError: it is missing or cannot be used.
+            DataError: it is missing, too large or cannot be used.
         """
         key, table = repr(config), table_of(config)  # JSON cannot say a folder that is not UTF-8
         if key not in self._kept:
             like = next((of for name, of in self._kept.values() if name == table), None)
-            dataset = load_dataset(config, self._download, like)
+            self._trust.check_data(config, self._asked_by)
+            dataset = load_dataset(config, self._trust.may_download, like)
             while self._kept and self._numbers() > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = table, dataset

@@ -8,8 +8,8 @@ from rich.console import Console
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.files.lock import locked
+from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.work import Work
 from mlpkit.system.console import printable
 from mlpkit.training.resume import Say, check_config, newest_good
@@ -23,7 +23,7 @@ def train_alone(work: Work, number: int) -> None:
     config, judge = work.config(number), work.judge
     of_run = None if judge is None else lambda recorders, *known: judge([number], *known)
     try:
-        train(config, work.command, work.warn, of_run, work.allowed)
+        train(config, work.origin_of(number), work.warn, of_run)
     except RunInterruptedError:
         raise
     except Exception as error:  # one job's trouble is not the others'
@@ -32,45 +32,28 @@ def train_alone(work: Work, number: int) -> None:
         work.ended(number, None)
 
 
-def train(
-    config: Config,
-    command: str,
-    warn: Say = lambda line: None,
-    judge: Judge | None = None,
-    allowed: Allowed | None = None,
-) -> None:
+def train(config: Config, origin: Origin, warn: Say = lambda line: None, judge: Judge | None = None) -> None:
     """Train what a job's config says into its folder; a run that is there goes on.
 
     Args:
         config: of the job.
-        command: the command line, for the records.
+        origin: the command line, and whose the sweep is.
         warn: told of what the user should know and that stops nothing.
         judge: of a search; see `Trainer`.
-        allowed: what the job may do; None allows all.
 
     Raises:
         MlpkitError: as `mlpkit.training.start.run` does.
     """
-    allowed = allowed or Allowed()
     with Path(os.devnull).open("w") as nowhere:
         console = Console(file=nowhere)
         folder = RunFolder(Path(str(config.run.dir)))
         if folder.config.exists():
-            go_on(
-                folder,
-                config,
-                command,
-                console,
-                warn,
-                allow_large=allowed.large,
-                owned=allowed.owned,
-                judge=judge,
-            )
+            go_on(folder, config, origin, console, warn, judge=judge)
         else:
-            run(config, command, console, warn, judge, allowed.owned)
+            run(config, origin, console, warn, judge)
 
 
-def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str | None:
+def outcome(config: Config, origin: Origin) -> str | None:
     """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
 
     A signal that comes before the run listens, or after it, ends the training as well.
@@ -81,7 +64,7 @@ def outcome(config: Config, command: str, allowed: Allowed | None = None) -> str
     try:
         with polite_signals() as wish:
             wish.at_once = True
-            train(config, command, allowed=allowed)
+            train(config, origin)
     except RunInterruptedError:
         raise
     except Exception as error:  # whatever it is, the sweep's process is to say it
@@ -115,7 +98,7 @@ def newest_saved(work: Work, config: Config) -> Saved | None:
             paths = [path for path in (folder.last, *folder.older()) if path.exists()]
             if not paths:
                 return None
-            found = newest_good(paths, lambda line: None, work.allowed.large)
+            found = newest_good(paths, lambda line: None, work.origin.trust)
             check_config(config, found[1])
     except (MlpkitError, OSError):  # going on alone, it says what is wrong
         return None

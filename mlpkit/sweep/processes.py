@@ -18,7 +18,7 @@ import torch
 
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError, WriteError
-from mlpkit.sweep.allowed import Allowed
+from mlpkit.runs.origin import Origin
 from mlpkit.sweep.fork_server import SERVER
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
@@ -92,8 +92,7 @@ class _Processes:
         pipe, sender = SERVER.Pipe(duplex=False)
         try:
             is_fresh(self.work, number)
-            job = (self.work.config(number), self.work.command, self.work.allowed)
-            arguments = (*job, place, self.threads, sender)
+            arguments = (self.work.config(number), self.work.origin_of(number), place, self.threads, sender)
             process = SERVER.Process(target=_train, args=arguments)
             process.start()
         except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the server was killed
@@ -143,15 +142,13 @@ def how_it_ended(code: int) -> str:
 # ----------------------------------------------------------------------------------- in a job's process
 
 
-def _train(
-    config: Config, command: str, allowed: Allowed, place: int, threads: int, sender: Connection
-) -> None:
+def _train(config: Config, origin: Origin, place: int, threads: int, sender: Connection) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     limit_threads(threads)
     if config.device in ("auto", "cuda"):
         _take_device(place)
     try:
-        reason = outcome(config, command, allowed)
+        reason = outcome(config, origin)
     except RunInterruptedError as error:
         reason = last_line(error)
     with suppress(BrokenPipeError):  # nobody listens any more

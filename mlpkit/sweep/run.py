@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -12,9 +13,10 @@ from mlpkit.files.append_file import append_line
 from mlpkit.files.lock import locked
 from mlpkit.files.plain_json import read_object
 from mlpkit.runs import environment
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.grid import Job
@@ -25,14 +27,14 @@ from mlpkit.training.stop import polite_signals
 
 
 def start(
-    folder: SweepFolder, jobs: Sequence[Job], command: str, launcher: Launcher, console: Console
+    folder: SweepFolder, jobs: Sequence[Job], origin: Origin, launcher: Launcher, console: Console
 ) -> None:
     """Train all jobs of a new sweep.
 
     Args:
         folder: a new one.
         jobs: each config once.
-        command: the command line, for the records.
+        origin: the command line, and whose the sweep is.
         launcher: how they are trained.
         console: where progress is shown.
 
@@ -46,27 +48,25 @@ def start(
             raise ConfigError(f"run.dir={folder.path}: already holds a sweep; to go on: {_way_on(folder)}")
         write_ledger(folder.ledger, jobs)
         with Ledger(folder.ledger) as ledger:
-            _train(folder, ledger, command, launcher, console, Allowed())
+            _train(folder, ledger, origin, launcher, console)
 
 
 def resume(
     path: Path,
-    command: str,
+    origin: Origin,
     launcher: Launcher,
     console: Console,
     jobs: Sequence[Job] | None = None,
-    allow_large: bool = False,
 ) -> None:
     """Train what a sweep has left to do: jobs that have not begun, have not ended, or have failed.
 
     Args:
         path: of the sweep.
-        command: the command line, for the records.
+        origin: the command line, and whose the sweep is.
         launcher: how they are trained.
         console: where progress is shown.
         jobs: those that the sweep must have, as the user's own command line names them; None takes what there
-            is, which somebody else may have written: no data is fetched for it.
-        allow_large: take models and datasets of any size from what there is.
+            is, which is foreign.
 
     Raises:
         MlpkitError: as `start` does, or another process is at it, or it has other jobs.
@@ -77,8 +77,7 @@ def resume(
         with Ledger(folder.ledger) as ledger:
             if jobs is not None and not _are_in(ledger, jobs):
                 raise ConfigError(f"run.dir={path}: holds a sweep of other runs; name a new folder")
-            allowed = Allowed() if jobs is not None else Allowed(owned=False, large=allow_large)
-            _train(folder, ledger, command, launcher, console, allowed)
+            _train(folder, ledger, origin, launcher, console)
 
 
 def _are_in(ledger: Ledger, jobs: Sequence[Job]) -> bool:
@@ -86,16 +85,15 @@ def _are_in(ledger: Ledger, jobs: Sequence[Job]) -> bool:
     return {key_of(entry.config) for entry in ledger.entries()} == {key_of(job.config) for job in jobs}
 
 
-def _train(
-    folder: SweepFolder, ledger: Ledger, command: str, launcher: Launcher, console: Console, allowed: Allowed
-) -> None:
+def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launcher, console: Console) -> None:
     entries = ledger.entries()
     # A job that had ended when the last process was killed may not have been written down.
     left = {e.number: e for e in entries if not _is_done(e, folder.run(e.folder))}
     for entry in entries:
         if folder.run(entry.folder).is_symlink():
             raise DataError(f"{folder.run(entry.folder)}: may lead out of the sweep; remove the link")
-    append_line(folder.command, command)
+    append_line(folder.command, origin.command)
+    origin = replace(origin, overrides=keep_overrides(folder.overrides, origin.overrides))
     unmarked = [e for e in entries if e.status != DONE and e.number not in left]
     for entry in unmarked:
         # Of which the killed process still had the lock.
@@ -115,12 +113,12 @@ def _train(
             return
         failures[number] = last_line(error)
 
-    datasets = Datasets(download=allowed.owned)
-    if allowed.owned:
+    datasets = Datasets(origin.trust, folder.ledger)
+    if origin.trust.may_run_git:
         environment.git_commit()
     try:
         with polite_signals() as wish:
-            work = Work(folder, left, command, wish, display, ended, datasets, allowed=allowed)
+            work = Work(folder, left, origin, wish, display, ended, datasets)
             launcher(without_large(work))
     except RunInterruptedError as error:
         finished = len(entries) - len(left) + len(done)

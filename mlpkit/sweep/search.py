@@ -22,10 +22,10 @@ from mlpkit.files.lock import locked
 from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import environment
 from mlpkit.runs.metrics_file import read_metrics
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, name_of
-from mlpkit.sweep.allowed import Allowed
-from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
@@ -41,7 +41,7 @@ from mlpkit.system.console import printable, say
 from mlpkit.training.stop import StopRequest, polite_signals
 
 
-def start(folder: SweepFolder, plan: Plan, command: str, console: Console) -> None:
+def start(folder: SweepFolder, plan: Plan, origin: Origin, console: Console) -> None:
     """Search into a new folder.
 
     Raises:
@@ -55,31 +55,25 @@ def start(folder: SweepFolder, plan: Plan, command: str, console: Console) -> No
         write_json(folder.search, plan.search.model_dump())
         write_ledger(folder.ledger, [])
         with Ledger(folder.ledger) as ledger:
-            _Searching(folder, ledger, plan, command, console).run()
+            _Searching(folder, ledger, plan, origin, console).run()
 
 
-def resume(
-    folder: SweepFolder, plan: Plan, command: str, console: Console, allow_large: bool = False
-) -> None:
+def resume(folder: SweepFolder, plan: Plan, origin: Origin, console: Console) -> None:
     """Go on with a search: what has ended is not repeated.
 
     Args:
-        folder: of the search, which somebody else may have written: no data is fetched for it.
+        folder: of the search.
         plan: what it says.
-        command: the command line, for the records.
+        origin: the command line, and whose the search is.
         console: where progress is shown.
-        allow_large: take models and datasets of any size.
 
     Raises:
         MlpkitError: as `start` does, or another process is at it.
     """
-    if plan.allowed.owned:
-        plan = replace(plan, datasets=Datasets(download=False))
-    plan = replace(plan, allowed=Allowed(owned=False, large=allow_large))
     with locked(folder.lock):
         folder.open_for_writing()
         with Ledger(folder.ledger) as ledger:
-            _Searching(folder, ledger, plan, command, console).run()
+            _Searching(folder, ledger, plan, origin, console).run()
 
 
 @dataclass
@@ -103,9 +97,9 @@ class _Searching:
     """A search that is running."""
 
     def __init__(
-        self, folder: SweepFolder, ledger: Ledger, plan: Plan, command: str, console: Console
+        self, folder: SweepFolder, ledger: Ledger, plan: Plan, origin: Origin, console: Console
     ) -> None:
-        self.folder, self.ledger, self.plan, self.command = folder, ledger, plan, command
+        self.folder, self.ledger, self.plan, self.origin = folder, ledger, plan, origin
         self.search, self.task, self.console = plan.search, plan.task, console
         self.known = {key_of(entry.config): entry for entry in ledger.entries()}
         self._check_configs()
@@ -129,7 +123,9 @@ class _Searching:
                 )
 
     def run(self) -> None:
-        append_line(self.folder.command, self.command)
+        append_line(self.folder.command, self.origin.command)
+        overrides = keep_overrides(self.folder.overrides, self.origin.overrides)
+        self.origin = replace(self.origin, overrides=overrides)
         search = self.search
         before = f" ({self.study.told} done before)" if self.study.told else ""
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
@@ -139,7 +135,7 @@ class _Searching:
         )
         if reason := why_nothing(search.pruner, search.trials, search.batch, self.plan.first.trainer.epochs):
             say(self.console, f"warning: --pruner={search.pruner} ends no trial: {reason}")
-        if self.plan.allowed.owned:
+        if self.origin.trust.may_run_git:
             environment.git_commit()
         try:
             with polite_signals() as wish:
@@ -225,9 +221,8 @@ class _Searching:
                 self._look_again(judge, entries[number])
         try:
             if left:
-                plan = self.plan
-                about = (self.folder, left, self.command, wish, display, ended)
-                vectorized(without_large(Work(*about, plan.datasets, judge, plan.allowed)))
+                about = (self.folder, left, self.origin, wish, display, ended)
+                vectorized(without_large(Work(*about, self.plan.datasets, judge)))
         finally:
             display.stop()
             self.ledger.mark_failed(reasons)
@@ -315,7 +310,7 @@ class _Searching:
         if entry is None:
             raise DataError(f"{self.folder.study}: its best trial is not in the ledger; search anew")
         dataset = self.plan.datasets.load(entry.config.dataset)
-        test = score_on_test(self.folder.run(entry.folder), dataset, self.plan.allowed.large)
+        test = score_on_test(self.folder.run(entry.folder), dataset, self.origin.trust)
         line = describe_winner(winner, test, self.task, self.search.trials)
         say(self.console, line)
 

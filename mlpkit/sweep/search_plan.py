@@ -1,8 +1,7 @@
 """What is searched, and how: as it was asked for, as search.json keeps it, and what it stands for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +12,6 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.plain_json import read_object
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.allowed import Allowed, refuse_large_data
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
 from mlpkit.tasks.task import TASKS, Task
@@ -70,7 +68,6 @@ class Plan:
         first: the config with the first value of each.
         task: of all trials.
         datasets: where data comes from.
-        allowed: what the trials may do.
     """
 
     search: Search
@@ -79,7 +76,6 @@ class Plan:
     first: Config
     task: Task
     datasets: Datasets
-    allowed: Allowed = field(default_factory=Allowed)
 
 
 def plan_search(
@@ -87,8 +83,7 @@ def plan_search(
     space: Space,
     compose: Compose,
     configs: Sequence[Config],
-    found: Path | None = None,
-    allow_large: bool = False,
+    datasets: Datasets,
 ) -> Plan:
     """Return what a search stands for.
 
@@ -97,19 +92,14 @@ def plan_search(
         space: what each key may be.
         compose: overrides for each key -> the config.
         configs: that there may be, one at least for each dataset.
-        found: the file that says what is searched, where it is not the user's own command line: no data is
-            fetched for it.
-        allow_large: take models and datasets of any size from that file.
+        datasets: where their data comes from.
 
     Raises:
         ConfigError: trials would be chosen by their test score, or cannot be compared.
         DataError: a dataset is missing or too large.
     """
-    allowed = Allowed(owned=found is None, large=found is None or allow_large)
-    datasets, tasks = Datasets(download=allowed.owned), dict[str, str]()
+    tasks = dict[str, str]()
     for config in configs:
-        if found is not None and not allow_large:
-            refuse_large_data(config.dataset, found)
         dataset, name = datasets.load(config.dataset), config.dataset.name
         if dataset.monitored != "val":
             # The best of many trials would be the luckiest on the rows that are to judge it.
@@ -122,7 +112,7 @@ def plan_search(
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
     _refuse_different_units(next(iter(tasks)), space, configs)
-    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets, allowed)
+    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
 
 
 def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) -> None:

@@ -15,8 +15,8 @@ from submitit.core.utils import DelayedSubmission, FailedSubmissionError, Uncomp
 
 from mlpkit.config.config import Config
 from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
+from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import refuse_other
-from mlpkit.sweep.allowed import Allowed
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
 from mlpkit.system.device import cores
@@ -103,21 +103,21 @@ class Slurm:
 class Training:
     """What Slurm's job calls; submitit queues it again where its time is up, and the run goes on."""
 
-    def __call__(self, config: Config, command: str, allowed: Allowed) -> str | None:
+    def __call__(self, config: Config, origin: Origin) -> str | None:
         """Train; return the last line of the error, or None.
 
         A signal that says that the time is up goes to submitit as soon as the run has been saved.
         """
         try:
-            return outcome(config, command, allowed)
+            return outcome(config, origin)
         except RunInterruptedError as error:
             if signal.getsignal(error.signal_number) not in (signal.SIG_DFL, signal.default_int_handler):
                 signal.raise_signal(error.signal_number)
             return last_line(error)
 
-    def checkpoint(self, config: Config, command: str, allowed: Allowed) -> DelayedSubmission:
+    def checkpoint(self, config: Config, origin: Origin) -> DelayedSubmission:
         """Return what is to be called next time: the same, since a run finds its own checkpoints."""
-        return DelayedSubmission(self, config, command, allowed)
+        return DelayedSubmission(self, config, origin)
 
 
 def read(settings: Sequence[str]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _make_folder(parent: Path) -> Path:
-    """Make a folder for what jobs say; it is pickled, and what lay there may be a stranger's.
+    """Make a folder for what jobs say; it is pickled, and what lay there may be foreign.
 
     Raises:
         DataError: it would lie elsewhere.
@@ -174,7 +174,7 @@ def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int])
         with executor.batch():
             for number in numbers:
                 is_fresh(work, number)
-                jobs[number] = executor.submit(Training(), work.config(number), work.command, work.allowed)
+                jobs[number] = executor.submit(Training(), work.config(number), work.origin_of(number))
     except (FailedSubmissionError, UncompletedJobError, OSError) as error:
         raise WriteError(f"--launcher=slurm: cannot submit the jobs ({_first_line(error)})") from None
     return jobs

@@ -102,14 +102,14 @@ def train_together(
     if not fit:
         return
     datasets = [work.datasets.load(configs[number].dataset) for number in fit]
-    engine = build([configs[number] for number in fit], work.allowed.owned, before, datasets)
+    engine = build([configs[number] for number in fit], work.origin.trust, before, datasets)
     with ExitStack() as held:
         recorders, numbers, kept = list[Recorder](), dict[Recorder, int](), list[int]()
         with flushed_together():
             for run, number in enumerate(fit):
                 work.wish.check()
                 try:
-                    recorder = _begin(work, engine, run, held, saved.get(number))
+                    recorder = _begin(work, engine, run, number, held, saved.get(number))
                 except MlpkitError as error:
                     ended(number, error)
                 else:
@@ -132,15 +132,17 @@ def train_together(
         trainer.fit()
 
 
-def _begin(work: Work, engine: Engine, run: int, held: ExitStack, saved: Saved | None) -> Recorder:
+def _begin(
+    work: Work, engine: Engine, run: int, number: int, held: ExitStack, saved: Saved | None
+) -> Recorder:
     """Make a run's folder or bring it to where the run was, take its lock and open its records."""
     experiment = engine.experiments[run]
-    folder = create(experiment.config) if saved is None else _folder_of(experiment.config)
+    folder = create(experiment.config, work.origin.trust) if saved is None else _folder_of(experiment.config)
     held.enter_context(locked(folder.lock))
     recorder, kept = Recorder(experiment, folder, None, work.judge is None), None
     if saved is not None:
         kept = take_up(recorder, engine, saved, work.warn)
-    describe(recorder, engine, work.command, again=saved is not None, owned=work.allowed.owned)
+    describe(recorder, engine, work.origin_of(number), again=saved is not None)
     recorder.begin(engine, kept)
     return recorder
 

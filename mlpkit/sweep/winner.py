@@ -16,6 +16,7 @@ from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_name
+from mlpkit.runs.trust import Trust
 from mlpkit.system.console import number as shown
 from mlpkit.tasks.task import TASKS, Task
 
@@ -76,13 +77,13 @@ def _unclear(folder: RunFolder) -> DataError:
     return DataError(f"{folder.summary}: does not say how good its best weights are; search anew")
 
 
-def score_on_test(path: Path, dataset: Dataset, allow_large: bool = False) -> dict[str, float] | None:
+def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) -> dict[str, float] | None:
     """Return the test scores of a run's best weights, None without a test split; its summary gets them too.
 
     Args:
-        path: of the run folder, which somebody else may have written.
+        path: of the run folder.
         dataset: of the run.
-        allow_large: take a model of any size.
+        trust: says how large its model may be.
 
     Raises:
         DataError: the run cannot be read, or leads elsewhere.
@@ -101,7 +102,7 @@ def score_on_test(path: Path, dataset: Dataset, allow_large: bool = False) -> di
         if not isinstance(best, dict):
             raise _unclear(folder)
         if "test" not in best:
-            best["test"] = _score(folder, dataset, allow_large)
+            best["test"] = _score(folder, dataset, trust)
             write_json(folder.summary, summary)
     found = best["test"]
     wanted = TASKS[dataset.signature.task].monitor
@@ -110,9 +111,9 @@ def score_on_test(path: Path, dataset: Dataset, allow_large: bool = False) -> di
     return found
 
 
-def _score(folder: RunFolder, dataset: Dataset, allow_large: bool) -> dict[str, float]:
+def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
     """Return the test scores of a run's best weights."""
-    stored = checkpoint.load(folder.best, allow_large=allow_large)
+    stored = checkpoint.load(folder.best, trust=trust)
     if stored.signature != dataset.signature or stored.other_data(dataset):
         raise DataError(f"{folder.best}: was trained on other data than the search's; search anew")
     predictor, rows = make_predictor(stored), dataset.splits["test"]

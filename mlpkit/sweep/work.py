@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError
 from mlpkit.files.paths import expand
+from mlpkit.models.architecture import architecture, count
+from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.allowed import Allowed, refuse_large
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.ledger import Entry
@@ -22,25 +23,23 @@ class Work:
     Attributes:
         folder: of the sweep.
         entries: the jobs that are to be trained, by their numbers.
-        command: the command line, for the records.
+        origin: the command line, and whose the sweep is.
         wish: to stop.
         display: shows how far it is.
         ended: called with the number of each job that has ended, and why, where it has failed.
         datasets: where data comes from.
         judge: of a search's trials, whose test scores are left to the winner; None where runs stand for
             themselves.
-        allowed: what the jobs may do.
     """
 
     folder: SweepFolder
     entries: dict[int, Entry]
-    command: str
+    origin: Origin
     wish: StopRequest
     display: SweepDisplay
     ended: Callable[[int, BaseException | None], None]
     datasets: Datasets = field(default_factory=Datasets)
     judge: Judge | None = None
-    allowed: Allowed = field(default_factory=Allowed)
     _warned: set[str] = field(default_factory=set)
 
     def warn(self, line: str) -> None:
@@ -55,6 +54,13 @@ class Work:
         place = {"root": self._root(entry), "dir": str(self.folder.run(entry.folder)), "resume": "never"}
         return entry.config.model_copy(update={"run": entry.config.run.model_copy(update=place)})
 
+    def origin_of(self, number: int) -> Origin:
+        """Return where a job comes from: of the overrides of the sweep, those of the job alone."""
+        mine = self.entries[number].overrides
+        swept = {_key(line) for line in mine}
+        shared = (line for line in self.origin.overrides if _key(line) not in swept)
+        return replace(self.origin, overrides=(*shared, *mine))
+
     def _root(self, entry: Entry) -> str:
         """Return the folder of all runs: as it was given, or the sweep's where that has been moved."""
         root = entry.config.run.root
@@ -65,15 +71,21 @@ class Work:
 Launcher = Callable[[Work], None]
 
 
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
 def without_large(work: Work) -> Work:
-    """Return the work without the jobs that are larger than is allowed; those have failed."""
-    if work.allowed.large:
+    """Return the work without the jobs that are larger than they may be; those have failed."""
+    if work.origin.trust.may_be_large:
         return work
     kept: dict[int, Entry] = {}
     for number, entry in work.entries.items():
         work.wish.check()
         try:
-            refuse_large(entry.config, work.datasets, work.folder.ledger)
+            dataset = work.datasets.load(entry.config.dataset)
+            parameters = count(architecture(entry.config, dataset.signature))
+            work.origin.trust.check_model(parameters, work.folder.ledger)
         except MlpkitError as error:
             work.ended(number, error)
         else:

@@ -12,7 +12,7 @@ from mlpkit.system import free_cores
 
 WORK = 1_000_000  # multiplications of a step that keep a thread busy
 UNITS = 65_536  # units of a layer, of all rows and runs, that do so: torch divides fewer among no threads
-MOST_THREADS = 64  # unless there are more cores; a stranger's config may ask for a thousand
+MOST_THREADS = 64  # unless there are more cores; a foreign config may ask for a thousand
 
 _auto_threads = torch.get_num_threads()  # at most
 _share_is_given = False  # by a launcher, which has shared the cores out among its processes

@@ -22,6 +22,7 @@ from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.errors import ConfigError
 from mlpkit.models.build import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
+from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks.task import TASKS
 
@@ -30,7 +31,7 @@ ANEW = Choices()
 
 def build(
     configs: Sequence[Config],
-    owned: bool = True,
+    trust: Trust = Trust.OWN,
     before: Choices = ANEW,
     datasets: Sequence[Dataset] | None = None,
 ) -> Engine:
@@ -38,8 +39,7 @@ def build(
 
     Args:
         configs: of one run, or of several that have equal shapes; see `mlpkit.sweep.groups`.
-        owned: the configs are the user's own, and none that lay in a run folder: missing data may be
-            fetched, and measurements of this machine kept for the next run.
+        trust: says whether missing data is fetched, and whether measurements of this machine are kept.
         before: what the runs have been trained with so far.
         datasets: of each run, where they are loaded already; the same object where runs share it.
 
@@ -50,7 +50,7 @@ def build(
     first = configs[0]
     device = choose_device(first.device)
     set_determinism(first.trainer.deterministic)
-    datasets = datasets or [load_dataset(config.dataset, owned) for config in configs]
+    datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     experiments = []
     for config, dataset in zip(configs, datasets, strict=True):
         task = TASKS[dataset.signature.task]
@@ -59,7 +59,7 @@ def build(
     # The largest, into whose shape the others are padded.
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset = datasets[0]
-    matmul = compute_with(first, dataset, network, device, owned, before, len(configs))
+    matmul = compute_with(first, dataset, network, device, trust, before, len(configs))
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
@@ -91,7 +91,7 @@ def compute_with(
     dataset: Dataset,
     network: Network,
     device: str,
-    owned: bool = True,
+    trust: Trust = Trust.OWN,
     before: Choices = ANEW,
     runs: int = 1,
 ) -> Matmul:
@@ -102,7 +102,7 @@ def compute_with(
         dataset: its data.
         network: its model; the largest of several.
         device: cpu or cuda:N.
-        owned: see `build`.
+        trust: see `build`.
         before: likewise.
         runs: how many are trained by the same steps.
     """
@@ -113,7 +113,8 @@ def compute_with(
     set_threads(threads, batch * runs, count_parameters(network), width)
     if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
-    return choose_matmul(trainer.matmul, _largest_product(network, batch), device, owned, before.matmul)
+    shape, keep = _largest_product(network, batch), trust.may_keep_measurements
+    return choose_matmul(trainer.matmul, shape, device, keep, before.matmul)
 
 
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:

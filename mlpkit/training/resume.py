@@ -13,46 +13,29 @@ from mlpkit.files.plain_json import read_object
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite
 from mlpkit.runs.choices import differences
+from mlpkit.runs.may_change import MAY_CHANGE
 from mlpkit.runs.metrics_file import Kept, keep_until
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.trust import Trust
 from mlpkit.training.build import choices_made
 
-MAY_CHANGE = (
-    "device",
-    "trainer.epochs",
-    "trainer.threads",
-    "trainer.engine",
-    "trainer.matmul",
-    "trainer.compile",
-    "trainer.checkpoint_every",
-    "trainer.keep_last",
-    "trainer.log_every",
-    "run.tensorboard",
-    "run.plots",
-    "run.progress",
-)
 _OF_THE_FOLDER = ("format", "run.root", "run.dir", "run.name", "run.resume")  # a run may have been moved
 
 Say = Callable[[str], None]
 
 
-def may_change(key: str) -> bool:
-    """Whether a key may have another value when a run goes on."""
-    return key in MAY_CHANGE
-
-
-def newest_good(paths: list[Path], warn: Say, allow_large: bool = False) -> tuple[Path, Checkpoint]:
+def newest_good(paths: list[Path], warn: Say, trust: Trust = Trust.FOREIGN) -> tuple[Path, Checkpoint]:
     """Return the first checkpoint that is whole, with all that a run goes on from.
 
     Args:
         paths: the candidates, newest first.
         warn: told of each that is damaged.
-        allow_large: as for `checkpoint.load`.
+        trust: as for `checkpoint.load`.
 
     Raises:
         DataError: none is whole, or its weights are not finite.
     """
-    path, stored = checkpoint.load_first(paths, warn, checkpoint.KINDS, allow_large)
+    path, stored = checkpoint.load_first(paths, warn, checkpoint.KINDS, trust)
     bad = next(not_finite(stored.state.tensors()), None)
     if bad:
         raise DataError(f"{path}: {bad} holds values that are not finite; resume from an older checkpoint")

@@ -13,10 +13,11 @@ from mlpkit.files.lock import locked
 from mlpkit.files.paths import expand
 from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import environment, run_folder
-from mlpkit.runs.bounds import refuse_large
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.choices import choices_of
 from mlpkit.runs.metrics_file import Kept
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.console import say
 from mlpkit.system.device import choose_device
@@ -31,59 +32,50 @@ from mlpkit.training.trainer import Judge, Trainer
 Saved = tuple[Path, Checkpoint]
 
 
-def run(
-    config: Config,
-    command: str,
-    console: Console,
-    warn: Say,
-    judge: Judge | None = None,
-    owned: bool = True,
-) -> RunFolder:
+def run(config: Config, origin: Origin, console: Console, warn: Say, judge: Judge | None = None) -> RunFolder:
     """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
 
     Args:
         config: what to train.
-        command: the command line, for the records.
+        origin: the command line, and whose config it is.
         console: where progress is shown.
         warn: told of what the user should know and that stops nothing.
         judge: of a search; see `Trainer`.
-        owned: the config is the user's own, not one that lay in a sweep's folder: data may be fetched.
 
     Raises:
         MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
     """
-    if config.run.resume == "auto" and (folder := run_folder.existing(config)):
-        return go_on(folder, config, command, console, warn, owned=owned)
-    engine = build([config], owned)
-    if owned:
+    if config.run.resume == "auto" and (folder := run_folder.existing(config, origin.trust)):
+        return go_on(folder, config, origin, console, warn)
+    engine = build([config], origin.trust)
+    if origin.trust.may_run_git:
         environment.git_commit()
     with polite_signals() as stop:
         try:
-            folder = run_folder.create(config)
+            folder = run_folder.create(config, origin.trust)
         except ConfigError:
-            if config.run.resume == "never" or run_folder.existing(config) is None:
+            if config.run.resume == "never" or run_folder.existing(config, origin.trust) is None:
                 raise
         else:
-            _begin(engine, folder, command, console, stop, judge, owned)
+            _begin(engine, folder, origin, console, stop, judge)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
-    return go_on(RunFolder(expand(str(config.run.dir))), config, command, console, warn, owned=owned)
+    return go_on(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
 
 
 def _begin(
     engine: Engine,
     folder: RunFolder,
-    command: str,
+    origin: Origin,
     console: Console,
     stop: StopRequest,
     judge: Judge | None,
-    owned: bool,
 ) -> None:
     recorder = Recorder(engine.experiments[0], folder, console, judge is None)
     try:
         with locked(folder.lock):
             try:
-                describe(recorder, engine, command, owned=owned)
+                describe(recorder, engine, origin)
                 _train(recorder, engine, stop, judge)
             except WriteError:
                 if not recorder.has_begun:  # a full disk has let nothing begin
@@ -127,27 +119,23 @@ def _train(
 def go_on(
     folder: RunFolder,
     config: Config,
-    command: str,
+    origin: Origin,
     console: Console,
     warn: Say,
     start: Path | None = None,
     strict: bool = False,
-    allow_large: bool = False,
-    owned: bool = False,
     judge: Judge | None = None,
 ) -> RunFolder:
     """Go on with a run where its newest whole checkpoint is, or from the beginning where it has none.
 
     Args:
         folder: of the run.
-        config: of the run; some keys may have changed, see `resume.MAY_CHANGE`.
-        command: the command line, for the records.
+        config: of the run; some keys may have changed, see `MAY_CHANGE`.
+        origin: the command line, and whose config it is.
         console: where progress is shown.
         warn: told of what the user should know and that stops nothing.
         start: a checkpoint of the run to go on from, instead of the newest.
         strict: refuse to go on where the machine is not the same.
-        allow_large: take models of any size that can be trained.
-        owned: the config is the user's own, not one that lay in the folder: data may be fetched.
         judge: of a search; see `Trainer`.
 
     Raises:
@@ -156,21 +144,21 @@ def go_on(
     with locked(folder.lock):
         folder.open_for_writing()
         paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
-        found = resume.newest_good(paths, warn, allow_large or owned) if paths else None
+        found = resume.newest_good(paths, warn, origin.trust) if paths else None
         if found is not None:
             resume.check_config(config, found[1])
             if nothing_left := _is_finished(folder, config, found[1]):
                 say(console, f"{folder.path}: {nothing_left}")
                 return folder
-            if not (allow_large or owned):
-                refuse_large(config.dataset, len(found[1].signature.features), found[0])
+            origin.trust.check_data(config.dataset, found[0])
         elif _has_ended(folder):
             raise DataError(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
                 f"mlpkit train --config {folder.config} run.dir=null"
             )
         stored_config = found[1].config if found is not None else config
-        engine = build([config], owned, choices_of(folder, stored_config, choose_device(config.device)))
+        before = choices_of(folder, stored_config, choose_device(config.device))
+        engine = build([config], origin.trust, before)
         with polite_signals() as stop:
             recorder, kept = Recorder(engine.experiments[0], folder, console, judge is None), Kept()
             if found is not None:
@@ -178,7 +166,7 @@ def go_on(
             else:
                 folder.reopen()
                 recorder.resumed = "no checkpoint yet: beginning anew"
-            describe(recorder, engine, command, again=True)
+            describe(recorder, engine, origin, again=True)
             _train(recorder, engine, stop, judge, found, kept)
     return folder
 
@@ -207,9 +195,7 @@ def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict:
     return kept
 
 
-def describe(
-    recorder: Recorder, engine: Engine, command: str, again: bool = False, owned: bool = True
-) -> None:
+def describe(recorder: Recorder, engine: Engine, origin: Origin, again: bool = False) -> None:
     """Write what a run is made of: command and environment, and the config where that may have changed.
 
     What says of a checkpoint how it came about stays until there is another one.
@@ -217,9 +203,8 @@ def describe(
     Args:
         recorder: of the run.
         engine: trains it.
-        command: the command line.
+        origin: the command line, and whose config it is.
         again: the run has been described before.
-        owned: the run is the user's own; git is asked for the commit.
     """
     folder = recorder.folder
     about = {**environment.describe(engine.device), **choices_made(engine).to_dict()}
@@ -228,8 +213,9 @@ def describe(
         with suppress(DataError):
             about["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
-        about["git_commit"] = environment.git_commit() if owned else None
-    append_line(folder.command, command)
+        about["git_commit"] = environment.git_commit() if origin.trust.may_run_git else None
+    append_line(folder.command, origin.command)
+    keep_overrides(folder.overrides, origin.overrides)
     if recorder.good_last is None:
         write_json(folder.environment, about)
     else:

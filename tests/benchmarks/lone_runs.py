@@ -5,11 +5,13 @@ import sys
 
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 
 seconds = 0.0
 for job in plan(Request((*sys.argv[1:], "run.plots=false", "run.progress=none"))).jobs:
-    folder = run(job.config, "mlpkit train", make_console(), print)
+    folder = run(job.config, Origin("mlpkit train", Trust.OWN), make_console(), print)
     seconds += json.loads(folder.summary.read_text())["train_seconds"]
 print(seconds)

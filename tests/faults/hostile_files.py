@@ -627,7 +627,7 @@ def running(rows: list[int] | None, kind: str = "F32", fill: float = 0.5) -> Cha
 
 FILES = (
     *("config.yaml", "command.txt", "environment.json", "metrics.jsonl", "summary.json", "train.log"),
-    ".lock",
+    *("overrides.yaml", ".lock"),
 )
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import QUIET, config
+from running import QUIET, TRAIN, config
 
 from faults.counts import count
 from mlpkit.cli.main import run as command
@@ -48,7 +48,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         patch.setattr(StopRequest, "check", stop)
         run(
             config(f"run.root={root}", "run.dir=" + str(root / "run"), *QUIET, *SETTINGS),
-            "",
+            TRAIN,
             make_console(),
             print,
         )

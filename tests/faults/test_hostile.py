@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint or run folder can do: be read, or be refused in one line."""
+"""What a foreign checkpoint or run folder can do: be read, or be refused in one line."""
 
 import ast
 import json

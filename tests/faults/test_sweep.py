@@ -522,7 +522,7 @@ def check_same(folder: Path, whole: Whole, about: str) -> None:
         check_alike(run, other, f"{run.path}: {about}")
         assert files(run.path) - other_checkpoints(run) == files(other.path) - other_checkpoints(other), about
     left = [path.name for path in (folder / SWEEP).iterdir() if path.is_file()]
-    assert sorted(left) == ["command.txt", "ledger.sqlite"], about
+    assert sorted(left) == ["command.txt", "ledger.sqlite", "overrides.yaml"], about
 
 
 def other_checkpoints(run: RunFolder) -> set[str]:

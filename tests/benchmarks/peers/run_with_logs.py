@@ -8,6 +8,8 @@ from collections.abc import Callable
 from rich.console import Console
 from workload import Trained, config_of
 
+from mlpkit.runs.origin import Origin
+from mlpkit.runs.trust import Trust
 from mlpkit.training.start import run
 
 EPOCHS = 1000
@@ -29,7 +31,12 @@ def run_of(overrides: tuple[str, ...]) -> Callable[[], Trained]:
             open(os.devnull, "w") as nowhere,  # noqa: PTH123
         ):
             console = Console(file=nowhere, force_terminal=True, width=80)  # draws as for a terminal
-            folder = run(config_of((*overrides, *fixed, f"run.root={root}")), "bench", console, print)
+            folder = run(
+                config_of((*overrides, *fixed, f"run.root={root}")),
+                Origin("bench", Trust.OWN),
+                console,
+                print,
+            )
             summary = json.loads(folder.summary.read_text())
         return Trained(EPOCHS, summary["train"]["loss"])
 

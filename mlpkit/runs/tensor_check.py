@@ -1,27 +1,22 @@
-"""What a stranger's checkpoint may ask for: the tensors of its own config, of a size that is expected."""
+"""Compares the tensors of a checkpoint with those of its config, before memory is taken for either."""
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from mlpkit.config.config import Config
-from mlpkit.config.dataset import DatasetConfig, Synthetic
 from mlpkit.config.problems import show
 from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.tensor_file import TensorFile
 from mlpkit.models.architecture import LARGEST, architecture, count, parameters, tensors
-from mlpkit.runs.state import Scores
-
-LARGEST_DRAWN = 4_000_000  # numbers of a dataset
-LARGEST_OPENED = 25_000_000  # parameters: 100 MB, and four times as much with Adam's averages
+from mlpkit.runs.trust import LARGEST_MODEL, Trust
 
 
-def check_tensors(file: TensorFile, config: Config, signature: Signature, allow_large: bool) -> None:
-    """Compare a file's tensors with those of its config, before memory is taken for either.
+def check_tensors(file: TensorFile, config: Config, signature: Signature, trust: Trust) -> None:
+    """Refuse a file whose tensors are not those of its config, or more than it may have.
 
     Raises:
-        DataError: they are others, or more than LARGEST_OPENED without allow_large.
+        DataError: some are missing, extra, misshapen or mistyped, or there are too many.
     """
     path = file.path
     try:
@@ -30,10 +25,9 @@ def check_tensors(file: TensorFile, config: Config, signature: Signature, allow_
         raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
     if (number := count(layers)) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
-    if number > LARGEST_OPENED and not allow_large:
-        raise DataError(f"{path}: its config asks for {number:,} parameters; --allow-large takes them")
+    trust.check_model(number, path)
     running = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
-    if running > (LARGEST if allow_large else LARGEST_OPENED):
+    if running > (LARGEST if trust.may_be_large else LARGEST_MODEL):
         raise DataError(f"{path}: its running epoch holds {running:,} numbers; --allow-large takes more")
     # A weight in another precision than its neighbours' would stop the first product.
     other = "F32" if config.trainer.precision == "float64" else "F64"
@@ -73,27 +67,3 @@ def _of_epoch(
         if "epoch/rows" in found:
             wanted["epoch/rows"] = (rows, False)
     return wanted
-
-
-def refuse_large(config: DatasetConfig, features: int, path: Path) -> None:
-    """Refuse a dataset that a checkpoint asks to be drawn and that would take more memory than is expected.
-
-    Raises:
-        DataError: it has more than LARGEST_DRAWN numbers.
-    """
-    if isinstance(config, Synthetic):
-        numbers = config.n * features
-        if numbers > LARGEST_DRAWN:
-            raise DataError(f"{path}: its dataset draws {numbers:,} numbers; --allow-large takes them")
-
-
-def are_plain(by_split: Mapping[str, Scores]) -> bool:
-    """Whether scores are such as a run has: the same ones for each split, with plain names."""
-    rows = [set(scores) for scores in by_split.values()]
-    names = {*by_split, *(name for row in rows for name in row)}
-    few = len(by_split) <= 3 and len(names) <= 100
-    return few and all(row == rows[0] for row in rows) and all(map(_is_plain, names))
-
-
-def _is_plain(name: str) -> bool:
-    return name.isidentifier() and len(name) <= 100

@@ -1,0 +1,16 @@
+"""The keys that may have another value when a run is resumed."""
+
+MAY_CHANGE = (
+    "device",
+    "trainer.epochs",
+    "trainer.threads",
+    "trainer.engine",
+    "trainer.matmul",
+    "trainer.compile",
+    "trainer.checkpoint_every",
+    "trainer.keep_last",
+    "trainer.log_every",
+    "run.tensorboard",
+    "run.plots",
+    "run.progress",
+)

@@ -1,0 +1,34 @@
+"""overrides.yaml: the settings that were typed for a run or a sweep, in their order, as Hydra keeps them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from mlpkit.config.yaml_file import LARGEST_OF_A_RUN
+from mlpkit.files.atomic_write import atomic_write
+
+
+def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Add settings to the list in a file, which is made where it is missing; return the whole list.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    before = _read(path)
+    after = [*before, *(line for line in overrides if line not in before)]
+    if after != before or not path.exists():
+        atomic_write(path, yaml.safe_dump(after, width=math.inf).encode())
+    return tuple(after)
+
+
+def _read(path: Path) -> list[str]:
+    """Return the list in a file that may be foreign; an empty one where that cannot be read."""
+    try:
+        if path.stat().st_size > LARGEST_OF_A_RUN:
+            return []
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return []
+    return found if isinstance(found, list) and all(isinstance(line, str) for line in found) else []
