@@ -376,7 +376,7 @@ def test_a_thousand_jobs_are_planned_quickly() -> None:
         (["seed=1,2", "seed=3"], ["seed: given twice (seed=1,2 and seed=3); keep one of them"]),
         (
             ["hydra.run.dir=1,2"],
-            ["hydra.run.dir=1,2: mlpkit has no hydra section; set run.root or run.dir for the folder"],
+            ["hydra.run.dir=1,2: mlpkit has no hydra section; write run.dir=DIR"],
         ),
         (
             ["dataset@x=moons,line"],
