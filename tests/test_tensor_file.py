@@ -4,10 +4,12 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 from running import config, train
 
 from mlpkit.errors import DataError
@@ -17,7 +19,7 @@ from mlpkit.runs.run_folder import RunFolder
 
 OLD = Path(__file__).with_name("format-3.safetensors")  # of an older mlpkit
 
-VALUES = {
+VALUES: dict[str, NDArray[Any]] = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b": np.array(7.5, dtype=np.float64),
     "c": np.array([1, -2], dtype=np.int64),

@@ -178,7 +178,7 @@ CLOSING, MATHS, TURNED, HALF = "[/]", r"$\frac{1}{", "\u202eabc\u202c", "\ud800"
 LONG, LINES = "a" * 100_000, "a\nmlpkit: all is well\r"
 TEXTS = (ESCAPE, MARKUP, LINK, CLOSING, MATHS, TURNED, HALF, LONG, LINES, "", "\0", "../../outside/file.json")
 TARGET = {"_target_": "mlpkit_canary.run", "_args_": ["x"]}
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 2**53 - 1, 2**63, HUGE, 0.5, NAN, INFINITY, -0.0, 1e308),
     *TEXTS,
     *([], {}, [HALF], {ESCAPE: 1}, deep(200), deep(900), TARGET, "${oc.env:HOME}"),
