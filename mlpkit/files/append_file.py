@@ -1,6 +1,8 @@
 """A file that grows a piece at a time; a piece that cannot be written whole leaves nothing of it.
 
 A process that is killed may leave half a piece: who goes on has to look at the end of the file.
+
+Not a library: Python's files buffer, so that a full disk is noticed late and half a line stays behind.
 """
 
 import contextlib
