@@ -43,7 +43,7 @@ def locked(path: Path) -> Iterator[None]:
 def _acquire(path: Path) -> FileLock:
     if _has_other_names(path):
         raise WriteError(f"{path}: may lead out of the run; remove the link")
-    lock = FileLock(path, timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=_write_holder)
     for _ in range(_TRIES):
         try:
             lock.acquire()
@@ -58,7 +58,6 @@ def _acquire(path: Path) -> FileLock:
                 raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
             return lock
         else:
-            _write_holder(path)
             return lock
     raise LockedError(f"{path.parent}: in use by another process; wait until it has ended, or stop it")
 
@@ -74,19 +73,19 @@ def _has_other_names(path: Path) -> bool:
 # The name begins at the second byte of the file: Windows locks the first one, and lets nobody read it.
 
 
-def _write_holder(path: Path) -> None:
-    with suppress(OSError), _opened(path) as stream:  # a full disk takes the name away, not the lock
-        stream.truncate(0)
-        stream.seek(1)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+def _write_holder(descriptor: int) -> None:
+    with suppress(OSError):  # a full disk takes the name away, not the lock
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 1, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def _holder(path: Path) -> str:
-    with suppress(OSError), _opened(path) as stream:
+    with suppress(OSError), FileIO(path, opener=_open) as stream:
         stream.seek(1)
         return stream.read(LARGEST_NAME).decode(errors="replace").strip()
     return ""
 
 
-def _opened(path: Path) -> FileIO:
-    return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | NO_FOLLOW | NO_WAIT))
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_FOLLOW | NO_WAIT)
