@@ -135,7 +135,7 @@ class Collector(Recorder):
         return self.saved[-1].progress
 
     @property
-    def best(self) -> tuple[Scores, dict[str, torch.Tensor]]:
+    def best(self) -> tuple[dict[str, Scores], dict[str, torch.Tensor]]:
         """The best scores of all, and the weights that had them, when the run was last saved."""
         state = self.saved[-1]
         return state.progress.best_scores, state.best or state.model

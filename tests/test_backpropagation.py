@@ -49,7 +49,8 @@ def table_of(task, rows, seed=0):
 
 
 def random_network(task, activation, bias=True, rate=0.0, seed=0):
-    widths, layers = (FEATURES, *HIDDEN, WIDTHS[task]), []
+    widths = (FEATURES, *HIDDEN, WIDTHS[task])
+    layers: list[nn.Module] = []
     for index, (below, above) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(below, above, bias))
         if index < len(HIDDEN):

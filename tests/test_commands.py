@@ -54,7 +54,7 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["completion", "bash"], set()),
         (["train", "optimizer.lr=-1"], set()),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
-        (["inspect", "RUN"], set()),
+        (["inspect", "RUN"], {"numpy"}),
         (["compare", "RUN"], set()),
         (["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set()),
         (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),

@@ -1,5 +1,6 @@
 """Runs side by side: what is averaged, tested, shown, drawn and said of those that have no score."""
 
+import copy
 import csv
 import json
 import os
@@ -23,7 +24,8 @@ from mlpkit.analysis.compare import compare
 from mlpkit.analysis.statistics import holm
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.files.tensor_file import TensorFile, encode
+from mlpkit.files.tensor_file import TensorFile
+from mlpkit.runs.checkpoint import encode_parts, read_parts
 from mlpkit.runs.results import Best, RunResult, find_runs, read_result
 from mlpkit.runs.run_folder import RunFolder
 
@@ -62,21 +64,19 @@ def forge(real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     monkeypatch.chdir(tmp_path)
     source = RunFolder(real / SWEEP / "0.01-0")
     with TensorFile(source.last) as file:
-        header = file.metadata
-        tensors = {
-            name: (entry.kind, entry.shape, b"".join(file.read(name))) for name, entry in file.entries.items()
-        }
+        parts = read_parts(file.metadata)
+        tensors = {name: file.read(name) for name in file.entries}
     kept = json.loads(source.summary.read_text())
     lines = source.metrics.read_text()
 
     def write(path: str, scores: dict[str, float] | None = None, **settings: Any) -> Path:
         folder = RunFolder(Path(path))
         folder.last.parent.mkdir(parents=True)
-        config = json.loads(header["config"])
+        config = copy.deepcopy(parts["config"])
         for key, value in settings.items():
             section, _, name = key.replace("__", ".").rpartition(".")
             (config[section] if section else config)[name] = value
-        folder.last.write_bytes(encode({**header, "config": json.dumps(config)}, tensors))
+        folder.last.write_bytes(encode_parts({**parts, "config": config}, tensors))
         folder.config.write_text(source.config.read_text())
         folder.metrics.write_text(lines)
         summary: dict[str, Any] = {"status": "failed", "error": "training diverged"}
@@ -503,10 +503,9 @@ def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -
     """A run that went on for more epochs without a better one keeps its old best checkpoint."""
     folder = RunFolder(sweep / "0.01-0")
     with TensorFile(folder.last) as file:
-        config = json.loads(file.metadata["config"])
-        config["trainer"]["epochs"] = 7
-        tensors = {name: (e.kind, e.shape, b"".join(file.read(name))) for name, e in file.entries.items()}
-        changed = encode({**file.metadata, "config": json.dumps(config)}, tensors)
+        parts = read_parts(file.metadata)
+        parts["config"]["trainer"]["epochs"] = 7
+        changed = encode_parts(parts, {name: file.read(name) for name in file.entries})
     folder.last.write_bytes(changed)
     assert read_result(folder.path).settings["trainer.epochs"] == 7
     folder.last.write_bytes(b"")

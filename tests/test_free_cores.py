@@ -9,6 +9,7 @@ import pytest
 
 from mlpkit.system import free_cores
 from mlpkit.system.free_cores import Limit, Load, computed_in, computed_on, limit_of, whole
+from mlpkit.system.platform import usable_cores
 
 STAT = """\
 cpu  9323 4 4549 141015 400 2 40 11 7 0
@@ -94,7 +95,7 @@ def later(load: Load, seconds: float) -> None:
 
 
 def test_what_others_use_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(free_cores, "bound_to", lambda: {0, 1})
+    monkeypatch.setattr(free_cores, "usable_cores", lambda: {0, 1})
     write(tmp_path, {"proc/stat": STAT})
     load = Load(tmp_path)
     assert load.free() == 2  # nothing is known yet
@@ -109,7 +110,7 @@ def test_what_others_use_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_others_in_a_container_share_its_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 64 cores that are idle, a group may use two, of which a neighbour in the group takes 1.2."""
-    monkeypatch.setattr(free_cores, "bound_to", lambda: range(64))
+    monkeypatch.setattr(free_cores, "usable_cores", lambda: range(64))
     quota = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}
     write(tmp_path, {**quota, "sys/fs/cgroup/cpu.stat": CPU_STAT})
     load = Load(tmp_path)
@@ -122,7 +123,7 @@ def test_others_in_a_container_share_its_quota(tmp_path: Path, monkeypatch: pyte
 def test_without_files_all_is_free(tmp_path: Path) -> None:
     load = Load(tmp_path)
     later(load, 10)
-    assert load.free() == load.allowed == len(free_cores.bound_to())
+    assert load.free() == load.allowed == len(usable_cores())
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(0, 1), (0.4, 1), (1.4, 1), (1.5, 2), (1.7, 2), (63.6, 64)])

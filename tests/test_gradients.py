@@ -7,6 +7,7 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ OPTIMIZERS = {
     "adam with decay": (Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}),
     "adamw": (AdamW, {"lr": 0.01, "weight_decay": 0.1}),
 }
-OPTIONS = {
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "nothing": {"trainer": {"batch_size": "full"}},
     "dropout": {"model": {"dropout": 0.3}},
     "clip_norm": {"trainer": {"clip_norm": 0.02}},
@@ -81,7 +82,7 @@ OPTIONS = {
     "accumulate": {"trainer": {"batch_size": 8, "accumulate": 2}},
     "schedule": {"scheduler": {"name": "step", "unit": "step", "step_size": 20, "gamma": 0.3}},
 }
-KINDS = (ACTIVATIONS, LOSSES, OPTIMIZERS, OPTIONS)
+KINDS: tuple[dict[str, Any], ...] = (ACTIVATIONS, LOSSES, OPTIMIZERS, OPTIONS)
 
 
 def cases():
@@ -114,7 +115,7 @@ def configured(dataset, activation, optimizer, option, precision):
     content = json.loads(text)
     kind, options = OPTIMIZERS[optimizer]
     content["model"] = {"name": "mlp", "hidden": [6, 5], "activation": activation}
-    content["optimizer"] = {"name": kind.__name__.lower(), **options}
+    content["optimizer"] = {"name": kind.__name__.lower()} | options
     content["trainer"] |= {"batch_size": 16, "precision": precision}
     for section, values in OPTIONS[option].items():
         content[section] = values if section == "scheduler" else content[section] | values
@@ -243,6 +244,7 @@ def test_both_engines_draw_the_same_masks(accumulate):
             layer.register_forward_hook(lambda module, units, dropped: seen.append(dropped[0] == 0))
     for engine in (by_autograd, by_hand):
         engine.step(torch.arange(20 * accumulate), [0.1], 3, 5, measure=False)
+    assert isinstance(by_hand.filler, ManualGradients)
     last = [hidden.mask.mT == 0 for hidden in by_hand.filler.chunks[20].layers.hidden]
     assert all(torch.equal(mask[0], other) for mask, other in zip(last, seen[-2:], strict=True))
     assert [0.3 < mask.float().mean() < 0.7 for mask in last] == [True, True]
@@ -351,11 +353,12 @@ def test_a_step_takes_no_memory_but_for_single_numbers(overrides, largest):
 
 def test_batches_of_one_size_share_their_buffers():
     engine = engine_of(ManualGradients, *PIXELS)
+    assert isinstance(engine.filler, ManualGradients)
     kept = set()
     for step, rows in enumerate(torch.arange(engine.data.rows).split(32)):
         engine.step(rows, [0.1], 0, step, measure=False)
         kept.add(engine.filler.chunks[32].layers.workspace.data_ptr())
-    assert sorted(engine.filler.chunks) == [len(rows), 32] and len(rows) < 32
+    assert set(engine.filler.chunks) == {len(rows), 32} and len(rows) < 32
     assert len(kept) == 1
 
 

@@ -98,7 +98,7 @@ def test_without_biases():
 def test_norms_begin_with_ones_and_zeros(norm):
     config = running.config("dataset=moons", f"model.norm={norm}", "model.hidden=[3]")
     state = build_model(config, load_dataset(config.dataset)).layers[1].state_dict()
-    expected = {"weight": [1.0] * 3, "bias": [0.0] * 3}
+    expected: dict[str, object] = {"weight": [1.0] * 3, "bias": [0.0] * 3}
     if norm == "batch":
         expected |= {"running_mean": [0.0] * 3, "running_var": [1.0] * 3, "num_batches_tracked": 0}
     assert {name: tensor.tolist() for name, tensor in state.items()} == expected

@@ -43,7 +43,7 @@ def test_a_second_writer_is_told_of_the_first(tmp_path: Path) -> None:
     holder.stdout.close()
     assert path.exists()  # the killed process had no time to remove it
     with locked(path):
-        assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+        assert path.read_text() == f"\0process {os.getpid()} on {socket.gethostname()}\n"
     assert not path.exists()
 
 

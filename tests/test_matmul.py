@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -256,9 +255,7 @@ def test_the_shortest_turn_counts_and_one_that_nothing_disturbed_before_all(high
 def test_a_turn_says_whether_a_core_was_taken(monkeypatch):
     heart = matmul_choice._Heart(SMALL)
     for counts, disturbed in (([4, 4], False), ([5, 4], True)):
-        monkeypatch.setattr(
-            matmul_choice, "getrusage", lambda who, counts=counts: SimpleNamespace(ru_nivcsw=counts.pop())
-        )
+        monkeypatch.setattr(matmul_choice, "interruptions", counts.pop)
         assert heart.turn("highest")[0] is disturbed
 
 

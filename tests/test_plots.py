@@ -192,7 +192,7 @@ def test_each_curve_is_that_of_its_split() -> None:
     lines += [line(2, "val", None, 0.4), line(3, "train", 0.5, 0.5), line(3, "val", 0.7, 0.6)]
     lines += [line(3, "test", 0.9, 0.7)]
     loss, score = draw_curves(lines, dataset, predictor).axes
-    drawn = {curve.get_label().split()[0]: curve for curve in loss.lines}
+    drawn = {str(curve.get_label()).split()[0]: curve for curve in loss.lines}
     assert list(drawn["train"].get_ydata()) == [3.0, 1.0, 0.5]
     np.testing.assert_array_equal(drawn["val"].get_ydata(), [4.0, np.nan, 0.7])
     assert list(drawn["test"].get_xdata()) == [3]
@@ -292,7 +292,7 @@ def test_equations_of_the_fit() -> None:
         "fitted: y = 1.50x − 0.250",
         f"least squares: {equation(slope, intercept)}",
     ]
-    lines = {curve.get_label().split(":")[0]: curve for curve in axes.lines}
+    lines = {str(curve.get_label()).split(":")[0]: curve for curve in axes.lines}
     x = lines["fitted"].get_xdata()
     np.testing.assert_allclose(lines["fitted"].get_ydata(), 1.5 * x - 0.25, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(lines["least squares"].get_ydata(), slope * x + intercept, rtol=1e-6)
@@ -332,7 +332,7 @@ def test_boundary_is_where_the_classes_are_equal() -> None:
     figure = draw_boundary(dataset, predictor, "test", predictor.outputs(dataset.splits["test"].inputs))
     axes = figure.axes[0]
     (border,) = [c for c in axes.collections if len(c.get_paths())]
-    assert border.get_paths()[0].vertices[:, 0] == pytest.approx(0.5, abs=1e-2)
+    assert np.asarray(border.get_paths()[0].vertices)[:, 0] == pytest.approx(0.5, abs=1e-2)
     image = np.asarray(axes.images[0].get_array())
     low, high, *_ = axes.images[0].get_extent()
     x = low + (np.arange(image.shape[1]) + 0.5) * (high - low) / image.shape[1]
@@ -348,7 +348,7 @@ def test_boundary_of_many_classes_shows_every_point() -> None:
     assert shown == len(dataset.splits["train"]) + len(dataset.splits["test"])
     left, right, bottom, top = (*axes.get_xlim(), *axes.get_ylim())
     for curve in axes.lines:
-        assert all(left < x < right and bottom < y < top for x, y in curve.get_xydata())
+        assert all(left < x < right and bottom < y < top for x, y in np.asarray(curve.get_xydata()))
     assert legend(axes) == ["a", "b", "c", "d", "train", "test"]
 
 

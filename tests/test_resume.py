@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def interrupted(steps: int, *overrides: str) -> None:
         assert command(["train", *SMALL, *overrides]) == 143
 
 
-def files(folder: RunFolder = MINE) -> dict[str, object]:
+def files(folder: RunFolder = MINE) -> dict[str, Any]:
     """Return what must be equal: checkpoints and metrics, but for the time that training took."""
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     for line in lines:

@@ -4,48 +4,42 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 from running import config, train
 
 from mlpkit.errors import DataError
-from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode, read_metadata
 from mlpkit.runs import checkpoint
+from mlpkit.runs.run_folder import RunFolder
 
-VALUES = {
+OLD = Path(__file__).with_name("format-3.safetensors")  # of an older mlpkit
+
+VALUES: dict[str, NDArray[Any]] = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b": np.array(7.5, dtype=np.float64),
     "c": np.array([1, -2], dtype=np.int64),
     "empty": np.zeros((0, 3), dtype=np.float32),
 }
 KINDS = {"float32": "F32", "float64": "F64", "int64": "I64"}
-TENSORS = {name: (KINDS[str(v.dtype)], v.shape, v.tobytes()) for name, v in VALUES.items()}
 
 
-def test_the_library_reads_what_is_written_here(tmp_path: Path) -> None:
+def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    path.write_bytes(encode({"format": "2", "ü": "ü"}, TENSORS))
-    with safetensors.safe_open(path, framework="np") as file:
-        assert file.metadata() == {"format": "2", "ü": "ü"}
-    read = safetensors.numpy.load_file(path)
-    assert read.keys() == VALUES.keys()
-    for name, values in VALUES.items():
-        assert (read[name].dtype, read[name].shape) == (values.dtype, values.shape)
-        assert np.array_equal(read[name], values)
-
-
-def test_what_the_library_writes_is_read_here(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    safetensors.numpy.save_file(VALUES, path, metadata={"x": "y"})
+    path.write_bytes(encode({"ü": "ü"}, VALUES))
     with TensorFile(path) as file:
-        assert file.metadata == {"x": "y"}
+        assert file.metadata == read_metadata(path) == {"ü": "ü"}
         assert {name: (e.kind, e.shape) for name, e in file.entries.items()} == {
-            name: (kind, shape) for name, (kind, shape, _) in TENSORS.items()
+            name: (KINDS[str(values.dtype)], values.shape) for name, values in VALUES.items()
         }
-        for name, (_, _, content) in TENSORS.items():
-            assert b"".join(file.read(name)) == content
+        for name, values in VALUES.items():
+            read = file.read(name)
+            assert (read.dtype, read.shape) == (values.dtype, values.shape)
+            assert np.array_equal(read, values)
 
 
 def test_a_checkpoint_is_a_safetensors_file(tmp_path: Path) -> None:
@@ -55,14 +49,44 @@ def test_a_checkpoint_is_a_safetensors_file(tmp_path: Path) -> None:
     assert read.keys() == stored.keys()
     assert all(np.array_equal(read[name], stored[name].numpy()) for name in read)
     with safetensors.safe_open(folder.last, framework="np") as file:
-        assert json.loads(file.metadata()["config"])["model"] == config("dataset=moons").model.model_dump(
-            mode="json"
-        )
+        (text,) = file.metadata().values()
+    assert json.loads(text)["config"]["model"] == config("dataset=moons").model.model_dump(mode="json")
 
 
-def test_equal_arguments_give_equal_bytes() -> None:
-    backwards = dict(reversed(TENSORS.items()))
-    assert encode({"x": "1", "y": "2"}, TENSORS) == encode({"y": "2", "x": "1"}, backwards)
+def test_equal_states_give_equal_bytes(trained: dict[str, Path], tmp_path: Path) -> None:
+    """The library writes several metadata in another order each time."""
+    path = tmp_path / "a.safetensors"
+    stored = checkpoint.load(RunFolder(trained["moons"]).last, checkpoint.KINDS)
+    contents = set()
+    for _ in range(10):
+        checkpoint.save(path, stored)
+        contents.add(path.read_bytes())
+    assert contents == {RunFolder(trained["moons"]).last.read_bytes()}
+
+
+def test_an_older_checkpoint_is_loaded(tmp_path: Path) -> None:
+    """Its header has a text for each part, and its SHA-256 is over these."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(OLD.read_bytes())
+    stored = checkpoint.load(path, checkpoint.KINDS)
+    assert (stored.state.progress.step, stored.config.model.name) == (2, "mlp")
+    read = safetensors.numpy.load_file(OLD)
+    tensors = stored.state.tensors()
+    assert read.keys() == tensors.keys()
+    assert all(np.array_equal(read[name], tensors[name].numpy()) for name in read)
+    before = path.read_bytes()
+    checkpoint.save(path, stored)
+    assert path.read_bytes() != before
+    again = checkpoint.load(path, checkpoint.KINDS)
+    assert (again.config, again.signature, again.fingerprint) == (
+        stored.config,
+        stored.signature,
+        stored.fingerprint,
+    )
+    for change in (before.replace(b"0.125", b"0.124", 1), before[:-1] + b"\x7f"):
+        path.write_bytes(change)
+        with pytest.raises(DataError, match="its SHA-256 does not match"):
+            checkpoint.load(path)
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:

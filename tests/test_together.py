@@ -332,7 +332,7 @@ def test_other_rows_of_one_table_are_no_copies(kind):
     for part in parts.values():
         assert part.inputs is parts["train"].inputs and part.inputs.shape == tables[0].shape
         assert part.targets is parts["train"].targets and part.scaled is parts["train"].scaled
-        assert part.places.shape == (3, part.rows)
+        assert part.places is not None and part.places.shape == (3, part.rows)
     for number, of in enumerate(splits):
         for name, split in of.items():
             assert torch.equal(tables[0][parts[name].places[number]], split.inputs)

@@ -1,6 +1,7 @@
 """What scores decide, for K runs: best epochs, early stopping and the plateau schedule."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def check(tracker, run, reference, of_epochs):
 def test_runs_are_followed_as_each_would_be_alone(task, configs, epochs):
     """Also where some of them leave, and where all go on in another process."""
     tracker, references = Tracker(task, configs), [Reference(config, task) for config in configs]
-    of_epochs = [[] for _ in references]
+    of_epochs: list[list[Any]] = [[] for _ in references]
     for epoch, (drawn, event, leaving) in enumerate(epochs, 1):
         values, losses = (list(of) for of in zip(*drawn[: len(references)], strict=True))
         scores = scores_of(epoch, values, losses)
@@ -198,7 +199,7 @@ STOPPING = [
 def test_early_stopping():
     """All at once; what a run's best epoch was when it stopped."""
     tracker = Tracker(BINARY, [configured(patience, delta) for patience, delta, _, _ in STOPPING])
-    stopped = {}
+    stopped: dict[Any, Any] = {}
     for epoch, value in enumerate(SEQUENCE, 1):
         values = [value] * len(STOPPING)
         tracker.update_best(scores_of(epoch, values, [0.0] * len(STOPPING)), values, [0.0] * len(STOPPING))

@@ -1,7 +1,8 @@
 """Student's t in a page, since importing scipy takes longer than comparing a thousand runs.
 
 The distribution comes from the regularised incomplete beta function, by its continued fraction
-(Numerical Recipes, 3rd edition, §6.4); a test holds it to scipy's within 1e-10.
+(Numerical Recipes, 3rd edition, §6.4); a test holds it to scipy's within 1e-10. Holm's
+correction is a few lines; statsmodels, which has it, loads scipy and pandas.
 """
 
 import math

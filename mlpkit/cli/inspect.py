@@ -47,7 +47,7 @@ def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge
 
     with TensorFile(path) as file:
         check_tensors(file, stored.config, signature, trust)  # it may have been replaced since
-        weights = readable_weights(layers, signature, lambda name: file.values(f"model/{name}"))
+        weights = readable_weights(layers, signature, lambda name: file.read(f"model/{name}").tolist())
     if weights:
         console.print()
         print_weights(console, path.stem, weights)

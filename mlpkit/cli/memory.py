@@ -2,10 +2,10 @@
 
 import os
 import re
-import resource
 import sys
 
 from mlpkit.errors import MlpkitError
+from mlpkit.system.platform import fails_in_a_fork, memory_limit
 
 PLENTY = 8 << 30  # bytes: where that many are allowed, torch can be loaded
 MARGIN = 200 << 20  # bytes that a small run takes besides: threads and their stacks, most of it
@@ -29,28 +29,20 @@ def check_limit() -> None:
     Raises:
         MlpkitError: it is too low.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY or limit >= PLENTY or "torch" in sys.modules:
+    limit = memory_limit()
+    if limit is None or limit >= PLENTY or "torch" in sys.modules:
         return
-    number = os.fork()
-    if number == 0:
-        _try_to_load()
-    _, status = os.waitpid(number, 0)
-    if status:
+    if fails_in_a_fork(_load):
         raise MlpkitError(f"memory: a limit of {limit // 1024} kB (ulimit -v) is too low for torch; raise it")
 
 
-def _try_to_load() -> None:
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        import torch
+def _load() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    import torch
 
-        import mlpkit.training.start  # noqa: F401
+    import mlpkit.training.start  # noqa: F401
 
-        torch.ones(64, 64) @ torch.ones(64, 64)
-        bytearray(MARGIN)
-    except BaseException:  # such as a SystemError where memory runs out within an import
-        os._exit(1)
-    os._exit(0)
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    bytearray(MARGIN)

@@ -3,6 +3,8 @@
 YAML 1.1, which OmegaConf reads, turns `on` into true, `010` into 8, `0x10` into 16 and `12:30:45` into
 45045, keeps the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each is an
 error.
+
+Not a library: PyYAML reads the text, and no parser that was found refuses all of these.
 """
 
 import re

@@ -2,6 +2,9 @@
 
 Four bytes of magic (0, 0, type, number of dimensions), a big-endian 32-bit size for each dimension,
 then the values. Only unsigned bytes (type 8) are read. Source: yann.lecun.com/exdb/mnist.
+
+Not a library: torchvision's reader takes memory for the whole file before it looks at the sizes, and says
+nothing of what is wrong with a damaged one.
 """
 
 import gzip

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 
 import torch
@@ -20,6 +19,7 @@ from mlpkit.engines.matmul import EXACT, LARGE, ROUNDED, Matmul
 from mlpkit.errors import MlpkitError
 from mlpkit.files.paths import cache_folder
 from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.system.platform import interruptions
 
 LARGEST_ERROR = 2.0  # times that of the highest level
 CLEARLY = 0.95  # of the time: what is hardly faster is not taken
@@ -137,12 +137,12 @@ class _Heart:
     def turn(self, level: str) -> Turn:
         """Compute; return whether another process took a core meanwhile, and the seconds."""
         with Matmul(level).everywhere():
-            began, before = perf_counter(), getrusage(RUSAGE_SELF).ru_nivcsw
+            began, before = perf_counter(), interruptions()
             torch.mm(self.weights, self.inputs.T, out=self.sums)
             torch.mm(self.delta, self.inputs, out=self.gradient)
             self.weights.add_(self.gradient, alpha=0)
             seconds = perf_counter() - began
-        return getrusage(RUSAGE_SELF).ru_nivcsw > before, seconds
+        return interruptions() > before, seconds
 
     def examined(self) -> torch.Tensor:
         """Return some rows of what was computed last."""

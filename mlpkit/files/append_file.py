@@ -1,6 +1,8 @@
 """A file that grows a piece at a time; a piece that cannot be written whole leaves nothing of it.
 
 A process that is killed may leave half a piece: who goes on has to look at the end of the file.
+
+Not a library: Python's files buffer, so that a full disk is noticed late and half a line stays behind.
 """
 
 import contextlib
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from mlpkit.errors import WriteError
 from mlpkit.files.atomic_write import flush, sync_folder
+from mlpkit.system.platform import BINARY, NO_FOLLOW
 
 
 def append_line(path: Path, line: str) -> None:
@@ -39,7 +42,7 @@ class AppendFile:
         """
         self.path = path
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY | NO_FOLLOW
             new = not path.exists()
             self._descriptor = os.open(path, flags, 0o666)
             if new:

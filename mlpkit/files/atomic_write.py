@@ -1,14 +1,18 @@
-"""Writes a file whole or not at all; what is not whole is removed."""
+"""Writes a file whole or not at all; what is not whole is removed.
+
+Not a library: `atomicwrites` is no longer maintained, and none flushes the files of many runs together.
+"""
 
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlpkit.errors import WriteError
+from mlpkit.system.platform import flush_all, flushes_folders, give_owner
 
 SUFFIX = ".tmp"  # of a file that is being written; what a killed process leaves has it too
 
@@ -58,9 +62,7 @@ def _give_rights(temporary: str, path: Path) -> None:
     except FileNotFoundError:
         old = None
     if old is not None and stat.S_ISREG(old.st_mode):
-        if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-            with suppress(PermissionError):  # only root may give a file away
-                os.chown(temporary, old.st_uid, old.st_gid)
+        give_owner(temporary, old)
         mode = old.st_mode & 0o777
     else:
         mask = os.umask(0)
@@ -86,17 +88,20 @@ def flushed_together(wanted: bool = True) -> Iterator[None]:
         wanted: else each file is flushed by itself, as ever.
     """
     global _together
-    before, _together = _together, _together or wanted
+    before, flush_now = _together, flush_all() if wanted and not _together else None
+    _together = before or flush_now is not None
     try:
         yield
     finally:
         _together = before
-        if wanted and not before:
-            os.sync()
+        if flush_now is not None:
+            flush_now()
 
 
 def sync_folder(path: Path) -> None:
     """Flush a folder's list of names to the disk."""
+    if not flushes_folders():
+        return
     folder = os.open(path, os.O_RDONLY)
     try:
         flush(folder)

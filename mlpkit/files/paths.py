@@ -47,12 +47,13 @@ def _temporary_cache() -> Path:
     import tempfile
 
     from mlpkit.system.console import note
+    from mlpkit.system.platform import user_id
 
-    folder = Path(tempfile.gettempdir()) / f"mlpkit-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"mlpkit-{user_id()}"
     with suppress(OSError):  # where nothing can be kept, nothing is
         folder.mkdir(mode=0o700)
     with suppress(FileNotFoundError):
-        if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+        if folder.is_symlink() or folder.lstat().st_uid != user_id():
             raise ConfigError(f"{folder}: belongs to another user; set XDG_CACHE_HOME to a folder of yours")
     note(f"no home folder: the cache is {folder}; XDG_CACHE_HOME names another")
     return folder

@@ -1,4 +1,8 @@
-"""JSON as the standard has it: numbers that it cannot say are null."""
+"""JSON as the standard has it: numbers that it cannot say are null.
+
+Not a library: Python's json does all but this, and others, such as orjson, do not limit the size and the
+depth of a file either.
+"""
 
 import json
 import math

@@ -2,7 +2,7 @@
 
 A record is its length, a checksum of the length, the message, and a checksum of the message. All
 scalars of an epoch share one record, so that a run of many short epochs is not slowed by its log. That,
-and a checksum in C where TensorBoard's own writer has one in Python, is why this is written here.
+and a checksum in C where TensorBoard's own writer has one in Python, is why this is no library.
 """
 
 import os

@@ -1,9 +1,12 @@
 """The checkpoint: one safetensors file that holds all that is needed to predict or to go on.
 
 Tensors stand under `model/`, `optimizer/`, `epoch/` (what the running epoch has seen) and `best/` (the
-best weights, where they are not the newest). The header's metadata holds JSON: `format`, `config`,
-`signature`, `progress`, `scores`, `fingerprint` (of the dataset), and `sha256` over all of it and the
-tensors. Reading one can run no code: it is JSON and numbers, and each is checked before it is used.
+best weights, where they are not the newest). The header's metadata holds one JSON object under `mlpkit`:
+`format`, `config`, `signature`, `progress`, `scores`, `fingerprint` (of the dataset), and `sha256` over all
+of it and the tensors. Equal states give equal bytes. Reading a checkpoint can run no code: it is JSON and
+numbers, and each is checked before it is used.
+
+Older files have a name of its own for each part in the metadata; they can be read.
 """
 
 import hashlib
@@ -13,29 +16,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.problems import spell
 from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.atomic_write import atomic_write
-from mlpkit.files.tensor_file import TensorFile, encode
+from mlpkit.files.tensor_file import TensorFile, encode, read_metadata
 from mlpkit.runs.state import Progress, Scores, State, Tensors, are_plain
 from mlpkit.runs.tensor_check import check_tensors
 from mlpkit.runs.trust import Trust
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from mlpkit.data.dataset import Dataset
 
 KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
 
-_PARTS = ("format", "config", "signature", "progress", "scores")
-_ALL_PARTS = (*_PARTS, "fingerprint")  # which format 1 did not have
-_KINDS = {"torch.float32": "F32", "torch.float64": "F64", "torch.int64": "I64"}
-_DTYPES = {kind: name for name, kind in _KINDS.items()}
+KEY = "mlpkit"  # of the metadata
+PARTS = ("format", "config", "signature", "progress", "scores")
+_OLD_PARTS = (*PARTS, "fingerprint")  # each under its own name; format 1 had no fingerprint
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,23 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "scores": checkpoint.state.scores,
         "fingerprint": checkpoint.fingerprint,
     }
-    metadata = {name: json.dumps(value, sort_keys=True) for name, value in parts.items()}
-    tensors = {}
-    digest = _start_digest(metadata)
-    for name, tensor in sorted(checkpoint.state.tensors().items()):
-        content = _to_bytes(tensor)
-        _add_name(digest, name, str(tensor.dtype), tensor.shape)
-        digest.update(content)
-        tensors[name] = (_KINDS[str(tensor.dtype)], tuple(tensor.shape), content)
-    atomic_write(path, encode({**metadata, "sha256": digest.hexdigest()}, tensors))
+    tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
+    atomic_write(path, encode_parts(parts, tensors))
+
+
+def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
+    """Return the content of a file, with the SHA-256 over all of it.
+
+    Args:
+        parts: of the header, as JSON values.
+        tensors: by name.
+    """
+    unsigned = json.dumps({**parts, "sha256": ""}, sort_keys=True)
+    digest = hashlib.sha256(unsigned.encode())
+    for name, array in sorted(tensors.items()):
+        _add_tensor(digest, name, array)
+    signed = json.dumps({**parts, "sha256": digest.hexdigest()}, sort_keys=True)
+    return encode({KEY: signed}, tensors)
 
 
 def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN) -> Checkpoint:
@@ -106,18 +117,14 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.signature, trust)
         kept: dict[str, Tensors] = {part: {} for part in parts}
-        digest = _start_digest(file.metadata)
-        for name, entry in sorted(file.entries.items()):
-            _add_name(digest, name, _DTYPES[entry.kind], entry.shape)
+        signature, digest = _start_digest(file.metadata)
+        for name in sorted(file.entries):
+            array = file.read(name)
+            _add_tensor(digest, name, array)
             part, _, rest = name.partition("/")
-            content = bytearray()
-            for piece in file.read(name):
-                digest.update(piece)
-                if part in kept:
-                    content += piece
             if part in kept:
-                kept[part][rest] = _from_bytes(content, entry.kind, entry.shape)
-        if digest.hexdigest() != file.metadata.get("sha256"):
+                kept[part][rest] = _to_tensor(array)
+        if digest.hexdigest() != signature:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     tensors = (kept.get(kind, {}) for kind in KINDS)
     return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
@@ -154,8 +161,7 @@ def read_header(path: Path) -> Checkpoint:
     Raises:
         DataError: not a checkpoint, or of a newer mlpkit.
     """
-    with TensorFile(path) as file:
-        return decode_header(path, file.metadata)
+    return decode_header(path, read_metadata(path))
 
 
 def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
@@ -164,21 +170,22 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
     Raises:
         DataError: a part is missing, cannot be read or is of a newer format.
     """
-    if not all(name in metadata for name in _PARTS):
-        raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
     try:
-        written = TypeAdapter(int).validate_json(metadata["format"], strict=True)
+        parts = read_parts(metadata)
+        if not all(name in parts for name in PARTS):
+            raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
+        written = _validated(StrictInt, parts["format"])
         if written > FORMAT:
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
-        progress = TypeAdapter(Progress).validate_json(metadata["progress"])
-        scores = TypeAdapter(dict[str, Scores]).validate_json(metadata["scores"])
+        progress = _validated(Progress, parts["progress"])
+        scores = _validated(dict[str, Scores], parts["scores"])
         if not (are_plain(scores) and are_plain(progress.best_scores)):
             raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
         return Checkpoint(
-            config=parse(json.loads(metadata["config"])),
-            signature=TypeAdapter(Signature).validate_json(metadata["signature"]),
+            config=parse(parts["config"]),
+            signature=_validated(Signature, parts["signature"]),
             state=State(progress, scores),
-            fingerprint=TypeAdapter(str).validate_json(metadata.get("fingerprint", '""')),
+            fingerprint=_validated(str, parts.get("fingerprint", "")),
         )
     except ConfigError as error:
         raise DataError(f"{path}: its config is not valid: {error.args[0]}") from None
@@ -192,31 +199,49 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
 
 
-def _start_digest(metadata: Mapping[str, str]) -> Any:
-    digest = hashlib.sha256()
-    for name in _ALL_PARTS:
-        if name in metadata:
-            digest.update(f"{name}\0{metadata[name]}\0".encode())
-    return digest
+def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a header as JSON values; none where it is not a checkpoint's.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    if KEY in metadata:
+        parts = json.loads(metadata[KEY])
+        return parts if isinstance(parts, dict) else {}
+    if not all(name in metadata for name in PARTS):
+        return {}
+    return {name: json.loads(metadata[name]) for name in _OLD_PARTS if name in metadata}
 
 
-def _add_name(digest: Any, name: str, dtype: str, shape: Sequence[int]) -> None:
-    digest.update(f"{name}\0{dtype}\0{list(shape)}\0".encode())
+def _validated(kind: Any, value: Any) -> Any:
+    """Return an object of a type, made from a JSON value: where the type is strict, a list may be a tuple."""
+    return TypeAdapter(kind).validate_json(json.dumps(value))
 
 
-def _to_bytes(tensor: "Tensor") -> bytes:
+def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return the SHA-256 that a header names, and one over all else that it says."""
+    if KEY not in metadata:
+        text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
+        return metadata.get("sha256"), hashlib.sha256(text.encode())
+    signature = read_parts(metadata).get("sha256")
+    unsigned = metadata[KEY].replace(f'"sha256": "{signature}"', '"sha256": ""')
+    return signature, hashlib.sha256(unsigned.encode())
+
+
+def _add_tensor(digest: Any, name: str, array: "NDArray[Any]") -> None:
+    digest.update(f"{name}\0torch.{array.dtype}\0{list(array.shape)}\0".encode())
+    digest.update(array)
+
+
+def _to_array(tensor: "Tensor") -> "NDArray[Any]":
+    array: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    return array
+
+
+def _to_tensor(array: "NDArray[Any]") -> "Tensor":
     import torch
 
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _from_bytes(content: bytearray, kind: str, shape: tuple[int, ...]) -> "Tensor":
-    import torch
-
-    dtype = getattr(torch, _DTYPES[kind].removeprefix("torch."))
-    if not content:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(content, dtype=dtype).reshape(shape)
+    return torch.from_numpy(array)
 
 
 def not_finite(tensors: Mapping[str, "Tensor"]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""SQLite files that may be foreign: any path names one, and no query runs what is in the file."""
+"""SQLite files that may be foreign: any path names one, and no query runs what is in the file.
+
+Not a library: Python's sqlite3 has the limits that a foreign file needs; mappers such as SQLAlchemy set none.
+"""
 
 import sqlite3
 from collections.abc import Sequence

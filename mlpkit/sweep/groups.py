@@ -1,8 +1,6 @@
 """Which jobs of a sweep can be trained by one program."""
 
-import resource
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice, pairwise
@@ -15,6 +13,7 @@ from mlpkit.errors import MlpkitError
 from mlpkit.models.architecture import NORMS, Layer, architecture
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.system.device import choose_device, threads_with_work
+from mlpkit.system.platform import raise_file_limit
 
 OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
 FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold
@@ -197,14 +196,8 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
 
 def most_open() -> int:
     """Return how many runs may have their files open at once; the limit is raised as far as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_OF_OTHERS + FILES * MOST
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # a system may allow less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else (soft - FILES_OF_OTHERS) // FILES
+    files = raise_file_limit(FILES_OF_OTHERS + FILES * MOST)
+    return MOST if files is None else (files - FILES_OF_OTHERS) // FILES
 
 
 def can_be_padded(config: Config, layers: list[Layer]) -> bool:

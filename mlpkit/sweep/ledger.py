@@ -1,4 +1,7 @@
-"""The ledger of a sweep: its jobs, each known by what its config says, and how each has ended."""
+"""The ledger of a sweep: its jobs, each known by what its config says, and how each has ended.
+
+Not a library: one table in Python's own sqlite3 needs no mapper, and a job queue would need a server.
+"""
 
 import hashlib
 import json

@@ -11,15 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from threading import Thread
+from typing import Any
 
 import torch
 
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError, WriteError
 from mlpkit.runs.origin import Origin
-from mlpkit.sweep.fork_server import SERVER
+from mlpkit.sweep import fork_server
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
 from mlpkit.system.device import cores, limit_threads
@@ -39,7 +40,7 @@ class Worker:
 
     place: int
     number: int
-    process: ForkServerProcess
+    process: BaseProcess
 
 
 def processes(work: Work, workers: int | None = None) -> None:
@@ -63,7 +64,8 @@ class _Processes:
         self.work, self.waiting = work, list(reversed(work.entries))
         self.free = list(reversed(range(places)))
         self.threads = max(1, cores() // max(1, places))
-        self.running: dict[Connection, Worker] = {}
+        self.context = fork_server.context()
+        self.running: dict[Any, Worker] = {}  # by their pipes, whose type differs between systems
         self.told = False  # the processes that they are to stop
 
     def run(self) -> None:
@@ -76,7 +78,6 @@ class _Processes:
                 self.work.display.show_running(len(self.running))
                 # A pipe ends when its process does, even where the server has been killed.
                 for pipe in wait(list(self.running), TICK):
-                    assert isinstance(pipe, Connection)
                     self._end(pipe)
         finally:
             for worker in self.running.values():  # a second Ctrl-C
@@ -89,11 +90,11 @@ class _Processes:
 
     def _start(self, number: int) -> None:
         place = self.free.pop()
-        pipe, sender = SERVER.Pipe(duplex=False)
+        pipe, sender = self.context.Pipe(duplex=False)
         try:
             is_fresh(self.work, number)
             arguments = (self.work.config(number), self.work.origin_of(number), place, self.threads, sender)
-            process = SERVER.Process(target=_train, args=arguments)
+            process = self.context.Process(target=_train, args=arguments)
             process.start()
         except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the server was killed
             pipe.close()
@@ -105,7 +106,7 @@ class _Processes:
         finally:
             sender.close()
 
-    def _end(self, pipe: Connection) -> None:
+    def _end(self, pipe: Any) -> None:
         worker = self.running[pipe]
         try:
             reason = pipe.recv()
@@ -135,7 +136,7 @@ def how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    memory = ", which the system sends where memory runs out" if code == -signal.SIGKILL else ""
+    memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
     return f"killed by {name}{memory}"
 
 

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mlpkit.system.platform import ticks_per_second, usable_cores
+
 ROOT = Path("/")
 SHORTEST = 0.2  # seconds to look at, since the files count in hundredths
 IDLE = (3, 4)  # the columns of /proc/stat that say idle, and waiting for a disk
@@ -55,7 +57,7 @@ class Load:
         Args:
             root: where /proc and /sys are.
         """
-        self.root, self.cores, self.limit = root, bound_to(), limit_of(root)
+        self.root, self.cores, self.limit = root, usable_cores(), limit_of(root)
         self.allowed = (
             float(len(self.cores)) if self.limit is None else min(len(self.cores), self.limit.cores)
         )
@@ -90,13 +92,6 @@ class Load:
         )
 
 
-def bound_to() -> Collection[int]:
-    """Return the numbers of the cores that the process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return range(os.cpu_count() or 1)
-
-
 def limit_of(root: Path = ROOT) -> Limit | None:
     """Return the tightest quota of the process's control groups, or None without one.
 
@@ -120,7 +115,7 @@ def computed_on(stat: Path, cores: Collection[int]) -> float | None:
         if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in cores:
             seen += 1
             ticks += sum(int(n) for column, n in enumerate(columns[:GUESTS]) if column not in IDLE)
-    return ticks / os.sysconf("SC_CLK_TCK") if seen == len(cores) else None
+    return ticks / ticks_per_second() if seen == len(cores) else None
 
 
 def computed_in(folder: Path) -> float | None:

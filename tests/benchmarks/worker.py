@@ -11,7 +11,8 @@ import os
 import sys
 import time
 
-from mlpkit.system.free_cores import Load, bound_to
+from mlpkit.system.free_cores import Load
+from mlpkit.system.platform import usable_cores
 
 DISTURBING = 0.2  # cores that others use
 
@@ -35,7 +36,7 @@ def main() -> None:
         load, started = Load(), time.perf_counter()
         count, loss = train()
         seconds = time.perf_counter() - started
-        disturbed = load.free() < len(bound_to()) - DISTURBING
+        disturbed = load.free() < len(usable_cores()) - DISTURBING
         answer = {"count": count, "seconds": seconds, "loss": loss, "disturbed": disturbed}
         print(json.dumps(answer), file=answers)
 

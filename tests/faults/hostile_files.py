@@ -22,7 +22,8 @@ from typing import Any
 import torch
 import yaml
 
-from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode
+from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile
+from mlpkit.runs.checkpoint import KEY
 from mlpkit.runs.run_folder import RunFolder
 
 CANARIES = ("mlpkit_canary", "antigravity")  # modules that nothing may import
@@ -64,7 +65,6 @@ class Case:
 
 # ------------------------------------------------------------------------------- forging a checkpoint
 
-PARTS = ("format", "config", "signature", "progress", "scores", "fingerprint")
 NAMES = {"F32": "torch.float32", "F64": "torch.float64", "I64": "torch.int64"}
 
 
@@ -82,22 +82,25 @@ class Forged:
 
     def content(self) -> bytes:
         """Return a file whose SHA-256 is right."""
-        metadata = {name: json.dumps(value) for name, value in self.parts.items()}
-        digest = hashlib.sha256()
-        for name in PARTS:
-            if name in metadata:
-                digest.update(f"{name}\0{metadata[name]}\0".encode())
+        digest = hashlib.sha256(json.dumps({**self.parts, "sha256": ""}).encode())
         for name, (kind, shape, content) in sorted(self.tensors.items()):
             head = f"{name}\0{NAMES[kind]}\0{list(shape)}\0".encode("utf-8", "surrogatepass")
             digest.update(head + content)
-        return encode({**metadata, "sha256": digest.hexdigest()}, self.tensors)
+        text = json.dumps({**self.parts, "sha256": digest.hexdigest()})
+        header: dict[str, Any] = {"__metadata__": {KEY: text}}
+        body = b""
+        for name, (kind, shape, content) in self.tensors.items():
+            place = len(body), len(body) + len(content)
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": place}
+            body += content
+        return raw(json.dumps(header).encode(), body)
 
 
 def read(path: Path) -> Forged:
     with TensorFile(path) as file:
-        parts = {name: json.loads(text) for name, text in file.metadata.items() if name != "sha256"}
+        parts = json.loads(file.metadata[KEY])
         tensors = {
-            name: (entry.kind, entry.shape, b"".join(file.read(name))) for name, entry in file.entries.items()
+            name: (entry.kind, entry.shape, file.read(name).tobytes()) for name, entry in file.entries.items()
         }
     return Forged(parts, tensors)
 
@@ -175,7 +178,7 @@ CLOSING, MATHS, TURNED, HALF = "[/]", r"$\frac{1}{", "\u202eabc\u202c", "\ud800"
 LONG, LINES = "a" * 100_000, "a\nmlpkit: all is well\r"
 TEXTS = (ESCAPE, MARKUP, LINK, CLOSING, MATHS, TURNED, HALF, LONG, LINES, "", "\0", "../../outside/file.json")
 TARGET = {"_target_": "mlpkit_canary.run", "_args_": ["x"]}
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 2**53 - 1, 2**63, HUGE, 0.5, NAN, INFINITY, -0.0, 1e308),
     *TEXTS,
     *([], {}, [HALF], {ESCAPE: 1}, deep(200), deep(900), TARGET, "${oc.env:HOME}"),
@@ -314,7 +317,7 @@ def entry(key: str, value: object) -> Change:
 def note(value: object) -> Change:
     def change(run: Path) -> None:
         header, body = header_of(run)
-        header["__metadata__"]["format"] = value
+        header["__metadata__"][KEY] = value
         put(run, raw(json.dumps(header).encode(), body))
 
     return change

@@ -3,6 +3,7 @@
 import random
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def kill_again_and_again(folder: Path, reference: Uninterrupted, kills: int, see
     """
     draw = random.Random(seed)
     most = reference.steps // (kills + 1)
-    done = []
+    done: list[Any] = []
     for _ in range(kills):
         instant, ticks = draw.uniform(0.3, 2.0) * reference.startup, draw.randint(1, most)
         as_train = draw.random() < 0.5

@@ -18,6 +18,7 @@ from fuzz.refusal import taken
 from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.config import nested
 from mlpkit.errors import DataError
+from mlpkit.runs.checkpoint import KEY
 
 RUNS = ("line", "moons")
 KINDS = {"F32": "torch.float32", "F64": "torch.float64", "I64": "torch.int64"}
@@ -57,18 +58,17 @@ def split(content: bytes) -> tuple[dict[str, Any], bytes]:
 
 def join(header: dict[str, Any], values: bytes) -> bytes:
     """Return a safetensors file, with the SHA-256 that mlpkit would write where there can be one."""
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):  # of a form that has none
-        header["__metadata__"]["sha256"] = digest(header, values)
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError, RecursionError):  # it has none
+        parts = json.loads(header["__metadata__"][KEY]) | {"sha256": ""}
+        parts["sha256"] = digest(json.dumps(parts), header, values)
+        header["__metadata__"][KEY] = json.dumps(parts)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + values
 
 
-def digest(header: dict[str, Any], values: bytes) -> str:
+def digest(text: str, header: dict[str, Any], values: bytes) -> str:
     """Return the SHA-256 of the metadata and the tensors, as the checkpoint's format has it."""
-    found, metadata = hashlib.sha256(), header["__metadata__"]
-    for part in ("format", "config", "signature", "progress", "scores", "fingerprint"):
-        if part in metadata:
-            found.update(f"{part}\0{metadata[part]}\0".encode())
+    found = hashlib.sha256(text.encode())
     for name in sorted(header.keys() - {"__metadata__"}):
         entry = header[name]
         start, stop = entry["data_offsets"]
@@ -80,7 +80,7 @@ def digest(header: dict[str, Any], values: bytes) -> str:
 def forged(draw: st.DrawFn, content: bytes) -> bytes:
     """Draw a checkpoint with odd values in its header, and a SHA-256 that does not give it away."""
     header, values = split(content)
-    metadata = header["__metadata__"]
+    metadata = {name: json.dumps(part) for name, part in json.loads(header["__metadata__"][KEY]).items()}
     for _ in range(draw(st.integers(0, 2))):
         part = draw(st.sampled_from(sorted(metadata)))
         way = draw(st.sampled_from(("key", "key", "key", "whole", "text", "remove", "config")))
@@ -89,11 +89,13 @@ def forged(draw: st.DrawFn, content: bytes) -> bytes:
         elif way == "remove":
             metadata.pop(part)
         elif way == "whole":
-            metadata[part] = json.dumps(draw(JSON)) if draw(st.booleans()) else draw(JSON)
+            metadata[part] = json.dumps(draw(JSON))
         elif way == "text":
             metadata[part] = draw(ODD_JSON)
         else:
             metadata[part] = with_odd_key(draw, metadata[part])
+    pairs = ", ".join(f"{json.dumps(name)}: {part}" for name, part in metadata.items())
+    header["__metadata__"][KEY] = f"{{{pairs}}}"
     if draw(st.booleans()):
         name = draw(st.sampled_from(sorted(header)))
         way = draw(st.sampled_from(("field", "field", "rename", "copy", "remove", "whole")))

@@ -60,7 +60,7 @@ def changed_texts(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-ENTRIES = st.sampled_from(
+ENTRIES: st.SearchStrategy[Any] = st.sampled_from(
     [
         *("_self_", "mine", "train", "nope", "dataset/line", "../x", "/", "", "${seed}", 1, None, []),
         *({"dataset": "line"},),
