@@ -19,11 +19,6 @@ from mlpkit.cli.main import run as command
 Refused = Callable[..., str]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test: at the end one process would wait for another that is still at it."""
-    items.sort(key=lambda item: item.name != "test_every_command_runs")
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny run of a regression, a binary and an image dataset, by the dataset's name."""

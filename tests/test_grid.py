@@ -205,7 +205,7 @@ def test_a_sweep_over_ones_own_choices(here: Path) -> None:
     request = Request(
         ("init=glob(*,exclude=[*_*,default,constant,normal,uniform,o*,zeros])",), (Path("mine"),)
     )
-    assert [(job.overrides, job.config.init.value) for job in plan(request).jobs] == [
+    assert [(job.overrides, job.config.init.model_dump()["value"]) for job in plan(request).jobs] == [
         (('init="1"',), 0.0),
         (('init="1e3"',), 1.0),
         (("init=a b",), 2.0),

@@ -1,107 +1,87 @@
-"""The README's commands run, in their order, in one folder; what it says of the tool is so."""
+"""README's commands run, in their order, in one folder; what it says of the tool is true."""
 
-import os
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
+from conftest import Refused
+from guide import PAGES, PROJECT, README, commands
 
-from mlpkit.cli.main import COMMANDS
+from mlpkit.cli.main import run
 from mlpkit.config import search_path
 
-PROJECT = Path(__file__).resolve().parents[1]
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
-LINES = [line for block in BLOCKS for line in block.splitlines() if "mlpkit" in line]
+TEXT = README.read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("readme")
-    binary = folder / "bin"
-    binary.mkdir()
-    script = binary / "mlpkit"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mlpkit "$@"\n')
-    script.chmod(0o755)
-    return folder
+def test_every_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with few epochs; `make faults` runs the lines as they are, in a shell."""
+    monkeypatch.chdir(tmp_path)
+    lines = commands(README)
+    assert len(lines) > 7
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "mlpkit"
+        if arguments[0] == "train":
+            arguments += ["trainer.epochs=60", "run.plots=false"]
+        code = run([argument.replace("epochs=1200", "epochs=80") for argument in arguments])
+        assert code == 0, f"{line}\n{capsys.readouterr().err}"
 
 
-def test_every_command_runs(place: Path) -> None:
-    assert len(LINES) > 10
-    environment = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}"}
-    for line in LINES:
-        done = subprocess.run(
-            line,
-            shell=True,
-            executable="/bin/bash",
-            cwd=place,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+@pytest.mark.parametrize("page", [README, PROJECT / "docs/guide/configs.md"], ids=lambda page: page.name)
+def test_the_errors_are_as_shown(page: Path, refused: Refused) -> None:
+    shown = re.search(r"    \$ mlpkit (train .*)\n((?:    mlpkit: .*\n)+)", page.read_text(encoding="utf-8"))
+    assert shown is not None
+    lines = [line.strip().removeprefix("mlpkit: ") for line in shown[2].splitlines()]
+    assert refused(*shown[1].split(), code=2).splitlines() == lines
 
 
-def test_the_config_of_the_user_is_found(place: Path) -> None:
-    name, content = re.search(r"```yaml\n# (configs/\S+)\n(.*?)```", README, re.S).groups()  # type: ignore[union-attr]
-    path = place / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    command = [
-        sys.executable,
-        "-m",
-        "mlpkit",
-        "train",
-        "dataset=noisy",
-        "trainer.epochs=2",
-        "run.plots=false",
-    ]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    assert done.stdout.startswith("moons: binary, 1,200 train, 400 val, 400 test\n"), done.stderr
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 150
 
 
-def test_the_errors_are_as_shown(tmp_path: Path) -> None:
-    command, *shown = (
-        re.search(r"    \$ (mlpkit train .*\n(?:    mlpkit: .*\n)+)", README).group(1).splitlines()
-    )  # type: ignore[union-attr]
-    arguments = command.split()[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlpkit", *arguments], cwd=tmp_path, capture_output=True, text=True
+def test_it_names_every_choice() -> None:
+    named = TEXT.replace("xavier_*", "`xavier_normal` `xavier_uniform`").replace(
+        "kaiming_*", "`kaiming_normal` `kaiming_uniform`"
     )
-    assert done.stderr.splitlines() == [line.strip() for line in shown]
-    assert done.returncode == 2
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", named, re.M))
+    groups = search_path.groups([search_path.packaged()])
+    assert [name for name in groups if name not in (*rows, "run")] == []
+    missing = [
+        f"{group}={name}"
+        for group, choices in groups.items()
+        if group not in ("run", "experiment")
+        for name in choices
+        if f"`{name}`" not in rows[group]
+    ]
+    assert missing == []
+    assert len(groups["experiment"]) == 8
+    assert rows["experiment"].startswith("eight")
 
 
-def test_it_names_every_command_recipe_and_picture() -> None:
-    assert [name for name in COMMANDS if f"mlpkit {name}" not in README] == []
-    recipes = search_path.groups([search_path.packaged()])["experiment"]
-    assert [name for name in recipes if f"| `{name}` |" not in README] == []
-    assert [path for path in re.findall(r"\]\((docs/\S+)\)", README) if not (PROJECT / path).is_file()] == []
+@pytest.mark.parametrize("page", [README, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_its_links_lead_somewhere(page: Path) -> None:
+    """Those between the guide's pages are checked by mkdocs."""
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert len(links) > 2
+    assert [link for link in links if not (PROJECT / link).is_file()] == []
 
 
 def test_no_figure_is_left_out() -> None:
     """A word in capitals that is none of these stands where a figure was to be put."""
-    words = set(re.findall(r"\b[A-Z]{4,}\b", README))
-    assert words <= {
-        "FILE",
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (README, *PAGES))
+    words = set(re.findall(r"\b[A-Z]{4,}\b", text))
+    names = {"FILE", "FOLDER", "NAME", "COMMAND", "SWEEP"}
+    signals = {"SIGTERM", "SIGHUP", "SIGXCPU"}
+    assert words <= names | signals | {
         "MNIST",
-        "NAME",
-        "SIGTERM",
-        "SIGHUP",
-        "SIGXCPU",
         "CUDA",
         "JSON",
         "YAML",
         "EPYC",
-        "SWEEP",
+        "README",
+        "CHANGELOG",
+        "CONTRIBUTING",
     }
-
-
-def test_it_names_every_module() -> None:
-    package = PROJECT / "mlpkit"
-    modules = {p.name for p in package.glob("*.py")} - {"__init__.py", "__main__.py"}
-    folders = {f"{p.parent.name}/" for p in package.glob("*/__init__.py")}
-    inside = README.split("## Inside")[1]
-    assert [name for name in sorted(modules | folders) if f"`{name}`" not in inside] == []

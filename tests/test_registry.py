@@ -158,11 +158,13 @@ def test_a_number_is_kept_once_for_all_tensors() -> None:
     update = Update(Counting(name="counting", lr=1.0), buffers)
     for _ in range(2):
         update(0.5)
-    assert (buffers.numbers["step"], values[0].tolist(), values[1].tolist()) == (2, [-1.5] * 3, [-1.5] * 2)
+    assert int(buffers.numbers["step"]) == 2
+    assert (values[0].tolist(), values[1].tolist()) == ([-1.5] * 3, [-1.5] * 2)
     slopes[0].fill_(7)
     flag.fill_(1)
     update(torch.tensor(0.5))
-    assert (buffers.numbers["step"], values[0].tolist(), values[1].tolist()) == (2, [-1.5] * 3, [-1.5] * 2)
+    assert int(buffers.numbers["step"]) == 2
+    assert (values[0].tolist(), values[1].tolist()) == ([-1.5] * 3, [-1.5] * 2)
     assert tensors["last"][0].tolist() == [1.0] * 3
 
 

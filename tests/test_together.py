@@ -373,6 +373,7 @@ def test_layers_of_ones_own(layer, batch_size):
     together = engine_of(AutogradGradients, configs=configs, change=change)
     trainer, recorders = trainer_of(together)
     trainer.fit()
+    assert isinstance(together.filler, AutogradGradients)
     own = [of for of in together.filler.batched if isinstance(of, OwnModules) and of.parameters]
     assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softplus else 2)
     for config, recorder in zip(configs, recorders, strict=True):
