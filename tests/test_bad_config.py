@@ -220,7 +220,10 @@ KEYS_AND_GROUPS = [
         "optimizer.betas: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov\n"
         "optimizer.eps: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov",
     ),
-    ("optimizer.name=adagrad", "optimizer.name='adagrad': must be one of adam, adamw, sgd"),
+    (
+        "optimizer.name=adagrad",
+        "optimizer.name='adagrad': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)",
+    ),
     ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, sgd"),
     ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, sgd"),
     ("dataset=mon", MON),
