@@ -9,28 +9,18 @@ from conftest import Refused
 from running import config, content, mlpkit
 
 from mlpkit.cli.main import run as command
-from mlpkit.config import plugins, registry
+from mlpkit.config import plugins
 from mlpkit.config.config import parse, to_dict
 from mlpkit.runs.origin import resume_command
 from mlpkit.runs.run_folder import RunFolder
 
-LION = Path(__file__).with_name("lion.py")
+LION = Path(__file__).with_name("extending") / "lion.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")
 QUIET = (*SMALL, "optimizer=lion", "trainer.epochs=2", "run.progress=none")
 UNKNOWN = "optimizer.name='lion': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)"
 
 
-@pytest.fixture(autouse=True)
-def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Forget after the test, or when called, what has been registered; as a new process would."""
-    kept = {group: registry.choices(group) for group in registry.PACKAGES}
-
-    def forget() -> None:
-        monkeypatch.setattr(registry, "_registered", {group: dict(names) for group, names in kept.items()})
-        monkeypatch.setattr(plugins, "_loaded", {})
-
-    forget()
-    return forget
+pytestmark = pytest.mark.usefixtures("own")
 
 
 def optimizer(name: str = "still", *lines: str) -> str:

@@ -1,6 +1,5 @@
 """A choice is one file: every registered one trains, and so does one from a file outside the package."""
 
-import runpy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlpkit.cli.main import run as command
-from mlpkit.config import registry, search_path
+from mlpkit.config import plugins, registry, search_path
 from mlpkit.config.config import json_schema, parse, to_dict
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
 from mlpkit.config.section import Section
@@ -25,19 +24,12 @@ from mlpkit.runs.run_folder import RunFolder
 GROUPS = [group for group in registry.PACKAGES if group != "logger"]  # sections of a config
 CHOICES = [(group, name) for group in GROUPS for name in registry.choices(group)]
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false")
-Added = Callable[[], None]
+LION = Path(__file__).with_name("extending") / "lion.py"
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget after the test what it registers."""
-    kept = {group: registry.choices(group) for group in registry.PACKAGES}
-    monkeypatch.setattr(registry, "_registered", kept)
-
-
-@pytest.fixture
-def lion(own: None) -> None:
-    runpy.run_path(str(Path(__file__).with_name("lion.py")))
+def lion(own: Callable[[], None]) -> None:
+    plugins.load([str(LION)])
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -115,14 +107,14 @@ def test_steps_of_an_optimizer_from_outside_are_not_compiled(refused: Refused) -
     assert said == "trainer.compile=true: it does not know optimizer=lion; set trainer.compile=auto"
 
 
-def test_errors_know_what_was_registered_later(own: None) -> None:
+def test_errors_know_what_was_registered_later(own: Callable[[], None]) -> None:
     whole = to_dict(config())
     unknown = {**whole, "optimizer": {"name": "lionn"}}
     before = "optimizer.name='lionn': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)"
     with pytest.raises(ConfigError) as caught:
         parse(unknown)
     assert caught.value.args == (before,)
-    runpy.run_path(str(Path(__file__).with_name("lion.py")))
+    plugins.load([str(LION)])
     with pytest.raises(ConfigError) as caught:
         parse(unknown)
     assert caught.value.args == (
@@ -171,7 +163,7 @@ def test_a_number_is_kept_once_for_all_tensors() -> None:
 
 
 def test_float64_runs_save_numbers_of_any_name(
-    own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are float32 like Adam's step, which is no fault of a checkpoint."""
 
