@@ -11,6 +11,7 @@ from running import config, content, mlpkit
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins
 from mlpkit.config.config import parse, to_dict
+from mlpkit.errors import ConfigError
 from mlpkit.runs.origin import resume_command
 from mlpkit.runs.run_folder import RunFolder
 
@@ -171,6 +172,23 @@ def test_an_interrupted_run_names_the_plug_in_in_its_command(own: Callable[[], N
     assert resume_command(Path("my runs/it")) == f"mlpkit resume --plugin={LION} 'my runs/it'"
 
 
+def test_a_process_refuses_a_file_that_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: Callable[[], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(optimizer())
+    plugins.load(["mine.py"])
+    parcel = plugins.Parcel(config("dataset=moons", "optimizer=still"))
+    own()
+    assert parcel.open().optimizer.name == "still"
+    own()
+    Path("mine.py").write_text(optimizer("still", "# another one"))
+    with pytest.raises(ConfigError) as caught:
+        parcel.open()
+    (line,) = caught.value.args
+    assert line == f"--plugin={Path('mine.py').absolute()}: the file has changed since the sweep was started"
+
+
 @pytest.mark.parametrize("launcher", [("processes",), ("slurm", "--slurm", "cluster=local")])
 def test_processes_of_a_sweep_import_the_plug_ins(launcher: tuple[str, ...], tmp_path: Path) -> None:
     """They would find neither the class of the config nor the file, whose path is relative."""
@@ -266,6 +284,11 @@ def test_loggers_are_chosen_by_name(refused: Refused, capsys: pytest.CaptureFixt
     old = {**whole["run"], "tensorboard": False}
     del old["loggers"]
     assert parse({**whole, "run": old}).run.loggers == ()
+    small = (*SMALL, "trainer.epochs=1", "run.dir=it")
+    assert command(["train", *small[:-3], "run.loggers=[tensorboard]", *small[-2:]]) == 0
+    assert command(["resume", "it", "trainer.epochs=2", "run.tensorboard=false"]) == 0
+    assert "loggers: []" in RunFolder(Path("it")).config.read_text()
+    capsys.readouterr()
     assert refused("train", "run.loggers=[tensorbord]", code=2) == (
         "run.loggers: 'tensorbord': must be one of tensorboard (a plug-in's needs --plugin FILE); "
         "did you mean tensorboard?"
