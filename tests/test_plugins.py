@@ -132,6 +132,9 @@ def test_what_cannot_be_imported(refused: Refused, own: Callable[[], None]) -> N
         "json": 'registers nothing; put @choice("optimizer") or the like above a class',
     }.items():
         assert refused("list", f"--plugin={given}", code=2) == f"--plugin={given}: {line}"
+    assert refused("list", "--plugin=~no_such_user/my.py", code=2).startswith(
+        "~no_such_user/my.py: no path ("
+    )
     both = ("--plugin=my_own.py", "--plugin=folder/my_own.py")
     said = refused("list", *both, code=2)
     assert said == f"{both[1]}: {Path('my_own.py').absolute()} has the same name; rename one of them"

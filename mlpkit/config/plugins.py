@@ -19,6 +19,7 @@ from typing import Any
 
 from mlpkit.config.registry import registered
 from mlpkit.errors import ConfigError
+from mlpkit.files.paths import expand
 
 GROUP = "mlpkit.plugins"  # of entry points
 
@@ -100,7 +101,7 @@ class Parcel:
 def _load(name: str, what: str, is_typed: bool = False) -> Plugin:
     """Import one plug-in, which errors call `what`; one that is imported already stays as it is."""
     is_file = name.endswith(".py") or "/" in name or "\\" in name
-    path = Path(name).expanduser().absolute() if is_file else None
+    path = expand(name).absolute() if is_file else None
     module = _OF_A_FILE + re.sub(r"\W", "_", path.stem) if path else name
     source = _read(path, what) if path else b""
     known = _loaded.get(module)
