@@ -15,6 +15,7 @@ import pytest
 from running import train
 
 from mlpkit.cli.main import run as command
+from mlpkit.config import plugins, registry
 
 Refused = Callable[..., str]
 
@@ -28,6 +29,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         name: train(root, f"dataset={name}", f"model={model}", *small).path for name, model in models.items()
     }
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forget after the test, or when called, which choices and plug-ins it has registered."""
+    kept = {group: registry.choices(group) for group in registry.PACKAGES}
+
+    def forget() -> None:
+        monkeypatch.setattr(registry, "_registered", {group: dict(names) for group, names in kept.items()})
+        monkeypatch.setattr(plugins, "_loaded", {})
+
+    forget()
+    return forget
 
 
 @pytest.fixture

@@ -220,7 +220,10 @@ KEYS_AND_GROUPS = [
         "optimizer.betas: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov\n"
         "optimizer.eps: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov",
     ),
-    ("optimizer.name=adagrad", "optimizer.name='adagrad': must be one of adam, adamw, sgd"),
+    (
+        "optimizer.name=adagrad",
+        "optimizer.name='adagrad': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)",
+    ),
     ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, sgd"),
     ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, sgd"),
     ("dataset=mon", MON),
@@ -627,7 +630,7 @@ def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None
 
 
 def test_what_list_does_not_know(refused: Refused) -> None:
-    groups = ", ".join(CHOICES)
+    groups = ", ".join(sorted([*CHOICES, "logger"]))
     assert refused("list", "nope", code=2) == f"list nope: no such group; choose one of {groups}"
     assert refused("list", "--config-dir", "none", code=2) == "--config-dir=none: no such folder"
 

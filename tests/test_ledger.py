@@ -603,7 +603,7 @@ def test_a_sweep_goes_on_as_it_began(here: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ("run.tensorboard=true,false", "run.tensorboard=true,false"),
+        ("run.loggers=[tensorboard],[]", 'run.loggers=["tensorboard"],[]'),
         ("run.name=a,b", "run.name='a','b'"),
         ("run.plots=true,false", "run.plots=true,false"),
     ],

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from mlpkit.runs.checkpoint import Checkpoint
     from mlpkit.runs.trust import Trust
 
+
+def _import_plugins(given: list[str] | None) -> list[str]:
+    """Import the installed plug-ins and those of --plugin, before anything else is read."""
+    from mlpkit.config import plugins
+
+    plugins.load_installed()
+    plugins.load(given or ())
+    return given or []
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -78,6 +88,16 @@ SlurmSettings = Annotated[
         metavar="KEY=VALUE",
         help="Sweep: a setting of the Slurm jobs, such as partition=gpu, timeout_min=60 or mem_gb=4; "
         "cluster=local tries them on this machine.",
+    ),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE|MODULE",
+        callback=_import_plugins,
+        is_eager=True,
+        help="Import a file.py or an installed module that registers choices; may be given several times.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mlpkit.cli.arguments import Plugins
 from mlpkit.files.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
@@ -40,6 +41,7 @@ def compare(
         Path | None,
         typer.Option("--plot-dir", metavar="DIR", parser=expand, help="Draw them into this folder instead."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
     from mlpkit.analysis.compare import compare as compare_runs

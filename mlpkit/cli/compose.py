@@ -18,6 +18,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
@@ -40,7 +41,7 @@ from mlpkit.cli.overrides import (
     with_quoted_home,
 )
 from mlpkit.cli.variables import fill_all
-from mlpkit.config import nested, search_path, yaml_file
+from mlpkit.config import nested, registry, search_path, yaml_file
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
@@ -241,7 +242,11 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
             if holder is None:
                 continue
             loaded = OmegaConf.to_container(holder.load_config(default.config_path).config, resolve=False)
-            path = f"{holder.path.removeprefix('file://')}/{default.config_path}.yaml"
+            if holder.scheme() == "structured":
+                group, _, choice = default.config_path.rpartition("/")
+                path = registry.source(registry.choices(group)[choice])
+            else:
+                path = f"{holder.path.removeprefix('file://')}/{default.config_path}.yaml"
             for key, _ in nested.items(loaded, default.package or ""):
                 sources[key] = search_path.shown(path)
     for setting in settings:
@@ -443,6 +448,7 @@ def _initialized(request: Request, choices: Sequence[tuple[str, str]]) -> Iterat
     search_path.check(folders, [name, *(f"{group}/{value}" for group, value in choices)])
     primary = next((p for folder in folders if (p := folder / f"{name}.yaml").is_file()), name)
     first, *_OtherFolders.folders = folders
+    _offer(search_path.groups(folders))
     GlobalHydra.instance().clear()
     try:
         with warnings.catch_warnings():
@@ -459,6 +465,16 @@ def _initialized(request: Request, choices: Sequence[tuple[str, str]]) -> Iterat
         ) from None
     finally:
         GlobalHydra.instance().clear()
+
+
+def _offer(groups: Groups) -> None:
+    """Let Hydra find the choices that have no file, as if each had one that says its name."""
+    store = ConfigStore.instance()
+    for group, choices in groups.items():
+        store.repo.pop(group, None)
+        for name, path in choices.items():
+            if path is None:
+                store.store(name, {"name": name}, group)
 
 
 def _reason(error: BaseException) -> str:

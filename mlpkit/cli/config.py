@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, Package
+from mlpkit.cli.arguments import ConfigDir, ConfigFile, Overrides, Package, Plugins
 
 if TYPE_CHECKING:
     from mlpkit.config.config import Config
@@ -19,6 +19,7 @@ def config(
     package: Package = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where each value came from.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a config.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Show the composed and validated config."""
     import json

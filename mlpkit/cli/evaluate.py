@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Overrides, Run, Which, open_run, told_apart, warn_of_nan
+from mlpkit.cli.arguments import (
+    AllowLarge,
+    Device,
+    Overrides,
+    Plugins,
+    Run,
+    Which,
+    open_run,
+    told_apart,
+    warn_of_nan,
+)
 
 EXAMPLE = "mlpkit evaluate --split test"
 
@@ -19,6 +29,7 @@ def evaluate(
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
+    plugin: Plugins = None,
 ) -> None:
     """Score a trained model on a split; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of

@@ -1,11 +1,13 @@
 """mlpkit inspect."""
 
-from mlpkit.cli.arguments import AllowLarge, Run, Which, open_run
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, open_run
 
 EXAMPLE = "mlpkit inspect --checkpoint last"
 
 
-def inspect(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
+def inspect(
+    run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False, plugin: Plugins = None
+) -> None:
     """Show a trained model: layers, parameters, weights, scores and config."""
     import math
 

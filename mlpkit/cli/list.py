@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import ConfigDir
+from mlpkit.cli.arguments import ConfigDir, Plugins
 
 EXAMPLE = "mlpkit list optimizer"
 
@@ -13,27 +13,37 @@ EXAMPLE = "mlpkit list optimizer"
 def list_choices(
     group: Annotated[str | None, typer.Argument(help="dataset, model, optimizer, …", metavar="GROUP")] = None,
     config_dir: ConfigDir = None,
+    plugin: Plugins = None,
 ) -> None:
     """Show what can be chosen, with one line each."""
-    from mlpkit.config import search_path
+    from mlpkit.config import registry, search_path
     from mlpkit.config.problems import did_you_mean
     from mlpkit.errors import ConfigError
     from mlpkit.system.console import make_console, printable, say
 
     folders = search_path.search_path(config_dir or ())
     groups = search_path.groups(folders)
+    # What is named by a key of a section, as run.loggers does, has no files.
+    named = {group: dict.fromkeys(registry.choices(group)) for group in registry.PACKAGES}
+    groups = dict(sorted({**named, **groups}.items()))
     if group is not None and group not in groups:
         raise ConfigError(
             f"list {group}: no such group; choose one of {', '.join(groups)}{did_you_mean(group, groups)}"
         )
-    console = make_console()
+    console, package = make_console(), Path(registry.__file__).parents[1]
     shown = {group: groups[group]} if group else groups
     for name, choices in shown.items():
         width = max(len(printable(choice)) for choice in choices)
         console.print(f"[bold]{name}[/bold]")
         for choice, path in sorted(choices.items()):
-            mine = "" if path.is_relative_to(search_path.packaged()) else f" ({_short(path)})"
-            say(console, f"  {printable(choice):<{width}}  {search_path.summary(path)}{mine}")
+            if path is None:
+                schema = registry.choices(name)[choice]
+                line, path = registry.summary(schema), Path(registry.source(schema))
+            else:
+                line = search_path.summary(path)
+            is_own = any(path.is_relative_to(folder) for folder in (search_path.packaged(), package))
+            mine = "" if is_own else f" ({_short(path)})"
+            say(console, f"  {printable(choice):<{width}}  {printable(line)}{printable(mine)}")
 
 
 def _short(path: Path) -> str:

@@ -14,7 +14,7 @@ from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import Interval, Values
 
-Groups = Mapping[str, Mapping[str, Path]]  # choices of each group, with their files
+Groups = Mapping[str, Mapping[str, Path | None]]  # choices of each group; see `search_path.groups`
 
 COUNTED = 10**6  # values of a range that are counted one by one
 

@@ -1,11 +1,13 @@
 """mlpkit plot."""
 
-from mlpkit.cli.arguments import AllowLarge, Run, Which, open_run, run_folder_of
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, open_run, run_folder_of
 
 EXAMPLE = "mlpkit plot"
 
 
-def plot(run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False) -> None:
+def plot(
+    run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False, plugin: Plugins = None
+) -> None:
     """Draw a run's pictures again."""
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.predict import make_predictor

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Run, Which, open_run, warn_of_nan
+from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, open_run, warn_of_nan
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.paths import expand
 
@@ -54,6 +54,7 @@ def predict(
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
+    plugin: Plugins = None,
 ) -> None:
     """Predict from raw inputs with a trained model."""
     from mlpkit.analysis.predictions_file import ENDINGS, as_columns, write

@@ -8,6 +8,7 @@ from mlpkit.cli.arguments import (
     AllowLarge,
     LauncherName,
     Overrides,
+    Plugins,
     Run,
     SlurmSettings,
     Workers,
@@ -29,13 +30,14 @@ def resume(
     launcher: LauncherName = "vectorized",
     workers: Workers = None,
     slurm: SlurmSettings = None,
+    plugin: Plugins = None,
 ) -> None:
     """Go on with a run exactly where it stopped; more epochs train a finished one further."""
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
     from mlpkit.files.paths import expand
-    from mlpkit.runs.may_change import MAY_CHANGE
+    from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.run_folder import find_run
     from mlpkit.runs.sweep_folder import is_sweep
@@ -64,7 +66,7 @@ def resume(
     config = override(
         yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
         Request(tuple(given)),
-        allowed=lambda key: key in MAY_CHANGE,
+        allowed=lambda key: key in (*MAY_CHANGE, *OLD_KEYS),
         rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
     )
     go_on(folder, config, origin, make_console(), note, start, strict)

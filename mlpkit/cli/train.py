@@ -10,6 +10,7 @@ from mlpkit.cli.arguments import (
     LauncherName,
     Overrides,
     Package,
+    Plugins,
     SlurmSettings,
     Workers,
     check_folder,
@@ -66,6 +67,7 @@ def train(
     resolve: Annotated[
         bool, typer.Option("--resolve", help="With --cfg: fill in ${other.key}, which is always done.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Train one model and write its run folder; with -m, one for each combination of values."""
     from mlpkit.cli.compose import Request, read_config

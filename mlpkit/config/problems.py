@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 Schema = dict[str, Any]
 
+PLUGIN = " (a plug-in's needs --plugin FILE)"
 MOST = 100  # problems that are described at once
 
 
@@ -42,7 +43,8 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
         elif kind == "union_tag_invalid":
             names = node["discriminator"]["mapping"]
             given = value.get("name") if isinstance(value, dict) else value
-            line = f"{key}.name={show(given)}: must be {_choices(names)}{did_you_mean(str(given), names)}"
+            way = f"{PLUGIN if isinstance(given, str) else ''}{did_you_mean(str(given), names)}"
+            line = f"{key}.name={show(given)}: must be {_choices(names)}{way}"
         elif kind == "string_unicode" and "properties" in node:  # of a key, which pydantic does not locate
             line = f"{key or 'config'}: the key {show(value)} holds half of a character; write the whole one"
         elif kind == "too_large":

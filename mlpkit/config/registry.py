@@ -11,7 +11,9 @@ mlpkit's own choices are the files of the group's package. Others may be registe
 config is read. A choice's file must not import torch at its top: configs are read without it.
 """
 
+import inspect
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -23,7 +25,12 @@ from pydantic_core import CoreSchema
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-PACKAGES = {"optimizer": "mlpkit.optimizers", "scheduler": "mlpkit.schedules", "init": "mlpkit.inits"}
+PACKAGES = {
+    "optimizer": "mlpkit.optimizers",
+    "scheduler": "mlpkit.schedules",
+    "init": "mlpkit.inits",
+    "logger": "mlpkit.loggers",
+}
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -61,6 +68,16 @@ def choices(group: str) -> dict[str, type[Section]]:
     """Return the schemas of a group by name."""
     _import_own(group)
     return dict(sorted(_registered[group].items()))
+
+
+def summary(schema: type[Section]) -> str:
+    """Return the first line of a schema's docstring, which says what the choice is."""
+    return (inspect.getdoc(schema) or "").split("\n", 1)[0].rstrip(".")
+
+
+def source(schema: type[Section]) -> str:
+    """Return the file in which a schema is written, else its module."""
+    return getattr(sys.modules.get(schema.__module__), "__file__", None) or schema.__module__
 
 
 def registered() -> tuple[type[Section], ...]:

@@ -1,9 +1,12 @@
 """How the model is trained, and where the run goes."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mlpkit.config import registry
+from mlpkit.config.problems import PLUGIN, did_you_mean, show
 from mlpkit.config.section import Count, NotNegative, PathText, Positive, Section, rule_error
 
 LEVELS = ("highest", "high", "medium")  # of torch's matrix products
@@ -86,12 +89,38 @@ class RunConfig(Section):
     root: PathText = Field("outputs", description="folder of all runs")
     dir: PathText | None = Field(None, description="folder of this run; null: a new one in root")
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
-    tensorboard: bool = Field(True, description="write TensorBoard logs")
+    loggers: tuple[str, ...] = Field(
+        ("tensorboard",), strict=False, description="what is told of the scores, besides metrics.jsonl"
+    )
     plots: bool = Field(True, description="draw pictures at the end")
     resume: Literal["never", "auto"] = Field(
         "never", description="auto: go on with the run in dir where there is one"
     )
     progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_tensorboard(cls, data: Any) -> Any:
+        """Read `tensorboard: true` or false of older configs as the logger of that name, there or not."""
+        wanted = data.get("tensorboard") if isinstance(data, Mapping) else None
+        named = data.get("loggers", ["tensorboard"]) if isinstance(data, Mapping) else None
+        if not isinstance(wanted, bool) or not isinstance(named, list | tuple):
+            return data
+        others = [name for name in named if name != "tensorboard"]
+        rest = {key: value for key, value in data.items() if key != "tensorboard"}
+        return {**rest, "loggers": [*(["tensorboard"] if wanted else []), *others]}
+
+    @field_validator("loggers")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = registry.choices("logger")
+        for name in names:
+            if name not in known:
+                way = f"{PLUGIN}{did_you_mean(name, known)}"
+                raise rule_error(f"{show(name)}: must be one of {', '.join(known)}{way}")
+            if names.count(name) > 1:
+                raise rule_error(f"{show(name)}: stands there twice")
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlpkit.config import yaml_file
+from mlpkit.config import registry, yaml_file
 from mlpkit.config.config import FORMAT
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
@@ -40,9 +40,12 @@ def shown(path: str | Path) -> str:
         return str(path)
 
 
-def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """Return, for each group, its choices by name with their files."""
-    found: dict[str, dict[str, Path]] = {}
+def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path | None]]:
+    """Return, for each group, its choices by name with their files; None for one that is registered alone.
+
+    Such a choice, of a plug-in, takes the defaults of its schema.
+    """
+    found: dict[str, dict[str, Path | None]] = {}
     for group in sorted(path.name for path in packaged().iterdir() if path.is_dir()):
         files = {
             path.stem: path
@@ -51,7 +54,8 @@ def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
             for path in sorted((folder / group).glob("*.yaml"))
             if path.is_file()
         }
-        found[group] = files
+        registered = registry.choices(group) if group in registry.PACKAGES else {}
+        found[group] = {**dict.fromkeys(registered), **files}
     return found
 
 

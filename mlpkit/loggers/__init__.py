@@ -1,1 +1,1 @@
-"""What writes the scores of a run."""
+"""Loggers, a file each: they get the scores of a run while it trains."""

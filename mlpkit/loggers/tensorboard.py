@@ -1,118 +1,57 @@
-"""Writes TensorBoard's event file, with TensorBoard's own messages and without TensorFlow.
+"""TensorBoard."""
 
-A record is its length, a checksum of the length, the message, and a checksum of the message. All
-scalars of an epoch share one record, so that a run of many short epochs is not slowed by its log. That,
-and a checksum in C where TensorBoard's own writer has one in Python, is why this is no library.
-"""
-
-import os
-import re
-import struct
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import google_crc32c
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from mlpkit.config.logger import Logger, LoggerConfig
+from mlpkit.config.registry import choice
 
-from mlpkit.errors import WriteError
-from mlpkit.files.append_file import AppendFile
-from mlpkit.system.console import printable
+if TYPE_CHECKING:
+    from mlpkit.runs.metrics_file import Record
 
-_TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 
 
-class EventFile:
-    """An event file that is being written."""
+@choice("logger")
+class TensorBoard(LoggerConfig):
+    """TensorBoard's event files, with scores, pictures and settings."""
 
-    def __init__(self, folder: Path, purge_from: int | None = None) -> None:
-        """Make a new file in the folder, which is made where it is missing.
+    name: Literal["tensorboard"]
 
-        Args:
-            folder: of the run's event files; they are read in the order of their names.
-            purge_from: tells a reader to forget what earlier files say of this step and those after it.
+    def open(self, folder: Path, resumed_at: int | None) -> Logger:
+        """See `LoggerConfig.open`; TensorBoard forgets what it knows of this step and of later ones."""
+        return _Events(folder / "tensorboard", resumed_at)
 
-        Raises:
-            WriteError: the file cannot be made.
-        """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            times = [int(found[1]) for name in folder.iterdir() if (found := _TIME.match(name.name))]
-        except OSError as error:
-            raise WriteError(f"{folder}: cannot be written ({error.strerror})") from None
-        later = max([int(time.time()), *(number + 1 for number in times)])
-        self._file = AppendFile(folder / f"events.out.tfevents.{later:010d}.mlpkit.{os.getpid()}.0")
-        self._waiting = bytearray()
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if purge_from is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
 
-    def scalars(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
-        """Write scalars of one step by tag."""
-        event = Event(wall_time=wall_time, step=step)
-        add = event.summary.value.add
-        for name, value in values.items():
-            add(tag=name, simple_value=value)
-        self._write(event)
+class _Events(Logger):
+    def __init__(self, folder: Path, resumed_at: int | None) -> None:
+        from mlpkit.files.event_file import EventFile  # loads protobuf
 
-    def image(self, step: int, name: str, png: bytes) -> None:
-        """Write a picture."""
-        width, height = struct.unpack(">II", png[16:24])  # a PNG begins with its size
-        picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
-        entry = Summary.Value(tag=name, image=picture)
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
+        self._file = EventFile(folder, resumed_at)
+
+    def scores(self, record: "Record") -> None:
+        tagged = {
+            f"{_TITLES.get(name, name)}/{split}": value
+            for split, scores in record.scores.items()
+            for name, value in scores.items()
+        }
+        values = {**tagged, **record.extra}.items()
+        finite = {name: value for name, value in values if value is not None}
+        self._file.scalars(record.step, record.wall_time, finite)
+
+    def picture(self, step: int, path: Path) -> None:
+        self._file.image(step, path.stem, path.read_bytes())
+        self._file.flush()
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
-        """Write the settings that fill the HPARAMS tab; its metrics are the scalars of this file.
-
-        No experiment is declared: TensorBoard then makes one table of all runs that it is shown.
-        """
-        now = time.time()
-        end = HParamsPluginData(
-            session_end_info=SessionEndInfo(status=STATUS_SUCCESS, end_time_secs=now),
-            version=metadata.PLUGIN_DATA_VERSION,
-        )
-        closing = Summary.Value(
-            tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(end)
-        )
-        shown = {key: printable(text) for key, text in settings.items() if isinstance(text, str)}
-        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown})))
-        self._write(Event(wall_time=now, summary=Summary(value=[closing])))
+        self._file.hparams(settings)
 
     def flush(self) -> None:
-        """Hand all that was taken to the operating system.
-
-        Raises:
-            WriteError: it cannot be written.
-        """
-        waiting, self._waiting = bytes(self._waiting), bytearray()
-        if waiting:
-            self._file.write(waiting)
+        self._file.flush()
 
     def sync(self) -> None:
-        """Flush the file to the disk."""
         self._file.sync()
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
-        try:
-            self.flush()
-        finally:
-            self._file.close()
-
-    def _write(self, event: Event) -> None:
-        message = event.SerializeToString()
-        length = struct.pack("<Q", len(message))
-        self._waiting += length + _checksum(length) + message + _checksum(message)
-
-
-def _checksum(content: bytes) -> bytes:
-    """Return TensorFlow's masked CRC-32C: rotated right by 15 bits, plus a constant."""
-    value = google_crc32c.value(content)
-    return struct.pack("<I", (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+        self._file.close()

@@ -1,6 +1,7 @@
 """What `auto` became: written into a run's environment.json, and kept when the run goes on."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlpkit.config.config import Config
@@ -44,6 +45,11 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
     names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
     pairs = {name: (_before(before, name), about[name]) for name in names}
     pairs["torch"] = (_torch(before), _torch(about))
+    old_plugins, new_plugins = _plugins(before), _plugins(about)
+    pairs |= {
+        f"plug-in {name}": (old_plugins.get(name), new_plugins.get(name))
+        for name in sorted({*old_plugins, *new_plugins})
+    }
     return [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
 
 
@@ -69,6 +75,13 @@ def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
 def _before(environment: dict[str, Any], name: str) -> Any:
     """Return a value; what older versions do not say, they had but one of."""
     return environment.get(name, {"engine": "autograd", "matmul": "highest", "compiled": False}.get(name))
+
+
+def _plugins(environment: dict[str, Any]) -> dict[str, str]:
+    """Return the first digits of each plug-in file's hash, by the file's name."""
+    found = environment.get("plugins")
+    used = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return {Path(str(each.get("path"))).name: str(each.get("sha256"))[:12] for each in used}
 
 
 def _torch(environment: dict[str, Any]) -> Any:

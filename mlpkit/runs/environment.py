@@ -6,6 +6,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from mlpkit.config import plugins
+
 PACKAGES = (
     "mlpkit",
     "torch",
@@ -62,7 +64,8 @@ def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return what a process may say of itself: versions, machine, threads."""
+    """Return what a process may say of itself: versions, plug-ins, machine, threads."""
     from mlpkit.system.device import describe_machine
 
-    return {"versions": versions(), **describe_machine(device)}
+    used = [{"path": plugin.path or plugin.name, "sha256": plugin.sha256} for plugin in plugins.loaded()]
+    return {"versions": versions(), "plugins": used, **describe_machine(device)}

@@ -10,7 +10,8 @@ MAY_CHANGE = (
     "trainer.checkpoint_every",
     "trainer.keep_last",
     "trainer.log_every",
-    "run.tensorboard",
+    "run.loggers",
     "run.plots",
     "run.progress",
 )
+OLD_KEYS = ("run.tensorboard",)  # which stands for run.loggers

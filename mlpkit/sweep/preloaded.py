@@ -17,7 +17,7 @@ import mlpkit.data.images
 import mlpkit.data.synthetic
 import mlpkit.data.tables
 import mlpkit.engines.choose
-import mlpkit.loggers.tensorboard
+import mlpkit.files.event_file
 import mlpkit.sweep.processes
 
 gc.freeze()  # what all processes share is no garbage: to look through it would copy it

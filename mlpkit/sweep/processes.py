@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-from mlpkit.config.config import Config
-from mlpkit.errors import MlpkitError, RunInterruptedError, WriteError
-from mlpkit.runs.origin import Origin
+from mlpkit.config.plugins import Parcel
+from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
 from mlpkit.sweep import fork_server
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
@@ -93,7 +92,8 @@ class _Processes:
         pipe, sender = self.context.Pipe(duplex=False)
         try:
             is_fresh(self.work, number)
-            arguments = (self.work.config(number), self.work.origin_of(number), place, self.threads, sender)
+            parcel = Parcel((self.work.config(number), self.work.origin_of(number)))
+            arguments = (parcel, place, self.threads, sender)
             process = self.context.Process(target=_train, args=arguments)
             process.start()
         except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the server was killed
@@ -143,14 +143,15 @@ def how_it_ended(code: int) -> str:
 # ----------------------------------------------------------------------------------- in a job's process
 
 
-def _train(config: Config, origin: Origin, place: int, threads: int, sender: Connection) -> None:
+def _train(parcel: Parcel, place: int, threads: int, sender: Connection) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     limit_threads(threads)
-    if config.device in ("auto", "cuda"):
-        _take_device(place)
     try:
+        config, origin = parcel.open()
+        if config.device in ("auto", "cuda"):
+            _take_device(place)
         reason = outcome(config, origin)
-    except RunInterruptedError as error:
+    except (ConfigError, RunInterruptedError) as error:
         reason = last_line(error)
     with suppress(BrokenPipeError):  # nobody listens any more
         sender.send(reason)

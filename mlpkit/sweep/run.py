@@ -1,6 +1,5 @@
 """A sweep: its jobs go into the ledger, each is trained into its own run folder, and what failed is told."""
 
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +12,7 @@ from mlpkit.files.append_file import append_line
 from mlpkit.files.lock import locked
 from mlpkit.files.plain_json import read_object
 from mlpkit.runs import environment
-from mlpkit.runs.origin import Origin
+from mlpkit.runs.origin import Origin, resume_command
 from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder
@@ -45,7 +44,9 @@ def start(
     """
     with locked(folder.lock):
         if folder.ledger.exists():  # another process has been faster
-            raise ConfigError(f"run.dir={folder.path}: already holds a sweep; to go on: {_way_on(folder)}")
+            raise ConfigError(
+                f"run.dir={folder.path}: already holds a sweep; to go on: {resume_command(folder.path)}"
+            )
         write_ledger(folder.ledger, jobs)
         with Ledger(folder.ledger) as ledger:
             _train(folder, ledger, origin, launcher, console)
@@ -124,7 +125,8 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
         finished = len(entries) - len(left) + len(done)
         raise RunInterruptedError(
             error.signal_number,
-            f"interrupted: {finished} of {len(entries)} runs are done; to go on: {_way_on(folder)}",
+            f"interrupted: {finished} of {len(entries)} runs are done; "
+            f"to go on: {resume_command(folder.path)}",
         ) from None
     finally:
         display.stop()
@@ -137,12 +139,8 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
         ]
         raise JobsFailedError(
             *lines,
-            f"{len(lines)} of {len(entries)} runs failed; to try them again: {_way_on(folder)}",
+            f"{len(lines)} of {len(entries)} runs failed; to try them again: {resume_command(folder.path)}",
         )
-
-
-def _way_on(folder: SweepFolder) -> str:
-    return f"mlpkit resume {shlex.quote(str(folder.path))}"
 
 
 def _is_done(entry: Entry, path: Path) -> bool:

@@ -1,7 +1,6 @@
 """A search: batches of trials, each trained like a small sweep, the next one chosen by what came of it."""
 
 import math
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +21,7 @@ from mlpkit.files.lock import locked
 from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import environment
 from mlpkit.runs.metrics_file import read_metrics
-from mlpkit.runs.origin import Origin
+from mlpkit.runs.origin import Origin, resume_command
 from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, name_of
@@ -147,7 +146,7 @@ class _Searching:
             raise RunInterruptedError(
                 error.signal_number,
                 f"interrupted: {self.study.told} of {search.trials} trials are done; "
-                f"to go on: {self._way_on()}",
+                f"to go on: {resume_command(self.folder.path)}",
             ) from None
 
     def _run_batch(self, wish: StopRequest) -> None:
@@ -159,7 +158,9 @@ class _Searching:
         if batch.broken:
             lines = [batch.broken[number] for number in sorted(batch.broken)]
             raise JobsFailedError(
-                *lines, f"{len(lines)} of {count} trials failed; to try them again: {self._way_on()}"
+                *lines,
+                f"{len(lines)} of {count} trials failed; "
+                f"to try them again: {resume_command(self.folder.path)}",
             )
         self._mark(batch)  # before the study is told: a batch that it knows whole is not looked at again
         for trial in batch.trials.values():
@@ -313,9 +314,6 @@ class _Searching:
         test = score_on_test(self.folder.run(entry.folder), dataset, self.origin.trust)
         line = describe_winner(winner, test, self.task, self.search.trials)
         say(self.console, line)
-
-    def _way_on(self) -> str:
-        return f"mlpkit resume {shlex.quote(str(self.folder.path))}"
 
 
 def _text(value: Any) -> str:

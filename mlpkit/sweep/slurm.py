@@ -13,9 +13,8 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, UncompletedJobError
 
-from mlpkit.config.config import Config
+from mlpkit.config.plugins import Parcel
 from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
-from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import refuse_other
 from mlpkit.sweep.job import is_fresh, last_line, outcome
 from mlpkit.sweep.work import Work
@@ -103,21 +102,23 @@ class Slurm:
 class Training:
     """What Slurm's job calls; submitit queues it again where its time is up, and the run goes on."""
 
-    def __call__(self, config: Config, origin: Origin) -> str | None:
+    def __call__(self, parcel: Parcel) -> str | None:
         """Train; return the last line of the error, or None.
 
         A signal that says that the time is up goes to submitit as soon as the run has been saved.
         """
         try:
-            return outcome(config, origin)
+            return outcome(*parcel.open())
+        except ConfigError as error:  # of a plug-in
+            return last_line(error)
         except RunInterruptedError as error:
             if signal.getsignal(error.signal_number) not in (signal.SIG_DFL, signal.default_int_handler):
                 signal.raise_signal(error.signal_number)
             return last_line(error)
 
-    def checkpoint(self, config: Config, origin: Origin) -> DelayedSubmission:
+    def checkpoint(self, parcel: Parcel) -> DelayedSubmission:
         """Return what is to be called next time: the same, since a run finds its own checkpoints."""
-        return DelayedSubmission(self, config, origin)
+        return DelayedSubmission(self, parcel)
 
 
 def read(settings: Sequence[str]) -> dict[str, Any]:
@@ -174,7 +175,8 @@ def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int])
         with executor.batch():
             for number in numbers:
                 is_fresh(work, number)
-                jobs[number] = executor.submit(Training(), work.config(number), work.origin_of(number))
+                parcel = Parcel((work.config(number), work.origin_of(number)))
+                jobs[number] = executor.submit(Training(), parcel)
     except (FailedSubmissionError, UncompletedJobError, OSError) as error:
         raise WriteError(f"--launcher=slurm: cannot submit the jobs ({_first_line(error)})") from None
     return jobs

@@ -1,6 +1,5 @@
 """One run's records: its log, its checkpoints, its summary and its pictures."""
 
-import shlex
 import signal
 import time
 from contextlib import suppress
@@ -16,12 +15,12 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.files.plain_json import read_object, write_json
-from mlpkit.loggers.logs import RunLog
 from mlpkit.models.build import count_parameters
 from mlpkit.plots.drawing import one_warning
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite
 from mlpkit.runs.metrics_file import Kept, read_metrics
+from mlpkit.runs.origin import resume_command
 from mlpkit.runs.run_folder import RunFolder, step_of
 from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.system.console import note, say
@@ -29,6 +28,7 @@ from mlpkit.system.device import describe_device
 from mlpkit.training.display import TrainingDisplay
 from mlpkit.training.outcome import describe, print_outcome
 from mlpkit.training.records import EpochReport
+from mlpkit.training.run_log import RunLog
 
 
 class Recorder:
@@ -105,7 +105,7 @@ class Recorder:
         Raises:
             WriteError: one cannot be opened.
         """
-        self._log_files = RunLog(self.folder, self.config.run.tensorboard, kept, self.good_last or 0)
+        self._log_files = RunLog(self.folder, self.config.run.loggers, kept, self.good_last or 0)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
         rows = {name: len(split) for name, split in dataset.splits.items()}
         self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
@@ -267,7 +267,7 @@ class Recorder:
         kept = "saved" if self.good_last is not None else "nothing was saved yet"
         if not self.is_alone:
             return kept
-        return f"{kept}; to go on: mlpkit resume {shlex.quote(str(self.folder.path))}"
+        return f"{kept}; to go on: {resume_command(self.folder.path)}"
 
     def _warn(self, line: str) -> None:
         self._files.text(line)

@@ -34,7 +34,7 @@ forks.set_forkserver_preload(
         "mlpkit.data.images",
         "mlpkit.data.synthetic",
         "mlpkit.engines.choose",
-        "mlpkit.loggers.tensorboard",
+        "mlpkit.files.event_file",
     ]
 )
 

@@ -1,4 +1,4 @@
-"""An optimizer that mlpkit does not have: Lion (Chen et al. 2023), as a user would write it."""
+"""Lion (Chen et al. 2023)."""
 
 from typing import TYPE_CHECKING, Literal
 

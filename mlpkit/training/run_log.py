@@ -1,23 +1,20 @@
-"""A run's records: metrics.jsonl, TensorBoard and train.log."""
+"""A run's records: metrics.jsonl and train.log, which are always written, and its loggers."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mlpkit.config import nested
+from mlpkit.config import nested, registry
+from mlpkit.config.logger import Logger, LoggerConfig
 from mlpkit.files.append_file import AppendFile
 from mlpkit.runs.metrics_file import Kept, Record, lines_of
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.console import printable
 
-if TYPE_CHECKING:
-    from mlpkit.loggers.tensorboard import EventFile
-
 WRITE_SECONDS = 1.0  # how old scores that are not on the disk may be
-
-_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 
 
 class RunLog:
@@ -27,26 +24,29 @@ class RunLog:
     would find the processor's caches full of tensors, and cost four times as much.
     """
 
-    def __init__(self, folder: RunFolder, tensorboard: bool, kept: Kept | None = None, step: int = 0) -> None:
+    def __init__(
+        self, folder: RunFolder, loggers: Sequence[str], kept: Kept | None = None, step: int = 0
+    ) -> None:
         """Open the files.
 
         Args:
             folder: of the run.
-            tensorboard: write event files.
+            loggers: the names of those that are told as well.
             kept: what remains of metrics.jsonl where the run goes on; None where it begins.
-            step: the step from which it goes on. TensorBoard forgets all from there on, and is told
-                again what metrics.jsonl has kept of it.
+            step: the step from which it goes on. Loggers forget all from there on, and are told again
+                what metrics.jsonl has kept of it.
 
         Raises:
             WriteError: one cannot be opened.
         """
         self._metrics = AppendFile(folder.metrics, size=kept.size if kept else 0)
         self._text = AppendFile(folder.log, size=None if kept else 0)
-        self._events = _open_events(folder, step if kept else None) if tensorboard else None
+        self._loggers = [_open(name, folder.path, step if kept else None) for name in loggers]
         self._kept: list[Record] = []
         self._written = time.time()
-        if kept and kept.latest and kept.latest.step >= step and self._events is not None:
-            self._events.scalars(kept.latest.step, time.time(), _tagged(kept.latest))
+        if kept and kept.latest and kept.latest.step >= step:
+            for logger in self._loggers:
+                logger.scores(replace(kept.latest, wall_time=time.time()))
 
     def scores(
         self,
@@ -65,22 +65,22 @@ class RunLog:
     def text(self, line: str) -> None:
         """Write a line of train.log."""
         self._text.write(f"{printable(line)}\n".encode())
+        for logger in self._loggers:
+            logger.text(line)
 
     def picture(self, step: int, path: Path) -> None:
-        """Show a picture in TensorBoard."""
-        if self._events is not None:
-            self._events.image(step, path.stem, path.read_bytes())
-            self._events.flush()
+        """Hand a picture to the loggers."""
+        for logger in self._loggers:
+            logger.picture(step, path)
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
-        """Write the settings that TensorBoard's HPARAMS tab shows, keys joined by dots."""
-        if self._events is not None:
-            self._events.hparams(
-                {
-                    key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
-                    for key, value in nested.items(settings)
-                }
-            )
+        """Hand the settings to the loggers, keys joined by dots."""
+        flat = {
+            key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for key, value in nested.items(settings)
+        }
+        for logger in self._loggers:
+            logger.hparams(flat)
 
     def flush(self) -> None:
         """Hand all that was taken to the operating system.
@@ -91,10 +91,10 @@ class RunLog:
         kept, self._kept, self._written = self._kept, [], time.time()
         if kept:
             self._metrics.write("".join(line for record in kept for line in lines_of(record)).encode())
-        if self._events is not None:
+        for logger in self._loggers:
             for record in kept:
-                self._events.scalars(record.step, record.wall_time, _tagged(record))
-            self._events.flush()
+                logger.scores(record)
+            logger.flush()
 
     def sync(self) -> None:
         """Flush all to the disk: a checkpoint must never be ahead of the records.
@@ -103,9 +103,9 @@ class RunLog:
             WriteError: a file cannot be written.
         """
         self.flush()
-        for file in (self._metrics, self._events):
-            if file is not None:
-                file.sync()
+        self._metrics.sync()
+        for logger in self._loggers:
+            logger.sync()
 
     def close(self) -> None:
         """Write what is left and close the files.
@@ -116,24 +116,12 @@ class RunLog:
         try:
             self.flush()
         finally:
-            for file in (self._metrics, self._text, self._events):
-                if file is not None:
-                    file.close()
+            files: list[AppendFile | Logger] = [self._metrics, self._text, *self._loggers]
+            for file in files:
+                file.close()
 
 
-def _tagged(record: Record) -> dict[str, float]:
-    """Return all finite values by TensorBoard's tag, as in `Loss/train`."""
-    tagged = {
-        f"{_TITLES.get(name, name)}/{split}": value
-        for split, scores in record.scores.items()
-        for name, value in scores.items()
-    }
-    return {name: value for name, value in {**tagged, **record.extra}.items() if value is not None}
-
-
-def _open_events(folder: RunFolder, purge_from: int | None) -> "EventFile":
-    from mlpkit.loggers.tensorboard import (
-        EventFile,  # loads protobuf, which a run without TensorBoard does not need
-    )
-
-    return EventFile(folder.tensorboard, purge_from)
+def _open(name: str, folder: Path, resumed_at: int | None) -> Logger:
+    config = registry.choices("logger")[name].model_validate({"name": name})
+    assert isinstance(config, LoggerConfig)
+    return config.open(folder, resumed_at)

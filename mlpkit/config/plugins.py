@@ -1,0 +1,170 @@
+"""Plug-ins: Python files and modules of the user's own that register choices when they are imported.
+
+The command line names them (`--plugin`), or an installed package does (the entry-point group
+`mlpkit.plugins`). A config or a checkpoint never does.
+"""
+
+import hashlib
+import importlib.util
+import pickle
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mlpkit.config.registry import registered
+from mlpkit.errors import ConfigError
+from mlpkit.files.paths import expand
+
+GROUP = "mlpkit.plugins"  # of entry points
+
+_NO_MODULE = "no such module; a file is named by its path, such as my_plugin.py"
+_OF_A_FILE = "mlpkit_plugin_"  # begins the name of the module that a file becomes
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in that has been imported.
+
+    Attributes:
+        name: what imports it again: the absolute path of a file, or the name of a module.
+        path: its file, of a package its __init__.py; None where a module has none.
+        sha256: of that file.
+        is_typed: whether the command line names it.
+    """
+
+    name: str
+    path: str | None
+    sha256: str | None
+    is_typed: bool
+
+
+_loaded: dict[str, Plugin] = {}  # by the names of their modules
+
+
+def loaded() -> tuple[Plugin, ...]:
+    """Return the plug-ins that this process has imported."""
+    return tuple(_loaded.values())
+
+
+def load(given: Iterable[str]) -> None:
+    """Import plug-ins as --plugin names them.
+
+    Args:
+        given: the path of a file, which ends in .py or has a folder in it, or the name of a module. A
+            module is never looked for in the working directory.
+
+    Raises:
+        ConfigError: one is missing, cannot be imported, registers nothing or takes a name that is taken.
+    """
+    for name in given:
+        _load(name, f"--plugin={name}", is_typed=True)
+
+
+def load_installed() -> None:
+    """Import the plug-ins of the packages that are installed.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
+    for distribution in distributions():
+        # Most have none, and to look for the group in the text takes half as long as to parse it.
+        if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
+            for point in distribution.entry_points.select(group=GROUP):
+                _load(point.module, f"plug-in {point.name} of the package {distribution.name}")
+
+
+class Parcel:
+    """A value on its way to another process, which imports the plug-ins before it unpickles the value."""
+
+    def __init__(self, value: Any) -> None:
+        """Pickle the value."""
+        self._plugins, self._content = loaded(), pickle.dumps(value)
+
+    def open(self) -> Any:
+        """Return the value.
+
+        Raises:
+            ConfigError: a plug-in cannot be imported, or its file has changed meanwhile.
+        """
+        for plugin in self._plugins:
+            if _load(plugin.name, f"--plugin={plugin.name}", plugin.is_typed) != plugin:
+                raise ConfigError(f"--plugin={plugin.name}: the file has changed since the sweep was started")
+        return pickle.loads(self._content)
+
+
+def _load(name: str, what: str, is_typed: bool = False) -> Plugin:
+    """Import one plug-in, which errors call `what`; one that is imported already stays as it is."""
+    is_file = name.endswith(".py") or "/" in name or "\\" in name
+    path = expand(name).absolute() if is_file else None
+    module = _OF_A_FILE + re.sub(r"\W", "_", path.stem) if path else name
+    source = _read(path, what) if path else b""
+    known = _loaded.get(module)
+    if known and path and known.path != str(path):
+        raise ConfigError(f"{what}: {known.path} has the same name; rename one of them")
+    if known and (path is None or known.sha256 == hashlib.sha256(source).hexdigest()):
+        return known
+    if not path and not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"{what}: {_NO_MODULE}")
+    before = registered()
+    try:
+        made = _run(module, path, source) if path else importlib.import_module(name)
+    except ConfigError as error:  # of the registry
+        raise ConfigError(f"{what}: {str(error).removeprefix(f'{module}.')}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it raises, SystemExit as well
+        raise ConfigError(f"{what}: {_reason(error, name, path)}") from error
+    inside = (schema.__module__ for schema in registered())
+    if registered() == before and not any(f"{of}.".startswith(f"{module}.") for of in inside):
+        raise ConfigError(f'{what}: registers nothing; put @choice("optimizer") or the like above a class')
+    if not path and made.__file__:
+        path = Path(made.__file__)
+        source = _read(path, what)
+    sha256 = hashlib.sha256(source).hexdigest() if path else None
+    _loaded[module] = Plugin(str(path) if is_file else name, str(path) if path else None, sha256, is_typed)
+    return _loaded[module]
+
+
+def _read(path: Path, what: str) -> bytes:
+    if not path.is_file():
+        raise ConfigError(f"{what}: {'not a regular file' if path.exists() else 'no such file'}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{what}: cannot be read ({error.strerror})") from None
+
+
+def _run(module: str, path: Path, source: bytes) -> ModuleType:
+    """Run a file as a module that pickle and pydantic find by its name.
+
+    Exactly the bytes that are hashed are run, and no __pycache__ is written beside the file.
+    """
+    spec = importlib.util.spec_from_file_location(module, path)
+    assert spec is not None
+    made = importlib.util.module_from_spec(spec)
+    code = compile(source, path, "exec", dont_inherit=True)
+    sys.modules[module] = made
+    try:
+        exec(code, made.__dict__)
+    except BaseException:
+        del sys.modules[module]
+        raise
+    return made
+
+
+def _reason(error: BaseException, name: str, path: Path | None) -> str:
+    """Return in one line why a plug-in could not be imported."""
+    if isinstance(error, ModuleNotFoundError) and path is None and f"{name}.".startswith(f"{error.name}."):
+        return _NO_MODULE
+    said = " ".join(str(error).split("\n", 1)[0].split())
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {error.msg}" if error.lineno else said
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if path and f.filename == str(path)]
+    where = f"line {lines[-1]}: " if lines else ""
+    return f"{where}{type(error).__name__}{f': {said}' if said else ''}"
