@@ -10,6 +10,7 @@ import torch
 from conftest import Refused
 from engines import KINDS, Kind, engine_of, model_of, trainer_of
 from running import config, content
+from test_images import write_files
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,8 +20,9 @@ from mlpkit.config.config import json_schema, parse, to_dict
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
 from mlpkit.config.section import Section
 from mlpkit.engines.updates import Update
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.trust import Trust
 
 CHOICES = [(group, name) for group in registry.PACKAGES for name in registry.choices(group)]
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false")
@@ -34,13 +36,28 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", kept)
 
 
+def read(name: str) -> None:
+    """Register what a file of tests/extending holds, which docs/extending.md shows."""
+    runpy.run_path(str(Path(__file__).parent / "extending" / f"{name}.py"))
+
+
+def write_yaml(group: str, name: str) -> None:
+    folder = Path("configs") / group
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(f"name: {name}\n")
+
+
 @pytest.fixture
 def lion(own: None) -> None:
     runpy.run_path(str(Path(__file__).with_name("lion.py")))
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
-def test_every_choice_trains_with_its_defaults(group: str, name: str) -> None:
+def test_every_choice_trains_with_its_defaults(
+    group: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLPKIT_DATA", str(tmp_path))
+    write_files(tmp_path)  # for the datasets that are not computed
     whole = to_dict(config(*SMALL, "trainer.epochs=2"))
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: {"name": name}})])
     before = model_of(engine)
@@ -214,5 +231,40 @@ def test_what_cannot_be_registered() -> None:
     with pytest.raises(ConfigError) as caught:
         registry.choice("optimiser")
     assert caught.value.args == (
-        'choice("optimiser"): no such group; choose one of optimizer, scheduler, init',
+        'choice("optimiser"): no such group; choose one of dataset, optimizer, scheduler, init',
     )
+
+
+@pytest.mark.usefixtures("own")
+def test_a_dataset_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read("spirals")
+    monkeypatch.chdir(tmp_path)
+    write_yaml("dataset", "spirals")
+    small = ("dataset=spirals", "dataset.n=60", "model.hidden=[4]", "run.tensorboard=false")
+    assert command(["train", *small, "run.dir=outputs/it", "run.progress=none", "trainer.epochs=2"]) == 0
+    assert command(["resume", "outputs/it", "trainer.epochs=3"]) == 0
+    assert command(["evaluate", "outputs/it"]) == 0
+
+
+@pytest.mark.usefixtures("own")
+def test_a_dataset_from_outside_is_checked(refused: Refused) -> None:
+    """Foreign configs may not ask for many rows of it, and its rows must be those of its signature."""
+    read("spirals")
+    spirals = registry.choices("dataset")["spirals"]
+
+    @registry.choice("dataset")
+    class Flat(spirals):  # type: ignore[misc, valid-type]
+        name: Literal["flat"]
+
+        def draw(self) -> tuple[Tensor, Tensor]:
+            inputs, targets = super().draw()
+            return inputs, targets.float()
+
+    write_yaml("dataset", "flat")
+    assert refused("train", "dataset=flat", "dataset.n=60", code=65) == (
+        "dataset=flat: its targets must have shape (60,) and be torch.int64, not (60,) and torch.float32"
+    )
+    large = config("dataset=moons", "dataset.n=3000000").dataset
+    with pytest.raises(DataError) as caught:
+        Trust.FOREIGN.check_data(large, Path("best.safetensors"))
+    assert "draws 6,000,000 numbers" in str(caught.value)

@@ -38,7 +38,7 @@ class Config(Section):
         description="where to compute",
         json_schema_extra={"rule": "auto, cpu, cuda or cuda:N"},
     )
-    dataset: DatasetConfig
+    dataset: Annotated[DatasetConfig, OneOf("dataset")]
     model: ModelConfig
     optimizer: Annotated[OptimizerConfig, OneOf("optimizer")]
     scheduler: Annotated[SchedulerConfig, OneOf("scheduler")]

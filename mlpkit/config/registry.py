@@ -23,7 +23,12 @@ from pydantic_core import CoreSchema
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-PACKAGES = {"optimizer": "mlpkit.optimizers", "scheduler": "mlpkit.schedules", "init": "mlpkit.inits"}
+PACKAGES = {
+    "dataset": "mlpkit.datasets",
+    "optimizer": "mlpkit.optimizers",
+    "scheduler": "mlpkit.schedules",
+    "init": "mlpkit.inits",
+}
 
 Schema = TypeVar("Schema", bound=Section)
 

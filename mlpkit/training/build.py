@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from mlpkit.config.config import Config
-from mlpkit.config.dataset import ImageOptions
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
@@ -119,9 +118,8 @@ def compute_with(
 
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
     """Return how training images are changed at random, or None."""
-    if not isinstance(config.dataset, ImageOptions):
-        return None
-    return augmentation_of(config.dataset.augment, dataset.signature.input_shape)
+    options = config.dataset.augmentation()
+    return augmentation_of(options, dataset.signature.input_shape) if options else None
 
 
 def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
