@@ -39,7 +39,7 @@ class Config(Section):
         json_schema_extra={"rule": "auto, cpu, cuda or cuda:N"},
     )
     dataset: Annotated[DatasetConfig, OneOf("dataset")]
-    model: ModelConfig
+    model: Annotated[ModelConfig, OneOf("model")]
     optimizer: Annotated[OptimizerConfig, OneOf("optimizer")]
     scheduler: Annotated[SchedulerConfig, OneOf("scheduler")]
     init: Annotated[InitConfig, OneOf("init")]
