@@ -15,7 +15,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
-from mlpkit.models.build import Network, build_model
+from mlpkit.networks.build import Network, build_model
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.sweep.datasets import Datasets

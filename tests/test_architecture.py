@@ -4,10 +4,11 @@ import pytest
 import running
 import torch
 
+from mlpkit.config import registry
 from mlpkit.data.load import load_dataset
-from mlpkit.models import architecture as shapes
-from mlpkit.models.build import build_model, count_parameters
-from mlpkit.models.dropout import Dropout
+from mlpkit.networks import architecture as shapes
+from mlpkit.networks.build import build_model, count_parameters
+from mlpkit.networks.dropout import Dropout
 
 MODELS = [
     ("dataset=line", "model=linear"),
@@ -26,7 +27,7 @@ MODELS = [
         for rate in (0.0, 0.5)
         for bias in ("true", "false")
     ),
-    *(("dataset=moons", f"model.activation={name}") for name in shapes.ACTIVATIONS),
+    *(("dataset=moons", f"model.activation={name}") for name in registry.choices("activation")),
 ]
 
 

@@ -8,14 +8,15 @@ import running
 import torch
 from torch import nn
 
+from mlpkit.config.registry import choices
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.signature import Signature
-from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.activations import in_place_of
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import obstacle
-from mlpkit.models.build import Network
-from mlpkit.models.dropout import Dropout, seed_dropout
+from mlpkit.networks.build import Network
+from mlpkit.networks.dropout import Dropout, seed_dropout
 from mlpkit.tasks.task import TASKS
 
 STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
@@ -24,6 +25,9 @@ ROUNDING = {"rtol": 1e-12, "atol": 1e-13}  # of a float64, for sums in another o
 
 FEATURES, HIDDEN = 3, (4, 5)
 WIDTHS = {"regression": 3, "binary": 1, "multiclass": 4}  # of the outputs
+
+
+ACTIVATIONS = [getattr(nn, of.torch_class) for of in choices("activation").values()]
 
 
 def numbers(*shape, seed=0):
@@ -136,7 +140,7 @@ def test_an_activation_and_its_derivative_are_those_of_torchs_class(activation):
     z.requires_grad_()
     expected = activation()(z)
     (slopes,) = torch.autograd.grad(expected.sum(), z)
-    by_hand, units, delta = ACTIVATIONS[activation], z.detach().clone(), torch.ones_like(z.detach())
+    by_hand, units, delta = in_place_of(activation()), z.detach().clone(), torch.ones_like(z.detach())
     into = torch.empty_like(units) if by_hand.keeps_sums else units
     by_hand.apply(units, into)
     torch.testing.assert_close(into, expected.detach(), **ROUNDING)

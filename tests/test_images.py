@@ -16,9 +16,11 @@ from real_data import needs_real_data, real_data
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from mlpkit.config.dataset import DigitsDataset, FashionMnistDataset, MnistDataset
 from mlpkit.data.images import default_root, missing_files
 from mlpkit.data.load import load_dataset
+from mlpkit.datasets.digits import DigitsDataset
+from mlpkit.datasets.fashion_mnist import FashionMnistDataset
+from mlpkit.datasets.mnist import MnistDataset
 from mlpkit.errors import ConfigError, DataError
 
 KINDS = {"mnist": (MnistDataset, "MNIST"), "fashion_mnist": (FashionMnistDataset, "FashionMNIST")}
@@ -96,7 +98,7 @@ def test_signature_and_class_names(name, tmp_path):
 @pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "."])
 def test_where_the_files_may_lie(tmp_path, folder, suffix):
     write_files(tmp_path / folder, suffix=suffix)
-    assert missing_files("mnist", tmp_path) == []
+    assert missing_files("MNIST", tmp_path) == []
     dataset = load(tmp_path)
     assert {split: len(rows) for split, rows in dataset.splits.items()} == {"train": 18, "val": 2, "test": 6}
     for split in dataset.splits.values():
@@ -155,7 +157,7 @@ def test_no_files(tmp_path, name):
 def test_one_file_is_missing(tmp_path):
     write_files(tmp_path / "MNIST" / "raw")
     (tmp_path / "MNIST" / "raw" / FILES[3]).unlink()
-    assert missing_files("mnist", tmp_path) == [FILES[3]]
+    assert missing_files("MNIST", tmp_path) == [FILES[3]]
     assert f"put {FILES[3]} (plain or .gz) into " in message_of(load, tmp_path)
 
 

@@ -26,7 +26,7 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split, deal, divide
 from mlpkit.data.load import load_dataset
 from mlpkit.data.signature import Signature
-from mlpkit.models.build import Network, build_model
+from mlpkit.networks.build import Network, build_model
 from mlpkit.plots import style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
 from mlpkit.plots.curves import best_of, draw_curves

@@ -7,8 +7,8 @@ from torch import nn
 
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError
-from mlpkit.models.build import build_model, count_parameters
-from mlpkit.models.dropout import Dropout, seed_dropout
+from mlpkit.networks.build import build_model, count_parameters
+from mlpkit.networks.dropout import Dropout, seed_dropout
 
 
 def build(*overrides):

@@ -9,10 +9,11 @@ from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.datasets import make_moons
 
-from mlpkit.config.dataset import LineDataset, MoonsDataset, SumDataset
 from mlpkit.data.load import load_dataset
 from mlpkit.data.signature import Signature
-from mlpkit.data.synthetic import draw_line, draw_moons, draw_sum
+from mlpkit.datasets.line import LineDataset
+from mlpkit.datasets.moons import MoonsDataset
+from mlpkit.datasets.sum import SumDataset
 from mlpkit.errors import ConfigError
 
 KINDS = {"sum": SumDataset, "line": LineDataset, "moons": MoonsDataset}
@@ -20,7 +21,7 @@ KINDS = {"sum": SumDataset, "line": LineDataset, "moons": MoonsDataset}
 
 @pytest.mark.parametrize(("terms", "low", "high"), [(1, 0.0, 1.0), (2, -3.0, 5.0), (7, 10.0, 11.0)])
 def test_sum_is_the_sum_of_its_terms(terms, low, high):
-    inputs, targets = draw_sum(SumDataset(name="sum", n=5000, terms=terms, low=low, high=high))
+    inputs, targets = SumDataset(name="sum", n=5000, terms=terms, low=low, high=high).draw()
     assert (inputs.shape, targets.shape) == ((5000, terms), (5000, 1))
     exact = inputs.double().sum(1, keepdim=True)
     torch.testing.assert_close(targets.double(), exact, rtol=1e-6, atol=1e-6)
@@ -30,7 +31,7 @@ def test_sum_is_the_sum_of_its_terms(terms, low, high):
 
 
 def test_noise_of_a_sum():
-    plain, noisy = (draw_sum(SumDataset(name="sum", n=5000, noise=noise)) for noise in (0.0, 0.5))
+    plain, noisy = (SumDataset(name="sum", n=5000, noise=noise).draw() for noise in (0.0, 0.5))
     assert torch.equal(plain[0], noisy[0])
     noise = (noisy[1] - plain[1]).flatten().double().numpy()
     assert stats.kstest(noise, stats.norm(0, 0.5).cdf).pvalue > 0.001
@@ -39,14 +40,14 @@ def test_noise_of_a_sum():
 @pytest.mark.parametrize("x", ["linspace", "uniform", "normal"])
 def test_line_without_noise_is_the_formula(x):
     config = LineDataset(name="line", n=1000, slope=-3.0, intercept=2.0, noise=0.0, x=x, low=-1.0, high=4.0)
-    inputs, targets = draw_line(config)
+    inputs, targets = config.draw()
     assert (inputs.shape, targets.shape) == ((1000, 1), (1000, 1))
     torch.testing.assert_close(targets, -3 * inputs + 2, rtol=0, atol=0)
 
 
 def test_where_a_line_has_its_x():
     def draw(**options):
-        return draw_line(LineDataset(name="line", n=5000, **options))[0].flatten().double().numpy()
+        return LineDataset(name="line", n=5000, **options).draw()[0].flatten().double().numpy()
 
     even = draw(x="linspace", low=-1.0, high=3.0)
     assert (even[0], even[-1]) == (-1, 3)
@@ -56,14 +57,14 @@ def test_where_a_line_has_its_x():
 
 
 def test_noise_of_a_line():
-    inputs, targets = draw_line(LineDataset(name="line", n=5000, slope=3.0, intercept=2.0, noise=2.0))
+    inputs, targets = LineDataset(name="line", n=5000, slope=3.0, intercept=2.0, noise=2.0).draw()
     noise = (targets - 3 * inputs - 2).flatten().double().numpy()
     assert stats.kstest(noise, stats.norm(0, 2).cdf).pvalue > 0.001
 
 
 @pytest.mark.parametrize(("n", "noise", "seed"), [(500, 0.1, 0), (101, 0.0, 3), (2, 1.0, 2**32 - 1)])
 def test_moons_equal_sklearn(n, noise, seed):
-    inputs, targets = draw_moons(MoonsDataset(name="moons", n=n, noise=noise, seed=seed))
+    inputs, targets = MoonsDataset(name="moons", n=n, noise=noise, seed=seed).draw()
     points, labels = make_moons(n, noise=noise or None, random_state=seed)
     assert torch.equal(inputs, torch.from_numpy(points).float())
     assert targets.tolist() == labels.tolist()
@@ -112,7 +113,7 @@ def test_splits_cover_all_rows_once(name, val, test, sizes):
     splits = dataset.splits
     assert {split: len(rows) for split, rows in splits.items()} == sizes
     assert dataset.monitored == ("val" if val else "test" if test else "train")
-    inputs, targets = {"sum": draw_sum, "line": draw_line, "moons": draw_moons}[name](config)
+    inputs, targets = config.draw()
 
     def rows(inputs, targets):
         return [(*x, y) for x, y in zip(inputs.tolist(), targets.flatten().tolist(), strict=True)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlpkit.data.signature import Signature
 from mlpkit.engines.device_data import EVALUATION_ROWS
-from mlpkit.models.build import Network, build_network, count_parameters
+from mlpkit.networks.build import Network, build_network, count_parameters
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.system.device import set_threads

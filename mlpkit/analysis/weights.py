@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
+from mlpkit.config.model import Layer
 from mlpkit.data.signature import Signature
-from mlpkit.models.architecture import Layer, count, parameters
+from mlpkit.networks.architecture import count, parameters
 
 FEW = 10  # parameters
 
@@ -26,7 +27,8 @@ def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> l
     if count(layers) > FEW:
         return []
     trained = [layer for layer in layers if layer.parameters]
-    if len(trained) == 1 and len(signature.features) <= FEW:
+    is_linear = [layer.kind for layer in trained] == ["Linear"] and "weight" in trained[0].parameters
+    if is_linear and len(signature.features) <= FEW:
         return list(_raw(layers, trained[0], signature, read))
     named = []
     for name, shape in parameters(layers).items():

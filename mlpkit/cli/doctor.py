@@ -24,8 +24,8 @@ def doctor() -> None:
     for number in range(torch.cuda.device_count()):
         table.add_row(f"cuda:{number}", torch.cuda.get_device_name(number))
     root = default_root()
-    for dataset in ("mnist", "fashion_mnist"):
-        missing = missing_files(dataset, root)
+    for dataset, kind in (("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")):
+        missing = missing_files(kind, root)
         found = f"found in {root}" if not missing else f"not in {root} (missing {len(missing)} of 4 files)"
         table.add_row(dataset, found)
     for folder in search_path.search_path():

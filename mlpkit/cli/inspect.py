@@ -16,7 +16,7 @@ def inspect(
     from mlpkit.analysis.weights import readable_weights
     from mlpkit.config.config import to_dict
     from mlpkit.files.tensor_file import TensorFile
-    from mlpkit.models.architecture import architecture, count
+    from mlpkit.networks.architecture import architecture, count
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.state import are_plain
     from mlpkit.runs.summary import summarized_scores

@@ -38,8 +38,8 @@ class Config(Section):
         description="where to compute",
         json_schema_extra={"rule": "auto, cpu, cuda or cuda:N"},
     )
-    dataset: DatasetConfig
-    model: ModelConfig
+    dataset: Annotated[DatasetConfig, OneOf("dataset")]
+    model: Annotated[ModelConfig, OneOf("model")]
     optimizer: Annotated[OptimizerConfig, OneOf("optimizer")]
     scheduler: Annotated[SchedulerConfig, OneOf("scheduler")]
     init: Annotated[InitConfig, OneOf("init")]

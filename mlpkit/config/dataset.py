@@ -1,72 +1,16 @@
-"""Datasets and their options."""
+"""What every dataset has, and what it does: it makes splits of rows."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mlpkit.config.section import Fraction, NotNegative, Positive, Section, require_below, rule_error
+from mlpkit.config.section import Fraction, NotNegative, Positive, Section
 
-LARGEST = 500_000_000  # numbers that a drawn dataset may hold: 2 GB
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-class DatasetOptions(Section):
-    """What every dataset has."""
-
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
-    val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")
-    standardize: bool = Field(False, description="scale inputs (and regression targets) in the model")
-
-
-class Synthetic(DatasetOptions):
-    """A dataset that is drawn, and split into train, val and test."""
-
-    n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
-    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
-
-
-class SumDataset(Synthetic):
-    """Sum of numbers: y is the sum of the terms."""
-
-    name: Literal["sum"]
-    n: int = Field(1000, ge=1, le=10**7, description="number of rows in all splits together")
-    terms: int = Field(2, ge=1, le=4096, description="how many numbers are added")
-    low: float = Field(0.0, description="lower end of the terms")
-    high: float = Field(1.0, description="upper end of the terms")
-    noise: NotNegative = Field(0.0, description="standard deviation of the noise on y")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        require_below(self.low, self.high)
-        if self.n * self.terms > LARGEST:
-            raise rule_error(f"n={self.n} rows of terms={self.terms} are more than {LARGEST:,} numbers")
-        return self
-
-
-class LineDataset(Synthetic):
-    """Noisy line: y = slope x + intercept + noise ε."""
-
-    name: Literal["line"]
-    n: int = Field(100, ge=1, le=10**7, description="number of rows in all splits together")
-    slope: float = Field(3.0, description="slope of the true line")
-    intercept: float = Field(2.0, description="intercept of the true line")
-    noise: NotNegative = Field(2.0, description="standard deviation of the noise on y")
-    x: Literal["linspace", "uniform", "normal"] = Field("linspace", description="distribution of x")
-    low: float = Field(0.0, description="lower end of x, for linspace and uniform")
-    high: float = Field(10.0, description="upper end of x, for linspace and uniform")
-    mean: float = Field(0.0, description="mean of x, for normal")
-    std: Positive = Field(1.0, description="standard deviation of x, for normal")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        require_below(self.low, self.high)
-        return self
-
-
-class MoonsDataset(Synthetic):
-    """Two interleaving half circles (scikit-learn's make_moons)."""
-
-    name: Literal["moons"]
-    noise: NotNegative = Field(0.1, description="standard deviation of the noise on the points")
+    from mlpkit.data.dataset import Dataset
+    from mlpkit.data.signature import Signature
 
 
 class Augment(Section):
@@ -77,7 +21,85 @@ class Augment(Section):
     scale: Fraction = Field(0.0, description="largest change of size either way, as a fraction")
 
 
-class ImageOptions(DatasetOptions):
+class DatasetConfig(Section):
+    """A dataset. A new one has a name, options and `load`; one that is computed is a `Synthetic`."""
+
+    name: str
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
+    val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")
+    standardize: bool = Field(False, description="scale inputs (and regression targets) in the model")
+
+    def load(self, download: bool = True) -> "Dataset":
+        """Return the splits, such as `mlpkit.data.dataset.split_at_random` makes of all rows.
+
+        Args:
+            download: whether missing files may be fetched.
+
+        Raises:
+            DataError: the data is missing or cannot be used; the line says what to do.
+        """
+        raise NotImplementedError(f"dataset={self.name} has no load")
+
+    def fractions(self) -> tuple[float, float]:
+        """Return the shares of the rows that are held out at random, as val and as test."""
+        return self.val_fraction, 0.0
+
+    def numbers(self) -> int:
+        """Return how many numbers are computed for it: the config of a foreign file may ask for few."""
+        return 0
+
+    def divided_by(self) -> set[str]:
+        """Return the options that decide nothing but how the rows are split.
+
+        Datasets that differ in these alone have the same table, which is loaded once for a sweep.
+        """
+        return set()
+
+    def augmentation(self) -> Augment | None:
+        """Return how training images are changed at random, or None where the inputs are no images."""
+        return None
+
+
+class Synthetic(DatasetConfig):
+    """A dataset that is computed. A new one has a name, options, `signature` and `draw`."""
+
+    n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
+    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
+
+    def signature(self) -> "Signature":
+        """Return the task and the names of features, targets and classes."""
+        raise NotImplementedError(f"dataset={self.name} has no signature")
+
+    def draw(self) -> "tuple[Tensor, Tensor]":
+        """Return inputs and targets of all rows, as a function of the options alone.
+
+        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and class labels
+        from 0 on, int64 (n,), otherwise.
+        """
+        raise NotImplementedError(f"dataset={self.name} has no draw")
+
+    def load(self, download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load`."""
+        from mlpkit.data.dataset import split_at_random
+        from mlpkit.errors import ConfigError
+
+        inputs, targets = self.draw()
+        if not (inputs.isfinite().all() and targets.isfinite().all()):
+            raise ConfigError(
+                f"dataset={self.name}: its options make values beyond float32; choose smaller ones"
+            )
+        return split_at_random(self, self.signature(), inputs, targets)
+
+    def fractions(self) -> tuple[float, float]:
+        """See `DatasetConfig.fractions`."""
+        return self.val_fraction, self.test_fraction
+
+    def numbers(self) -> int:
+        """See `DatasetConfig.numbers`; a row has two, unless the dataset knows better."""
+        return 2 * self.n
+
+
+class ImageOptions(DatasetConfig):
     """What every image dataset has; pixels are numbers from 0 to 1."""
 
     val_fraction: Fraction = Field(0.1, description="share of the training rows held out to monitor training")
@@ -85,6 +107,14 @@ class ImageOptions(DatasetOptions):
     mean: float = Field(0.0, description="pixel mean that standardize subtracts")
     std: Positive = Field(1.0, description="pixel standard deviation that standardize divides by")
     augment: Augment = Field(Augment(), description="random changes to the training images")
+
+    def divided_by(self) -> set[str]:
+        """See `DatasetConfig.divided_by`."""
+        return {"seed", "val_fraction", "test_fraction"}
+
+    def augmentation(self) -> Augment | None:
+        """See `DatasetConfig.augmentation`."""
+        return self.augment
 
 
 class IdxOptions(ImageOptions):
@@ -94,34 +124,3 @@ class IdxOptions(ImageOptions):
         None, description="folder of the files; null: $MLPKIT_DATA, else the user's cache"
     )
     download: bool = Field(True, description="fetch missing files")
-
-
-class MnistDataset(IdxOptions):
-    """MNIST: 70,000 handwritten digits, 28×28."""
-
-    name: Literal["mnist"]
-    mean: float = Field(0.1307, description="pixel mean that standardize subtracts")
-    std: Positive = Field(0.3081, description="pixel standard deviation that standardize divides by")
-
-
-class FashionMnistDataset(IdxOptions):
-    """Fashion-MNIST: 70,000 pictures of clothes, 28×28."""
-
-    name: Literal["fashion_mnist"]
-    mean: float = Field(0.2860, description="pixel mean that standardize subtracts")
-    std: Positive = Field(0.3530, description="pixel standard deviation that standardize divides by")
-
-
-class DigitsDataset(ImageOptions):
-    """scikit-learn's 1797 handwritten digits, 8×8; needs no download."""
-
-    name: Literal["digits"]
-    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
-    mean: float = Field(0.3053, description="pixel mean that standardize subtracts")
-    std: Positive = Field(0.3760, description="pixel standard deviation that standardize divides by")
-
-
-DatasetConfig = Annotated[
-    SumDataset | LineDataset | MoonsDataset | MnistDataset | FashionMnistDataset | DigitsDataset,
-    Field(discriminator="name"),
-]

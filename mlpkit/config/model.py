@@ -1,39 +1,75 @@
-"""Models and their options."""
+"""What every model has, and what it does: it makes layers, or a module of its own."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from mlpkit.config.section import Section
 
-from mlpkit.config.section import Fraction, Section, Width
+if TYPE_CHECKING:
+    from torch import nn
 
-
-class LinearModel(Section):
-    """Linear regression."""
-
-    name: Literal["linear"]
-    bias: bool = Field(True, description="add a bias")
+Shape = tuple[int, ...]
 
 
-class LogisticModel(Section):
-    """Logistic regression, binary or multinomial."""
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its kind and shapes, known without torch, and how its module is made.
 
-    name: Literal["logistic"]
-    bias: bool = Field(True, description="add a bias")
+    Attributes:
+        kind: the name of its class.
+        below: width of its inputs.
+        width: of its outputs.
+        make: device -> its module, on torch's current device; a module that draws does so on that device.
+        parameters: shapes of what is trained, by name.
+        buffers: shapes of other floating-point numbers.
+        counters: shapes of integers.
+        keeps_zeros: whether units that are zero stay so; then a run can be padded beside wider ones.
+        settings: what else runs that are trained together must share.
+        name: as in a checkpoint; given by `mlpkit.networks.architecture`.
+    """
+
+    kind: str
+    below: int
+    width: int
+    make: "Callable[[str], nn.Module]" = field(compare=False)
+    parameters: dict[str, Shape] = field(default_factory=dict)
+    buffers: dict[str, Shape] = field(default_factory=dict)
+    counters: dict[str, Shape] = field(default_factory=dict)
+    keeps_zeros: bool = False
+    settings: str = ""
+    name: str = ""
 
 
-class MlpModel(Section):
-    """Multilayer perceptron, for any task."""
+class ModelConfig(Section):
+    """A model. A new one has a name, options and `build`.
 
-    name: Literal["mlp"]
-    hidden: tuple[Width, ...] = Field(
-        (64, 64), min_length=1, max_length=100, strict=False, description="widths of the hidden layers"
-    )
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"] = Field(
-        "relu", description="function between the layers"
-    )
-    dropout: Fraction = Field(0.0, description="share of hidden units dropped in training")
-    norm: Literal["none", "batch", "layer"] = Field("none", description="normalisation before the activation")
-    bias: bool = Field(True, description="add biases")
+    Attributes:
+        tasks: the tasks that it is for.
+    """
 
+    name: str
+    tasks: ClassVar[tuple[str, ...]] = ("regression", "binary", "multiclass")
 
-ModelConfig = Annotated[LinearModel | LogisticModel | MlpModel, Field(discriminator="name")]
+    def build(self, features: int, width: int) -> "nn.Module":
+        """Return a module that maps (rows, features) to (rows, width), with its first weights.
+
+        Its gradients are autograd's. What it draws from torch's global generator, here and when training, is
+        a function of the run's seed. Weights are parameters, and what else it keeps are buffers.
+
+        Args:
+            features: numbers of a row, scaled where `dataset.standardize` says so.
+            width: targets, or logits: one for two classes, else one for each class.
+        """
+        raise NotImplementedError(f"model={self.name} has no build")
+
+    def layers(self, features: int, width: int) -> list[Layer] | None:
+        """Return the layers of `mlpkit.models.layers`, or None where the model is what `build` returns.
+
+        The gradients of such layers are derived by hand, and their shapes are known without torch.
+        """
+        return None
+
+    def problem_with_one_row(self) -> str | None:
+        """Return why it cannot be trained on a single row, and the way out; None where it can."""
+        return None

@@ -19,18 +19,20 @@ from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, TypeVar, Union, get_args
 
-from pydantic import Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-PACKAGES = {
+SECTIONS = {  # of a config
+    "dataset": "mlpkit.datasets",
+    "model": "mlpkit.models",
     "optimizer": "mlpkit.optimizers",
     "scheduler": "mlpkit.schedules",
     "init": "mlpkit.inits",
-    "logger": "mlpkit.loggers",
 }
+PACKAGES = {**SECTIONS, "activation": "mlpkit.activations", "logger": "mlpkit.loggers"}  # of all groups
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -108,3 +110,31 @@ class OneOf:
         """Return the schema of the union of all choices."""
         union: Any = Union[tuple(dict.fromkeys(choices(self.group).values()))]  # noqa: UP007  # known now only
         return handler.generate_schema(Annotated[union, Field(discriminator="name")])
+
+
+class NameOf:
+    """Annotates a key of the config that names one of a group's choices, those registered later as well."""
+
+    def __init__(self, group: str) -> None:
+        """Take the group."""
+        self.group = group
+
+    def names(self) -> list[str]:
+        """Return the names, mlpkit's own in the order of their file."""
+        _import_own(self.group)
+        return list(_registered[self.group])
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of a name."""
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the JSON Schema, from which errors say what there is."""
+        return {"type": "string", "enum": self.names()}
+
+    def _check(self, value: Any) -> Any:
+        if value not in self.names():
+            raise PydanticCustomError("literal_error", "no such name")
+        return value

@@ -8,9 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.randomness import generator
 from mlpkit.data.signature import Signature
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -97,6 +98,48 @@ class Dataset:
             if scaling is not None:
                 parts.append(f"scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def split_at_random(config: DatasetConfig, signature: Signature, inputs: Tensor, targets: Tensor) -> Dataset:
+    """Return a dataset of rows that are split at random.
+
+    Args:
+        config: says how large the splits are, and whether columns are scaled.
+        signature: task and names.
+        inputs: (rows, features) float32.
+        targets: (rows, targets) float32 for regression; (rows,) int64 class labels otherwise.
+
+    Raises:
+        ConfigError: a split that is asked for would be empty.
+        DataError: inputs and targets are not as the signature says.
+    """
+    regression = signature.task == "regression"
+    wanted = (
+        ((len(inputs), len(signature.features)), torch.float32),
+        ((len(inputs), len(signature.targets)), torch.float32)
+        if regression
+        else ((len(inputs),), torch.int64),
+    )
+    for kind, values, (shape, dtype) in zip(("inputs", "targets"), (inputs, targets), wanted, strict=True):
+        if (values.shape, values.dtype) != (shape, dtype):
+            raise DataError(
+                f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
+                f"not {tuple(values.shape)} and {values.dtype}"
+            )
+    splits, _ = divide(inputs, targets, deal_rows(config, len(inputs)))
+    train = splits["train"]
+    return Dataset(
+        name=config.name,
+        signature=signature,
+        splits=splits,
+        input_scaling=column_scaling(train.inputs) if config.standardize else None,
+        target_scaling=column_scaling(train.targets) if config.standardize and regression else None,
+    )
+
+
+def deal_rows(config: DatasetConfig, rows: int) -> dict[str, Tensor]:
+    """Return which of so many rows are in each split that is dealt at random; see `deal`."""
+    return deal(rows, config.seed, *config.fractions())
 
 
 def deal(rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0) -> dict[str, Tensor]:

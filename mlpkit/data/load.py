@@ -1,7 +1,7 @@
-"""Datasets: what they are, and how each is made."""
+"""Loads the dataset that a config names."""
 
-from mlpkit.config.dataset import DatasetConfig, ImageOptions
-from mlpkit.data.dataset import Dataset, divide_again
+from mlpkit.config.dataset import DatasetConfig
+from mlpkit.data.dataset import Dataset, deal_rows, divide_again
 from mlpkit.errors import DataError
 
 
@@ -16,19 +16,10 @@ def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | N
     Raises:
         DataError: the data is missing or cannot be used; the line says what to do.
     """
-    # Only the chosen dataset's module is imported: images and moons need heavy libraries.
-    if config.name in ("sum", "line", "moons"):
-        from mlpkit.data import synthetic
-
-        dataset = synthetic.load(config)
+    if like is None or like.order is None:
+        dataset = config.load(download)
     else:
-        from mlpkit.data import images
-
-        assert isinstance(config, images.ImageDataset)
-        if like is None:
-            dataset = images.load(config, download)
-        else:
-            dataset = divide_again(like, images.deal_rows(config, len(like.splits["train"].all_inputs)))
+        dataset = divide_again(like, deal_rows(config, len(like.splits["train"].all_inputs)))
     train = dataset.splits["train"]
     if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(
@@ -39,5 +30,4 @@ def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | N
 
 def table_of(config: DatasetConfig) -> str:
     """Return what decides the rows of a dataset's table; with images it is all but how they are divided."""
-    divided_by = {"seed", "val_fraction", "test_fraction"} if isinstance(config, ImageOptions) else set()
-    return repr(config.model_dump(exclude=divided_by))
+    return repr(config.model_dump(exclude=config.divided_by()))

@@ -1,68 +1,21 @@
-"""Activations and their derivatives, in place, as backpropagation by hand wants them.
+"""The activations of a network, as backpropagation by hand wants them."""
 
-Torch's own kernels do both; they are called by name because `out=` and `grad_input=` are not in its
-Python functions. Each derivative is that of the torch class that it stands beside.
-"""
+from torch import nn
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from mlpkit.config.activation import ActivationConfig, InPlace
+from mlpkit.config.registry import choices
+from mlpkit.networks.function import Function
 
-import torch
-from torch import Tensor, nn
-
-aten = torch.ops.aten
+IDENTITY = InPlace(lambda z, units: None, lambda delta, units: None)
 
 
-@dataclass(frozen=True)
-class Activation:
-    """A function f between two layers.
-
-    Attributes:
-        apply: (sums z, units) -> None; units := f(z).
-        derive: (delta, kept) -> None; delta := delta ⊙ f'(z), from z or from f(z).
-        keeps_sums: whether `derive` needs z; else units may lie where the sums were, and it takes f(z).
-    """
-
-    apply: Callable[[Tensor, Tensor], object]
-    derive: Callable[[Tensor, Tensor], object]
-    keeps_sums: bool = False
-
-
-IDENTITY = Activation(lambda z, units: None, lambda delta, units: None)
-_SLOPE = nn.LeakyReLU().negative_slope
-
-ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: Activation(
-        lambda z, units: torch.relu_(z),
-        lambda delta, units: aten.threshold_backward.grad_input(delta, units, 0, grad_input=delta),
-    ),
-    nn.LeakyReLU: Activation(
-        lambda z, units: aten.leaky_relu_(z, _SLOPE),
-        lambda delta, units: aten.leaky_relu_backward.grad_input(
-            delta, units, _SLOPE, True, grad_input=delta
-        ),
-    ),
-    nn.ELU: Activation(
-        lambda z, units: aten.elu_(z),
-        lambda delta, units: aten.elu_backward.grad_input(delta, 1, 1, 1, True, units, grad_input=delta),
-    ),
-    nn.GELU: Activation(
-        lambda z, units: aten.gelu.out(z, out=units),
-        lambda delta, z: aten.gelu_backward.grad_input(delta, z, grad_input=delta),
-        keeps_sums=True,
-    ),
-    nn.SiLU: Activation(
-        lambda z, units: aten.silu.out(z, out=units),
-        lambda delta, z: aten.silu_backward.grad_input(delta, z, grad_input=delta),
-        keeps_sums=True,
-    ),
-    nn.Tanh: Activation(
-        lambda z, units: torch.tanh_(z),
-        lambda delta, units: aten.tanh_backward.grad_input(delta, units, grad_input=delta),
-    ),
-    nn.Sigmoid: Activation(
-        lambda z, units: torch.sigmoid_(z),
-        lambda delta, units: aten.sigmoid_backward.grad_input(delta, units, grad_input=delta),
-    ),
-    nn.Identity: IDENTITY,
-}
+def in_place_of(module: nn.Module) -> InPlace | None:
+    """Return an activation and its derivative, or None where the module is none or has none by hand."""
+    if isinstance(module, Function):
+        return module.activation.in_place()
+    for name, schema in choices("activation").items():
+        activation = schema.model_validate({"name": name})
+        assert isinstance(activation, ActivationConfig)
+        if activation.torch_class and getattr(nn, activation.torch_class) is type(module):
+            return activation.in_place()
+    return None

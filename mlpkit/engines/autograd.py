@@ -11,8 +11,9 @@ from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.own_modules import OwnModules
 from mlpkit.engines.parameters import Flat
-from mlpkit.models.build import Network
-from mlpkit.models.dropout import Dropout
+from mlpkit.networks.build import Network
+from mlpkit.networks.dropout import Dropout
+from mlpkit.networks.own import OwnModule
 
 Forward = Callable[[Tensor, bool], Tensor]  # (units (K, n, width below), training) -> units (K, n, width)
 Randoms = Sequence[torch.Generator] | None
@@ -48,15 +49,16 @@ class AutogradGradients:
             running: averages that batch norms keep.
             counters: of the batches that they have seen.
         """
-        self.counters = counters.values
         self.networks, self.gradients, self.data, self.matmul = networks, gradients, data, matmul
         for run, network in enumerate(networks):
             slopes = parameters.of(gradients, run)
             for name, parameter in network.named_parameters():
                 parameter.grad = slopes[name]
         # Switching modes walks over all modules, which a tiny model feels; most have nothing to switch.
-        self.has_modes = any(isinstance(layer, Dropout | nn.BatchNorm1d) for layer in networks[0].layers)
-        self.batched = [] if len(networks) == 1 else _batched(networks, parameters, gradients, running)
+        modal = Dropout | nn.BatchNorm1d | OwnModule
+        self.has_modes = any(isinstance(layer, modal) for layer in networks[0].layers)
+        kept = (running, counters)
+        self.batched = [] if len(networks) == 1 else _batched(networks, parameters, gradients, *kept)
         self.flag, self.one = torch.zeros(2, 1, device=gradients.device).unbind()
         self.one.fill_(1)
         self.context = torch.no_grad()
@@ -100,8 +102,6 @@ class AutogradGradients:
                 network.train(training)
             outputs: Tensor = network.layers(units)
             return outputs
-        if training and len(self.counters):
-            self.counters.add_(1)
         units = units.expand(len(self.networks), -1, -1)
         for layer in self.batched:
             units = layer(units, training)
@@ -109,7 +109,7 @@ class AutogradGradients:
 
 
 def _batched(
-    networks: Sequence[Network], parameters: Flat, gradients: Tensor, running: Flat
+    networks: Sequence[Network], parameters: Flat, gradients: Tensor, running: Flat, counters: Flat
 ) -> list[Forward]:
     """Return what computes the layers of K > 1 networks side by side."""
     slopes, found = parameters.views(gradients), []
@@ -117,7 +117,7 @@ def _batched(
     for name, values in parameters.views(parameters.values).items():
         leaves[name] = values.detach().requires_grad_()
         leaves[name].grad = slopes[name]
-    kept = running.views(running.values)
+    kept = running.views(running.values) | counters.views(counters.values)
     for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
         module, name = modules[0], f"layers.{index}."
         if isinstance(module, nn.Linear):
@@ -126,7 +126,7 @@ def _batched(
             found.append(_layer_norm(module, leaves[f"{name}weight"], leaves[f"{name}bias"]))
         elif isinstance(module, nn.BatchNorm1d):
             tensors = (leaves[f"{name}weight"], leaves[f"{name}bias"])
-            averages = (kept[f"{name}running_mean"], kept[f"{name}running_var"])
+            averages = (kept[f"{name}{of}"] for of in ("running_mean", "running_var", "num_batches_tracked"))
             found.append(_batch_norm(module, *tensors, *averages))
         elif not any(True for _ in module.parameters()) and not isinstance(module, Dropout):
             found.append(_alike(module))
@@ -156,7 +156,7 @@ def _layer_norm(module: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Forward:
 
 
 def _batch_norm(
-    module: nn.BatchNorm1d, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor
+    module: nn.BatchNorm1d, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, seen: Tensor
 ) -> Forward:
     """Return one norm over the K · width channels of K layers."""
     mean, variance, weight, bias = (values.view(-1) for values in (mean, variance, weight, bias))
@@ -165,6 +165,8 @@ def _batch_norm(
 
     def forward(units: Tensor, training: bool) -> Tensor:
         runs, rows, width = units.shape
+        if training:
+            seen.add_(1)
         channels = units.transpose(0, 1).reshape(rows, runs * width)
         normed = F.batch_norm(channels, mean, variance, weight, bias, training, momentum, eps)
         return normed.view(rows, runs, width).transpose(0, 1)

@@ -40,10 +40,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlpkit.engines.activations import IDENTITY, Activation
+from mlpkit.config.activation import InPlace
+from mlpkit.engines.activations import IDENTITY
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.program import Program
-from mlpkit.models.dropout import Dropout
+from mlpkit.networks.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Layer:
     bias: Tensor | None
     weight_gradient: Tensor
     bias_gradient: Tensor | None
-    activation: Activation | None = None
+    activation: InPlace | None = None
     dropout: tuple[Dropout, ...] = ()
     widths: tuple[int, ...] = ()
 

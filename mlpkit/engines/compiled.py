@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset
-from mlpkit.engines.activations import ACTIVATIONS
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.compiler import compiler, load, seconds
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.whole_step import SETTINGS, Plan
+from mlpkit.engines.whole_step import FUNCTIONS, SETTINGS, Plan
 from mlpkit.errors import ConfigError
-from mlpkit.models.build import Network
-from mlpkit.models.scaling import Unscaling
+from mlpkit.networks.architecture import hidden_widths
+from mlpkit.networks.build import Network
+from mlpkit.networks.function import name_of
+from mlpkit.networks.scaling import Unscaling
 from mlpkit.optimizers.adam import Adam
 from mlpkit.optimizers.adamw import AdamW
 from mlpkit.optimizers.sgd import Sgd
@@ -184,7 +185,7 @@ def weight_decays_of(configs: Sequence[Config]) -> list[float]:
 
 def widest_hidden(configs: Sequence[Config]) -> tuple[int, ...]:
     """Return the hidden widths to which runs are padded."""
-    widths = [tuple(getattr(config.model, "hidden", ())) for config in configs]
+    widths = [hidden_widths(config.model) for config in configs]
     return tuple(map(max, zip(*widths, strict=True)))
 
 
@@ -207,14 +208,16 @@ def obstacle_to_compiling(
     kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
     unknown = [of.name for of in optimizers if type(of) not in COMPILED]
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-    widths = linear[0].in_features, *widest_hidden(configs), linear[-1].out_features
+    ends = (linear[0].in_features, linear[-1].out_features) if linear else ()
+    widths = *ends[:1], *widest_hidden(configs), *ends[1:]
     weights = sum(below * width for below, width in pairwise(widths))
-    strange = [type(layer) for layer in network.layers if not isinstance(layer, (nn.Linear, *ACTIVATIONS))]
+    known = {"Linear", *FUNCTIONS}
+    strange = [layer for layer in network.layers if type(layer).__name__ not in known]
     reasons = {
         "it is for a CPU": device != "cpu",
         "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
         "it is not for trainer.engine=autograd": first.trainer.engine == "autograd",
-        f"it knows no {strange[0].__name__} layers" if strange else "": bool(strange),
+        f"it knows no {name_of(strange[0])} layers" if strange else "": bool(strange),
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,

@@ -12,8 +12,8 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.batches import Rows
-from mlpkit.models.build import Network
-from mlpkit.models.scaling import Unscaling
+from mlpkit.networks.build import Network
+from mlpkit.networks.scaling import Unscaling
 from mlpkit.tasks.metrics import add_up
 from mlpkit.tasks.task import Task
 

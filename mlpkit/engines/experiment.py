@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset
-from mlpkit.models.build import Network
+from mlpkit.networks.build import Network
 from mlpkit.tasks.task import Task
 
 

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpkit.engines.activations import ACTIVATIONS
+from mlpkit.engines.activations import in_place_of
 from mlpkit.engines.backpropagation import Layer, Pass
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.program import Program, carry_out
-from mlpkit.models.build import Network
-from mlpkit.models.dropout import Dropout
+from mlpkit.networks.build import Network
+from mlpkit.networks.dropout import Dropout
+from mlpkit.networks.function import name_of
 
 A_CALL = 8192  # numbers that can be looked at in the time that a call takes
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
@@ -184,7 +185,7 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
         elif isinstance(module, Dropout):
             found[-1] = replace(found[-1], dropout=modules)
         else:
-            found[-1] = replace(found[-1], activation=ACTIVATIONS[type(module)])
+            found[-1] = replace(found[-1], activation=in_place_of(module))
     return found
 
 
@@ -219,5 +220,6 @@ def largest_square(data: DeviceData) -> float:
 
 def obstacle(layers: nn.Sequential) -> str | None:
     """Return the name of a layer whose gradient is not derived here, or None."""
-    known = (nn.Linear, Dropout, *ACTIVATIONS)
-    return next((type(layer).__name__ for layer in layers if not isinstance(layer, known)), None)
+    known = (nn.Linear, Dropout)
+    strange = (layer for layer in layers if not isinstance(layer, known) and in_place_of(layer) is None)
+    return next((name_of(layer) for layer in strange), None)

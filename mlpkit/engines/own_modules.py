@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mlpkit.networks.own import OwnModule
+
 
 class OwnModules:
     """Computes one module of each of K networks: mapped over the networks where that can be, else one by one.
@@ -20,6 +22,10 @@ class OwnModules:
             parameters: (K, *shape) by name, each holding the modules' own ones.
         """
         self.modules, self.parameters = modules, parameters
+        # What draws is not mapped, so the seeds of the draws are not needed there.
+        first = modules[0]
+        self.mapped, within = (first.module, "module.") if isinstance(first, OwnModule) else (first, "")
+        self.mapped_parameters = {name.removeprefix(within): of for name, of in parameters.items()}
         self.can_be_mapped = bool(parameters) and not any(True for _ in modules[0].buffers())
 
     def __call__(self, units: Tensor, training: bool) -> Tensor:
@@ -30,7 +36,7 @@ class OwnModules:
             from torch.func import vmap  # which few runs need
 
             try:
-                mapped: Tensor = vmap(self._one)(dict(self.parameters), units)
+                mapped: Tensor = vmap(self._one)(self.mapped_parameters, units)
                 return mapped
             except (RuntimeError, ValueError):  # an error of the module's own is raised again below
                 self.can_be_mapped = False
@@ -39,5 +45,5 @@ class OwnModules:
     def _one(self, parameters: dict[str, Tensor], units: Tensor) -> Tensor:
         from torch.func import functional_call
 
-        outputs: Tensor = functional_call(self.modules[0], parameters, (units,))
+        outputs: Tensor = functional_call(self.mapped, parameters, (units,))
         return outputs

@@ -1,1 +1,1 @@
-"""Models: stacks of layers between a first layer that scales inputs and a last that scales targets back."""
+"""Models, a file each: options and layers."""

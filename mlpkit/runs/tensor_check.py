@@ -8,7 +8,7 @@ from mlpkit.config.problems import show
 from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.files.tensor_file import TensorFile
-from mlpkit.models.architecture import LARGEST, architecture, count, parameters, tensors
+from mlpkit.networks.architecture import LARGEST, architecture, count, parameters, tensors
 from mlpkit.runs.trust import LARGEST_MODEL, Trust
 
 

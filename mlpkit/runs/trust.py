@@ -6,7 +6,7 @@ It is decided in `mlpkit.cli`, where a path enters the program, and passed on as
 from enum import Enum
 from pathlib import Path
 
-from mlpkit.config.dataset import DatasetConfig, SumDataset, Synthetic
+from mlpkit.config.dataset import DatasetConfig
 from mlpkit.errors import DataError
 
 LARGEST_DATA = 4_000_000  # numbers of a foreign dataset that is drawn
@@ -66,12 +66,8 @@ class Trust(Enum):
         Raises:
             DataError: it has more than LARGEST_DATA numbers.
         """
-        if isinstance(config, Synthetic) and not self.may_be_large:
-            numbers = config.n * (config.terms if isinstance(config, SumDataset) else 2)
-            if numbers > LARGEST_DATA:
-                raise DataError(
-                    f"{asked_by}: its dataset draws {numbers:,} numbers; --allow-large takes them"
-                )
+        if (numbers := config.numbers()) > LARGEST_DATA and not self.may_be_large:
+            raise DataError(f"{asked_by}: its dataset draws {numbers:,} numbers; --allow-large takes them")
 
     def check_model(self, parameters: int, asked_by: Path) -> None:
         """Refuse a model with more parameters than it may have, before memory is taken for it.

@@ -7,10 +7,11 @@ from itertools import islice, pairwise
 from typing import Any
 
 from mlpkit.config.config import Config, to_dict
+from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
 from mlpkit.errors import MlpkitError
-from mlpkit.models.architecture import NORMS, Layer, architecture
+from mlpkit.networks.architecture import architecture, count
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.system.device import choose_device, threads_with_work
 from mlpkit.system.platform import raise_file_limit
@@ -31,7 +32,6 @@ A_UNIT = 1e-9  # of each unit and row, for activations
 A_PRODUCT = 5e-11  # of each weight and row, for products
 A_WEIGHT = 2e-10  # of each weight, gradient and average, for the update
 MOST_SIZES = 64  # hidden widths that go together
-NEVER_PADDED = {"Sigmoid", *NORMS.values()}
 
 NOTHING: Mapping[int, Hashable] = {}
 
@@ -160,7 +160,11 @@ def size_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Size:
     rows, size = len(train), trainer.batch_size
     batch = rows if size == "full" else min(rows, size)
     linear = [layer for layer in layers if layer.kind == "Linear"]
-    widths = (linear[0].below, *(layer.width for layer in linear))
+    if linear:
+        widths = linear[0].below, *(layer.width for layer in linear)
+    else:  # as a network with one hidden layer that has as many weights
+        features, width = len(dataset.signature.features), dataset.signature.width
+        widths = features, max(1, count(layers) // (features + width)), width
     inputs = train.all_inputs.numel()
     own = inputs if inputs <= LARGEST_COPIED else rows  # its own data, or which rows of it
     return Size(widths, batch, -(-rows // batch), rows, len(config.optimizer.slots()), own)
@@ -187,7 +191,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
         dataset.signature.task,
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
-        tuple((layer.kind, tuple(layer.parameters)) for layer in layers),
+        tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
         None if can_be_padded(config, layers) else tuple(layer.width for layer in layers),
         str(shared),
         choose_device(config.device),
@@ -206,11 +210,12 @@ def can_be_padded(config: Config, layers: list[Layer]) -> bool:
     An activation must be 0 at 0, a norm would count the zeros, and Adam without eps divides 0 by 0. Which
     products are rounded to bfloat16 depends on their size.
     """
-    kinds = {layer.kind for layer in layers}
     trainer = config.trainer
     if not config.optimizer.keeps_zeros():
         return False
-    return not kinds & NEVER_PADDED and trainer.engine != "autograd" and trainer.matmul != "bfloat16"
+    if trainer.engine == "autograd" or trainer.matmul == "bfloat16":
+        return False
+    return all(layer.keeps_zeros for layer in layers)
 
 
 def widest(size: Size) -> int:

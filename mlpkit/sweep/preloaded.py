@@ -14,7 +14,6 @@ import torch._dynamo  # which an optimizer of torch's own loads, and what that l
 import torch.utils._device
 
 import mlpkit.data.images
-import mlpkit.data.synthetic
 import mlpkit.data.tables
 import mlpkit.engines.choose
 import mlpkit.files.event_file

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError
 from mlpkit.files.paths import expand
-from mlpkit.models.architecture import architecture, count
+from mlpkit.networks.architecture import architecture, count
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets

@@ -1,12 +1,12 @@
 """Validated configs in, the objects that they stand for out."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from mlpkit.config.config import Config
-from mlpkit.config.dataset import ImageOptions
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
@@ -20,7 +20,7 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.errors import ConfigError
-from mlpkit.models.build import Network, build_model, count_parameters
+from mlpkit.networks.build import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
 from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
@@ -109,30 +109,24 @@ def compute_with(
     trainer, rows = config.trainer, len(dataset.splits["train"])
     batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
-    width = max(layer.out_features for layer in linear_layers(network))
-    set_threads(threads, batch * runs, count_parameters(network), width)
+    shapes = [(layer.in_features, layer.out_features) for layer in linear_layers(network)]
+    shapes = shapes or [(len(dataset.signature.features), dataset.signature.width)]
+    set_threads(threads, batch * runs, count_parameters(network), max(width for _, width in shapes))
     if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
-    shape, keep = _largest_product(network, batch), trust.may_keep_measurements
+    shape, keep = (batch, *max(shapes, key=math.prod)), trust.may_keep_measurements
     return choose_matmul(trainer.matmul, shape, device, keep, before.matmul)
 
 
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
     """Return how training images are changed at random, or None."""
-    if not isinstance(config.dataset, ImageOptions):
-        return None
-    return augmentation_of(config.dataset.augment, dataset.signature.input_shape)
-
-
-def _largest_product(network: Network, rows: int) -> tuple[int, int, int]:
-    """Return (rows, width below, width) of the layer with the most weights."""
-    largest = max(linear_layers(network), key=lambda layer: layer.weight.numel())
-    return rows, largest.in_features, largest.out_features
+    options = config.dataset.augmentation()
+    return augmentation_of(options, dataset.signature.input_shape) if options else None
 
 
 def linear_layers(network: Network) -> list[nn.Linear]:
     """Return the layers that have weights."""
-    return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 
 def check_steps(config: Config, rows: int) -> None:
@@ -146,9 +140,8 @@ def check_steps(config: Config, rows: int) -> None:
     if warmup >= steps:
         raise ConfigError(f"scheduler.warmup_steps={warmup}: the run has {steps} steps; choose fewer")
     size = trainer.batch_size
-    norm = getattr(config.model, "norm", "none")
-    if norm == "batch" and (rows == 1 if size == "full" else rows % size == 1 or size == 1):
+    problem = config.model.problem_with_one_row()
+    if problem and (rows == 1 if size == "full" else rows % size == 1 or size == 1):
         raise ConfigError(
-            f"trainer.batch_size={size}: {rows} training rows leave a batch of one row, and model.norm=batch "
-            "needs two; change the batch size or set model.norm=layer"
+            f"trainer.batch_size={size}: {rows} training rows leave a batch of one row, and {problem}"
         )

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.engines.experiment import Experiment
-from mlpkit.models.architecture import architecture
+from mlpkit.networks.architecture import architecture
 from mlpkit.system.console import number, print_scores, print_weights, say
 
 

@@ -15,7 +15,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
 from mlpkit.files.plain_json import read_object, write_json
-from mlpkit.models.build import count_parameters
+from mlpkit.networks.build import count_parameters
 from mlpkit.plots.drawing import one_warning
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite

@@ -7,7 +7,7 @@ from typing import Any
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.files.atomic_write import flushed_together
-from mlpkit.models.build import count_parameters
+from mlpkit.networks.build import count_parameters
 from mlpkit.runs.state import Progress, Scores
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list

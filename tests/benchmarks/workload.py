@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mlpkit.cli.compose import Request, compose
 from mlpkit.config.config import Config, parse
-from mlpkit.config.model import MlpModel
 from mlpkit.data.load import load_dataset
+from mlpkit.models.mlp import MlpModel
 from mlpkit.tasks.task import TASKS
 
 FULL_BATCH_EPOCHS = 500  # of a portion where an epoch is a single step

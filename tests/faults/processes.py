@@ -32,7 +32,6 @@ forks.set_forkserver_preload(
         "mlpkit.cli.compose",
         "mlpkit.training.start",
         "mlpkit.data.images",
-        "mlpkit.data.synthetic",
         "mlpkit.engines.choose",
         "mlpkit.files.event_file",
     ]

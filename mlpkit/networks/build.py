@@ -4,16 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.config.config import Config
-from mlpkit.config.model import MlpModel
-from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.randomness import generator
 from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError
-from mlpkit.models.architecture import LARGEST, architecture
-from mlpkit.models.dropout import Dropout
-from mlpkit.models.init import initialize
-from mlpkit.models.scaling import Scaling, Unscaling
-from mlpkit.models.stack import stack
+from mlpkit.networks.architecture import LARGEST, architecture, count
+from mlpkit.networks.dropout import Dropout
+from mlpkit.networks.init import initialize
+from mlpkit.networks.own import OwnModule
+from mlpkit.networks.scaling import Scaling, Unscaling
 
 
 class Network(nn.Module):
@@ -25,12 +24,12 @@ class Network(nn.Module):
         unscaling: the last layer; brings regression outputs back to the targets' unit, or does nothing.
     """
 
-    def __init__(self, layers: nn.Sequential, scaling: Affine | None, unscaling: Affine | None) -> None:
-        """Put the layers between the two scalings."""
+    def __init__(self, layers: nn.Sequential, scaling: nn.Module | None, unscaling: nn.Module | None) -> None:
+        """Put the layers between the two scalings, where there are any."""
         super().__init__()
-        self.scaling: nn.Module = Scaling(scaling) if scaling else nn.Identity()
+        self.scaling = scaling or nn.Identity()
         self.layers = layers
-        self.unscaling: nn.Module = Unscaling(unscaling) if unscaling else nn.Identity()
+        self.unscaling = unscaling or nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, or values in the targets' unit."""
@@ -42,8 +41,8 @@ class Network(nn.Module):
         return self.unscaling.inverse(targets) if isinstance(self.unscaling, Unscaling) else targets
 
     def dropout_generators(self) -> list[torch.Generator]:
-        """Return the generators of the dropout layers, in the layers' order."""
-        return [layer.random for layer in self.modules() if isinstance(layer, Dropout)]
+        """Return the generators of the layers that draw, in the layers' order."""
+        return [layer.random for layer in self.layers if isinstance(layer, Dropout | OwnModule)]
 
 
 def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:
@@ -53,8 +52,11 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
         ConfigError: the model does not go with the dataset's task.
     """
     network = build_network(config, dataset.signature, device)
-    if (count := count_parameters(network)) > LARGEST:
-        raise ConfigError(f"model: {count:,} parameters; mlpkit trains up to {LARGEST:,}, make it smaller")
+    is_own = any(isinstance(layer, OwnModule) for layer in network.layers)
+    if is_own and config.init.name != "default":
+        raise ConfigError(
+            f"init={config.init.name}: model={config.model.name} draws its own weights; set init=default"
+        )
     _allocate(network, device)
     initialize(network.layers, config.init, generator(config.seed, "init"))
     for layer, values in (
@@ -70,26 +72,34 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
 def build_network(config: Config, signature: Signature, device: str = "cpu") -> Network:
     """Return the network's structure on torch's meta device: shapes without memory or values.
 
+    A module that the model builds itself has both, on the given device.
+
     Raises:
-        ConfigError: the model does not go with the signature's task.
+        ConfigError: the model does not go with the signature's task, or is too large.
     """
-    by_name = {layer.name: layer for layer in architecture(config, signature)}
+    layers = architecture(config, signature)
+    if (number := count(layers)) > LARGEST:
+        raise ConfigError(f"model: {number:,} parameters; mlpkit trains up to {LARGEST:,}, make it smaller")
+    by_name = {layer.name: layer for layer in layers}
     scaling, unscaling = by_name.pop("scaling", None), by_name.pop("unscaling", None)
-    dropout = config.model.dropout if isinstance(config.model, MlpModel) else 0.0
     with torch.device("meta"):
-        ends = (
-            Affine(torch.zeros(layer.width), torch.zeros(layer.width)) if layer else None
-            for layer in (scaling, unscaling)
-        )
-        return Network(stack(list(by_name.values()), dropout, device), *ends)
+        ends = (layer.make(device) if layer else None for layer in (scaling, unscaling))
+        return Network(nn.Sequential(*(layer.make(device) for layer in by_name.values())), *ends)
 
 
 def _allocate(network: nn.Module, device: str) -> None:
-    """Give the network memory; torch's `to_empty` would load its symbolic shapes, which takes 0.3 s."""
+    """Give memory to what is on the meta device.
+
+    Torch's `to_empty` would load its symbolic shapes, which takes 0.3 s.
+    """
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.is_meta:
+                continue
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=device)))
         for name, values in module.named_buffers(recurse=False):
+            if not values.is_meta:
+                continue
             setattr(module, name, torch.empty(values.shape, dtype=values.dtype, device=device))
 
 

@@ -1,0 +1,1 @@
+"""Activations; those of torch are in one file, since each is two lines."""

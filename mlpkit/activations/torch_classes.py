@@ -1,0 +1,166 @@
+"""Torch's activations and their derivatives, in place.
+
+Torch's own kernels do both; they are called by name because `out=` and `grad_input=` are not in its
+Python functions. Each derivative is that of the torch class that is named.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from mlpkit.config.activation import ActivationConfig, InPlace
+from mlpkit.config.registry import choice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAK = 0.01  # torch.nn.LeakyReLU's slope below zero
+
+
+class TorchActivation(ActivationConfig):
+    """An activation whose forward pass is a class of torch.nn."""
+
+    keeps_zeros = True
+
+    def function(self, z: "Tensor") -> "Tensor":
+        """See `ActivationConfig.function`."""
+        from torch import nn
+
+        values: Tensor = getattr(nn, self.torch_class)()(z)
+        return values
+
+
+@choice("activation")
+class Relu(TorchActivation):
+    """max(0, z)."""
+
+    name: Literal["relu"]
+    torch_class = "ReLU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        import torch
+
+        derive = torch.ops.aten.threshold_backward.grad_input
+        return InPlace(
+            lambda z, units: torch.relu_(z), lambda delta, units: derive(delta, units, 0, grad_input=delta)
+        )
+
+
+@choice("activation")
+class LeakyRelu(TorchActivation):
+    """z, and a hundredth of it below zero."""
+
+    name: Literal["leaky_relu"]
+    torch_class = "LeakyReLU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.leaky_relu_, ops.aten.leaky_relu_backward.grad_input
+        return InPlace(
+            lambda z, units: apply(z, LEAK),
+            lambda delta, units: derive(delta, units, LEAK, True, grad_input=delta),
+        )
+
+
+@choice("activation")
+class Elu(TorchActivation):
+    """z, and exp(z) - 1 below zero."""
+
+    name: Literal["elu"]
+    torch_class = "ELU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.elu_, ops.aten.elu_backward.grad_input
+        return InPlace(
+            lambda z, units: apply(z),
+            lambda delta, units: derive(delta, 1, 1, 1, True, units, grad_input=delta),
+        )
+
+
+@choice("activation")
+class Gelu(TorchActivation):
+    """z Φ(z), for the normal distribution's Φ."""
+
+    name: Literal["gelu"]
+    torch_class = "GELU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.gelu.out, ops.aten.gelu_backward.grad_input
+        return InPlace(
+            lambda z, units: apply(z, out=units),
+            lambda delta, z: derive(delta, z, grad_input=delta),
+            keeps_sums=True,
+        )
+
+
+@choice("activation")
+class Silu(TorchActivation):
+    """z σ(z)."""
+
+    name: Literal["silu"]
+    torch_class = "SiLU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.silu.out, ops.aten.silu_backward.grad_input
+        return InPlace(
+            lambda z, units: apply(z, out=units),
+            lambda delta, z: derive(delta, z, grad_input=delta),
+            keeps_sums=True,
+        )
+
+
+@choice("activation")
+class Tanh(TorchActivation):
+    """The hyperbolic tangent."""
+
+    name: Literal["tanh"]
+    torch_class = "Tanh"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        import torch
+
+        derive = torch.ops.aten.tanh_backward.grad_input
+        return InPlace(
+            lambda z, units: torch.tanh_(z), lambda delta, units: derive(delta, units, grad_input=delta)
+        )
+
+
+@choice("activation")
+class Sigmoid(TorchActivation):
+    """σ(z) = 1 / (1 + exp(-z))."""
+
+    name: Literal["sigmoid"]
+    torch_class = "Sigmoid"
+    keeps_zeros = False
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        import torch
+
+        derive = torch.ops.aten.sigmoid_backward.grad_input
+        return InPlace(
+            lambda z, units: torch.sigmoid_(z), lambda delta, units: derive(delta, units, grad_input=delta)
+        )
+
+
+@choice("activation")
+class Identity(TorchActivation):
+    """z itself: the layers are one linear map."""
+
+    name: Literal["identity"]
+    torch_class = "Identity"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        return InPlace(lambda z, units: None, lambda delta, units: None)

@@ -1,0 +1,1 @@
+"""Datasets, a file each: options, and how their rows are computed or read."""

@@ -1,0 +1,47 @@
+"""Two moons."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mlpkit.config.dataset import Synthetic
+from mlpkit.config.registry import choice
+from mlpkit.config.section import NotNegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlpkit.data.signature import Signature
+
+
+@choice("dataset")
+class MoonsDataset(Synthetic):
+    """Two interleaving half circles (scikit-learn's make_moons)."""
+
+    name: Literal["moons"]
+    noise: NotNegative = Field(0.1, description="standard deviation of the noise on the points")
+
+    def signature(self) -> "Signature":
+        """See `Synthetic.signature`."""
+        from mlpkit.data.signature import Signature
+
+        return Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+
+    def draw(self) -> "tuple[Tensor, Tensor]":
+        """Return points (n, 2) and labels (n,): two half circles that reach into each other, and noise.
+
+        They are, to the bit, scikit-learn's make_moons of the same seed, which takes a second to import.
+        """
+        import numpy as np
+        import torch
+
+        random = np.random.RandomState(self.seed)
+        upper, lower = (np.linspace(0, np.pi, rows) for rows in (self.n // 2, self.n - self.n // 2))
+        x = np.concatenate((np.cos(upper), 1 - np.cos(lower)))
+        y = np.concatenate((np.sin(upper), 1 - np.sin(lower) - 0.5))
+        labels = np.repeat((0, 1), (len(upper), len(lower)))
+        order = random.permutation(self.n)
+        points = np.stack((x, y), axis=1)[order]
+        if self.noise:
+            points += random.normal(scale=self.noise, size=points.shape)
+        return torch.from_numpy(points).float(), torch.from_numpy(labels[order]).long()

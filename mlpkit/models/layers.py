@@ -1,0 +1,77 @@
+"""The layers that models are made of: shapes, and the modules of torch."""
+
+from typing import TYPE_CHECKING
+
+from mlpkit.config.activation import ActivationConfig
+from mlpkit.config.model import Layer, Shape
+from mlpkit.config.registry import choices
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def linear(below: int, width: int, bias: bool) -> Layer:
+    """Return a linear layer."""
+
+    def make(device: str) -> "nn.Module":
+        from torch import nn
+
+        return nn.Linear(below, width, bias)
+
+    shapes: dict[str, Shape] = {"weight": (width, below), **({"bias": (width,)} if bias else {})}
+    return Layer("Linear", below, width, make, shapes, keeps_zeros=True)
+
+
+def batch_norm(width: int) -> Layer:
+    """Return a batch norm."""
+
+    def make(device: str) -> "nn.Module":
+        from torch import nn
+
+        return nn.BatchNorm1d(width)
+
+    running: dict[str, Shape] = {"running_mean": (width,), "running_var": (width,)}
+    shapes: dict[str, Shape] = {"weight": (width,), "bias": (width,)}
+    return Layer("BatchNorm1d", width, width, make, shapes, running, {"num_batches_tracked": ()})
+
+
+def layer_norm(width: int) -> Layer:
+    """Return a layer norm."""
+
+    def make(device: str) -> "nn.Module":
+        from torch import nn
+
+        return nn.LayerNorm(width)
+
+    return Layer("LayerNorm", width, width, make, {"weight": (width,), "bias": (width,)})
+
+
+def activation(name: str, width: int) -> Layer:
+    """Return an activation by its name."""
+    schema = choices("activation")[name]
+    chosen = schema.model_validate({"name": name})
+    assert isinstance(chosen, ActivationConfig)
+
+    def make(device: str) -> "nn.Module":
+        from torch import nn
+
+        from mlpkit.networks.function import Function
+
+        if not chosen.torch_class:
+            return Function(chosen)
+        module: nn.Module = getattr(nn, chosen.torch_class)()
+        return module
+
+    kind = chosen.torch_class or schema.__name__
+    return Layer(kind, width, width, make, keeps_zeros=chosen.keeps_zeros, settings=name)
+
+
+def dropout(width: int, rate: float) -> Layer:
+    """Return a dropout; runs that are trained together may have different rates."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.networks.dropout import Dropout
+
+        return Dropout(rate, device)
+
+    return Layer("Dropout", width, width, make, keeps_zeros=True)

@@ -1,0 +1,45 @@
+"""Multilayer perceptron."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlpkit.config.model import Layer, ModelConfig
+from mlpkit.config.registry import NameOf, choice
+from mlpkit.config.section import Fraction, Width
+from mlpkit.models.layers import activation, batch_norm, dropout, layer_norm, linear
+
+
+@choice("model")
+class MlpModel(ModelConfig):
+    """Multilayer perceptron, for any task."""
+
+    name: Literal["mlp"]
+    hidden: tuple[Width, ...] = Field(
+        (64, 64), min_length=1, max_length=100, strict=False, description="widths of the hidden layers"
+    )
+    activation: Annotated[str, NameOf("activation")] = Field(
+        "relu", description="function between the layers"
+    )
+    dropout: Fraction = Field(0.0, description="share of hidden units dropped in training")
+    norm: Literal["none", "batch", "layer"] = Field("none", description="normalisation before the activation")
+    bias: bool = Field(True, description="add biases")
+
+    def layers(self, features: int, width: int) -> list[Layer]:
+        """See `ModelConfig.layers`; norm, activation and dropout follow all linear layers but the last."""
+        found = []
+        for below, above in pairwise((features, *self.hidden)):
+            found.append(linear(below, above, self.bias))
+            if self.norm != "none":
+                found.append(batch_norm(above) if self.norm == "batch" else layer_norm(above))
+            found.append(activation(self.activation, above))
+            if self.dropout:
+                found.append(dropout(above, self.dropout))
+        return [*found, linear(self.hidden[-1], width, self.bias)]
+
+    def problem_with_one_row(self) -> str | None:
+        """See `ModelConfig.problem_with_one_row`."""
+        if self.norm != "batch":
+            return None
+        return "model.norm=batch needs two; change the batch size or set model.norm=layer"

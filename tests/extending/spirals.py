@@ -1,0 +1,37 @@
+"""A dataset that mlpkit does not have: three spirals that wind round each other."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mlpkit.config.dataset import Synthetic
+from mlpkit.config.registry import choice
+from mlpkit.config.section import NotNegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlpkit.data.signature import Signature
+
+
+@choice("dataset")
+class Spirals(Synthetic):
+    """Three spirals."""
+
+    name: Literal["spirals"]
+    noise: NotNegative = Field(0.1, description="standard deviation of the noise on the points")
+
+    def signature(self) -> "Signature":
+        from mlpkit.data.signature import Signature
+
+        return Signature("multiclass", ("x", "y"), (2,), ("spiral",), ("red", "green", "blue"))
+
+    def draw(self) -> "tuple[Tensor, Tensor]":
+        import torch
+
+        random = torch.Generator().manual_seed(self.seed)
+        labels = torch.arange(self.n) % 3
+        radius = torch.rand(self.n, generator=random)
+        angle = 5 * radius + labels * (2 * torch.pi / 3)
+        points = radius[:, None] * torch.stack((angle.cos(), angle.sin()), dim=1)
+        return points + self.noise * torch.randn(points.shape, generator=random), labels
