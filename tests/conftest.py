@@ -34,7 +34,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Forget after the test, or when called, which choices and plug-ins it has registered."""
-    kept = {group: registry.choices(group) for group in registry.PACKAGES}
+    for group in registry.PACKAGES:
+        registry.choices(group)  # which registers mlpkit's own
+    kept = {group: dict(names) for group, names in registry._registered.items()}
 
     def forget() -> None:
         monkeypatch.setattr(registry, "_registered", {group: dict(names) for group, names in kept.items()})

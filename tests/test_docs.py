@@ -144,7 +144,16 @@ def _imports_between_rooms() -> dict[str, set[str]]:
         if place.startswith("__"):
             continue
         others = found.setdefault(place, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for_types = {  # which nothing imports when it runs
+            node
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            if node in for_types:
+                continue
             if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 module = node.module
                 names = [f"{module}.{a.name}" for a in node.names] if module == "mlpkit" else [module]

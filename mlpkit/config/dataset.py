@@ -7,10 +7,7 @@ from pydantic import Field
 from mlpkit.config.section import Fraction, NotNegative, Positive, Section
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mlpkit.data.dataset import Dataset
-    from mlpkit.data.signature import Signature
 
 
 class Augment(Section):
@@ -22,7 +19,7 @@ class Augment(Section):
 
 
 class DatasetConfig(Section):
-    """A dataset. A new one has a name, options and `load`; one that is computed is a `Synthetic`."""
+    """A dataset. A new one has a name, options and `load`; for one that is computed see `Synthetic`."""
 
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
@@ -58,45 +55,6 @@ class DatasetConfig(Section):
     def augmentation(self) -> Augment | None:
         """Return how training images are changed at random, or None where the inputs are no images."""
         return None
-
-
-class Synthetic(DatasetConfig):
-    """A dataset that is computed. A new one has a name, options, `signature` and `draw`."""
-
-    n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
-    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
-
-    def signature(self) -> "Signature":
-        """Return the task and the names of features, targets and classes."""
-        raise NotImplementedError(f"dataset={self.name} has no signature")
-
-    def draw(self) -> "tuple[Tensor, Tensor]":
-        """Return inputs and targets of all rows, as a function of the options alone.
-
-        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and class labels
-        from 0 on, int64 (n,), otherwise.
-        """
-        raise NotImplementedError(f"dataset={self.name} has no draw")
-
-    def load(self, download: bool = True) -> "Dataset":
-        """See `DatasetConfig.load`."""
-        from mlpkit.data.dataset import split_at_random
-        from mlpkit.errors import ConfigError
-
-        inputs, targets = self.draw()
-        if not (inputs.isfinite().all() and targets.isfinite().all()):
-            raise ConfigError(
-                f"dataset={self.name}: its options make values beyond float32; choose smaller ones"
-            )
-        return split_at_random(self, self.signature(), inputs, targets)
-
-    def fractions(self) -> tuple[float, float]:
-        """See `DatasetConfig.fractions`."""
-        return self.val_fraction, self.test_fraction
-
-    def numbers(self) -> int:
-        """See `DatasetConfig.numbers`; a row has two, unless the dataset knows better."""
-        return 2 * self.n
 
 
 class ImageOptions(DatasetConfig):

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mlpkit.config.dataset import Synthetic
 from mlpkit.config.registry import choice
 from mlpkit.config.section import NotNegative
+from mlpkit.data.synthetic import Synthetic
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -38,11 +38,16 @@ def test_hostile_files(tmp_path: Path) -> None:
     print({name: value for name, value in found.items() if name != "problems"})
 
 
+# What may import or run: mlpkit's own choices by their files' names, and plug-ins that the user has named.
+MAY_RUN = ("config/registry.py", "config/plugins.py")
+
+
 def test_nothing_in_the_package_can_run_what_it_reads() -> None:
     package = Path(mlpkit.__file__).parent
     found = [
         f"{path.relative_to(package)}:{line}: {what}"
         for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).as_posix() not in MAY_RUN
         for line, what in dangers(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert found == []
