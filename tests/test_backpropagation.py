@@ -27,7 +27,7 @@ FEATURES, HIDDEN = 3, (4, 5)
 WIDTHS = {"regression": 3, "binary": 1, "multiclass": 4}  # of the outputs
 
 
-ACTIVATIONS = [getattr(nn, of.torch_class) for of in choices("activation").values()]
+ACTIVATIONS = [getattr(nn, vars(of)["torch_class"]) for of in choices("activation").values()]
 
 
 def numbers(*shape, seed=0):
