@@ -86,7 +86,7 @@ class Engine:
         """Make what has an axis of runs."""
         self.runs = len(networks)
         self.parameters = Flat.of_networks([dict(network.named_parameters()) for network in networks])
-        buffers = [_saved_buffers(network) for network in networks]
+        buffers = [network.saved_buffers() for network in networks]
         running, counters = (
             Flat.of_networks(
                 [{n: b for n, b in of.items() if b.is_floating_point() == kind} for of in buffers]
@@ -296,9 +296,3 @@ class Engine:
         """
         with self.context:
             self.seen.restore(rows, outputs)
-
-
-def _saved_buffers(network: Network) -> dict[str, Tensor]:
-    """Return the buffers of the layers that are in checkpoints; a module may keep others."""
-    saved = network.state_dict()
-    return {name: of for name, of in network.layers.named_buffers(prefix="layers") if name in saved}

@@ -44,6 +44,11 @@ class Network(nn.Module):
         """Return the generators of the layers that draw, in the layers' order."""
         return [layer.random for layer in self.layers if isinstance(layer, Dropout | OwnModule)]
 
+    def saved_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers of the layers that are in checkpoints; a module may keep others."""
+        saved = self.state_dict()
+        return {name: of for name, of in self.layers.named_buffers(prefix="layers") if name in saved}
+
 
 def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:
     """Return the network for a dataset, initialised as a function of `config.seed`.
