@@ -22,7 +22,7 @@ from mlpkit.system.device import cores
 
 MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "run.tensorboard=false")
 WIDE = ("dataset=digits", "model=mlp", "model.hidden=[512]", "trainer.batch_size=full")  # for many threads
-LONG = 3000  # epochs that take a second or more
+LONG = 20_000  # epochs that take some seconds
 DIVERGED = (
     "step 1 (epoch 1): val loss=nan: training diverged; try a lower optimizer.lr or set "
     "trainer.clip_norm=1; the run so far is in {folder}"
