@@ -6,7 +6,7 @@ Python functions. Each derivative is that of the torch class that is named.
 
 from typing import TYPE_CHECKING, Literal
 
-from mlpkit.config.activation import ActivationConfig, InPlace
+from mlpkit.config.activation import IDENTITY, ActivationConfig, InPlace
 from mlpkit.config.registry import choice
 
 if TYPE_CHECKING:
@@ -26,6 +26,34 @@ class TorchActivation(ActivationConfig):
 
         values: Tensor = getattr(nn, self.torch_class)()(z)
         return values
+
+
+class FromOutputs(TorchActivation):
+    """One whose derivative torch computes from f(z), which takes the place of z; its name is torch's."""
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        import torch
+
+        apply = getattr(torch, f"{self.name}_")
+        derive = getattr(torch.ops.aten, f"{self.name}_backward").grad_input
+        return InPlace(lambda z, units: apply(z), lambda delta, units: derive(delta, units, grad_input=delta))
+
+
+class FromSums(TorchActivation):
+    """One whose derivative torch computes from z, which is kept; its name is torch's."""
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply = getattr(ops.aten, self.name).out
+        derive = getattr(ops.aten, f"{self.name}_backward").grad_input
+        return InPlace(
+            lambda z, units: apply(z, out=units),
+            lambda delta, z: derive(delta, z, grad_input=delta),
+            keeps_sums=True,
+        )
 
 
 @choice("activation")
@@ -82,76 +110,36 @@ class Elu(TorchActivation):
 
 
 @choice("activation")
-class Gelu(TorchActivation):
+class Gelu(FromSums):
     """z Φ(z), for the normal distribution's Φ."""
 
     name: Literal["gelu"]
     torch_class = "GELU"
 
-    def in_place(self) -> InPlace:
-        """See `ActivationConfig.in_place`."""
-        from torch import ops
-
-        apply, derive = ops.aten.gelu.out, ops.aten.gelu_backward.grad_input
-        return InPlace(
-            lambda z, units: apply(z, out=units),
-            lambda delta, z: derive(delta, z, grad_input=delta),
-            keeps_sums=True,
-        )
-
 
 @choice("activation")
-class Silu(TorchActivation):
+class Silu(FromSums):
     """z σ(z)."""
 
     name: Literal["silu"]
     torch_class = "SiLU"
 
-    def in_place(self) -> InPlace:
-        """See `ActivationConfig.in_place`."""
-        from torch import ops
-
-        apply, derive = ops.aten.silu.out, ops.aten.silu_backward.grad_input
-        return InPlace(
-            lambda z, units: apply(z, out=units),
-            lambda delta, z: derive(delta, z, grad_input=delta),
-            keeps_sums=True,
-        )
-
 
 @choice("activation")
-class Tanh(TorchActivation):
+class Tanh(FromOutputs):
     """The hyperbolic tangent."""
 
     name: Literal["tanh"]
     torch_class = "Tanh"
 
-    def in_place(self) -> InPlace:
-        """See `ActivationConfig.in_place`."""
-        import torch
-
-        derive = torch.ops.aten.tanh_backward.grad_input
-        return InPlace(
-            lambda z, units: torch.tanh_(z), lambda delta, units: derive(delta, units, grad_input=delta)
-        )
-
 
 @choice("activation")
-class Sigmoid(TorchActivation):
+class Sigmoid(FromOutputs):
     """σ(z) = 1 / (1 + exp(-z))."""
 
     name: Literal["sigmoid"]
     torch_class = "Sigmoid"
     keeps_zeros = False
-
-    def in_place(self) -> InPlace:
-        """See `ActivationConfig.in_place`."""
-        import torch
-
-        derive = torch.ops.aten.sigmoid_backward.grad_input
-        return InPlace(
-            lambda z, units: torch.sigmoid_(z), lambda delta, units: derive(delta, units, grad_input=delta)
-        )
 
 
 @choice("activation")
@@ -163,4 +151,4 @@ class Identity(TorchActivation):
 
     def in_place(self) -> InPlace:
         """See `ActivationConfig.in_place`."""
-        return InPlace(lambda z, units: None, lambda delta, units: None)
+        return IDENTITY

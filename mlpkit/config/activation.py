@@ -25,6 +25,9 @@ class InPlace:
     keeps_sums: bool = False
 
 
+IDENTITY = InPlace(lambda z, units: None, lambda delta, units: None)
+
+
 class ActivationConfig(Section):
     """An activation. A new one has a name and `function`, and may have `derivative`.
 

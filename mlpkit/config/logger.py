@@ -21,7 +21,7 @@ class Logger:
 
     def scores(self, record: "Record") -> None:
         """Take the scores of some splits after an epoch; short epochs may come by the thousand a second."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no scores")
 
     def text(self, line: str) -> None:
         """Take a line of train.log."""
@@ -58,4 +58,4 @@ class LoggerConfig(Section):
         Raises:
             WriteError: a file cannot be opened.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"run.loggers={self.name} has no open")

@@ -6,8 +6,6 @@ from mlpkit.config.activation import ActivationConfig, InPlace
 from mlpkit.config.registry import choices
 from mlpkit.networks.function import Function
 
-IDENTITY = InPlace(lambda z, units: None, lambda delta, units: None)
-
 
 def in_place_of(module: nn.Module) -> InPlace | None:
     """Return an activation and its derivative, or None where the module is none or has none by hand."""

@@ -40,8 +40,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlpkit.config.activation import InPlace
-from mlpkit.engines.activations import IDENTITY
+from mlpkit.config.activation import IDENTITY, InPlace
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.program import Program
 from mlpkit.networks.dropout import Dropout

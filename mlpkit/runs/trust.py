@@ -10,9 +10,7 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.errors import DataError
 
 LARGEST_DATA = 4_000_000  # numbers of a foreign dataset that is drawn
-LARGEST_MODEL = (
-    25_000_000  # parameters of a foreign model: 100 MB, and four times as much with Adam's averages
-)
+LARGEST_MODEL = 25_000_000  # parameters of a foreign model: 100 MB, four times as much with Adam's averages
 
 
 class Trust(Enum):
