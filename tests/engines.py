@@ -15,11 +15,11 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
-from mlpkit.networks.build import Network, build_model
+from mlpkit.models.torch_network import Network, build_model
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.tasks.task import TASKS
+from mlpkit.tasks import TASKS
 from mlpkit.training.build import augmentation_in
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport
@@ -64,7 +64,7 @@ def engine_of(
     for config, dataset in zip(configs, datasets, strict=True):
         network = build_model(config, dataset, device)
         change(network)
-        experiments.append(Experiment(config, dataset, TASKS[dataset.signature.task], network))
+        experiments.append(Experiment(config, dataset, TASKS[dataset.input_schema.task], network))
     augmentation = augmentation_in(configs[0], datasets[0])
     return engine(experiments, device, kind, augmentation, matmul)
 

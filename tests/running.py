@@ -37,7 +37,7 @@ def content(path: Path) -> dict[str, Any]:
         name: (str(tensor.dtype), list(tensor.shape), tensor.numpy().tobytes())
         for name, tensor in stored.state.tensors().items()
     }
-    about = to_dict(stored.config), stored.signature, stored.fingerprint
+    about = to_dict(stored.config), stored.input_schema, stored.fingerprint
     return {"about": about, "progress": progress, "scores": stored.state.scores, "tensors": tensors}
 
 

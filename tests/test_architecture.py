@@ -6,9 +6,9 @@ import torch
 
 from mlpkit.config import registry
 from mlpkit.data.load import load_dataset
-from mlpkit.networks import architecture as shapes
-from mlpkit.networks.build import build_model, count_parameters
-from mlpkit.networks.dropout import Dropout
+from mlpkit.models import architecture as shapes
+from mlpkit.models.torch_layers import Dropout
+from mlpkit.models.torch_network import build_model, count_parameters
 
 MODELS = [
     ("dataset=line", "model=linear"),
@@ -35,7 +35,7 @@ MODELS = [
 def test_it_is_the_network(overrides: tuple[str, ...]) -> None:
     config = running.config(*overrides)
     dataset = load_dataset(config.dataset)
-    layers, network = shapes.architecture(config, dataset.signature), build_model(config, dataset)
+    layers, network = shapes.architecture(config, dataset.input_schema), build_model(config, dataset)
     found = network.state_dict()
     assert shapes.tensors(layers) == {
         name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in found.items()

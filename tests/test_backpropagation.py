@@ -10,14 +10,14 @@ from torch import nn
 
 from mlpkit.config.registry import choices
 from mlpkit.data.dataset import Dataset, Split
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.activations import in_place_of
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import obstacle
-from mlpkit.networks.build import Network
-from mlpkit.networks.dropout import Dropout, seed_dropout
-from mlpkit.tasks.task import TASKS
+from mlpkit.models.torch_layers import Dropout, seed_dropout
+from mlpkit.models.torch_network import Network
+from mlpkit.tasks import TASKS
 
 STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
 CLOSE = {"rtol": 1e-7, "atol": 1e-8}
@@ -47,9 +47,11 @@ def table_of(task, rows, seed=0):
     names = tuple(f"y{number}" for number in range(width))
     classes = () if task == "regression" else tuple(f"class {number}" for number in range(max(2, width)))
     features = tuple(f"x{number}" for number in range(FEATURES))
-    signature = Signature(task, features, (FEATURES,), names if task == "regression" else names[:1], classes)
+    input_schema = InputSchema(
+        task, features, (FEATURES,), names if task == "regression" else names[:1], classes
+    )
     split = Split(numbers(rows, FEATURES, seed=seed + 9), targets_of(task, rows, seed))
-    return Dataset("some", signature, {"train": split})
+    return Dataset("some", input_schema, {"train": split})
 
 
 def random_network(task, activation, bias=True, rate=0.0, seed=0):
@@ -71,7 +73,7 @@ configured = cache(running.config)
 def engine_of(networks, tables, batch_size="full"):
     config = configured("trainer.precision=float64", f"trainer.batch_size={batch_size}")
     pairs = zip(networks, tables, strict=True)
-    return Engine([Experiment(config, table, TASKS[table.signature.task], of) for of, table in pairs])
+    return Engine([Experiment(config, table, TASKS[table.input_schema.task], of) for of, table in pairs])
 
 
 def differentiate(engine, rows=slice(None), count=None, add=False, first=0):
@@ -141,10 +143,10 @@ def test_an_activation_and_its_derivative_are_those_of_torchs_class(activation):
     expected = activation()(z)
     (slopes,) = torch.autograd.grad(expected.sum(), z)
     by_hand, units, delta = in_place_of(activation()), z.detach().clone(), torch.ones_like(z.detach())
-    into = torch.empty_like(units) if by_hand.keeps_sums else units
+    into = torch.empty_like(units) if by_hand.needs_pre_activations else units
     by_hand.apply(units, into)
     torch.testing.assert_close(into, expected.detach(), **ROUNDING)
-    by_hand.derive(delta, units if by_hand.keeps_sums else into)
+    by_hand.derive(delta, units if by_hand.needs_pre_activations else into)
     torch.testing.assert_close(delta, slopes, **ROUNDING)
 
 
@@ -180,14 +182,14 @@ def test_buffers_can_be_used_again():
     assert not torch.equal(first["layers.0.weight"], second["layers.0.weight"])
 
 
-def test_the_workspace_holds_outputs_units_and_deltas():
+def test_the_workspace_holds_activations_and_gradients():
     """The engine looks at it alone to see whether a step is finite."""
     engine = engine_of([random_network("multiclass", nn.ReLU)], [table_of("multiclass", 5)])
     differentiate(engine)
     layers = engine.filler.last.layers
-    parts = [layers.outputs, layers.delta]
+    parts = [layers.outputs, layers.output_gradients]
     for hidden in layers.hidden:
-        parts += [hidden.units, hidden.delta]
+        parts += [hidden.activations, hidden.gradients]
     expected = torch.cat([part.reshape(-1) for part in parts])
     assert len(layers.workspace) == len(expected) == 5 * 2 * (4 + 5 + 4)
     assert torch.equal(layers.workspace.sort().values, expected.sort().values)

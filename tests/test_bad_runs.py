@@ -16,10 +16,10 @@ from running import config, train
 
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
-from mlpkit.files.tensor_file import TensorFile, encode
 from mlpkit.runs import checkpoint, trust
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.tensor_file import TensorFile, encode
 
 RUN = "outputs/mine"
 LAST = f"{RUN}/checkpoints/last.safetensors"
@@ -99,7 +99,7 @@ SIGNATURE = {
     "classes": ["upper", "lower"],
 }  # fmt: skip
 UNREAD = "its header cannot be read ({}); use another checkpoint"
-GO = "its config and its signature do not go together"
+GO = "its config and its input schema do not go together"
 WRONG = "tensors are missing, extra, misshapen or mistyped"
 
 FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
@@ -163,27 +163,27 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
         "its config is not valid: model.activation: unknown key; model=linear has bias",
     ),
     "a task that goes with no classes": (
-        lambda f: forge(f, signature={**SIGNATURE, "classes": []}),
-        UNREAD.format("Signature"),
+        lambda f: forge(f, input_schema={**SIGNATURE, "classes": []}),
+        UNREAD.format("InputSchema"),
     ),
     "a name with a control character": (
-        lambda f: forge(f, signature={**SIGNATURE, "features": ["\x1b[31m", "x2"]}),
-        UNREAD.format("Signature features.0"),
+        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["\x1b[31m", "x2"]}),
+        UNREAD.format("InputSchema features.0"),
     ),
     "a name that stands twice": (
-        lambda f: forge(f, signature={**SIGNATURE, "features": ["x1", "x1"]}),
-        UNREAD.format("Signature"),
+        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["x1", "x1"]}),
+        UNREAD.format("InputSchema"),
     ),
     "a shape of another size": (
-        lambda f: forge(f, signature={**SIGNATURE, "input_shape": [3]}),
-        UNREAD.format("Signature"),
+        lambda f: forge(f, input_schema={**SIGNATURE, "input_shape": [3]}),
+        UNREAD.format("InputSchema"),
     ),
     "an unknown task": (
-        lambda f: forge(f, signature={**SIGNATURE, "task": "\x1b[31m"}),
-        UNREAD.format("Signature task"),
+        lambda f: forge(f, input_schema={**SIGNATURE, "task": "\x1b[31m"}),
+        UNREAD.format("InputSchema task"),
     ),
     "more columns than the model has": (
-        lambda f: forge(f, signature={**SIGNATURE, "features": ["a", "b", "c"], "input_shape": [3]}),
+        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["a", "b", "c"], "input_shape": [3]}),
         f"3 {WRONG}: model/layers.0.weight, optimizer/layers.0.weight/exp_avg, "
         "optimizer/layers.0.weight/exp_avg_sq",
     ),
@@ -368,7 +368,7 @@ def test_a_foreign_checkpoint_does_not_fetch_data(
 ) -> None:
     """Its config may say download=true and name any folder: neither is obeyed."""
     network = config("dataset=mnist", "model=logistic", f"dataset.root={tmp_path / 'nothing'}")
-    signature = {
+    input_schema = {
         "task": "multiclass", "features": [f"pixel{i}" for i in range(784)], "input_shape": [28, 28],
         "targets": ["label"], "classes": list("0123456789"),
     }  # fmt: skip
@@ -377,9 +377,9 @@ def test_a_foreign_checkpoint_does_not_fetch_data(
     scaling = {"scaling.mean": torch.zeros(784), "scaling.std": torch.ones(784)}
     from pydantic import TypeAdapter
 
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
-    read = TypeAdapter(Signature).validate_json(json.dumps(signature))
+    read = TypeAdapter(InputSchema).validate_json(json.dumps(input_schema))
     write(
         folder, Checkpoint(network, read, stored.state), model={**weights, **scaling}, optimizer={}, best={}
     )

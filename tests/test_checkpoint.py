@@ -11,13 +11,13 @@ from running import config
 
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.config.config import FORMAT
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.state import Progress, State
 
-SIGNATURE = Signature("regression", ("x1", "x2"), (2,), ("y",))
+SIGNATURE = InputSchema("regression", ("x1", "x2"), (2,), ("y",))
 
 OPTIMIZER = {
     f"layers.0.{name}/{slot}": torch.full(shape if slot != "step" else (), 2.0)
@@ -30,7 +30,7 @@ OPTIMIZER = {
 def stored() -> Checkpoint:
     return Checkpoint(
         config=config("dataset=sum", "model=linear"),
-        signature=SIGNATURE,
+        input_schema=SIGNATURE,
         state=State(
             progress=Progress(epoch=3, step=7),
             scores={"val": {"loss": 0.25}},
@@ -51,7 +51,7 @@ def test_round_trip(stored: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     checkpoint.save(path, stored)
     loaded = checkpoint.load(path, checkpoint.KINDS)
-    assert (loaded.config, loaded.signature) == (stored.config, stored.signature)
+    assert (loaded.config, loaded.input_schema) == (stored.config, stored.input_schema)
     assert (loaded.state.progress, loaded.state.scores) == (stored.state.progress, stored.state.scores)
     assert loaded.fingerprint == "abc"
     tensors, expected = loaded.state.tensors(), stored.state.tensors()
@@ -69,7 +69,7 @@ def test_the_header_alone_has_config_and_scores(stored: Checkpoint, tmp_path: Pa
     header = checkpoint.read_header(path)
     assert header.config == stored.config
     assert header.state == State(stored.state.progress, {"val": {"loss": 0.25}})
-    assert header.signature.features == ("x1", "x2")
+    assert header.input_schema.features == ("x1", "x2")
 
 
 def test_every_flipped_bit_is_noticed(stored: Checkpoint, tmp_path: Path) -> None:
@@ -142,12 +142,12 @@ def test_tensors_that_are_not_the_configs(stored: Checkpoint, tmp_path: Path) ->
 
 def test_a_config_of_another_task(stored: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    moons = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+    moons = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
     checkpoint.save(
         path, Checkpoint(stored.config, moons, State(stored.state.progress, {}, stored.state.model))
     )
     assert problem(path).startswith(
-        f"{path}: its config and its signature do not go together (model=linear: "
+        f"{path}: its config and its input schema do not go together (model=linear: "
     )
 
 

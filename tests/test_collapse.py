@@ -13,10 +13,10 @@ from test_resume import MINE, files
 
 from mlpkit.cli.main import run as command
 from mlpkit.engines.engine import Engine
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system import collapse, device, free_cores
 from mlpkit.system.collapse import LOOK, CollapseWatch
+from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.stop import StopRequest

@@ -24,10 +24,10 @@ from mlpkit.analysis.compare import compare
 from mlpkit.analysis.statistics import holm
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.files.tensor_file import TensorFile
 from mlpkit.runs.checkpoint import encode_parts, read_parts
 from mlpkit.runs.results import Best, RunResult, find_runs, read_result
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.tensor_file import TensorFile
 
 SWEEP = "outputs/moons-mlp/sweep-20261121-101500"
 SMALL = (

@@ -21,7 +21,7 @@ from mlpkit.runs.origin import Origin
 from mlpkit.runs.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.build import build, choices_made
-from mlpkit.training.start import go_on
+from mlpkit.training.start import resume_run
 
 COMPILED = "trainer.compile=true"
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here")
@@ -164,7 +164,7 @@ def test_a_compiled_sweep_is_that_of_its_runs_alone_and_is_resumed(tmp_path):
     half = train(tmp_path, *base[:-1], *quiet, "seed=2", COMPILED, "trainer.epochs=5")
     values = to_dict(checkpoint.load(half.last, checkpoint.KINDS).config)
     values["trainer"] |= {"epochs": 12}
-    go_on(half, parse(values), Origin("mlpkit resume", Trust.FOREIGN), make_console(), print)
+    resume_run(half, parse(values), Origin("mlpkit resume", Trust.FOREIGN), make_console(), print)
     found = checkpoint.load(half.last, checkpoint.KINDS).state.tensors()
     torch.testing.assert_close(found, expected.tensors(), rtol=0, atol=0)
 

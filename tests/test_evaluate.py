@@ -16,7 +16,7 @@ from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.cli.main import run as command
 from mlpkit.data.load import load_dataset
-from mlpkit.networks.architecture import architecture
+from mlpkit.models.architecture import architecture
 from mlpkit.runs.checkpoint import Checkpoint
 
 FAST = ("trainer.epochs=20", "run.plots=false", "run.tensorboard=false")
@@ -133,8 +133,8 @@ def test_other_classes_are_not_ours(
 
 
 def weights_of(predictor: Predictor, stored: Checkpoint) -> list[tuple[str, float]]:
-    state, layers = predictor.network.state_dict(), architecture(stored.config, stored.signature)
-    return readable_weights(layers, stored.signature, lambda name: state[name].tolist())
+    state, layers = predictor.network.state_dict(), architecture(stored.config, stored.input_schema)
+    return readable_weights(layers, stored.input_schema, lambda name: state[name].tolist())
 
 
 def test_readable_weights_are_those_of_raw_columns(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.environment import git_commit
+from mlpkit.system.plain_json import read_object
 
 T = (
     "dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=2", "run.plots=false",

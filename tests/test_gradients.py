@@ -32,8 +32,8 @@ from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import ConfigError
-from mlpkit.networks.build import build_model
-from mlpkit.networks.dropout import Dropout, seed_dropout
+from mlpkit.models.torch_layers import Dropout, seed_dropout
+from mlpkit.models.torch_network import build_model
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.schedules.schedule import build_schedule

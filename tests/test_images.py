@@ -84,14 +84,18 @@ def test_signature_and_class_names(name, tmp_path):
     from torchvision import datasets
 
     write_files(tmp_path)
-    signature = load(tmp_path, name).signature
-    assert (signature.task, signature.input_shape, signature.targets) == ("multiclass", (28, 28), ("label",))
-    assert signature.features == tuple(f"pixel{i}" for i in range(784))
-    assert signature.is_image
+    input_schema = load(tmp_path, name).input_schema
+    assert (input_schema.task, input_schema.input_shape, input_schema.targets) == (
+        "multiclass",
+        (28, 28),
+        ("label",),
+    )
+    assert input_schema.features == tuple(f"pixel{i}" for i in range(784))
+    assert input_schema.is_image
     if name == "fashion_mnist":
-        assert list(signature.classes) == datasets.FashionMNIST.classes
+        assert list(input_schema.classes) == datasets.FashionMNIST.classes
     else:
-        assert [f"{label}" for label in range(10)] == list(signature.classes)
+        assert [f"{label}" for label in range(10)] == list(input_schema.classes)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -260,7 +264,7 @@ def test_digits_equal_sklearn():
     dataset = load_dataset(DigitsDataset(name="digits"))
     splits = dataset.splits
     assert {name: len(split) for name, split in splits.items()} == {"train": 1258, "val": 180, "test": 359}
-    assert (dataset.signature.input_shape, dataset.signature.classes) == ((8, 8), tuple("0123456789"))
+    assert (dataset.input_schema.input_shape, dataset.input_schema.classes) == ((8, 8), tuple("0123456789"))
     pixels, labels = load_digits(return_X_y=True)
     expected = sorted((*row, label) for row, label in zip(pixels.tolist(), labels.tolist(), strict=True))
     dealt = [

@@ -10,7 +10,7 @@ from torch import nn
 
 from mlpkit.data.load import load_dataset
 from mlpkit.data.randomness import derived_seed, generator
-from mlpkit.networks.build import build_model
+from mlpkit.models.torch_network import build_model
 
 
 def build(*overrides):

@@ -14,12 +14,12 @@ from PIL import Image
 
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.inputs import Reading, parse_values, read_inputs, read_picture
-from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 
-PAIR = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
-IMAGE = Signature("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1"))
+PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+IMAGE = InputSchema("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1"))
 ROWS = [[1.0, 2.0], [3.0, 4.0]]
 PIXELS = np.array([[0, 51, 102], [153, 204, 255]], "uint8")
 
@@ -141,7 +141,7 @@ def test_the_largest_pixel_may_be_said(tmp_path: Path) -> None:
 
 def test_pictures_that_are_dark_on_light(tmp_path: Path) -> None:
     """A bright border is warned of; --invert turns the picture round, and ends the warning."""
-    frame = Signature("multiclass", tuple(f"pixel{i}" for i in range(9)), (3, 3), ("label",), ("0", "1"))
+    frame = InputSchema("multiclass", tuple(f"pixel{i}" for i in range(9)), (3, 3), ("label",), ("0", "1"))
     light = np.array([[[0, 0, 0], [0, 1, 0], [0, 0, 0]]])
     np.save(tmp_path / "light.npy", light)
     np.save(tmp_path / "dark.npy", np.concatenate([1 - light, 1 - light, light]))
@@ -174,7 +174,7 @@ def test_bytes_that_are_hardly_lighter_than_black_are_warned_of(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("source", "signature", "reading", "said"),
+    ("source", "input_schema", "reading", "said"),
     [
         (
             "a.npy",
@@ -194,12 +194,12 @@ def test_bytes_that_are_hardly_lighter_than_black_are_warned_of(tmp_path: Path) 
     ],
 )
 def test_what_does_not_go_with_the_input_is_refused(
-    source: str, signature: Signature, reading: Reading, said: str, tmp_path: Path
+    source: str, input_schema: InputSchema, reading: Reading, said: str, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     with pytest.raises(ConfigError) as caught:
-        read_inputs(str(tmp_path / source), signature, reading)
+        read_inputs(str(tmp_path / source), input_schema, reading)
     assert str(caught.value).startswith(said)
 
 

@@ -14,11 +14,11 @@ from faults.processes import Running, end_all, start_fresh
 from running import mlpkit
 
 from mlpkit.cli.main import run as command
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.checkpoint import load
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.ledger import DONE, FAILED, Ledger
 from mlpkit.system.device import cores
+from mlpkit.system.plain_json import read_object
 
 MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "run.tensorboard=false")
 WIDE = ("dataset=digits", "model=mlp", "model.hidden=[512]", "trainer.batch_size=full")  # for many threads

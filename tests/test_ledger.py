@@ -19,7 +19,6 @@ from running import config
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
 from mlpkit.errors import DataError, WriteError
-from mlpkit.files.lock import locked
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, name_of
@@ -29,6 +28,7 @@ from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_led
 from mlpkit.sweep.run import resume
 from mlpkit.sweep.vectorized import vectorized
 from mlpkit.system.console import make_console
+from mlpkit.system.lock import locked
 
 SWEEP = "outputs/sweep"
 LEDGER = f"{SWEEP}/ledger.sqlite"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mlpkit.errors import LockedError, WriteError
-from mlpkit.files.lock import locked
+from mlpkit.system.lock import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from mlpkit.files.lock import locked
+from mlpkit.system.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

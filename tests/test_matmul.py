@@ -18,7 +18,7 @@ from mlpkit.engines import matmul_choice
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, LARGE, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul, measure
-from mlpkit.engines.program import carry_out
+from mlpkit.engines.operations import run_operations
 from mlpkit.runs.run_folder import RunFolder
 
 SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
@@ -303,7 +303,7 @@ def test_a_product_is_that_of_float64(level, smallest, into, networks, dtype):
         base.fill_(float("nan"))
     out = torch.full_like(expected, float("nan"), dtype=dtype) if into.startswith("another") else base
     kept = base.clone()
-    carry_out(Matmul(level, smallest).product(left, right, out, None if into == "nothing" else base))
+    run_operations(Matmul(level, smallest).product(left, right, out, None if into == "nothing" else base))
     bound = COARSE if level != "highest" and smallest == 0 and dtype == torch.float32 else ROUNDING[dtype]
     torch.testing.assert_close(out.double(), expected, rtol=0, atol=bound)
     assert out is base or torch.equal(base, kept)
@@ -313,7 +313,7 @@ def test_a_product_is_that_of_float64(level, smallest, into, networks, dtype):
 def test_a_product_that_fails_leaves_the_setting(level):
     base, left, right = factors(False, torch.float32)
     with pytest.raises(RuntimeError):
-        carry_out(Matmul(level).product(left, right.mT, base))
+        run_operations(Matmul(level).product(left, right.mT, base))
     left_behind = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     assert left_behind == "highest"
@@ -329,7 +329,7 @@ def test_bfloat16_rounds_factors_and_products(into, networks):
     exact, sizes = left.double() @ right.double(), left.double().abs() @ right.double().abs()
     expected = exact if into == "nothing" else exact + base.double()
     out = torch.full_like(exact, float("nan"), dtype=torch.float32) if into.startswith("another") else base
-    carry_out(Matmul("bfloat16").product(left, right, out, None if into == "nothing" else base))
+    run_operations(Matmul("bfloat16").product(left, right, out, None if into == "nothing" else base))
     errors = (out.double() - expected).abs()
     assert (errors <= 3.1 * 2**-9 * sizes).all()
     assert errors.max() > 2**-11 * sizes.max()  # it was done
@@ -339,7 +339,7 @@ def test_bfloat16_rounds_factors_and_products(into, networks):
 def test_bfloat16_leaves_small_products_and_scores_exact():
     assert choose_matmul("bfloat16", SHAPE, "cpu", True) == Matmul("bfloat16", LARGE, "as asked")
     base, left, right = factors(False, torch.float32)
-    carry_out(Matmul("bfloat16", LARGE).product(left, right, base))
+    run_operations(Matmul("bfloat16", LARGE).product(left, right, base))
     assert torch.equal(base, left @ right)
     with Matmul("bfloat16").everywhere():
         assert torch.get_float32_matmul_precision() == "highest"
@@ -386,7 +386,7 @@ def test_only_large_products_have_the_level(chosen, shape, expected):
     rows, below, width = shape
     left, right, out = torch.ones(rows, below), torch.ones(below, width), torch.zeros(rows, width)
     with Levels() as levels:
-        carry_out(chosen.product(left, right, out, torch.zeros(width)))
+        run_operations(chosen.product(left, right, out, torch.zeros(width)))
     assert levels.seen == [expected]
 
 

@@ -5,11 +5,11 @@ import torch
 from running import train
 from sklearn import metrics as sk
 
+from mlpkit import metrics
 from mlpkit.analysis.evaluate import evaluate
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.data.load import load_dataset
-from mlpkit.files.plain_json import read_object
-from mlpkit.tasks import metrics
+from mlpkit.system.plain_json import read_object
 
 
 def regression(predictions, targets, pieces=1):

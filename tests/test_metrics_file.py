@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlpkit.errors import DataError, WriteError
-from mlpkit.files.append_file import AppendFile
 from mlpkit.runs import metrics_file
 from mlpkit.runs.metrics_file import Kept, Record, keep_until, lines_of, read_metrics
+from mlpkit.system.append_file import AppendFile
 
 
 def record(epoch: int, *splits: str) -> Record:

@@ -42,7 +42,7 @@ def build(engine_kind, *overrides):
     """Return the splits, an engine and a plain torch model with the same first weights."""
     engine = engine_of(engine_kind, "model.hidden=[6,5]", "model.activation=tanh", "seed=3", *overrides)
     dataset, network = engine.experiments[0].dataset, network_of(engine)
-    features, width = len(dataset.signature.features), dataset.signature.width
+    features, width = len(dataset.input_schema.features), dataset.input_schema.width
     plain = nn.Sequential(
         nn.Linear(features, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, width)
     ).to(next(network.parameters()).dtype)

@@ -10,8 +10,8 @@ import pytest
 from conftest import Refused
 
 from mlpkit.cli.main import run as command
-from mlpkit.files.atomic_write import atomic_write
 from mlpkit.runs.output_file import write_output
+from mlpkit.system.atomic_write import atomic_write
 
 ROWS = "x1,x2\n0.5,0.25\n"
 

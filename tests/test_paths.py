@@ -15,9 +15,9 @@ from running import config
 from mlpkit.cli.main import run as command
 from mlpkit.data.images import default_root
 from mlpkit.errors import ConfigError
-from mlpkit.files.paths import cache_folder, expand
 from mlpkit.runs.run_folder import create
 from mlpkit.runs.trust import Trust
+from mlpkit.system.paths import cache_folder, expand
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
 
@@ -167,6 +167,6 @@ def test_a_user_without_name_or_home_goes_on(
     assert done.stderr.startswith(f"{said}mlpkit: dataset=mnist: no files under {cache} and download=false; ")
     assert cache.stat().st_mode & 0o777 == 0o700
     os.chown(cache, 1, 1)  # as if another user had been first
-    done = run("-c", "from mlpkit.files.paths import cache_folder; cache_folder()")
+    done = run("-c", "from mlpkit.system.paths import cache_folder; cache_folder()")
     problem = f"{cache}: belongs to another user; set XDG_CACHE_HOME to a folder of yours"
     assert done.stderr.splitlines()[-1] == f"mlpkit.errors.ConfigError: {problem}"

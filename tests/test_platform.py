@@ -9,12 +9,11 @@ import pytest
 from running import content, train
 
 from mlpkit.cli.main import run as command
-from mlpkit.files import atomic_write
-from mlpkit.files.atomic_write import flushed_together, sync_folder
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep import fork_server
 from mlpkit.sweep.groups import MOST, most_open
-from mlpkit.system import free_cores, platform
+from mlpkit.system import atomic_write, free_cores, platform
+from mlpkit.system.atomic_write import flushed_together, sync_folder
 
 LINE = ("dataset=line", "model=linear", "trainer.epochs=2", "run.plots=false", "run.tensorboard=false")
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*\0-\x1f]|[. ]$')  # of files on Windows

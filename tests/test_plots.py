@@ -24,9 +24,9 @@ from torch import nn
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split, deal, divide
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
-from mlpkit.data.signature import Signature
-from mlpkit.networks.build import Network, build_model
+from mlpkit.models.torch_network import Network, build_model
 from mlpkit.plots import style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
 from mlpkit.plots.curves import best_of, draw_curves
@@ -63,7 +63,7 @@ def untrained(*overrides: str) -> tuple[Predictor, Dataset]:
     """Return a predictor with its initial weights, and its dataset."""
     settings = composed(*overrides)
     dataset = load_dataset(settings.dataset)
-    return Predictor(build_model(settings, dataset), dataset.signature), dataset
+    return Predictor(build_model(settings, dataset), dataset.input_schema), dataset
 
 
 def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) -> tuple[Predictor, Dataset]:
@@ -74,12 +74,12 @@ def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) ->
     points = torch.stack((angles.cos(), angles.sin()), 1) + 0.1 * torch.randn(
         len(labels), 2, generator=random
     )
-    signature = Signature("multiclass", features, (2,), ("kind",), classes)
+    input_schema = InputSchema("multiclass", features, (2,), ("kind",), classes)
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, len(classes)))
     network = Network(layers, None, None)
     splits, _ = divide(points, labels, deal(len(points), 0, 0.2, 0.2))
-    return Predictor(network, signature), Dataset("blobs", signature, splits)
+    return Predictor(network, input_schema), Dataset("blobs", input_schema, splits)
 
 
 def line(epoch: int, split: str, loss: float | None, score: float | None, lr: float = 0.1, name: str = "r2"):
@@ -96,7 +96,7 @@ def line(epoch: int, split: str, loss: float | None, score: float | None, lr: fl
 
 def falling(dataset: Dataset, epochs: int = 5) -> list[dict]:
     """Return lines of training that goes well, and of one score on the test split at its end."""
-    name = "accuracy" if dataset.signature.classes else "r2"
+    name = "accuracy" if dataset.input_schema.classes else "r2"
     made = [
         line(epoch, split, 1 / epoch, 1 - 1 / (epoch + 1), name=name)
         for epoch in range(1, epochs + 1)
@@ -158,7 +158,7 @@ def test_a_network_of_nan_can_be_drawn(kind: str, tmp_path: Path) -> None:
     predictor, dataset = untrained(*KINDS[kind])
     for weights in predictor.network.parameters():
         torch.nn.init.constant_(weights, float("nan"))
-    name = "accuracy" if dataset.signature.classes else "r2"
+    name = "accuracy" if dataset.input_schema.classes else "r2"
     lines = [line(1, split, None, None, name=name) for split in ("train", "val")]
     assert [path.stem for path in draw_pictures(RunFolder(tmp_path), predictor, dataset, lines, print)] == [
         *SIZES[kind]
@@ -461,7 +461,7 @@ def test_texts_of_a_regression_do_not_collide(scale: float, check_texts: Callabl
         name: Split(rows.inputs * scale, -rows.targets * scale) for name, rows in dataset.splits.items()
     }
     names = {"features": ("temperature of the sea",), "targets": ("height above the sea",)}
-    dataset = replace(dataset, splits=splits, signature=replace(dataset.signature, **names))
+    dataset = replace(dataset, splits=splits, input_schema=replace(dataset.input_schema, **names))
     check_texts(draw_fit(dataset, predictor))
     outputs = {name: rows.targets.clone() for name, rows in splits.items()}
     check_texts(draw_predicted(dataset, predictor, outputs))
@@ -488,9 +488,9 @@ def test_texts_of_a_classification_do_not_collide(
 
 def test_texts_of_samples_do_not_collide(check_texts: Callable[[Figure], None]) -> None:
     predictor, dataset = untrained(*KINDS["digits"])
-    signature = replace(dataset.signature, classes=tuple("M" * 20 for _ in range(10)))
+    input_schema = replace(dataset.input_schema, classes=tuple("M" * 20 for _ in range(10)))
     outputs = predictor.outputs(dataset.splits["test"].inputs)
-    for chosen in (dataset, replace(dataset, signature=signature)):
+    for chosen in (dataset, replace(dataset, input_schema=input_schema)):
         check_texts(draw_samples(chosen, predictor, "test", outputs))
 
 

@@ -11,12 +11,12 @@ import torch
 
 from mlpkit.analysis.predict import Predictions
 from mlpkit.analysis.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.runs.output_file import check_output
 
-CLASSES = Signature("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
-TARGETS = Signature("regression", ("x",), (1,), ("y", "z"))
+CLASSES = InputSchema("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
+TARGETS = InputSchema("regression", ("x",), (1,), ("y", "z"))
 PREDICTIONS = Predictions(
     torch.tensor([0, 2]), torch.tensor([[0.7, 0.2, 0.1], [1 / 3, 1e-30, 0.5]], dtype=torch.float32)
 )

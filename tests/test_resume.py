@@ -380,7 +380,7 @@ def test_data_that_has_changed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     interrupted(10, "trainer.epochs=4")
     capsys.readouterr()
     stored = checkpoint.load(MINE.last, checkpoint.KINDS)
-    changed = checkpoint.Checkpoint(stored.config, stored.signature, stored.state, "0" * 32)
+    changed = checkpoint.Checkpoint(stored.config, stored.input_schema, stored.state, "0" * 32)
     checkpoint.save(MINE.last, changed)
     assert command(["resume", "outputs/mine"]) == 65
     assert capsys.readouterr().err == (

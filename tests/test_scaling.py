@@ -10,8 +10,8 @@ from torch import nn
 
 from mlpkit.data.dataset import Affine, column_scaling
 from mlpkit.data.load import load_dataset
-from mlpkit.networks.build import build_model
-from mlpkit.networks.scaling import Scaling, Unscaling
+from mlpkit.models.torch_layers import Scaling, Unscaling
+from mlpkit.models.torch_network import build_model
 
 LINE = (
     "dataset=line",

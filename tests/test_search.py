@@ -22,7 +22,6 @@ from running import config
 from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
 from mlpkit.errors import DataError
-from mlpkit.files.lock import locked
 from mlpkit.runs import checkpoint, trust
 from mlpkit.runs.results import read_result
 from mlpkit.runs.trust import Trust
@@ -30,6 +29,7 @@ from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.ledger import FAILED, Ledger
 from mlpkit.sweep.pruning import make_judge, rungs
 from mlpkit.sweep.search_plan import Search, plan_search
+from mlpkit.system.lock import locked
 
 EPOCHS = 40
 MOONS = (
@@ -553,7 +553,7 @@ def test_a_winner_that_was_trained_on_other_data(
     (best / "summary.json").write_text(json.dumps(summary))
     place = best / "checkpoints/best.safetensors"
     stored = checkpoint.load(place)
-    other = checkpoint.Checkpoint(stored.config, stored.signature, stored.state, "0" * 32)
+    other = checkpoint.Checkpoint(stored.config, stored.input_schema, stored.state, "0" * 32)
     checkpoint.save(place, other)  # which looks alike, but for its numbers
     assert said(capsys, copied) == f"{place}: was trained on other data than the search's; search anew"
     shutil.copy(trained["line"] / "checkpoints/last.safetensors", place)

@@ -16,10 +16,10 @@ from faults.processes import Running, end_all, start_fresh
 
 from mlpkit.cli.main import run as command
 from mlpkit.engines.engine import Engine
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.datasets import Datasets
+from mlpkit.system.plain_json import read_object
 from mlpkit.training.stop import NUMBERS, StopRequest
 
 SMALL = (

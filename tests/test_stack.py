@@ -7,8 +7,8 @@ from torch import nn
 
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError
-from mlpkit.networks.build import build_model, count_parameters
-from mlpkit.networks.dropout import Dropout, seed_dropout
+from mlpkit.models.torch_layers import Dropout, seed_dropout
+from mlpkit.models.torch_network import build_model, count_parameters
 
 
 def build(*overrides):

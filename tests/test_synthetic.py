@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.datasets import make_moons
 
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
-from mlpkit.data.signature import Signature
 from mlpkit.datasets.line import LineDataset
 from mlpkit.datasets.moons import MoonsDataset
 from mlpkit.datasets.sum import SumDataset
@@ -72,10 +72,10 @@ def test_moons_equal_sklearn(n, noise, seed):
 
 def test_signatures():
     loaded = {name: load_dataset(kind(name=name)) for name, kind in KINDS.items()}
-    assert {name: dataset.signature for name, dataset in loaded.items()} == {
-        "sum": Signature("regression", ("x1", "x2"), (2,), ("y",)),
-        "line": Signature("regression", ("x",), (1,), ("y",)),
-        "moons": Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower")),
+    assert {name: dataset.input_schema for name, dataset in loaded.items()} == {
+        "sum": InputSchema("regression", ("x1", "x2"), (2,), ("y",)),
+        "line": InputSchema("regression", ("x",), (1,), ("y",)),
+        "moons": InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower")),
     }
     assert {name: dataset.true_line for name, dataset in loaded.items()} == {
         "sum": None,
@@ -85,7 +85,8 @@ def test_signatures():
     for name, dataset in loaded.items():
         assert dataset.name == name
         assert (
-            TypeAdapter(Signature).validate_json(json.dumps(dataset.signature.to_dict())) == dataset.signature
+            TypeAdapter(InputSchema).validate_json(json.dumps(dataset.input_schema.to_dict()))
+            == dataset.input_schema
         )
 
 

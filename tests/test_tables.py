@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from mlpkit.data.arrays import read_arrays
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import match_columns, read_text, some
 from mlpkit.errors import ConfigError, DataError
 
-PAIR = Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
-ONE = Signature("regression", ("x",), (1,), ("y",))
-IMAGE = Signature("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1"))
+PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+ONE = InputSchema("regression", ("x",), (1,), ("y",))
+IMAGE = InputSchema("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1"))
 ROWS = [[1.0, 2.0], [3.0, 4.0]]
 
 
-def read(text: str, kind: str = "csv", signature: Signature = PAIR) -> list[list[float]]:
-    tensor = read_text(text, "rows", kind, signature)
+def read(text: str, kind: str = "csv", input_schema: InputSchema = PAIR) -> list[list[float]]:
+    tensor = read_text(text, "rows", kind, input_schema)
     assert tensor.dtype == torch.float32
     return tensor.tolist()
 
@@ -83,8 +83,8 @@ def test_a_first_line_that_may_be_names_or_a_row(first: str) -> None:
 
 
 def test_names_that_are_numbers_are_names_where_the_model_has_them() -> None:
-    numbered = Signature("binary", ("0", "1"), (2,), ("moon",), ("upper", "lower"))
-    assert read("1,0\n0.5,0.25\n", signature=numbered) == [[0.25, 0.5]]
+    numbered = InputSchema("binary", ("0", "1"), (2,), ("moon",), ("upper", "lower"))
+    assert read("1,0\n0.5,0.25\n", input_schema=numbered) == [[0.25, 0.5]]
 
 
 def test_what_is_said_of_a_header_is_obeyed() -> None:
@@ -101,10 +101,10 @@ def test_one_object_is_one_row() -> None:
 
 
 def test_a_file_of_one_column() -> None:
-    assert read("x\n1\n2\n\n\n", signature=ONE) == [[1.0], [2.0]]
-    assert read("3\n2", signature=ONE) == [[3.0], [2.0]]
+    assert read("x\n1\n2\n\n\n", input_schema=ONE) == [[1.0], [2.0]]
+    assert read("3\n2", input_schema=ONE) == [[3.0], [2.0]]
     with pytest.raises(DataError) as caught:  # a blank line between the rows is a value left out
-        read("x\n1\n\n2\n", signature=ONE)
+        read("x\n1\n\n2\n", input_schema=ONE)
     assert str(caught.value) == "rows:3: column x: no value; fill it in or remove the row"
 
 

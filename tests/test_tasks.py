@@ -8,8 +8,8 @@ import torch
 from scipy import special
 from torch import nn
 
-from mlpkit.data.signature import Signature
-from mlpkit.tasks.task import BINARY, MULTICLASS, REGRESSION, TASKS
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.tasks import BINARY, MULTICLASS, REGRESSION, TASKS
 
 ROWS = 50
 
@@ -129,7 +129,7 @@ def test_what_follows_from_the_task(name, width, monitor, higher):
     classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("x", "y", "z")}[name]
     task = TASKS[name]
     assert task.name == name
-    assert Signature(name, ("f",), (1,), targets, classes).width == width
+    assert InputSchema(name, ("f",), (1,), targets, classes).width == width
     assert (task.monitor, task.higher_is_better) == (monitor, higher)
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from running import config, train
 
 from mlpkit.errors import DataError
-from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile, encode, read_metadata
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.tensor_file import LARGEST_HEADER, TensorFile, encode, read_metadata
 
 OLD = Path(__file__).with_name("format-3.safetensors")  # of an older mlpkit
 
@@ -78,9 +78,9 @@ def test_an_older_checkpoint_is_loaded(tmp_path: Path) -> None:
     checkpoint.save(path, stored)
     assert path.read_bytes() != before
     again = checkpoint.load(path, checkpoint.KINDS)
-    assert (again.config, again.signature, again.fingerprint) == (
+    assert (again.config, again.input_schema, again.fingerprint) == (
         stored.config,
-        stored.signature,
+        stored.input_schema,
         stored.fingerprint,
     )
     for change in (before.replace(b"0.125", b"0.124", 1), before[:-1] + b"\x7f"):

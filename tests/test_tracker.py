@@ -15,7 +15,7 @@ from mlpkit.config.run import EarlyStopping
 from mlpkit.runs.state import Progress
 from mlpkit.schedules.none import ConstantSchedule
 from mlpkit.schedules.plateau import Plateau
-from mlpkit.tasks.task import BINARY, REGRESSION
+from mlpkit.tasks import BINARY, REGRESSION
 from mlpkit.training.records import EpochScores
 from mlpkit.training.tracker import Tracker
 

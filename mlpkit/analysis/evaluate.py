@@ -11,9 +11,9 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.metrics import add_up
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
-from mlpkit.tasks.metrics import add_up
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_matching(
     """
     trust.check_data(config, path)
     dataset = load_dataset(config, trust.may_download)
-    ours, theirs = dataset.signature.to_dict(), stored.signature.to_dict()
+    ours, theirs = dataset.input_schema.to_dict(), stored.input_schema.to_dict()
     different = [name for name in ours if ours[name] != theirs[name]]
     if different:
         raise DataError(
@@ -98,7 +98,7 @@ def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
     if task.name == "regression":
         report = _regression_report(rows.targets, predicted)
     else:
-        report = _classification_report(rows.targets, predicted, predictor.signature.classes)
+        report = _classification_report(rows.targets, predicted, predictor.input_schema.classes)
     return Evaluation(name, len(rows), scores_of(predictor, rows, outputs), report)
 
 

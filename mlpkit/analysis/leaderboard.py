@@ -14,10 +14,10 @@ from rich.table import Table
 
 from mlpkit.analysis.compare import TIED_ABOVE, Comparison, Line, shorten
 from mlpkit.config.problems import show
-from mlpkit.files.plain_json import to_json
 from mlpkit.runs.output_file import write_output
 from mlpkit.runs.results import RunResult
 from mlpkit.system.console import is_terminal, number, plain_table, printable, say
+from mlpkit.system.plain_json import to_json
 
 ENDINGS = (".csv", ".jsonl", ".md")
 LONG = 8  # characters of a number that is drawn and not typed

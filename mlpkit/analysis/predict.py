@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
-from mlpkit.networks.build import Network, build_network, count_parameters
+from mlpkit.models.torch_network import Network, build_network, count_parameters
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.system.device import set_threads
-from mlpkit.tasks.task import TASKS, Task
+from mlpkit.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Predictor:
     """A trained network with what is needed to use it."""
 
     def __init__(
-        self, network: Network, signature: Signature, device: str = "cpu", epoch: int | None = None
+        self, network: Network, input_schema: InputSchema, device: str = "cpu", epoch: int | None = None
     ) -> None:
         """Take the network, used in evaluation mode, and the epoch after which it had its weights."""
-        self.network, self.signature, self.device, self.epoch = network.eval(), signature, device, epoch
-        self.task: Task = TASKS[signature.task]
+        self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
+        self.task: Task = TASKS[input_schema.task]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -81,10 +81,10 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     """Return the model of a checkpoint that has been loaded."""
-    network = build_network(stored.config, stored.signature, device)
+    network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
     set_threads(threads, 64, count_parameters(network))
-    return Predictor(network.to(device), stored.signature, device, stored.state.progress.epoch)
+    return Predictor(network.to(device), stored.input_schema, device, stored.state.progress.epoch)

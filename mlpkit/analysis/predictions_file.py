@@ -8,9 +8,9 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from mlpkit.data.signature import Signature
-from mlpkit.files.plain_json import to_json
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.runs.output_file import write_output
+from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:
     from mlpkit.analysis.predict import Predictions
@@ -21,7 +21,7 @@ Columns = dict[str, list[Any]]
 
 
 def as_columns(
-    predictions: "Predictions", signature: Signature, names: tuple[str, ...] = (), true: Any = None
+    predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...] = (), true: Any = None
 ) -> Columns:
     """Return the columns by name: the file of each row where known, what is true where known, and
 
@@ -30,17 +30,19 @@ def as_columns(
     """
     columns: Columns = {"file": list(names)} if names else {}
     values = predictions.values.numpy()
-    if signature.task == "regression":
+    if input_schema.task == "regression":
         if true is not None:
-            columns |= {f"true_{name}": list(true.numpy()[:, i]) for i, name in enumerate(signature.targets)}
-        columns |= {name: list(values[:, i]) for i, name in enumerate(signature.targets)}
+            columns |= {
+                f"true_{name}": list(true.numpy()[:, i]) for i, name in enumerate(input_schema.targets)
+            }
+        columns |= {name: list(values[:, i]) for i, name in enumerate(input_schema.targets)}
         return columns
     if true is not None:
-        columns["true"] = [signature.classes[label] for label in true.tolist()]
+        columns["true"] = [input_schema.classes[label] for label in true.tolist()]
     columns["label"] = values.tolist()
-    columns["class"] = [signature.classes[label] for label in values]
+    columns["class"] = [input_schema.classes[label] for label in values]
     if predictions.probabilities is not None:
-        for index, name in enumerate(signature.classes):
+        for index, name in enumerate(input_schema.classes):
             columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
     return columns
 

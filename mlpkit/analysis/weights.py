@@ -5,15 +5,15 @@ from itertools import product
 from typing import Any
 
 from mlpkit.config.model import Layer
-from mlpkit.data.signature import Signature
-from mlpkit.networks.architecture import count, parameters
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.models.architecture import count, parameters
 
 FEW = 10  # parameters
 
 Read = Callable[[str], Any]  # name of a tensor -> its values, as nested lists
 
 
-def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> list[tuple[str, float]]:
+def readable_weights(layers: list[Layer], input_schema: InputSchema, read: Read) -> list[tuple[str, float]]:
     """Return (name, value) of each weight and bias, or nothing where there are more than FEW.
 
     A linear model's are named after the features and given for raw inputs and outputs, whatever the
@@ -21,15 +21,15 @@ def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> l
 
     Args:
         layers: of the model.
-        signature: what it reads and says.
+        input_schema: what it reads and says.
         read: gives the values of a tensor.
     """
     if count(layers) > FEW:
         return []
     trained = [layer for layer in layers if layer.parameters]
     is_linear = [layer.kind for layer in trained] == ["Linear"] and "weight" in trained[0].parameters
-    if is_linear and len(signature.features) <= FEW:
-        return list(_raw(layers, trained[0], signature, read))
+    if is_linear and len(input_schema.features) <= FEW:
+        return list(_raw(layers, trained[0], input_schema, read))
     named = []
     for name, shape in parameters(layers).items():
         values = read(name)
@@ -41,21 +41,27 @@ def readable_weights(layers: list[Layer], signature: Signature, read: Read) -> l
     return named
 
 
-def _raw(layers: list[Layer], layer: Layer, signature: Signature, read: Read) -> Iterator[tuple[str, float]]:
+def _raw(
+    layers: list[Layer], layer: Layer, input_schema: InputSchema, read: Read
+) -> Iterator[tuple[str, float]]:
     ends = {
         end.name: list(zip(read(f"{end.name}.mean"), read(f"{end.name}.std"), strict=True))
         for end in layers
         if end.kind in ("Scaling", "Unscaling")
     }
-    columns = ends.get("scaling", [(0.0, 1.0)] * layer.below)
-    outputs = ends.get("unscaling", [(0.0, 1.0)] * layer.width)
+    columns = ends.get("scaling", [(0.0, 1.0)] * layer.in_features)
+    outputs = ends.get("unscaling", [(0.0, 1.0)] * layer.out_features)
     weights = read(f"{layer.name}.weight")
-    biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.width
-    rows = signature.targets if signature.task == "regression" else signature.classes[-layer.width :]
+    biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.out_features
+    rows = (
+        input_schema.targets
+        if input_schema.task == "regression"
+        else input_schema.classes[-layer.out_features :]
+    )
     for name, row, bias, (mean, std) in zip(rows, weights, biases, outputs, strict=True):
         prefix = f"{name}: " if len(rows) > 1 else ""
         raw = [weight * std / column_std for weight, (_, column_std) in zip(row, columns, strict=True)]
         offset = sum(weight * column_mean for weight, (column_mean, _) in zip(raw, columns, strict=True))
-        for feature, weight in zip(signature.features, raw, strict=True):
+        for feature, weight in zip(input_schema.features, raw, strict=True):
             yield f"{prefix}{feature}", weight
         yield f"{prefix}bias", bias * std + mean - offset

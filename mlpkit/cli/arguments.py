@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpkit.cli.variables import fill
-from mlpkit.files.paths import expand
+from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ def check_folder(request: "Request", config: "Config") -> None:
         find_place(config, Trust.FOREIGN)
 
 
-def told_apart(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+def split_arguments(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
     """Return RUN and the overrides; the first override stands in RUN's place where RUN was left out."""
     given = list(overrides or ())
     if run is not None and "=" in run and not run.startswith("~/") and not Path(run).exists():
@@ -143,10 +143,10 @@ def open_run(
 
     if which not in ("best", "last"):
         raise ConfigError(f"--checkpoint={which}: must be best or last")
-    chosen, because = choose_run(run)
+    chosen, reason = choose_run(run)
     path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
-    if because:
-        note(f"{because}: {path.parent.parent} ({path.stem})")
+    if reason:
+        note(f"{reason}: {path.parent.parent} ({path.stem})")
     return path, stored
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mlpkit.cli.arguments import Plugins
-from mlpkit.files.paths import expand
+from mlpkit.system.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
 

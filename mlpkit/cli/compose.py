@@ -37,7 +37,7 @@ from mlpkit.cli.overrides import (
     count_range,
     how_to_write,
     make_interval,
-    told_apart,
+    split_choices,
     with_quoted_home,
 )
 from mlpkit.cli.variables import fill_all
@@ -60,10 +60,10 @@ def _parser() -> OverridesParser:
     """Return Hydra's parser, with null allowed in choice(), shuffle() and sort(), as it is in `null,1.0`."""
     functions = create_functions()
     for name in ("choice", "shuffle", "sort"):
-        signature = functions.definitions[name]
-        values, *others = signature.parameters.values()
+        input_schema = functions.definitions[name]
+        values, *others = input_schema.parameters.values()
         widened = [values.replace(annotation=values.annotation | None), *others]
-        functions.definitions[name] = signature.replace(parameters=widened)
+        functions.definitions[name] = input_schema.replace(parameters=widened)
     hydras = functions.functions["sort"]
 
     def sort(*args: Any, **named: Any) -> Any:
@@ -145,7 +145,7 @@ class Composer:
 
     def _stand_ins(self, problems: Sequence[str], more: Sequence[Override]) -> Iterator[str]:
         """Yield a line for each file that is read instead of mlpkit's own, where a problem is in it."""
-        choices, settings = told_apart([*self._overrides, *more], self._groups)
+        choices, settings = split_choices([*self._overrides, *more], self._groups)
         typed = tuple(f"{setting.key}{sign}" for setting in settings for sign in "=:")
         not_typed = [line for line in problems if not line.startswith(typed)]
         chosen = {choice.key: str(choice.value) for choice in choices}
@@ -169,7 +169,7 @@ class Composer:
         """
         overrides = [*self._overrides, *more]
         check_once(overrides)
-        choices, settings = told_apart(overrides, self._groups)
+        choices, settings = split_choices(overrides, self._groups)
         config = self._chosen(tuple((choice.key, str(choice.value)) for choice in choices))
         for setting in settings:
             config = setting.apply(config)
@@ -232,7 +232,7 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     groups = search_path.groups(folders)
     overrides = _read(request.overrides, groups, folders, request.file)
     check_single(overrides)
-    choices, settings = told_apart(overrides, groups)
+    choices, settings = split_choices(overrides, groups)
     with _initialized(request, [(choice.key, str(choice.value)) for choice in choices]) as (name, chosen):
         loader = GlobalHydra.instance().config_loader()
         for default in loader.compute_defaults_list(name, chosen, RunMode.RUN).defaults:
@@ -278,7 +278,7 @@ def override(
     for override in overrides:
         if not allowed(override.key) or override.deletes:
             raise ConfigError(f"{override.text}: {rule}")
-    choices, settings = told_apart(overrides, groups)
+    choices, settings = split_choices(overrides, groups)
     for choice in choices:
         changed[choice.key] = compose(Request((choice.line,), request.folders))[choice.key]
     for setting in settings:

@@ -12,7 +12,7 @@ from mlpkit.cli.arguments import (
     Run,
     Which,
     open_run,
-    told_apart,
+    split_arguments,
     warn_of_nan,
 )
 
@@ -42,7 +42,7 @@ def evaluate(
     from mlpkit.system.console import make_console, note, print_scores, say
     from mlpkit.system.device import choose_device
 
-    run, given = told_apart(run, overrides)
+    run, given = split_arguments(run, overrides)
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))

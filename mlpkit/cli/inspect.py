@@ -15,25 +15,25 @@ def inspect(
 
     from mlpkit.analysis.weights import readable_weights
     from mlpkit.config.config import to_dict
-    from mlpkit.files.tensor_file import TensorFile
-    from mlpkit.networks.architecture import architecture, count
+    from mlpkit.models.architecture import architecture, count
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.state import are_plain
     from mlpkit.runs.summary import summarized_scores
     from mlpkit.runs.tensor_check import check_tensors
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say
+    from mlpkit.system.tensor_file import TensorFile
 
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust, parts=())
-    signature, console = stored.signature, make_console()
-    layers = architecture(stored.config, signature)
-    features = ", ".join(signature.features[:8]) + (", …" if len(signature.features) > 8 else "")
-    targets = ", ".join(signature.targets)
-    if signature.classes:
-        targets += f" ({', '.join(signature.classes)})"
+    input_schema, console = stored.input_schema, make_console()
+    layers = architecture(stored.config, input_schema)
+    features = ", ".join(input_schema.features[:8]) + (", …" if len(input_schema.features) > 8 else "")
+    targets = ", ".join(input_schema.targets)
+    if input_schema.classes:
+        targets += f" ({', '.join(input_schema.classes)})"
     say(console, str(path))
-    say(console, f"{signature.task}: {features} → {targets}")
+    say(console, f"{input_schema.task}: {features} → {targets}")
     say(console, f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}")
     console.print()
 
@@ -42,14 +42,14 @@ def inspect(
         if layer.kind == "Identity":
             continue
         number = sum(math.prod(shape) for shape in layer.parameters.values())
-        shape = f"{layer.below} → {layer.width}" if layer.kind == "Linear" else ""
+        shape = f"{layer.in_features} → {layer.out_features}" if layer.kind == "Linear" else ""
         table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
     table.add_row("total", "", f"{count(layers):,}")
     console.print(table)
 
     with TensorFile(path) as file:
-        check_tensors(file, stored.config, signature, trust)  # it may have been replaced since
-        weights = readable_weights(layers, signature, lambda name: file.read(f"model/{name}").tolist())
+        check_tensors(file, stored.config, input_schema, trust)  # it may have been replaced since
+        weights = readable_weights(layers, input_schema, lambda name: file.read(f"model/{name}").tolist())
     if weights:
         console.print()
         print_weights(console, path.stem, weights)

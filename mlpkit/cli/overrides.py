@@ -107,7 +107,7 @@ class Override:
         return rest
 
 
-def told_apart(overrides: Iterable[Override], groups: Groups) -> tuple[list[Override], list[Override]]:
+def split_choices(overrides: Iterable[Override], groups: Groups) -> tuple[list[Override], list[Override]]:
     """Return the overrides that choose a file of a group, and those that set or delete a key."""
     single = [override for override in overrides if not override.is_default]
     return [o for o in single if o.chooses(groups)], [o for o in single if not o.chooses(groups)]

@@ -12,12 +12,12 @@ def plot(
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.errors import WriteError
-    from mlpkit.files.lock import locked
     from mlpkit.plots.drawing import one_warning
     from mlpkit.runs.metrics_file import read_metrics
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
+    from mlpkit.system.lock import locked
 
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)

@@ -7,7 +7,7 @@ import typer
 
 from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, open_run, warn_of_nan
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.paths import expand
+from mlpkit.system.paths import expand
 
 ROWS_ON_A_TERMINAL = 40
 
@@ -83,16 +83,16 @@ def predict(
     if output is not None:
         refuse_input(output, str(path))
     predictor = make_predictor(stored, choose_device(device))
-    signature, true = predictor.signature, None
+    input_schema, true = predictor.input_schema, None
     reading = Reading(header, pixels, invert)
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif values:
-        inputs = parse_values(values, signature, reading, note)
+        inputs = parse_values(values, input_schema, reading, note)
     else:
-        inputs = read_inputs(str(input_), signature, reading, note)
+        inputs = read_inputs(str(input_), input_schema, reading, note)
     predictions = predictor.predict(inputs.values)
     if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
@@ -101,7 +101,7 @@ def predict(
             f"{source}: {named}: the prediction is no finite number, since the inputs are too large for the "
             "model; correct or remove the row"
         )
-    columns = as_columns(predictions, signature, inputs.names, true)
+    columns = as_columns(predictions, input_schema, inputs.names, true)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{len(inputs.values)} predictions: {output}")

@@ -14,7 +14,7 @@ from mlpkit.cli.arguments import (
     Workers,
     choose_run,
     command_line,
-    told_apart,
+    split_arguments,
 )
 
 EXAMPLE = "mlpkit resume trainer.epochs=2000"
@@ -36,7 +36,6 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
-    from mlpkit.files.paths import expand
     from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.run_folder import find_run
@@ -44,9 +43,10 @@ def resume(
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import Wanted
     from mlpkit.system.console import make_console, note
-    from mlpkit.training.start import go_on
+    from mlpkit.system.paths import expand
+    from mlpkit.training.start import resume_run
 
-    run, given = told_apart(run, overrides)
+    run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
     wanted = Wanted(launcher, workers, tuple(slurm or ()))
     if run is not None and is_sweep(expand(run)):
@@ -58,10 +58,10 @@ def resume(
         return
     if name := next((name for name, value in wanted.options().items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; name its folder")
-    chosen, because = choose_run(run)
+    chosen, reason = choose_run(run)
     folder = find_run(chosen)
-    if because:
-        note(f"{because}: {folder.path}")
+    if reason:
+        note(f"{reason}: {folder.path}")
     start = None if chosen.is_dir() else chosen
     config = override(
         yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
@@ -69,4 +69,4 @@ def resume(
         allowed=lambda key: key in (*MAY_CHANGE, *OLD_KEYS),
         rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
     )
-    go_on(folder, config, origin, make_console(), note, start, strict)
+    resume_run(folder, config, origin, make_console(), note, start, strict)

@@ -10,10 +10,10 @@ from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
-from mlpkit.files.paths import expand
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.launchers import Wanted, choose
+from mlpkit.system.paths import expand
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
 QUIET = "run.plots"  # pictures of each run take longer than small runs; `mlpkit plot RUN` draws them later

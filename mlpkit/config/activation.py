@@ -1,4 +1,4 @@
-"""What every activation has, and what it does: it is a function of each unit, between two layers."""
+"""The base of every activation: a function of each pre-activation, between two layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ class InPlace:
     """A function f and its derivative, as backpropagation by hand computes them.
 
     Attributes:
-        apply: (sums z, units) -> None; units := f(z).
-        derive: (delta, kept) -> None; delta := delta ⊙ f'(z), from z or from f(z).
-        keeps_sums: whether `derive` needs z; else units may lie where the sums were, and it takes f(z).
+        apply: (z, activations) -> None; activations := f(z).
+        derive: (gradients, kept) -> None; gradients := gradients ⊙ f'(z); `kept` is z or f(z).
+        needs_pre_activations: whether `derive` takes z; else it takes f(z), which may overwrite z.
     """
 
     apply: "Callable[[Tensor, Tensor], object]"
     derive: "Callable[[Tensor, Tensor], object]"
-    keeps_sums: bool = False
+    needs_pre_activations: bool = False
 
 
-IDENTITY = InPlace(lambda z, units: None, lambda delta, units: None)
+IDENTITY = InPlace(lambda z, activations: None, lambda gradients, activations: None)
 
 
 class ActivationConfig(Section):
@@ -55,7 +55,9 @@ class ActivationConfig(Section):
         if self.derivative(torch.zeros(1)) is None:
             return None
 
-        def derive(delta: "Tensor", z: "Tensor") -> None:
-            delta.mul_(self.derivative(z))  # type: ignore[arg-type]  # which is there
+        def derive(gradients: "Tensor", z: "Tensor") -> None:
+            gradients.mul_(self.derivative(z))  # type: ignore[arg-type]  # which is there
 
-        return InPlace(lambda z, units: units.copy_(self.function(z)), derive, keeps_sums=True)
+        return InPlace(
+            lambda z, activations: activations.copy_(self.function(z)), derive, needs_pre_activations=True
+        )

@@ -18,20 +18,20 @@ class Layer:
 
     Attributes:
         kind: the name of its class.
-        below: width of its inputs.
-        width: of its outputs.
+        in_features: width of its inputs.
+        out_features: width of its outputs.
         make: device -> its module, on torch's current device; a module that draws does so on that device.
         parameters: shapes of what is trained, by name.
         buffers: shapes of other floating-point numbers.
         counters: shapes of integers.
         keeps_zeros: whether units that are zero stay so; then a run can be padded beside wider ones.
         settings: what else runs that are trained together must share.
-        name: as in a checkpoint; given by `mlpkit.networks.architecture`.
+        name: as in a checkpoint; given by `mlpkit.models.architecture`.
     """
 
     kind: str
-    below: int
-    width: int
+    in_features: int
+    out_features: int
     make: "Callable[[str], nn.Module]" = field(compare=False)
     parameters: dict[str, Shape] = field(default_factory=dict)
     buffers: dict[str, Shape] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from typing import Any
 
 from mlpkit.config.registry import registered
 from mlpkit.errors import ConfigError
-from mlpkit.files.paths import expand
+from mlpkit.system.paths import expand
 
 GROUP = "mlpkit.plugins"  # of entry points
 

@@ -30,9 +30,9 @@ SECTIONS = {  # of a config
     "model": "mlpkit.models",
     "optimizer": "mlpkit.optimizers",
     "scheduler": "mlpkit.schedules",
-    "init": "mlpkit.inits",
+    "init": "mlpkit.models",
 }
-PACKAGES = {**SECTIONS, "activation": "mlpkit.activations", "logger": "mlpkit.loggers"}  # of all groups
+PACKAGES = {**SECTIONS, "activation": "mlpkit.models", "logger": "mlpkit.loggers"}  # of all groups
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -89,10 +89,11 @@ def registered() -> tuple[type[Section], ...]:
 
 @cache
 def _import_own(group: str) -> None:
-    """Import mlpkit's own choices, which register themselves."""
+    """Import mlpkit's own choices, which register themselves; files named torch_… hold no choice."""
     package = import_module(PACKAGES[group])
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        import_module(module.name)
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith("torch_"):
+            import_module(f"{package.__name__}.{module.name}")
 
 
 class OneOf:

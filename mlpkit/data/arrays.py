@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpkit.config.problems import spell
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
 
@@ -21,14 +21,14 @@ MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would gr
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path, signature: Signature, brightest: float | None = None) -> Tensor:
+def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
     A .npz holds either an array `inputs` (or one array of any name) or an array for each column.
 
     Args:
         path: the file.
-        signature: the model's columns.
+        input_schema: the model's columns.
         brightest: what pixels are divided by; None: bytes by 255, other numbers by nothing.
 
     Raises:
@@ -36,25 +36,25 @@ def read_arrays(path: Path, signature: Signature, brightest: float | None = None
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd headers and huge numbers, which are read or refused anyway
-        return _read(path, signature, brightest)
+        return _read(path, input_schema, brightest)
 
 
-def _read(path: Path, signature: Signature, brightest: float | None) -> Tensor:
+def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return _as_inputs(_read_npy(path), source, signature, brightest)
+        return _as_inputs(_read_npy(path), source, input_schema, brightest)
     names, arrays = _read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     if "inputs" in names or len(names) == 1:
         array = arrays[names.index("inputs") if "inputs" in names else 0]
-        return _as_inputs(array, source, signature, brightest)
-    columns = [arrays[place] for place in match_columns(names, signature, source)]
+        return _as_inputs(array, source, input_schema, brightest)
+    columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
         _check_numbers(column, source)
-    return _as_inputs(np.stack(columns, axis=1), source, signature, brightest)
+    return _as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
 
 
 def _read_npy(path: Path) -> Array:
@@ -91,27 +91,29 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
-def _as_inputs(array: Array, source: str, signature: Signature, brightest: float | None) -> Tensor:
-    features, shape = len(signature.features), signature.input_shape
+def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
+    features, shape = len(input_schema.features), input_schema.input_shape
     _check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
     if array.ndim < 2 or math.prod(array.shape[1:]) != features:
-        wanted = f"(rows, {features})" + (f" or (rows, {shape[0]}, {shape[1]})" if signature.is_image else "")
+        wanted = f"(rows, {features})" + (
+            f" or (rows, {shape[0]}, {shape[1]})" if input_schema.is_image else ""
+        )
         raise DataError(f"{source}: has shape {tuple(array.shape)}, the model reads {wanted}; reshape it")
     if len(array) == 0:
         raise DataError(f"{source}: no rows; give at least one")
     if array.size > MOST_VALUES:
         raise DataError(f"{source}: {array.size} values, at most {MOST_VALUES}; split it")
     # Bytes are pixels as image files store them; the model's are numbers from 0 to 1.
-    is_bytes = signature.is_image and array.dtype == np.uint8
+    is_bytes = input_schema.is_image and array.dtype == np.uint8
     scale = brightest or (255.0 if is_bytes else 1.0)
     values = array.reshape(len(array), features).astype(np.float64) / scale
     bad = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(bad):
         row, column = bad[0]
         raise DataError(
-            f"{source}: row {row + 1}: column {signature.features[column]}: {values[row, column]} "
+            f"{source}: row {row + 1}: column {input_schema.features[column]}: {values[row, column]} "
             f"is no finite float32 (at most {LARGEST})"
         )
     return torch.from_numpy(values).float()

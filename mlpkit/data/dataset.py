@@ -1,4 +1,4 @@
-"""What a dataset is: splits of raw inputs and targets, held as tensors, and their signature."""
+"""What a dataset is: splits of raw inputs and targets, held as tensors, and their input_schema."""
 
 import hashlib
 import zlib
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
-from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -61,7 +61,7 @@ class Dataset:
 
     Attributes:
         name: as in the config.
-        signature: what goes in and what comes out.
+        input_schema: what goes in and what comes out.
         splits: train, and val and test where they have rows, in this order.
         input_scaling: the model's first layer; None leaves the inputs as they are.
         target_scaling: undone by the model's last layer; None for none.
@@ -70,7 +70,7 @@ class Dataset:
     """
 
     name: str
-    signature: Signature
+    input_schema: InputSchema
     splits: dict[str, Split]
     input_scaling: Affine | None = None
     target_scaling: Affine | None = None
@@ -89,7 +89,7 @@ class Dataset:
         A checksum (CRC-32) finds a change as surely as a digest where nobody made it to hide it, and
         takes a third of the time.
         """
-        parts: list[str] = [self.signature.task]
+        parts: list[str] = [self.input_schema.task]
         for name, split in self.splits.items():
             for values in (split.inputs, split.targets):
                 checksum = zlib.crc32(values.contiguous().numpy().data)
@@ -100,23 +100,25 @@ class Dataset:
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def split_at_random(config: DatasetConfig, signature: Signature, inputs: Tensor, targets: Tensor) -> Dataset:
+def split_at_random(
+    config: DatasetConfig, input_schema: InputSchema, inputs: Tensor, targets: Tensor
+) -> Dataset:
     """Return a dataset of rows that are split at random.
 
     Args:
         config: says how large the splits are, and whether columns are scaled.
-        signature: task and names.
+        input_schema: task and names.
         inputs: (rows, features) float32.
         targets: (rows, targets) float32 for regression; (rows,) int64 class labels otherwise.
 
     Raises:
         ConfigError: a split that is asked for would be empty.
-        DataError: inputs and targets are not as the signature says.
+        DataError: inputs and targets are not as the input schema says.
     """
-    regression = signature.task == "regression"
+    regression = input_schema.task == "regression"
     wanted = (
-        ((len(inputs), len(signature.features)), torch.float32),
-        ((len(inputs), len(signature.targets)), torch.float32)
+        ((len(inputs), len(input_schema.features)), torch.float32),
+        ((len(inputs), len(input_schema.targets)), torch.float32)
         if regression
         else ((len(inputs),), torch.int64),
     )
@@ -130,7 +132,7 @@ def split_at_random(config: DatasetConfig, signature: Signature, inputs: Tensor,
     train = splits["train"]
     return Dataset(
         name=config.name,
-        signature=signature,
+        input_schema=input_schema,
         splits=splits,
         input_scaling=column_scaling(train.inputs) if config.standardize else None,
         target_scaling=column_scaling(train.targets) if config.standardize and regression else None,

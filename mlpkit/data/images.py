@@ -13,10 +13,10 @@ from torch import Tensor
 from mlpkit.config.dataset import IdxOptions, ImageOptions
 from mlpkit.data.dataset import Affine, Dataset, Split, deal_rows, divide
 from mlpkit.data.idx import read_idx
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
-from mlpkit.files.atomic_write import temporary_folder
-from mlpkit.files.paths import cache_folder, expand
+from mlpkit.system.atomic_write import temporary_folder
+from mlpkit.system.paths import cache_folder, expand
 
 Divided = tuple[dict[str, Split], Tensor]  # the splits, and the order of the table's rows
 
@@ -59,7 +59,7 @@ def image_dataset(
     splits, order = divided
     return Dataset(
         name=config.name,
-        signature=Signature("multiclass", features, shape, ("label",), classes),
+        input_schema=InputSchema("multiclass", features, shape, ("label",), classes),
         splits=splits,
         input_scaling=scaling if config.standardize else None,
         order=order,

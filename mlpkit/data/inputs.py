@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mlpkit.config.problems import spell
 from mlpkit.data.arrays import read_arrays
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pixels import check_range, warn_of_odd
-from mlpkit.data.signature import Signature
 from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.paths import expand
+from mlpkit.system.paths import expand
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
@@ -44,17 +44,17 @@ class Reading:
     brightest: int | None = None
     inverted: bool = False
 
-    def check(self, signature: Signature) -> None:
+    def check(self, input_schema: InputSchema) -> None:
         """Refuse what is said of pixels where the model reads none.
 
         Raises:
             ConfigError: so it is.
         """
-        if signature.is_image:
+        if input_schema.is_image:
             return
         if self.brightest is not None or self.inverted:
             option = "--invert" if self.inverted else f"--pixels={self.brightest}"
-            columns = some(signature.features)
+            columns = some(input_schema.features)
             raise ConfigError(
                 f"{option}: the model reads no pictures but the columns {columns}; leave it out"
             )
@@ -80,13 +80,13 @@ class Inputs:
 
 
 def read_inputs(
-    source: str, signature: Signature, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+    source: str, input_schema: InputSchema, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
 ) -> Inputs:
     """Return the rows of a file, a folder of pictures, or stdin (`-`).
 
     Args:
         source: the file, the folder or `-`.
-        signature: what the model reads.
+        input_schema: what the model reads.
         reading: what the user says of it.
         warn: is told of what seems odd.
 
@@ -94,85 +94,85 @@ def read_inputs(
         ConfigError: what the user says does not go with it.
         DataError: it cannot be read, or does not fit the model.
     """
-    reading.check(signature)
-    return _as_pixels(_read(source, signature, reading), source, signature, reading, warn)
+    reading.check(input_schema)
+    return _as_pixels(_read(source, input_schema, reading), source, input_schema, reading, warn)
 
 
-def _as_pixels(found: Inputs, source: str, signature: Signature, reading: Reading, warn: Warn) -> Inputs:
-    if not signature.is_image:
+def _as_pixels(found: Inputs, source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+    if not input_schema.is_image:
         return found
     check_range(found.values, source, reading.brightest)
     values = 1 - found.values if reading.inverted else found.values
     if not reading.inverted:
-        warn_of_odd(values, signature.input_shape, source, warn)
+        warn_of_odd(values, input_schema.input_shape, source, warn)
     return replace(found, values=values)
 
 
-def _read(source: str, signature: Signature, reading: Reading) -> Inputs:
+def _read(source: str, input_schema: InputSchema, reading: Reading) -> Inputs:
     if source == "-":
         content = sys.stdin.buffer.read()
         if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
             raise DataError(f"stdin: {kind}; tables are read from stdin, as text: name the file instead")
         text = _decode(content, "stdin")
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
-        return _read_text(text, "stdin", kind, signature, reading)
+        return _read_text(text, "stdin", kind, input_schema, reading)
     try:
-        return _read_path(expand(source), signature, reading)
+        return _read_path(expand(source), input_schema, reading)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from None
 
 
-def _read_text(text: str, source: str, kind: str, signature: Signature, reading: Reading) -> Inputs:
-    values = read_text(text, source, kind, signature, reading.has_header)
+def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, reading: Reading) -> Inputs:
+    values = read_text(text, source, kind, input_schema, reading.has_header)
     return Inputs(values / reading.brightest if reading.brightest else values)
 
 
-def _read_path(path: Path, signature: Signature, reading: Reading) -> Inputs:
+def _read_path(path: Path, input_schema: InputSchema, reading: Reading) -> Inputs:
     suffix = path.suffix.lower()
     if reading.has_header is not None and suffix not in TEXTS:
         raise ConfigError(f"--{'' if reading.has_header else 'no-'}header: only for csv; leave it out")
     if reading.brightest is not None and (suffix in PICTURES or path.is_dir()):
         raise ConfigError(f"--pixels={reading.brightest}: only for tables and arrays; leave it out")
     if path.is_dir():
-        return _read_folder(path, signature)
+        return _read_folder(path, input_schema)
     if not path.is_file():
         problem = "not a regular file; - reads stdin" if path.exists() else "no such file"
         raise DataError(f"{path}: {problem}")
     if suffix in PICTURES:
-        return Inputs(read_picture(path, signature).unsqueeze(0), (_name(path),))
+        return Inputs(read_picture(path, input_schema).unsqueeze(0), (_name(path),))
     if suffix in ARRAYS:
-        return Inputs(read_arrays(path, signature, reading.brightest))
+        return Inputs(read_arrays(path, input_schema, reading.brightest))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
     text = _decode(path.read_bytes(), str(path))
-    return _read_text(text, str(path), TEXTS[suffix], signature, reading)
+    return _read_text(text, str(path), TEXTS[suffix], input_schema, reading)
 
 
 def parse_values(
-    texts: list[str], signature: Signature, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+    texts: list[str], input_schema: InputSchema, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
 ) -> Inputs:
     """Return the rows of `--values`, each a comma-separated list in the order of the features."""
-    reading.check(signature)
-    features = signature.features
+    reading.check(input_schema)
+    features = input_schema.features
     rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
     for where, row in rows:
         if len(row) != len(features):
             raise DataError(f"{where}: {len(row)} values, the model reads {len(features)}: {some(features)}")
-    values = read_rows(rows, range(len(features)), signature, "--values")
+    values = read_rows(rows, range(len(features)), input_schema, "--values")
     found = Inputs(values / reading.brightest if reading.brightest else values)
-    return _as_pixels(found, "--values", signature, reading, warn)
+    return _as_pixels(found, "--values", input_schema, reading, warn)
 
 
-def read_picture(path: Path, signature: Signature) -> Tensor:
+def read_picture(path: Path, input_schema: InputSchema) -> Tensor:
     """Return the pixels (features,) of a grayscale picture, from 0 to 1."""
     from PIL import Image
 
-    if not signature.is_image:
+    if not input_schema.is_image:
         raise DataError(
-            f"{path}: a picture, but the model reads the columns {some(signature.features)}; give a table"
+            f"{path}: a picture, but the model reads the columns {some(input_schema.features)}; give a table"
         )
-    height, width = signature.input_shape
+    height, width = input_schema.input_shape
     wanted = f"the model reads grayscale {width}×{height}"
     try:
         with warnings.catch_warnings():
@@ -191,11 +191,11 @@ def read_picture(path: Path, signature: Signature) -> Tensor:
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).float() / 255
 
 
-def _read_folder(path: Path, signature: Signature) -> Inputs:
+def _read_folder(path: Path, input_schema: InputSchema) -> Inputs:
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
     if not files:
         raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
-    pixels = torch.stack([read_picture(file, signature) for file in files])
+    pixels = torch.stack([read_picture(file, input_schema) for file in files])
     return Inputs(pixels, tuple(_name(file) for file in files))
 
 

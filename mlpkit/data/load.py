@@ -21,7 +21,7 @@ def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | N
     else:
         dataset = divide_again(like, deal_rows(config, len(like.splits["train"].all_inputs)))
     train = dataset.splits["train"]
-    if dataset.signature.classes and bool((train.targets == train.targets[0]).all()):
+    if dataset.input_schema.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(
             f"dataset={config.name}: the {len(train)} training rows are all of one class; have more rows"
         )

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpkit.data.dataset import Dataset
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
 
 class Synthetic(DatasetConfig):
-    """A dataset that is computed. A new one has a name, options, `signature` and `draw`."""
+    """A dataset that is computed. A new one has a name, options, `input_schema` and `draw`."""
 
     n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
 
-    def signature(self) -> "Signature":
+    def input_schema(self) -> "InputSchema":
         """Return the task and the names of features, targets and classes."""
-        raise NotImplementedError(f"dataset={self.name} has no signature")
+        raise NotImplementedError(f"dataset={self.name} has no input_schema")
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         """Return inputs and targets of all rows, as a function of the options alone.
@@ -42,7 +42,7 @@ class Synthetic(DatasetConfig):
             raise ConfigError(
                 f"dataset={self.name}: its options make values beyond float32; choose smaller ones"
             )
-        return split_at_random(self, self.signature(), inputs, targets)
+        return split_at_random(self, self.input_schema(), inputs, targets)
 
     def fractions(self) -> tuple[float, float]:
         """See `DatasetConfig.fractions`."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.problems import show, spell
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pandas_json import from_pandas
-from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError, DataError
 
 LARGEST = 3.4028235e38  # of float32
@@ -27,7 +27,7 @@ Row = tuple[str, Sequence[Any]]  # where it stands, as errors say it, and its va
 
 
 def read_text(
-    text: str, source: str, kind: str, signature: Signature, has_header: bool | None = None
+    text: str, source: str, kind: str, input_schema: InputSchema, has_header: bool | None = None
 ) -> Tensor:
     """Return the inputs (rows, features) in a text.
 
@@ -35,7 +35,7 @@ def read_text(
         text: the content.
         source: how errors name it.
         kind: csv, json or jsonl.
-        signature: the model's columns.
+        input_schema: the model's columns.
         has_header: whether the first line of a csv holds names; None where that is to be found out.
 
     Raises:
@@ -48,38 +48,38 @@ def read_text(
     if "\0" in text:
         raise DataError(f"{source}: holds a NUL byte, which no text has; save it as UTF-8 text")
     if kind == "csv":
-        header, rows = _parse_csv(text, source, signature, has_header)
+        header, rows = _parse_csv(text, source, input_schema, has_header)
     else:
-        header, rows = _parse_json(text, source, kind, signature)
-    return read_rows(rows, match_columns(header, signature, source), signature, source)
+        header, rows = _parse_json(text, source, kind, input_schema)
+    return read_rows(rows, match_columns(header, input_schema, source), input_schema, source)
 
 
-def read_rows(rows: Iterable[Row], columns: Sequence[int], signature: Signature, source: str) -> Tensor:
+def read_rows(rows: Iterable[Row], columns: Sequence[int], input_schema: InputSchema, source: str) -> Tensor:
     """Return the inputs (rows, features) in rows of texts or numbers.
 
     Args:
         rows: the rows.
         columns: the place of each feature in a row.
-        signature: the model's columns.
+        input_schema: the model's columns.
         source: how errors name the whole.
 
     Raises:
         DataError: there is no row, or a value is no finite number.
     """
-    places = list(zip(columns, signature.features, strict=True))
+    places = list(zip(columns, input_schema.features, strict=True))
     values = [[_number(row[column], where, name) for column, name in places] for where, row in rows]
     if not values:
         raise DataError(f"{source}: no rows below the column names; add a line for each")
     return torch.tensor(values, dtype=torch.float32)
 
 
-def match_columns(header: Sequence[str], signature: Signature, source: str) -> list[int]:
+def match_columns(header: Sequence[str], input_schema: InputSchema, source: str) -> list[int]:
     """Return the place of each of the model's columns; the target column may be there, and is not read.
 
     Raises:
         DataError: a column is missing, extra or there twice.
     """
-    names, features = list(header), signature.features
+    names, features = list(header), input_schema.features
     if len(set(names)) < len(names):
         raise DataError(f"{source}: the column {show(_repeated(names))} stands twice; keep one of them")
     if missing := [name for name in features if name not in names]:
@@ -88,10 +88,10 @@ def match_columns(header: Sequence[str], signature: Signature, source: str) -> l
             f"{source}: columns missing: {some(missing)}; it has {some(names)}, "
             f"the model reads {some(features)}{commas}"
         )
-    if extra := [name for name in names if name not in features and name not in signature.targets]:
+    if extra := [name for name in names if name not in features and name not in input_schema.targets]:
         raise DataError(
             f"{source}: columns that the model does not read: {some(extra)}; remove them and keep "
-            f"{some(features)} (the target {some(signature.targets)} may stay)"
+            f"{some(features)} (the target {some(input_schema.targets)} may stay)"
         )
     return [names.index(name) for name in features]
 
@@ -104,7 +104,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def _parse_csv(
-    text: str, source: str, signature: Signature, has_header: bool | None
+    text: str, source: str, input_schema: InputSchema, has_header: bool | None
 ) -> tuple[list[str], list[Row]]:
     """Return header and rows."""
     reader = csv.reader(io.StringIO(text, newline=None), strict=True)
@@ -121,19 +121,19 @@ def _parse_csv(
     if len(lines[0][1] if lines else []) != 1:  # in a file of one column, an empty line is a missing value
         lines = [(number, row) for number, row in lines if row]
     if not lines:
-        raise DataError(f"{source}: empty; write a line with {some(signature.features)} and the rows")
+        raise DataError(f"{source}: empty; write a line with {some(input_schema.features)} and the rows")
     header = [cell.strip() for cell in lines[0][1]]
     if has_header is None:
-        has_header = _has_header(header, len(lines), signature, source)
+        has_header = _has_header(header, len(lines), input_schema, source)
     if has_header:
         lines = lines[1:]
-    if not has_header or (_counts_up(header) and not set(signature.features) <= set(header)):
-        if len(header) != len(signature.features):
+    if not has_header or (_counts_up(header) and not set(input_schema.features) <= set(header)):
+        if len(header) != len(input_schema.features):
             raise DataError(
-                f"{source}: {len(header)} columns without names; the model reads {some(signature.features)}"
+                f"{source}: {len(header)} unnamed columns; the model reads {some(input_schema.features)}"
             )
-        header = list(signature.features)
-    match_columns(header, signature, source)  # before their values: a wrong separator tears rows apart
+        header = list(input_schema.features)
+    match_columns(header, input_schema, source)  # before their values: a wrong separator tears rows apart
     for number, row in lines:
         if len(row or [""]) != len(header):
             raise DataError(
@@ -142,11 +142,11 @@ def _parse_csv(
     return header, [(f"{source}:{number}", row or [""]) for number, row in lines]
 
 
-def _has_header(first: Sequence[str], lines: int, signature: Signature, source: str) -> bool:
+def _has_header(first: Sequence[str], lines: int, input_schema: InputSchema, source: str) -> bool:
     """Whether the first of some lines holds names: numbers alone are none, but as pandas counts columns."""
-    if set(signature.features) <= set(first) or not all(_NUMBER.fullmatch(cell) for cell in first):
+    if set(input_schema.features) <= set(first) or not all(_NUMBER.fullmatch(cell) for cell in first):
         return True
-    if lines > 1 and len(first) == len(signature.features) and _counts_up(first):
+    if lines > 1 and len(first) == len(input_schema.features) and _counts_up(first):
         raise DataError(
             f"{source}: its first line, {some(first)}, may be names or a row; say which with --header or "
             "--no-header"
@@ -159,7 +159,7 @@ def _counts_up(cells: Sequence[str]) -> bool:
     return list(cells) in ([str(number + start) for number in range(len(cells))] for start in (0, 1))
 
 
-def _parse_json(text: str, source: str, kind: str, signature: Signature) -> tuple[list[str], list[Row]]:
+def _parse_json(text: str, source: str, kind: str, input_schema: InputSchema) -> tuple[list[str], list[Row]]:
     """Return columns and rows of a list of objects or lists, of an object of columns, or of such lines.
 
     The layouts that pandas' `DataFrame.to_json` writes are read as well.
@@ -168,7 +168,7 @@ def _parse_json(text: str, source: str, kind: str, signature: Signature) -> tupl
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         records = [(f"{source}:{number}", _load(line, f"{source}:{number}")) for number, line in lines]
     else:
-        content = from_pandas(_load(text, source), signature.features, source)
+        content = from_pandas(_load(text, source), input_schema.features, source)
         if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
             if len({len(column) for column in content.values()}) > 1:
                 raise DataError(f"{source}: its columns have different lengths; give each as many values")
@@ -176,12 +176,12 @@ def _parse_json(text: str, source: str, kind: str, signature: Signature) -> tupl
             return list(content), [(f"{source}: row {number}", row) for number, row in rows]
         listed = content if isinstance(content, list) else [content]
         records = [(f"{source}: row {number}", record) for number, record in enumerate(listed, 1)]
-    example = "{" + ", ".join(f'"{name}": 0.5' for name in signature.features[:2])
-    example += ", …}" if len(signature.features) > 2 else "}"
+    example = "{" + ", ".join(f'"{name}": 0.5' for name in input_schema.features[:2])
+    example += ", …}" if len(input_schema.features) > 2 else "}"
     if not records:
         raise DataError(f"{source}: no rows; write a list of objects such as {example}")
     first = records[0][1]
-    header = list(first) if isinstance(first, Mapping) else list(signature.features)
+    header = list(first) if isinstance(first, Mapping) else list(input_schema.features)
     found: list[Row] = []
     for where, record in records:
         if isinstance(record, Mapping):

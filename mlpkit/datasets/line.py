@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpkit.data.dataset import Dataset
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
 
 @choice("dataset")
@@ -30,11 +30,11 @@ class LineDataset(Synthetic):
     mean: float = Field(0.0, description="mean of x, for normal")
     std: Positive = Field(1.0, description="standard deviation of x, for normal")
 
-    def signature(self) -> "Signature":
-        """See `Synthetic.signature`."""
-        from mlpkit.data.signature import Signature
+    def input_schema(self) -> "InputSchema":
+        """See `Synthetic.input_schema`."""
+        from mlpkit.data.input_schema import InputSchema
 
-        return Signature("regression", ("x",), (1,), ("y",))
+        return InputSchema("regression", ("x",), (1,), ("y",))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         """Return x (n, 1) and y = slope x + intercept + noise ε (n, 1) with ε standard normal."""

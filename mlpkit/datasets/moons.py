@@ -11,7 +11,7 @@ from mlpkit.data.synthetic import Synthetic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
 
 @choice("dataset")
@@ -21,11 +21,11 @@ class MoonsDataset(Synthetic):
     name: Literal["moons"]
     noise: NotNegative = Field(0.1, description="standard deviation of the noise on the points")
 
-    def signature(self) -> "Signature":
-        """See `Synthetic.signature`."""
-        from mlpkit.data.signature import Signature
+    def input_schema(self) -> "InputSchema":
+        """See `Synthetic.input_schema`."""
+        from mlpkit.data.input_schema import InputSchema
 
-        return Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
+        return InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         """Return points (n, 2) and labels (n,): two half circles that reach into each other, and noise.

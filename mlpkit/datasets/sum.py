@@ -11,7 +11,7 @@ from mlpkit.data.synthetic import Synthetic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
 LARGEST = 500_000_000  # numbers: 2 GB
 
@@ -27,11 +27,11 @@ class SumDataset(Synthetic):
     high: float = Field(1.0, description="upper end of the terms")
     noise: NotNegative = Field(0.0, description="standard deviation of the noise on y")
 
-    def signature(self) -> "Signature":
-        """See `Synthetic.signature`."""
-        from mlpkit.data.signature import Signature
+    def input_schema(self) -> "InputSchema":
+        """See `Synthetic.input_schema`."""
+        from mlpkit.data.input_schema import InputSchema
 
-        return Signature("regression", tuple(f"x{i + 1}" for i in range(self.terms)), (self.terms,), ("y",))
+        return InputSchema("regression", tuple(f"x{i + 1}" for i in range(self.terms)), (self.terms,), ("y",))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         """Return terms (n, terms), uniform in [low, high), and their noisy sum (n, 1)."""

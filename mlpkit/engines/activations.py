@@ -4,7 +4,7 @@ from torch import nn
 
 from mlpkit.config.activation import ActivationConfig, InPlace
 from mlpkit.config.registry import choices
-from mlpkit.networks.function import Function
+from mlpkit.models.torch_layers import Function
 
 
 def in_place_of(module: nn.Module) -> InPlace | None:

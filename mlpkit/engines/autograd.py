@@ -11,11 +11,11 @@ from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.own_modules import OwnModules
 from mlpkit.engines.parameters import Flat
-from mlpkit.networks.build import Network
-from mlpkit.networks.dropout import Dropout
-from mlpkit.networks.own import OwnModule
+from mlpkit.models.torch_layers import Dropout
+from mlpkit.models.torch_network import Network
+from mlpkit.models.torch_own import OwnModule
 
-Forward = Callable[[Tensor, bool], Tensor]  # (units (K, n, width below), training) -> units (K, n, width)
+Forward = Callable[[Tensor, bool], Tensor]  # (activations (K, n, in), training) -> activations (K, n, out)
 Randoms = Sequence[torch.Generator] | None
 
 
@@ -95,17 +95,17 @@ class AutogradGradients:
         with self.matmul.everywhere():
             return self._forward(self.data.inputs_of(split, start, stop), training=False)
 
-    def _forward(self, units: Tensor, training: bool) -> Tensor:
+    def _forward(self, activations: Tensor, training: bool) -> Tensor:
         if not self.batched:
             network = self.networks[0]
             if self.has_modes:
                 network.train(training)
-            outputs: Tensor = network.layers(units)
+            outputs: Tensor = network.layers(activations)
             return outputs
-        units = units.expand(len(self.networks), -1, -1)
+        activations = activations.expand(len(self.networks), -1, -1)
         for layer in self.batched:
-            units = layer(units, training)
-        return units
+            activations = layer(activations, training)
+        return activations
 
 
 def _batched(
@@ -138,20 +138,20 @@ def _batched(
 
 def _alike(module: nn.Module) -> Forward:
     """A layer without parameters is the same for all networks."""
-    return lambda units, training: module(units)
+    return lambda activations, training: module(activations)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> Forward:
-    """(K, n, below) -> (K, n, width) with weights (K, width, below) and biases (K, width)."""
+    """(K, n, in) -> (K, n, out) with weights (K, out, in) and biases (K, out)."""
     if bias is None:
-        return lambda units, training: torch.bmm(units, weight.mT)
-    return lambda units, training: torch.baddbmm(bias[:, None], units, weight.mT)
+        return lambda activations, training: torch.bmm(activations, weight.mT)
+    return lambda activations, training: torch.baddbmm(bias[:, None], activations, weight.mT)
 
 
 def _layer_norm(module: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Forward:
     shape, eps = module.normalized_shape, module.eps
-    return lambda units, training: torch.addcmul(
-        bias[:, None], F.layer_norm(units, list(shape), eps=eps), weight[:, None]
+    return lambda activations, training: torch.addcmul(
+        bias[:, None], F.layer_norm(activations, list(shape), eps=eps), weight[:, None]
     )
 
 
@@ -163,11 +163,11 @@ def _batch_norm(
     momentum, eps = module.momentum, module.eps
     assert momentum is not None
 
-    def forward(units: Tensor, training: bool) -> Tensor:
-        runs, rows, width = units.shape
+    def forward(activations: Tensor, training: bool) -> Tensor:
+        runs, rows, width = activations.shape
         if training:
             seen.add_(1)
-        channels = units.transpose(0, 1).reshape(rows, runs * width)
+        channels = activations.transpose(0, 1).reshape(rows, runs * width)
         normed = F.batch_norm(channels, mean, variance, weight, bias, training, momentum, eps)
         return normed.view(rows, runs, width).transpose(0, 1)
 

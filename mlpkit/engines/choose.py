@@ -5,7 +5,7 @@ from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients, obstacle
 from mlpkit.errors import ConfigError
-from mlpkit.networks.build import Network
+from mlpkit.models.torch_network import Network
 
 GradientsKind = type[AutogradGradients] | type[ManualGradients]
 

@@ -20,10 +20,9 @@ from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, SETTINGS, Plan
 from mlpkit.errors import ConfigError
-from mlpkit.networks.architecture import hidden_widths
-from mlpkit.networks.build import Network
-from mlpkit.networks.function import name_of
-from mlpkit.networks.scaling import Unscaling
+from mlpkit.models.architecture import hidden_widths
+from mlpkit.models.torch_layers import Unscaling, name_of
+from mlpkit.models.torch_network import Network
 from mlpkit.optimizers.adam import Adam
 from mlpkit.optimizers.adamw import AdamW
 from mlpkit.optimizers.sgd import Sgd
@@ -248,7 +247,7 @@ def is_compiled(
     if before is not None:
         return before
     rows = sum(len(dataset.splits[name]) for name in ("train", dataset.monitored))
-    units = len(configs) * rows * (sum(hidden) + dataset.signature.width)
+    units = len(configs) * rows * (sum(hidden) + dataset.input_schema.width)
     saved = configs[0].trainer.epochs * (SAVED_OF_EPOCH + SAVED_OF_UNIT * units)
     return saved > WORTH * seconds() and compiler() is not None
 

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from mlpkit.engines.whole_step import SETTINGS, Plan, WholeStep
 from mlpkit.errors import MlpkitError, WriteError
-from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.system.plain_json import read_object, write_json
 
-Program = Callable[[list[Tensor]], list[Tensor]]
+CompiledStep = Callable[[list[Tensor]], list[Tensor]]
 
 RUNS = 64  # of the example, which torch's compiler takes for the usual number
 MANY = 10**6  # operations that may be computed in one loop: all of them
@@ -45,7 +45,7 @@ class CompileError(MlpkitError):
 
 
 @cache
-def load(plan: Plan) -> Program:
+def load(plan: Plan) -> CompiledStep:
     """Return the program of a plan, compiled now where that has not been done.
 
     Raises:
@@ -84,10 +84,10 @@ def last_line(text: str) -> str:
     return lines[-1][:300] if lines else "no reason given"
 
 
-def _loaded(path: Path) -> Program:
+def _loaded(path: Path) -> CompiledStep:
     loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
-    program: Program = loader.boxed_run
-    return program
+    step: CompiledStep = loader.boxed_run
+    return step
 
 
 def _compile(plan: Plan, path: Path) -> None:

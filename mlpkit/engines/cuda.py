@@ -15,7 +15,7 @@ from mlpkit.engines.batches import Rows
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError, diverged
-from mlpkit.networks.build import Network
+from mlpkit.models.torch_network import Network
 from mlpkit.runs.state import Tensors
 
 

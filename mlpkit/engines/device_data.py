@@ -12,15 +12,15 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.batches import Rows
-from mlpkit.networks.build import Network
-from mlpkit.networks.scaling import Unscaling
-from mlpkit.tasks.metrics import add_up
-from mlpkit.tasks.task import Task
+from mlpkit.metrics import add_up
+from mlpkit.models.torch_layers import Unscaling
+from mlpkit.models.torch_network import Network
+from mlpkit.tasks import Task
 
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
 SMALL = 4_000_000  # numbers that are kept in every arrangement that steps and scores want
 
-# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.tasks.metrics`.
+# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.metrics`.
 Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -76,7 +76,7 @@ class DeviceData:
         self.networks, self.task, self.device = list(networks), task, device
         self.runs, self.augmentation = len(networks), augmentation
         self.dtype = next(networks[0].parameters()).dtype
-        self.width = datasets[0].signature.width
+        self.width = datasets[0].input_schema.width
         first = datasets[0]
         different = list({id(dataset): dataset for dataset in datasets}.values())
         network_of = {id(dataset): network for network, dataset in zip(networks, datasets, strict=True)}

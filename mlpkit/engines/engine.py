@@ -27,8 +27,8 @@ from mlpkit.engines.parameters import Flat
 from mlpkit.engines.seen import Seen
 from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
-from mlpkit.networks.build import Network
-from mlpkit.networks.dropout import seed_dropout
+from mlpkit.models.torch_layers import seed_dropout
+from mlpkit.models.torch_network import Network
 from mlpkit.runs.state import Tensors
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset
-from mlpkit.networks.build import Network
-from mlpkit.tasks.task import Task
+from mlpkit.models.torch_network import Network
+from mlpkit.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,17 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.engines.activations import in_place_of
-from mlpkit.engines.backpropagation import Layer, Pass
+from mlpkit.engines.backpropagation import LinearLayer, Pass
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.engines.parameters import Flat
-from mlpkit.engines.program import Program, carry_out
-from mlpkit.networks.build import Network
-from mlpkit.networks.dropout import Dropout
-from mlpkit.networks.function import name_of
+from mlpkit.models.torch_layers import Dropout, name_of
+from mlpkit.models.torch_network import Network
 
-A_CALL = 8192  # numbers that can be looked at in the time that a call takes
+A_CALL = 8192  # elements scanned in one call's overhead
 SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
@@ -61,7 +60,7 @@ class ManualGradients:
         self.bound = bound_of(data, batch_size)
         self.chunks: dict[int | None, Chunk] = {}  # by their rows; None for the split itself
         self.passes: dict[int, Pass] = {}  # for scores, by their rows
-        self.forwards: dict[tuple[str, int], Program] = {}  # by the split and its first row
+        self.forwards: dict[tuple[str, int], Operations] = {}  # by the split and its first row
         # Operations that no gradient is ever asked of begin a tenth of a microsecond sooner, each of them.
         self.context = torch.inference_mode()
 
@@ -81,7 +80,7 @@ class ManualGradients:
             for own, changed in zip(into, self.data.augment(inputs, randoms), strict=True):
                 own.copy_(changed)
         self.last = chunk
-        carry_out(chunk.program(count, add))
+        run_operations(chunk.operations(count, add))
         return chunk.layers.outputs
 
     def is_suspicious(self) -> bool:
@@ -95,12 +94,12 @@ class ManualGradients:
             self.passes[size] = Pass(self.layers, size, self.matmul.of_scores, scores=True)
         layers = self.passes[size]
         if (split, start) in self.forwards:
-            carry_out(self.forwards[split, start])
+            run_operations(self.forwards[split, start])
         else:
-            forward = layers.up(self.data.inputs_of(split, start, stop))
+            forward = layers.forward(self.data.inputs_of(split, start, stop))
             if self.data.is_kept(split):
                 self.forwards[split, start] = forward
-            carry_out(forward)
+            run_operations(forward)
         return layers.outputs.mT
 
     def _chunk(self, size: int | None) -> "Chunk":
@@ -111,14 +110,14 @@ class ManualGradients:
 
 
 class Chunk:
-    """Training rows that are differentiated at once: their buffers, and the programs over them.
+    """Training rows that are differentiated at once: their buffers, and the operations on them.
 
     Attributes:
         whole_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
         inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
         expected: (K, n, width) likewise: what the mean of the outputs' distribution should be.
         layers: with the outputs of the last step, before its update.
-        watched: what says, after a program, whether loss and gradients are finite.
+        watched: what says, after a step, whether loss and gradients are finite.
     """
 
     def __init__(self, of: ManualGradients, size: int | None) -> None:
@@ -147,41 +146,44 @@ class Chunk:
         self.layers = Pass(of.layers, rows, of.matmul)
         on_host = of.gradients.device.type == "cpu"
         self.watched = numbers_to_watch(self.layers, of.gradients) if on_host else ()
-        self.up, self.down = self.layers.up(self.inputs), self.layers.down()  # the same for every step
-        self.programs: dict[tuple[int, bool], Program] = {}
+        self.forward, self.backward = (
+            self.layers.forward(self.inputs),
+            self.layers.backward(),
+        )  # the same for every step
+        self.made: dict[tuple[int, bool], Operations] = {}
 
-    def program(self, count: int, add: bool) -> Program:
+    def operations(self, count: int, add: bool) -> Operations:
         """Return what writes the gradient of these rows' share in a mean loss.
 
         Args:
             count: rows of the whole step, whose mean it is.
             add: to the gradient that is there, instead of writing over it.
         """
-        if (count, add) not in self.programs:
+        if (count, add) not in self.made:
             layers, task = self.layers, self.task
             # A number as a tensor: torch would make one of it at each step.
-            scale = layers.delta.new_tensor(task.slope(self.expected.shape[-1]) / count)
-            self.programs[count, add] = [
-                *self.up,
-                partial(task.residual, layers.outputs, self.expected.mT, layers.delta),
-                partial(layers.delta.mul_, scale),
-                *self.down,
-                *layers.gradients(self.inputs, add),
+            scale = layers.output_gradients.new_tensor(task.slope(self.expected.shape[-1]) / count)
+            self.made[count, add] = [
+                *self.forward,
+                partial(task.residual, layers.outputs, self.expected.mT, layers.output_gradients),
+                partial(layers.output_gradients.mul_, scale),
+                *self.backward,
+                *layers.weight_gradients(self.inputs, add),
             ]
-        return self.programs[count, add]
+        return self.made[count, add]
 
 
-def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[Layer]:
+def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:
     """Return the layers of networks whose parameters lie in a flat buffer."""
     weights, slopes = parameters.views(parameters.values), parameters.views(gradients)
-    found: list[Layer] = []
+    found: list[LinearLayer] = []
     for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
         module = modules[0]
         if isinstance(module, nn.Linear):
             weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
             columns = [of[bias][..., None] if bias in of else None for of in (weights, slopes)]
             widths = tuple(own.out_features for own in modules)
-            found.append(Layer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths))
+            found.append(LinearLayer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths))
         elif isinstance(module, Dropout):
             found[-1] = replace(found[-1], dropout=modules)
         else:
@@ -192,10 +194,10 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
 def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
 
-    A gradient is a product of deltas and units, inputs or ones, so by Cauchy and Schwarz it is no larger
-    than the root of the product of their sums of squares. Where that is more to look at than the
-    gradients, with the outputs and their delta for the loss, it is those. NumPy's product takes half the
-    time of torch's, and this one of NumPy's does not warn of what is large.
+    A weight's gradient is a product of δ and activations, inputs or ones. By Cauchy and Schwarz it is no
+    larger than the root of the product of their sums of squares, so it is enough to look at those. Where
+    they are more numbers than the gradients and the outputs, it looks at these. NumPy's product takes half
+    the time of torch's, and this one of NumPy's does not warn of large numbers.
     """
     ends = layers.workspace[-2 * layers.outputs.numel() :]
     fewer = layers.workspace.numel() < gradients.numel() + ends.numel() + A_CALL
@@ -204,7 +206,7 @@ def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
 
 
 def bound_of(data: DeviceData, rows: int) -> float:
-    """Return how large the sum of squares s of units and deltas may be: s · (s + inputs + ones) < SAFE."""
+    """Return the largest safe sum of squares s of all activations and δ: s · (s + inputs + ones) < SAFE."""
     others = largest_square(data) * rows + rows
     return 2 * SAFE / (others + math.hypot(others, 2 * math.sqrt(SAFE)))
 

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlpkit.engines.program import Program
+from mlpkit.engines.operations import Operations
 
 ROUNDED = "bfloat16"
 LARGE = 2_000_000  # multiplications; what is faster for large ones takes longer to begin
@@ -37,7 +37,7 @@ class Matmul:
 
     def product(
         self, left: Tensor, right: Tensor, out: Tensor, base: Tensor | None = None, networks: int = 1
-    ) -> Program:
+    ) -> Operations:
         """Return what writes base + left @ right into `out`; all may have an axis of networks in front.
 
         Args:
@@ -49,7 +49,7 @@ class Matmul:
                 computed alike, whatever lies beside it.
         """
         bare, plain = (torch.mm, torch.addmm) if out.dim() == 2 else (torch.bmm, torch.baddbmm)
-        with_base: Program = [] if base is None else [partial(plain, base, left, right, out=out)]
+        with_base: Operations = [] if base is None else [partial(plain, base, left, right, out=out)]
         of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1] // networks
         if self.level == "highest" or of_one_network < self.smallest:
             return with_base or [partial(bare, left, right, out=out)]
@@ -57,11 +57,11 @@ class Matmul:
             return rounded(bare, left, right, out, base)
         set_level = torch.set_float32_matmul_precision
         into_itself = base is out
-        program: Program = [partial(set_level, self.level)]
-        program += with_base if into_itself else [partial(bare, left, right, out=out)]
-        program.append(partial(set_level, "highest"))
+        operations: Operations = [partial(set_level, self.level)]
+        operations += with_base if into_itself else [partial(bare, left, right, out=out)]
+        operations.append(partial(set_level, "highest"))
         # The other library adds a base more slowly than a second operation does.
-        return program if base is None or into_itself else [*program, partial(out.add_, base)]
+        return operations if base is None or into_itself else [*operations, partial(out.add_, base)]
 
     @property
     def of_scores(self) -> "Matmul":
@@ -83,15 +83,15 @@ EXACT = Matmul()
 
 def rounded(
     multiply: Callable[..., Tensor], left: Tensor, right: Tensor, out: Tensor, base: Tensor | None
-) -> Program:
+) -> Operations:
     """Return what writes base + left @ right, with bfloat16 factors and products, into a float32 `out`."""
     factors = [torch.empty_like(factor, dtype=torch.bfloat16) for factor in (left, right)]
     products = torch.empty_like(out, dtype=torch.bfloat16)
-    program: Program = [
+    operations: Operations = [
         *(partial(ours.copy_, theirs) for ours, theirs in zip(factors, (left, right), strict=True)),
         partial(multiply, *factors, out=products),
     ]
     if base is out:
-        return [*program, partial(out.add_, products)]
-    program.append(partial(out.copy_, products))
-    return program if base is None else [*program, partial(out.add_, base)]
+        return [*operations, partial(out.add_, products)]
+    operations.append(partial(out.copy_, products))
+    return operations if base is None else [*operations, partial(out.add_, base)]

@@ -17,8 +17,8 @@ import torch
 from mlpkit.config.run import LEVELS
 from mlpkit.engines.matmul import EXACT, LARGE, ROUNDED, Matmul
 from mlpkit.errors import MlpkitError
-from mlpkit.files.paths import cache_folder
-from mlpkit.files.plain_json import read_object, write_json
+from mlpkit.system.paths import cache_folder
+from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.system.platform import interruptions
 
 LARGEST_ERROR = 2.0  # times that of the highest level
@@ -40,7 +40,7 @@ def choose_matmul(
 
     Args:
         wanted: auto, highest, high, medium or bfloat16.
-        shape: (rows, width below, width) of the largest product; rows are those of a batch.
+        shape: (rows, in_features, out_features) of the largest product; rows are those of a batch.
         device: cpu or cuda:N; a lower level of CUDA is never as exact.
         remember: measure where nothing is remembered, and keep it in the user's cache folder.
         before: the level that the run has had, which `auto` keeps.
@@ -49,15 +49,15 @@ def choose_matmul(
         return Matmul(ROUNDED, LARGE, "as asked")
     if wanted != "auto":
         return Matmul(wanted, 0, "as asked")
-    rows, below, width = shape
+    rows, in_features, width = shape
     if device != "cpu":
         return Matmul(reason="lower ones round the factors on CUDA")
-    if rows * below * width < LARGE:
+    if rows * in_features * width < LARGE:
         return EXACT
     if before is not None:
         return Matmul(before, LARGE, "as before")
-    rows, below = min(rows, 64), min(below, 4096)
-    probe = rows, below, max(16, min(width, PROBED // (rows * below), WEIGHTS // below))
+    rows, in_features = min(rows, 64), min(in_features, 4096)
+    probe = rows, in_features, max(16, min(width, PROBED // (rows * in_features), WEIGHTS // in_features))
     path = _memory(probe)
     level = _remembered(path)
     if level is None and remember:
@@ -82,7 +82,7 @@ def measure(shape: tuple[int, int, int]) -> str:
     took a core from this one.
 
     Args:
-        shape: (rows, width below, width).
+        shape: (rows, in_features, out_features).
     """
     started, heart = perf_counter(), _Heart(shape)
     turns: dict[str, list[Turn]] = {level: [] for level in _exact_levels(heart)}
@@ -124,29 +124,30 @@ class _Heart:
     """A layer's part in a step, for random numbers."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        rows, below, width = shape
+        rows, in_features, width = shape
         random = torch.Generator().manual_seed(0)
-        self.inputs, self.weights, self.delta = (
-            torch.randn(*size, generator=random) for size in ((rows, below), (width, below), (width, rows))
+        self.inputs, self.weights, self.gradients = (
+            torch.randn(*size, generator=random)
+            for size in ((rows, in_features), (width, in_features), (width, rows))
         )
-        self.sums, self.gradient = torch.empty(width, rows), torch.empty(width, below)
+        self.products, self.gradient = torch.empty(width, rows), torch.empty(width, in_features)
         inputs = self.inputs.double()
-        sums = self.weights[:EXAMINED].double() @ inputs.T
-        self.exact = torch.cat((sums, self.delta[:EXAMINED].double() @ inputs), dim=1)
+        products = self.weights[:EXAMINED].double() @ inputs.T
+        self.exact = torch.cat((products, self.gradients[:EXAMINED].double() @ inputs), dim=1)
 
     def turn(self, level: str) -> Turn:
         """Compute; return whether another process took a core meanwhile, and the seconds."""
         with Matmul(level).everywhere():
             began, before = perf_counter(), interruptions()
-            torch.mm(self.weights, self.inputs.T, out=self.sums)
-            torch.mm(self.delta, self.inputs, out=self.gradient)
+            torch.mm(self.weights, self.inputs.T, out=self.products)
+            torch.mm(self.gradients, self.inputs, out=self.gradient)
             self.weights.add_(self.gradient, alpha=0)
             seconds = perf_counter() - began
         return interruptions() > before, seconds
 
     def examined(self) -> torch.Tensor:
         """Return some rows of what was computed last."""
-        return torch.cat((self.sums[:EXAMINED], self.gradient[:EXAMINED]), dim=1)
+        return torch.cat((self.products[:EXAMINED], self.gradient[:EXAMINED]), dim=1)
 
     def error(self, examined: torch.Tensor) -> float:
         """Return their distance from the float64 products."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mlpkit.networks.own import OwnModule
+from mlpkit.models.torch_own import OwnModule
 
 
 class OwnModules:
@@ -28,22 +28,22 @@ class OwnModules:
         self.mapped_parameters = {name.removeprefix(within): of for name, of in parameters.items()}
         self.can_be_mapped = bool(parameters) and not any(True for _ in modules[0].buffers())
 
-    def __call__(self, units: Tensor, training: bool) -> Tensor:
-        """Return (K, n, width) for units (K, n, width below)."""
+    def __call__(self, inputs: Tensor, training: bool) -> Tensor:
+        """Return (K, n, width) for inputs (K, n, in_features)."""
         for module in self.modules:
             module.train(training)
         if self.can_be_mapped:
             from torch.func import vmap  # which few runs need
 
             try:
-                mapped: Tensor = vmap(self._one)(self.mapped_parameters, units)
+                mapped: Tensor = vmap(self._one)(self.mapped_parameters, inputs)
                 return mapped
             except (RuntimeError, ValueError):  # an error of the module's own is raised again below
                 self.can_be_mapped = False
-        return torch.stack([module(own) for module, own in zip(self.modules, units, strict=True)])
+        return torch.stack([module(own) for module, own in zip(self.modules, inputs, strict=True)])
 
-    def _one(self, parameters: dict[str, Tensor], units: Tensor) -> Tensor:
+    def _one(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
         from torch.func import functional_call
 
-        outputs: Tensor = functional_call(self.mapped, parameters, (units,))
+        outputs: Tensor = functional_call(self.mapped, parameters, (inputs,))
         return outputs

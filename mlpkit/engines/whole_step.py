@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Units = list[Tensor]  # (K, n) of each unit of a layer
+Activations = list[Tensor]  # (K, n) of each unit of a layer
 Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]  # (δ of a unit, its z, its f(z)) -> δ ⊙ f'(z)
 
 _SLOPE = nn.LeakyReLU().negative_slope
@@ -22,17 +22,17 @@ aten = torch.ops.aten
 
 # By the names of torch's classes: f, and its derivative, as torch's compiler knows them.
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
-    "ReLU": (torch.relu, lambda delta, z, a: torch.where(a > 0, delta, 0.0)),
+    "ReLU": (torch.relu, lambda gradient, z, a: torch.where(a > 0, gradient, 0.0)),
     "LeakyReLU": (
         lambda z: F.leaky_relu(z, _SLOPE),
-        lambda delta, z, a: torch.where(z > 0, delta, delta * _SLOPE),
+        lambda gradient, z, a: torch.where(z > 0, gradient, gradient * _SLOPE),
     ),
-    "ELU": (F.elu, lambda delta, z, a: torch.where(z > 0, delta, delta * (a + 1))),
-    "GELU": (F.gelu, lambda delta, z, a: aten.gelu_backward(delta, z)),
-    "SiLU": (F.silu, lambda delta, z, a: aten.silu_backward(delta, z)),
-    "Tanh": (torch.tanh, lambda delta, z, a: delta * (1 - a * a)),
-    "Sigmoid": (torch.sigmoid, lambda delta, z, a: delta * (a * (1 - a))),
-    "Identity": (lambda z: z, lambda delta, z, a: delta),
+    "ELU": (F.elu, lambda gradient, z, a: torch.where(z > 0, gradient, gradient * (a + 1))),
+    "GELU": (F.gelu, lambda gradient, z, a: aten.gelu_backward(gradient, z)),
+    "SiLU": (F.silu, lambda gradient, z, a: aten.silu_backward(gradient, z)),
+    "Tanh": (torch.tanh, lambda gradient, z, a: gradient * (1 - a * a)),
+    "Sigmoid": (torch.sigmoid, lambda gradient, z, a: gradient * (a * (1 - a))),
+    "Identity": (lambda z: z, lambda gradient, z, a: gradient),
 }
 
 
@@ -128,34 +128,46 @@ class WholeStep(nn.Module):
             finite; sums (1 + statistics, K) over the training rows before it, and over the others after it.
         """
         rows = Rows(*train)
-        units, kept = self._up(values, rows.inputs)
-        sums = self._sums(units, rows, unscaling)
-        gradients = self._gradients(values, kept, units, rows)
+        activations, kept = self._forward(values, rows.inputs)
+        sums = self._sums(activations, rows, unscaling)
+        gradients = self._gradients(values, kept, activations, rows)
         norms = _norms(gradients)
         # A sum of numbers is not finite where one of them is not.
         finite = torch.isfinite((norms + sums[0][:, None]).sum())
         self._update(values, averages, self._clipped(gradients, norms, settings), settings, finite)
         # What reads them now shall read memory, and not compute the update once more for each example.
         changed = [value.as_strided(value.shape, value.stride()) for value in values]
-        after, _ = self._up(changed, monitored[0])
-        return torch.stack(units, 1), norms, finite, sums, self._sums(after, Rows(*monitored), unscaling)
+        after, _ = self._forward(changed, monitored[0])
+        return (
+            torch.stack(activations, 1),
+            norms,
+            finite,
+            sums,
+            self._sums(after, Rows(*monitored), unscaling),
+        )
 
-    def _up(self, values: Sequence[Tensor], inputs: Tensor) -> tuple[Units, list[tuple[Units, Units]]]:
-        """Return outputs, and for each layer below z and f(z); for the inputs, these."""
-        units: Units = list(inputs.unbind(1))
-        kept = [(units, units)]
+    def _forward(
+        self, values: Sequence[Tensor], inputs: Tensor
+    ) -> tuple[Activations, list[tuple[Activations, Activations]]]:
+        """Return outputs, and for each hidden layer z and f(z); for the inputs, these."""
+        activations: Activations = list(inputs.unbind(1))
+        kept = [(activations, activations)]
         for layer, name in enumerate((*self.plan.activations, "Identity")):
             weight, bias = self._layer(values, layer)
-            sums = []
+            pre_activations = []
             for unit in range(weight.shape[1]):
-                products = [weight[:, unit, below, None] * of for below, of in enumerate(units)]
-                sums.append(_sum(products if bias is None else [bias[:, unit, None], *products]))
-            units = [FUNCTIONS[name][0](z) for z in sums]
-            kept.append((sums, units))
-        return units, kept[:-1]
+                products = [weight[:, unit, i, None] * a for i, a in enumerate(activations)]
+                pre_activations.append(_sum(products if bias is None else [bias[:, unit, None], *products]))
+            activations = [FUNCTIONS[name][0](z) for z in pre_activations]
+            kept.append((pre_activations, activations))
+        return activations, kept[:-1]
 
     def _gradients(
-        self, values: Sequence[Tensor], kept: list[tuple[Units, Units]], outputs: Units, rows: Rows
+        self,
+        values: Sequence[Tensor],
+        kept: list[tuple[Activations, Activations]],
+        outputs: Activations,
+        rows: Rows,
     ) -> list[Tensor]:
         """Return the gradients of the mean loss in the values."""
         plan = self.plan
@@ -166,26 +178,32 @@ class WholeStep(nn.Module):
         elif plan.task == "multiclass":
             means = torch.softmax(means, 1)
         scale = (2 / plan.widths[-1] if plan.task == "regression" else 1.0) / plan.rows[0]
-        deltas = list(((means - rows.expected) * scale).unbind(1))
+        gradients = list(((means - rows.expected) * scale).unbind(1))
         found: list[Tensor] = []
         for layer in reversed(range(len(plan.widths) - 1)):
-            sums, below = kept[layer]
-            of_layer = [torch.stack([torch.stack([(d * a).sum(-1) for a in below], -1) for d in deltas], 1)]
+            pre_activations, previous = kept[layer]
+            of_layer = [
+                torch.stack([torch.stack([(d * a).sum(-1) for a in previous], -1) for d in gradients], 1)
+            ]
             if plan.bias:
-                of_layer.append(torch.stack([d.sum(-1) for d in deltas], 1))
+                of_layer.append(torch.stack([d.sum(-1) for d in gradients], 1))
             found = of_layer + found
             if layer:
                 weight, _ = self._layer(values, layer)
                 derive = FUNCTIONS[plan.activations[layer - 1]][1]
-                deltas = [
-                    derive(_sum([weight[:, j, i, None] * d for j, d in enumerate(deltas)]), sums[i], below[i])
-                    for i in range(len(below))
+                gradients = [
+                    derive(
+                        _sum([weight[:, j, i, None] * d for j, d in enumerate(gradients)]),
+                        pre_activations[i],
+                        previous[i],
+                    )
+                    for i in range(len(previous))
                 ]
         return found
 
-    def _sums(self, units: Units, rows: Rows, unscaling: list[Tensor]) -> Tensor:
+    def _sums(self, activations: Activations, rows: Rows, unscaling: list[Tensor]) -> Tensor:
         """Return sums (1 + statistics, K) of losses and of what scores are made of; see `Task`."""
-        outputs, y = torch.stack(units, 1), rows.expected
+        outputs, y = torch.stack(activations, 1), rows.expected
         if self.plan.task == "regression":
             losses = (outputs - y).square().mean(1)
             exact, centred = (of.expand_as(outputs) for of in rows.targets.double().chunk(2, 1))

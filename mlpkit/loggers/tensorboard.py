@@ -26,7 +26,7 @@ class TensorBoard(LoggerConfig):
 
 class _Events(Logger):
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
-        from mlpkit.files.event_file import EventFile  # loads protobuf
+        from mlpkit.system.event_file import EventFile  # loads protobuf
 
         self._file = EventFile(folder, resumed_at)
 

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def linear(below: int, width: int, bias: bool) -> Layer:
+def linear(in_features: int, width: int, bias: bool) -> Layer:
     """Return a linear layer."""
 
     def make(device: str) -> "nn.Module":
         from torch import nn
 
-        return nn.Linear(below, width, bias)
+        return nn.Linear(in_features, width, bias)
 
-    shapes: dict[str, Shape] = {"weight": (width, below), **({"bias": (width,)} if bias else {})}
-    return Layer("Linear", below, width, make, shapes, keeps_zeros=True)
+    shapes: dict[str, Shape] = {"weight": (width, in_features), **({"bias": (width,)} if bias else {})}
+    return Layer("Linear", in_features, width, make, shapes, keeps_zeros=True)
 
 
 def batch_norm(width: int) -> Layer:
@@ -55,7 +55,7 @@ def activation(name: str, width: int) -> Layer:
     def make(device: str) -> "nn.Module":
         from torch import nn
 
-        from mlpkit.networks.function import Function
+        from mlpkit.models.torch_layers import Function
 
         if not chosen.torch_class:
             return Function(chosen)
@@ -70,7 +70,7 @@ def dropout(width: int, rate: float) -> Layer:
     """Return a dropout; runs that are trained together may have different rates."""
 
     def make(device: str) -> "nn.Module":
-        from mlpkit.networks.dropout import Dropout
+        from mlpkit.models.torch_layers import Dropout
 
         return Dropout(rate, device)
 

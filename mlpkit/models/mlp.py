@@ -29,13 +29,13 @@ class MlpModel(ModelConfig):
     def layers(self, features: int, width: int) -> list[Layer]:
         """See `ModelConfig.layers`; norm, activation and dropout follow all linear layers but the last."""
         found = []
-        for below, above in pairwise((features, *self.hidden)):
-            found.append(linear(below, above, self.bias))
+        for in_features, out_features in pairwise((features, *self.hidden)):
+            found.append(linear(in_features, out_features, self.bias))
             if self.norm != "none":
-                found.append(batch_norm(above) if self.norm == "batch" else layer_norm(above))
-            found.append(activation(self.activation, above))
+                found.append(batch_norm(out_features) if self.norm == "batch" else layer_norm(out_features))
+            found.append(activation(self.activation, out_features))
             if self.dropout:
-                found.append(dropout(above, self.dropout))
+                found.append(dropout(out_features, self.dropout))
         return [*found, linear(self.hidden[-1], width, self.bias)]
 
     def problem_with_one_row(self) -> str | None:

@@ -32,8 +32,8 @@ _SHARE = LinearSegmentedColormap.from_list("share", ("#f4f5f7", "#c9dcef", "#6f9
 
 def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
     """Return the map of probabilities over two features, with the points of train and of a scored split."""
-    signature = dataset.signature
-    classes = [style.shorten(name) for name in signature.classes]
+    input_schema = dataset.input_schema
+    classes = [style.shorten(name) for name in input_schema.classes]
     colours = [style.CLASS_COLOURS[label % len(style.CLASS_COLOURS)] for label in range(len(classes))]
     if len(classes) == 2:
         colours = list(_TWO_CLASSES)
@@ -67,7 +67,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     if len(classes) <= _NAMED:
         squares = [_key(name, "s", colour, "none") for name, colour in zip(classes, colours, strict=True)]
         legend = squares + legend
-    first, second = (style.shorten(name, 40) for name in signature.features)
+    first, second = (style.shorten(name, 40) for name in input_schema.features)
     axes.set(aspect="auto", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     style.label_axes(axes, first, second)
     style.legend_above(axes, columns=int(5.4 / (0.5 + 0.075 * max(map(len, classes)))), handles=legend)
@@ -76,7 +76,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
 
 def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
     """Return the confusion matrix of a split, whose raw outputs are given."""
-    classes = [style.shorten(name) for name in dataset.signature.classes]
+    classes = [style.shorten(name) for name in dataset.input_schema.classes]
     size = len(classes)
     counts = confusion_counts(dataset.splits[split].targets, predictor.task.decode(outputs), size)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -13,12 +13,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from mlpkit.analysis.compare import Comparison, Line, shorten
 from mlpkit.analysis.statistics import half_width, mean
 from mlpkit.errors import DataError
-from mlpkit.files.atomic_write import atomic_write
 from mlpkit.plots import style
 from mlpkit.plots.drawing import one_warning
 from mlpkit.plots.heat_map import MOST_CELLS, draw_heat_map, fits_a_map, natural
 from mlpkit.plots.overlaid import MOST_LINES, draw_overlaid
 from mlpkit.plots.settings import label, legend, say_runs, scale_score, score_name
+from mlpkit.system.atomic_write import atomic_write
 
 _LOG_FROM = 20.0  # largest over smallest value of a key
 _APART = 0.022  # of the axis, between intervals that stand side by side

@@ -57,8 +57,8 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     if worst.mistakes:
         shown = f"{len(worst.rows)} of {worst.mistakes:,} mistakes on {len(targets):,} {split} images"
         result = f"{shown}: true → predicted (probability)"
-    labels = _labels(dataset.signature.classes, targets[worst.rows], worst)
-    images = inputs[worst.rows].reshape(-1, *dataset.signature.input_shape).numpy()
+    labels = _labels(dataset.input_schema.classes, targets[worst.rows], worst)
+    images = inputs[worst.rows].reshape(-1, *dataset.input_schema.input_shape).numpy()
     tall = _TILE * images.shape[1] / images.shape[2]
     down = tall + _GAP + (0.36 if "\n" in labels[0] else 0.22)
     across = _TILE + _GAP

@@ -6,10 +6,10 @@ from typing import Any
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
-from mlpkit.files.atomic_write import atomic_write
 from mlpkit.plots.alone import alone
 from mlpkit.plots.drawing import one_warning
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.atomic_write import atomic_write
 
 with alone():
     from matplotlib.figure import Figure
@@ -54,19 +54,19 @@ def _drawings(
     predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]
 ) -> dict[str, Callable[[], Figure]]:
     """Return what draws each picture, by name, in the order of the pictures."""
-    signature, splits = dataset.signature, dataset.splits
+    input_schema, splits = dataset.input_schema, dataset.splits
     drawings: dict[str, Callable[[], Figure]] = {"curves": lambda: draw_curves(lines, dataset, predictor)}
     if predictor.task.probabilities is None:
-        if len(signature.features) == 1 and len(signature.targets) == 1:
+        if len(input_schema.features) == 1 and len(input_schema.targets) == 1:
             drawings["fit"] = lambda: draw_fit(dataset, predictor)
         by_split = {name: predictor.outputs(rows.inputs) for name, rows in splits.items()}
         drawings["predicted"] = lambda: draw_predicted(dataset, predictor, by_split)
         return drawings
     scored = "test" if "test" in splits else dataset.monitored
     outputs = predictor.outputs(splits[scored].inputs)
-    if len(signature.features) == 2 and not signature.is_image:
+    if len(input_schema.features) == 2 and not input_schema.is_image:
         drawings["boundary"] = lambda: draw_boundary(dataset, predictor, scored, outputs)
     drawings["confusion"] = lambda: draw_confusion(dataset, predictor, scored, outputs)
-    if signature.is_image:
+    if input_schema.is_image:
         drawings["samples"] = lambda: draw_samples(dataset, predictor, scored, outputs)
     return drawings

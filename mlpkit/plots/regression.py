@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpkit import metrics
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.plots import style
-from mlpkit.tasks import metrics
 
 Array = NDArray[np.float64]
 
@@ -35,8 +35,8 @@ def equation(slope: float, intercept: float, feature: str = "x", target: str = "
 
 def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
     """Return points and lines over the one feature: fitted, least squares, and the true one where known."""
-    signature, train = dataset.signature, dataset.splits["train"]
-    feature, target = style.shorten(signature.features[0]), style.shorten(signature.targets[0])
+    input_schema, train = dataset.input_schema, dataset.splits["train"]
+    feature, target = style.shorten(input_schema.features[0]), style.shorten(input_schema.targets[0])
     subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
     figure = style.headed_figure(7.6, 5.6, f"Fit of {target} over {feature}", subtitle)
     axes = figure.subplots()
@@ -71,7 +71,7 @@ def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
 
 def draw_predicted(dataset: Dataset, predictor: Predictor, outputs: Mapping[str, Tensor]) -> Figure:
     """Return predicted against true values of each split, whose raw outputs are given."""
-    target = ", ".join(style.shorten(name) for name in dataset.signature.targets[:3])
+    target = ", ".join(style.shorten(name) for name in dataset.input_schema.targets[:3])
     subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
     figure = style.headed_figure(5.6, 6.1, f"Predicted against true {target}", subtitle)
     axes = figure.subplots()

@@ -20,13 +20,13 @@ from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.problems import spell
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.atomic_write import atomic_write
-from mlpkit.files.tensor_file import TensorFile, encode, read_metadata
 from mlpkit.runs.state import Progress, Scores, State, Tensors, are_plain
 from mlpkit.runs.tensor_check import check_tensors
 from mlpkit.runs.trust import Trust
+from mlpkit.system.atomic_write import atomic_write
+from mlpkit.system.tensor_file import TensorFile, encode, read_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,13 +47,13 @@ class Checkpoint:
 
     Attributes:
         config: of the run that wrote it.
-        signature: what the model reads and says.
+        input_schema: what the model reads and says.
         state: what the run goes on from; of it, the tensors that were asked for.
         fingerprint: of the dataset; empty where an older mlpkit wrote none.
     """
 
     config: Config
-    signature: Signature
+    input_schema: InputSchema
     state: State
     fingerprint: str = ""
 
@@ -77,7 +77,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     parts: dict[str, Any] = {
         "format": FORMAT,
         "config": to_dict(checkpoint.config),
-        "signature": checkpoint.signature.to_dict(),
+        "signature": checkpoint.input_schema.to_dict(),
         "progress": checkpoint.state.progress.to_dict(),
         "scores": checkpoint.state.scores,
         "fingerprint": checkpoint.fingerprint,
@@ -115,16 +115,16 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
     """
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
-        check_tensors(file, header.config, header.signature, trust)
+        check_tensors(file, header.config, header.input_schema, trust)
         kept: dict[str, Tensors] = {part: {} for part in parts}
-        signature, digest = _start_digest(file.metadata)
+        input_schema, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
             _add_tensor(digest, name, array)
             part, _, rest = name.partition("/")
             if part in kept:
                 kept[part][rest] = _to_tensor(array)
-        if digest.hexdigest() != signature:
+        if digest.hexdigest() != input_schema:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     tensors = (kept.get(kind, {}) for kind in KINDS)
     return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
@@ -183,7 +183,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
-            signature=_validated(Signature, parts["signature"]),
+            input_schema=_validated(InputSchema, parts["signature"]),
             state=State(progress, scores),
             fingerprint=_validated(str, parts.get("fingerprint", "")),
         )
@@ -223,9 +223,9 @@ def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
     if KEY not in metadata:
         text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
         return metadata.get("sha256"), hashlib.sha256(text.encode())
-    signature = read_parts(metadata).get("sha256")
-    unsigned = metadata[KEY].replace(f'"sha256": "{signature}"', '"sha256": ""')
-    return signature, hashlib.sha256(unsigned.encode())
+    input_schema = read_parts(metadata).get("sha256")
+    unsigned = metadata[KEY].replace(f'"sha256": "{input_schema}"', '"sha256": ""')
+    return input_schema, hashlib.sha256(unsigned.encode())
 
 
 def _add_tensor(digest: Any, name: str, array: "NDArray[Any]") -> None:

@@ -8,9 +8,9 @@ from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.config.run import LEVELS
 from mlpkit.errors import DataError
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.environment import describe
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.errors import DataError
-from mlpkit.files.plain_json import regular_file
+from mlpkit.system.plain_json import regular_file
 
 LARGEST_LINE = 1 << 16  # bytes
 LARGEST_READ = 1 << 23  # bytes that are read into memory; of a longer file every k-th epoch is
@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class MetricsPosition:
     """What of metrics.jsonl belongs to a run's past.
 
     Attributes:
@@ -99,7 +99,7 @@ class Kept:
     latest: Record | None = None
 
 
-def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> Kept:
+def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> MetricsPosition:
     """Return the part of metrics.jsonl that a run had written while it was training up to an epoch.
 
     What follows is of steps that will be taken again, of a finished run's last words (the test scores,
@@ -112,7 +112,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> K
         every: epochs between two lines.
     """
     if not path.exists():
-        return Kept()
+        return MetricsPosition()
     regular_file(path)
     size, last = 0, dict[str, Any]()
     scores: dict[str, dict[str, float | None]] = {}
@@ -128,10 +128,10 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> K
         scores[parsed["split"]] = {name: v for name, v in parsed.items() if name not in _PLACE}
         size, last = size + len(line), parsed
     if not last:
-        return Kept()
+        return MetricsPosition()
     extra: dict[str, float | None] = {name: last[name] for name in ("lr", "grad_norm") if name in last}
     record = Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
-    return Kept(size, last["seconds"], last["epoch"], record)
+    return MetricsPosition(size, last["seconds"], last["epoch"], record)
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlpkit.errors import ConfigError
-from mlpkit.files.atomic_write import atomic_write
-from mlpkit.files.paths import expand
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+from mlpkit.system.atomic_write import atomic_write
+from mlpkit.system.paths import expand
 
 
 def check_output(path: Path, endings: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from mlpkit.config.yaml_file import LARGEST_OF_A_RUN
-from mlpkit.files.atomic_write import atomic_write
+from mlpkit.system.atomic_write import atomic_write
 
 
 def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from mlpkit.config.config import parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.checkpoint import read_header
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object
 
 SWEEP = "sweep-"  # begins the name of a sweep's folder
 

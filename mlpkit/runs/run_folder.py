@@ -16,10 +16,10 @@ import yaml
 from mlpkit.config.config import Config, to_dict
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.files.atomic_write import SUFFIX, atomic_write, sync_folder
-from mlpkit.files.lock import locked
-from mlpkit.files.paths import expand
 from mlpkit.runs.trust import Trust
+from mlpkit.system.atomic_write import SUFFIX, atomic_write, sync_folder
+from mlpkit.system.lock import locked
+from mlpkit.system.paths import expand
 
 
 @dataclass(frozen=True)

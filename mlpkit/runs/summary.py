@@ -3,8 +3,8 @@
 from pydantic import TypeAdapter, ValidationError
 
 from mlpkit.errors import DataError
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object
 
 
 def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:

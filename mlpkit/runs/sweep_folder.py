@@ -11,10 +11,10 @@ from pathlib import Path
 from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.files.atomic_write import SUFFIX
-from mlpkit.files.lock import locked
-from mlpkit.files.paths import expand
 from mlpkit.runs.run_folder import refuse_other
+from mlpkit.system.atomic_write import SUFFIX
+from mlpkit.system.lock import locked
+from mlpkit.system.paths import expand
 
 # The last bytes of a journal that names another one, which SQLite removes, wherever it lies.
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")

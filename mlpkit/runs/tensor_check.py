@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 from mlpkit.config.config import Config
 from mlpkit.config.problems import show
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.tensor_file import TensorFile
-from mlpkit.networks.architecture import LARGEST, architecture, count, parameters, tensors
+from mlpkit.models.architecture import LARGEST, architecture, count, parameters, tensors
 from mlpkit.runs.trust import LARGEST_MODEL, Trust
+from mlpkit.system.tensor_file import TensorFile
 
 
-def check_tensors(file: TensorFile, config: Config, signature: Signature, trust: Trust) -> None:
+def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, trust: Trust) -> None:
     """Refuse a file whose tensors are not those of its config, or more than it may have.
 
     Raises:
@@ -20,9 +20,9 @@ def check_tensors(file: TensorFile, config: Config, signature: Signature, trust:
     """
     path = file.path
     try:
-        layers = architecture(config, signature)
+        layers = architecture(config, input_schema)
     except ConfigError as error:
-        raise DataError(f"{path}: its config and its signature do not go together ({error})") from None
+        raise DataError(f"{path}: its config and its input schema do not go together ({error})") from None
     if (number := count(layers)) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
     trust.check_model(number, path)
@@ -42,7 +42,7 @@ def check_tensors(file: TensorFile, config: Config, signature: Signature, trust:
         for name, shape in parameters(layers).items():
             for slot, kind in config.optimizer.slots().items():
                 wanted[f"optimizer/{name}/{slot}"] = ((), True) if kind == "number" else (shape, True)
-    wanted |= _of_epoch(found, signature.width)
+    wanted |= _of_epoch(found, input_schema.width)
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:

@@ -11,7 +11,7 @@ from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
 from mlpkit.errors import MlpkitError
-from mlpkit.networks.architecture import architecture, count
+from mlpkit.models.architecture import architecture, count
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.system.device import choose_device, threads_with_work
 from mlpkit.system.platform import raise_file_limit
@@ -72,7 +72,7 @@ def group(
         check()
         try:
             dataset = datasets.load(config.dataset)
-            layers = architecture(config, dataset.signature)
+            layers = architecture(config, dataset.input_schema)
             key: Hashable = key_of(config, dataset, layers), begun.get(number)
         except MlpkitError as error:
             wrong[number] = error
@@ -116,7 +116,7 @@ class Size:
     @property
     def weights(self) -> int:
         """Weights and biases of all linear layers."""
-        return sum((below + 1) * width for below, width in pairwise(self.widths))
+        return sum((in_features + 1) * width for in_features, width in pairwise(self.widths))
 
     def around(self, other: "Size") -> "Size":
         """Return the smallest size into which runs of both can be padded."""
@@ -161,9 +161,9 @@ def size_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Size:
     batch = rows if size == "full" else min(rows, size)
     linear = [layer for layer in layers if layer.kind == "Linear"]
     if linear:
-        widths = linear[0].below, *(layer.width for layer in linear)
+        widths = linear[0].in_features, *(layer.out_features for layer in linear)
     else:  # as a network with one hidden layer that has as many weights
-        features, width = len(dataset.signature.features), dataset.signature.width
+        features, width = len(dataset.input_schema.features), dataset.input_schema.width
         widths = features, max(1, count(layers) // (features + width)), width
     inputs = train.all_inputs.numel()
     own = inputs if inputs <= LARGEST_COPIED else rows  # its own data, or which rows of it
@@ -188,11 +188,11 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
         data = data, table_of(config.dataset)
     return (
         dataset.name,
-        dataset.signature.task,
+        dataset.input_schema.task,
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
-        None if can_be_padded(config, layers) else tuple(layer.width for layer in layers),
+        None if can_be_padded(config, layers) else tuple(layer.out_features for layer in layers),
         str(shared),
         choose_device(config.device),
     )

@@ -7,13 +7,13 @@ from rich.console import Console
 
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.files.lock import locked
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.work import Work
 from mlpkit.system.console import printable
-from mlpkit.training.resume import Say, check_config, newest_good
-from mlpkit.training.start import Saved, go_on, run
+from mlpkit.system.lock import locked
+from mlpkit.training.resume import Warn, check_config, newest_good
+from mlpkit.training.start import Saved, resume_run, run
 from mlpkit.training.stop import polite_signals
 from mlpkit.training.trainer import Judge
 
@@ -32,7 +32,7 @@ def train_alone(work: Work, number: int) -> None:
         work.ended(number, None)
 
 
-def train(config: Config, origin: Origin, warn: Say = lambda line: None, judge: Judge | None = None) -> None:
+def train(config: Config, origin: Origin, warn: Warn = lambda line: None, judge: Judge | None = None) -> None:
     """Train what a job's config says into its folder; a run that is there goes on.
 
     Args:
@@ -48,7 +48,7 @@ def train(config: Config, origin: Origin, warn: Say = lambda line: None, judge: 
         console = Console(file=nowhere)
         folder = RunFolder(Path(str(config.run.dir)))
         if folder.config.exists():
-            go_on(folder, config, origin, console, warn, judge=judge)
+            resume_run(folder, config, origin, console, warn, judge=judge)
         else:
             run(config, origin, console, warn, judge)
 

@@ -16,10 +16,10 @@ from typing import Any, Self
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.files.atomic_write import sync_folder
 from mlpkit.runs.sweep_folder import is_name, name_of, unfinished
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Job
+from mlpkit.system.atomic_write import sync_folder
 
 WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"
 

@@ -16,8 +16,8 @@ import torch.utils._device
 import mlpkit.data.images
 import mlpkit.data.tables
 import mlpkit.engines.choose
-import mlpkit.files.event_file
 import mlpkit.sweep.processes
+import mlpkit.system.event_file
 
 gc.freeze()  # what all processes share is no garbage: to look through it would copy it
 atexit.register(os._exit, 0)  # as in `mlpkit.__main__`; some libraries print what they leave behind

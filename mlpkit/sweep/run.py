@@ -8,9 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from mlpkit.errors import ConfigError, DataError, JobsFailedError, MlpkitError, RunInterruptedError
-from mlpkit.files.append_file import append_line
-from mlpkit.files.lock import locked
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs import environment
 from mlpkit.runs.origin import Origin, resume_command
 from mlpkit.runs.overrides_file import keep_overrides
@@ -22,6 +19,9 @@ from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
 from mlpkit.sweep.ledger import DONE, Entry, Ledger, key_of, write_ledger
 from mlpkit.sweep.work import Launcher, Work, without_large
+from mlpkit.system.append_file import append_line
+from mlpkit.system.lock import locked
+from mlpkit.system.plain_json import read_object
 from mlpkit.training.stop import polite_signals
 
 

@@ -16,9 +16,6 @@ from mlpkit.errors import (
     NonFiniteError,
     RunInterruptedError,
 )
-from mlpkit.files.append_file import append_line
-from mlpkit.files.lock import locked
-from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import environment
 from mlpkit.runs.metrics_file import read_metrics
 from mlpkit.runs.origin import Origin, resume_command
@@ -35,8 +32,11 @@ from mlpkit.sweep.study import Outcome, Study
 from mlpkit.sweep.vectorized import vectorized
 from mlpkit.sweep.winner import describe_winner, find_winner, score_on_test
 from mlpkit.sweep.work import Work, without_large
+from mlpkit.system.append_file import append_line
 from mlpkit.system.console import number as shown
 from mlpkit.system.console import printable, say
+from mlpkit.system.lock import locked
+from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training.stop import StopRequest, polite_signals
 
 

@@ -10,11 +10,11 @@ from mlpkit.analysis.compare import loss_unit
 from mlpkit.config import nested
 from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.grid import MOST_TRIALS, Interval
-from mlpkit.tasks.task import TASKS, Task
+from mlpkit.system.plain_json import read_object
+from mlpkit.tasks import TASKS, Task
 
 Space = Mapping[str, Interval | tuple[str, ...]]
 Compose = Callable[[Sequence[str]], Config]
@@ -107,7 +107,7 @@ def plan_search(
                 f"dataset.val_fraction={config.dataset.val_fraction}: without validation rows a search would "
                 f"choose by {dataset.monitored} scores; set dataset.val_fraction=0.2"
             )
-        tasks[dataset.signature.task] = name
+        tasks[dataset.input_schema.task] = name
     if len(tasks) > 1:
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")

@@ -7,17 +7,17 @@ from pathlib import Path
 from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.files.atomic_write import flushed_together
-from mlpkit.files.lock import locked
 from mlpkit.runs.choices import Choices, choices_of
 from mlpkit.runs.run_folder import RunFolder, create
 from mlpkit.sweep.groups import Group, group
 from mlpkit.sweep.job import is_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work
+from mlpkit.system.atomic_write import flushed_together
 from mlpkit.system.device import choose_device
+from mlpkit.system.lock import locked
 from mlpkit.training.build import ANEW, build, check_steps
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.start import Saved, describe, take_up
+from mlpkit.training.start import Saved, describe, restore_run
 from mlpkit.training.states import restore
 from mlpkit.training.trainer import Trainer
 
@@ -141,7 +141,7 @@ def _begin(
     held.enter_context(locked(folder.lock))
     recorder, kept = Recorder(experiment, folder, None, work.judge is None), None
     if saved is not None:
-        kept = take_up(recorder, engine, saved, work.warn)
+        kept = restore_run(recorder, engine, saved, work.warn)
     describe(recorder, engine, work.origin_of(number), again=saved is not None)
     recorder.begin(engine, kept)
     return recorder

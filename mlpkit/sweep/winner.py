@@ -11,14 +11,14 @@ from mlpkit.analysis.evaluate import scores_of
 from mlpkit.analysis.predict import make_predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
-from mlpkit.files.lock import locked
-from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_name
 from mlpkit.runs.trust import Trust
 from mlpkit.system.console import number as shown
-from mlpkit.tasks.task import TASKS, Task
+from mlpkit.system.lock import locked
+from mlpkit.system.plain_json import read_object, write_json
+from mlpkit.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
             best["test"] = _score(folder, dataset, trust)
             write_json(folder.summary, summary)
     found = best["test"]
-    wanted = TASKS[dataset.signature.task].monitor
+    wanted = TASKS[dataset.input_schema.task].monitor
     if not isinstance(found, dict) or not isinstance(found.get(wanted), float | int):
         raise _unclear(folder)
     return found
@@ -114,7 +114,7 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
 def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
     """Return the test scores of a run's best weights."""
     stored = checkpoint.load(folder.best, trust=trust)
-    if stored.signature != dataset.signature or stored.other_data(dataset):
+    if stored.input_schema != dataset.input_schema or stored.other_data(dataset):
         raise DataError(f"{folder.best}: was trained on other data than the search's; search anew")
     predictor, rows = make_predictor(stored), dataset.splits["test"]
     return scores_of(predictor, rows, predictor.outputs(rows.inputs))

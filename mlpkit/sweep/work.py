@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from mlpkit.config.config import Config
 from mlpkit.errors import MlpkitError
-from mlpkit.files.paths import expand
-from mlpkit.networks.architecture import architecture, count
+from mlpkit.models.architecture import architecture, count
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.ledger import Entry
 from mlpkit.sweep.pruning import Judge
+from mlpkit.system.paths import expand
 from mlpkit.training.stop import StopRequest
 
 
@@ -84,7 +84,7 @@ def without_large(work: Work) -> Work:
         work.wish.check()
         try:
             dataset = work.datasets.load(entry.config.dataset)
-            parameters = count(architecture(entry.config, dataset.signature))
+            parameters = count(architecture(entry.config, dataset.input_schema))
             work.origin.trust.check_model(parameters, work.folder.ledger)
         except MlpkitError as error:
             work.ended(number, error)

@@ -20,11 +20,11 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.errors import ConfigError
-from mlpkit.networks.build import Network, build_model, count_parameters
+from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
 from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
-from mlpkit.tasks.task import TASKS
+from mlpkit.tasks import TASKS
 
 ANEW = Choices()
 
@@ -53,7 +53,7 @@ def build(
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     experiments = []
     for config, dataset in zip(configs, datasets, strict=True):
-        task = TASKS[dataset.signature.task]
+        task = TASKS[dataset.input_schema.task]
         check_steps(config, len(dataset.splits["train"]))
         experiments.append(Experiment(config, dataset, task, build_model(config, dataset, device)))
     # The largest, into whose shape the others are padded.
@@ -110,7 +110,7 @@ def compute_with(
     batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     shapes = [(layer.in_features, layer.out_features) for layer in linear_layers(network)]
-    shapes = shapes or [(len(dataset.signature.features), dataset.signature.width)]
+    shapes = shapes or [(len(dataset.input_schema.features), dataset.input_schema.width)]
     set_threads(threads, batch * runs, count_parameters(network), max(width for _, width in shapes))
     if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
@@ -121,7 +121,7 @@ def compute_with(
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
     """Return how training images are changed at random, or None."""
     options = config.dataset.augmentation()
-    return augmentation_of(options, dataset.signature.input_shape) if options else None
+    return augmentation_of(options, dataset.input_schema.input_shape) if options else None
 
 
 def linear_layers(network: Network) -> list[nn.Linear]:

@@ -71,10 +71,10 @@ class TrainingDisplay:
             if self._style == "lines":
                 say(self._console, line)
         self._pending, self._epochs_done = report, report.epoch
-        self.tick(0.0)
+        self.on_step(0.0)
         return line
 
-    def tick(self, share: float) -> None:
+    def on_step(self, share: float) -> None:
         """Move the bar, now and then, to a share of the epoch that is running."""
         now = time.monotonic()
         if self._progress is None or now - self._shown < 1 / REFRESHES:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.engines.experiment import Experiment
-from mlpkit.networks.architecture import architecture
+from mlpkit.models.architecture import architecture
 from mlpkit.system.console import number, print_scores, print_weights, say
 
 
@@ -40,7 +40,7 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
         say(console, line)
-    signature, state = experiment.dataset.signature, experiment.network.state_dict()
-    layers = architecture(experiment.config, signature)
-    if weights := readable_weights(layers, signature, lambda name: state[name].double().tolist()):
+    input_schema, state = experiment.dataset.input_schema, experiment.network.state_dict()
+    layers = architecture(experiment.config, input_schema)
+    if weights := readable_weights(layers, input_schema, lambda name: state[name].double().tolist()):
         print_weights(console, f"epoch {summary['epochs']}", weights)

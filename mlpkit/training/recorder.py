@@ -14,17 +14,17 @@ from mlpkit.config.config import to_dict
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
-from mlpkit.files.plain_json import read_object, write_json
-from mlpkit.networks.build import count_parameters
+from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import one_warning
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite
-from mlpkit.runs.metrics_file import Kept, read_metrics
+from mlpkit.runs.metrics_file import MetricsPosition, read_metrics
 from mlpkit.runs.origin import resume_command
 from mlpkit.runs.run_folder import RunFolder, step_of
 from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
+from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training.display import TrainingDisplay
 from mlpkit.training.outcome import describe, print_outcome
 from mlpkit.training.records import EpochReport
@@ -95,7 +95,7 @@ class Recorder:
             self.folder.best.unlink(missing_ok=True)
         self.saved_at = progress.epoch, progress.batch
 
-    def begin(self, engine: Engine, kept: Kept | None = None) -> None:
+    def begin(self, engine: Engine, kept: MetricsPosition | None = None) -> None:
         """Open the records, and say what is trained and how; `close` or `fail` closes them.
 
         Args:
@@ -129,7 +129,7 @@ class Recorder:
     def show_progress(self, share: float) -> None:
         """Show how much of the running epoch is done."""
         if self._display is not None:
-            self._display.tick(share)
+            self._display.on_step(share)
 
     def log(self, epoch: EpochReport) -> None:
         """Record an epoch."""
@@ -189,7 +189,7 @@ class Recorder:
 
     def _checkpoint(self, state: State) -> Checkpoint:
         dataset = self.experiment.dataset
-        return Checkpoint(self.config, dataset.signature, state, dataset.fingerprint)
+        return Checkpoint(self.config, dataset.input_schema, state, dataset.fingerprint)
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         """Write the final scores. All that was trained has been saved."""
@@ -224,7 +224,7 @@ class Recorder:
         if not self.with_test:
             dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
         device = str(next(network.parameters()).device)
-        predictor = Predictor(network, dataset.signature, device, progress.best_epoch)
+        predictor = Predictor(network, dataset.input_schema, device, progress.best_epoch)
         lines = read_metrics(self.folder.metrics)
         for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self._files.picture(progress.step, path)

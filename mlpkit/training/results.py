@@ -6,9 +6,9 @@ from typing import Any
 
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.files.atomic_write import flushed_together
-from mlpkit.networks.build import count_parameters
+from mlpkit.models.torch_network import count_parameters
 from mlpkit.runs.state import Progress, Scores
+from mlpkit.system.atomic_write import flushed_together
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list
 from mlpkit.training.stop import StopRequest

@@ -9,22 +9,22 @@ from mlpkit.config.problems import show
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.files.plain_json import read_object
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite
 from mlpkit.runs.choices import differences
 from mlpkit.runs.may_change import MAY_CHANGE
-from mlpkit.runs.metrics_file import Kept, keep_until
+from mlpkit.runs.metrics_file import MetricsPosition, keep_until
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.trust import Trust
+from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import choices_made
 
 _OF_THE_FOLDER = ("format", "run.root", "run.dir", "run.name", "run.resume")  # a run may have been moved
 
-Say = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
-def newest_good(paths: list[Path], warn: Say, trust: Trust = Trust.FOREIGN) -> tuple[Path, Checkpoint]:
+def newest_good(paths: list[Path], warn: Warn, trust: Trust = Trust.FOREIGN) -> tuple[Path, Checkpoint]:
     """Return the first checkpoint that is whole, with all that a run goes on from.
 
     Args:
@@ -64,7 +64,7 @@ def check_config(config: Config, stored: Checkpoint) -> None:
         raise ConfigError(f"trainer.epochs={config.trainer.epochs}: the run is in epoch {done}; choose more")
 
 
-def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None:
+def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Warn) -> None:
     """Refuse to train on other data than the run began with.
 
     Raises:
@@ -76,7 +76,7 @@ def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Say) -> None
         raise DataError(f"{difference}; bring the old data back, or start a new run")
 
 
-def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Say) -> None:
+def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Warn) -> None:
     """Warn where the machine is not the one that the run has had, since it may round otherwise.
 
     Raises:
@@ -99,7 +99,7 @@ def _difference(folder: RunFolder, engine: Engine) -> str | None:
     return ", ".join(differences(before, engine.device, choices_made(engine))) or None
 
 
-def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:
+def check_schedule(config: Config, stored: Checkpoint, warn: Warn) -> None:
     """Warn where more epochs give a schedule another course."""
     epochs = config.trainer.epochs
     if epochs != stored.config.trainer.epochs and config.scheduler.spans_the_run():
@@ -109,7 +109,9 @@ def check_schedule(config: Config, stored: Checkpoint, warn: Say) -> None:
         )
 
 
-def keep_metrics(folder: RunFolder, experiment: Experiment, stored: Checkpoint, warn: Say) -> Kept:
+def keep_metrics(
+    folder: RunFolder, experiment: Experiment, stored: Checkpoint, warn: Warn
+) -> MetricsPosition:
     """Return what remains of metrics.jsonl at a checkpoint; warn where lines of the past are missing."""
     epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
     kept = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlpkit.config import nested, registry
 from mlpkit.config.logger import Logger, LoggerConfig
-from mlpkit.files.append_file import AppendFile
-from mlpkit.runs.metrics_file import Kept, Record, lines_of
+from mlpkit.runs.metrics_file import MetricsPosition, Record, lines_of
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import printable
 
 WRITE_SECONDS = 1.0  # how old scores that are not on the disk may be
@@ -25,7 +25,7 @@ class RunLog:
     """
 
     def __init__(
-        self, folder: RunFolder, loggers: Sequence[str], kept: Kept | None = None, step: int = 0
+        self, folder: RunFolder, loggers: Sequence[str], kept: MetricsPosition | None = None, step: int = 0
     ) -> None:
         """Open the files.
 

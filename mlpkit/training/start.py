@@ -8,23 +8,23 @@ from rich.console import Console
 from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.files.append_file import append_line
-from mlpkit.files.lock import locked
-from mlpkit.files.paths import expand
-from mlpkit.files.plain_json import read_object, write_json
 from mlpkit.runs import environment, run_folder
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.choices import choices_of
-from mlpkit.runs.metrics_file import Kept
+from mlpkit.runs.metrics_file import MetricsPosition
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.append_file import append_line
 from mlpkit.system.console import say
 from mlpkit.system.device import choose_device
+from mlpkit.system.lock import locked
+from mlpkit.system.paths import expand
+from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training import resume
 from mlpkit.training.build import build, choices_made
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.resume import Say
+from mlpkit.training.resume import Warn
 from mlpkit.training.states import check, restore
 from mlpkit.training.stop import StopRequest, polite_signals
 from mlpkit.training.trainer import Judge, Trainer
@@ -32,7 +32,9 @@ from mlpkit.training.trainer import Judge, Trainer
 Saved = tuple[Path, Checkpoint]
 
 
-def run(config: Config, origin: Origin, console: Console, warn: Say, judge: Judge | None = None) -> RunFolder:
+def run(
+    config: Config, origin: Origin, console: Console, warn: Warn, judge: Judge | None = None
+) -> RunFolder:
     """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
 
     Args:
@@ -46,7 +48,7 @@ def run(config: Config, origin: Origin, console: Console, warn: Say, judge: Judg
         MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
     """
     if config.run.resume == "auto" and (folder := run_folder.existing(config, origin.trust)):
-        return go_on(folder, config, origin, console, warn)
+        return resume_run(folder, config, origin, console, warn)
     engine = build([config], origin.trust)
     if origin.trust.may_run_git:
         environment.git_commit()
@@ -60,7 +62,7 @@ def run(config: Config, origin: Origin, console: Console, warn: Say, judge: Judg
             _begin(engine, folder, origin, console, stop, judge)
             return folder
     # Another process has been faster; its lock says whether there is anything to do.
-    return go_on(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
+    return resume_run(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
 
 
 def _begin(
@@ -93,7 +95,7 @@ def _train(
     stop: StopRequest,
     judge: Judge | None,
     found: Saved | None = None,
-    kept: Kept | None = None,
+    kept: MetricsPosition | None = None,
 ) -> None:
     """Train a lone run to its end."""
     failures = list[BaseException]()
@@ -116,12 +118,12 @@ def _train(
         raise failures[0] from None
 
 
-def go_on(
+def resume_run(
     folder: RunFolder,
     config: Config,
     origin: Origin,
     console: Console,
-    warn: Say,
+    warn: Warn,
     start: Path | None = None,
     strict: bool = False,
     judge: Judge | None = None,
@@ -160,9 +162,12 @@ def go_on(
         before = choices_of(folder, stored_config, choose_device(config.device))
         engine = build([config], origin.trust, before)
         with polite_signals() as stop:
-            recorder, kept = Recorder(engine.experiments[0], folder, console, judge is None), Kept()
+            recorder, kept = (
+                Recorder(engine.experiments[0], folder, console, judge is None),
+                MetricsPosition(),
+            )
             if found is not None:
-                kept = take_up(recorder, engine, found, warn, strict)
+                kept = restore_run(recorder, engine, found, warn, strict)
             else:
                 folder.reopen()
                 recorder.resumed = "no checkpoint yet: beginning anew"
@@ -171,7 +176,9 @@ def go_on(
     return folder
 
 
-def take_up(recorder: Recorder, engine: Engine, found: Saved, warn: Say, strict: bool = False) -> Kept:
+def restore_run(
+    recorder: Recorder, engine: Engine, found: Saved, warn: Warn, strict: bool = False
+) -> MetricsPosition:
     """Bring a run's folder to where a checkpoint of it is; return what remains of metrics.jsonl.
 
     Raises:

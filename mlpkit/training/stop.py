@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mlpkit.errors import RunInterruptedError
-from mlpkit.files.atomic_write import remove_unfinished
+from mlpkit.system.atomic_write import remove_unfinished
 
 # SIGHUP: the terminal has been closed. SIGUSR1, SIGUSR2, SIGXCPU: a batch system says that time is up.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")

@@ -9,7 +9,7 @@ from typing import Protocol
 from mlpkit.config.config import Config
 from mlpkit.runs.state import Progress, Scores
 from mlpkit.schedules.plateau import Plateau, PlateauState
-from mlpkit.tasks.task import Task
+from mlpkit.tasks import Task
 
 
 class ScoresOfRuns(Protocol):

@@ -9,7 +9,7 @@ from mlpkit.cli.compose import Request, compose
 from mlpkit.config.config import Config, parse
 from mlpkit.data.load import load_dataset
 from mlpkit.models.mlp import MlpModel
-from mlpkit.tasks.task import TASKS
+from mlpkit.tasks import TASKS
 
 FULL_BATCH_EPOCHS = 500  # of a portion where an epoch is a single step
 
@@ -83,12 +83,12 @@ def load_workload(overrides: tuple[str, ...]) -> Workload:
     """Return what the overrides of mlpkit's command line describe."""
     config = config_of(overrides)
     dataset = load_dataset(config.dataset)
-    task, train, scaling = TASKS[dataset.signature.task], dataset.splits["train"], dataset.input_scaling
+    task, train, scaling = TASKS[dataset.input_schema.task], dataset.splits["train"], dataset.input_scaling
     inputs = train.inputs
     if scaling is not None:
         inputs = (inputs - scaling.mean) / scaling.std
     targets = task.encode(train.targets, inputs.dtype)
-    outputs = len(dataset.signature.classes) if task.name == "multiclass" else 1
+    outputs = len(dataset.input_schema.classes) if task.name == "multiclass" else 1
     hidden = config.model.hidden if isinstance(config.model, MlpModel) else ()
     epochs = FULL_BATCH_EPOCHS if config.trainer.batch_size == "full" else 1
     return Workload(config, inputs, targets, task.name, (inputs.shape[1], *hidden, outputs), epochs)

@@ -11,7 +11,7 @@ from mlpkit.data.synthetic import Synthetic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlpkit.data.signature import Signature
+    from mlpkit.data.input_schema import InputSchema
 
 
 @choice("dataset")
@@ -21,10 +21,10 @@ class Spirals(Synthetic):
     name: Literal["spirals"]
     noise: NotNegative = Field(0.1, description="standard deviation of the noise on the points")
 
-    def signature(self) -> "Signature":
-        from mlpkit.data.signature import Signature
+    def input_schema(self) -> "InputSchema":
+        from mlpkit.data.input_schema import InputSchema
 
-        return Signature("multiclass", ("x", "y"), (2,), ("spiral",), ("red", "green", "blue"))
+        return InputSchema("multiclass", ("x", "y"), (2,), ("spiral",), ("red", "green", "blue"))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         import torch

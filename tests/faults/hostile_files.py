@@ -22,9 +22,9 @@ from typing import Any
 import torch
 import yaml
 
-from mlpkit.files.tensor_file import LARGEST_HEADER, TensorFile
 from mlpkit.runs.checkpoint import KEY
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.tensor_file import LARGEST_HEADER, TensorFile
 
 CANARIES = ("mlpkit_canary", "antigravity")  # modules that nothing may import
 

@@ -38,7 +38,7 @@ def main(root: Path, every: int) -> None:
     shutil.copytree(folder.last.parent, root / "before")
     one_epoch(trainer)
     state = state_of(trainer, 0)
-    new = Checkpoint(recorder.config, dataset.signature, state, dataset.fingerprint)
+    new = Checkpoint(recorder.config, dataset.input_schema, state, dataset.fingerprint)
     found = {"file": kill_everywhere(recorder, lambda: checkpoint.save(folder.last, new), root, every)}
     shutil.rmtree(folder.last.parent)
     shutil.copytree(root / "before", folder.last.parent)

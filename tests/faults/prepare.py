@@ -36,7 +36,7 @@ def interrupt_in_parts(tick: int) -> None:
     signal_at(signal.SIGTERM, tick)
 
 
-def hold_at_first_step(reached: Event, go_on: Event) -> None:
+def hold_at_first_step(reached: Event, resume_run: Event) -> None:
     """Say that a first step has been taken, and wait there."""
     from mlpkit.training.stop import StopRequest
 
@@ -45,20 +45,20 @@ def hold_at_first_step(reached: Event, go_on: Event) -> None:
     def held(wish: StopRequest) -> None:
         if not reached.is_set():
             reached.set()
-            go_on.wait()
+            resume_run.wait()
         check(wish)
 
     StopRequest.check = held  # type: ignore[method-assign]
 
 
-def meet(barrier: Barrier, where: str, name: str, go_on: Event | None = None) -> None:
+def meet(barrier: Barrier, where: str, name: str, resume_run: Event | None = None) -> None:
     """Let several processes call a function at the same time.
 
     Args:
         barrier: at which they wait for each other.
         where: the module through which the function is called.
         name: of the function.
-        go_on: whoever takes a first step waits for this, so that nobody is done before all have tried.
+        resume_run: whoever takes a first step waits for this, so that nobody is done before all have tried.
     """
     import importlib
 
@@ -71,10 +71,10 @@ def meet(barrier: Barrier, where: str, name: str, go_on: Event | None = None) ->
         return function(*arguments, **options)
 
     setattr(module, name, together)
-    if go_on is not None:
+    if resume_run is not None:
         from mlpkit.training.stop import StopRequest
 
-        check, wait = StopRequest.check, go_on.wait
+        check, wait = StopRequest.check, resume_run.wait
 
         def held(wish: StopRequest) -> None:
             wait()

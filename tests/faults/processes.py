@@ -33,7 +33,7 @@ forks.set_forkserver_preload(
         "mlpkit.training.start",
         "mlpkit.data.images",
         "mlpkit.engines.choose",
-        "mlpkit.files.event_file",
+        "mlpkit.system.event_file",
     ]
 )
 

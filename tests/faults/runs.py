@@ -50,7 +50,7 @@ def train_uninterrupted(
     return Uninterrupted(run, arguments, seconds, seconds - summary["train_seconds"], summary["steps"])
 
 
-def go_on(folder: Path, arguments: tuple[str, ...], as_train: bool, **options: Any) -> Running:
+def resume_run(folder: Path, arguments: tuple[str, ...], as_train: bool, **options: Any) -> Running:
     """Go on with the run of a working folder: by the command that it was begun with, or by resume."""
     config = RunFolder(folder / RUN).config
     if as_train or not config.exists() or not config.stat().st_size:

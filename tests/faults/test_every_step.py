@@ -10,7 +10,7 @@ from faults.conftest import Train
 from faults.counts import FULL
 from faults.prepare import evaluate_in_parts, interrupt_in_parts
 from faults.processes import COMMON, start
-from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, go_on, keep
+from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, keep, resume_run
 from mlpkit.runs import checkpoint
 
 STEPS, PAUSES, EPOCHS = 10, 2, 6  # 10 steps an epoch, the last one ragged; 180 rows of val in parts of 64
@@ -49,7 +49,7 @@ def test_interrupted_after_any_step(variant: str, tick: int, tmp_path: Path, uni
     line = f"mlpkit: interrupted after epoch {epoch}, step {step}; {SAVED}"
     assert (code, running.stderr()) == (128 + signal.SIGTERM, line), about
     assert check_checkpoints(tmp_path, about) == step, about
-    check_ended_well(go_on(tmp_path, arguments, as_train=False, prepare=evaluate_in_parts), about)
+    check_ended_well(resume_run(tmp_path, arguments, as_train=False, prepare=evaluate_in_parts), about)
     check_same(tmp_path, reference, about)
 
 

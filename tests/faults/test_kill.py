@@ -10,7 +10,7 @@ from faults.conftest import Train
 from faults.counts import count
 from faults.prepare import die_in
 from faults.processes import COMMON, RUN, start
-from faults.runs import check_checkpoints, check_ended_well, check_same, go_on, keep
+from faults.runs import check_checkpoints, check_ended_well, check_same, keep, resume_run
 from mlpkit.runs.results import read_result
 from mlpkit.runs.run_folder import RunFolder
 
@@ -53,7 +53,7 @@ def test_killed_at_any_instant(case: int, tmp_path: Path, uninterrupted: Train) 
     running.kill()
     about = f"case {case}: killed {instant:.4f} s after its start; as it was stopped: {keep(tmp_path)}"
     check_checkpoints(tmp_path, about)
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=case % 2 == 0), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=case % 2 == 0), about)
     check_same(tmp_path, reference, about)
 
 
@@ -68,7 +68,7 @@ def test_killed_where_chance_seldom_hits(
     about = f"killed when about to {moment}; as it was stopped: {keep(tmp_path)}"
     assert (code, said) == (137, ""), about
     check_checkpoints(tmp_path, about)
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train), about)
     check_same(tmp_path, reference, about)
 
 

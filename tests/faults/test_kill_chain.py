@@ -11,7 +11,7 @@ from faults.conftest import Train
 from faults.counts import count
 from faults.prepare import die_at
 from faults.processes import COMMON, RUN
-from faults.runs import Uninterrupted, check_checkpoints, check_ended_well, check_same, go_on
+from faults.runs import Uninterrupted, check_checkpoints, check_ended_well, check_same, resume_run
 from mlpkit.runs.run_folder import RunFolder
 
 # 10 steps an epoch, the last one shorter; checkpoints at varying places in it.
@@ -32,7 +32,7 @@ def kill_again_and_again(folder: Path, reference: Uninterrupted, kills: int, see
     for _ in range(kills):
         instant, ticks = draw.uniform(0.3, 2.0) * reference.startup, draw.randint(1, most)
         as_train = draw.random() < 0.5
-        running = go_on(folder, ARGUMENTS, as_train, prepare=partial(die_at, ticks))
+        running = resume_run(folder, ARGUMENTS, as_train, prepare=partial(die_at, ticks))
         running.ended_within(instant)
         code = running.kill()
         step = check_checkpoints(folder, f"after {done}")
@@ -45,14 +45,14 @@ def kill_again_and_again(folder: Path, reference: Uninterrupted, kills: int, see
 def test_ten_kills(seed: int, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     about = kill_again_and_again(tmp_path, reference, count(3, 10), seed)
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=False), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=False), about)
     check_same(tmp_path, reference, about)
 
 
 def test_tensorboard_shows_each_step_once(tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     about = kill_again_and_again(tmp_path, reference, count(5, 50), seed=100)
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=False), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=False), about)
     check_same(tmp_path, reference, about)
     shown, expected = scalars(RunFolder(tmp_path / RUN)), scalars(reference.folder)
     assert {"Loss/train", "Loss/val", "Loss/test", "Accuracy/val", "lr", "grad_norm"} <= set(expected)

@@ -14,7 +14,7 @@ import pytest
 from faults.conftest import Train
 from faults.counts import count
 from faults.processes import COMMON, RUN, Running, start, start_fresh
-from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, go_on, keep
+from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, keep, resume_run
 from mlpkit.runs.run_folder import RunFolder
 
 ARGUMENTS = (
@@ -62,7 +62,7 @@ def test_sigterm_at_any_instant(
         assert code == 128 + signal.SIGTERM, about
         check_line(said, step, reference.steps, about)
     assert not list(tmp_path.rglob("*.tmp")), about
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=draw.random() < 0.5), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=draw.random() < 0.5), about)
     check_same(tmp_path, reference, about)
 
 
@@ -85,7 +85,7 @@ def test_sigint_while_training(case: int, tmp_path: Path, uninterrupted: Train) 
     else:
         assert code == 128 + signal.SIGINT, about
         check_line(said, step, reference.steps, about)
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=False), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=False), about)
     check_same(tmp_path, reference, about)
 
 
@@ -109,7 +109,7 @@ def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, uninterrupte
     # Where the second came while the process was already leaving, it is answered by a line of its own.
     assert re.fullmatch(r"(mlpkit: interrupted.*\n){1,2}", running.stderr()), about
     assert check_checkpoints(tmp_path, about), about
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train=False), about)
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train=False), about)
     check_same(tmp_path, reference, about)
 
 

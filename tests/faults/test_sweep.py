@@ -84,7 +84,7 @@ def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
         running.ended_within(instant)
         running.kill()
         finished |= files_of_finished(tmp_path)
-        running = go_on(tmp_path)
+        running = resume_run(tmp_path)
     about = f"case {case}: killed after {instants}"
     done_well(running, about)
     check_same(tmp_path, whole, about)
@@ -97,7 +97,7 @@ def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Who
     about = f"killed when about to {moment}"
     assert (running.wait(), running.stderr()) == (137, ""), about
     finished = files_of_finished(tmp_path)
-    done_well(go_on(tmp_path), about)
+    done_well(resume_run(tmp_path), about)
     check_same(tmp_path, whole, about)
     check_untouched(finished, about)
 
@@ -116,7 +116,7 @@ def test_interrupted(number: int, tick: int, done: int, tmp_path: Path, whole: W
         assert re.fullmatch(r"interrupted after epoch \d+, step \d+; saved", about["error"])
     finished = files_of_finished(tmp_path)
     assert len({path.parent for path in finished if path.name == "summary.json"}) == done
-    done_well(go_on(tmp_path), "")
+    done_well(resume_run(tmp_path), "")
     check_same(tmp_path, whole, "")
     check_untouched(finished, "")
 
@@ -136,7 +136,7 @@ def test_signals_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None
     line = rf"interrupted(: \d+ of 12 runs are done; to go on: {re.escape(WAY_ON)})?"
     assert re.fullmatch(rf"mlpkit: {line}\n" if code else "", said), about
     finished = files_of_finished(tmp_path)
-    done_well(go_on(tmp_path), about)
+    done_well(resume_run(tmp_path), about)
     check_same(tmp_path, whole, about)
     check_untouched(finished, about)
 
@@ -154,7 +154,7 @@ def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, whole: Whole
     assert running.wait() in (0, 130), about
     assert took < PATIENCE, about
     assert re.fullmatch(r"(mlpkit: interrupted.*\n){0,2}", running.stderr()), about
-    done_well(go_on(tmp_path), about)
+    done_well(resume_run(tmp_path), about)
     check_same(tmp_path, whole, about)
 
 
@@ -224,7 +224,7 @@ def test_a_second_sweep_is_told_who_is_at_it(tmp_path: Path, whole: Whole) -> No
     name = next(path.name for path in (tmp_path / SWEEP).glob("0000-*"))
     assert_in_use(start(tmp_path, "resume", f"{SWEEP}/{name}"), holder, f"{SWEEP}/{name}")
     assert holder.kill() == 137
-    done_well(go_on(tmp_path), "")
+    done_well(resume_run(tmp_path), "")
     check_same(tmp_path, whole, "")
 
 
@@ -319,7 +319,7 @@ def test_a_run_of_a_sweep_is_an_ordinary_run(tmp_path: Path, whole: Whole) -> No
     check_alike(RunFolder(again), run, "")
     assert [line["epoch"] for line in metrics(run) if line["split"] == "val"] == list(range(1, 231))
     finished = files_of_finished(tmp_path)
-    done_well(go_on(tmp_path), "")  # the sweep has nothing left to do
+    done_well(resume_run(tmp_path), "")  # the sweep has nothing left to do
     check_untouched(finished, "")
 
 
@@ -384,7 +384,7 @@ def test_a_run_that_was_removed_is_trained_again(tmp_path: Path, whole: Whole) -
     shutil.copytree(whole.folder / "outputs", tmp_path / "outputs")
     shutil.rmtree(runs(tmp_path)[3].path)
     finished = files_of_finished(tmp_path)
-    done_well(go_on(tmp_path), "")
+    done_well(resume_run(tmp_path), "")
     check_same(tmp_path, whole, "")
     check_untouched(finished, "")
 
@@ -397,14 +397,14 @@ def sweep(folder: Path, *settings: str, prepare: Callable[[], None] | None = Non
     return start(folder, "train", "-m", *ARGUMENTS, *settings, prepare=prepare)
 
 
-def go_on(folder: Path) -> Running:
+def resume_run(folder: Path) -> Running:
     """Go on with the sweep of a working folder, or begin it where its jobs were not written down."""
     if SweepFolder(folder / SWEEP).ledger.exists():
         return start(folder, "resume", SWEEP)
     return sweep(folder)
 
 
-def hold_at(tick: int, reached: Event, go_on: Event) -> None:
+def hold_at(tick: int, reached: Event, resume_run: Event) -> None:
     """Say that the process asks for the tick-th time whether to stop, and wait there."""
     from mlpkit.training.stop import StopRequest
 
@@ -415,7 +415,7 @@ def hold_at(tick: int, reached: Event, go_on: Event) -> None:
         ticks += 1
         if ticks == tick:
             reached.set()
-            go_on.wait()
+            resume_run.wait()
         check(wish)
 
     StopRequest.check = held  # type: ignore[method-assign]

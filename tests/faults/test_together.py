@@ -11,7 +11,7 @@ from faults.conftest import Train
 from faults.counts import count
 from faults.prepare import hold_at_first_step, meet, signal_at
 from faults.processes import COMMON, LIMIT, RUN, Running, forks, start
-from faults.runs import check_ended_well, check_same, go_on
+from faults.runs import check_ended_well, check_same, resume_run
 from mlpkit.runs.run_folder import RunFolder
 
 IN_USE = 75
@@ -65,11 +65,11 @@ def test_a_killed_holder_frees_the_run_at_once(command: str, tmp_path: Path, uni
     interrupt(tmp_path)
     reached, never = forks.Event(), forks.Event()
     as_train = command == "auto"
-    holder = go_on(tmp_path, ARGUMENTS, as_train, prepare=partial(hold_at_first_step, reached, never))
+    holder = resume_run(tmp_path, ARGUMENTS, as_train, prepare=partial(hold_at_first_step, reached, never))
     assert reached.wait(LIMIT)
-    assert_in_use(go_on(tmp_path, ARGUMENTS, as_train), holder)
+    assert_in_use(resume_run(tmp_path, ARGUMENTS, as_train), holder)
     assert holder.kill() == 137
-    check_ended_well(go_on(tmp_path, ARGUMENTS, as_train), "")
+    check_ended_well(resume_run(tmp_path, ARGUMENTS, as_train), "")
     check_same(tmp_path, reference, "")
 
 

@@ -5,25 +5,25 @@ from pathlib import Path
 import torch
 
 from fuzz.refusal import taken
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.inputs import read_inputs
-from mlpkit.data.signature import Signature
 from mlpkit.errors import DataError
 
 SIGNATURES = (
-    Signature("regression", ("x",), (1,), ("y",)),
-    Signature("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower")),
-    Signature("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1")),
+    InputSchema("regression", ("x",), (1,), ("y",)),
+    InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower")),
+    InputSchema("multiclass", tuple(f"pixel{i}" for i in range(6)), (2, 3), ("label",), ("0", "1")),
 )
 
 
-def check(path: Path, content: bytes, signature: Signature) -> None:
+def check(path: Path, content: bytes, input_schema: InputSchema) -> None:
     """Check that the content is read as finite rows of the model's columns, or refused."""
     path.write_bytes(content)
-    found = taken(DataError, lambda: read_inputs(str(path), signature))
+    found = taken(DataError, lambda: read_inputs(str(path), input_schema))
     if found is None:
         return
     values = found.values
     assert values.dtype == torch.float32 and values.ndim == 2
-    assert len(values) >= 1 and values.shape[1] == len(signature.features)
+    assert len(values) >= 1 and values.shape[1] == len(input_schema.features)
     assert bool(values.isfinite().all())
-    assert not signature.is_image or 0 <= float(values.min()) <= float(values.max()) <= 1
+    assert not input_schema.is_image or 0 <= float(values.min()) <= float(values.max()) <= 1

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 
-NAMES = sorted({f"{name}.npy" for signature in SIGNATURES for name in signature.features})
+NAMES = sorted({f"{name}.npy" for input_schema in SIGNATURES for name in input_schema.features})
 TYPES = [
     *(
         "f4",
@@ -54,10 +54,12 @@ SHAPES = st.lists(SIZES, max_size=3).map(tuple).map(repr) | st.sampled_from(
 
 
 @st.composite
-def arrays(draw: st.DrawFn, signature: Signature) -> bytes:
+def arrays(draw: st.DrawFn, input_schema: InputSchema) -> bytes:
     """Draw an array file, mostly one that the model could read."""
-    rows, features = draw(st.integers(0, 3)), len(signature.features)
-    shape = draw(st.sampled_from([(rows, features), (rows, *signature.input_shape), (rows,), (), (1,) * 40]))
+    rows, features = draw(st.integers(0, 3)), len(input_schema.features)
+    shape = draw(
+        st.sampled_from([(rows, features), (rows, *input_schema.input_shape), (rows,), (), (1,) * 40])
+    )
     kind = draw(
         st.sampled_from(["f4", "f8", "u1", "i8", ">f8", "g", "?", "M8[s]", "U2", "V4", "f4,u1", "c8"])
     )
@@ -84,15 +86,15 @@ def made(draw: st.DrawFn) -> bytes:
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + draw(st.binary(max_size=64))
 
 
-def npy(signature: Signature) -> st.SearchStrategy[bytes]:
+def npy(input_schema: InputSchema) -> st.SearchStrategy[bytes]:
     """Return array files, whole, damaged and made up."""
-    return arrays(signature) | arrays(signature).flatmap(damaged) | made() | st.binary()
+    return arrays(input_schema) | arrays(input_schema).flatmap(damaged) | made() | st.binary()
 
 
 @st.composite
-def npz(draw: st.DrawFn, signature: Signature) -> bytes:
+def npz(draw: st.DrawFn, input_schema: InputSchema) -> bytes:
     """Draw an archive of such files, whole or damaged."""
-    columns = [f"{name}.npy" for name in signature.features]
+    columns = [f"{name}.npy" for name in input_schema.features]
     names = draw(
         st.sampled_from([["inputs.npy"], ["a.npy"], columns]) | st.lists(st.sampled_from(NAMES) | MEMBERS)
     )
@@ -102,7 +104,7 @@ def npz(draw: st.DrawFn, signature: Signature) -> bytes:
         for name in dict.fromkeys(names):
             information = zipfile.ZipInfo(name)
             information.compress_type = packed
-            archive.writestr(information, draw(npy(signature)))
+            archive.writestr(information, draw(npy(input_schema)))
     content = stream.getvalue()
     return draw(damaged(content)) if draw(st.booleans()) else content
 
@@ -137,11 +139,11 @@ def test_columns_that_do_not_go_together(tmp_path: Path) -> None:
     check(tmp_path / "in.npz", stream.getvalue(), SIGNATURES[1])
 
 
-@given(data=st.data(), signature=st.sampled_from(SIGNATURES))
-def test_one_array(data: st.DataObject, signature: Signature, tmp_path: Path) -> None:
-    check(tmp_path / "in.npy", data.draw(npy(signature)), signature)
+@given(data=st.data(), input_schema=st.sampled_from(SIGNATURES))
+def test_one_array(data: st.DataObject, input_schema: InputSchema, tmp_path: Path) -> None:
+    check(tmp_path / "in.npy", data.draw(npy(input_schema)), input_schema)
 
 
-@given(data=st.data(), signature=st.sampled_from(SIGNATURES))
-def test_an_archive(data: st.DataObject, signature: Signature, tmp_path: Path) -> None:
-    check(tmp_path / "in.npz", data.draw(npz(signature)), signature)
+@given(data=st.data(), input_schema=st.sampled_from(SIGNATURES))
+def test_an_archive(data: st.DataObject, input_schema: InputSchema, tmp_path: Path) -> None:
+    check(tmp_path / "in.npz", data.draw(npz(input_schema)), input_schema)

@@ -144,7 +144,7 @@ def check(path: Path, content: bytes) -> None:
         return
     predictor, _ = loaded
     assert isinstance(predictor, Predictor)
-    predictions = predictor.predict(torch.zeros(2, len(predictor.signature.features)))
+    predictions = predictor.predict(torch.zeros(2, len(predictor.input_schema.features)))
     assert len(predictions.values) == 2
 
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 
-COLUMNS = sorted({name for signature in SIGNATURES for name in (*signature.features, *signature.targets)})
+COLUMNS = sorted(
+    {name for input_schema in SIGNATURES for name in (*input_schema.features, *input_schema.targets)}
+)
 NUMBERS = st.floats().map(str) | st.integers().map(str) | st.floats(0, 1).map(str) | st.just("0.5")
 ODD = st.sampled_from(
     [
@@ -24,10 +26,10 @@ cells = NUMBERS | ODD | st.sampled_from(COLUMNS) | st.text(max_size=10)
 
 
 @st.composite
-def tables(draw: st.DrawFn, signature: Signature) -> str:
+def tables(draw: st.DrawFn, input_schema: InputSchema) -> str:
     """Draw a table that the model could read, but for some cells, rows or columns."""
-    header = draw(st.permutations(list(signature.features)))
-    header = header + draw(st.sampled_from([[], [], list(signature.targets), ["extra"], header[:1]]))
+    header = draw(st.permutations(list(input_schema.features)))
+    header = header + draw(st.sampled_from([[], [], list(input_schema.targets), ["extra"], header[:1]]))
     cell = draw(st.sampled_from([NUMBERS, NUMBERS, cells]))
     rows = draw(st.lists(st.lists(cell, min_size=len(header), max_size=len(header)), max_size=4))
     lines = [*draw(st.sampled_from([[header], [header], [], [header, header]])), *rows]
@@ -41,23 +43,23 @@ def tables(draw: st.DrawFn, signature: Signature) -> str:
 
 
 @st.composite
-def contents(draw: st.DrawFn, signature: Signature) -> bytes:
+def contents(draw: st.DrawFn, input_schema: InputSchema) -> bytes:
     """Draw the bytes of a table, whole or damaged."""
-    content = draw(tables(signature)).encode("utf-8", "surrogatepass")
+    content = draw(tables(input_schema)).encode("utf-8", "surrogatepass")
     return draw(damaged(content)) if draw(st.booleans()) else content
 
 
-@given(data=st.data(), signature=st.sampled_from(SIGNATURES))
-def test_a_table(data: st.DataObject, signature: Signature, tmp_path: Path) -> None:
-    check(tmp_path / "in.csv", data.draw(contents(signature)), signature)
+@given(data=st.data(), input_schema=st.sampled_from(SIGNATURES))
+def test_a_table(data: st.DataObject, input_schema: InputSchema, tmp_path: Path) -> None:
+    check(tmp_path / "in.csv", data.draw(contents(input_schema)), input_schema)
 
 
-@example(content=b"x\n" + b"1" * 20_000 + b"x", signature=SIGNATURES[0])  # once quadratic
-@example(content=b",".join(b"x%d" % i for i in range(20_000)), signature=SIGNATURES[0])  # once quadratic
+@example(content=b"x\n" + b"1" * 20_000 + b"x", input_schema=SIGNATURES[0])  # once quadratic
+@example(content=b",".join(b"x%d" % i for i in range(20_000)), input_schema=SIGNATURES[0])  # once quadratic
 @example(
     content=b",".join(letter * 100 for letter in (b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h")),
-    signature=SIGNATURES[1],
+    input_schema=SIGNATURES[1],
 )
-@given(content=st.binary() | st.text().map(str.encode), signature=st.sampled_from(SIGNATURES))
-def test_any_bytes(content: bytes, signature: Signature, tmp_path: Path) -> None:
-    check(tmp_path / "in.csv", content, signature)
+@given(content=st.binary() | st.text().map(str.encode), input_schema=st.sampled_from(SIGNATURES))
+def test_any_bytes(content: bytes, input_schema: InputSchema, tmp_path: Path) -> None:
+    check(tmp_path / "in.csv", content, input_schema)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fuzz.damage import damaged
 from fuzz.inputs import SIGNATURES, check
 from fuzz.real_configs import TEXTS, VALUES
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 1) | st.integers(0, 1)
 ODD = st.sampled_from(
@@ -19,9 +19,9 @@ ODD = st.sampled_from(
 
 
 @st.composite
-def documents(draw: st.DrawFn, signature: Signature) -> str:
+def documents(draw: st.DrawFn, input_schema: InputSchema) -> str:
     """Draw rows as lists, objects or columns, in one document or a line each, mostly of numbers."""
-    names = [*signature.features, *draw(st.sampled_from([(), (), signature.targets, ("extra",)]))]
+    names = [*input_schema.features, *draw(st.sampled_from([(), (), input_schema.targets, ("extra",)]))]
     value = draw(st.sampled_from([NUMBERS, NUMBERS, NUMBERS | VALUES]))
     if draw(st.integers(0, 5)) == 0:
         names[draw(st.integers(0, len(names) - 1))] = draw(TEXTS)
@@ -40,9 +40,9 @@ def documents(draw: st.DrawFn, signature: Signature) -> str:
 
 
 @st.composite
-def contents(draw: st.DrawFn, signature: Signature) -> bytes:
+def contents(draw: st.DrawFn, input_schema: InputSchema) -> bytes:
     """Draw the bytes of rows, whole, damaged, or with something odd put in."""
-    text = draw(documents(signature))
+    text = draw(documents(input_schema))
     way = draw(st.sampled_from(("whole", "damaged", "odd")))
     if way == "odd":
         place = draw(st.integers(0, len(text)))
@@ -51,9 +51,9 @@ def contents(draw: st.DrawFn, signature: Signature) -> bytes:
     return draw(damaged(content)) if way == "damaged" else content
 
 
-@given(data=st.data(), signature=st.sampled_from(SIGNATURES), ending=st.sampled_from(("json", "jsonl")))
-def test_rows(data: st.DataObject, signature: Signature, ending: str, tmp_path: Path) -> None:
-    check(tmp_path / f"in.{ending}", data.draw(contents(signature)), signature)
+@given(data=st.data(), input_schema=st.sampled_from(SIGNATURES), ending=st.sampled_from(("json", "jsonl")))
+def test_rows(data: st.DataObject, input_schema: InputSchema, ending: str, tmp_path: Path) -> None:
+    check(tmp_path / f"in.{ending}", data.draw(contents(input_schema)), input_schema)
 
 
 @pytest.mark.parametrize("twice", ["", ', "x0": 0'])

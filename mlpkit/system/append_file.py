@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from mlpkit.errors import WriteError
-from mlpkit.files.atomic_write import flush, sync_folder
+from mlpkit.system.atomic_write import flush, sync_folder
 from mlpkit.system.platform import BINARY, NO_FOLLOW
 
 

@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from mlpkit.errors import WriteError
-from mlpkit.files.append_file import AppendFile
+from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import printable
 
 _TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlpkit.config.config import Config
 from mlpkit.config.model import Layer, ModelConfig, Shape
 from mlpkit.config.registry import choices
-from mlpkit.data.signature import Signature
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages
 
 
-def architecture(config: Config, signature: Signature) -> list[Layer]:
+def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     """Return the layers of the network, the scalings at both ends among them.
 
     Raises:
-        ConfigError: the model does not go with the signature's task.
+        ConfigError: the model does not fit the dataset's task.
     """
-    _check_task(config.model, signature.task, config.dataset.name)
-    features, width, standardize = len(signature.features), signature.width, config.dataset.standardize
+    _check_task(config.model, input_schema.task, config.dataset.name)
+    features, width, standardize = len(input_schema.features), input_schema.width, config.dataset.standardize
     layers = config.model.layers(features, width)
     if layers is None:
-        from mlpkit.networks.own import own_layer  # which needs torch
+        from mlpkit.models.torch_own import own_layer  # which needs torch
 
         layers = [own_layer(config.model, features, width, config.seed)]
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
     if standardize:
         found.insert(0, _scaling("scaling", "Scaling", features))
-    if standardize and signature.task == "regression":
+    if standardize and input_schema.task == "regression":
         found.append(_scaling("unscaling", "Unscaling", width))
     return found
 
 
 def hidden_widths(model: ModelConfig) -> tuple[int, ...]:
     """Return the widths of the hidden layers; none where the model builds its own module."""
-    return tuple(layer.width for layer in model.layers(1, 1) or () if layer.kind == "Linear")[:-1]
+    return tuple(layer.out_features for layer in model.layers(1, 1) or () if layer.kind == "Linear")[:-1]
 
 
 def tensors(layers: list[Layer]) -> dict[str, tuple[Shape, bool]]:
@@ -66,7 +66,7 @@ def _scaling(name: str, kind: str, width: int) -> Layer:
         import torch
 
         from mlpkit.data.dataset import Affine
-        from mlpkit.networks.scaling import Scaling, Unscaling
+        from mlpkit.models.torch_layers import Scaling, Unscaling
 
         values = Affine(torch.zeros(width), torch.zeros(width))
         return Scaling(values) if kind == "Scaling" else Unscaling(values)

@@ -1,18 +1,19 @@
-"""Config and signature in, initialised network out."""
+"""The network that is trained, as a torch module, and its first weights."""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from mlpkit.config.config import Config
+from mlpkit.config.init import InitConfig
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
-from mlpkit.data.signature import Signature
 from mlpkit.errors import ConfigError
-from mlpkit.networks.architecture import LARGEST, architecture, count
-from mlpkit.networks.dropout import Dropout
-from mlpkit.networks.init import initialize
-from mlpkit.networks.own import OwnModule
-from mlpkit.networks.scaling import Scaling, Unscaling
+from mlpkit.models.architecture import LARGEST, architecture, count
+from mlpkit.models.torch_layers import Dropout, Scaling, Unscaling
+from mlpkit.models.torch_own import OwnModule
 
 
 class Network(nn.Module):
@@ -56,7 +57,7 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
     Raises:
         ConfigError: the model does not go with the dataset's task.
     """
-    network = build_network(config, dataset.signature, device)
+    network = build_network(config, dataset.input_schema, device)
     is_own = any(isinstance(layer, OwnModule) for layer in network.layers)
     if is_own and config.init.name != "default":
         raise ConfigError(
@@ -74,15 +75,15 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
     return network.to(dtype)
 
 
-def build_network(config: Config, signature: Signature, device: str = "cpu") -> Network:
+def build_network(config: Config, input_schema: InputSchema, device: str = "cpu") -> Network:
     """Return the network's structure on torch's meta device: shapes without memory or values.
 
     A module that the model builds itself has both, on the given device.
 
     Raises:
-        ConfigError: the model does not go with the signature's task, or is too large.
+        ConfigError: the model does not fit the dataset's task, or is too large.
     """
-    layers = architecture(config, signature)
+    layers = architecture(config, input_schema)
     if (number := count(layers)) > LARGEST:
         raise ConfigError(f"model: {number:,} parameters; mlpkit trains up to {LARGEST:,}, make it smaller")
     by_name = {layer.name: layer for layer in layers}
@@ -106,6 +107,36 @@ def _allocate(network: nn.Module, device: str) -> None:
             if not values.is_meta:
                 continue
             setattr(module, name, torch.empty(values.shape, dtype=values.dtype, device=device))
+
+
+def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generator) -> None:
+    """Fill every layer: linear ones as the config says, norms with ones and zeros.
+
+    Draws happen on the CPU in the layers' order, so that the values are the same on every device.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            weight, bias = torch.empty(layer.weight.shape), torch.empty(layer.out_features)
+            config.fill(weight, random)
+            _fill_bias(bias, config, random, layer.in_features)
+            with torch.no_grad():
+                layer.weight.copy_(weight)
+                if layer.bias is not None:
+                    layer.bias.copy_(bias)
+        elif isinstance(layer, nn.BatchNorm1d | nn.LayerNorm):
+            with torch.no_grad():
+                nn.init.ones_(layer.weight)
+                nn.init.zeros_(layer.bias)
+                for name, running in layer.named_buffers():
+                    running.fill_(1.0 if name == "running_var" else 0.0)
+
+
+def _fill_bias(bias: torch.Tensor, config: InitConfig, random: torch.Generator, fan_in: int) -> None:
+    if config.bias == "default":  # what nn.Linear.reset_parameters does
+        bound = 1 / math.sqrt(fan_in)
+        nn.init.uniform_(bias, -bound, bound, generator=random)
+    else:
+        nn.init.constant_(bias, config.bias)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpkit.tasks import metrics
+from mlpkit import metrics
 
 SURE = 40.0  # from where log(1 + exp(x)) is x in float64 as well
 MANY = 1000  # rows whose numbers take longer than to begin ten operations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.errors import DataError
-from mlpkit.files.atomic_write import atomic_write
+from mlpkit.system.atomic_write import atomic_write
 
 LARGEST = 1 << 20  # bytes of a file that is read whole
 DEEPEST = 50  # levels of it

@@ -67,8 +67,8 @@ def own_layer(model: ModelConfig, features: int, width: int, seed: int) -> Layer
     others = {name: tensor.is_floating_point() for name, tensor in state.items() if name not in trained}
     return Layer(
         kind=type(model).__name__,
-        below=features,
-        width=width,
+        in_features=features,
+        out_features=width,
         make=lambda device: build_own(model, features, width, seed).to(device),
         parameters={f"module.{name}": shapes[name] for name in trained},
         buffers={f"module.{name}": shapes[name] for name, is_float in others.items() if is_float},

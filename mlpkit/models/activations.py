@@ -37,10 +37,13 @@ class FromOutputs(TorchActivation):
 
         apply = getattr(torch, f"{self.name}_")
         derive = getattr(torch.ops.aten, f"{self.name}_backward").grad_input
-        return InPlace(lambda z, units: apply(z), lambda delta, units: derive(delta, units, grad_input=delta))
+        return InPlace(
+            lambda z, activations: apply(z),
+            lambda gradients, activations: derive(gradients, activations, grad_input=gradients),
+        )
 
 
-class FromSums(TorchActivation):
+class FromPreActivations(TorchActivation):
     """One whose derivative torch computes from z, which is kept; its name is torch's."""
 
     def in_place(self) -> InPlace:
@@ -50,9 +53,9 @@ class FromSums(TorchActivation):
         apply = getattr(ops.aten, self.name).out
         derive = getattr(ops.aten, f"{self.name}_backward").grad_input
         return InPlace(
-            lambda z, units: apply(z, out=units),
-            lambda delta, z: derive(delta, z, grad_input=delta),
-            keeps_sums=True,
+            lambda z, activations: apply(z, out=activations),
+            lambda gradients, z: derive(gradients, z, grad_input=gradients),
+            needs_pre_activations=True,
         )
 
 
@@ -69,7 +72,8 @@ class Relu(TorchActivation):
 
         derive = torch.ops.aten.threshold_backward.grad_input
         return InPlace(
-            lambda z, units: torch.relu_(z), lambda delta, units: derive(delta, units, 0, grad_input=delta)
+            lambda z, activations: torch.relu_(z),
+            lambda gradients, activations: derive(gradients, activations, 0, grad_input=gradients),
         )
 
 
@@ -86,8 +90,8 @@ class LeakyRelu(TorchActivation):
 
         apply, derive = ops.aten.leaky_relu_, ops.aten.leaky_relu_backward.grad_input
         return InPlace(
-            lambda z, units: apply(z, LEAK),
-            lambda delta, units: derive(delta, units, LEAK, True, grad_input=delta),
+            lambda z, activations: apply(z, LEAK),
+            lambda gradients, activations: derive(gradients, activations, LEAK, True, grad_input=gradients),
         )
 
 
@@ -104,13 +108,15 @@ class Elu(TorchActivation):
 
         apply, derive = ops.aten.elu_, ops.aten.elu_backward.grad_input
         return InPlace(
-            lambda z, units: apply(z),
-            lambda delta, units: derive(delta, 1, 1, 1, True, units, grad_input=delta),
+            lambda z, activations: apply(z),
+            lambda gradients, activations: derive(
+                gradients, 1, 1, 1, True, activations, grad_input=gradients
+            ),
         )
 
 
 @choice("activation")
-class Gelu(FromSums):
+class Gelu(FromPreActivations):
     """z Φ(z), for the normal distribution's Φ."""
 
     name: Literal["gelu"]
@@ -118,7 +124,7 @@ class Gelu(FromSums):
 
 
 @choice("activation")
-class Silu(FromSums):
+class Silu(FromPreActivations):
     """z σ(z)."""
 
     name: Literal["silu"]

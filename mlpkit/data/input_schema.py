@@ -18,7 +18,7 @@ Size = Annotated[int, Field(ge=1, le=10**6)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
-class Signature:
+class InputSchema:
     """What a model reads and says; it travels with the checkpoint, and is checked when it is opened.
 
     Attributes:

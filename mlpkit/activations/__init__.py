@@ -1,1 +1,0 @@
-"""Activations; those of torch are in one file, since each is two lines."""

@@ -1,1 +1,0 @@
-"""Files that are written whole, locked, or read with care."""

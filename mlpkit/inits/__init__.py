@@ -1,1 +1,0 @@
-"""Initialisations, a file each."""

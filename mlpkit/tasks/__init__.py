@@ -1,1 +1,0 @@
-"""The tasks: what follows from the kind of target, and their scores."""
