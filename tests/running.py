@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from faults.processes import run_forked
+
 from mlpkit.cli.compose import Request, compose
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.runs import checkpoint
@@ -44,16 +46,19 @@ def content(path: Path) -> dict[str, Any]:
 def mlpkit(
     *arguments: str, cwd: Path, check: bool = True, stdin: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mlpkit", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **environment},
-    )
+    """Run the command line in a process of its own: a forked one, or with variables a fresh one."""
+    if not environment:
+        done = run_forked(cwd, *arguments, stdin=stdin)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlpkit", *arguments],
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, **environment},
+        )
     if check:
         assert done.returncode == 0, done.stderr
     return done

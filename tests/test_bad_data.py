@@ -73,7 +73,7 @@ CSV: dict[str, tuple[Content, str]] = {
         "x1,\x1b[31m\n1,2\n",
         ": columns missing: x2; it has x1, '\\x1b[31m', the model reads x1, x2",
     ),
-    "no names": ("1,2,3\n", ": 3 columns without names; the model reads x1, x2"),
+    "no names": ("1,2,3\n", ": 3 unnamed columns; the model reads x1, x2"),
     "a short row": ("x1,x2\n1,2\n3\n", ":3: 1 values for 2 columns; correct or remove the row"),
     "a long row": ("x1,x2\n1,2\n\n1,2,3\n", ":4: 3 values for 2 columns; correct or remove the row"),
     "a short row without names": ("2,1\n3\n", ":2: 1 values for 2 columns; correct or remove the row"),

@@ -60,7 +60,9 @@ def test_help_shows_an_example_that_works(name: str, place: Path) -> None:
         (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),
         (["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN),
-        (["train", "dataset=mnist", "model=mlp", "trainer.epochs=1"], DRAWN),
+        pytest.param(
+            ["train", "dataset=mnist", "model=mlp", "trainer.epochs=1"], DRAWN, marks=pytest.mark.long
+        ),
         (["predict", "RUN", "--values", "0.3,0.5"], {"torch", "numpy"}),
     ],
 )  # fmt: skip

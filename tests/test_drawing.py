@@ -13,6 +13,7 @@ from mlpkit.plots import pictures, style
 MOONS = ("dataset=moons", "model=mlp", "trainer.epochs=2", "run.tensorboard=false", "run.progress=none")
 
 
+@pytest.mark.long
 def test_settings_of_matplotlib_and_a_home_that_cannot_be_written_to(tmp_path: Path) -> None:
     """Jupyter sets MPLBACKEND for whatever is started in a notebook, to a backend that only it can load."""
     (tmp_path / "temporary").mkdir()

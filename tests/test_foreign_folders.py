@@ -40,6 +40,7 @@ def installed(tmp_path: Path) -> Path:
     return script
 
 
+@pytest.mark.long
 def test_modules_of_the_working_directory_are_not_imported(installed: Path, tmp_path: Path) -> None:
     """Each of Python's own modules, and of the libraries, lies there, and would leave a file."""
     here, ran = tmp_path / "here", tmp_path / "ran"

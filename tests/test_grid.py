@@ -441,6 +441,7 @@ swept = st.builds("{}({})".format, functions, arguments)
 lists = st.lists(parts | swept, min_size=1, max_size=3).map(",".join)
 
 
+@pytest.mark.long
 @given(
     key=st.sampled_from(
         ["seed", "optimizer.lr", "+model.hidden", "~seed", "model", "run.name", "experiment"]

@@ -65,6 +65,7 @@ def path_of(sweep: Running, name: str, number: int) -> Path:
     return found[0]
 
 
+@pytest.mark.long
 def test_processes_give_the_runs_that_one_program_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +148,7 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
     assert read_object(runs("s")[2].summary)["epochs"] == LONG
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_processes_save_and_end_when_the_sweep_does(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -469,6 +469,7 @@ def test_what_slurm_says_goes_nowhere_else(here: Path, capsys: Captured) -> None
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.long
 def test_what_slurm_has_said_before_is_not_read(here: Path, capsys: Captured) -> None:
     path = Path(SWEEP) / "slurm"
     path.mkdir()
@@ -563,6 +564,7 @@ def test_that_runs_do_not_go_together_is_said(here: Path, capsys: Captured) -> N
     assert len(list(Path(SWEEP).glob("0*/summary.json"))) == 3
 
 
+@pytest.mark.long
 def test_failures_that_cannot_be_written_down_are_told(here: Path, capsys: Captured) -> None:
     for number in (1, 2):
         shutil.rmtree(Path(SWEEP) / folder_of(number), ignore_errors=True)

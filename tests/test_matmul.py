@@ -156,6 +156,7 @@ def test_of_two_that_measure_at_once_both_take_what_is_kept(links, cache, monkey
         assert found.level == "medium"
 
 
+@pytest.mark.long
 def test_processes_that_measure_at_once_take_the_same(cache):
     """Eight processes, of which each measures another level than the one before."""
     context = multiprocessing.get_context("fork")

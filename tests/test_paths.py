@@ -140,6 +140,7 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_a_user_without_name_or_home_goes_on(
     unknown: tuple[str, ...], temporary: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_windows_trains_the_same(windows: None, tmp_path: Path, monkeypatch: pyt
     assert content(ours.last)["tensors"] == content(train(tmp_path / "linux", *LINE).last)["tensors"]
 
 
+@pytest.mark.long
 def test_processes_are_started_anew_without_a_server(
     windows: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

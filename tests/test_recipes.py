@@ -70,6 +70,7 @@ def test_moons_mlp(tmp_path: Path) -> None:
     assert statistics.median(accuracies) >= 0.95
 
 
+@pytest.mark.long
 @needs_real_data
 @pytest.mark.usefixtures("data")
 def test_fashion_mlp(tmp_path: Path) -> None:

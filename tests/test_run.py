@@ -215,6 +215,7 @@ def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
     assert len({create(chosen, Trust.OWN).path for _ in range(20)}) == 20
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk; the process gets ENOSPC's neighbour, EFBIG."""
     script = (

@@ -80,6 +80,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return root / "outputs/s", done.stdout
 
 
+@pytest.mark.long
 def test_optuna_itself_opens_the_study(found: tuple[Path, str]) -> None:
     folder, _ = found
     opened, by_folder = study(folder), summaries(folder)
@@ -377,7 +378,14 @@ def test_a_search_without_a_survivor(tmp_path: Path, capsys: pytest.CaptureFixtu
 # ---------------------------------------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "none"), ("cmaes", "none"), ("random", "halving")])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        ("random", "halving"),
+        pytest.param("tpe", "none", marks=pytest.mark.long),
+        pytest.param("cmaes", "none", marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_search_goes_on(sampler: str, pruner: str, tmp_path: Path) -> None:
     arguments = (*MOONS, "trainer.checkpoint_every=5", "--search", sampler, "--trials", "16", "--batch", "4")
     arguments = (*arguments, "--pruner", pruner, LR, DECAY)

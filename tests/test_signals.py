@@ -83,6 +83,7 @@ def test_a_signal_before_anything_begins_ends_it_with_its_code(tmp_path: Path) -
     assert not MINE.path.exists()
 
 
+@pytest.mark.long
 def test_nohup_is_respected(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

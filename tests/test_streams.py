@@ -56,6 +56,7 @@ def test_a_run_without_streams_keeps_its_files_clean(tmp_path: Path) -> None:
     assert run.log.read_text().count("moons: binary") == 1
 
 
+@pytest.mark.long
 def test_an_answer_that_does_not_fit_is_an_error(trained: dict[str, Path], tmp_path: Path) -> None:
     line = f"$M predict {trained['moons']} --values 0.3,0.5"
     done = in_shell(f"{line} >/dev/full", tmp_path)
@@ -125,6 +126,7 @@ def test_too_little_memory_is_one_line(trained: dict[str, Path], tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_data_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     arguments = "train dataset=sum model=linear dataset.n=10000000 dataset.terms=50"
     done = in_shell(f"ulimit -v 4200000; $M {arguments}", tmp_path)

@@ -101,6 +101,7 @@ def test_hparams_backend_lists_runs_with_their_scores(tmp_path: Path) -> None:
     assert sorted(group.hparams["seed"].number_value for group in groups) == [1.0, 2.0]
 
 
+@pytest.mark.long
 def test_hparams_backend_lists_each_run_of_a_sweep_once(tmp_path: Path) -> None:
     mlpkit(
         "train", "-m", "dataset=moons", "model.hidden=[4]", "trainer.epochs=3", "optimizer.lr=0.01,0.1",

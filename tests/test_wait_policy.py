@@ -33,6 +33,7 @@ def test_what_the_user_has_set_stays(name: str, value: str, found: str, tmp_path
     assert SPIN.findall(done.stderr) == [found]
 
 
+@pytest.mark.long
 def test_the_processes_of_jobs_spin_briefly(tmp_path: Path) -> None:
     done = mlpkit(*SWEEP, "--launcher=processes", "--workers=1", cwd=tmp_path, **SHORT)
     found = SPIN.findall(done.stderr)

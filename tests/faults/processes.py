@@ -14,6 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlpkit.__main__
 
 RUN = "outputs/run"  # the same in each working folder, so that the configs in the checkpoints are equal
 COMMON = (f"run.dir={RUN}", "run.resume=auto", "run.plots=false", "run.progress=none")
@@ -102,6 +105,18 @@ def start(folder: Path, *arguments: str, prepare: Callable[[], None] | None = No
     return _started(process, errors)
 
 
+def run_forked(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `mlpkit ARGUMENTS` in a forked process until it ends; as `subprocess.run` does."""
+    with TemporaryDirectory() as scratch:
+        files = tuple(Path(scratch, name) for name in ("stdin", "stdout", "stderr"))
+        files[0].write_text(stdin)
+        process = forks.Process(target=_whole_command, args=(folder, files, arguments, dict(os.environ)))
+        process.start()
+        code = _started(process, files[2]).wait()
+        all_started.pop()
+        return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())
+
+
 def start_fresh(folder: Path, *arguments: str) -> Running:
     """Run `python -m mlpkit ARGUMENTS`, as a user does."""
     errors = _new_file(folder)
@@ -131,19 +146,35 @@ def _new_file(folder: Path) -> Path:
     return path
 
 
+def _whole_command(
+    folder: Path, files: tuple[Path, ...], arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    os.environ.clear()  # it is that of the test, not that of the server
+    os.environ.update(environment)
+    for number, path in enumerate(files):
+        os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    _begin(folder, arguments)
+    mlpkit.__main__.main()
+
+
 def _command(
     folder: Path, errors: Path, arguments: tuple[str, ...], prepare: Callable[[], None] | None
 ) -> None:
     from mlpkit.cli.main import run
     from mlpkit.training.stop import leave_at_once
 
-    gc.freeze()  # what the fork shares with its parent is no garbage, and need not be looked through
-    os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(errors, os.O_WRONLY), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # heard even where pytest was started with `&`
+    _begin(folder, arguments)
     leave_at_once()
-    sys.argv = ["mlpkit", *arguments]
     if prepare is not None:
         prepare()
     sys.exit(run(list(arguments)))
+
+
+def _begin(folder: Path, arguments: tuple[str, ...]) -> None:
+    gc.freeze()  # what the fork shares with its parent is no garbage, and need not be looked through
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # heard even where pytest was started with `&`
+    sys.argv = ["mlpkit", *arguments]

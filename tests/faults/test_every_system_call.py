@@ -9,6 +9,7 @@ from faults.counts import count
 from faults.separate import separate
 
 
+@pytest.mark.long
 def test_a_save_that_is_killed_at_any_system_call(tmp_path: Path) -> None:
     # An odd step tries entries and exits of the calls in turn.
     done = separate("faults.killed_saves", tmp_path, count(7, 1), cwd=tmp_path, seconds=600)

@@ -41,6 +41,7 @@ def kill_again_and_again(folder: Path, reference: Uninterrupted, kills: int, see
     return f"killed after {', '.join(done)} in {folder}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(count(1, 5)))
 def test_ten_kills(seed: int, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
@@ -49,6 +50,7 @@ def test_ten_kills(seed: int, tmp_path: Path, uninterrupted: Train) -> None:
     check_same(tmp_path, reference, about)
 
 
+@pytest.mark.long
 def test_tensorboard_shows_each_step_once(tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     about = kill_again_and_again(tmp_path, reference, count(5, 50), seed=100)
