@@ -428,7 +428,9 @@ def merged(name: str, *choices: str) -> object:
 @pytest.fixture
 def merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Merge the same files, and draw up the schema, once for all rows: they differ in what is set."""
-    monkeypatch.setattr("mlpkit.cli.compose.hydra_compose", lambda name, overrides: merged(name, *overrides))
+    monkeypatch.setattr(
+        "mlpkit.cli.hydra_edge.hydra_compose", lambda name, overrides: merged(name, *overrides)
+    )
     monkeypatch.setattr(Config, "model_json_schema", lambda: SCHEMA)
 
 
