@@ -1,4 +1,4 @@
-"""Loads matplotlib without what the user has set for it, and without traces."""
+"""Imports matplotlib without the user's settings, and deletes its temporary folder."""
 
 import atexit
 import logging
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Load matplotlib in the block.
+def matplotlib_import() -> Iterator[None]:
+    """Import matplotlib inside this block.
 
-    MPLBACKEND does not count: Jupyter sets it for all that is started there, to a backend that cannot be
-    loaded elsewhere, and mlpkit draws with Agg. Where matplotlib cannot write into the user's home it makes
-    a temporary folder, of which it needs nothing once it is loaded, and would remove it at an end of the
-    process that mlpkit does not wait for.
+    MPLBACKEND is ignored: Jupyter sets it for all processes, to a backend that may not exist here, and
+    mlpkit draws with Agg. If the home folder is not writable, matplotlib creates a temporary folder, and
+    would delete it in an atexit handler. mlpkit ends with os._exit, so the folder is deleted here; after the
+    import matplotlib does not need it.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell of the temporary folder
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hide its warning about the temporary folder
     backend, folder = os.environ.pop("MPLBACKEND", None), os.environ.get("MPLCONFIGDIR")
     try:
         yield
     finally:
-        made = os.environ.get("MPLCONFIGDIR")  # matplotlib names its temporary folder there
+        made = os.environ.get("MPLCONFIGDIR")  # matplotlib sets it to its temporary folder
         if made is not None and made != folder:
             shutil.rmtree(made, ignore_errors=True)
             atexit.unregister(shutil.rmtree)
