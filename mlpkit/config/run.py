@@ -1,4 +1,4 @@
-"""How the model is trained, and where the run goes."""
+"""The config sections `trainer` and `run`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mlpkit.config import registry
-from mlpkit.config.problems import PLUGIN, did_you_mean, show
+from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show
 from mlpkit.config.section import Count, NotNegative, PathText, Positive, Section, rule_error
 
-LEVELS = ("highest", "high", "medium")  # of torch's matrix products
+LEVELS = ("highest", "high", "medium")  # torch's float32 matmul precisions
 
 Label = Annotated[
     str,
@@ -90,18 +90,18 @@ class RunConfig(Section):
     dir: PathText | None = Field(None, description="folder of this run; null: a new one in root")
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     loggers: tuple[str, ...] = Field(
-        ("tensorboard",), strict=False, description="what is told of the scores, besides metrics.jsonl"
+        ("tensorboard",), strict=False, description="where scores are logged besides metrics.jsonl"
     )
     plots: bool = Field(True, description="draw pictures at the end")
     resume: Literal["never", "auto"] = Field(
-        "never", description="auto: go on with the run in dir where there is one"
+        "never", description="auto: resume the run in dir if there is one"
     )
     progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")
 
     @model_validator(mode="before")
     @classmethod
     def _read_tensorboard(cls, data: Any) -> Any:
-        """Read `tensorboard: true` or false of older configs as the logger of that name, there or not."""
+        """Read the key `tensorboard` of older configs: add the logger of that name, or remove it."""
         wanted = data.get("tensorboard") if isinstance(data, Mapping) else None
         named = data.get("loggers", ["tensorboard"]) if isinstance(data, Mapping) else None
         if not isinstance(wanted, bool) or not isinstance(named, list | tuple):
@@ -116,7 +116,7 @@ class RunConfig(Section):
         known = registry.choices("logger")
         for name in names:
             if name not in known:
-                way = f"{PLUGIN}{did_you_mean(name, known)}"
+                way = f"{PLUGIN_HINT}{did_you_mean(name, known)}"
                 raise rule_error(f"{show(name)}: must be one of {', '.join(known)}{way}")
             if names.count(name) > 1:
                 raise rule_error(f"{show(name)}: stands there twice")
