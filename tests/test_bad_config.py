@@ -35,10 +35,10 @@ BETAS = (
     "(decay of the averages of the gradient and of its square; default [0.9, 0.999])"
 )
 EPOCHS = "must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; default 1000)"
-BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows of a step, or all of them; default "full")'
+BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows in a batch; full: all rows; default "full")'
 EVERY = (
     "must be an integer ≥ 1 and ≤ 1000000000 or text such as 500steps or 30s "
-    '(epochs, steps or seconds between two writes of the checkpoints; default "30s")'
+    '(epochs, steps or seconds between two checkpoints; default "30s")'
 )
 SEED = (
     "must be an integer ≥ 0 and < 9223372036854775808 "

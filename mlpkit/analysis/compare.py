@@ -204,7 +204,7 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
 
 
 def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
-    """Return a key that is equal for runs whose losses are in the same unit.
+    """Return a value that is equal for runs whose losses have the same unit.
 
     In a regression with dataset.standardize the loss is computed on targets standardised by the run's own
     training data, so the unit depends on the dataset. All other runs share one unit.

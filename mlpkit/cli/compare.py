@@ -23,7 +23,7 @@ def compare(
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="KEY", help="Average over all but this; may be given more than once."),
+        typer.Option("--by", metavar="KEY", help="Compare values of this key, averaged over all others."),
     ] = None,
     metric: Annotated[
         str | None,

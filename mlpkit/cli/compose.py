@@ -244,5 +244,5 @@ def _resolve(config: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{key}=???: no value; write {key}=VALUE")
     if not any("${" in text for _, text in texts):
         return config
-    filled = nested.fill(config)  # most of them, faster than OmegaConf
+    filled = nested.fill(config)  # enough for plain references, and faster than OmegaConf
     return interpolate(config) if any("${" in text for _, text in nested.texts(filled)) else dict(filled)

@@ -120,8 +120,8 @@ def _load(name: str, what: str, is_typed: bool = False) -> Plugin:
         raise
     except BaseException as error:  # any error of the plug-in, also SystemExit
         raise ConfigError(f"{what}: {_reason(error, name, path)}") from error
-    inside = (schema.__module__ for schema in registered())
-    if registered() == before and not any(f"{of}.".startswith(f"{module}.") for of in inside):
+    modules = (schema.__module__ for schema in registered())
+    if registered() == before and not any(f"{each}.".startswith(f"{module}.") for each in modules):
         raise ConfigError(f'{what}: registers nothing; put @choice("optimizer") or the like above a class')
     if not path and made.__file__:
         path = Path(made.__file__)

@@ -33,31 +33,31 @@ class TrainerConfig(Section):
     """How the model is trained."""
 
     epochs: Count = Field(1000, description="passes over the training data")
-    batch_size: Count | Literal["full"] = Field("full", description="rows of a step, or all of them")
+    batch_size: Count | Literal["full"] = Field("full", description="rows in a batch; full: all rows")
     accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
-        1, description="batches whose gradients make a step"
+        1, description="batches whose gradients are added up for a step"
     )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="threads on a CPU; auto: as many as a step has work for and others leave free"
+        "auto", description="threads on a CPU; auto: as many as a step keeps busy, at most the free cores"
     )
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )
     matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
         "auto",
-        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
-        "ones in training); auto: the fastest that is as exact as the highest",
+        description="precision of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
+        "ones in training); auto: the fastest that is as exact as highest",
     )
     compile: bool | Literal["auto"] = Field(
         "auto",
         description="compile the steps of small networks with torch's and the machine's compiler (full "
-        "batches on a CPU, without dropout, norm layers or changed images); auto: where that is expected to "
-        "save several times the seconds that it takes",
+        "batches on a CPU, without dropout, norm layers or augmentation); auto: if that is expected to save "
+        "several times the seconds that it takes",
     )
-    deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
+    deterministic: bool = Field(False, description="allow only deterministic operations")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     checkpoint_every: (
         Count
@@ -68,9 +68,9 @@ class TrainerConfig(Section):
                 json_schema_extra={"rule": "text such as 500steps or 30s"},
             ),
         ]
-    ) = Field("30s", description="epochs, steps or seconds between two writes of the checkpoints")
+    ) = Field("30s", description="epochs, steps or seconds between two checkpoints")
     keep_last: Annotated[int, Field(ge=1, le=10**6)] = Field(
-        2, description="newest checkpoints that are kept; an older one serves where the newest is damaged"
+        2, description="newest checkpoints that are kept; an older one is used if the newest is damaged"
     )
     log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
 

@@ -41,7 +41,7 @@ class SchedulerConfig(Section):
 class EpochSchedule(SchedulerConfig):
     """A schedule with the option `unit`, by default epochs."""
 
-    unit: Literal["epoch", "step"] = Field("epoch", description="what the schedule counts")
+    unit: Literal["epoch", "step"] = Field("epoch", description="unit of the schedule's time")
 
     def counts_epochs(self) -> bool:
         """See `SchedulerConfig.counts_epochs`."""
@@ -51,4 +51,4 @@ class EpochSchedule(SchedulerConfig):
 class StepSchedule(EpochSchedule):
     """A schedule with the option `unit`, by default optimizer steps."""
 
-    unit: Literal["epoch", "step"] = Field("step", description="what the schedule counts")
+    unit: Literal["epoch", "step"] = Field("step", description="unit of the schedule's time")

@@ -79,7 +79,9 @@ def _check_task(model: ModelConfig, task: str, dataset: str) -> None:
     if task not in model.tasks:
         kind = "regression" if task == "regression" else f"{task} classification"
         others = [
-            name for name, of in choices("model").items() if issubclass(of, ModelConfig) and task in of.tasks
+            name
+            for name, schema in choices("model").items()
+            if issubclass(schema, ModelConfig) and task in schema.tasks
         ]
         use = " or ".join(f"model={name}" for name in others)
         raise ConfigError(f"model={model.name}: dataset={dataset} is a {kind}; use {use}")

@@ -108,7 +108,9 @@ class KaimingInit(InitConfig):
     """He's initialisation (He et al. 2015)."""
 
     name: Literal["kaiming_uniform", "kaiming_normal"]
-    mode: Literal["fan_in", "fan_out"] = Field("fan_in", description="which pass keeps its variance")
+    mode: Literal["fan_in", "fan_out"] = Field(
+        "fan_in", description="keep the variance of the forward (fan_in) or backward pass"
+    )
     nonlinearity: Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear"] = Field(
         "relu", description="activation whose gain is used"
     )

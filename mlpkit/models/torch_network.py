@@ -48,7 +48,8 @@ class Network(nn.Module):
     def saved_buffers(self) -> dict[str, Tensor]:
         """Return the persistent buffers of the layers, which checkpoints hold."""
         saved = self.state_dict()
-        return {name: of for name, of in self.layers.named_buffers(prefix="layers") if name in saved}
+        buffers = self.layers.named_buffers(prefix="layers")
+        return {name: buffer for name, buffer in buffers if name in saved}
 
 
 def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:

@@ -54,13 +54,13 @@ def own_layer(model: ModelConfig, features: int, width: int, seed: int) -> Layer
         module = _built(model, features, width, seed)
         state = module.state_dict()
     trained = dict(module.named_parameters())
-    twice = [of for of, _ in module.named_parameters(remove_duplicate=False) if of not in trained]
+    tied = [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in trained]
     frozen = [name for name, parameter in trained.items() if not parameter.requires_grad]
     for name, tensor in state.items():
         if tensor.dtype not in (torch.float32, torch.int64) or (name in trained) > tensor.is_floating_point():
             raise ConfigError(f"model={model.name}: {name} is {tensor.dtype}; use float32, or int64 buffers")
-    if twice:
-        raise ConfigError(f"model={model.name}: the parameter {twice[0]} is another one as well; untie them")
+    if tied:
+        raise ConfigError(f"model={model.name}: the parameter {tied[0]} is shared with another; untie them")
     if frozen:
         raise ConfigError(f"model={model.name}: the parameter {frozen[0]} is frozen; make it a buffer")
     if not trained:

@@ -35,7 +35,7 @@ class AdamOptions(OptimizerConfig):
         import torch
 
         count, flag = buffers.numbers["step"], buffers.flag
-        # A tensor, since torch would convert a Python number at each step, which takes longer than the sum.
+        # A tensor: torch would convert a Python number at each step, which takes longer than the addition.
         one = torch.ones_like(count)
         averages = buffers.tensors["exp_avg"], buffers.tensors["exp_avg_sq"]
         counts = [count] * len(buffers.values)

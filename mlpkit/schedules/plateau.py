@@ -22,7 +22,7 @@ class Plateau(SchedulerConfig):
     threshold_mode: Literal["rel", "abs"] = Field("rel", description="threshold is relative or absolute")
     cooldown: int = Field(0, ge=0, le=10**9, description="epochs to wait after a decay")
     min_lr: NotNegative = Field(0.0, description="lowest learning rate")
-    eps: NotNegative = Field(1e-8, description="smallest decay that is carried out")
+    eps: NotNegative = Field(1e-8, description="smallest change of lr; a smaller decay is ignored")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
         """Return a constant 1: the decay is a separate factor, `PlateauState.multiplier`."""
