@@ -111,7 +111,9 @@ def _default(node: Schema) -> str:
 def _choices(group: str) -> list[str]:
     """Return a table of the files of a group."""
     files = search_path.groups([search_path.packaged()])[group]
-    rows = [_row(f"`{group}={name}`", search_path.summary(path)) for name, path in sorted(files.items())]
+    rows = [
+        _row(f"`{group}={name}`", search_path.first_comment(path)) for name, path in sorted(files.items())
+    ]
     return ["| choice | |", "|---|---|", *rows, ""]
 
 

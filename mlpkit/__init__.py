@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# Torch reads it when it first takes memory: large tensors in large pages, half the time to load MNIST.
+# Large tensors in huge pages: halves the time to load MNIST. Torch reads this at its first allocation.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

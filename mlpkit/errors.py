@@ -2,12 +2,12 @@
 
 
 class MlpkitError(Exception):
-    """Base of the errors that are shown without a traceback, one line for each problem (argument)."""
+    """Base class: shown without a traceback, one line for each problem. Each argument is one problem."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """Return the problems, a line each."""
+        """Return the problems, one per line."""
         return "\n".join(str(problem) for problem in self.args)
 
 
@@ -18,19 +18,19 @@ class ConfigError(MlpkitError):
 
 
 class DataError(MlpkitError):
-    """A data file, a checkpoint or a run folder cannot be used as it is."""
+    """A data file, a checkpoint or a run folder cannot be used."""
 
     exit_code = 65
 
 
 class NonFiniteError(MlpkitError):
-    """Training produced a loss, a gradient or a weight that is not a finite number."""
+    """Training produced a loss, a gradient or a weight that is NaN or infinite."""
 
     exit_code = 65
 
 
 def diverged(step: int, epoch: int, what: str) -> NonFiniteError:
-    """Return the error of a training that has left the finite numbers; step and epoch count from one."""
+    """Return the error for training that produced NaN or infinity; step and epoch count from one."""
     return NonFiniteError(
         f"step {step} (epoch {epoch}): {what}: training diverged; "
         "try a lower optimizer.lr or set trainer.clip_norm=1"
@@ -44,17 +44,17 @@ class WriteError(MlpkitError):
 
 
 class RunInterruptedError(MlpkitError):
-    """A signal asked the run to stop; what was trained has been saved."""
+    """A signal asked the run to stop, and the run has saved a checkpoint."""
 
     def __init__(self, signal_number: int, *problems: str) -> None:
-        """Take the signal, whose number makes the exit code as in a shell: 143 for SIGTERM."""
+        """Set the exit code as a shell does: 128 + signal number, such as 143 for SIGTERM."""
         super().__init__(*problems)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
 
 class JobsFailedError(MlpkitError):
-    """Some runs of a sweep have failed; the others are done."""
+    """Some runs of a sweep failed; the others are done."""
 
 
 class LockedError(MlpkitError):

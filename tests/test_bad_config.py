@@ -35,10 +35,10 @@ BETAS = (
     "(decay of the averages of the gradient and of its square; default [0.9, 0.999])"
 )
 EPOCHS = "must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; default 1000)"
-BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows of a step, or all of them; default "full")'
+BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows in a batch; full: all rows; default "full")'
 EVERY = (
     "must be an integer ≥ 1 and ≤ 1000000000 or text such as 500steps or 30s "
-    '(epochs, steps or seconds between two writes of the checkpoints; default "30s")'
+    '(epochs, steps or seconds between two checkpoints; default "30s")'
 )
 SEED = (
     "must be an integer ≥ 0 and < 9223372036854775808 "
@@ -428,7 +428,9 @@ def merged(name: str, *choices: str) -> object:
 @pytest.fixture
 def merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Merge the same files, and draw up the schema, once for all rows: they differ in what is set."""
-    monkeypatch.setattr("mlpkit.cli.compose.hydra_compose", lambda name, overrides: merged(name, *overrides))
+    monkeypatch.setattr(
+        "mlpkit.cli.hydra_edge.hydra_compose", lambda name, overrides: merged(name, *overrides)
+    )
     monkeypatch.setattr(Config, "model_json_schema", lambda: SCHEMA)
 
 

@@ -430,11 +430,11 @@ def test_runs_that_cannot_be_compared() -> None:
         "choose one that all have, such as --metric train.accuracy"
     )
     found = compare([binary, other], metric="train.accuracy")
-    assert [line.values for line in found.lines] == [(0.9,)]
+    assert [setting.scores for setting in found.settings] == [(0.9,)]
     assert found.unscored == (binary,)
 
 
-def test_columns_tell_lines_apart_and_nothing_more() -> None:
+def test_columns_distinguish_settings_and_nothing_more() -> None:
     """What only one optimizer has, and with one value, says no more than the optimizer's name."""
     adam = [result(0.9, optimizer__name="adam", optimizer__eps=1e-8, seed=seed) for seed in range(3)]
     sgd = [result(0.8, optimizer__name="sgd", optimizer__momentum=0.0, seed=seed) for seed in range(3)]
@@ -442,7 +442,7 @@ def test_columns_tell_lines_apart_and_nothing_more() -> None:
     fast = [result(0.7, optimizer__name="sgd", optimizer__momentum=0.9, seed=seed) for seed in range(3)]
     found = compare([*adam, *sgd, *fast])
     assert found.columns == ("optimizer.name", "optimizer.momentum")
-    assert [dict(line.settings) for line in found.lines] == [
+    assert [dict(setting.options) for setting in found.settings] == [
         {"optimizer.name": "adam"},
         {"optimizer.name": "sgd", "optimizer.momentum": 0.0},
         {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
@@ -462,24 +462,24 @@ def test_pairs_have_equal_other_settings() -> None:
         for name in scores
         for seed, score in enumerate(scores[name])
     ]
-    (_, sgd) = compare(runs, by=["optimizer"]).lines
+    (_, sgd) = compare(runs, by=["optimizer"]).settings
     assert sgd.p_value == pytest.approx(stats.ttest_rel(scores["adam"], scores["sgd"]).pvalue, rel=1e-10)
     apart = [
         result(score, optimizer__name="sgd", optimizer__momentum=0.9, seed=7 + i)
         for i, score in enumerate((0.1, 0.2))
     ]
-    (_, _, *rest) = compare([*runs, *apart], by=["optimizer", "momentum", "seed"]).lines
-    assert all(line.p_value is None for line in rest), "no line shares a pair with the best"
+    (_, _, *rest) = compare([*runs, *apart], by=["optimizer", "momentum", "seed"]).settings
+    assert all(setting.p_value is None for setting in rest), "no setting shares a pair with the best"
 
 
 def test_differences_without_spread() -> None:
     """Accuracies that differ by one example each allow no test: that is neither a tie nor a proof."""
     for count in (2, 6):
         runs = [result(0.9 - step, lr=step, seed=seed) for step in (0.0, 0.01) for seed in range(count)]
-        assert [line.tied for line in compare(runs).lines] == [None, None]
-        assert compare(runs).lines[0].half_width == pytest.approx(0, abs=1e-15)
+        assert [setting.tied for setting in compare(runs).settings] == [None, None]
+        assert compare(runs).settings[0].half_width == pytest.approx(0, abs=1e-15)
     runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(2)]
-    assert [line.p_value for line in compare(runs).lines] == [None, 1.0]
+    assert [setting.p_value for setting in compare(runs).settings] == [None, 1.0]
 
 
 def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:
@@ -490,13 +490,15 @@ def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:
         for s in range(5)
     ]
     expected = compare(runs)
-    assert [line.settings["lr"] for line in expected.lines] == [0, 1, 2, 3]
+    assert [setting.options["lr"] for setting in expected.settings] == [0, 1, 2, 3]
     draw.shuffle(runs)
     again = compare(runs)
-    assert [(line.settings, line.mean, line.half_width) for line in again.lines] == [
-        (line.settings, line.mean, line.half_width) for line in expected.lines
+    assert [(setting.options, setting.mean, setting.half_width) for setting in again.settings] == [
+        (setting.options, setting.mean, setting.half_width) for setting in expected.settings
     ]
-    assert [line.p_value for line in again.lines] == pytest.approx([line.p_value for line in expected.lines])
+    assert [setting.p_value for setting in again.settings] == pytest.approx(
+        [setting.p_value for setting in expected.settings]
+    )
 
 
 def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -> None:

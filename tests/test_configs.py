@@ -54,7 +54,7 @@ def test_yaml_shows_the_schemas_defaults(group: str, choice: str) -> None:
 
 
 def test_choices_have_a_line_that_says_what_they_are() -> None:
-    assert [f"{g}={c}" for g, c in CHOICES if not search_path.summary(GROUPS[g][c])] == []
+    assert [f"{g}={c}" for g, c in CHOICES if not search_path.first_comment(GROUPS[g][c])] == []
 
 
 def test_a_number_beyond_float32_is_refused_by_its_key() -> None:

@@ -18,7 +18,7 @@ from mlpkit.cli.compose import Composer, Request, compose, read_config, sweeps
 from mlpkit.cli.plan import plan, search_space
 from mlpkit.config import search_path
 from mlpkit.config.config import parse, to_dict
-from mlpkit.config.problems import MOST as MOST_PROBLEMS
+from mlpkit.config.problems import MOST_PROBLEMS
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import MOST, Interval, check_size, product, zipped
 

@@ -394,7 +394,7 @@ class Odd(ModelConfig):
     [
         ("width", "its module returns (2, 2) for inputs (2, 2), not (2, 1)"),
         ("frozen", "the parameter bias is frozen; make it a buffer"),
-        ("tied", "the parameter 1.weight is another one as well; untie them"),
+        ("tied", "the parameter 1.weight is shared with another; untie them"),
         ("empty", "its module has no parameters to train"),
         ("half", "weight is torch.float16; use float32, or int64 buffers"),
     ],

@@ -146,8 +146,8 @@ def test_a_finished_search_says_its_winner_again(
 
 def test_compare_reads_a_search(found: tuple[Path, str]) -> None:
     folder, _ = found
-    lines = compare([read_result(path) for path in sorted(folder.glob("0*"))]).lines
-    assert max(line.mean or 0.0 for line in lines) == study(folder).best_value
+    settings = compare([read_result(path) for path in sorted(folder.glob("0*"))]).settings
+    assert max(setting.mean or 0.0 for setting in settings) == study(folder).best_value
 
 
 # ------------------------------------------------------------------------------------------------ samplers

@@ -14,7 +14,7 @@ from running import mlpkit, train
 
 from mlpkit.cli.main import run as command
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.system.startup import _Held
+from mlpkit.system.startup import _ProtectedFile
 from mlpkit.training.display import TrainingDisplay
 
 T = (
@@ -84,7 +84,7 @@ def test_a_pipe_that_does_not_wait_gets_everything() -> None:
             found.append(stream.read())
 
     reader = threading.Thread(target=read)
-    stream = io.BufferedWriter(_Held(writing, "w"))  # type: ignore[type-var]
+    stream = io.BufferedWriter(_ProtectedFile(writing, "w"))  # type: ignore[type-var]
     reader.start()
     stream.write(content)
     stream.close()

@@ -73,5 +73,5 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_a_file_of_exactly_the_limit_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("seed: 1\n".ljust(yaml_file.LARGEST, "#"))
+    path.write_text("seed: 1\n".ljust(yaml_file.LARGEST_CONFIG, "#"))
     assert yaml_file.read(path) == {"seed": 1}

@@ -1,4 +1,4 @@
-"""Predictions as columns, and the files that hold them: csv, jsonl, npz."""
+"""Writes predictions as csv, jsonl or npz files."""
 
 import csv
 import io
@@ -23,10 +23,17 @@ Columns = dict[str, list[Any]]
 def as_columns(
     predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...] = (), true: Any = None
 ) -> Columns:
-    """Return the columns by name: the file of each row where known, what is true where known, and
+    """Return the columns of a predictions file by name.
 
-    the value of each target for regression; label, class name and probability of each class otherwise.
-    Numbers are numpy's, in the model's own precision, so that they print as short as they are exact.
+    Regression has a column for each target; classification has label, class name and the probability of each
+    class. `file` and the true values come first if they are given. Numbers stay numpy's, in the model's
+    precision, so that they are printed with no more digits than they have.
+
+    Args:
+        predictions: the predictions.
+        input_schema: the model's input schema.
+        names: the image file of each row, if the inputs are files.
+        true: the targets, if they are known.
     """
     columns: Columns = {"file": list(names)} if names else {}
     values = predictions.values.numpy()
@@ -57,7 +64,7 @@ def to_csv(columns: Columns) -> str:
 
 
 def write(path: Path, columns: Columns) -> None:
-    """Write the columns in the format of the file's ending.
+    """Write the columns in the format of the file's suffix.
 
     Raises:
         WriteError: the file cannot be written.
@@ -74,7 +81,7 @@ def write(path: Path, columns: Columns) -> None:
 
 
 def _to_npz(columns: Columns) -> bytes:
-    """Return what numpy.savez would write, which cannot name an array `file`."""
+    """Return an npz archive. numpy.savez is not used, since it cannot store an array named `file`."""
     stream = io.BytesIO()
     with ZipFile(stream, "w") as archive:
         for name, values in columns.items():
@@ -84,5 +91,5 @@ def _to_npz(columns: Columns) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return numpy's number as Python's, through its shortest text: 0.3 stays 0.3."""
+    """Return a numpy number as a Python number, through its shortest text: float32 0.3 becomes 0.3."""
     return float(str(value)) if isinstance(value, np.floating) else value

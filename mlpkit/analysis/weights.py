@@ -1,4 +1,4 @@
-"""The weights of a model that is small enough to be read."""
+"""The weights of a small model, with readable names."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -8,21 +8,21 @@ from mlpkit.config.model import Layer
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.models.architecture import count, parameters
 
-FEW = 10  # parameters
+FEW = 10  # largest number of parameters that is shown
 
-Read = Callable[[str], Any]  # name of a tensor -> its values, as nested lists
+Read = Callable[[str], Any]  # name of a tensor -> its values as nested lists
 
 
 def readable_weights(layers: list[Layer], input_schema: InputSchema, read: Read) -> list[tuple[str, float]]:
-    """Return (name, value) of each weight and bias, or nothing where there are more than FEW.
+    """Return (name, value) of each weight and bias; an empty list if there are more than FEW.
 
-    A linear model's are named after the features and given for raw inputs and outputs, whatever the
-    scaling inside: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x.
+    The weights of a linear model are named after the features. If the model standardises, they are converted
+    to raw inputs and outputs: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x.
 
     Args:
-        layers: of the model.
-        input_schema: what it reads and says.
-        read: gives the values of a tensor.
+        layers: the layers of the model.
+        input_schema: the model's input schema.
+        read: returns the values of a tensor.
     """
     if count(layers) > FEW:
         return []

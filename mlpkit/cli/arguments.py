@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments shared by several commands."""
 
 import os
 import shlex
@@ -104,15 +104,15 @@ Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu
 
 
 def command_line() -> str:
-    """Return the command line as one would type it again."""
+    """Return the command line, quoted so that it can be pasted into a shell."""
     return shlex.join(["mlpkit", *sys.argv[1:]])
 
 
 def check_folder(request: "Request", config: "Config") -> None:
-    """Refuse a run.dir outside of run.root that is not typed but in a --config file, which may be foreign.
+    """Check run.dir of a --config file, which may be foreign: it must be inside run.root unless it was typed.
 
     Raises:
-        ConfigError: it lies there.
+        ConfigError: run.dir is outside run.root.
     """
     from mlpkit.runs.run_folder import find_place
     from mlpkit.runs.trust import Trust
@@ -122,7 +122,7 @@ def check_folder(request: "Request", config: "Config") -> None:
 
 
 def split_arguments(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
-    """Return RUN and the overrides; the first override stands in RUN's place where RUN was left out."""
+    """Return RUN and the overrides. If RUN was left out, typer has put the first override in its place."""
     given = list(overrides or ())
     if run is not None and "=" in run and not run.startswith("~/") and not Path(run).exists():
         return None, [fill(run), *given]
@@ -132,9 +132,15 @@ def split_arguments(run: str | None, overrides: list[str] | None) -> tuple[str |
 def open_run(
     run: str | None, which: str, trust: "Trust", parts: tuple[str, ...] = ("model",)
 ) -> "tuple[Path, Checkpoint]":
-    """Return the checkpoint that RUN and --checkpoint mean, with some parts of its tensors, and its path.
+    """Load the checkpoint that RUN and --checkpoint refer to; return its path and the checkpoint.
 
-    It says which run where RUN is not one, and which checkpoint serves where the wanted one is damaged.
+    A note on stderr names the run if RUN is not a single run, and the checkpoint used if another is damaged.
+
+    Args:
+        run: RUN.
+        which: best or last.
+        trust: whether the checkpoint is the user's own or foreign.
+        parts: the kinds of tensors to load.
     """
     from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
@@ -151,10 +157,10 @@ def open_run(
 
 
 def choose_run(run: str | None) -> tuple[Path, str]:
-    """Return the run folder or checkpoint that RUN means, and why that one where RUN is neither.
+    """Return the run folder or checkpoint that RUN refers to, and the reason if it was chosen, else "".
 
     Raises:
-        DataError: RUN is left out and there is no run, or it is a sweep without a score.
+        DataError: RUN is left out and there is no run, or RUN is a sweep in which no run has a score.
     """
     from mlpkit.errors import DataError
     from mlpkit.runs.run_folder import RunFolder, newest
@@ -171,7 +177,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     if is_sweep(path):
         return _best_run(path), "best run"
     own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
-    if path.is_dir() and not any(map(os.path.lexists, own)):  # a damaged run or sweep is no folder of runs
+    if path.is_dir() and not any(map(os.path.lexists, own)):  # else it is a run or sweep, perhaps damaged
         found = newest(path)
         if found is not None:
             return found, "newest run"
@@ -179,7 +185,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
 
 
 def _best_run(sweep: Path) -> Path:
-    """Return the best run of a sweep's best setting, as `mlpkit compare` names it."""
+    """Return the best run of a sweep's best setting, the same as `mlpkit compare` reports."""
     from mlpkit.analysis.compare import compare
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.system.console import note
@@ -188,7 +194,7 @@ def _best_run(sweep: Path) -> Path:
 
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
-    """Warn where a checkpoint's weights are not finite; return whether they are not."""
+    """Warn if a checkpoint's weights hold NaN or infinity; return whether they do."""
     from mlpkit.runs.checkpoint import not_finite
     from mlpkit.system.console import note
 
@@ -199,10 +205,10 @@ def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
 
 
 def run_folder_of(checkpoint: Path) -> Path:
-    """Return the run folder in which a checkpoint lies.
+    """Return the run folder of a checkpoint.
 
     Raises:
-        DataError: it lies alone.
+        DataError: the checkpoint is not in a run folder.
     """
     from mlpkit.errors import DataError
 

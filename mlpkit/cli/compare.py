@@ -23,7 +23,7 @@ def compare(
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="KEY", help="Average over all but this; may be given more than once."),
+        typer.Option("--by", metavar="KEY", help="Compare values of this key, averaged over all others."),
     ] = None,
     metric: Annotated[
         str | None,
@@ -64,11 +64,11 @@ def compare(
         count = "1 run repeats" if compared.repeats == 1 else f"{compared.repeats} runs repeat"
         note(f"{count} the settings and the seed of another; the newest counts")
     unit = "runs" if by else "seeds"
-    lines = compared.lines[:top]
+    settings = compared.settings[:top]
     console = make_console()
-    print_leaderboard(console, compared, lines, unit)
+    print_leaderboard(console, compared, settings, unit)
     if output is not None:
-        write_leaderboard(output, compared, lines, unit)
+        write_leaderboard(output, compared, settings, unit)
         say(console, f"leaderboard: {output}")
     if plot or plot_dir is not None:
         from mlpkit.plots.comparison import draw_comparison, folder_for

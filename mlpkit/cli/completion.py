@@ -1,4 +1,4 @@
-"""mlpkit completion: a script in which all words stand, so that the Tab key starts no Python."""
+"""mlpkit completion: prints a script that contains all words, so that Tab need not start Python."""
 
 import re
 import shlex
@@ -24,22 +24,22 @@ def completion(
         raise ConfigError(f"completion {shell}: must be bash, zsh or fish")
     assert context.parent is not None
     script, case = _SCRIPTS[shell]
-    after: dict[tuple[str, ...], list[str]] = {}  # what stands before the words, by the words
+    by_answer: dict[tuple[str, ...], list[str]] = {}  # completions -> words that they may follow
     for word, following in words(context.parent.command).items():
-        after.setdefault(tuple(following), []).append(word)
+        by_answer.setdefault(tuple(following), []).append(word)
     separator = " " if shell == "fish" else "|"
     cases = (
-        case.format(separator.join(map(shlex.quote, places)), " ".join(map(shlex.quote, following)))
-        for following, places in after.items()
+        case.format(separator.join(map(shlex.quote, before)), " ".join(map(shlex.quote, following)))
+        for following, before in by_answer.items()
     )
     print(script.replace("CASES\n", "".join(cases)), end="")
 
 
 def words(group: Any) -> dict[str, list[str]]:
-    """Return what may follow a command's name, a setting's `key=` and an option that takes a value.
+    """Return the completions after each word: a command, a setting's `key=`, or an option with a value.
 
     Args:
-        group: mlpkit's command line; its commands follow the empty word.
+        group: mlpkit's typer command; its subcommands are the completions after the empty word.
     """
     from mlpkit.config import search_path
     from mlpkit.config.config import json_schema
@@ -74,20 +74,20 @@ def words(group: Any) -> dict[str, list[str]]:
 def _leaves(
     node: Mapping[str, Any], schemas: Mapping[str, Any], key: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each key of a JSON Schema, and the values of it that have names; a key may come several times."""
+    """Yield each key of a JSON Schema with its enumerated values; a key may occur several times."""
     if "$ref" in node:
         node = schemas[node["$ref"].rpartition("/")[2]]
-    for member in node.get("oneOf", ()):  # one of several sections
+    for member in node.get("oneOf", ()):  # a section with choices
         yield from _leaves(member, schemas, key)
-    for name, below in node.get("properties", {}).items():
+    for name, child in node.get("properties", {}).items():
         if name not in ("name", "format") or (key, name) == ("run", "name"):
-            yield from _leaves(below, schemas, f"{key}.{name}" if key else name)
+            yield from _leaves(child, schemas, f"{key}.{name}" if key else name)
     if not {"oneOf", "properties"} & node.keys():
         yield key, list(_named(node))
 
 
 def _named(node: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values of a JSON Schema that have names."""
+    """Yield the enumerated values of a JSON Schema node, including true and false."""
     for option in node.get("anyOf", ()):
         yield from _named(option)
     yield from map(str, node.get("enum", [node["const"]] if "const" in node else []))

@@ -1,7 +1,7 @@
-"""The shells' scripts of `mlpkit completion`.
+"""The scripts for bash, zsh and fish that `mlpkit completion` prints.
 
-In each, `_mlpkit_words` gives the words that may follow a command, the `key=` of a setting or an option. The
-table of them stands for CASES. The user's own choices are found by the shell, in configs/.
+In each, `_mlpkit_words` returns the completions after a command, a setting's `key=` or an option; CASES is
+replaced by their table. The shell itself finds the user's own choices in configs/.
 """
 
 SH_CASE = "        {}) answer=({}) ;;\n"
@@ -33,7 +33,7 @@ _mlpkit() {
             [[ -e $file ]] && file=${file##*/} && answer+=("${file%.yaml}")
         done
         word=${word##*[=,]}
-        [[ $COMP_WORDBREAKS == *=* ]] || before=$key=$before  # else bash replaces what is behind the = alone
+        [[ $COMP_WORDBREAKS == *=* ]] || before=$key=$before  # else bash replaces only the text after =
     else
         _mlpkit_words "$previous" || _mlpkit_words "${COMP_WORDS[1]}"
     fi

@@ -51,10 +51,10 @@ def config(
 
 
 def print_config(config: "Config", package: str | None = None) -> None:
-    """Print a config as YAML that `--config` reads back, or one section or value of it, as Hydra does.
+    """Print a config as YAML that `--config` reads, or one section or value of it, in Hydra's format.
 
     Raises:
-        ConfigError: there is no such section.
+        ConfigError: there is no such key.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""Hydra's options and settings that mlpkit has another way for, each answered with that way."""
+"""Errors for Hydra's options and settings that mlpkit lacks: each says what to write instead."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ _SETTINGS = {
 
 
 def refuse_options(arguments: Sequence[str]) -> None:
-    """Refuse an option of Hydra's that mlpkit has another way for.
+    """Refuse Hydra's options.
 
     Raises:
-        ConfigError: there is one; what to write instead.
+        ConfigError: an option is Hydra's; the message says what to write instead.
     """
     if not arguments or not arguments[0].startswith(("-", "train", "config")):
         return
@@ -47,7 +47,7 @@ def refuse_options(arguments: Sequence[str]) -> None:
 
 
 def way_of(key: str) -> str:
-    """Return what to write instead of a setting of Hydra's own section."""
+    """Return what to write instead of a key of Hydra's own section."""
     key = key.replace("/", ".")
     found = (way for name, way in _SETTINGS.items() if key == name or key.startswith(f"{name}."))
     return next(found, "set run.root or run.dir for the folder")

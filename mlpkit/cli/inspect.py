@@ -48,7 +48,7 @@ def inspect(
     console.print(table)
 
     with TensorFile(path) as file:
-        check_tensors(file, stored.config, input_schema, trust)  # it may have been replaced since
+        check_tensors(file, stored.config, input_schema, trust)  # again: the file may have been replaced
         weights = readable_weights(layers, input_schema, lambda name: file.read(f"model/{name}").tolist())
     if weights:
         console.print()

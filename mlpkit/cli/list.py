@@ -15,7 +15,7 @@ def list_choices(
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Show what can be chosen, with one line each."""
+    """Show the choices of each group, one line each."""
     from mlpkit.config import registry, search_path
     from mlpkit.config.problems import did_you_mean
     from mlpkit.errors import ConfigError
@@ -23,7 +23,7 @@ def list_choices(
 
     folders = search_path.search_path(config_dir or ())
     groups = search_path.groups(folders)
-    # What is named by a key of a section, as run.loggers does, has no files.
+    # Groups without config files, such as loggers, whose names are values of run.loggers.
     named = {group: dict.fromkeys(registry.choices(group)) for group in registry.PACKAGES}
     groups = dict(sorted({**named, **groups}.items()))
     if group is not None and group not in groups:
@@ -38,9 +38,9 @@ def list_choices(
         for choice, path in sorted(choices.items()):
             if path is None:
                 schema = registry.choices(name)[choice]
-                line, path = registry.summary(schema), Path(registry.source(schema))
+                line, path = registry.first_doc_line(schema), Path(registry.source_file(schema))
             else:
-                line = search_path.summary(path)
+                line = search_path.first_comment(path)
             is_own = any(path.is_relative_to(folder) for folder in (search_path.packaged(), package))
             mine = "" if is_own else f" ({_short(path)})"
             say(console, f"  {printable(choice):<{width}}  {printable(line)}{printable(mine)}")

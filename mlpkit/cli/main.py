@@ -1,4 +1,4 @@
-"""The command line's entry: the commands, and one line for every error."""
+"""The command line: registers the commands, and turns errors into one line and an exit code."""
 
 import re
 import sys
@@ -28,9 +28,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
-TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that load it
+TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that import torch
 
-# typer bundles its own copy of click from some release on; the exception class is found either way.
+# Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ def options(
 def main() -> int:
     """Run the command line; return its exit code."""
     arguments = sys.argv[1:]
-    debug = "--debug" in arguments  # taken anywhere, since it is wanted when a command has just failed
+    debug = "--debug" in arguments  # allowed anywhere: users append it to a command that has just failed
     if debug:
         arguments.remove("--debug")
     return run(arguments, debug)
@@ -72,7 +72,7 @@ def main() -> int:
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command; return its exit code.
 
-    Every expected error is a line on stderr for each problem; `debug` shows the traceback as well.
+    Expected errors are printed on stderr, one line per problem; with `debug`, also the traceback.
     """
     from mlpkit.system.console import print_error
 
@@ -95,12 +95,12 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             traceback.print_exc()
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
-        message = re.sub(r" \(Possible options: [^)]*\)", "", message)  # of settings that were given dashes
+        message = re.sub(r" \(Possible options: [^)]*\)", "", message)  # unrelated for a setting with dashes
         command = f"{arguments[0]} " if arguments[0] in COMMANDS else ""
         settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
         print_error(f"{message}; {settings}see mlpkit {command}--help")
         return 2
-    except OSError as error:  # what no part could say better, such as a folder that may not be searched
+    except OSError as error:  # not handled elsewhere, such as a folder without permission
         if debug:
             traceback.print_exc()
         print_error(f"{error.filename or 'system'}: {error.strerror or error}")
@@ -117,6 +117,6 @@ def run(arguments: list[str], debug: bool = False) -> int:
             "choose a smaller model or batch, or raise a limit (ulimit -v)"
         )
         return MlpkitError.exit_code
-    if code == 130:  # a Ctrl-C in the moment when nobody else was listening, which typer keeps to itself
+    if code == 130:  # a Ctrl-C that typer has caught: it returns the code without a message
         print_error("interrupted")
     return code if isinstance(code, int) else 0

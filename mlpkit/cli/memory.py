@@ -1,4 +1,4 @@
-"""Too little memory, said in one line."""
+"""Detects that there is too little memory, for a one-line error."""
 
 import os
 import re
@@ -7,8 +7,8 @@ import sys
 from mlpkit.errors import MlpkitError
 from mlpkit.system.platform import fails_in_a_fork, memory_limit
 
-PLENTY = 8 << 30  # bytes: where that many are allowed, torch can be loaded
-MARGIN = 200 << 20  # bytes that a small run takes besides: threads and their stacks, most of it
+PLENTY = 8 << 30  # bytes: under a limit this high torch can always be loaded
+MARGIN = 200 << 20  # bytes that a small run needs besides torch, mostly for threads and their stacks
 
 _SIGNS = re.compile(
     "not enough memory|out of memory|allocate memory|bad_alloc|failed to map segment|start new thread", re.I
@@ -16,18 +16,18 @@ _SIGNS = re.compile(
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, whichever library has raised it."""
+    """Whether an error, of any library, means that there is not enough memory."""
     return isinstance(error, MemoryError) or _SIGNS.search(str(error)) is not None
 
 
 def check_limit() -> None:
-    """Refuse to load torch where the limit on this process (`ulimit -v`) is too low for it.
+    """Check that the memory limit of this process (`ulimit -v`) is high enough to load torch.
 
-    Libraries that cannot be loaded whole end the process in many ways, some without a word: a forked process
-    tries it first.
+    If it is low, a forked process tries to load torch first: a library that cannot be loaded completely may
+    end the process without a message.
 
     Raises:
-        MlpkitError: it is too low.
+        MlpkitError: the limit is too low.
     """
     limit = memory_limit()
     if limit is None or limit >= PLENTY or "torch" in sys.modules:
@@ -37,9 +37,9 @@ def check_limit() -> None:
 
 
 def _load() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
     import torch
 
     import mlpkit.training.start  # noqa: F401

@@ -1,4 +1,4 @@
-"""An override once it is read: what it sets, deletes or sweeps over. Nothing here knows Hydra."""
+"""Parsed overrides: each sets, deletes or sweeps a key, or chooses a file. Nothing here uses Hydra."""
 
 import math
 import re
@@ -14,9 +14,9 @@ from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import Interval, Values
 
-Groups = Mapping[str, Mapping[str, Path | None]]  # choices of each group; see `search_path.groups`
+Groups = Mapping[str, Mapping[str, Path | None]]  # group -> choice -> file; see `search_path.groups`
 
-COUNTED = 10**6  # values of a range that are counted one by one
+COUNTED = 10**6  # longest range that is counted one by one
 
 _HOME = re.compile(r"^([^=]+=)(~[^\"'\\]*)$")  # key=~/folder
 _KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
@@ -24,52 +24,59 @@ _KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE 
 
 @dataclass(frozen=True)
 class Override:
-    """One argument of the command line."""
+    """One argument of the command line.
 
-    line: str  # as it was typed
-    mark: str  # before the key: nothing, +, ++ or ~
-    key: str  # of a value, or a group
-    value: Any  # a plain value; Values or an Interval of a sweep
+    Attributes:
+        line: the argument as typed.
+        mark: the sign before the key: "", "+", "++" or "~".
+        key: a dotted key or a group.
+        value: a plain value; for a sweep, Values or an Interval.
+    """
+
+    line: str
+    mark: str
+    key: str
+    value: Any
 
     @property
     def text(self) -> str:
-        """The override as it was typed, on one line."""
+        """The override as typed, for error messages; escaped if it is not printable."""
         return spell(self.line)
 
     @property
     def typed(self) -> str:
-        """The value as it was typed."""
+        """The value as typed."""
         return self.line.partition("=")[2].strip()
 
     @property
     def deletes(self) -> bool:
-        """Whether the key is taken away."""
+        """Whether it deletes the key."""
         return self.mark == "~"
 
     @property
     def is_default(self) -> bool:
-        """Whether it says what holds without it: no experiment."""
+        """Whether it is experiment=null, which changes nothing."""
         return self.key == "experiment" and self.value is None
 
     @property
     def sweeps(self) -> bool:
-        """Whether it stands for several values."""
+        """Whether it has several values."""
         return isinstance(self.value, Values | Interval)
 
     def chooses(self, groups: Groups) -> bool:
-        """Return whether it names a file of a group, where it does not set or delete a key."""
+        """Whether it chooses a file of a group, instead of setting or deleting a key."""
         return self.key in groups and not (self.deletes or self.sweeps or isinstance(self.value, Mapping))
 
     def check(self, groups: Groups, folders: Sequence[Path], file: Path | None) -> None:
-        """Refuse a choice that does not exist, and what mlpkit has no use for.
+        """Check the override.
 
         Args:
-            groups: the choices that there are.
-            folders: where they have been found.
-            file: a whole config (--config), which leaves nothing to choose.
+            groups: the available choices.
+            folders: the config search path.
+            file: a whole config (--config), with which no group can be chosen.
 
         Raises:
-            ConfigError: it is one of these.
+            ConfigError: it is in Hydra's section, the choice does not exist, or there is a --config file.
         """
         if re.split("[./]", self.key)[0] == "hydra":
             raise ConfigError(f"{self.text}: mlpkit has no hydra section; {way_of(self.key)}")
@@ -77,8 +84,8 @@ class Override:
             return
         choices = groups[self.key]
         if str(self.value) not in choices:
-            if other := search_path.misnamed(folders, f"{self.key}/{self.value}"):
-                raise search_path.refuse_ending(other)
+            if other := search_path.with_other_suffix(folders, f"{self.key}/{self.value}"):
+                raise search_path.suffix_error(other)
             raise ConfigError(
                 f"{self.text}: no such {self.key}; choose one of {', '.join(sorted(choices))}"
                 f"{did_you_mean(str(self.value), choices)}"
@@ -93,7 +100,7 @@ class Override:
         """Return the config with the key set or deleted.
 
         Raises:
-            ConfigError: there is no such key to delete, or it has another value.
+            ConfigError: the key to delete does not exist, or has another value than the override names.
         """
         if not self.deletes:
             return nested.replace(config, self.key, self.value)
@@ -108,13 +115,13 @@ class Override:
 
 
 def split_choices(overrides: Iterable[Override], groups: Groups) -> tuple[list[Override], list[Override]]:
-    """Return the overrides that choose a file of a group, and those that set or delete a key."""
-    single = [override for override in overrides if not override.is_default]
-    return [o for o in single if o.chooses(groups)], [o for o in single if not o.chooses(groups)]
+    """Split overrides into those that choose a file of a group and those that set or delete a key."""
+    effective = [override for override in overrides if not override.is_default]
+    return [o for o in effective if o.chooses(groups)], [o for o in effective if not o.chooses(groups)]
 
 
 def check_once(overrides: Iterable[Override]) -> None:
-    """Refuse two overrides of one key.
+    """Check that no key is overridden twice.
 
     Raises:
         ConfigError: a key is given twice.
@@ -129,10 +136,10 @@ def check_once(overrides: Iterable[Override]) -> None:
 
 
 def check_single(overrides: Iterable[Override]) -> None:
-    """Refuse a sweep where one value is wanted.
+    """Check that no override sweeps.
 
     Raises:
-        ConfigError: an override stands for several values.
+        ConfigError: an override has several values.
     """
     for override in overrides:
         key = spell(override.key)
@@ -149,10 +156,10 @@ def check_single(overrides: Iterable[Override]) -> None:
 
 
 def make_interval(low: float, high: float, log: bool, text: str) -> Interval:
-    """Return the interval of an override.
+    """Return the interval of an override; `text` names the override in errors.
 
     Raises:
-        ConfigError: nothing can be drawn from it.
+        ConfigError: the ends are not finite or not in order, or a log interval reaches 0.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigError(
@@ -164,32 +171,32 @@ def make_interval(low: float, high: float, log: bool, text: str) -> Interval:
 
 
 def count_range(start: float, stop: float, step: float, text: str) -> int:
-    """Return how many values the range of an override has, without making those of a huge one.
+    """Return the number of values of a range, without listing a huge one.
 
     Raises:
-        ConfigError: it has no end.
+        ConfigError: the step is 0, or an end is not finite.
     """
     if step == 0 or not all(isinstance(n, int) or math.isfinite(n) for n in (start, stop, step)):
         raise ConfigError(f"{text}: a range has finite ends and a step other than 0; write range(0,8)")
     if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
-        return max(0, -((start - stop) // step))  # len() has a limit
+        return max(0, -((start - stop) // step))  # len(range) raises OverflowError for huge ranges
     number, end, by = Decimal(start), Decimal(stop), Decimal(step)
     about = max(0, math.ceil((end - number) / by))
     if about > COUNTED:
         return about
-    count = 0  # as Hydra goes through it, which rounds each sum
+    count = 0  # count as Hydra does, which rounds each sum
     while number < end if by > 0 else number > end:
         number, count = number + by, count + 1
     return count
 
 
 def with_quoted_home(line: str) -> str:
-    """Return an override with quotes round a value that begins with `~`, which Hydra cannot read without."""
+    """Return an override with quotes around a value that starts with `~`: Hydra cannot parse it unquoted."""
     return _HOME.sub(r'\1"\2"', line)
 
 
 def how_to_write(line: str) -> str:
-    """Return what is wrong with an argument that is no override, and how to write one."""
+    """Return an error message for an argument that is not an override: what is wrong, and how to write it."""
     key = line.split("=", 1)[0]
     if not _KEY.fullmatch(key):
         return f"{show(line)}: {show(key)} is not a key; write key=value, such as optimizer.lr=0.01"

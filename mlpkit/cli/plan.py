@@ -1,4 +1,4 @@
-"""From overrides that stand for several values to the jobs of a sweep, or to the space of a search."""
+"""Turns overrides with several values into the jobs of a sweep or the search space of a search."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -6,25 +6,24 @@ from typing import Any
 from mlpkit.cli.compose import Composer, Request, sweeps
 from mlpkit.cli.overrides import Override
 from mlpkit.config.config import Config
-from mlpkit.config.problems import MOST as MOST_PROBLEMS
-from mlpkit.config.problems import spell
+from mlpkit.config.problems import MOST_PROBLEMS, spell
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import Interval, Job, Plan, Values, check_size, product, zipped
 
 
 def plan(request: Request, paired: bool = False, most: int | None = None) -> Plan:
-    """Return the jobs of a sweep, in the order in which Hydra's own sweeper takes them.
+    """Return the jobs of a sweep, in the order of Hydra's basic sweeper.
 
-    A job's config is that of the request's other overrides with the job's overrides after them. A config
-    that several jobs share is taken once.
+    A job's config is composed from the request's other overrides, followed by the job's own. Jobs with equal
+    configs are planned once.
 
     Args:
-        request: the command line; without a sweep in it there is one job.
-        paired: pair lists of one length (--zip), where else all combinations are taken.
-        most: jobs that there may be (--max-jobs); None takes the default.
+        request: the command line; if no override sweeps, there is one job.
+        paired: combine the values pairwise (--zip) instead of taking all combinations.
+        most: limit on the number of jobs (--max-jobs); None for the default.
 
     Raises:
-        ConfigError: too many jobs, or with every problem of every job.
+        ConfigError: there are too many jobs, or some configs are invalid: with the problems of all jobs.
     """
     fixed, swept = sweeps(request)
     for override in swept:
@@ -44,14 +43,14 @@ def plan(request: Request, paired: bool = False, most: int | None = None) -> Pla
 
 
 def search_space(request: Request) -> tuple[Request, dict[str, Interval | tuple[str, ...]]]:
-    """Return the request without the overrides to be searched, and what each searched key may be.
+    """Return the request without the searched overrides, and the search space: key -> interval or choices.
 
-    A choice is a list of texts; a key stands as it was typed, with its + or ~, so that `key=text` is an
-    override for the request. Every value, and both ends of every interval, make a valid config where the
-    others are at their first value.
+    Choices are texts, and keys keep their + or ~, so that `key=text` is an override for the request. Each
+    choice and both ends of each interval are checked: composed with the first values of all other keys, they
+    give a valid config.
 
     Raises:
-        ConfigError: nothing is searched, or with every problem of these configs.
+        ConfigError: nothing is searched, or one of these configs is invalid: with all problems.
     """
     fixed, swept = sweeps(request)
     if not swept:
@@ -78,10 +77,10 @@ def search_space(request: Request) -> tuple[Request, dict[str, Interval | tuple[
 
 
 def _axes(composer: Composer, swept: Sequence[Override]) -> dict[str, list[Override]]:
-    """Return, for each swept key, an override for each of its values, or for the two ends of an interval.
+    """Return, for each swept key, one override per value, or two for the ends of an interval.
 
     Raises:
-        ConfigError: with each value that cannot be read, or names a choice that does not exist.
+        ConfigError: values cannot be parsed or name a choice that does not exist: one line each.
     """
     axes: dict[str, list[Override]] = {override.key: [] for override in swept}
     problems: dict[str, None] = {}
@@ -104,7 +103,7 @@ def _configs(composer: Composer, combinations: Sequence[Sequence[Override]]) -> 
     """Return the config of each combination of overrides.
 
     Raises:
-        ConfigError: with every problem, once, and the overrides that all combinations with it share.
+        ConfigError: with each problem once, and the overrides that all combinations with it share.
     """
     configs = []
     problems: dict[str, list[Sequence[Override]]] = {}

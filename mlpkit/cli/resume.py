@@ -32,7 +32,7 @@ def resume(
     slurm: SlurmSettings = None,
     plugin: Plugins = None,
 ) -> None:
-    """Go on with a run exactly where it stopped; more epochs train a finished one further."""
+    """Resume a run exactly where it stopped; with more epochs, train a finished run further."""
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError

@@ -1,4 +1,4 @@
-"""What `mlpkit train -m --search` does, and `mlpkit resume` with the folder of a search."""
+"""Runs `mlpkit train -m --search`, and `mlpkit resume` with the folder of a search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
-BATCH = 16  # trials at once: as many as cost little more than one, and not so many that little is learned
-NAMED = ("dataset", "dataset.val_fraction", "dataset.standardize", "model", "experiment")
-SMALLEST = 4  # generation of CMA-ES
+BATCH = 16  # trials trained together: cost little more than one, and the sampler still learns in between
+# Keys whose values may lead to other datasets, models or tasks, so that all their values are composed.
+STRUCTURAL = ("dataset", "dataset.val_fraction", "dataset.standardize", "model", "experiment")
+SMALLEST_GENERATION = 4  # trials in a generation of CMA-ES
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says of a search; None where it says nothing.
+    """Options of a search; None for an option that was not given.
 
     Attributes:
-        sampler: --search.
-        trials: --trials.
-        pruner: --pruner.
-        batch: --batch.
+        sampler: value of --search.
+        trials: value of --trials.
+        pruner: value of --pruner.
+        batch: value of --batch.
     """
 
     sampler: str | None = None
@@ -42,10 +43,10 @@ class Options:
     batch: int | None = None
 
     def check(self, multirun: bool) -> None:
-        """Refuse what cannot be searched so, and options of a search without one.
+        """Check the options.
 
         Raises:
-            ConfigError: it is so.
+            ConfigError: a value is not allowed, --trials is missing, or --search is missing for the others.
         """
         if self.sampler is None:
             given = {"trials": self.trials, "pruner": self.pruner, "batch": self.batch}
@@ -63,12 +64,14 @@ class Options:
         for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
             if number > MOST_TRIALS:
                 raise ConfigError(f"--{name}={number}: a search has at most {MOST_TRIALS} trials")
-        if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST:
-            raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
+        if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST_GENERATION:
+            raise ConfigError(
+                f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST_GENERATION} trials or more"
+            )
 
 
 def search(request: Request, origin: Origin, options: Options) -> None:
-    """Search, and show the winner."""
+    """Run a search, and print the best trial."""
     wanted = _import_search(options.sampler == "cmaes").model_validate(
         {
             "sampler": options.sampler,
@@ -94,7 +97,7 @@ def search(request: Request, origin: Origin, options: Options) -> None:
 
 
 def resume_search(path: Path, origin: Origin) -> None:
-    """Go on with a search."""
+    """Resume a search."""
     from mlpkit.runs.sweep_folder import SweepFolder
     from mlpkit.sweep.search_plan import read_search
     from mlpkit.system.console import make_console, say
@@ -112,15 +115,15 @@ def resume_search(path: Path, origin: Origin) -> None:
 
 
 def _import_search(with_cmaes: bool = False) -> "type[Search]":
-    """Return the class of a search; Optuna is imported for it, and CMA-ES where it is wanted.
+    """Check that Optuna and, if needed, CMA-ES are installed; return the class `Search`.
 
     Raises:
-        ConfigError: they are not there.
+        ConfigError: a package is not installed.
     """
     try:
         import optuna  # noqa: F401
 
-        if with_cmaes:  # a second, for SciPy's statistics
+        if with_cmaes:  # only if needed: importing SciPy's statistics takes a second
             import cmaes  # noqa: F401
     except ImportError:
         raise ConfigError("--search: needs optuna; pip install 'mlpkit[search]'") from None
@@ -130,15 +133,15 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
 
 
 def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -> "tuple[Plan, list[Config]]":
-    """Return what a search stands for, and configs of it: one at least for each dataset and model.
+    """Return the plan of a search, and example configs that cover each dataset and model.
 
     Args:
-        wanted: what is searched.
-        trust: whether the user's own command line says so, or a foreign file.
+        wanted: the search.
+        trust: whether it comes from the user's command line or from a foreign file.
         asked_by: that file.
 
     Raises:
-        ConfigError: nothing can be searched so.
+        ConfigError: the search space or a config is invalid.
     """
     from mlpkit.sweep.datasets import Datasets
     from mlpkit.sweep.search_plan import plan_search
@@ -161,10 +164,9 @@ def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:
-    """Return the values that may lead to other datasets or models; of other keys, the first."""
+    """Return all values of a structural key, and the first value of any other key."""
     texts = [repr(values.low)] if isinstance(values, Interval) else list(values)
-    is_named = key.lstrip("+~") in NAMED
-    return texts if is_named else texts[:1]
+    return texts if key.lstrip("+~") in STRUCTURAL else texts[:1]
 
 
 def _check_numeric(space: "Space") -> None:

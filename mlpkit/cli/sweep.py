@@ -1,4 +1,4 @@
-"""What `mlpkit train -m` and `mlpkit resume SWEEP` do."""
+"""Runs `mlpkit train -m` and `mlpkit resume SWEEP`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from mlpkit.sweep.launchers import Wanted, choose
 from mlpkit.system.paths import expand
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
-QUIET = "run.plots"  # pictures of each run take longer than small runs; `mlpkit plot RUN` draws them later
+PLOTS = "run.plots"  # off in a sweep: plots take longer than small runs; `mlpkit plot RUN` draws them later
 
 
 def sweep(
@@ -31,8 +31,8 @@ def sweep(
     """Plan the jobs and train them."""
     from mlpkit.system.console import make_console, note
 
-    if request.file is None and not request.sets(QUIET):
-        request = replace(request, overrides=(*request.overrides, f"{QUIET}=false"))
+    if request.file is None and not request.sets(PLOTS):
+        request = replace(request, overrides=(*request.overrides, f"{PLOTS}=false"))
     if searched.sampler is not None:
         _refuse_others(paired, dry_run, most, wanted)
         search(request, origin, searched)
@@ -66,7 +66,7 @@ def sweep(
 
 
 def resume_sweep(path: Path, origin: Origin, wanted: Wanted) -> None:
-    """Train what a sweep has left to do."""
+    """Train the unfinished jobs of a sweep."""
     if origin.overrides:
         raise ConfigError(
             f"{origin.overrides[0]}: a sweep goes on as it began; resume single runs to change them"
@@ -85,10 +85,10 @@ def resume_sweep(path: Path, origin: Origin, wanted: Wanted) -> None:
 
 
 def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted) -> None:
-    """Refuse options that are not for a search.
+    """Check that no option is given that a search does not have.
 
     Raises:
-        ConfigError: one is given.
+        ConfigError: such an option is given.
     """
     options = {
         "--zip": paired,
@@ -102,7 +102,7 @@ def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted
 
 @contextmanager
 def _shown(path: Path) -> Iterator[None]:
-    """Show what came of a sweep, where it came to its end: the best settings, and where all of it is."""
+    """Print the leaderboard and the sweep's folder after the block, also if some jobs failed."""
     try:
         yield
     except JobsFailedError:
@@ -120,10 +120,10 @@ def _show(path: Path) -> None:
     console = make_console()
     try:
         compared = compare(read_results(find_runs([path], note), note))
-    except MlpkitError as error:  # runs of several tasks, or no score at all: the sweep is done all the same
+    except MlpkitError as error:  # runs of several tasks, or no scores: not an error of the sweep
         note(str(error))
         say(console, f"sweep folder: {path}")
         return
     console.print()
-    print_leaderboard(console, compared, compared.lines[:SHOWN], "seeds")
+    print_leaderboard(console, compared, compared.settings[:SHOWN], "seeds")
     say(console, f"sweep folder: {path}")

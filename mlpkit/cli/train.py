@@ -46,7 +46,7 @@ def train(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", min=1, help="Search: so many runs.")
+        int | None, typer.Option("--trials", metavar="N", min=1, help="Search: number of runs.")
     ] = None,
     pruner: Annotated[
         str | None,
@@ -58,7 +58,7 @@ def train(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option("--batch", metavar="N", min=1, help="Search: runs chosen at a time; left out, 16."),
+        typer.Option("--batch", metavar="N", min=1, help="Search: runs trained at a time; default 16."),
     ] = None,
     cfg: Annotated[
         str | None, typer.Option("--cfg", "-c", metavar="job", help="Print the config and stop.")

@@ -1,7 +1,7 @@
-"""`${oc.env:NAME}` and `${oc.env:NAME,default}`: a variable of the environment, as OmegaConf writes it.
+"""Environment variables in configs: `${oc.env:NAME}` and `${oc.env:NAME,default}`, OmegaConf's syntax.
 
-It is filled in where the user types it and in the user's own files, in configs/ and --config-dir. A foreign
-config does not read the environment: what it read would be written into its run folder.
+They are replaced in what the user types and in the user's own files, in configs/ and --config-dir. Foreign
+configs cannot read the environment, since the values would be written into the run folder.
 """
 
 import os
@@ -11,12 +11,12 @@ from typing import Any
 
 from mlpkit.errors import ConfigError
 
-# The default may hold another one, or ${other.key}.
+# The default may contain another variable, or ${other.key}.
 _VARIABLE = re.compile(r"\$\{ *oc\.env *: *(\w+) *(?:,((?:[^${}]|\$\{[^${}]*\})*))?\}", re.ASCII)
 
 
 def fill(text: str) -> str:
-    """Return a text with each variable replaced by its value, or by its default where it is not set.
+    """Return a text with each variable replaced by its value, or by its default if it is not set.
 
     Raises:
         ConfigError: a variable is not set and has no default.
@@ -28,7 +28,7 @@ def fill(text: str) -> str:
             return os.environ[name]
         if default is not None:
             return fill(default.strip())
-        from mlpkit.config.problems import show  # which loads pydantic
+        from mlpkit.config.problems import show  # here, since it imports pydantic
 
         raise ConfigError(
             f"{show(text)}: {name} is not set; set it, or give a default: ${{oc.env:{name},DEFAULT}}"
@@ -38,14 +38,14 @@ def fill(text: str) -> str:
 
 
 def fill_all(node: Any, read: Callable[[str], Any]) -> Any:
-    """Return a copy of a section, a list or a value with each variable in its texts replaced.
+    """Return a copy of a section, list or value with the variables in all strings replaced.
 
     Args:
         node: any plain value.
-        read: turns the value of a variable that stands alone into a number, a truth value or a text.
+        read: parses the replaced text of a string that is only a variable, into a number, boolean or text.
 
     Raises:
-        ConfigError: as `fill` does.
+        ConfigError: see `fill`.
     """
     if isinstance(node, Mapping):
         return {key: fill_all(value, read) for key, value in node.items()}

@@ -1,1 +1,1 @@
-"""Config, its sections, and the YAML that they are read from."""
+"""The config schema, the registry of choices, and the YAML files."""

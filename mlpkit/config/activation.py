@@ -1,4 +1,4 @@
-"""The base of every activation: a function of each pre-activation, between two layers."""
+"""Base class of activations: elementwise functions between two layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InPlace:
-    """A function f and its derivative, as backpropagation by hand computes them.
+    """A function f and its derivative, computed in place for backpropagation by hand.
 
     Attributes:
-        apply: (z, activations) -> None; activations := f(z).
-        derive: (gradients, kept) -> None; gradients := gradients ⊙ f'(z); `kept` is z or f(z).
-        needs_pre_activations: whether `derive` takes z; else it takes f(z), which may overwrite z.
+        apply: (z, activations) -> None; writes f(z) into activations.
+        derive: (gradients, kept) -> None; multiplies gradients by f'(z); `kept` is z or f(z).
+        needs_pre_activations: whether `kept` is z. If not, `kept` is f(z), and `apply` may overwrite z.
     """
 
     apply: "Callable[[Tensor, Tensor], object]"
@@ -29,11 +29,11 @@ IDENTITY = InPlace(lambda z, activations: None, lambda gradients, activations: N
 
 
 class ActivationConfig(Section):
-    """An activation. A new one has a name and `function`, and may have `derivative`.
+    """An activation. A new one defines a name and `function`, and optionally `derivative`.
 
     Attributes:
-        torch_class: the class of torch.nn that computes it, where there is one; it needs no `function`.
-        keeps_zeros: whether f(0) = 0; then narrow networks can be trained beside wide ones in a sweep.
+        torch_class: name of the torch.nn class that computes it, if there is one.
+        keeps_zeros: whether f(0) = 0. A sweep then pads narrow networks with zeros to the width of others.
     """
 
     name: str
@@ -41,22 +41,22 @@ class ActivationConfig(Section):
     keeps_zeros: ClassVar[bool] = False
 
     def function(self, z: "Tensor") -> "Tensor":
-        """Return f(z) as a new tensor, for z of any shape, each number from its own."""
+        """Return f(z), elementwise, as a new tensor; z has any shape."""
         raise NotImplementedError(f"model.activation={self.name} has no function")
 
     def derivative(self, z: "Tensor") -> "Tensor | None":
-        """Return f'(z), or None: then autograd computes the gradients of the whole model."""
+        """Return f'(z), elementwise; None if autograd is to compute the gradients of the whole model."""
         return None
 
     def in_place(self) -> "InPlace | None":
-        """Return what backpropagation by hand uses, or None where there is no derivative."""
+        """Return f and f' for backpropagation by hand; None if there is no derivative."""
         import torch
 
         if self.derivative(torch.zeros(1)) is None:
             return None
 
         def derive(gradients: "Tensor", z: "Tensor") -> None:
-            gradients.mul_(self.derivative(z))  # type: ignore[arg-type]  # which is there
+            gradients.mul_(self.derivative(z))  # type: ignore[arg-type]  # not None, checked above
 
         return InPlace(
             lambda z, activations: activations.copy_(self.function(z)), derive, needs_pre_activations=True

@@ -1,8 +1,8 @@
-"""The schema: what a config may say, as frozen typed objects.
+"""The config schema, as frozen pydantic models.
 
-`parse` turns a plain dict into a `Config` or reports every problem at once; `to_dict` is its inverse.
-Defaults here and in `configs/*.yaml` are the same numbers, held equal by a test: the YAML files show
-them to a reader, the schema completes a config that leaves them out.
+`parse` turns a plain dict into a `Config` or reports all problems together; `to_dict` is its inverse.
+The YAML files in `configs/` show the defaults to the user; the schema fills in keys that are left out. A test
+checks that both have the same defaults.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ from mlpkit.config.scheduler import SchedulerConfig
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-FORMAT = 3  # of the config and of the checkpoint header; raised when an older mlpkit could misread it
+FORMAT = 3  # version of config and checkpoint header; raised when an older mlpkit could misread them
 
 
 class Config(Section):
-    """A whole experiment."""
+    """The config of a run."""
 
-    model_config = ConfigDict(defer_build=True)  # until all choices are there; see `_current`
+    model_config = ConfigDict(defer_build=True)  # built when all choices are registered; see `_current`
 
     format: int = Field(FORMAT, ge=1, description="version of this schema")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, data order, dropout and augmentation")
@@ -48,7 +48,7 @@ class Config(Section):
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a config with all choices that are registered now."""
+    """Return the JSON Schema of a config, with all registered choices."""
     return _json_schema(registered())
 
 
@@ -59,7 +59,7 @@ def _json_schema(choices: tuple[type[Section], ...]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _current(choices: tuple[type[Section], ...]) -> type[Config]:
-    """Build the validator anew where other choices are registered than the last time."""
+    """Return `Config`, rebuilt if the registered choices have changed since the last call."""
     Config.model_rebuild(force=True)
     return Config
 
@@ -69,10 +69,10 @@ def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Co
 
     Args:
         data: the config.
-        typed: what was typed for a key, where a value is an override's.
+        typed: the text typed on the command line, for each overridden key; error messages quote it.
 
     Raises:
-        ConfigError: with every problem, a line each: the key, the value, the rule and the way out.
+        ConfigError: the config is invalid; one line per problem: key, value, rule and way out.
     """
     if not isinstance(data, Mapping):
         raise ConfigError("a config must be a mapping of keys")
@@ -86,7 +86,7 @@ def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Co
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return the config as plain JSON values, names first; `parse` is the inverse."""
+    """Return the config as plain JSON values, `name` first in each section; `parse` is the inverse."""
     plain: dict[str, Any] = config.model_dump(mode="json")
     return {key: _name_first(value) if isinstance(value, dict) else value for key, value in plain.items()}
 

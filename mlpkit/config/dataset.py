@@ -1,4 +1,4 @@
-"""What every dataset has, and what it does: it makes splits of rows."""
+"""Base classes of datasets."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Augment(Section):
-    """Random changes to each training image, drawn anew at every step."""
+    """Random augmentation of each training image, drawn anew at every step."""
 
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, in degrees")
     translation: NotNegative = Field(0.0, description="largest shift either way, in pixels")
@@ -19,7 +19,7 @@ class Augment(Section):
 
 
 class DatasetConfig(Section):
-    """A dataset. A new one has a name, options and `load`; for one that is computed see `Synthetic`."""
+    """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`."""
 
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
@@ -27,38 +27,38 @@ class DatasetConfig(Section):
     standardize: bool = Field(False, description="scale inputs (and regression targets) in the model")
 
     def load(self, download: bool = True) -> "Dataset":
-        """Return the splits, such as `mlpkit.data.dataset.split_at_random` makes of all rows.
+        """Return the dataset with its splits; `mlpkit.data.dataset.split_at_random` makes them from all rows.
 
         Args:
-            download: whether missing files may be fetched.
+            download: whether missing files may be downloaded.
 
         Raises:
-            DataError: the data is missing or cannot be used; the line says what to do.
+            DataError: the data is missing or cannot be used; the message says what to do.
         """
         raise NotImplementedError(f"dataset={self.name} has no load")
 
     def fractions(self) -> tuple[float, float]:
-        """Return the shares of the rows that are held out at random, as val and as test."""
+        """Return the fractions of the rows that are held out at random for val and for test."""
         return self.val_fraction, 0.0
 
     def numbers(self) -> int:
-        """Return how many numbers are computed for it: the config of a foreign file may ask for few."""
+        """Return how many numbers `load` generates; the size that a foreign config may ask for is limited."""
         return 0
 
     def divided_by(self) -> set[str]:
-        """Return the options that decide nothing but how the rows are split.
+        """Return the options that only affect how the rows are split.
 
-        Datasets that differ in these alone have the same table, which is loaded once for a sweep.
+        Datasets that differ only in these share one table, which a sweep loads once.
         """
         return set()
 
     def augmentation(self) -> Augment | None:
-        """Return how training images are changed at random, or None where the inputs are no images."""
+        """Return the random augmentation of the training images; None if the inputs are not images."""
         return None
 
 
 class ImageOptions(DatasetConfig):
-    """What every image dataset has; pixels are numbers from 0 to 1."""
+    """Options of every image dataset; pixels are numbers from 0 to 1."""
 
     val_fraction: Fraction = Field(0.1, description="share of the training rows held out to monitor training")
     standardize: bool = Field(True, description="subtract mean and divide by std, in the model")
@@ -76,7 +76,7 @@ class ImageOptions(DatasetConfig):
 
 
 class IdxOptions(ImageOptions):
-    """Where the files of an MNIST-like dataset lie."""
+    """Options of an MNIST-like dataset: where its IDX files are."""
 
     root: str | None = Field(
         None, description="folder of the files; null: $MLPKIT_DATA, else the user's cache"

@@ -1,4 +1,4 @@
-"""What every initialisation has, and what it does: it fills the weights of a layer."""
+"""Base class of initialisations, which fill the first weights of a layer."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class InitConfig(Section):
-    """An initialisation. A new one has a name, options and `fill`."""
+    """An initialisation. A new one defines a name, options and `fill`."""
 
     name: str
     bias: float | Literal["default"] = Field(0.0, description="first value of the biases")
 
     def fill(self, weight: "Tensor", random: "Generator") -> None:
-        """Write the first weights (out_features, in_features) of a linear layer.
+        """Fill the weights of a linear layer in place.
 
         Args:
-            weight: float32 on the CPU, with arbitrary numbers in it.
-            random: where all random numbers have to come from.
+            weight: (out_features, in_features), float32 on the CPU, uninitialised.
+            random: the generator to draw all random numbers from.
         """
         raise NotImplementedError(f"init={self.name} has no fill")

@@ -1,6 +1,6 @@
-"""What a logger is: it gets the scores of a run while it trains, beside the run's own files.
+"""Base classes of loggers, which receive the scores of a run while it trains.
 
-metrics.jsonl and train.log are always written, and are no choice.
+metrics.jsonl and train.log are written for every run, whichever loggers are chosen.
 """
 
 from collections.abc import Mapping
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 
 class Logger:
-    """Writes what happens in a run. Only `scores` must be there; the other methods do nothing by themselves.
+    """Logs one run. A subclass must define `scores`; the other methods do nothing by default.
 
-    A method may raise `WriteError`, which ends the run; what was trained until then has been saved.
+    A method may raise `WriteError`. It ends the run, and the run saves a checkpoint.
     """
 
     def scores(self, record: "Record") -> None:
-        """Take the scores of some splits after an epoch; short epochs may come by the thousand a second."""
+        """Log the scores of an epoch. Called up to thousands of times a second if epochs are short."""
         raise NotImplementedError(f"{type(self).__name__} has no scores")
 
     def text(self, line: str) -> None:
-        """Take a line of train.log."""
+        """Log a line of train.log."""
 
     def picture(self, step: int, path: Path) -> None:
-        """Take a picture, a PNG file of the run."""
+        """Log a picture, a PNG file of the run."""
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
-        """Take the run's settings at its end, keys joined by dots."""
+        """Log the run's settings by dotted key; called at the end of the run."""
 
     def flush(self) -> None:
-        """Hand all that was taken to the operating system; called about once a second."""
+        """Write everything logged so far to the file; called about once a second."""
 
     def sync(self) -> None:
-        """Flush all to the disk: a checkpoint must never be ahead of the records."""
+        """Flush the file to the disk. Called before a checkpoint, which must not be ahead of the log."""
 
     def close(self) -> None:
-        """Write what is left, and close all files."""
+        """Write everything left, and close all files."""
 
 
 class LoggerConfig(Section):
-    """A logger's name, and how it is opened."""
+    """A logger's options. A new one defines a name and `open`."""
 
     name: str
 
     def open(self, folder: Path, resumed_at: int | None) -> Logger:
-        """Return the logger of a run.
+        """Open the logger for a run.
 
         Args:
-            folder: of the run, in which the logger may make files or a folder of its own.
-            resumed_at: the step from which the run goes on. What was logged of it and of later steps is
-                void. None where the run begins.
+            folder: the run folder; the logger may create files or a folder in it.
+            resumed_at: the step at which the run resumes: discard what was logged for this and later steps.
+                None for a new run.
 
         Raises:
             WriteError: a file cannot be opened.

@@ -1,4 +1,4 @@
-"""What every model has, and what it does: it makes layers, or a module of its own."""
+"""Base class of models, and the description of a layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its kind and shapes, known without torch, and how its module is made.
+    """One layer: its kind and shapes, known without importing torch, and a function that makes its module.
 
     Attributes:
-        kind: the name of its class.
-        in_features: width of its inputs.
-        out_features: width of its outputs.
-        make: device -> its module, on torch's current device; a module that draws does so on that device.
-        parameters: shapes of what is trained, by name.
-        buffers: shapes of other floating-point numbers.
-        counters: shapes of integers.
-        keeps_zeros: whether units that are zero stay so; then a run can be padded beside wider ones.
-        settings: what else runs that are trained together must share.
-        name: as in a checkpoint; given by `mlpkit.models.architecture`.
+        kind: name of the module's class.
+        in_features: width of the inputs.
+        out_features: width of the outputs.
+        make: makes the module on torch's current device. Its argument is the device of random generators.
+        parameters: shapes of the parameters, by name.
+        buffers: shapes of the floating-point buffers, by name.
+        counters: shapes of the integer buffers, by name.
+        keeps_zeros: whether zero inputs give zero outputs. A sweep then pads narrow layers with zeros.
+        settings: further settings, as text; runs trained together must have the same.
+        name: as in a checkpoint; set by `mlpkit.models.architecture`.
     """
 
     kind: str
@@ -42,34 +42,34 @@ class Layer:
 
 
 class ModelConfig(Section):
-    """A model. A new one has a name, options and `build`.
+    """A model. A new one defines a name, options and `build`.
 
     Attributes:
-        tasks: the tasks that it is for.
+        tasks: the tasks that the model can be trained on.
     """
 
     name: str
     tasks: ClassVar[tuple[str, ...]] = ("regression", "binary", "multiclass")
 
     def build(self, features: int, width: int) -> "nn.Module":
-        """Return a module that maps (rows, features) to (rows, width), with its first weights.
+        """Return a module that maps (rows, features) to (rows, width), initialised.
 
-        Its gradients are autograd's. What it draws from torch's global generator, here and when training, is
-        a function of the run's seed. Weights are parameters, and what else it keeps are buffers.
+        Autograd computes its gradients. It may draw from torch's global generator, here and in training:
+        mlpkit seeds it from the run's seed. All its state must be in parameters and buffers.
 
         Args:
-            features: numbers of a row, scaled where `dataset.standardize` says so.
-            width: targets, or logits: one for two classes, else one for each class.
+            features: number of input features, which are standardised if `dataset.standardize` is set.
+            width: number of targets or of logits: one logit for two classes, else one for each class.
         """
         raise NotImplementedError(f"model={self.name} has no build")
 
     def layers(self, features: int, width: int) -> list[Layer] | None:
-        """Return the layers of `mlpkit.models.layers`, or None where the model is what `build` returns.
+        """Return layers made by `mlpkit.models.layers`; None if the model is built by `build`.
 
-        The gradients of such layers are derived by hand, and their shapes are known without torch.
+        The gradients of these layers are derived by hand, and their shapes are known without importing torch.
         """
         return None
 
     def problem_with_one_row(self) -> str | None:
-        """Return why it cannot be trained on a single row, and the way out; None where it can."""
+        """Return why the model cannot be trained on a batch of one row, and the way out; None if it can."""
         return None

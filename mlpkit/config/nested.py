@@ -1,4 +1,4 @@
-"""Nested plain dicts, such as a config before validation, addressed by dotted keys."""
+"""Nested plain dicts, such as a config before validation, read and changed by dotted keys."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ _OTHER_KEY = re.compile(r"\$\{([a-z_]\w*(?:\.[a-z_]\w*)*)\}", re.IGNORECASE | re
 
 
 def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for each value that is not a section with keys of its own."""
+    """Yield (dotted key, value) for each leaf; an empty section is a leaf."""
     if isinstance(node, Mapping) and node:
         for name, value in node.items():
             yield from items(value, f"{prefix}.{name}" if prefix else str(name))
@@ -19,7 +19,7 @@ def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted key as errors spell it, text) for each text, also of those inside lists."""
+    """Yield (dotted key as shown in errors, text) for each string, including those inside lists."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from texts(value, f"{key}.{name}" if key else str(name))
@@ -31,15 +31,15 @@ def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def depth(node: object) -> int:
-    """Return how many levels of keys and lists lie below a node."""
+    """Return how many levels of keys and lists are nested inside a node."""
     levels, layer = 0, _children(node)
     while layer:
-        levels, layer = levels + 1, [below for node in layer for below in _children(node)]
+        levels, layer = levels + 1, [child for node in layer for child in _children(node)]
     return levels
 
 
 def replace(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
-    """Return a copy with the value at the key; a section is merged into the section that is there."""
+    """Return a copy with the value at the key; a section is merged into an existing section."""
     name, _, rest = key.partition(".")
     new = replace(_section(config.get(name)), rest, value) if rest else _merge(config.get(name), value)
     return {**config, name: new}
@@ -49,7 +49,7 @@ def remove(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a copy without the key.
 
     Raises:
-        KeyError: the key is not there.
+        KeyError: there is no such key.
     """
     name, _, rest = key.partition(".")
     if rest:
@@ -60,9 +60,9 @@ def remove(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def fill(node: Any, whole: Mapping[str, Any] | None = None) -> Any:
-    """Return a copy with each text that is `${other.key}` and no more replaced by a plain value.
+    """Return a copy with each string that is exactly `${other.key}` replaced by that key's value.
 
-    What names no key, a part of a list, or what is to be filled in itself, stays as it is.
+    A string stays as it is if there is no such key, or if that key's value holds `${…}` itself.
     """
     whole = node if whole is None else whole
     if isinstance(node, Mapping):
@@ -82,8 +82,8 @@ def fill(node: Any, whole: Mapping[str, Any] | None = None) -> Any:
 def _merge(old: object, new: object) -> Any:
     if not isinstance(new, Mapping):
         return new
-    below = _section(old)
-    return {**below, **{str(key): _merge(below.get(str(key)), value) for key, value in new.items()}}
+    section = _section(old)
+    return {**section, **{str(key): _merge(section.get(str(key)), value) for key, value in new.items()}}
 
 
 def _children(node: object) -> list[Any]:

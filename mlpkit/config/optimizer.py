@@ -1,4 +1,4 @@
-"""What every optimizer has, and what it does to the weights."""
+"""Base class of optimizers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,21 +12,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Slots = dict[str, Literal["tensor", "number"]]
-Step = Callable[["float | Tensor"], None]  # from a learning rate
+Step = Callable[["float | Tensor"], None]  # takes the learning rate
 
 
 @dataclass
 class Buffers:
-    """What an optimizer works on: the weights of some runs, in one tensor or in several.
+    """The tensors that a fused optimizer step reads and writes, for one run or several.
 
     Attributes:
         values: the weights and biases.
-        gradients: likewise.
-        tensors: what the optimizer keeps for each value: likewise, by the names of `slots`.
-        numbers: what it keeps once for all values: float32 without an axis, by the names of `slots`.
-        flag: (1,); where it is 1 instead of 0, nothing may be changed. A CUDA device forbids updates by it,
-            without waiting for the host.
-        begun: whether a step has been taken; before it, what is kept is zero.
+        gradients: one tensor for each of `values`, of the same shape.
+        tensors: by slot name, optimizer state for each of `values`, of the same shape.
+        numbers: by slot name, one float32 scalar tensor of optimizer state for all values.
+        flag: (1,); 0, or 1 to skip the update. On CUDA it is set on the device, so the host need not wait.
+        begun: whether a step has been taken; until then the optimizer state is zero.
     """
 
     values: "list[Tensor]"
@@ -38,46 +37,46 @@ class Buffers:
 
 
 class OptimizerConfig(Section):
-    """An optimizer. A new one has a name, options, `slots` and `update`."""
+    """An optimizer. A new one defines a name, options, `slots` and `update`."""
 
     name: str
     lr: Positive = Field(0.001, description="learning rate")
 
     def slots(self) -> Slots:
-        """Return what is kept from step to step, by name.
+        """Return the optimizer state, such as Adam's averages, by name.
 
-        Each is a tensor like the values, or one number for all of them. It begins as zero and is a part of
-        the checkpoint.
+        Each slot is a tensor of the weights' shape or one number. It starts at zero and is saved in
+        checkpoints.
         """
         return {}
 
     def update(
         self, values: "Tensor", gradients: "Tensor", slots: "Mapping[str, Tensor]", lr: "float | Tensor"
     ) -> None:
-        """Take a step: change the values and the slots in place.
+        """Take a step: update the values and the slots in place.
 
-        The tensors hold the weights of all layers, and may hold those of many runs. So each number must be
-        updated from its own gradient and slots alone: there is no norm of a layer here.
+        The tensors hold the weights of all layers, possibly of many runs. So the update must be elementwise:
+        norms of a layer are not available.
 
         Args:
             values: the weights and biases, of any shape.
-            gradients: likewise, after clipping; not to be changed.
-            slots: by the names of `slots`; a number is a tensor without an axis.
-            lr: the learning rate of this step. On a CUDA device it is a tensor, so multiply by it (torch's
-                `alpha=` would have to wait for the device), and do not branch on values.
+            gradients: of the same shape, after clipping; must not be changed.
+            slots: the state by slot name; a number is a scalar tensor.
+            lr: the learning rate of this step. On CUDA it is a tensor: multiply by it (torch's `alpha=` would
+                wait for the device), and do not branch on its value.
         """
         raise NotImplementedError(f"optimizer={self.name} has no update")
 
     def fused(self, buffers: Buffers) -> Optional[Step]:  # noqa: UP045  # Step is a text for Python
-        """Return a function that takes the steps instead of `update`, such as a fused kernel of torch's.
+        """Return a function that is called in place of `update`, such as a fused torch kernel.
 
-        It has to heed `buffers.flag`.
+        It must skip the update if `buffers.flag` is 1.
         """
         return None
 
     def keeps_zeros(self) -> bool:
-        """Whether a weight stays zero that is zero and whose gradients are: then the run can be padded.
+        """Whether a zero weight with zero gradients stays zero.
 
-        A sweep trains narrow and wide networks side by side, where the narrow ones are padded with zeros.
+        If so, a sweep can train narrow and wide networks together, with the narrow ones padded with zeros.
         """
         return False

@@ -1,7 +1,7 @@
-"""Plug-ins: Python files and modules of the user's own that register choices when they are imported.
+"""Plug-ins: the user's own Python files and modules, which register choices when they are imported.
 
-The command line names them (`--plugin`), or an installed package does (the entry-point group
-`mlpkit.plugins`). A config or a checkpoint never does.
+They are named on the command line (`--plugin`), or by an installed package (the entry-point group
+`mlpkit.plugins`). A config or a checkpoint never imports anything.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from mlpkit.config.registry import registered
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand
 
-GROUP = "mlpkit.plugins"  # of entry points
+GROUP = "mlpkit.plugins"  # the entry-point group
 
 _NO_MODULE = "no such module; a file is named by its path, such as my_plugin.py"
-_OF_A_FILE = "mlpkit_plugin_"  # begins the name of the module that a file becomes
+_PREFIX = "mlpkit_plugin_"  # of the module name of a plug-in file
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plug-in that has been imported.
+    """An imported plug-in.
 
     Attributes:
-        name: what imports it again: the absolute path of a file, or the name of a module.
-        path: its file, of a package its __init__.py; None where a module has none.
-        sha256: of that file.
-        is_typed: whether the command line names it.
+        name: absolute path of a file, or name of a module; `load` imports it again.
+        path: its file (of a package, __init__.py); None for a module without a file.
+        sha256: hash of that file.
+        is_typed: whether it was named by --plugin.
     """
 
     name: str
@@ -44,53 +44,53 @@ class Plugin:
     is_typed: bool
 
 
-_loaded: dict[str, Plugin] = {}  # by the names of their modules
+_loaded: dict[str, Plugin] = {}  # by module name
 
 
 def loaded() -> tuple[Plugin, ...]:
-    """Return the plug-ins that this process has imported."""
+    """Return the plug-ins imported by this process."""
     return tuple(_loaded.values())
 
 
 def load(given: Iterable[str]) -> None:
-    """Import plug-ins as --plugin names them.
+    """Import the plug-ins of --plugin.
 
     Args:
-        given: the path of a file, which ends in .py or has a folder in it, or the name of a module. A
-            module is never looked for in the working directory.
+        given: paths of files (ending in .py, or containing a slash) or names of modules. Modules are never
+            imported from the working directory.
 
     Raises:
-        ConfigError: one is missing, cannot be imported, registers nothing or takes a name that is taken.
+        ConfigError: a plug-in is missing, cannot be imported, registers nothing or uses a taken name.
     """
     for name in given:
         _load(name, f"--plugin={name}", is_typed=True)
 
 
 def load_installed() -> None:
-    """Import the plug-ins of the packages that are installed.
+    """Import the plug-ins of installed packages.
 
     Raises:
-        ConfigError: as `load` does.
+        ConfigError: see `load`.
     """
     for distribution in distributions():
-        # Most have none, and to look for the group in the text takes half as long as to parse it.
+        # Most packages have no plug-in: searching the text takes half as long as parsing it.
         if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
             for point in distribution.entry_points.select(group=GROUP):
                 _load(point.module, f"plug-in {point.name} of the package {distribution.name}")
 
 
 class Parcel:
-    """A value on its way to another process, which imports the plug-ins before it unpickles the value."""
+    """A pickled value for another process, which imports the plug-ins before it unpickles the value."""
 
     def __init__(self, value: Any) -> None:
         """Pickle the value."""
         self._plugins, self._content = loaded(), pickle.dumps(value)
 
     def open(self) -> Any:
-        """Return the value.
+        """Import the plug-ins and return the value.
 
         Raises:
-            ConfigError: a plug-in cannot be imported, or its file has changed meanwhile.
+            ConfigError: a plug-in cannot be imported, or its file has changed since.
         """
         for plugin in self._plugins:
             if _load(plugin.name, f"--plugin={plugin.name}", plugin.is_typed) != plugin:
@@ -99,10 +99,10 @@ class Parcel:
 
 
 def _load(name: str, what: str, is_typed: bool = False) -> Plugin:
-    """Import one plug-in, which errors call `what`; one that is imported already stays as it is."""
+    """Import a plug-in unless it is imported already; `what` names it in errors."""
     is_file = name.endswith(".py") or "/" in name or "\\" in name
     path = expand(name).absolute() if is_file else None
-    module = _OF_A_FILE + re.sub(r"\W", "_", path.stem) if path else name
+    module = _PREFIX + re.sub(r"\W", "_", path.stem) if path else name
     source = _read(path, what) if path else b""
     known = _loaded.get(module)
     if known and path and known.path != str(path):
@@ -114,14 +114,14 @@ def _load(name: str, what: str, is_typed: bool = False) -> Plugin:
     before = registered()
     try:
         made = _run(module, path, source) if path else importlib.import_module(name)
-    except ConfigError as error:  # of the registry
+    except ConfigError as error:  # raised by the registry
         raise ConfigError(f"{what}: {str(error).removeprefix(f'{module}.')}") from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever it raises, SystemExit as well
+    except BaseException as error:  # any error of the plug-in, also SystemExit
         raise ConfigError(f"{what}: {_reason(error, name, path)}") from error
-    inside = (schema.__module__ for schema in registered())
-    if registered() == before and not any(f"{of}.".startswith(f"{module}.") for of in inside):
+    modules = (schema.__module__ for schema in registered())
+    if registered() == before and not any(f"{each}.".startswith(f"{module}.") for each in modules):
         raise ConfigError(f'{what}: registers nothing; put @choice("optimizer") or the like above a class')
     if not path and made.__file__:
         path = Path(made.__file__)
@@ -141,9 +141,9 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _run(module: str, path: Path, source: bytes) -> ModuleType:
-    """Run a file as a module that pickle and pydantic find by its name.
+    """Import a file as a module in sys.modules, where pickle and pydantic find it.
 
-    Exactly the bytes that are hashed are run, and no __pycache__ is written beside the file.
+    This runs exactly the bytes that were hashed, and writes no __pycache__ beside the file.
     """
     spec = importlib.util.spec_from_file_location(module, path)
     assert spec is not None
@@ -159,7 +159,7 @@ def _run(module: str, path: Path, source: bytes) -> ModuleType:
 
 
 def _reason(error: BaseException, name: str, path: Path | None) -> str:
-    """Return in one line why a plug-in could not be imported."""
+    """Return why a plug-in could not be imported, as one line."""
     if isinstance(error, ModuleNotFoundError) and path is None and f"{name}.".startswith(f"{error.name}."):
         return _NO_MODULE
     said = " ".join(str(error).split("\n", 1)[0].split())

@@ -1,6 +1,6 @@
-"""Turns pydantic's errors into lines that say the key, the value, the rule and the way out.
+"""Turns pydantic's errors into messages: key, value, rule and way out, one line each.
 
-The rules are read from the JSON Schema, so a message can never differ from the check.
+The rules are read from the JSON Schema, so a message always agrees with the check.
 """
 
 import difflib
@@ -15,37 +15,37 @@ from pydantic import ValidationError
 
 Schema = dict[str, Any]
 
-PLUGIN = " (a plug-in's needs --plugin FILE)"
-MOST = 100  # problems that are described at once
+PLUGIN_HINT = " (a plug-in's needs --plugin FILE)"
+MOST_PROBLEMS = 100  # in one error message
 
 
 def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str, str]) -> list[str]:
     """Return one line for each key that has a problem.
 
     Args:
-        error: pydantic's.
-        schema: of the config.
-        typed: what was typed for a key, where a value is an override's.
+        error: pydantic's error.
+        schema: the JSON Schema of the config.
+        typed: the text typed on the command line, for each overridden key.
     """
     lines: dict[str, str] = {}
     problems = error.errors(include_url=False)
-    for problem in problems[:MOST]:
+    for problem in problems[:MOST_PROBLEMS]:
         kind, value, location = problem["type"], problem["input"], problem["loc"]
         if kind == "missing" and isinstance(location[-1], int):
-            kind, location = "too_short", location[:-1]  # an entry that is missing is a fault of its list
+            kind, location = "too_short", location[:-1]  # report a missing entry as a list that is too short
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_in_section(key, schema) or _near(location, key, parent)}"
+            line = f"{key}: unknown key{_in_section(key, schema) or _similar(location, key, parent)}"
         elif kind == "missing":
-            line = f"{key}: missing; {_way_in(node, schema)}"
+            line = f"{key}: missing; {_required(node, schema)}"
         elif kind == "union_tag_not_found":
             line = f"{key}.name: missing; must be {_choices(node['discriminator']['mapping'])}"
         elif kind == "union_tag_invalid":
             names = node["discriminator"]["mapping"]
             given = value.get("name") if isinstance(value, dict) else value
-            way = f"{PLUGIN if isinstance(given, str) else ''}{did_you_mean(str(given), names)}"
+            way = f"{PLUGIN_HINT if isinstance(given, str) else ''}{did_you_mean(str(given), names)}"
             line = f"{key}.name={show(given)}: must be {_choices(names)}{way}"
-        elif kind == "string_unicode" and "properties" in node:  # of a key, which pydantic does not locate
+        elif kind == "string_unicode" and "properties" in node:  # a key; pydantic does not say which
             line = f"{key or 'config'}: the key {show(value)} holds half of a character; write the whole one"
         elif kind == "too_large":
             line = f"{key}={show(value)}: must be within ±3.4e+38, the range of float32"
@@ -64,14 +64,15 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
                 said, way = _read_as_number(key, value, node, typed.get(key, ""))
             line = f"{key}={said}: must be {wanted}{_about(node, value)}{way}"
         lines.setdefault(key, line)
-    # A list with a bad entry is also reported as a whole; the entry says it better.
+    # Pydantic also reports the whole list of a bad entry; the line for the entry is enough.
     lists = {key.rpartition("[")[0] for key in lines if key.endswith("]")}
-    more = [f"{len(problems) - MOST} more problems; mend these first"] if len(problems) > MOST else []
-    return [*(line for key, line in lines.items() if key not in lists), *more]
+    more = len(problems) - MOST_PROBLEMS
+    last = [f"{more} more problems; mend these first"] if more > 0 else []
+    return [*(line for key, line in lines.items() if key not in lists), *last]
 
 
 def show(value: object) -> str:
-    """Return a value as a config would spell it, shortened, with all that cannot be printed escaped."""
+    """Return a value as written in a config, cut to 60 characters, unprintable characters escaped."""
     if isinstance(value, str | float):
         text = repr(value)
     else:
@@ -84,18 +85,18 @@ def show(value: object) -> str:
 
 
 def spell(text: str) -> str:
-    """Return a key or an override as it was typed where that is short and fits on a line, else shown."""
+    """Return a key or an override as typed if it is short and printable, else as `show` does."""
     return text if text and text.isprintable() and len(text) <= 100 else show(text)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` where a known name is near, else nothing."""
+    """Return `; did you mean X?` if a known name is similar, else an empty string."""
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def rule(node: Schema) -> str:
-    """Return in words what a JSON Schema node allows."""
+    """Return what a JSON Schema node allows, in words."""
     if "anyOf" in node:
         return " or ".join(rule(option) for option in node["anyOf"])
     if "const" in node:
@@ -111,7 +112,7 @@ def rule(node: Schema) -> str:
             return f"a list of {len(items)} values, each {rule(items[0])}"
         least = f"{node['minItems']} or more values" if node.get("minItems") else "values"
         return f"a list of {least}, each {rule(node['items'])}"
-    if "rule" in node:  # a pattern, said in words
+    if "rule" in node:  # describes a pattern in words
         return str(node["rule"])
     if node.get("minLength"):
         return "text that is not empty"
@@ -131,20 +132,20 @@ def _choices(names: Iterable[object]) -> str:
 
 
 def _about(node: Schema, value: object) -> str:
-    """Return the description and the default, which is the way out; and a near name."""
+    """Return the key's description and default, and a similar allowed name."""
     parts = [node["description"]] if "description" in node else []
     if node.get("default") is not None:
         parts.append(f"default {json.dumps(node['default'])}")
-    near = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
-    return (f" ({'; '.join(parts)})" if parts else "") + near
+    similar = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
+    return (f" ({'; '.join(parts)})" if parts else "") + similar
 
 
 def _read_as_number(key: str, value: float, node: Schema, text: str) -> tuple[str, str]:
-    """Return a number, true or false as it was typed where text is meant, and how to write it as text.
+    """For a number or boolean given where text is required: return it as typed, and how to write it as text.
 
     YAML reads 2024_01_02 as 20240102, 1.10 as 1.1 and 1e3 as 1000.0.
     """
-    if not re.fullmatch(r"[\w.+-]+", text):  # from a file, or filled in
+    if not re.fullmatch(r"[\w.+-]+", text):  # not typed: from a file, or interpolated
         return show(value), "; text goes in quotes"
     options = [option for option in node.get("anyOf", [node]) if option.get("type") == "string"]
     if not any(re.search(option.get("pattern", ""), text) for option in options):
@@ -154,7 +155,7 @@ def _read_as_number(key: str, value: float, node: Schema, text: str) -> tuple[st
 
 
 def _in_section(key: str, schema: Schema) -> str:
-    """Return `; did you mean optimizer.lr?` for `lr`, a key that stands in one section only."""
+    """Return `; did you mean optimizer.lr?` for `lr`, if exactly one section has this key."""
     if "." in key:
         return ""
     found = set()
@@ -166,7 +167,8 @@ def _in_section(key: str, schema: Schema) -> str:
     return f"; did you mean {found.pop()}?" if len(found) == 1 else ""
 
 
-def _near(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
+def _similar(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
+    """Return a similar key of the section, else all its keys."""
     last = str(location[-1])
     around = key[: -len(spell(last)) - 1]
     known = [name for name in parent.get("properties", {}) if name != "name"]
@@ -177,7 +179,7 @@ def _near(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
     return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(known)}"
 
 
-def _way_in(node: Schema, schema: Schema) -> str:
+def _required(node: Schema, schema: Schema) -> str:
     node = _follow(node, schema)
     if "discriminator" in node:
         return f"must be a section with a name, {_choices(node['discriminator']['mapping'])}"
@@ -189,7 +191,7 @@ def _first_key(node: Schema, schema: Schema) -> str:
 
 
 def _follow(node: Schema, schema: Schema) -> Schema:
-    """Resolve a reference into `$defs`, keeping what stands beside it (description, default)."""
+    """Resolve a reference into `$defs`, keeping its siblings (description, default)."""
     if "$ref" in node:
         target = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
         return {**target, **{name: value for name, value in node.items() if name != "$ref"}}
@@ -197,10 +199,9 @@ def _follow(node: Schema, schema: Schema) -> Schema:
 
 
 def _locate(location: tuple[int | str, ...], schema: Schema) -> tuple[str, Schema, Schema]:
-    """Follow pydantic's location through the schema.
+    """Return the dotted key of pydantic's location, its schema node and that node's parent.
 
-    A location also names the chosen member of a union (`optimizer → adam → lr`), which is no part of
-    the key that a user knows. Returns the key, its schema node and the node around it.
+    A location also has the chosen member of a union (`optimizer → adam → lr`), which the key leaves out.
     """
     key, node, parent = "", schema, schema
     for part in location:

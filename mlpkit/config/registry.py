@@ -1,14 +1,14 @@
 """The choices of each group, by name.
 
-A choice is one file: the schema of its options, and beside it what it builds. The schema registers itself:
+A choice is one file with the schema of its options and what it computes. A decorator registers the schema:
 
     @choice("optimizer")
     class Lion(OptimizerConfig):
         name: Literal["lion"]
         ...
 
-mlpkit's own choices are the files of the group's package. Others may be registered at any time before a
-config is read. A choice's file must not import torch at its top: configs are read without it.
+mlpkit's own choices are the files of the group's package. Plug-ins register others before a config is read.
+A choice's file must not import torch at its top, since configs are read without it.
 """
 
 import inspect
@@ -25,14 +25,14 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-SECTIONS = {  # of a config
+SECTIONS = {  # groups that are sections of a config, and their packages
     "dataset": "mlpkit.datasets",
     "model": "mlpkit.models",
     "optimizer": "mlpkit.optimizers",
     "scheduler": "mlpkit.schedules",
     "init": "mlpkit.models",
 }
-PACKAGES = {**SECTIONS, "activation": "mlpkit.models", "logger": "mlpkit.loggers"}  # of all groups
+PACKAGES = {**SECTIONS, "activation": "mlpkit.models", "logger": "mlpkit.loggers"}  # all groups
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -40,10 +40,10 @@ _registered: dict[str, dict[str, type[Section]]] = {group: {} for group in PACKA
 
 
 def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
-    """Return the decorator that registers a schema under the names that its field `name` allows.
+    """Return a class decorator that registers a schema under each name in the Literal of its field `name`.
 
     Raises:
-        ConfigError: there is no such group, the schema has no name, or another choice has it.
+        ConfigError: there is no such group, the schema has no name, or the name is taken.
     """
     if group not in PACKAGES:
         raise ConfigError(f'choice("{group}"): no such group; choose one of {", ".join(PACKAGES)}')
@@ -51,7 +51,7 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
     def register(schema: type[Schema]) -> type[Schema]:
         where = f"{schema.__module__}.{schema.__qualname__}"
         if not schema.__module__.startswith(f"{PACKAGES[group]}."):
-            _import_own(group)  # so that of two choices with one name it is not mlpkit's that is refused
+            _import_builtin(group)  # first, so that a plug-in with a built-in name is the one refused
         field = schema.model_fields.get("name")
         names = get_args(field.annotation) if field else ()
         if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
@@ -68,28 +68,28 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
 
 def choices(group: str) -> dict[str, type[Section]]:
     """Return the schemas of a group by name."""
-    _import_own(group)
+    _import_builtin(group)
     return dict(sorted(_registered[group].items()))
 
 
-def summary(schema: type[Section]) -> str:
-    """Return the first line of a schema's docstring, which says what the choice is."""
+def first_doc_line(schema: type[Section]) -> str:
+    """Return the first line of a schema's docstring."""
     return (inspect.getdoc(schema) or "").split("\n", 1)[0].rstrip(".")
 
 
-def source(schema: type[Section]) -> str:
-    """Return the file in which a schema is written, else its module."""
+def source_file(schema: type[Section]) -> str:
+    """Return the file that defines a schema, or its module's name if there is no file."""
     return getattr(sys.modules.get(schema.__module__), "__file__", None) or schema.__module__
 
 
 def registered() -> tuple[type[Section], ...]:
-    """Return the schemas of all groups; another registration makes it another tuple."""
+    """Return the schemas of all groups; the tuple is a cache key for what depends on them."""
     return tuple(schema for group in PACKAGES for schema in choices(group).values())
 
 
 @cache
-def _import_own(group: str) -> None:
-    """Import mlpkit's own choices, which register themselves; files named torch_… hold no choice."""
+def _import_builtin(group: str) -> None:
+    """Import mlpkit's own choices, which register themselves; files named torch_… define no choice."""
     package = import_module(PACKAGES[group])
     for module in pkgutil.iter_modules(package.__path__):
         if not module.name.startswith("torch_"):
@@ -97,10 +97,10 @@ def _import_own(group: str) -> None:
 
 
 class OneOf:
-    """Annotates a section of the config that is one of a group's choices, told apart by name.
+    """Annotation of a config section: one of the group's choices, discriminated by `name`.
 
-    Pydantic asks for the schema when it builds the config's validator, so choices that are registered later
-    need `Config.model_rebuild`; see `mlpkit.config.config.parse`.
+    Pydantic calls this when it builds the config's validator. After a later registration the validator must
+    be rebuilt; see `mlpkit.config.config.parse`.
     """
 
     def __init__(self, group: str) -> None:
@@ -109,20 +109,20 @@ class OneOf:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of the union of all choices."""
-        union: Any = Union[tuple(dict.fromkeys(choices(self.group).values()))]  # noqa: UP007  # known now only
+        union: Any = Union[tuple(dict.fromkeys(choices(self.group).values()))]  # noqa: UP007  # dynamic
         return handler.generate_schema(Annotated[union, Field(discriminator="name")])
 
 
 class NameOf:
-    """Annotates a key of the config that names one of a group's choices, those registered later as well."""
+    """Annotation of a config key whose value is the name of one of the group's choices."""
 
     def __init__(self, group: str) -> None:
         """Take the group."""
         self.group = group
 
     def names(self) -> list[str]:
-        """Return the names, mlpkit's own in the order of their file."""
-        _import_own(self.group)
+        """Return all names; mlpkit's own are in the order of their file."""
+        _import_builtin(self.group)
         return list(_registered[self.group])
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -132,7 +132,7 @@ class NameOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Return the JSON Schema, from which errors say what there is."""
+        """Return the JSON Schema, from which error messages list the names."""
         return {"type": "string", "enum": self.names()}
 
     def _check(self, value: Any) -> Any:

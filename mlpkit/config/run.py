@@ -1,4 +1,4 @@
-"""How the model is trained, and where the run goes."""
+"""The config sections `trainer` and `run`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mlpkit.config import registry
-from mlpkit.config.problems import PLUGIN, did_you_mean, show
+from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show
 from mlpkit.config.section import Count, NotNegative, PathText, Positive, Section, rule_error
 
-LEVELS = ("highest", "high", "medium")  # of torch's matrix products
+LEVELS = ("highest", "high", "medium")  # torch's float32 matmul precisions
 
 Label = Annotated[
     str,
@@ -33,31 +33,31 @@ class TrainerConfig(Section):
     """How the model is trained."""
 
     epochs: Count = Field(1000, description="passes over the training data")
-    batch_size: Count | Literal["full"] = Field("full", description="rows of a step, or all of them")
+    batch_size: Count | Literal["full"] = Field("full", description="rows in a batch; full: all rows")
     accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
-        1, description="batches whose gradients make a step"
+        1, description="batches whose gradients are added up for a step"
     )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="threads on a CPU; auto: as many as a step has work for and others leave free"
+        "auto", description="threads on a CPU; auto: as many as a step keeps busy, at most the free cores"
     )
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )
     matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
         "auto",
-        description="level of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
-        "ones in training); auto: the fastest that is as exact as the highest",
+        description="precision of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
+        "ones in training); auto: the fastest that is as exact as highest",
     )
     compile: bool | Literal["auto"] = Field(
         "auto",
         description="compile the steps of small networks with torch's and the machine's compiler (full "
-        "batches on a CPU, without dropout, norm layers or changed images); auto: where that is expected to "
-        "save several times the seconds that it takes",
+        "batches on a CPU, without dropout, norm layers or augmentation); auto: if that is expected to save "
+        "several times the seconds that it takes",
     )
-    deterministic: bool = Field(False, description="allow only operations that repeat to the last bit")
+    deterministic: bool = Field(False, description="allow only deterministic operations")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     checkpoint_every: (
         Count
@@ -68,9 +68,9 @@ class TrainerConfig(Section):
                 json_schema_extra={"rule": "text such as 500steps or 30s"},
             ),
         ]
-    ) = Field("30s", description="epochs, steps or seconds between two writes of the checkpoints")
+    ) = Field("30s", description="epochs, steps or seconds between two checkpoints")
     keep_last: Annotated[int, Field(ge=1, le=10**6)] = Field(
-        2, description="newest checkpoints that are kept; an older one serves where the newest is damaged"
+        2, description="newest checkpoints that are kept; an older one is used if the newest is damaged"
     )
     log_every: Count = Field(1, description="epochs between two lines of metrics; the last is always written")
 
@@ -90,18 +90,18 @@ class RunConfig(Section):
     dir: PathText | None = Field(None, description="folder of this run; null: a new one in root")
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     loggers: tuple[str, ...] = Field(
-        ("tensorboard",), strict=False, description="what is told of the scores, besides metrics.jsonl"
+        ("tensorboard",), strict=False, description="where scores are logged besides metrics.jsonl"
     )
     plots: bool = Field(True, description="draw pictures at the end")
     resume: Literal["never", "auto"] = Field(
-        "never", description="auto: go on with the run in dir where there is one"
+        "never", description="auto: resume the run in dir if there is one"
     )
     progress: Literal["auto", "bar", "lines", "none"] = Field("auto", description="what the console shows")
 
     @model_validator(mode="before")
     @classmethod
     def _read_tensorboard(cls, data: Any) -> Any:
-        """Read `tensorboard: true` or false of older configs as the logger of that name, there or not."""
+        """Read the key `tensorboard` of older configs: add the logger of that name, or remove it."""
         wanted = data.get("tensorboard") if isinstance(data, Mapping) else None
         named = data.get("loggers", ["tensorboard"]) if isinstance(data, Mapping) else None
         if not isinstance(wanted, bool) or not isinstance(named, list | tuple):
@@ -116,7 +116,7 @@ class RunConfig(Section):
         known = registry.choices("logger")
         for name in names:
             if name not in known:
-                way = f"{PLUGIN}{did_you_mean(name, known)}"
+                way = f"{PLUGIN_HINT}{did_you_mean(name, known)}"
                 raise rule_error(f"{show(name)}: must be one of {', '.join(known)}{way}")
             if names.count(name) > 1:
                 raise rule_error(f"{show(name)}: stands there twice")

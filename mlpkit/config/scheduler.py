@@ -1,4 +1,4 @@
-"""What every learning-rate schedule has, and what it gives: a multiplier of `optimizer.lr`."""
+"""Base classes of learning-rate schedules, which return a multiplier of `optimizer.lr`."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,11 +7,11 @@ from pydantic import Field
 
 from mlpkit.config.section import Section
 
-Multiplier = Callable[[int], float]  # of the learning rate, from the time that has passed
+Multiplier = Callable[[int], float]  # time (steps or epochs since the start) -> factor of the learning rate
 
 
 class SchedulerConfig(Section):
-    """A schedule. A new one has a name, options and `multiplier`."""
+    """A schedule. A new one defines a name, options and `multiplier`."""
 
     name: str
     warmup_steps: int = Field(
@@ -19,13 +19,13 @@ class SchedulerConfig(Section):
     )
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """Return the function from time to the multiplier of the learning rate.
+        """Return a function of time: the factor of the learning rate.
 
-        It is a closed form of the time, so that a run can be resumed anywhere.
+        It is a pure function, so that a run can be resumed at any step.
 
         Args:
-            lr: the base rate, by which options that are rates themselves are divided.
-            whole_run: the time that the run has, without warm-up; at least 1.
+            lr: the base learning rate; divide options that are learning rates, such as eta_min, by it.
+            whole_run: length of the run without warm-up, in epochs or steps; at least 1.
         """
         raise NotImplementedError(f"scheduler={self.name} has no multiplier")
 
@@ -34,14 +34,14 @@ class SchedulerConfig(Section):
         return False
 
     def counts_epochs(self) -> bool:
-        """Whether time is the number of whole epochs that have passed, instead of optimizer steps."""
+        """Whether time is counted in epochs; otherwise in optimizer steps."""
         return False
 
 
 class EpochSchedule(SchedulerConfig):
-    """A schedule whose time is counted in epochs unless `unit` says otherwise."""
+    """A schedule with the option `unit`, by default epochs."""
 
-    unit: Literal["epoch", "step"] = Field("epoch", description="what the schedule counts")
+    unit: Literal["epoch", "step"] = Field("epoch", description="unit of the schedule's time")
 
     def counts_epochs(self) -> bool:
         """See `SchedulerConfig.counts_epochs`."""
@@ -49,6 +49,6 @@ class EpochSchedule(SchedulerConfig):
 
 
 class StepSchedule(EpochSchedule):
-    """A schedule whose time is counted in optimizer steps unless `unit` says otherwise."""
+    """A schedule with the option `unit`, by default optimizer steps."""
 
-    unit: Literal["epoch", "step"] = Field("step", description="what the schedule counts")
+    unit: Literal["epoch", "step"] = Field("step", description="unit of the schedule's time")

@@ -1,4 +1,4 @@
-"""Finds the YAML files: those that come with mlpkit and those in the user's own `configs/`."""
+"""Finds config files: mlpkit's own and those in the user's `configs/`."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from mlpkit.errors import ConfigError
 
 
 def packaged() -> Path:
-    """Return the folder of mlpkit's own configs: inside an installed wheel, else beside the package."""
+    """Return the folder of mlpkit's own configs: inside the installed package, else beside it."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def search_path(extra: Sequence[Path] = ()) -> list[Path]:
-    """Return the folders to search, first match wins: `extra`, `configs/` here, mlpkit's own.
+    """Return the folders to search, first match wins: `extra`, the user's `configs/`, mlpkit's own.
 
     Raises:
         ConfigError: an extra folder does not exist.
@@ -32,8 +32,8 @@ def search_path(extra: Sequence[Path] = ()) -> list[Path]:
     return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
-def shown(path: str | Path) -> str:
-    """Return the path as `configs/…` where the file came with mlpkit, else as it is."""
+def display_path(path: str | Path) -> str:
+    """Return the path as `configs/…` if it is one of mlpkit's own files, else unchanged."""
     try:
         return f"configs/{Path(path).relative_to(packaged())}"
     except ValueError:
@@ -41,9 +41,9 @@ def shown(path: str | Path) -> str:
 
 
 def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path | None]]:
-    """Return, for each group, its choices by name with their files; None for one that is registered alone.
+    """Return the choices of each group: name -> file.
 
-    Such a choice, of a plug-in, takes the defaults of its schema.
+    The file is None for a registered choice without a YAML file (of a plug-in): its schema has the defaults.
     """
     found: dict[str, dict[str, Path | None]] = {}
     for group in sorted(path.name for path in packaged().iterdir() if path.is_dir()):
@@ -60,23 +60,23 @@ def groups(folders: Sequence[Path]) -> dict[str, dict[str, Path | None]]:
 
 
 def check(folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Read strictly each file that composing these configs will read; mlpkit's own alone need no check.
+    """Check each file that Hydra will read for these configs; nothing to do if only mlpkit's own are used.
 
     Raises:
-        ConfigError: a file is no plain YAML, or its defaults list is no list of names.
+        ConfigError: a file is not plain YAML, or its defaults list is not a list of names.
     """
     if set(folders) != {packaged()}:
         for _ in _files(folders, names):
             pass
 
 
-def stand_ins(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
-    """Return the user's files that composing these configs reads instead of mlpkit's own, by their names.
+def shadowing_files(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
+    """Return the user's files that replace mlpkit's own of the same name: name -> file.
 
-    They may be meant so, or be another program's that keeps its configs in a `configs/` too.
+    They may be intended, or belong to another program that has a `configs/` folder too.
     """
     found: dict[str, Path] = {}
-    with suppress(ConfigError):  # which `check` reports
+    with suppress(ConfigError):  # `check` reports it
         for name, path in _files(folders, names):
             own = packaged() / f"{name}.yaml"
             if own.is_file() and path != own:
@@ -84,19 +84,19 @@ def stand_ins(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def misnamed(folders: Sequence[Path], name: str) -> Path | None:
-    """Return the file of a config whose ending is another one of YAML's than .yaml, which is not read."""
+def with_other_suffix(folders: Sequence[Path], name: str) -> Path | None:
+    """Return a config's file whose name ends in .yml or the like instead of .yaml; Hydra does not read it."""
     names = [f"{name}{ending}" for ending in (".yml", ".YML", ".YAML")]
     return next((p for folder in folders for each in names if (p := folder / each).is_file()), None)
 
 
-def refuse_ending(path: Path) -> ConfigError:
-    """Return the error of a config with another ending than .yaml."""
+def suffix_error(path: Path) -> ConfigError:
+    """Return the error for a config file whose name does not end in .yaml."""
     return ConfigError(f"{path}: the name of a config ends in .yaml; rename the file")
 
 
 def _files(folders: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Yield the name and the file of each config that composing these reads.
+    """Yield (name, file) of each config that Hydra will read, following defaults lists.
 
     Raises:
         ConfigError: see `check`.
@@ -105,8 +105,8 @@ def _files(folders: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str,
     while waiting:
         config = waiting.pop()
         path = next((p for folder in folders if (p := folder / f"{config}.yaml").is_file()), None)
-        if path is None and (other := misnamed(folders, config)):
-            raise refuse_ending(other)
+        if path is None and (other := with_other_suffix(folders, config)):
+            raise suffix_error(other)
         if config in seen or path is None:
             continue
         seen.add(config)
@@ -126,11 +126,11 @@ def _files(folders: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str,
                 ) from None
 
 
-def check_whole(path: Path) -> None:
-    """Refuse a --config file that is not plain YAML of a format that this mlpkit reads.
+def check_config_file(path: Path) -> None:
+    """Check a --config file.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not plain YAML, of a newer format, or its name does not end in .yaml.
     """
     declared = yaml_file.read(path).get("format")
     if isinstance(declared, int) and declared > FORMAT:
@@ -138,20 +138,20 @@ def check_whole(path: Path) -> None:
             f"{path}: format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit"
         )
     if path.suffix != ".yaml":
-        raise refuse_ending(path)
+        raise suffix_error(path)
 
 
 def _named(entry: object, group: str) -> Iterator[str]:
-    """Yield the configs that an entry of a defaults list names.
+    """Yield the names of the configs that an entry of a defaults list refers to.
 
     Raises:
-        TypeError: the entry has another form.
+        TypeError: the entry is neither a name nor {group: name}.
     """
     pairs = entry.items() if isinstance(entry, Mapping) else [("", entry)]
     for key, value in pairs:
         if not (isinstance(value, str) or (key and value is None)):
             raise TypeError(value)
-        # What no file can be called would end in an error of the system's, or in half a line of Hydra's.
+        # Names that no file can have would end in an error of the system, or an unreadable one of Hydra.
         if not all(name.isprintable() and len(name.encode()) <= 200 for name in (str(key), value or "")):
             raise TypeError(value)
         target = re.sub(r"^(override|optional) +", "", str(key)).split("@")[0]
@@ -162,8 +162,8 @@ def _named(entry: object, group: str) -> Iterator[str]:
             yield f"{folder}/{value}".replace("//", "/").lstrip("/")
 
 
-def summary(path: Path) -> str:
-    """Return the comment in a file's first lines that says what the choice is."""
+def first_comment(path: Path) -> str:
+    """Return the first comment at the top of a config file, which describes the choice; `# @…` is skipped."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as stream:
             start = stream.read(1000)

@@ -1,4 +1,4 @@
-"""What all sections share: the rules of the models, and the kinds of numbers."""
+"""The base class of all config sections, and types for their fields."""
 
 from typing import Annotated, Any
 
@@ -19,14 +19,14 @@ def _is_named(path: str) -> str:
     return path
 
 
-# With min_length pydantic would refuse names that are not UTF-8, which Python writes with surrogates.
+# Not min_length: with it pydantic refuses names that are not UTF-8, which Python holds with surrogates.
 PathText = Annotated[str, AfterValidator(_is_named), Field(json_schema_extra={"minLength": 1})]
 
-LARGEST = 3.4028234e38  # of float32
+FLOAT32_MAX = 3.4028234e38
 
 
 class Section(BaseModel):
-    """Common rules: frozen, no unknown keys, no silent conversion, no infinity or NaN."""
+    """A config section: frozen, no unknown keys, no type conversion, no infinity or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -35,17 +35,17 @@ class Section(BaseModel):
     def _fits(cls, value: Any) -> Any:
         """Refuse a number that float32 cannot hold."""
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and abs(number) > LARGEST:
+            if isinstance(number, float) and abs(number) > FLOAT32_MAX:
                 raise PydanticCustomError("too_large", "beyond float32")
         return value
 
 
 def require_below(low: float, high: float) -> None:
-    """Refuse a range that is empty."""
+    """Raise an error unless low < high."""
     if low >= high:
         raise rule_error(f"low={low} must be below high={high}")
 
 
 def rule_error(message: str) -> PydanticCustomError:
-    """Return the error for a rule that concerns several keys of one section."""
+    """Return a validation error with this message; for rules that concern several keys of a section."""
     return PydanticCustomError("rule", "{message}", {"message": message})

@@ -1,10 +1,10 @@
-"""Reads a YAML file of a user's strictly.
+"""Strict reading of YAML files.
 
 YAML 1.1, which OmegaConf reads, turns `on` into true, `010` into 8, `0x10` into 16 and `12:30:45` into
-45045, keeps the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each is an
-error.
+45045, keeps the last of two equal keys, and lets ten lines of aliases grow to gigabytes. Here each of these
+is an error.
 
-Not a library: PyYAML reads the text, and no parser that was found refuses all of these.
+PyYAML parses the text. The checks are our own, since we found no parser that refuses all of these.
 """
 
 import re
@@ -16,9 +16,9 @@ import yaml
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
 
-LARGEST = 1_000_000  # bytes
-LARGEST_OF_A_RUN = 65_536  # of a config that mlpkit wrote; a foreign one may take half a second, not ten
-DEEPEST = 50  # levels
+LARGEST_CONFIG = 1_000_000  # bytes
+LARGEST_OF_A_RUN = 65_536  # bytes of a run's config.yaml: a foreign one takes at most 0.5 s to read
+DEEPEST = 50  # levels of nesting
 _KINDS = {
     yaml.MappingNode: ("map",),
     yaml.SequenceNode: ("seq",),
@@ -27,12 +27,13 @@ _KINDS = {
 _MISREAD = re.compile(
     r"[-+]?(0[0-9_]+|0[xbo][0-9a-f_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)|on|off|yes|no", re.I
 )
-# From an escape such as "\ud83d", which no encoding can write; others are how Python writes a byte of a name.
+# Lone surrogates from an escape such as "\ud83d", which cannot be encoded. The range left out is Python's own
+# for the bytes of file names that are not UTF-8.
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
-def read(path: Path, largest: int = LARGEST) -> dict[str, Any]:
-    """Return the mapping in a YAML file of at most so many bytes.
+def read(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
+    """Return the mapping in a YAML file of at most `largest` bytes.
 
     Raises:
         ConfigError: the file is missing, not a regular file, too large, not UTF-8 or not plain YAML.
@@ -56,7 +57,7 @@ def read(path: Path, largest: int = LARGEST) -> dict[str, Any]:
         where = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not plain text"
         raise ConfigError(f"{path}{where}: not valid YAML ({spell(problem)})") from None
-    except (ValueError, OverflowError):  # PyYAML does not check the numbers of "\UFFFFFFFF" and %YAML
+    except (ValueError, OverflowError):  # PyYAML does not check "\UFFFFFFFF" and the version in %YAML
         raise ConfigError(f"{path}: not valid YAML (an escape or a version out of range)") from None
     if root is None:
         raise ConfigError(f"{path}: empty; write a mapping of keys, such as `seed: 0`")
@@ -67,7 +68,7 @@ def read(path: Path, largest: int = LARGEST) -> dict[str, Any]:
 
 
 def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
-    """Return the Python value of a node, refusing all that is read one way and meant another."""
+    """Return the Python value of a node; raise ConfigError for ambiguous values, aliases and tags."""
     where = f"{path}:{node.start_mark.line + 1}"
     if id(node) in seen:
         raise ConfigError(f"{where}: aliases (*name) are not allowed; write the value out")
@@ -103,7 +104,7 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
         return str(node.value)
     try:
         value = yaml.SafeLoader("").construct_object(node)
-        str(value)  # a number that is too long for it in decimal can be read in other bases
+        str(value)  # raises for an integer in another base that has too many decimal digits
         return value
     except (ValueError, LookupError, OverflowError):
         raise ConfigError(f"{where}: {show(node.value)} cannot be read as {kind}; write it plainly") from None

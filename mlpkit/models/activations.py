@@ -1,7 +1,6 @@
-"""Torch's activations and their derivatives, in place.
+"""Torch's activations and their derivatives, computed in place with torch's own kernels.
 
-Torch's own kernels do both; they are called by name because `out=` and `grad_input=` are not in its
-Python functions. Each derivative is that of the torch class that is named.
+The kernels are called through torch.ops.aten, since torch's Python functions have no `out=` or `grad_input=`.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -12,11 +11,11 @@ from mlpkit.config.registry import choice
 if TYPE_CHECKING:
     from torch import Tensor
 
-LEAK = 0.01  # torch.nn.LeakyReLU's slope below zero
+LEAK = 0.01  # negative_slope of torch.nn.LeakyReLU
 
 
 class TorchActivation(ActivationConfig):
-    """An activation whose forward pass is a class of torch.nn."""
+    """An activation computed by a class of torch.nn."""
 
     keeps_zeros = True
 
@@ -29,7 +28,7 @@ class TorchActivation(ActivationConfig):
 
 
 class FromOutputs(TorchActivation):
-    """One whose derivative torch computes from f(z), which takes the place of z; its name is torch's."""
+    """An activation whose derivative torch computes from f(z); f(z) overwrites z. Named as in torch."""
 
     def in_place(self) -> InPlace:
         """See `ActivationConfig.in_place`."""
@@ -44,7 +43,7 @@ class FromOutputs(TorchActivation):
 
 
 class FromPreActivations(TorchActivation):
-    """One whose derivative torch computes from z, which is kept; its name is torch's."""
+    """An activation whose derivative torch computes from z, which is kept. Named as in torch."""
 
     def in_place(self) -> InPlace:
         """See `ActivationConfig.in_place`."""
@@ -79,7 +78,7 @@ class Relu(TorchActivation):
 
 @choice("activation")
 class LeakyRelu(TorchActivation):
-    """z, and a hundredth of it below zero."""
+    """z for z ≥ 0, else 0.01 z."""
 
     name: Literal["leaky_relu"]
     torch_class = "LeakyReLU"
@@ -97,7 +96,7 @@ class LeakyRelu(TorchActivation):
 
 @choice("activation")
 class Elu(TorchActivation):
-    """z, and exp(z) - 1 below zero."""
+    """z for z ≥ 0, else exp(z) - 1."""
 
     name: Literal["elu"]
     torch_class = "ELU"
@@ -117,7 +116,7 @@ class Elu(TorchActivation):
 
 @choice("activation")
 class Gelu(FromPreActivations):
-    """z Φ(z), for the normal distribution's Φ."""
+    """z Φ(z), where Φ is the normal distribution's CDF."""
 
     name: Literal["gelu"]
     torch_class = "GELU"
@@ -150,7 +149,7 @@ class Sigmoid(FromOutputs):
 
 @choice("activation")
 class Identity(TorchActivation):
-    """z itself: the layers are one linear map."""
+    """z itself, so that all layers together are one linear map."""
 
     name: Literal["identity"]
     torch_class = "Identity"

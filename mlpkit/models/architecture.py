@@ -1,4 +1,4 @@
-"""The layers that a config asks for: names, kinds and shapes, known before memory is taken, without torch."""
+"""The layers of a config's model: names, kinds and shapes, without importing torch or allocating memory."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages
 
 
 def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
-    """Return the layers of the network, the scalings at both ends among them.
+    """Return all layers of the network, including the scaling layers at both ends.
 
     Raises:
         ConfigError: the model does not fit the dataset's task.
@@ -26,7 +26,7 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     features, width, standardize = len(input_schema.features), input_schema.width, config.dataset.standardize
     layers = config.model.layers(features, width)
     if layers is None:
-        from mlpkit.models.torch_own import own_layer  # which needs torch
+        from mlpkit.models.torch_own import own_layer  # imports torch
 
         layers = [own_layer(config.model, features, width, config.seed)]
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
@@ -38,12 +38,12 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
 
 
 def hidden_widths(model: ModelConfig) -> tuple[int, ...]:
-    """Return the widths of the hidden layers; none where the model builds its own module."""
+    """Return the widths of the hidden layers; empty if the model builds its own module."""
     return tuple(layer.out_features for layer in model.layers(1, 1) or () if layer.kind == "Linear")[:-1]
 
 
 def tensors(layers: list[Layer]) -> dict[str, tuple[Shape, bool]]:
-    """Return the shape of each of the network's tensors, and whether it holds floating-point numbers."""
+    """Return the shape of each tensor of the network, and whether it is floating-point."""
     return {
         f"{layer.name}.{name}": (shape, name not in layer.counters)
         for layer in layers
@@ -52,12 +52,12 @@ def tensors(layers: list[Layer]) -> dict[str, tuple[Shape, bool]]:
 
 
 def parameters(layers: list[Layer]) -> dict[str, Shape]:
-    """Return the shape of each of the network's trained tensors."""
+    """Return the shape of each parameter of the network, by name."""
     return {f"{layer.name}.{name}": shape for layer in layers for name, shape in layer.parameters.items()}
 
 
 def count(layers: list[Layer]) -> int:
-    """Return the number of trained values."""
+    """Return the number of trained weights and biases."""
     return sum(math.prod(shape) for shape in parameters(layers).values())
 
 
@@ -79,7 +79,9 @@ def _check_task(model: ModelConfig, task: str, dataset: str) -> None:
     if task not in model.tasks:
         kind = "regression" if task == "regression" else f"{task} classification"
         others = [
-            name for name, of in choices("model").items() if issubclass(of, ModelConfig) and task in of.tasks
+            name
+            for name, schema in choices("model").items()
+            if issubclass(schema, ModelConfig) and task in schema.tasks
         ]
         use = " or ".join(f"model={name}" for name in others)
         raise ConfigError(f"model={model.name}: dataset={dataset} is a {kind}; use {use}")

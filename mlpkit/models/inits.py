@@ -1,4 +1,4 @@
-"""The initialisations of torch.nn.init: first weights of linear layers."""
+"""Initialisations of linear layers, from torch.nn.init."""
 
 import math
 from typing import TYPE_CHECKING, Literal, Self
@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from mlpkit.config.init import InitConfig
 from mlpkit.config.registry import choice
-from mlpkit.config.section import LARGEST, NotNegative, Positive, rule_error
+from mlpkit.config.section import FLOAT32_MAX, NotNegative, Positive, rule_error
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -68,7 +68,7 @@ class UniformInit(InitConfig):
     def _check(self) -> Self:
         if self.low > self.high:
             raise rule_error(f"low={self.low} must not be above high={self.high}")
-        if self.high - self.low > LARGEST:
+        if self.high - self.low > FLOAT32_MAX:
             raise rule_error(f"low={self.low} and high={self.high} are further apart than float32 can say")
         return self
 
@@ -108,7 +108,9 @@ class KaimingInit(InitConfig):
     """He's initialisation (He et al. 2015)."""
 
     name: Literal["kaiming_uniform", "kaiming_normal"]
-    mode: Literal["fan_in", "fan_out"] = Field("fan_in", description="which pass keeps its variance")
+    mode: Literal["fan_in", "fan_out"] = Field(
+        "fan_in", description="keep the variance of the forward (fan_in) or backward pass"
+    )
     nonlinearity: Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear"] = Field(
         "relu", description="activation whose gain is used"
     )

@@ -1,4 +1,4 @@
-"""The layers that models are made of: shapes, and the modules of torch."""
+"""The layers that models are built from: shapes, and functions that make their torch modules."""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ def linear(in_features: int, width: int, bias: bool) -> Layer:
 
 
 def batch_norm(width: int) -> Layer:
-    """Return a batch norm."""
+    """Return a batch norm layer."""
 
     def make(device: str) -> "nn.Module":
         from torch import nn
@@ -36,7 +36,7 @@ def batch_norm(width: int) -> Layer:
 
 
 def layer_norm(width: int) -> Layer:
-    """Return a layer norm."""
+    """Return a layer norm layer."""
 
     def make(device: str) -> "nn.Module":
         from torch import nn
@@ -47,7 +47,7 @@ def layer_norm(width: int) -> Layer:
 
 
 def activation(name: str, width: int) -> Layer:
-    """Return an activation by its name."""
+    """Return the activation layer of this name."""
     schema = choices("activation")[name]
     chosen = schema.model_validate({"name": name})
     assert isinstance(chosen, ActivationConfig)
@@ -67,7 +67,7 @@ def activation(name: str, width: int) -> Layer:
 
 
 def dropout(width: int, rate: float) -> Layer:
-    """Return a dropout; runs that are trained together may have different rates."""
+    """Return a dropout layer; runs trained together may have different rates."""
 
     def make(device: str) -> "nn.Module":
         from mlpkit.models.torch_layers import Dropout

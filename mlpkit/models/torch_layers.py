@@ -10,11 +10,11 @@ from mlpkit.config.activation import ActivationConfig
 from mlpkit.data.dataset import Affine
 from mlpkit.data.randomness import derived_seed
 
-SHARES = 2**16  # a unit draws 16 bits: four units share a number of 64, since numbers are what takes time
+SHARES = 2**16  # 16 random bits per unit: four units share a 64-bit number, since drawing numbers is slow
 
 
 class Scaling(nn.Module):
-    """(values - mean) / std for each column; both are buffers and travel with the weights."""
+    """Standardises each column: (values - mean) / std. Both are buffers, saved with the weights."""
 
     mean: Tensor
     std: Tensor
@@ -26,7 +26,7 @@ class Scaling(nn.Module):
         self.register_buffer("std", values.std.clone())
 
     def set(self, values: Affine) -> None:
-        """Take other values of the same shape."""
+        """Copy another mean and standard deviation, of the same shape."""
         with torch.no_grad():
             self.mean.copy_(values.mean)
             self.std.copy_(values.std)
@@ -49,15 +49,15 @@ class Unscaling(Scaling):
 
 
 class Function(nn.Module):
-    """Computes an activation's function."""
+    """Module of an activation that torch.nn does not have."""
 
     def __init__(self, activation: ActivationConfig) -> None:
-        """Take the activation."""
+        """Store the activation."""
         super().__init__()
         self.activation = activation
 
     def forward(self, activations: Tensor) -> Tensor:
-        """Return f of each unit."""
+        """Return f(z), elementwise."""
         return self.activation.function(activations)
 
     def _get_name(self) -> str:
@@ -65,26 +65,26 @@ class Function(nn.Module):
 
 
 def name_of(layer: nn.Module) -> str:
-    """Return the name of a layer's kind, as its repr says it."""
+    """Return the name of a layer's kind, as shown in its repr."""
     return str(layer._get_name())  # type: ignore[no-untyped-call]
 
 
 class Dropout(nn.Module):
-    """Inverted dropout whose mask comes from a private generator.
+    """Inverted dropout with a private generator (Srivastava et al. 2014).
 
-    In training each unit is zeroed with probability `rate`, to the nearest 1/65536, and the others are
-    divided by 1 - rate, so that evaluation leaves the units as they are (Srivastava et al. 2014; torch
-    Dropout, which can only draw from the global generator, and takes nine times as long for it on a CPU).
+    In training each unit is zeroed with probability `rate`, rounded to 1/65536, and the others are divided by
+    1 - rate; evaluation changes nothing. torch.nn.Dropout can only draw from the global generator, and its
+    draws take nine times as long on a CPU.
     """
 
     def __init__(self, rate: float, device: str) -> None:
-        """Make the generator on the device of the activations."""
+        """Create the generator on the device of the activations."""
         super().__init__()
         self.rate = rate
         self.random = torch.Generator(device)
 
     def forward(self, activations: Tensor) -> Tensor:
-        """Return the activations (rows, width), some of them dropped when training."""
+        """Return the activations (rows, width), in training with some units zeroed."""
         if not self.training:
             return activations
         mask = torch.empty_like(activations.mT, memory_format=torch.contiguous_format)
@@ -94,7 +94,7 @@ class Dropout(nn.Module):
 
     def draw(self, mask: Tensor) -> list[Callable[[], object]]:
         """Return the operations that fill a mask (width, rows) with 0 and 1 / (1 - rate)."""
-        dropped = min(round(self.rate * SHARES), SHARES - 1)  # of all shares
+        dropped = min(round(self.rate * SHARES), SHARES - 1)
         numbers = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
         shares = numbers.view(torch.int16)[: mask.numel()].view(mask.shape)
         return [
@@ -105,11 +105,11 @@ class Dropout(nn.Module):
         ]
 
     def extra_repr(self) -> str:
-        """Return what repr shows."""
+        """Return the text for repr."""
         return f"rate={self.rate}"
 
 
 def seed_dropout(generators: Sequence[torch.Generator], seed: int, epoch: int, step: int) -> None:
-    """Make the next masks a function of (seed, layer, epoch, step)."""
+    """Seed the generators, so that the next masks are a function of (seed, layer, epoch, step)."""
     for layer, random in enumerate(generators):
         random.manual_seed(derived_seed(seed, f"dropout/{layer}", epoch, step))

@@ -1,4 +1,4 @@
-"""The network that is trained, as a torch module, and its first weights."""
+"""The network as a torch module, and its initialisation."""
 
 import math
 
@@ -17,16 +17,16 @@ from mlpkit.models.torch_own import OwnModule
 
 
 class Network(nn.Module):
-    """Raw inputs (rows, features) to raw outputs (rows, width).
+    """Maps raw inputs (rows, features) to outputs (rows, width).
 
     Attributes:
-        scaling: the first layer; standardises inputs, or leaves them as they are.
-        layers: what is trained.
-        unscaling: the last layer; brings regression outputs back to the targets' unit, or does nothing.
+        scaling: first layer: standardises the inputs, or is the identity.
+        layers: the trained layers.
+        unscaling: last layer: converts regression outputs to the targets' unit, or is the identity.
     """
 
     def __init__(self, layers: nn.Sequential, scaling: nn.Module | None, unscaling: nn.Module | None) -> None:
-        """Put the layers between the two scalings, where there are any."""
+        """Put the layers between the two scaling layers; None stands for the identity."""
         super().__init__()
         self.scaling = scaling or nn.Identity()
         self.layers = layers
@@ -38,24 +38,25 @@ class Network(nn.Module):
         return outputs
 
     def standardize(self, targets: Tensor) -> Tensor:
-        """Return targets in the unit of what `layers` puts out, which the loss compares."""
+        """Return the targets in the unit of the outputs of `layers`, as the loss needs them."""
         return self.unscaling.inverse(targets) if isinstance(self.unscaling, Unscaling) else targets
 
     def dropout_generators(self) -> list[torch.Generator]:
-        """Return the generators of the layers that draw, in the layers' order."""
+        """Return the generators of all layers that draw random numbers, in order."""
         return [layer.random for layer in self.layers if isinstance(layer, Dropout | OwnModule)]
 
     def saved_buffers(self) -> dict[str, Tensor]:
-        """Return the buffers of the layers that are in checkpoints; a module may keep others."""
+        """Return the persistent buffers of the layers, which checkpoints hold."""
         saved = self.state_dict()
-        return {name: of for name, of in self.layers.named_buffers(prefix="layers") if name in saved}
+        buffers = self.layers.named_buffers(prefix="layers")
+        return {name: buffer for name, buffer in buffers if name in saved}
 
 
 def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Network:
-    """Return the network for a dataset, initialised as a function of `config.seed`.
+    """Return the network for a dataset, initialised from `config.seed`.
 
     Raises:
-        ConfigError: the model does not go with the dataset's task.
+        ConfigError: the model does not fit the dataset's task or the initialisation, or is too large.
     """
     network = build_network(config, dataset.input_schema, device)
     is_own = any(isinstance(layer, OwnModule) for layer in network.layers)
@@ -76,9 +77,9 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
 
 
 def build_network(config: Config, input_schema: InputSchema, device: str = "cpu") -> Network:
-    """Return the network's structure on torch's meta device: shapes without memory or values.
+    """Return the network on torch's meta device: shapes without memory or values.
 
-    A module that the model builds itself has both, on the given device.
+    A module that the model builds itself is allocated and initialised on the given device.
 
     Raises:
         ConfigError: the model does not fit the dataset's task, or is too large.
@@ -94,9 +95,9 @@ def build_network(config: Config, input_schema: InputSchema, device: str = "cpu"
 
 
 def _allocate(network: nn.Module, device: str) -> None:
-    """Give memory to what is on the meta device.
+    """Allocate the parameters and buffers that are on the meta device.
 
-    Torch's `to_empty` would load its symbolic shapes, which takes 0.3 s.
+    Torch's `to_empty` is not used: it imports torch's symbolic shapes, which takes 0.3 s.
     """
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -110,9 +111,9 @@ def _allocate(network: nn.Module, device: str) -> None:
 
 
 def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generator) -> None:
-    """Fill every layer: linear ones as the config says, norms with ones and zeros.
+    """Initialise all layers: linear ones with the config's initialisation, norms with ones and zeros.
 
-    Draws happen on the CPU in the layers' order, so that the values are the same on every device.
+    Random numbers are drawn on the CPU in the layers' order, so that they are the same on every device.
     """
     for layer in layers:
         if isinstance(layer, nn.Linear):

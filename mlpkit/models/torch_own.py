@@ -1,4 +1,4 @@
-"""A module that a model builds itself: any nn.Module."""
+"""Models that build their own nn.Module."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,16 @@ from mlpkit.errors import ConfigError
 
 
 class OwnModule(nn.Module):
-    """Lets a module draw from torch's global generator, such as nn.Dropout does, from a private seed.
+    """Wraps a module that draws from torch's global generator, such as nn.Dropout: seeds it in training.
+
+    The state of the global generator is restored after each call.
 
     Attributes:
-        random: seeded like those of `Dropout` at each step; each call in training takes a seed from it.
+        random: private generator, seeded at each step as in `Dropout`; each call in training draws a seed.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Take the module."""
+        """Store the module."""
         super().__init__()
         self.module = module
         self.random = torch.Generator()
@@ -39,26 +41,26 @@ class OwnModule(nn.Module):
 
 
 def own_layer(model: ModelConfig, features: int, width: int, seed: int) -> Layer:
-    """Return a model's own module as a layer, whose shapes are found on torch's meta device.
+    """Return a model's own module as a layer; its shapes are found on torch's meta device.
 
     Raises:
-        ConfigError: it holds what cannot be trained or saved.
+        ConfigError: the module has parameters or buffers that mlpkit cannot train or save.
     """
     try:
         with torch.random.fork_rng([]), torch.device("meta"):
             module = model.build(features, width)
             state = module.state_dict()
-    except (NotImplementedError, RuntimeError):  # it computes with its first weights
+    except (NotImplementedError, RuntimeError):  # the module computes with its weights when it is built
         module = _built(model, features, width, seed)
         state = module.state_dict()
     trained = dict(module.named_parameters())
-    twice = [of for of, _ in module.named_parameters(remove_duplicate=False) if of not in trained]
+    tied = [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in trained]
     frozen = [name for name, parameter in trained.items() if not parameter.requires_grad]
     for name, tensor in state.items():
         if tensor.dtype not in (torch.float32, torch.int64) or (name in trained) > tensor.is_floating_point():
             raise ConfigError(f"model={model.name}: {name} is {tensor.dtype}; use float32, or int64 buffers")
-    if twice:
-        raise ConfigError(f"model={model.name}: the parameter {twice[0]} is another one as well; untie them")
+    if tied:
+        raise ConfigError(f"model={model.name}: the parameter {tied[0]} is shared with another; untie them")
     if frozen:
         raise ConfigError(f"model={model.name}: the parameter {frozen[0]} is frozen; make it a buffer")
     if not trained:
@@ -78,10 +80,10 @@ def own_layer(model: ModelConfig, features: int, width: int, seed: int) -> Layer
 
 
 def build_own(model: ModelConfig, features: int, width: int, seed: int) -> OwnModule:
-    """Return a model's own module, whose first weights are a function of the seed.
+    """Return a model's own module, initialised from the seed.
 
     Raises:
-        ConfigError: its outputs have another shape than is needed.
+        ConfigError: its outputs do not have the required shape.
     """
     module = _built(model, features, width, seed).eval()
     with torch.no_grad(), torch.random.fork_rng([]), torch.device("cpu"):

@@ -1,1 +1,1 @@
-"""Optimizers, a file each: options, what is kept from step to step, and the update."""
+"""Optimizers, one file each: options, state and update."""

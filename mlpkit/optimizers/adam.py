@@ -1,4 +1,4 @@
-"""Adam, with the options and defaults of torch.optim.Adam (Kingma, Ba 2015), and what AdamW shares."""
+"""Adam, with the options and defaults of torch.optim.Adam (Kingma, Ba 2015), and the base class of AdamW."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AdamOptions(OptimizerConfig):
-    """What Adam and AdamW share."""
+    """Options and state that Adam and AdamW share."""
 
     betas: tuple[Fraction, Fraction] = Field(
         (0.9, 0.999), strict=False, description="decay of the averages of the gradient and of its square"
@@ -27,15 +27,15 @@ class AdamOptions(OptimizerConfig):
         return {"step": "number", "exp_avg": "tensor", "exp_avg_sq": "tensor"}
 
     def keeps_zeros(self) -> bool:
-        """See `OptimizerConfig.keeps_zeros`; without eps there is 0 / 0."""
+        """See `OptimizerConfig.keeps_zeros`; with eps = 0 the update would be 0 / 0."""
         return self.eps > 0
 
-    def steps_of(self, kernel: Callable[..., None], buffers: Buffers) -> Step:
-        """Return the function that takes steps by a fused kernel of torch's."""
+    def fused_step(self, kernel: Callable[..., None], buffers: Buffers) -> Step:
+        """Return a function that takes a step with one of torch's fused kernels."""
         import torch
 
         count, flag = buffers.numbers["step"], buffers.flag
-        # A number as a tensor: torch would make one of it at each step, which takes longer than the sum.
+        # A tensor: torch would convert a Python number at each step, which takes longer than the addition.
         one = torch.ones_like(count)
         averages = buffers.tensors["exp_avg"], buffers.tensors["exp_avg_sq"]
         counts = [count] * len(buffers.values)
@@ -71,4 +71,4 @@ class Adam(AdamOptions):
         """See `OptimizerConfig.fused`."""
         import torch
 
-        return self.steps_of(torch._fused_adam_, buffers)
+        return self.fused_step(torch._fused_adam_, buffers)

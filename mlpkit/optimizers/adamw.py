@@ -21,4 +21,4 @@ class AdamW(AdamOptions):
         """See `OptimizerConfig.fused`."""
         import torch
 
-        return self.steps_of(torch._fused_adamw_, buffers)
+        return self.fused_step(torch._fused_adamw_, buffers)

@@ -28,7 +28,7 @@ class Sgd(OptimizerConfig):
         return {"momentum_buffer": "tensor"} if self.momentum else {}
 
     def fused(self, buffers: Buffers) -> Step:
-        """See `OptimizerConfig.fused`; the first gradient begins the buffer, without dampening."""
+        """See `OptimizerConfig.fused`; the first step sets the momentum buffer to the undampened gradient."""
         import torch
 
         kernel: Callable[..., None] = torch._fused_sgd_

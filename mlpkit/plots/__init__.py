@@ -1,1 +1,1 @@
-"""Pictures of runs and of sweeps."""
+"""Plots of runs and of sweeps, drawn with matplotlib."""

@@ -1,4 +1,4 @@
-"""Pictures of a classification: decision boundary and confusion matrix."""
+"""Plots of a classifier: decision boundary and confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +19,9 @@ from mlpkit.plots import style
 
 Array = NDArray[np.float64]
 
-_GRID = 200  # points along an axis of the probability map
-_NAMED = 16  # classes up to which a legend names them
-_COUNTED = 20  # classes up to which a confusion matrix has room for counts
+_GRID = 200  # points along each axis of the probability map
+_NAMED = 16  # with more classes the legend does not name them
+_COUNTED = 20  # with more classes the confusion matrix has no room for counts
 
 _TWO_CLASSES = ("#2166ac", "#b2182b")
 _PROBABILITY = LinearSegmentedColormap.from_list(
@@ -31,7 +31,14 @@ _SHARE = LinearSegmentedColormap.from_list("share", ("#f4f5f7", "#c9dcef", "#6f9
 
 
 def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
-    """Return the map of probabilities over two features, with the points of train and of a scored split."""
+    """Return the map of class probabilities over two features, with the points of train and of `split`.
+
+    Args:
+        dataset: a dataset with two features.
+        predictor: the trained model.
+        split: the split whose accuracy is shown.
+        outputs: the model's raw outputs for this split.
+    """
     input_schema = dataset.input_schema
     classes = [style.shorten(name) for name in input_schema.classes]
     colours = [style.CLASS_COLOURS[label % len(style.CLASS_COLOURS)] for label in range(len(classes))]
@@ -48,7 +55,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     probabilities = predictor.predict(points).probabilities
     assert probabilities is not None
     surface = probabilities.double().numpy().reshape(len(y), len(x), -1)
-    half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2  # of a pixel, whose middle is the point
+    half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2  # half a pixel: each point is the centre of a pixel
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     how: dict[str, Any] = {"origin": "lower", "extent": extent, "interpolation": "bilinear"}
     if len(classes) == 2:
@@ -75,7 +82,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
 
 
 def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
-    """Return the confusion matrix of a split, whose raw outputs are given."""
+    """Return the confusion matrix of a split; `outputs` are the model's raw outputs for it."""
     classes = [style.shorten(name) for name in dataset.input_schema.classes]
     size = len(classes)
     counts = confusion_counts(dataset.splits[split].targets, predictor.task.decode(outputs), size)
@@ -92,7 +99,7 @@ def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: 
     )
     axes = figure.subplots()
     axes.grid(False)
-    # The root makes a share of 1 % visible: rare mistakes are what one looks for.
+    # The square root makes a share of 1 % visible: rare mistakes matter most.
     image = axes.imshow(shares, _SHARE, norm=PowerNorm(0.5, 0, 1))
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, aspect=30)
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
@@ -119,7 +126,7 @@ def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: 
 
 
 def confusion_counts(true: Tensor, predicted: Tensor, classes: int) -> NDArray[np.int64]:
-    """Return (true, predicted) counts of (rows,) labels."""
+    """Return the (classes, classes) matrix of counts, true by predicted, from (rows,) labels."""
     counts = torch.bincount(true * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).numpy()
 
@@ -130,7 +137,7 @@ def _accuracy(dataset: Dataset, predictor: Predictor, split: str, outputs: Tenso
 
 
 def _grid_over(inputs: Tensor) -> tuple[Array, Array]:
-    """Return coordinates along both axes, with some room round the (rows, 2) points."""
+    """Return the coordinates of the map along both axes, with a margin around the (rows, 2) points."""
     points = inputs.double().numpy()
     low, high = points.min(0), points.max(0)
     room = np.where(high > low, 0.08 * (high - low), 0.5)
@@ -139,14 +146,14 @@ def _grid_over(inputs: Tensor) -> tuple[Array, Array]:
 
 
 def _tints(surface: Array, colours: Sequence[str]) -> Array:
-    """Return (height, width, 3) colours: that of the likeliest class, paler where it is less certain."""
+    """Return (height, width, 3) colours: the colour of the most probable class, paler if less certain."""
     palette, sure = np.array([to_rgb(colour) for colour in colours]), surface.max(2, keepdims=True)
     tints: Array = 1 - (1 - palette[surface.argmax(2)]) * 0.55 * np.nan_to_num(sure)
     return tints
 
 
 def _draw_borders(axes: Axes, x: Array, y: Array, surface: Array) -> None:
-    """Draw where a class becomes the likeliest; those of class 0 are seen from its neighbours."""
+    """Draw the borders between classes; those of class 0 are drawn as borders of its neighbours."""
     for label in range(1, surface.shape[2]):
         lead = surface[..., label] - np.delete(surface, label, axis=2).max(2)
         if lead.min() < 0 < lead.max():

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: the score over each numeric key, a heat map of two keys, curves overlaid."""
+"""Plots of a comparison: the score over each numeric key, a heat map of two keys, overlaid curves."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,40 +10,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from mlpkit.analysis.compare import Comparison, Line, shorten
+from mlpkit.analysis.compare import Comparison, Setting
+from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.statistics import half_width, mean
 from mlpkit.errors import DataError
 from mlpkit.plots import style
 from mlpkit.plots.drawing import one_warning
 from mlpkit.plots.heat_map import MOST_CELLS, draw_heat_map, fits_a_map, natural
-from mlpkit.plots.overlaid import MOST_LINES, draw_overlaid
+from mlpkit.plots.overlaid import MOST_SETTINGS, draw_overlaid
 from mlpkit.plots.settings import label, legend, say_runs, scale_score, score_name
 from mlpkit.system.atomic_write import atomic_write
 
-_LOG_FROM = 20.0  # largest over smallest value of a key
-_APART = 0.022  # of the axis, between intervals that stand side by side
+_LOG_FROM = 20.0  # logarithmic axis if a key's largest value is more than this times its smallest
+_APART = 0.022  # distance between neighbouring intervals, as a fraction of the axis
 _WIDTH = 6.8
 
 
 def folder_for(runs: Sequence[Path]) -> Path:
-    """Return the plots folder of what holds all the runs, such as their sweep."""
+    """Return the plots folder in the runs' common parent folder, such as their sweep."""
     alike = len({run.is_absolute() for run in runs}) == 1
-    named = all(run.name and ".." not in run.parts for run in runs)  # the parent of `.` is not `.`
+    named = all(run.name and ".." not in run.parts for run in runs)  # Path(".").parent is "." again
     parents = [(run if alike and named else run.resolve()).parent for run in runs]
     return Path(os.path.commonpath(parents), "plots")
 
 
 def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]) -> list[Path]:
-    """Draw the pictures that a comparison allows, and return their paths.
+    """Draw all plots that fit the comparison; return their paths.
 
     Args:
         found: the comparison.
-        folder: where the pictures go; made where it is missing.
-        warn: is told of runs whose metrics cannot be read, and of a picture that cannot be drawn.
+        folder: folder of the plots; created if missing.
+        warn: called with a warning for each run whose metrics cannot be read and each plot that fails.
 
     Raises:
-        DataError: the folder is a link, and may lead elsewhere.
-        WriteError: a picture cannot be written.
+        DataError: the folder is a symbolic link, which may lead elsewhere.
+        WriteError: a file cannot be written.
     """
     if folder.is_symlink():
         raise DataError(f"{folder}: a link, which may lead elsewhere; name a folder with --plot-dir")
@@ -66,9 +67,9 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
 
 
 def draw_score(found: Comparison, key: str) -> Figure:
-    """Return the score over a numeric key: a point for each run, the mean and its interval for each value.
+    """Return the plot of the score over a numeric key: a point per run, mean and 95 % interval per value.
 
-    Settings that differ in other keys have a colour each, as long as there are colours.
+    Settings that differ in other keys get different colours; if there are too few colours, they are pooled.
     """
     series, others = _series(found, key), [name for name in found.columns if name != key]
     pooled = bool(others) and "" in series
@@ -80,19 +81,19 @@ def draw_score(found: Comparison, key: str) -> Figure:
         say_runs(found, f"mean{' over all other settings' if pooled else ''} and 95 % interval"),
     )
     axes = figure.subplots()
-    lines = [line for line in found.lines if line.runs and key in line.settings]
-    place, gap = _scale(axes, sorted({float(line.settings[key]) for line in lines}))
+    settings = [setting for setting in found.settings if setting.runs and key in setting.options]
+    place, gap = _scale(axes, sorted({float(setting.options[key]) for setting in settings}))
     apart = min(_APART, 0.5 * gap / len(series))
     colours = dict(zip(series, style.CLASS_COLOURS, strict=False))
     for index, (text, mine) in enumerate(series.items()):
         shift = apart * (index - (len(series) - 1) / 2)
         by_value: dict[float, list[float]] = {}
-        for line in sorted(mine, key=lambda line: float(line.settings[key])):
-            by_value.setdefault(float(line.settings[key]), []).extend(line.values)
+        for setting in sorted(mine, key=lambda setting: float(setting.options[key])):
+            by_value.setdefault(float(setting.options[key]), []).extend(setting.scores)
         spots = {place(value, shift): by_value[value] for value in by_value}
         _draw_series(axes, spots, apart, colours[text], joined=len(by_value) <= MOST_CELLS)
     axes.set(xlabel=key, ylabel=name)
-    scale_score(axes, [np.array(line.values) for line in lines])
+    scale_score(axes, [np.array(setting.scores) for setting in settings])
     legend(axes, colours, found, others, _WIDTH)
     return figure
 
@@ -100,9 +101,14 @@ def draw_score(found: Comparison, key: str) -> Figure:
 def _draw_series(
     axes: Axes, scores: dict[float, list[float]], apart: float, colour: str, joined: bool
 ) -> None:
-    """Draw points beside the means at some places: on them the intervals would hide the points.
+    """Draw the mean and interval at each spot, and the runs' points beside it, where they are not hidden.
 
-    Means of values that were drawn at random are not joined.
+    Args:
+        axes: the axes to draw on.
+        scores: the runs' scores by position on the x axis.
+        apart: distance between neighbouring series, as a fraction of the axis.
+        colour: colour of the series.
+        joined: whether a line joins the means; not for values sampled by a search.
     """
     size = style.point_size(sum(map(len, scores.values())), few=4.6)
     low, high = axes.get_xlim()
@@ -117,25 +123,24 @@ def _draw_series(
     )  # fmt: skip
 
 
-def _series(found: Comparison, key: str) -> dict[str, list[Line]]:
-    """Return the lines that have the key by their other settings, or all as one where these are many."""
+def _series(found: Comparison, key: str) -> dict[str, list[Setting]]:
+    """Group the settings that have the key by their other options; if there are too many groups, make one."""
     others = [name for name in found.columns if name != key]
-    by_label: dict[str, list[Line]] = {}
-    ranked = [line for line in found.lines if line.runs and key in line.settings]
-    for line in ranked:
-        by_label.setdefault(label(found, line, others), []).append(line)
-    if len(by_label) > MOST_LINES:
+    by_label: dict[str, list[Setting]] = {}
+    ranked = [setting for setting in found.settings if setting.runs and key in setting.options]
+    for setting in ranked:
+        by_label.setdefault(label(found, setting, others), []).append(setting)
+    if len(by_label) > MOST_SETTINGS:
         return {"": ranked}
     return {text: by_label[text] for text in sorted(by_label, key=natural)}
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> tuple[Callable[[float, float], float], float]:
-    """Scale the x axis for some values.
-
-    Where they stand on a logarithmic axis, a zero has a place of its own, left of the others.
+    """Scale the x axis for the values. On a logarithmic axis, 0 is drawn to the left of all others.
 
     Returns:
-        What puts a value on the axis, shifted by a share of it; and the share between the closest two.
+        A function (value, shift) -> position, where shift is a fraction of the axis; and the distance
+        between the two closest values, as a fraction of the axis.
     """
     positive = [value for value in values if value > 0]
     spots = {value: value for value in values}
@@ -155,7 +160,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> tuple[Callable[[float, float]
 
 
 def _thinned(spots: Sequence[float], least: float) -> list[float]:
-    """Return those spots that are not too close to the one before."""
+    """Return the spots without those that are closer than `least` to the one before."""
     kept = [spots[0]]
     for spot in spots[1:]:
         if spot - kept[-1] >= least:
@@ -164,6 +169,6 @@ def _thinned(spots: Sequence[float], least: float) -> list[float]:
 
 
 def _is_numeric(found: Comparison, key: str) -> bool:
-    """Whether the key has two numbers or more and nothing else, where it has a value."""
-    values = [line.settings[key] for line in found.lines if key in line.settings and line.runs]
+    """Whether the key's values are all numbers, and at least two differ."""
+    values = [setting.options[key] for setting in found.settings if key in setting.options and setting.runs]
     return all(type(value) in (int, float) for value in values) and len(set(values)) > 1

@@ -1,4 +1,4 @@
-"""Loss, main score and learning rate, epoch by epoch."""
+"""Plot of the training curves: loss, main score and learning rate by epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from mlpkit.data.dataset import SPLITS, Dataset
 from mlpkit.plots import style
 
 Array = NDArray[np.float64]
-Curves = dict[str, tuple[Array, Array]]  # epochs and values by split
+Curves = dict[str, tuple[Array, Array]]  # split -> (epochs, values)
 Lines = Sequence[dict[str, Any]]
 
 MAIN_SCORES = ("accuracy", "r2")
-_MANY = 2000  # epochs from which lines are thinner
+_MANY = 2000  # with this many epochs or more, curves are drawn thinner
 _WORDS = {"r2": "R²"}
-_LOG_FROM = 30.0  # largest over smallest loss; on a linear axis the small ones would lie on its foot
+_LOG_FROM = 30.0  # logarithmic axis if the largest loss is more than this times the smallest
 
 
 def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
-    """Return the curves of a run's metrics.jsonl; a value that is None leaves a gap."""
+    """Return the plot of the curves in a run's metrics.jsonl; a value of None leaves a gap."""
     monitor = predictor.task.monitor
     best = best_of(lines, dataset, predictor)
     names = ["loss", *(name for name in MAIN_SCORES if any(name in line for line in lines))]
@@ -34,7 +34,7 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
         height=5.9 if rates else 4.2,
         title="Training curves",
         subtitle=style.caption(
-            dataset, predictor, *_say(best, lines, dataset.monitored, monitor), whole_run=True
+            dataset, predictor, *_best_text(best, lines, dataset.monitored, monitor), whole_run=True
         ),
     )
     grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
@@ -59,7 +59,7 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
 
 
 def series(lines: Lines, name: str) -> Curves:
-    """Return epochs and values of a score for each split that has a finite one; None becomes NaN."""
+    """Return (epochs, values) of a score for each split with a finite value; None becomes NaN."""
     found: Curves = {}
     for split in SPLITS:
         pairs = [(line["epoch"], line.get(name)) for line in lines if line["split"] == split]
@@ -70,7 +70,7 @@ def series(lines: Lines, name: str) -> Curves:
 
 
 def best_of(lines: Lines, dataset: Dataset, predictor: Predictor) -> tuple[int, float] | None:
-    """Return epoch and value of the best monitored score, as training chose it; None where there is none."""
+    """Return epoch and value of the best monitored score, by training's rule; None if there is none."""
     best: tuple[int, float, float] | None = None
     for line in lines:
         value, loss = line.get(predictor.task.monitor), line.get("loss")
@@ -82,13 +82,13 @@ def best_of(lines: Lines, dataset: Dataset, predictor: Predictor) -> tuple[int, 
 
 
 def changing_rates(lines: Lines) -> tuple[Array, Array] | None:
-    """Return epochs and learning rates, or None where the rate never changes."""
+    """Return epochs and learning rates; None if the learning rate never changes."""
     rates = series(lines, "lr").get("train")
     return rates if rates is not None and np.unique(rates[1][np.isfinite(rates[1])]).size > 1 else None
 
 
 def needs_log_axis(curves: Curves) -> bool:
-    """Whether the positive values span so much that a linear axis would hide the end of training."""
+    """Whether the positive values span so wide a range that a linear axis would hide the end of training."""
     if not curves:
         return False
     values = np.concatenate([values for _, values in curves.values()])
@@ -96,8 +96,8 @@ def needs_log_axis(curves: Curves) -> bool:
     return positive.size > 0 and bool(positive.max() / _LOG_FROM > positive.min())
 
 
-def _say(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -> tuple[str, ...]:
-    """Return the words for the best epoch; where epochs were not logged, a better one may be among them."""
+def _best_text(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -> tuple[str, ...]:
+    """Return the subtitle's text about the best epoch; "best logged" if some epochs were not logged."""
     if best is None:
         return ()
     all_logged = sum(line["split"] == split for line in lines) == max(line["epoch"] for line in lines)
@@ -143,7 +143,10 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
 
 
 def _place_of_zero(curves: Curves) -> float:
-    """Return where on a logarithmic axis a loss of 0 is drawn, a decade or more below all others; or NaN."""
+    """Return the position of a loss of 0 on a logarithmic axis, a decade or more below all others.
+
+    NaN if no loss is 0.
+    """
     values = np.concatenate([values for _, values in curves.values()])
     if not (values == 0).any():
         return np.nan
@@ -151,7 +154,7 @@ def _place_of_zero(curves: Curves) -> float:
 
 
 def _mark_zero(axes: Axes, zero: float) -> None:
-    """Write a 0 at the foot of a logarithmic axis, where zeros are drawn."""
+    """Label the lower end of a logarithmic axis with 0, where zeros are drawn."""
     axes.set_ylim(bottom=zero)
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in axes.get_yticks() if tick > 10 * zero]))
     size = axes.yaxis.get_ticklabels()[0].get_fontsize()
@@ -160,7 +163,7 @@ def _mark_zero(axes: Axes, zero: float) -> None:
 
 
 def _cut_deep_start(axes: Axes, curves: Curves) -> None:
-    """R² is at most 1 and has no lower bound: the first epochs must not flatten all that follows."""
+    """Cut very negative R² of the first epochs off the axis, so that they do not flatten later epochs."""
     ends = [values[np.isfinite(values)][-1] for _, values in curves.values()]
     if ends and max(ends) > 0 and axes.get_ylim()[0] < -1:
         axes.set_ylim(min(0.0, *ends) - 0.1, 1.05)

@@ -1,4 +1,4 @@
-"""Pictures are extras: what goes wrong while one is drawn is a warning, and fails nothing."""
+"""Turns errors while drawing into warnings: a plot that fails must not fail the command."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,18 +8,18 @@ from mlpkit.errors import MlpkitError
 
 @contextmanager
 def one_warning(what: str, warn: Callable[[str], None]) -> Iterator[None]:
-    """Turn any error of the block into one warning.
+    """Turn an exception in the block into one warning.
 
-    Errors of mlpkit's own, such as a full disk, and interruptions pass.
+    mlpkit's own errors, such as a full disk, and KeyboardInterrupt are raised as usual.
 
     Args:
-        what: is drawn in the block.
-        warn: is told.
+        what: name of what is drawn in the block.
+        warn: called with the warning.
     """
     try:
         yield
     except MlpkitError:
         raise
-    except Exception as error:  # matplotlib, its fonts and its settings raise all kinds
+    except Exception as error:  # matplotlib and its fonts raise many types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         warn(f"warning: {what} cannot be drawn ({reason[:200]})")

@@ -1,4 +1,4 @@
-"""The mean score of each pair of values of two keys."""
+"""Heat map of the mean score over two keys."""
 
 from typing import Any
 
@@ -8,29 +8,30 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mlpkit.analysis.compare import Comparison, shorten
+from mlpkit.analysis.compare import Comparison
+from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, say_runs, score_name
 
-MOST_CELLS = 12  # values of a key
+MOST_CELLS = 12  # values along each axis
 
 
 def fits_a_map(found: Comparison) -> bool:
-    """Whether two keys differ, with few enough values each."""
+    """Whether exactly two keys vary, with at most MOST_CELLS values each."""
     sizes = [len(_values(found, key)) for key in found.columns]
     return len(sizes) == 2 and min(sizes) > 1 and max(sizes) <= MOST_CELLS
 
 
 def draw_heat_map(found: Comparison) -> Figure:
-    """Return the picture for a comparison with two columns; the better a mean, the lighter its cell."""
+    """Return the heat map of a comparison with two columns; the better the mean, the lighter the cell."""
     first, second = found.columns
     rows, columns = _values(found, first), _values(found, second)
     means = np.full((len(rows), len(columns)), np.nan)
-    for line in found.lines:
-        if line.mean is not None:
-            row, column = show_setting(line, first), show_setting(line, second)
-            means[rows.index(row), columns.index(column)] = line.mean
+    for setting in found.settings:
+        if setting.mean is not None:
+            row, column = show_setting(setting, first), show_setting(setting, second)
+            means[rows.index(row), columns.index(column)] = setting.mean
     name = score_name(found.metric.split, found.metric.score)
     title = f"{name} over {shorten(second, found.columns)} and {shorten(first, found.columns)}"
     width = 1.9 + 0.08 * max(map(len, rows)) + max(3.6, 0.75 * len(columns))
@@ -73,11 +74,11 @@ def _draw_cells(axes: Axes, means: Array, higher_is_better: bool) -> None:
 
 
 def _values(found: Comparison, key: str) -> list[str]:
-    return sorted({show_setting(line, key) for line in found.lines}, key=natural)
+    return sorted({show_setting(setting, key) for setting in found.settings}, key=natural)
 
 
 def natural(text: str) -> tuple[Any, ...]:
-    """Return what sorts a text by the numbers in it, where it has any."""
+    """Return a sort key that orders texts by the numbers in them."""
     parts = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
     return tuple((0, float(part), "") if _is_number(part) else (1, 0.0, part) for part in parts)
 

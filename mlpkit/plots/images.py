@@ -1,4 +1,4 @@
-"""The images that a classifier gets most wrong."""
+"""Plot of the images that a classifier gets most wrong."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ _PAPER = LinearSegmentedColormap.from_list("paper", ("#f2f2ef", "#16181a"))
 
 @dataclass(frozen=True)
 class Worst:
-    """Rows of a split that are worth a look.
+    """The worst rows of a split.
 
     Attributes:
-        rows: the wrong ones, the highest loss first; or the least certain ones where none is wrong.
-        predicted: their labels.
-        certainty: probabilities of these labels.
-        mistakes: how many rows of the split are wrong.
+        rows: indices of misclassified rows, highest loss first; if there are none, of the least certain rows.
+        predicted: predicted labels of these rows.
+        certainty: predicted probabilities of these labels.
+        mistakes: number of misclassified rows in the split.
     """
 
     rows: Tensor
@@ -34,7 +34,7 @@ class Worst:
 
 
 def find_worst(predictor: Predictor, outputs: Tensor, targets: Tensor) -> Worst:
-    """Return at most SAMPLES rows, given the raw outputs and the labels of a split."""
+    """Return the worst rows of a split, at most SAMPLES, from its raw outputs and labels."""
     task = predictor.task
     assert task.probabilities is not None
     predicted, certainty = task.decode(outputs), task.probabilities(outputs).max(1).values
@@ -49,7 +49,7 @@ def find_worst(predictor: Predictor, outputs: Tensor, targets: Tensor) -> Worst:
 
 
 def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
-    """Return the worst mistakes of a split, whose raw outputs are given, or the least certain images."""
+    """Return the plot of a split's worst mistakes, or of its least certain images if there are none."""
     inputs, targets = dataset.splits[split].inputs, dataset.splits[split].targets
     worst = find_worst(predictor, outputs, targets)
     title = "Worst mistakes" if worst.mistakes else "No mistakes: the least certain images"
@@ -62,7 +62,7 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     tall = _TILE * images.shape[1] / images.shape[2]
     down = tall + _GAP + (0.36 if "\n" in labels[0] else 0.22)
     across = _TILE + _GAP
-    # Places are in inches: one axes for all is many times faster than one for each image.
+    # One axes with coordinates in inches is many times faster than one axes for each image.
     width = 2 * style.MARGIN + _COLUMNS * across - _GAP
     height = style.HEADING + 2 * style.MARGIN + -(-len(images) // _COLUMNS) * down - _GAP
     subtitle = style.caption(dataset, predictor, result)
@@ -82,7 +82,7 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
 
 
 def _labels(classes: tuple[str, ...], true: Tensor, worst: Worst) -> list[str]:
-    """Return `true → predicted (probability)` for each image, on two lines where names are long."""
+    """Return `true → predicted (probability)` for each image, on two lines if class names are long."""
     names = [style.shorten(name, 11) for name in classes]
     arrow = " →\n" if max(map(len, names)) > 3 else " → "
     labels = []

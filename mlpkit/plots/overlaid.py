@@ -1,4 +1,4 @@
-"""Curves of many runs in one picture: a colour for each setting."""
+"""Plot of the curves of many runs, with a colour for each setting."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mlpkit.analysis.compare import Comparison, Line
+from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.errors import DataError
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, joined, label, legend, scale_score, score_name
 from mlpkit.runs.metrics_file import read_metrics
 from mlpkit.runs.run_folder import RunFolder
 
-MOST_LINES = len(style.CLASS_COLOURS)  # that have a colour of their own
-MOST_CURVES = 32  # runs of a line whose curves are drawn
+MOST_SETTINGS = len(style.CLASS_COLOURS)  # there is one colour for each
+MOST_CURVES = 32  # for each setting
 
 _WIDTH = 7.6
 
@@ -23,30 +23,30 @@ Curve = tuple[Array, Array]  # epochs and values
 
 
 def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
-    """Return the score of each epoch: the runs of the best lines thin, and their mean.
+    """Return the plot of the score by epoch, for the best settings: each run thin, the mean thick.
 
     Args:
         found: the comparison.
-        warn: is told of runs whose metrics cannot be read.
+        warn: called with a warning for each run whose metrics cannot be read.
     """
     split, score = found.metric.split, found.metric.score
-    ranked = [line for line in found.lines if line.runs]
-    if split == "test":  # which is scored after training alone
+    ranked = [setting for setting in found.settings if setting.runs]
+    if split == "test":  # test is scored only after training: show the monitored split
         split = next(run.best.split for run in ranked[0].runs.values() if run.best is not None)
-    shown = ranked[:MOST_LINES]
+    shown = ranked[:MOST_SETTINGS]
     some = f"the best {len(shown)} of {len(ranked)} settings" if len(shown) < len(ranked) else ""
     name = score_name(split, score)
-    thin = "thin: each run; thick: their mean" if any(len(line.runs) > 1 for line in shown) else ""
+    thin = "thin: each run; thick: their mean" if any(len(setting.runs) > 1 for setting in shown) else ""
     figure = style.headed_figure(
         _WIDTH, 5.0, f"{name} by epoch", joined(some, thin) or "a run of each setting"
     )
     axes = figure.subplots()
     drawn: list[Array] = []
     colours = dict(
-        zip((label(found, line, found.columns) for line in shown), style.CLASS_COLOURS, strict=False)
+        zip((label(found, setting, found.columns) for setting in shown), style.CLASS_COLOURS, strict=False)
     )
-    for line, colour in reversed(list(zip(shown, style.CLASS_COLOURS, strict=False))):
-        curves = _curves(line, split, score, warn)
+    for setting, colour in reversed(list(zip(shown, style.CLASS_COLOURS, strict=False))):
+        curves = _curves(setting, split, score, warn)
         single = len(curves) == 1
         for epochs, values in curves:
             axes.plot(
@@ -71,10 +71,10 @@ def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
     return figure
 
 
-def _curves(line: Line, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
-    """Return the curves of a line's runs; a value that is None leaves a gap."""
+def _curves(setting: Setting, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
+    """Return the curves of a setting's runs; a value of None leaves a gap."""
     curves = []
-    for run in list(line.runs.values())[:MOST_CURVES]:
+    for run in list(setting.runs.values())[:MOST_CURVES]:
         try:
             rows = read_metrics(RunFolder(run.path).metrics)
         except DataError as error:
@@ -89,7 +89,7 @@ def _curves(line: Line, split: str, score: str, warn: Callable[[str], None]) -> 
 
 
 def _cut_start(axes: Axes, drawn: Sequence[Array]) -> None:
-    """Show the later epochs alone where the first fifth would flatten them."""
+    """Fit the y axis to the later epochs if the first fifth of them would flatten the rest."""
     finite = [values[np.isfinite(values)] for values in drawn]
     if not finite:
         return
@@ -102,7 +102,7 @@ def _cut_start(axes: Axes, drawn: Sequence[Array]) -> None:
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the mean at the epochs that all have: beyond them it would jump as runs leave it."""
+    """Return the mean at the epochs that all runs have; elsewhere it would jump when a run ends."""
     shared = curves[0][0]
     for epochs, _ in curves[1:]:
         shared = np.intersect1d(shared, epochs)

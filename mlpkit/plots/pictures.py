@@ -1,4 +1,4 @@
-"""A run's pictures. Importing this module loads matplotlib, so it is imported only where one draws."""
+"""Draws the plots of a run. Importing this module imports matplotlib, so import it only to draw."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
-from mlpkit.plots.alone import alone
 from mlpkit.plots.drawing import one_warning
+from mlpkit.plots.matplotlib_import import matplotlib_import
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.atomic_write import atomic_write
 
-with alone():
+with matplotlib_import():
     from matplotlib.figure import Figure
 
     from mlpkit.plots import style
@@ -28,17 +28,17 @@ def draw_pictures(
     lines: Sequence[dict[str, Any]],
     warn: Callable[[str], None],
 ) -> list[Path]:
-    """Draw the pictures that go with the task into the run's plots folder, and return their paths.
+    """Draw the plots for the run's task into its plots folder; return their paths.
 
     Args:
-        folder: where the pictures go.
+        folder: the run folder.
         predictor: the trained model.
-        dataset: what it was trained on.
-        lines: those of metrics.jsonl; a value may be None.
-        warn: is told of a picture that cannot be drawn, and is left out.
+        dataset: the dataset it was trained on.
+        lines: lines of metrics.jsonl; a value may be None.
+        warn: called with a warning for each plot that cannot be drawn.
 
     Raises:
-        WriteError: a picture cannot be written.
+        WriteError: a file cannot be written.
     """
     paths = []
     with style.applied():
@@ -53,7 +53,7 @@ def draw_pictures(
 def _drawings(
     predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]
 ) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each picture, by name, in the order of the pictures."""
+    """Return a drawing function for each plot, by file name, in the order to draw them."""
     input_schema, splits = dataset.input_schema, dataset.splits
     drawings: dict[str, Callable[[], Figure]] = {"curves": lambda: draw_curves(lines, dataset, predictor)}
     if predictor.task.probabilities is None:

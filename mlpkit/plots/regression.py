@@ -1,4 +1,4 @@
-"""Pictures of a regression: the fitted line, and predicted against true values."""
+"""Plots of a regression model: the fitted line, and predicted against true values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _GRID = 256
 
 
 def least_squares(x: Array, y: Array) -> tuple[float, float]:
-    """Return slope and intercept of the line through (rows,) points with the least Σ(y - ŷ)²."""
+    """Return slope and intercept of the least-squares line through the points (x, y), each (rows,)."""
     slope, intercept = np.linalg.lstsq(np.column_stack((x, np.ones_like(x))), y, rcond=None)[0]
     return float(slope), float(intercept)
 
@@ -34,7 +34,7 @@ def equation(slope: float, intercept: float, feature: str = "x", target: str = "
 
 
 def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
-    """Return points and lines over the one feature: fitted, least squares, and the true one where known."""
+    """Return the plot of points and lines over the single feature: fitted, least squares, true if known."""
     input_schema, train = dataset.input_schema, dataset.splits["train"]
     feature, target = style.shorten(input_schema.features[0]), style.shorten(input_schema.targets[0])
     subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
@@ -57,8 +57,8 @@ def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
         label = f"true: {equation(slope, intercept, feature, target)}"
         band = axes.plot(x, slope * x + intercept, color=style.FAINT, linewidth=6, zorder=1.5, label=label)
         band[0].set_solid_capstyle("butt")
-    said = _say(x, fitted, feature, target) or style.model_name(predictor)
-    axes.plot(x, fitted, color=style.INK, linewidth=2, label=f"fitted: {said}")
+    text = _fitted_text(x, fitted, feature, target) or style.model_name(predictor)
+    axes.plot(x, fitted, color=style.INK, linewidth=2, label=f"fitted: {text}")
     slope, intercept = least_squares(
         train.inputs[:, 0].double().numpy(), train.targets[:, 0].double().numpy()
     )
@@ -70,7 +70,7 @@ def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
 
 
 def draw_predicted(dataset: Dataset, predictor: Predictor, outputs: Mapping[str, Tensor]) -> Figure:
-    """Return predicted against true values of each split, whose raw outputs are given."""
+    """Return the plot of predicted against true values; `outputs` are the model's raw outputs by split."""
     target = ", ".join(style.shorten(name) for name in dataset.input_schema.targets[:3])
     subtitle = style.caption(dataset, predictor, *style.thinning(*map(len, dataset.splits.values())))
     figure = style.headed_figure(5.6, 6.1, f"Predicted against true {target}", subtitle)
@@ -102,7 +102,7 @@ def draw_predicted(dataset: Dataset, predictor: Predictor, outputs: Mapping[str,
 
 
 def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets: Tensor) -> float:
-    """Return R² as the task scores it."""
+    """Return R², computed by the task."""
     task = predictor.task
     encoded = task.encode(targets, outputs.dtype)
     sums = metrics.add_up(task.loss(outputs, encoded), task.statistics(outputs, task.truth(encoded)))
@@ -111,7 +111,7 @@ def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets:
 
 
 def _points(split: str, rows: int) -> dict[str, Any]:
-    """Return how the points of a split look: smaller where there are many."""
+    """Return matplotlib's options for the points of a split; many points are drawn smaller."""
     size = style.point_size(rows, few=4.6)
     return {
         "linestyle": "",
@@ -124,8 +124,8 @@ def _points(split: str, rows: int) -> dict[str, Any]:
     }
 
 
-def _say(x: Array, fitted: Array, feature: str, target: str) -> str | None:
-    """Return the equation of what was fitted, or None where it is no straight line."""
+def _fitted_text(x: Array, fitted: Array, feature: str, target: str) -> str | None:
+    """Return the equation of the fitted line; None if it is not straight."""
     if not np.isfinite(fitted).all():
         return "not finite"
     slope, intercept = least_squares(x, fitted)

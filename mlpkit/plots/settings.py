@@ -1,4 +1,4 @@
-"""How pictures of a comparison name its settings and scale its scores."""
+"""Labels, legends and score axes of the plots of a comparison."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,13 +8,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from mlpkit.analysis.compare import Comparison, Line, shorten
+from mlpkit.analysis.compare import Comparison, Setting
+from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.plots import style
 
-MOST_NAMED = 2  # keys that each label of a legend names
+MOST_NAMED = 2  # with more keys, the legend's title names them instead of each label
 
-_LOG_FROM = 30.0  # largest over smallest score
+_LOG_FROM = 30.0  # logarithmic axis if the largest score is more than this times the smallest
 _WORDS = {"r2": "R²"}
 
 Array = NDArray[np.float64]
@@ -26,20 +27,20 @@ def score_name(split: str, score: str) -> str:
 
 
 def say_runs(found: Comparison, about: str) -> str:
-    """Return a subtitle: how many runs are seen, and what of them."""
-    runs = sum(len(line.runs) for line in found.lines)
+    """Return a subtitle: the number of runs, followed by the text `about`."""
+    runs = sum(len(setting.runs) for setting in found.settings)
     missing = f"{len(found.unscored)} without a score" if found.unscored else ""
     return joined(f"{runs:,} {'run' if runs == 1 else 'runs'}", missing, about)
 
 
 def joined(*parts: str) -> str:
-    """Return the parts of a subtitle that are not empty."""
+    """Return the parts of a subtitle that are not empty, joined by dots."""
     return "  ·  ".join(part for part in parts if part)
 
 
-def label(found: Comparison, line: Line, keys: Sequence[str]) -> str:
-    """Return the values of a line, with their keys where these are few enough for a legend."""
-    values = [show_setting(line, key) or "–" for key in keys]
+def label(found: Comparison, setting: Setting, keys: Sequence[str]) -> str:
+    """Return the legend's label of a setting: its values of the keys, with the keys if they are few."""
+    values = [show_setting(setting, key) or "–" for key in keys]
     if len(keys) > MOST_NAMED:
         return style.shorten(" · ".join(values), 60)
     named = [f"{shorten(key, found.columns)} {value}" for key, value in zip(keys, values, strict=True)]
@@ -49,7 +50,7 @@ def label(found: Comparison, line: Line, keys: Sequence[str]) -> str:
 def legend(
     axes: Axes, colours: Mapping[str, str], found: Comparison, keys: Sequence[str], width: float
 ) -> None:
-    """Put a legend over axes that are so many inches wide; it names the keys where its labels do not."""
+    """Put a legend above the axes, `width` inches wide; its title names the keys if they are many."""
     handles = [Line2D([], [], color=colours[text], linewidth=1.8, label=text) for text in colours if text]
     widest = 0.6 + 0.068 * max(map(len, colours), default=1)
     style.legend_above(axes, max(1, min(len(handles), int((width - 0.9) / widest))), handles)
@@ -61,7 +62,7 @@ def legend(
 
 
 def scale_score(axes: Axes, values: Sequence[Array]) -> bool:
-    """Choose the axis of some scores and return whether it is logarithmic, lest a few flatten the rest."""
+    """Scale the y axis for the scores; return whether it is logarithmic, as for a wide range of scores."""
     together = np.concatenate([*values, np.zeros(0)])
     together = together[np.isfinite(together)]
     logarithmic = bool(together.size and together.min() > 0 and together.max() > _LOG_FROM * together.min())

@@ -1,4 +1,4 @@
-"""One look for all pictures: fonts, colours, headings, legends, and how a number is written."""
+"""The common style of all plots: fonts, colours, headings, legends and number formats."""
 
 import math
 import re
@@ -24,23 +24,23 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 
 INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
-# Paul Tol's high-contrast scheme: apart for colour-blind eyes, and in grey print by its lightness.
+# Paul Tol's high-contrast scheme, which colour-blind people can tell apart, and which differs in grey print.
 SPLIT_COLOURS = {"train": "#004488", "val": "#ddaa33", "test": "#bb5566"}
-# Okabe and Ito's scheme without black; more classes than that start over.
+# Okabe and Ito's scheme without black; with more classes the colours repeat.
 CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f")
 
-MARGIN = 0.16  # inches round a picture
-HEADING = 0.54  # inches that title and subtitle take
-POINTS = 2000  # of a split; more would be one blot
+MARGIN = 0.16  # inches around a plot
+HEADING = 0.54  # height of title and subtitle in inches
+POINTS = 2000  # most points drawn for a split; more would overlap
 
 _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 144,
     "figure.facecolor": "white",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # the font that matplotlib brings along
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
     "font.size": 9.0,
     "text.color": INK,
-    "text.parse_math": False,  # a class may be called $5
+    "text.parse_math": False,  # a class may be named $5
     "axes.facecolor": "white",
     "axes.edgecolor": FAINT,
     "axes.labelcolor": MUTED,
@@ -66,16 +66,15 @@ _SETTINGS: dict[Any, Any] = {
     "legend.borderpad": 0.0,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
-    "agg.path.chunksize": 10_000,  # Agg gives up on a single path of very many points
+    "agg.path.chunksize": 10_000,  # Agg fails on a path with very many points
 }
 
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Draw pictures in one look; matplotlib's own settings come back after it.
+    """Apply mlpkit's style in the block, and restore matplotlib's settings afterwards.
 
-    Those of a matplotlibrc do not count: one in the working directory may be foreign, and let
-    matplotlib start LaTeX.
+    A matplotlibrc is ignored: one in the working directory may be foreign, and could start LaTeX.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -84,21 +83,21 @@ def applied() -> Iterator[None]:
 
 
 def headed_figure(width: float, height: float, title: str, subtitle: str, laid_out: bool = True) -> Figure:
-    """Return an empty figure with a title and, smaller, a subtitle at its top left, shrunk to fit.
+    """Return an empty figure with a title and a smaller subtitle at its top left, both shrunk to fit.
 
     Args:
         width: inches.
-        height: inches, those of the heading included.
-        title: what is seen.
-        subtitle: of what, and with what result.
-        laid_out: False where axes are placed by hand.
+        height: inches, including the heading.
+        title: name of the plot.
+        subtitle: dataset, model and result.
+        laid_out: whether matplotlib places the axes; False if they are placed by hand.
     """
     layout: LayoutEngine | None = None
     if laid_out:
         rest = (0.0, 0.0, 1.0, 1.0 - HEADING / height)
         layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN, wspace=0.02, hspace=0.02, rect=rest)
     figure = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(figure)  # measures texts
+    FigureCanvasAgg(figure)  # needed to measure texts
     left, top = MARGIN / width, 1.0 - MARGIN / height
     for words, size, weight, colour, y in (
         (title, 12.0, "bold", INK, top),
@@ -110,14 +109,14 @@ def headed_figure(width: float, height: float, title: str, subtitle: str, laid_o
 
 
 def fit(text: Text, figure: Figure, room: float) -> None:
-    """Shrink a text that is wider than so many inches."""
+    """Shrink a text that is wider than `room` inches."""
     wide = text.get_window_extent().width / figure.dpi
     if wide > room:
         text.set_fontsize(float(text.get_fontsize()) * room / wide)
 
 
 def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = None) -> None:
-    """Put the legend in rows over the axes, where it hides nothing; an empty one is left out."""
+    """Put the legend above the axes, where it hides nothing; no legend if there are no entries."""
     entries = list(handles) if handles is not None else axes.get_legend_handles_labels()[0]
     if entries:
         legend = axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0.0, 1.01), ncols=columns)
@@ -129,13 +128,13 @@ def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = No
 def render(figure: Figure) -> bytes:
     """Return the figure as PNG."""
     content = BytesIO()
-    # savefig would draw once more for the layout
+    # print_png, since savefig would draw the figure a second time for the layout
     FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     return content.getvalue()
 
 
 def caption(dataset: Dataset, predictor: Predictor, *results: str, whole_run: bool = False) -> str:
-    """Return a subtitle: dataset, model, results; and of which epoch, unless it is of the whole run."""
+    """Return a subtitle: dataset, model and results, and the epoch unless the plot shows the whole run."""
     model = model_name(predictor)
     if predictor.epoch is not None and not whole_run:
         model = f"{model} after epoch {predictor.epoch}"
@@ -143,7 +142,7 @@ def caption(dataset: Dataset, predictor: Predictor, *results: str, whole_run: bo
 
 
 def model_name(predictor: Predictor) -> str:
-    """Return the kind of model, an mlp with its hidden widths."""
+    """Return the kind of model; for an MLP, also its hidden widths."""
     widths = [layer.out_features for layer in predictor.network.modules() if isinstance(layer, nn.Linear)]
     if len(widths) > 1:
         return f"mlp {widths[:-1]}"
@@ -151,12 +150,12 @@ def model_name(predictor: Predictor) -> str:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Say in the middle of empty axes why they are empty."""
+    """Write a text in the middle of empty axes, which explains why they are empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return the value with that many significant digits: 0.9500, 12.35, 20,480, 3.200e−7."""
+    """Return the value as text with `digits` significant digits: 0.9500, 12.35, 20,480, 3.200e−7."""
     if not math.isfinite(value):
         return "not finite"
     size = abs(value)
@@ -168,7 +167,10 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Write each number in full, now that the limits are known: a factor over the axis hits the legend."""
+    """Write tick labels in full: a common factor above the axis would overlap the legend.
+
+    Call it after the axis limits are set.
+    """
     size = float(np.abs(axis.get_view_interval()).max())
     if axis.get_scale() == "linear" and 1e-3 <= size < 1e6:
         digits = ScalarFormatter(useOffset=False)
@@ -180,7 +182,7 @@ def plain_ticks(axis: Axis) -> None:
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Name the axes, now that their limits are known, and give them as many ticks as there is room for."""
+    """Label the axes, with as many ticks as fit. Call it after the axis limits are set."""
     axes.set(xlabel=x, ylabel=y)
     for axis in (axes.yaxis, axes.xaxis):
         axis.set_major_locator(_ticks(8))
@@ -202,7 +204,7 @@ def _typeset(number: str) -> str:
 
 
 def shorten(name: str, limit: int = 14) -> str:
-    """Return the name, cut where it is too long for a picture."""
+    """Return the name, cut to `limit` characters."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
@@ -212,10 +214,10 @@ def thinned(rows: int) -> slice:
 
 
 def thinning(*rows: int) -> tuple[str, ...]:
-    """Return what a subtitle must say where a split has more rows than are shown."""
+    """Return the subtitle's note that not all points are shown; empty if all are."""
     return (f"at most {POINTS:,} points of a split shown",) if max(rows) > POINTS else ()
 
 
 def point_size(rows: int, few: float) -> float:
-    """Return the size of a marker in points: `few` for up to 150 rows, and less for more."""
+    """Return the marker size in points: `few` for up to 150 rows, smaller for more."""
     return few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)

@@ -1,1 +1,1 @@
-"""Learning-rate schedules, a file each, named after torch's classes."""
+"""Learning-rate schedules, one file each, named after torch's classes."""

@@ -1,4 +1,4 @@
-"""Half a cosine."""
+"""Cosine decay."""
 
 import math
 from typing import Literal
@@ -19,7 +19,7 @@ class CosineDecay(StepSchedule):
     eta_min: NotNegative = Field(0.0, description="last learning rate")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """lowest + (1 - lowest)(1 + cos(π t / t_max)) / 2, where lowest = eta_min / lr."""
+        """Return lowest + (1 - lowest)(1 + cos(π t / t_max)) / 2, where lowest = eta_min / lr."""
         t_max, lowest = self.t_max or whole_run, self.eta_min / lr
         return lambda t: lowest + (1 - lowest) * (1 + math.cos(math.pi * t / t_max)) / 2
 

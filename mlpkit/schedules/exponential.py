@@ -1,4 +1,4 @@
-"""Decay at every unit of time."""
+"""Exponential decay."""
 
 from typing import Literal
 
@@ -17,5 +17,5 @@ class ExponentialDecay(EpochSchedule):
     gamma: Positive = Field(0.95, description="factor of a unit")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """gamma^t."""
+        """Return gamma^t."""
         return lambda t: self.gamma**t

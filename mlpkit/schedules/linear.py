@@ -1,4 +1,4 @@
-"""A straight line."""
+"""Linear decay."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ class LinearDecay(StepSchedule):
     total_iters: Count | None = Field(None, description="units of the line; null: the whole run")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """From start_factor to end_factor in total_iters units, then constant."""
+        """Return a line from start_factor to end_factor over total_iters units, then constant."""
         start, end, total = self.start_factor, self.end_factor, self.total_iters or whole_run
         return lambda t: start + (end - start) * min(t, total) / total
 

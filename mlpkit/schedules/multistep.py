@@ -1,4 +1,4 @@
-"""Decay at given times."""
+"""Decay at milestones."""
 
 from typing import Literal, Self
 
@@ -15,12 +15,12 @@ class MultiStepDecay(EpochSchedule):
 
     name: Literal["multistep"]
     milestones: tuple[Count, ...] = Field(
-        (10, 20), min_length=1, strict=False, description="units at which the rate decays, in rising order"
+        (10, 20), min_length=1, strict=False, description="units at which lr decays, in rising order"
     )
     gamma: Positive = Field(0.1, description="factor of a decay")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """Gamma to the power of how many milestones have passed."""
+        """Return gamma to the power of the number of milestones passed."""
         return lambda t: self.gamma ** sum(t >= milestone for milestone in self.milestones)
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from mlpkit.config.scheduler import Multiplier, SchedulerConfig
 
 @choice("scheduler")
 class ConstantSchedule(SchedulerConfig):
-    """The learning rate stays as it is."""
+    """The learning rate stays constant."""
 
     name: Literal["none"]
 

@@ -1,4 +1,4 @@
-"""One rise and one fall."""
+"""One-cycle policy (Smith, Topin 2018)."""
 
 import math
 from typing import Literal
@@ -17,11 +17,13 @@ class OneCycle(StepSchedule):
     name: Literal["onecycle"]
     pct_start: Factor = Field(0.3, description="share of the run spent rising")
     anneal_strategy: Literal["cos", "linear"] = Field("cos", description="shape of the rise and the fall")
-    div_factor: Positive = Field(25.0, description="the first rate is lr / div_factor")
-    final_div_factor: Positive = Field(1e4, description="the last rate is the first / final_div_factor")
+    div_factor: Positive = Field(25.0, description="the first learning rate is lr / div_factor")
+    final_div_factor: Positive = Field(
+        1e4, description="the last learning rate is the first / final_div_factor"
+    )
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """Rise to 1 in the first pct_start of the run, fall to almost nothing in the rest."""
+        """Rise to 1 over the first pct_start of the run, then fall to 1 / (div_factor · final_div_factor)."""
         first = 1 / self.div_factor
         last = first / self.final_div_factor
         top = self.pct_start * whole_run - 1

@@ -22,21 +22,21 @@ class Plateau(SchedulerConfig):
     threshold_mode: Literal["rel", "abs"] = Field("rel", description="threshold is relative or absolute")
     cooldown: int = Field(0, ge=0, le=10**9, description="epochs to wait after a decay")
     min_lr: NotNegative = Field(0.0, description="lowest learning rate")
-    eps: NotNegative = Field(1e-8, description="smallest decay that is carried out")
+    eps: NotNegative = Field(1e-8, description="smallest change of lr; a smaller decay is ignored")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """Return a constant: the decay is a factor of its own, `PlateauState.multiplier`."""
+        """Return a constant 1: the decay is a separate factor, `PlateauState.multiplier`."""
         return lambda t: 1.0
 
 
 @dataclass
 class PlateauState:
-    """Decays when the monitored score stops improving (torch ReduceLROnPlateau).
+    """State of the plateau schedule of one run.
 
     Attributes:
         multiplier: current factor of the learning rate.
-        best: best monitored value so far.
-        bad_epochs: epochs since then.
+        best: best monitored score so far.
+        bad_epochs: epochs since the last improvement.
         cooldown: epochs left to wait after a decay.
     """
 
@@ -46,7 +46,7 @@ class PlateauState:
     cooldown: int = 0
 
     def update(self, value: float, config: Plateau, lr: float, higher_is_better: bool) -> None:
-        """Take the monitored value of an epoch."""
+        """Update with the monitored score of an epoch, and decay if it is due."""
         if self._improves(value, config, higher_is_better):
             self.best, self.bad_epochs = value, 0
         else:
@@ -55,14 +55,14 @@ class PlateauState:
             self.cooldown -= 1
             self.bad_epochs = 0
         if self.bad_epochs > config.patience:
-            rate = lr * self.multiplier
-            lower = max(rate * config.factor, config.min_lr)
-            if rate - lower > config.eps:
+            current_lr = lr * self.multiplier
+            lower = max(current_lr * config.factor, config.min_lr)
+            if current_lr - lower > config.eps:
                 self.multiplier = lower / lr
             self.cooldown, self.bad_epochs = config.cooldown, 0
 
     def _improves(self, value: float, config: Plateau, higher_is_better: bool) -> bool:
-        if self.best is None:  # torch begins with the worst value there is
+        if self.best is None:  # torch starts with the worst possible value
             return value > -math.inf if higher_is_better else value < math.inf
         margin = config.threshold * (self.best if config.threshold_mode == "rel" else 1.0)
         return value > self.best + margin if higher_is_better else value < self.best - margin

@@ -1,6 +1,6 @@
-"""From a schedule and its warm-up to one function: step -> multiplier of `optimizer.lr`.
+"""Combines a schedule with its warm-up into one function: step -> multiplier of `optimizer.lr`.
 
-Warm-up comes in front: the schedule's own time begins where it ends.
+The schedule's own time starts when the warm-up ends.
 """
 
 import math
@@ -12,14 +12,14 @@ def build_schedule(config: SchedulerConfig, lr: float, steps_per_epoch: int, epo
     """Return the function from the number of steps taken to the multiplier of `lr`.
 
     Args:
-        config: the scheduler's section.
-        lr: the base rate; options that are rates themselves (eta_min) are divided by it.
+        config: the config's scheduler section.
+        lr: the base learning rate; options that are learning rates (eta_min) are divided by it.
         steps_per_epoch: optimizer steps in an epoch.
-        epochs: epochs of the run; a schedule over the whole run ends with them.
+        epochs: epochs of the run; a schedule over the whole run ends after the last one.
     """
     warmup = config.warmup_steps
     unit = steps_per_epoch if config.counts_epochs() else 1
-    whole_run = max(1, -(-(steps_per_epoch * epochs - warmup) // unit))  # a part of an epoch counts as one
+    whole_run = max(1, -(-(steps_per_epoch * epochs - warmup) // unit))  # rounded up
     after = config.multiplier(lr, whole_run)
 
     def multiplier(step: int) -> float:
@@ -27,7 +27,7 @@ def build_schedule(config: SchedulerConfig, lr: float, steps_per_epoch: int, epo
             return (step + 1) / (warmup + 1)
         try:
             return after((step - warmup) // unit)
-        except OverflowError:  # a growing rate beyond what a number can be; the loss will say the same
+        except OverflowError:  # a growing lr is too large for a float; training will report divergence
             return math.inf
 
     return multiplier

@@ -1,4 +1,4 @@
-"""Decay at equal distances."""
+"""Decay every step_size units."""
 
 from typing import Literal
 
@@ -18,5 +18,5 @@ class StepDecay(EpochSchedule):
     gamma: Positive = Field(0.1, description="factor of a decay")
 
     def multiplier(self, lr: float, whole_run: int) -> Multiplier:
-        """gamma^⌊t / step_size⌋."""
+        """Return gamma^⌊t / step_size⌋."""
         return lambda t: self.gamma ** (t // self.step_size)

@@ -1,1 +1,1 @@
-"""The machine and the process: cores, devices, streams, terminal."""
+"""Access to the operating system: files, locks, streams, terminal, cores, devices."""

@@ -1,8 +1,8 @@
-"""A file that grows a piece at a time; a piece that cannot be written whole leaves nothing of it.
+"""Appends to a file: a write that fails is undone.
 
-A process that is killed may leave half a piece: who goes on has to look at the end of the file.
+A process that is killed may leave a partial line, so a resumed run must check the end of the file.
 
-Not a library: Python's files buffer, so that a full disk is noticed late and half a line stays behind.
+Not Python's own file objects: they buffer, so a full disk is noticed late and leaves a partial line.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from mlpkit.system.platform import BINARY, NO_FOLLOW
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file, made where it is missing; names that are not UTF-8 stay as they are.
+    """Append a line to a file, created if missing. Bytes of file names that are not UTF-8 are kept.
 
     Raises:
-        WriteError: that failed.
+        WriteError: the line cannot be written.
     """
     file = AppendFile(path)
     try:
@@ -28,17 +28,17 @@ def append_line(path: Path, line: str) -> None:
 
 
 class AppendFile:
-    """An open file. Nothing waits in a buffer, so that an error is raised where it happens."""
+    """An open file, unbuffered, so that each write raises its own error."""
 
     def __init__(self, path: Path, size: int | None = None) -> None:
-        """Open the file, made where it is missing.
+        """Open the file, creating it if missing.
 
         Args:
-            path: where it lies; a link is refused, since it may lead out of the run.
-            size: cut it to so many bytes first; None keeps what is there.
+            path: the file; a symbolic link is refused, since it may lead out of the run folder.
+            size: truncate the file to this many bytes first; None keeps everything.
 
         Raises:
-            WriteError: it cannot be opened for writing.
+            WriteError: the file cannot be opened for writing.
         """
         self.path = path
         try:
@@ -57,10 +57,10 @@ class AppendFile:
             raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
 
     def write(self, content: bytes) -> None:
-        """Append a piece.
+        """Append bytes.
 
         Raises:
-            WriteError: with the path and the number of bytes; the file is as it was before.
+            WriteError: not everything could be written; the file is as before.
         """
         before, rest = os.fstat(self._descriptor).st_size, memoryview(content)
         try:
@@ -77,7 +77,7 @@ class AppendFile:
         """Flush the file to the disk.
 
         Raises:
-            WriteError: that failed.
+            WriteError: the system reports an error.
         """
         try:
             flush(self._descriptor)

@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all; what is not whole is removed.
+"""Atomic writes: a file is written completely or not at all, and temporary files are removed.
 
 Not a library: `atomicwrites` is no longer maintained, and none flushes the files of many runs together.
 """
@@ -14,19 +14,20 @@ from pathlib import Path
 from mlpkit.errors import WriteError
 from mlpkit.system.platform import flush_all, flushes_folders, give_owner
 
-SUFFIX = ".tmp"  # of a file that is being written; what a killed process leaves has it too
+SUFFIX = ".tmp"  # of temporary files, also those that a killed process leaves behind
 
-_unfinished: set[str] = set()  # files and folders
-_together = False  # whether somebody flushes what is written now later on
+_unfinished: set[str] = set()  # temporary files and folders
+_together = False  # whether a `flushed_together` block will flush everything at its end
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write beside the path, flush to the disk, and rename: a reader sees the old file or the new one.
+    """Write a temporary file beside the path, flush it to the disk, and rename it over the path.
 
-    A file that is there keeps its mode and its owner; a link is replaced, and where it leads is untouched.
+    A reader sees the old file or the new one. The mode and owner of an existing file are kept. A symbolic
+    link is replaced; its target is untouched.
 
     Raises:
-        WriteError: with the path and the number of bytes; the old file or the new one is there, whole.
+        WriteError: writing failed; the path still holds the complete old file, or the complete new one.
     """
     temporary = None
     try:
@@ -56,7 +57,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def _give_rights(temporary: str, path: Path) -> None:
-    """Give a new file the mode and owner of the one that it replaces, else what the user's mask allows."""
+    """Give a new file the mode and owner of the file that it replaces; else the default mode (umask)."""
     try:
         old = path.lstat()
     except FileNotFoundError:
@@ -68,24 +69,24 @@ def _give_rights(temporary: str, path: Path) -> None:
         mask = os.umask(0)
         os.umask(mask)
         mode = 0o666 & ~mask
-    Path(temporary).chmod(mode)  # mkstemp lets only the owner read, whatever the user's mask
+    Path(temporary).chmod(mode)  # mkstemp ignores the umask: only the owner may read
 
 
 def flush(descriptor: int) -> None:
-    """Flush a file to the disk: now, or together with the others."""
+    """Flush a file to the disk; inside `flushed_together`, leave it to the end of the block."""
     if not _together:
         os.fsync(descriptor)
 
 
 @contextmanager
 def flushed_together(wanted: bool = True) -> Iterator[None]:
-    """Flush all that is written inside to the disk at the end, at once.
+    """Flush all files written in the block together, at its end.
 
-    A hundred small runs that end together write a thousand small files, and to wait for each of them takes
-    a hundred times as long. What must not be ahead of them on the disk is written after the block.
+    A hundred small runs that end together write a thousand small files: flushing each alone takes a hundred
+    times as long. Files that must not reach the disk before these are written after the block.
 
     Args:
-        wanted: else each file is flushed by itself, as ever.
+        wanted: False flushes each file when it is written.
     """
     global _together
     before, flush_now = _together, flush_all() if wanted and not _together else None
@@ -99,7 +100,7 @@ def flushed_together(wanted: bool = True) -> Iterator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names to the disk."""
+    """Flush a folder's directory entries to the disk."""
     if not flushes_folders():
         return
     folder = os.open(path, os.O_RDONLY)
@@ -111,7 +112,7 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """Make a folder in another one, and remove it after the block with all that is still in it."""
+    """Create a temporary folder inside `beside`, and delete it with its content after the block."""
     folder = tempfile.mkdtemp(prefix=".mlpkit.", suffix=SUFFIX, dir=beside)
     _unfinished.add(folder)
     try:
@@ -122,7 +123,7 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Remove what is being written, for a process that is about to end without ceremony."""
+    """Delete temporary files and folders before os._exit."""
     for temporary in list(_unfinished):
         if Path(temporary).is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

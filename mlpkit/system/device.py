@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choice of the device and of the number of threads."""
 
 import os
 import platform
@@ -10,13 +10,13 @@ import torch
 from mlpkit.errors import ConfigError
 from mlpkit.system import free_cores
 
-WORK = 1_000_000  # multiplications of a step that keep a thread busy
-UNITS = 65_536  # units of a layer, of all rows and runs, that do so: torch divides fewer among no threads
-MOST_THREADS = 64  # unless there are more cores; a foreign config may ask for a thousand
+WORK = 1_000_000  # multiplications in a step that keep one thread busy
+UNITS = 65_536  # activations of a layer, over all rows and runs, per thread: torch does not split fewer
+MOST_THREADS = 64  # unless there are more cores; limits the number in a foreign config
 
-_auto_threads = torch.get_num_threads()  # at most
-_share_is_given = False  # by a launcher, which has shared the cores out among its processes
-_taken = 0.0  # cores that others use, where `auto` has taken fewer threads for that
+_auto_threads = torch.get_num_threads()  # upper limit of `auto`
+_limited = False  # whether a launcher has divided the cores among its processes
+_busy = 0.0  # cores used by other programs, if `auto` has chosen fewer threads because of them
 
 
 def choose_device(wanted: str) -> str:
@@ -26,7 +26,7 @@ def choose_device(wanted: str) -> str:
         wanted: auto, cpu, cuda or cuda:N.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: this machine does not have the device.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", wanted):
         raise ConfigError(f"device={wanted}: must be auto, cpu, cuda or cuda:N")
@@ -43,37 +43,37 @@ def choose_device(wanted: str) -> str:
 
 
 def describe_device(device: str, wanted: str) -> str:
-    """Return the line that says what was chosen."""
+    """Return the line that tells the user the chosen device."""
     if device != "cpu":
         return f"device: {device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
-    busy = f"; others use {_taken:.1f} of {cores()} cores" if _taken else ""
+    busy = f"; others use {_busy:.1f} of {cores()} cores" if _busy else ""
     reason = "" if wanted == "cpu" else "; no CUDA device was found"
     return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{busy}{reason})"
 
 
 def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1) -> None:
-    """Compute with so many threads; `auto` is what a step has work for and others leave free.
+    """Set the number of torch's threads; `auto`: as many as a step keeps busy, at most the free cores.
 
-    Threads that share a small matrix product mostly wait for each other, and where another program has
-    taken a core they wait for long: a network of some thousand parameters was 30 times slower.
+    Threads that share a small matrix product mostly wait for each other. If another program uses one of the
+    cores they wait long: a network of a few thousand parameters was 30 times slower.
 
     Args:
         wanted: auto or a number.
-        rows: of a batch, of all runs that are trained together.
-        parameters: of the model.
-        width: of its widest layer.
+        rows: rows in a batch, over all runs that are trained together.
+        parameters: number of parameters of the model.
+        width: width of its widest layer.
     """
-    global _taken
-    _taken = 0.0
+    global _busy
+    _busy = 0.0
     if wanted != "auto":
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
         return
     threads = threads_with_work(rows, parameters, width)
-    if threads > 1 and not _share_is_given:
+    if threads > 1 and not _limited:
         free = free_cores.free()
         if free_cores.whole(free) < threads:
-            threads, _taken = free_cores.whole(free), free_cores.allowed() - free
+            threads, _busy = free_cores.whole(free), free_cores.allowed() - free
     torch.set_num_threads(threads)
 
 
@@ -88,35 +88,33 @@ def cores() -> int:
 
 
 def limit_threads(most: int) -> None:
-    """Let this process, one of several, take no more threads than that where nobody asks for a number."""
-    global _auto_threads, _share_is_given
-    _share_is_given = True
+    """Limit `auto` to this many threads, for a process that shares the machine with others of a sweep."""
+    global _auto_threads, _limited
+    _limited = True
     _auto_threads = min(_auto_threads, most)
     torch.set_num_threads(_auto_threads)
 
 
 def set_determinism(deterministic: bool) -> None:
-    """Allow only operations that repeat to the last bit, or any."""
+    """Allow only deterministic operations, or all."""
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats only with this
-    if (
-        deterministic != torch.are_deterministic_algorithms_enabled()
-    ):  # the call itself loads torch's compiler
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes cuBLAS deterministic
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call loads torch's compiler
         torch.use_deterministic_algorithms(deterministic)
 
 
 def processor() -> str:
-    """Return the processor's name: another one may round otherwise."""
+    """Return the processor's name; results may differ in rounding between processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, None) or platform.processor()  # which may start a program to find out
+    return next(named, None) or platform.processor()  # last, since it may start another program
 
 
 def describe_machine(device: str) -> dict[str, object]:
-    """Return what the numbers of a run may depend on."""
+    """Return the device, processor and versions, on which a run's results may depend."""
     return {
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if device != "cpu" else processor(),

@@ -1,8 +1,9 @@
-"""Writes TensorBoard's event file, with TensorBoard's own messages and without TensorFlow.
+"""Writes TensorBoard event files, with TensorBoard's protobuf messages and without TensorFlow.
 
-A record is its length, a checksum of the length, the message, and a checksum of the message. All
-scalars of an epoch share one record, so that a run of many short epochs is not slowed by its log. That,
-and a checksum in C where TensorBoard's own writer has one in Python, is why this is no library.
+A record is its length, a checksum of the length, the message, and a checksum of the message.
+
+Not TensorBoard's own writer, which slows down runs with many short epochs: here all scalars of an epoch share
+one record, and the checksum is computed in C, not in Python.
 """
 
 import os
@@ -28,17 +29,17 @@ _TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")
 
 
 class EventFile:
-    """An event file that is being written."""
+    """An event file, open for writing."""
 
     def __init__(self, folder: Path, purge_from: int | None = None) -> None:
-        """Make a new file in the folder, which is made where it is missing.
+        """Create a new file in the folder, which is created if missing.
 
         Args:
-            folder: of the run's event files; they are read in the order of their names.
-            purge_from: tells a reader to forget what earlier files say of this step and those after it.
+            folder: folder of the run's event files; TensorBoard reads them in the order of their names.
+            purge_from: makes TensorBoard discard the values of earlier files from this step on.
 
         Raises:
-            WriteError: the file cannot be made.
+            WriteError: the file cannot be created.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ class EventFile:
             self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
 
     def scalars(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
-        """Write scalars of one step by tag."""
+        """Write scalars of one step; `values` maps tags to values."""
         event = Event(wall_time=wall_time, step=step)
         add = event.summary.value.add
         for name, value in values.items():
@@ -62,16 +63,16 @@ class EventFile:
         self._write(event)
 
     def image(self, step: int, name: str, png: bytes) -> None:
-        """Write a picture."""
+        """Write a PNG picture under the tag `name`."""
         width, height = struct.unpack(">II", png[16:24])  # a PNG begins with its size
         picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
         entry = Summary.Value(tag=name, image=picture)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
-        """Write the settings that fill the HPARAMS tab; its metrics are the scalars of this file.
+        """Write the settings for the HPARAMS tab; its metrics are the scalars of this file.
 
-        No experiment is declared: TensorBoard then makes one table of all runs that it is shown.
+        Without an experiment record, TensorBoard makes one table of all runs it shows.
         """
         now = time.time()
         end = HParamsPluginData(
@@ -86,7 +87,7 @@ class EventFile:
         self._write(Event(wall_time=now, summary=Summary(value=[closing])))
 
     def flush(self) -> None:
-        """Hand all that was taken to the operating system.
+        """Write everything buffered to the file.
 
         Raises:
             WriteError: it cannot be written.
@@ -100,7 +101,7 @@ class EventFile:
         self._file.sync()
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write everything buffered, and close the file."""
         try:
             self.flush()
         finally:

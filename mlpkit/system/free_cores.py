@@ -1,8 +1,7 @@
 """How many cores this process may use, and how many of them other programs leave free.
 
-Linux says it in files: the cores that the process is bound to, the quota of its control groups (as of a
-container), and the time that has been computed on each core. Where a file is missing, nothing is known of
-others, and what may be used counts as free.
+Linux has files for it: the process's CPU affinity, the quotas of its control groups (such as a container's),
+and the processor time used on each core. If a file is missing, all cores that may be used count as free.
 """
 
 import os
@@ -15,17 +14,17 @@ from typing import NamedTuple
 from mlpkit.system.platform import ticks_per_second, usable_cores
 
 ROOT = Path("/")
-SHORTEST = 0.2  # seconds to look at, since the files count in hundredths
-IDLE = (3, 4)  # the columns of /proc/stat that say idle, and waiting for a disk
-GUESTS = 8  # columns of /proc/stat before those that are counted in others already
+SHORTEST = 0.2  # seconds between measurements, since the files count hundredths of a second
+IDLE = (3, 4)  # columns idle and iowait of /proc/stat
+GUESTS = 8  # first column of /proc/stat whose time is included in other columns (guest)
 
 
 class Limit(NamedTuple):
-    """What a control group may use.
+    """The quota of a control group.
 
     Attributes:
-        cores: 1.5 where it may compute for 1.5 seconds in a second.
-        folder: of the group.
+        cores: seconds of processor time that it may use per second, such as 1.5.
+        folder: the group's folder below /sys/fs/cgroup.
     """
 
     cores: float
@@ -33,13 +32,13 @@ class Limit(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Seconds that have been computed until a moment; None where it is not known.
+    """Processor time used up to a moment, in seconds; None if unknown.
 
     Attributes:
-        wall: of the clock.
-        own: by this process and those it has waited for.
-        on_cores: by everybody, on the cores that this process may use.
-        in_group: by everybody in the control group that limits this process.
+        wall: time of the clock.
+        own: time used by this process and its finished children.
+        on_cores: time used by all processes on the cores that this process may use.
+        in_group: time used by all processes in the control group that limits this process.
     """
 
     wall: float
@@ -49,13 +48,13 @@ class Moment(NamedTuple):
 
 
 class Load:
-    """Looks at what other programs use."""
+    """Measures how many cores other programs use."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        """Begin to look.
+        """Start measuring.
 
         Args:
-            root: where /proc and /sys are.
+            root: folder that contains proc and sys.
         """
         self.root, self.cores, self.limit = root, usable_cores(), limit_of(root)
         self.allowed = (
@@ -65,7 +64,7 @@ class Load:
         self.last = self.allowed
 
     def free(self) -> float:
-        """Return how many cores others have left free since the last look, 1.5 say."""
+        """Return how many cores other programs have left free since the last measurement, such as 1.5."""
         now, before = self._moment(), self.before
         if now.wall - before.wall >= SHORTEST:
             self.before, self.last = now, self._free(before, now)
@@ -93,21 +92,21 @@ class Load:
 
 
 def limit_of(root: Path = ROOT) -> Limit | None:
-    """Return the tightest quota of the process's control groups, or None without one.
+    """Return the smallest quota of the process's control groups; None if there is none.
 
     Args:
-        root: where /proc and /sys are.
+        root: folder that contains proc and sys.
     """
     limits = (_limit(folder) for folder in _groups(root))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def computed_on(stat: Path, cores: Collection[int]) -> float | None:
-    """Return the seconds that were computed on some cores, by everybody; None where it is not known.
+    """Return the processor time that all processes have used on some cores, in seconds; None if unknown.
 
     Args:
-        stat: /proc/stat.
-        cores: their numbers.
+        stat: path of /proc/stat.
+        cores: numbers of the cores.
     """
     ticks, seen = 0, 0
     for line in _lines(stat):
@@ -119,7 +118,7 @@ def computed_on(stat: Path, cores: Collection[int]) -> float | None:
 
 
 def computed_in(folder: Path) -> float | None:
-    """Return the seconds that the processes of a control group have computed; None where it is not known."""
+    """Return the processor time used by a control group, in seconds; None if unknown."""
     for line in _lines(folder / "cpu.stat"):  # version 2
         if line.startswith("usage_usec "):
             return int(line.split()[1]) / 1e6
@@ -129,13 +128,13 @@ def computed_in(folder: Path) -> float | None:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of the process's control groups and of all above them.
+    """Yield the folders of the process's control groups and of their parents.
 
-    In a container the path may be the host's, and what is mounted is the container's own folder.
+    In a container the path may be the host's, while the mounted folder is the container's own group.
     """
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers in ("", "name=systemd"):  # version 2, which knows no separate ones
+        if controllers in ("", "name=systemd"):  # version 2: one hierarchy for all controllers
             base = root / "sys/fs/cgroup"
         elif "cpu" in controllers.split(","):
             base = root / "sys/fs/cgroup/cpu"
@@ -146,7 +145,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _limit(folder: Path) -> Limit | None:
-    """Return what a control group may use, by either version's files."""
+    """Return the quota of a control group, from the files of version 2 or 1."""
     words = " ".join(_lines(folder / "cpu.max")).split()  # version 2: quota and period
     if not words:
         words = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
@@ -162,27 +161,27 @@ def _lines(path: Path) -> list[str]:
     return []
 
 
-# ------------------------------------------------------------------------------------ of this process
+# --------------------------------------------------------------------------------------- this process
 
 _load: Load | None = None
 
 
 def begin() -> None:
-    """Begin to look at what others use: the sooner, the more is known when threads are chosen."""
+    """Start measuring; call it early, so that there is a measurement when threads are chosen."""
     global _load
     _load = Load()
 
 
 def allowed() -> float:
-    """Return how many cores this process may use; 1.5 where a quota allows that much."""
+    """Return how many cores this process may use; with a quota it may be a fraction, such as 1.5."""
     return (_load or Load()).allowed
 
 
 def free() -> float:
-    """Return how many of them others leave free; all of them in a process that has not begun to look."""
+    """Return how many of them other programs leave free; all of them if `begin` was not called."""
     return _load.free() if _load else allowed()
 
 
 def whole(cores: float) -> int:
-    """Return how many threads some cores are good for."""
+    """Return the number of threads for a number of cores: rounded, at least 1."""
     return max(1, int(cores + 0.5))

@@ -1,4 +1,4 @@
-"""One writer for a run folder: a lock that the system frees however its holder ends."""
+"""A lock on a run folder: only one process writes to it. The system releases it when the process ends."""
 
 import errno
 import os
@@ -15,28 +15,28 @@ from filelock import FileLock, Timeout
 from mlpkit.errors import LockedError, WriteError
 from mlpkit.system.platform import NO_FOLLOW, NO_WAIT
 
-_UNKNOWN_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # a file system without locks
-LARGEST_NAME = 300  # bytes of a holder's name
-_TRIES = 100  # each 0.01 seconds after the last
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
+LARGEST_NAME = 300  # bytes of the holder's name
+_TRIES = 100  # 0.01 seconds apart
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a run while the block runs.
+    """Hold the lock of a run during the block.
 
     Args:
-        path: the lock's file, which says who holds it, and is gone afterwards.
+        path: the lock file; it names the holder, and is deleted afterwards.
 
     Raises:
-        LockedError: another process holds it; with its host and number.
-        WriteError: the file cannot be made.
+        LockedError: another process holds the lock; the message has its host and process id.
+        WriteError: the file cannot be created.
     """
     lock = _acquire(path)
     try:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # while it is still ours; Windows removes it with the release
+            path.unlink()  # before the release: nobody else can hold it yet; Windows deletes it on release
         lock.release()
 
 
@@ -52,9 +52,9 @@ def _acquire(path: Path) -> FileLock:
                 raise LockedError(
                     f"{path.parent}: in use by {holder}; wait until it has ended, or stop it"
                 ) from None
-            time.sleep(0.01)  # it is just about to write its name, or has just removed the file
+            time.sleep(0.01)  # the holder is about to write its name, or has just deleted the file
         except OSError as error:
-            if error.errno not in _UNKNOWN_HERE:
+            if error.errno not in _NO_LOCKS:
                 raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
             return lock
         else:
@@ -70,11 +70,11 @@ def _has_other_names(path: Path) -> bool:
     return stat.S_ISREG(about.st_mode) and about.st_nlink > 1
 
 
-# The name begins at the second byte of the file: Windows locks the first one, and lets nobody read it.
+# The name starts at the second byte: Windows locks the first one, so other processes cannot read it.
 
 
 def _write_holder(descriptor: int) -> None:
-    with suppress(OSError):  # a full disk takes the name away, not the lock
+    with suppress(OSError):  # on a full disk the lock works without a name
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 1, os.SEEK_SET)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

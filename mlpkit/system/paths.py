@@ -1,4 +1,4 @@
-"""Paths that a user gives: `~` means the same everywhere; and where caches lie."""
+"""Expansion of `~` in paths that the user gives, and the cache folder."""
 
 import os
 from contextlib import suppress
@@ -9,12 +9,12 @@ from mlpkit.errors import ConfigError
 
 
 def expand(path: str | Path) -> Path:
-    """Return the path with the home folder in place of `~` or `~name` at its start.
+    """Return the path with a leading `~` or `~name` replaced by the home folder.
 
-    Shells leave `~` as it is behind `=` and in quotes. A file of that name is `./~`.
+    Shells do not replace `~` after `=` or in quotes. To name a file `~`, write `./~`.
 
     Raises:
-        ConfigError: that home folder is not known.
+        ConfigError: the home folder is unknown.
     """
     if not str(path).startswith("~"):
         return Path(path)
@@ -26,13 +26,12 @@ def expand(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where mlpkit keeps what can be fetched or measured again.
+    """Return the folder for data that can be downloaded or measured again.
 
-    It is under XDG_CACHE_HOME, else ~/.cache, else, for a user without a home folder, in the folder of
-    temporary files.
+    It is in XDG_CACHE_HOME, else in ~/.cache; for a user without a home folder, in the temporary folder.
 
     Raises:
-        ConfigError: XDG_CACHE_HOME is no path, or the folder there belongs to another user.
+        ConfigError: XDG_CACHE_HOME cannot be expanded, or the temporary folder's one belongs to another user.
     """
     if named := os.environ.get("XDG_CACHE_HOME"):
         return expand(named) / "mlpkit"
@@ -50,7 +49,7 @@ def _temporary_cache() -> Path:
     from mlpkit.system.platform import user_id
 
     folder = Path(tempfile.gettempdir()) / f"mlpkit-{user_id()}"
-    with suppress(OSError):  # where nothing can be kept, nothing is
+    with suppress(OSError):  # mlpkit works without a cache
         folder.mkdir(mode=0o700)
     with suppress(FileNotFoundError):
         if folder.is_symlink() or folder.lstat().st_uid != user_id():

@@ -1,6 +1,6 @@
-"""What Linux, macOS and Windows do differently: each difference, and what stands in for it, is decided here.
+"""Differences between Linux, macOS and Windows, with a fallback for what a system lacks.
 
-Every function asks for the system when it is called, so that a test can switch a fallback on. mypy checks
+Every function checks sys.platform when it is called, so that a test can switch a fallback on. mypy checks
 each branch for its own system (`make lint`).
 """
 
@@ -9,46 +9,46 @@ import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-BINARY = getattr(os, "O_BINARY", 0)  # flag of os.open: Windows would change line ends
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # do not follow a link; Windows has no such flag
-NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # do not wait until somebody writes to a pipe
+BINARY = getattr(os, "O_BINARY", 0)  # flag of os.open: without it Windows changes line ends
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # do not follow a symbolic link; Windows has no such flag
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # do not wait for a writer when opening a pipe
 
-TICKS = 100  # in a second of /proc/stat, where the system does not say
+TICKS = 100  # per second in /proc/stat, if the system does not tell
 
 
 def start_method() -> str:
-    """Return how multiprocessing starts a process; `spawn` loads torch anew in each."""
+    """Return the start method for multiprocessing; `spawn` imports torch again in each process."""
     return "spawn" if sys.platform == "win32" else "forkserver"
 
 
 def flushes_folders() -> bool:
-    """Whether a folder's list of names can be flushed to the disk; Windows keeps it safe by itself."""
+    """Whether a folder's directory entries must be flushed to the disk; Windows does it by itself."""
     return sys.platform != "win32"
 
 
 def flush_all() -> Callable[[], None] | None:
-    """Return what flushes all files to the disk at once; None on Windows, where each is flushed by itself."""
+    """Return a function that flushes all files to the disk; None on Windows, where each is flushed alone."""
     if sys.platform == "win32":
         return None
     return os.sync
 
 
 def user_id() -> int:
-    """Return the user's number; 0 on Windows, where every file's owner has that number too."""
+    """Return the user id; 0 on Windows, where st_uid of every file is 0 too."""
     if sys.platform == "win32":
         return 0
     return os.getuid()
 
 
 def give_owner(path: str, old: os.stat_result) -> None:
-    """Give a new file the owner of an old one; on Windows it keeps the rights of its folder."""
+    """Give a file the owner of an old one; on Windows files inherit the permissions of their folder."""
     if sys.platform != "win32" and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(PermissionError):  # only root may give a file away
             os.chown(path, old.st_uid, old.st_gid)
 
 
 def memory_limit() -> int | None:
-    """Return the limit on this process's memory in bytes (`ulimit -v`); None where there is none."""
+    """Return the limit on this process's memory in bytes (`ulimit -v`); None if there is none."""
     if sys.platform == "win32":
         return None
     import resource
@@ -58,13 +58,13 @@ def memory_limit() -> int | None:
 
 
 def raise_file_limit(wanted: int) -> int | None:
-    """Let this process open more files, where it may.
+    """Raise this process's limit on open files, as far as the system allows.
 
     Args:
-        wanted: how many at once.
+        wanted: number of open files.
 
     Returns:
-        How many it may open; None where there is no limit.
+        The limit now; None if there is none.
     """
     if sys.platform == "win32":
         return None
@@ -73,14 +73,14 @@ def raise_file_limit(wanted: int) -> int | None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # a system may allow less than it says
+        with suppress(OSError, ValueError):  # macOS may allow less than the hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
 
 
 def interruptions() -> int:
-    """Return how often this process has lost its core to another one; always 0 on Windows."""
+    """Return the number of involuntary context switches of this process; 0 on Windows."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -89,9 +89,9 @@ def interruptions() -> int:
 
 
 def fails_in_a_fork(attempt: Callable[[], None]) -> bool:
-    """Whether a forked process that calls a function ends in any other way than by returning from it.
+    """Call a function in a forked process; return whether it raised an error or the process died.
 
-    On Windows, which cannot fork, nothing is tried.
+    Windows cannot fork: nothing is called, and the result is False.
     """
     if sys.platform == "win32":
         return False
@@ -99,21 +99,21 @@ def fails_in_a_fork(attempt: Callable[[], None]) -> bool:
     if number == 0:
         try:
             attempt()
-        except BaseException:  # such as a SystemError where memory runs out within an import
+        except BaseException:  # such as SystemError, if memory runs out during an import
             os._exit(1)
         os._exit(0)
     return os.waitpid(number, 0)[1] != 0
 
 
 def usable_cores() -> Collection[int]:
-    """Return the numbers of the cores that the process may run on: all, where the system does not say."""
+    """Return the numbers of the cores that the process may run on; all, if the system does not tell."""
     if sys.platform == "linux":
         return os.sched_getaffinity(0)
     return range(os.cpu_count() or 1)
 
 
 def ticks_per_second() -> int:
-    """Return in which parts of a second /proc/stat counts."""
+    """Return the number of /proc/stat's time units in a second."""
     if sys.platform == "win32":
         return TICKS
     return os.sysconf("SC_CLK_TCK")

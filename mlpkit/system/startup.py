@@ -1,7 +1,7 @@
-"""What a process does before anything else: no import from the working directory, and streams that hold.
+"""First steps of the process: no imports from the working directory, and output streams that never fail.
 
-Only what Python has loaded anyway is imported here: as long as the working directory is on the path,
-an import may run a file that lies there.
+This file imports only modules that Python has already loaded: while the working directory is on sys.path, any
+other import might run a file from it.
 """
 
 import codecs
@@ -12,10 +12,10 @@ import sys
 ASCII = {"→": "->", "×": "x", "≥": ">=", "≤": "<=", "±": "+/-", "−": "-", "–": "-", "…": "...", "·": "*"}
 
 
-def leave_the_working_directory() -> None:
-    """Import nothing from the working directory, here and in every interpreter that is started from here.
+def remove_working_directory_from_path() -> None:
+    """Remove the working directory from sys.path, here and in Python processes started from here.
 
-    Python puts it first on the path for `python -m` and `python -c`. It stays where mlpkit itself lies in it.
+    `python -m` and `python -c` put it first. It stays if it contains the mlpkit package.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     if sys.flags.safe_path:
@@ -27,53 +27,53 @@ def leave_the_working_directory() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
 
 
-def hold_streams() -> None:
-    """Let stdin, stdout and stderr be open, and take all that is written.
+def protect_streams() -> None:
+    """Open closed standard streams, and replace stdout and stderr by streams that never raise an error.
 
-    A closed one becomes the null device: else a file of the run would get its number, and then what is meant
-    for the stream. What cannot be written is dropped: no training ends because a reader has gone, a
-    terminal is closed or a disk is full. What the encoding does not have is spelled in ASCII.
+    A closed stream is opened on the null device: otherwise the next file of the run would get its number, and
+    receive its output. Output that cannot be written is dropped, so that training does not end because a
+    pipe's reader or a terminal is gone, or a disk is full. Characters missing in the encoding become ASCII.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    codecs.register_error("spelled", _spell)
+    codecs.register_error("mlpkit_ascii", _to_ascii)
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout, sys.stderr = _held(1, sys.stdout), _held(2, sys.stderr)
+    sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
 
 
-def lost(stream: object) -> OSError | None:
-    """Return why a stream of `hold_streams` has dropped something; None where it has not."""
-    return getattr(getattr(getattr(stream, "buffer", None), "raw", None), "lost", None)
+def write_error(stream: object) -> OSError | None:
+    """Return the error for which a stream of `protect_streams` dropped output; None if it dropped none."""
+    return getattr(getattr(getattr(stream, "buffer", None), "raw", None), "error", None)
 
 
-class _Held(io.FileIO):
-    """A stream that drops what it cannot write, and remembers why."""
+class _ProtectedFile(io.FileIO):
+    """A file that drops what it cannot write, and keeps the error."""
 
-    lost: OSError | None = None
+    error: OSError | None = None
 
     def write(self, content: bytes) -> int:  # type: ignore[override]
         try:
-            while (written := super().write(content)) is None:  # a full pipe that does not wait by itself
+            while (written := super().write(content)) is None:  # a full, non-blocking pipe: wait for room
                 from select import select
 
                 select([], [self], [])
         except OSError as error:
-            self.lost, written = error, len(content)
+            self.error, written = error, len(content)
         return written
 
 
-def _held(number: int, old: object) -> io.TextIOWrapper:
+def _protected(number: int, old: object) -> io.TextIOWrapper:
     encoding = getattr(old, "encoding", "utf-8")
     by_lines = getattr(old, "line_buffering", True) or getattr(old, "write_through", False)
-    buffer = io.BufferedWriter(_Held(number, "w", closefd=False))  # type: ignore[type-var]
-    return io.TextIOWrapper(buffer, encoding, "spelled", line_buffering=by_lines)
+    buffer = io.BufferedWriter(_ProtectedFile(number, "w", closefd=False))  # type: ignore[type-var]
+    return io.TextIOWrapper(buffer, encoding, "mlpkit_ascii", line_buffering=by_lines)
 
 
-def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+def _to_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

@@ -1,7 +1,7 @@
-"""Reads and writes checkpoints' files by the safetensors library, which Hugging Face keeps.
+"""Reads and writes safetensors files, with Hugging Face's library.
 
-A foreign file is checked in front of the library: it takes headers of 100 MB, waits for a pipe's writer, and
-knows kinds of numbers that mlpkit does not.
+A file is checked before the library opens it, since it may be foreign: the library accepts headers of 100 MB,
+waits for the writer of a pipe, and reads dtypes that mlpkit does not use.
 """
 
 import json
@@ -20,18 +20,18 @@ from mlpkit.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_HEADER = 1 << 20  # bytes; of a hostile one, each takes some hundred nanoseconds and 20 bytes
+LARGEST_HEADER = 1 << 20  # bytes; in a hostile header each takes a few hundred ns and 20 bytes of memory
 FIELDS = {"dtype", "shape", "data_offsets"}  # of a tensor in the header; the library ignores others
-KINDS = ("F32", "F64", "I64")  # of numbers that mlpkit writes
+DTYPES = ("F32", "F64", "I64")  # dtypes that mlpkit writes
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a file.
+    """A tensor in the header of a file.
 
     Attributes:
-        kind: F32, F64 or I64.
-        shape: its sizes.
+        kind: dtype: F32, F64 or I64.
+        shape: shape of the tensor.
     """
 
     kind: str
@@ -39,14 +39,14 @@ class Entry:
 
 
 def encode(metadata: Mapping[str, str], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
-    """Return the content of a file.
+    """Return the content of a file as bytes.
 
     Args:
-        metadata: text by name; equal arguments give equal bytes only where there is one name at most, since
-            the library orders several anew each time.
+        metadata: text by name. Use at most one name: the library writes several in random order, so that
+            equal runs would give different bytes.
         tensors: contiguous arrays of float32, float64 or int64 by name.
     """
-    if not tensors:  # as of a rule without weights, which is written without numpy
+    if not tensors:  # a rule without weights, which is written without importing numpy
         return serialize({}, dict(metadata))
     from safetensors.numpy import save
 
@@ -54,10 +54,10 @@ def encode(metadata: Mapping[str, str], tensors: Mapping[str, "NDArray[Any]"]) -
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return a file's metadata, text by name, without its tensors and without numpy.
+    """Return a file's metadata, text by name, without reading tensors or importing numpy.
 
     Raises:
-        DataError: it is not a regular file, cannot be read, or has no header of a size that is expected.
+        DataError: it is not a regular file, cannot be read, or its header is too large or malformed.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -71,7 +71,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):  # of JSON, and of a path with a NUL byte
+    except (ValueError, RecursionError):  # invalid JSON, or a path with a NUL byte
         header = None
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -86,10 +86,10 @@ def _damaged(path: Path) -> DataError:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of the header: of two values under one name, the library might read the other one.
+    """Return a JSON object as a dict. Of duplicate names, the library might read the other value.
 
     Raises:
-        ValueError: a name stands there twice.
+        ValueError: a name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -98,23 +98,23 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class TensorFile:
-    """A file that is open for reading; its header has been checked, its tensors have not been read.
+    """A file open for reading. The header has been checked; tensors are read on demand.
 
     Attributes:
         metadata: text by name.
-        entries: tensors by name.
+        entries: dtype and shape of each tensor by name.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file.
 
         Raises:
-            DataError: it is not a regular file, cannot be read, or is no whole safetensors file.
+            DataError: it is not a regular file, cannot be read, or is not a complete safetensors file.
         """
         self.path = path
         self.metadata = read_metadata(path)
         try:
-            # A file that is mapped into memory and becomes shorter would end the process.
+            # With mmap, a file that is truncated while open would kill the process.
             self._file: Any = safe_open(path, framework="numpy", backend="pread")
         except (SafetensorError, OSError):
             raise _damaged(path) from None
@@ -125,7 +125,7 @@ class TensorFile:
         for name in self._file.keys():  # noqa: SIM118
             about = self._file.get_slice(name)
             found[name] = Entry(about.get_dtype(), tuple(about.get_shape()))
-            if found[name].kind not in KINDS or len(found[name].shape) > 2:
+            if found[name].kind not in DTYPES or len(found[name].shape) > 2:
                 raise _damaged(self.path)
         return found
 
@@ -133,7 +133,7 @@ class TensorFile:
         """Return a tensor.
 
         Raises:
-            DataError: the file has become shorter, or cannot be read.
+            DataError: the file has been truncated, or cannot be read.
         """
         try:
             array: NDArray[Any] = self._file.get_tensor(name)

@@ -1,0 +1,97 @@
+"""Config keys of compared runs: which keys distinguish settings, which pair their runs, and short names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlpkit.config.problems import did_you_mean, show
+from mlpkit.errors import ConfigError
+from mlpkit.runs.results import RunResult
+
+ABSENT = object()  # value of a key that the chosen model, optimizer or dataset does not have
+
+Values = tuple[Any, ...]  # a run's values of some keys, hashable
+
+
+def values_of(run: RunResult, keys: Sequence[str]) -> Values:
+    """Return a run's values of the keys, made hashable; ABSENT for a key that it does not have."""
+    return tuple(hashable(run.settings.get(key, ABSENT)) for key in keys)
+
+
+def hashable(value: Any) -> Any:
+    """Return a plain value with tuples in place of lists and dicts."""
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
+def with_lists(value: Any) -> Any:
+    """Return a value of `hashable` with lists in place of tuples."""
+    return [with_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def find_key(wanted: str, keys: Sequence[str]) -> str:
+    """Return the dotted key that the user typed, in full or shortened as in the leaderboard.
+
+    Raises:
+        ConfigError: no key or several keys match.
+    """
+    if wanted in keys:
+        return wanted
+    found = [key for key in keys if key.endswith(f".{wanted}") or key == f"{wanted}.name"]
+    if len(found) == 1:
+        return found[0]
+    spelled = show(wanted)[1:-1]
+    if found:
+        raise ConfigError(f"--by={spelled}: may be any of {', '.join(found)}; name one of them")
+    near = did_you_mean(wanted, [*keys, *(shorten(key, keys) for key in keys)])
+    raise ConfigError(f"--by={spelled}: no run has this key{near or '; see `mlpkit config` for the keys'}")
+
+
+def shorten(key: str, keys: Sequence[str]) -> str:
+    """Return the last part of a key, or the whole key if others end with the same part.
+
+    `optimizer.name` becomes `optimizer`.
+    """
+    short = key.removesuffix(".name").rpartition(".")[2]
+    same = [other for other in keys if other.removesuffix(".name").rpartition(".")[2] == short]
+    return key if len(same) > 1 or (short == "seed" and key != "seed") else short
+
+
+def pairing_keys(
+    runs: Sequence[RunResult], setting_keys: Sequence[str], others: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the keys that distinguish the runs of a setting, and pair them with runs of another setting.
+
+    A key that only some choices have, such as an optimizer's momentum, is left out if it has one value within
+    each setting: settings of other choices lack the key, and are paired without it.
+    """
+    values: dict[tuple[Values, str], set[Any]] = {}
+    absent = set()
+    for run in runs:
+        setting = values_of(run, setting_keys)
+        for key, value in zip(others, values_of(run, others), strict=True):
+            values.setdefault((setting, key), set()).add(value)
+            if value is ABSENT:
+                absent.add(key)
+    varying = {key for (_, key), found in values.items() if len(found) > 1}
+    return tuple(key for key in others if key in varying or key not in absent)
+
+
+def distinguishing_keys(settings: Sequence[Values], keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys that distinguish the settings.
+
+    A key that only some choices have, always with the same value, says no more than the choice itself. It is
+    included only if two settings differ in nothing else.
+
+    Args:
+        settings: the values of each setting.
+        keys: their keys.
+    """
+    found = [{values[index] for values in settings} for index in range(len(keys))]
+    differing = [index for index, values in enumerate(found) if len(values - {ABSENT}) > 1]
+    for index, values in enumerate(found):
+        if len(values) > 1 and index not in differing:
+            apart = len({tuple(setting[place] for place in differing) for setting in settings})
+            if len({tuple(setting[place] for place in (*differing, index)) for setting in settings}) > apart:
+                differing.append(index)
+    return tuple(keys[index] for index in sorted(differing))
