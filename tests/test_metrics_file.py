@@ -8,7 +8,7 @@ import pytest
 
 from mlpkit.errors import DataError, WriteError
 from mlpkit.runs import metrics_file
-from mlpkit.runs.metrics_file import Kept, Record, keep_until, lines_of, read_metrics
+from mlpkit.runs.metrics_file import MetricsPosition, Record, keep_until, lines_of, read_metrics
 from mlpkit.system.append_file import AppendFile
 
 
@@ -65,7 +65,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_metrics(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {problem}"
-    assert keep_until(tmp_path / "none", 3, ("train",), 1) == Kept()
+    assert keep_until(tmp_path / "none", 3, ("train",), 1) == MetricsPosition()
 
 
 def test_a_long_file_is_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

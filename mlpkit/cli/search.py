@@ -13,10 +13,10 @@ from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.trust import Trust
-from mlpkit.sweep.grid import MOST_TRIALS, Interval
+from mlpkit.sweep.grid import MAX_TRIALS, Interval
 
 if TYPE_CHECKING:
-    from mlpkit.sweep.search_plan import Plan, Search, Space
+    from mlpkit.sweep.search_plan import Search, SearchPlan, Space
 
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
@@ -61,8 +61,8 @@ class Options:
         if self.trials is None:
             raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
         for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
-            if number > MOST_TRIALS:
-                raise ConfigError(f"--{name}={number}: a search has at most {MOST_TRIALS} trials")
+            if number > MAX_TRIALS:
+                raise ConfigError(f"--{name}={number}: a search has at most {MAX_TRIALS} trials")
         if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST:
             raise ConfigError(f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST} trials or more")
 
@@ -129,16 +129,18 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
     return Search
 
 
-def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -> "tuple[Plan, list[Config]]":
-    """Return what a search stands for, and configs of it: one at least for each dataset and model.
+def _plan(
+    wanted: "Search", trust: Trust = Trust.OWN, source: Path = Path()
+) -> "tuple[SearchPlan, list[Config]]":
+    """Return the plan of a search, and possible configs: at least one for each dataset and model.
 
     Args:
-        wanted: what is searched.
-        trust: whether the user's own command line says so, or a foreign file.
-        asked_by: that file.
+        wanted: the search settings.
+        trust: OWN if they come from the user's command line, else foreign.
+        source: the file that foreign settings come from.
 
     Raises:
-        ConfigError: nothing can be searched so.
+        ConfigError: the settings cannot be searched.
     """
     from mlpkit.sweep.datasets import Datasets
     from mlpkit.sweep.search_plan import plan_search
@@ -157,7 +159,7 @@ def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
     configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
-    return plan_search(wanted, space, compose, configs, Datasets(trust, asked_by)), configs
+    return plan_search(wanted, space, compose, configs, Datasets(trust, source)), configs
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.config.run import LEVELS
 from mlpkit.errors import DataError
-from mlpkit.runs.environment import describe
+from mlpkit.runs.environment import process_environment
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 
@@ -41,7 +41,7 @@ class Choices:
 
 def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
     """Return in words what may make numbers round otherwise than they did in the run's environment."""
-    about = {**describe(device), **now.to_dict()}
+    about = {**process_environment(device), **now.to_dict()}
     names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
     pairs = {name: (_before(before, name), about[name]) for name in names}
     pairs["torch"] = (_torch(before), _torch(about))
@@ -53,13 +53,13 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
     return [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
 
 
-def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
+def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
     """Return what the run chose, where that was for itself, on this machine and with this torch."""
     try:
         before = read_object(folder.environment)
     except DataError:
         return Choices()
-    about, trainer = describe(device), stored.trainer
+    about, trainer = process_environment(device), stored.trainer
     if _torch(before) != _torch(about) or before.get("device_name") != about["device_name"]:
         return Choices()
     names = ("engine", "threads", "matmul", "compiled")

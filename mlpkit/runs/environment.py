@@ -63,7 +63,7 @@ def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]
     return done
 
 
-def describe(device: str) -> dict[str, Any]:
+def process_environment(device: str) -> dict[str, Any]:
     """Return what a process may say of itself: versions, plug-ins, machine, threads."""
     from mlpkit.system.device import describe_machine
 

@@ -156,7 +156,7 @@ class RunFolder:
                 f"{self.summary}: cannot be removed ({error.strerror}); make the folder writable"
             ) from None
 
-    def make_newest(self, path: Path, step: int) -> None:
+    def rewind_to(self, path: Path, step: int) -> None:
         """Let an older checkpoint take the place of the newest; what came after it goes.
 
         Raises:
@@ -182,9 +182,9 @@ class RunFolder:
             DataError: a file or folder of the run is a link or something else, and may lead elsewhere.
         """
         for path in self.files:
-            refuse_other(path, stat.S_ISREG, "file")
+            refuse_other_kind(path, stat.S_ISREG, "file")
         for folder in self.folders:
-            refuse_other(folder, stat.S_ISDIR, "folder")
+            refuse_other_kind(folder, stat.S_ISDIR, "folder")
         for folder in (self.path, self.last.parent, self.plots):
             for path in folder.glob(f".*{SUFFIX}"):
                 path.unlink(missing_ok=True)
@@ -199,7 +199,7 @@ def step_of(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def refuse_other(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
+def refuse_other_kind(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
     """Refuse what is of another kind, or has names elsewhere.
 
     Args:
@@ -233,7 +233,7 @@ def create(config: Config, trust: Trust) -> RunFolder:
     try:
         root = expand(config.run.root)
         if config.run.dir is not None:
-            return _create_named(find_place(config, trust), config)
+            return _create_named(resolve_run_dir(config, trust), config)
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
@@ -243,7 +243,7 @@ def create(config: Config, trust: Trust) -> RunFolder:
             except FileExistsError:
                 continue  # one chance in 16 million for two runs of the same second
             sync_folder(group)
-            with _left_nowhere(path):
+            with _removed_on_failure(path):
                 RunFolder(path).write_config(config)
             return RunFolder(path)
     except OSError as error:
@@ -254,7 +254,7 @@ def create(config: Config, trust: Trust) -> RunFolder:
         raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
 
 
-def find_place(config: Config, trust: Trust) -> Path:
+def resolve_run_dir(config: Config, trust: Trust) -> Path:
     """Return the folder that run.dir names.
 
     Raises:
@@ -277,7 +277,10 @@ def _create_named(path: Path, config: Config) -> RunFolder:
     _check_free(RunFolder(path))
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
-    with _left_nowhere(path), locked(folder.lock):  # of two runs that start at once, one gets the folder
+    with (
+        _removed_on_failure(path),
+        locked(folder.lock),
+    ):  # of two runs that start at once, one gets the folder
         _check_free(folder)
         folder.write_config(config)
     return folder
@@ -296,7 +299,7 @@ def _check_free(folder: RunFolder) -> None:
 
 
 @contextmanager
-def _left_nowhere(path: Path) -> Iterator[None]:
+def _removed_on_failure(path: Path) -> Iterator[None]:
     """Remove a new folder where its config cannot be written: from there on a run can go on."""
     try:
         yield
@@ -306,14 +309,14 @@ def _left_nowhere(path: Path) -> Iterator[None]:
         raise
 
 
-def existing(config: Config, trust: Trust) -> RunFolder | None:
+def existing_run(config: Config, trust: Trust) -> RunFolder | None:
     """Return the folder that run.dir names where it holds a run, or None where a new one is to be made.
 
     Raises:
         ConfigError: it lies where it must not.
     """
     try:
-        folder = RunFolder(find_place(config, trust))
+        folder = RunFolder(resolve_run_dir(config, trust))
         return folder if folder.has_begun() else None
     except (OSError, ValueError) as error:  # a NUL byte, or too long a name
         raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
@@ -362,7 +365,7 @@ def _check_exists(path: Path) -> None:
         raise DataError(f"{path}: no such run folder or checkpoint")
 
 
-def newest(root: Path) -> Path | None:
+def newest_run(root: Path) -> Path | None:
     """Return the folder of the run below a folder that was started last, of those that have a checkpoint.
 
     None is returned where there is no such run.

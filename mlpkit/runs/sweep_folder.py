@@ -11,7 +11,7 @@ from pathlib import Path
 from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs.run_folder import refuse_other
+from mlpkit.runs.run_folder import refuse_other_kind
 from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.lock import locked
 from mlpkit.system.paths import expand
@@ -74,7 +74,7 @@ class SweepFolder:
         Raises:
             ValueError: the name leads elsewhere.
         """
-        if not is_name(name):
+        if not is_run_name(name):
             raise ValueError(name)
         return self.path / name
 
@@ -86,7 +86,7 @@ class SweepFolder:
                 have SQLite do what mlpkit never asks for.
         """
         for path in self.files:
-            refuse_other(path, stat.S_ISREG, "file")
+            refuse_other_kind(path, stat.S_ISREG, "file")
         for file in (self.ledger, self.study):
             _refuse_foreign(*journals(file))
 
@@ -123,12 +123,12 @@ def unfinished(ledger: Path) -> list[Path]:
     return [path, *journals(path)]
 
 
-def is_name(text: str) -> bool:
-    """Whether it is a name such as `name_of` gives."""
+def is_run_name(text: str) -> bool:
+    """Whether it is a name such as `run_name` gives."""
     return _RUN.fullmatch(text) is not None
 
 
-def name_of(number: int, key: str) -> str:
+def run_name(number: int, key: str) -> str:
     """Return the name of a run's folder: its number in the sweep, and what tells its config from others."""
     return f"{number:04d}-{key[:6]}"
 

@@ -58,16 +58,16 @@ class Trust(Enum):
         """Whether its run.dir may lie outside of run.root."""
         return self is Trust.OWN
 
-    def check_data(self, config: DatasetConfig, asked_by: Path) -> None:
+    def check_data(self, config: DatasetConfig, source: Path) -> None:
         """Refuse a dataset that is drawn larger than the file that asks for it may have it.
 
         Raises:
             DataError: it has more than LARGEST_DATA numbers.
         """
         if (numbers := config.numbers()) > LARGEST_DATA and not self.may_be_large:
-            raise DataError(f"{asked_by}: its dataset draws {numbers:,} numbers; --allow-large takes them")
+            raise DataError(f"{source}: its dataset draws {numbers:,} numbers; --allow-large takes them")
 
-    def check_model(self, parameters: int, asked_by: Path) -> None:
+    def check_model(self, parameters: int, source: Path) -> None:
         """Refuse a model with more parameters than it may have, before memory is taken for it.
 
         Raises:
@@ -75,5 +75,5 @@ class Trust(Enum):
         """
         if parameters > LARGEST_MODEL and not self.may_be_large:
             raise DataError(
-                f"{asked_by}: its config asks for {parameters:,} parameters; --allow-large takes them"
+                f"{source}: its config asks for {parameters:,} parameters; --allow-large takes them"
             )

@@ -48,7 +48,7 @@ def main(root: Path, every: int) -> None:
 
 def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
     """Kill the save at one stop after the other until it ends before; return how often what was left."""
-    folder, before = recorder.folder, (recorder.good_last, recorder._saved_best)
+    folder, before = recorder.folder, (recorder.last_saved_step, recorder._saved_best)
     old = folder.last.read_bytes()
     save()
     after = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
@@ -56,13 +56,13 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
     for stop in itertools.count(1, every):
         shutil.rmtree(folder.last.parent)
         shutil.copytree(root / "before", folder.last.parent)
-        recorder.good_last, recorder._saved_best = before
+        recorder.last_saved_step, recorder._saved_best = before
         if not killed_at(save, stop):
             break
         try:
             found = check_what_is_left(folder, old, after)
             outcomes["old" if found == old else "new"] += 1
-            recorder.good_last, recorder._saved_best = step_of_last(folder), 0
+            recorder.last_saved_step, recorder._saved_best = step_of_last(folder), 0
             save()
             check_the_next_save(folder, after)
         except Exception as error:
