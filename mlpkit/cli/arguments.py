@@ -114,7 +114,7 @@ def check_folder(request: "Request", config: "Config") -> None:
     Raises:
         ConfigError: it lies there.
     """
-    from mlpkit.runs.run_folder import resolve_run_dir
+    from mlpkit.runs.new_run import resolve_run_dir
     from mlpkit.runs.trust import Trust
 
     if config.run.dir is not None and request.file is not None and not request.sets("run.dir"):
@@ -138,7 +138,7 @@ def open_run(
     """
     from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
-    from mlpkit.runs.run_folder import find_checkpoints
+    from mlpkit.runs.find_run import find_checkpoints
     from mlpkit.system.console import note
 
     if which not in ("best", "last"):
@@ -157,7 +157,8 @@ def choose_run(run: str | None) -> tuple[Path, str]:
         DataError: RUN is left out and there is no run, or it is a sweep without a score.
     """
     from mlpkit.errors import DataError
-    from mlpkit.runs.run_folder import RunFolder, newest_run
+    from mlpkit.runs.find_run import newest_run
+    from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 
     if run is None:

@@ -36,9 +36,9 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
+    from mlpkit.runs.find_run import find_run
     from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.run_folder import find_run
     from mlpkit.runs.sweep_folder import is_sweep
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import LauncherOptions

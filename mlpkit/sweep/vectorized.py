@@ -8,7 +8,8 @@ from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.runs.choices import Choices, stored_choices
-from mlpkit.runs.run_folder import RunFolder, create
+from mlpkit.runs.new_run import create
+from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.groups import Group, group
 from mlpkit.sweep.job import clear_if_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work

@@ -8,7 +8,7 @@ from rich.console import Console
 from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs import environment, run_folder
+from mlpkit.runs import environment, new_run
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.choices import stored_choices
 from mlpkit.runs.metrics_file import MetricsPosition
@@ -48,16 +48,16 @@ def run(
         MlpkitError: the run cannot be started, or it failed; then it is marked as failed and its checkpoints
             stay.
     """
-    if config.run.resume == "auto" and (folder := run_folder.existing_run(config, origin.trust)):
+    if config.run.resume == "auto" and (folder := new_run.existing_run(config, origin.trust)):
         return resume_run(folder, config, origin, console, warn)
     engine = build([config], origin.trust)
     if origin.trust.may_run_git:
         environment.git_commit()
     with stop_on_signals() as stop:
         try:
-            folder = run_folder.create(config, origin.trust)
+            folder = new_run.create(config, origin.trust)
         except ConfigError:
-            if config.run.resume == "never" or run_folder.existing_run(config, origin.trust) is None:
+            if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
                 raise
         else:
             _begin(engine, folder, origin, console, stop, judge)

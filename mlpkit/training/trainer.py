@@ -1,7 +1,6 @@
 """The loop: train an epoch, evaluate, update the best weights, log, save; for K runs at once.
 
-A single run is the case K = 1. A run leaves when it is done, stops early, fails or is pruned; the others
-continue.
+A single run is the case K = 1. A run leaves when it is done, stops early, fails or is pruned.
 """
 
 import time
@@ -22,8 +21,7 @@ from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.stop import StopRequest
 from mlpkit.training.tracker import Tracker
 
-# Scores of several runs are collected before they are logged: logging many at once makes better use of the
-# CPU caches.
+# Scores of several runs are collected and logged together, which makes better use of the CPU caches.
 MAX_PENDING = 200_000  # epochs × runs
 PENDING_SECONDS = 10.0
 

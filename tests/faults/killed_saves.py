@@ -15,7 +15,7 @@ from pathlib import Path
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
-from mlpkit.runs import checkpoint, run_folder
+from mlpkit.runs import checkpoint, new_run
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.trust import Trust
@@ -73,7 +73,7 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
 def begin(root: Path) -> Trainer:
     settings = config(f"run.root={root / 'runs'}", *SETTINGS)
     engine = build([settings])
-    recorder = Recorder(engine.experiments[0], run_folder.create(settings, Trust.OWN), None)
+    recorder = Recorder(engine.experiments[0], new_run.create(settings, Trust.OWN), None)
     recorder.begin(engine)
     trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
     trainer.start_clock()
