@@ -147,7 +147,7 @@ def test_pages_that_are_read_again_and_again_are_noticed(tmp_path: Path) -> None
 
 def test_a_schema_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(tmp_path / "many.sqlite", *(f"CREATE TABLE t{n} (a)" for n in range(300)))
-    monkeypatch.setattr(database, "PAUSE", 10)
+    monkeypatch.setattr(database, "CALLBACK_INSTRUCTIONS", 10)
     with closing(database.connect(tmp_path / "many.sqlite")) as opened:
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
             database.check(opened, tmp_path / "many.sqlite", [])

@@ -82,7 +82,7 @@ class SweepFolder:
         """Check that writes stay inside the sweep folder.
 
         Raises:
-            DataError: a file of the sweep is a link, of another kind, or a journal that mlpkit does not write.
+            DataError: a file is a link or of another kind, or a journal that mlpkit does not write.
         """
         for path in self.files:
             refuse_other_kind(path, stat.S_ISREG, "file")

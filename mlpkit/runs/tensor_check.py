@@ -26,13 +26,9 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     if (number := count(layers)) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
     trust.check_model(number, path)
-    epoch_numbers = sum(
-        math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/")
-    )
-    if epoch_numbers > (LARGEST if trust.may_be_large else LARGEST_MODEL):
-        raise DataError(
-            f"{path}: its running epoch holds {epoch_numbers:,} numbers; --allow-large takes more"
-        )
+    total = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
+    if total > (LARGEST if trust.may_be_large else LARGEST_MODEL):
+        raise DataError(f"{path}: its running epoch holds {total:,} numbers; --allow-large takes more")
     # A weight of another precision than the others would make the first matrix product fail.
     other = "F32" if config.trainer.precision == "float64" else "F64"
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
