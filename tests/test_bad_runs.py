@@ -163,27 +163,27 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
         "its config is not valid: model.activation: unknown key; model=linear has bias",
     ),
     "a task that goes with no classes": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "classes": []}),
+        lambda f: forge(f, signature={**SIGNATURE, "classes": []}),
         UNREAD.format("InputSchema"),
     ),
     "a name with a control character": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["\x1b[31m", "x2"]}),
+        lambda f: forge(f, signature={**SIGNATURE, "features": ["\x1b[31m", "x2"]}),
         UNREAD.format("InputSchema features.0"),
     ),
     "a name that stands twice": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["x1", "x1"]}),
+        lambda f: forge(f, signature={**SIGNATURE, "features": ["x1", "x1"]}),
         UNREAD.format("InputSchema"),
     ),
     "a shape of another size": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "input_shape": [3]}),
+        lambda f: forge(f, signature={**SIGNATURE, "input_shape": [3]}),
         UNREAD.format("InputSchema"),
     ),
     "an unknown task": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "task": "\x1b[31m"}),
+        lambda f: forge(f, signature={**SIGNATURE, "task": "\x1b[31m"}),
         UNREAD.format("InputSchema task"),
     ),
     "more columns than the model has": (
-        lambda f: forge(f, input_schema={**SIGNATURE, "features": ["a", "b", "c"], "input_shape": [3]}),
+        lambda f: forge(f, signature={**SIGNATURE, "features": ["a", "b", "c"], "input_shape": [3]}),
         f"3 {WRONG}: model/layers.0.weight, optimizer/layers.0.weight/exp_avg, "
         "optimizer/layers.0.weight/exp_avg_sq",
     ),
