@@ -111,7 +111,10 @@ class Collector(Recorder):
 
     def save(self, state: State) -> None:
         self.saved.append(state)
-        self.good_last, self.saved_at = state.progress.step, (state.progress.epoch, state.progress.batch)
+        self.last_saved_step, self.saved_at = (
+            state.progress.step,
+            (state.progress.epoch, state.progress.batch),
+        )
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         self.summary = summary

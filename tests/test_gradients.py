@@ -342,7 +342,7 @@ def test_a_step_takes_no_memory_but_for_single_numbers(overrides, largest):
     """Torch's profiler sees what the operations themselves take, in bytes."""
     _, step = warm(*overrides, rows=96 if "trainer.accumulate=3" in overrides else 32)
     with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
     ) as profile:
         step()
         torch.zeros(12345)

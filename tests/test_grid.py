@@ -20,7 +20,7 @@ from mlpkit.config import search_path
 from mlpkit.config.config import parse, to_dict
 from mlpkit.config.problems import MOST_PROBLEMS
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import MOST, Interval, check_size, product, zipped
+from mlpkit.sweep.grid import MAX_JOBS, Interval, check_size, product, zipped
 
 LR = "must be a number > 0 (learning rate; default 0.001)"
 SEED = (
@@ -314,8 +314,8 @@ def test_too_many_jobs(overrides: list[str], options: dict[str, Any], message: s
 
 def test_as_many_jobs_as_there_may_be() -> None:
     assert len(planned("seed=range(6)", most=6)) == 6
-    check_size({"seed": MOST}, paired=False, most=None)
-    check_size({"seed": MOST, "dataset.seed": MOST}, paired=True, most=None)
+    check_size({"seed": MAX_JOBS}, paired=False, most=None)
+    check_size({"seed": MAX_JOBS, "dataset.seed": MAX_JOBS}, paired=True, most=None)
 
 
 @pytest.mark.parametrize("text", ["0,1,0.1", "0,0.95,0.1", "1,0,-0.3", "0,1,0.3", "1,0,0.5", "0.1,0.7,0.2"])

@@ -21,10 +21,10 @@ from mlpkit.config.config import to_dict
 from mlpkit.errors import DataError, WriteError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder, name_of
+from mlpkit.runs.sweep_folder import SweepFolder, run_name
 from mlpkit.runs.trust import Trust
 from mlpkit.sweep.grid import Job
-from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, key_of, write_ledger
+from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, config_key, write_ledger
 from mlpkit.sweep.run import resume
 from mlpkit.sweep.vectorized import vectorized
 from mlpkit.system.console import make_console
@@ -111,10 +111,10 @@ def test_jobs_are_known_by_what_their_configs_say(tmp_path: Path) -> None:
         (0, ("seed=1",), configs[0], DONE, ""),
         (1, ("seed=2",), configs[1], FAILED, "no luck"),
     ]
-    assert [e.folder for e in entries] == [name_of(n, key_of(each)) for n, each in enumerate(configs)]
+    assert [e.folder for e in entries] == [run_name(n, config_key(each)) for n, each in enumerate(configs)]
     elsewhere = config("seed=1", f"run.root={tmp_path / 'elsewhere'}", "run.tensorboard=false")
-    assert key_of(elsewhere) == key_of(configs[0])
-    assert key_of(config("seed=1", "model.hidden=[3]")) != key_of(configs[0])
+    assert config_key(elsewhere) == config_key(configs[0])
+    assert config_key(config("seed=1", "model.hidden=[3]")) != config_key(configs[0])
 
 
 def test_what_a_killed_process_left_of_a_ledger_is_replaced(tmp_path: Path) -> None:

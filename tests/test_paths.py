@@ -15,7 +15,7 @@ from running import config
 from mlpkit.cli.main import run as command
 from mlpkit.data.images import default_root
 from mlpkit.errors import ConfigError
-from mlpkit.runs.run_folder import create
+from mlpkit.runs.new_run import create
 from mlpkit.runs.trust import Trust
 from mlpkit.system.paths import cache_folder, expand
 

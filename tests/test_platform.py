@@ -11,7 +11,7 @@ from running import content, train
 from mlpkit.cli.main import run as command
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep import fork_server
-from mlpkit.sweep.groups import MOST, most_open
+from mlpkit.sweep.groups import MAX_RUNS, max_open_runs
 from mlpkit.system import atomic_write, free_cores, platform
 from mlpkit.system.atomic_write import flushed_together, sync_folder
 
@@ -56,7 +56,7 @@ def test_windows_flushes_each_file_and_no_folder(
 
 def test_windows_has_no_limits_users_or_forks(windows: None) -> None:
     assert platform.memory_limit() is None
-    assert most_open() == MOST
+    assert max_open_runs() == MAX_RUNS
     assert platform.interruptions() == platform.user_id() == 0
     assert platform.fails_in_a_fork(lambda: os._exit(1)) is False
     assert free_cores.Load().cores == range(os.cpu_count() or 1)

@@ -208,7 +208,7 @@ def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> 
 
 
 def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
-    from mlpkit.runs.run_folder import create
+    from mlpkit.runs.new_run import create
     from mlpkit.runs.trust import Trust
 
     chosen = config(f"run.root={tmp_path}")

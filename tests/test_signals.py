@@ -49,10 +49,10 @@ def test_each_signal_ends_a_run_after_its_step(
     before = signal.signal(number, signal.default_int_handler)  # heard, however pytest was started
     check, calls = StopRequest.check, iter(range(1, 10**9))
 
-    def counted(wish: StopRequest) -> None:
+    def counted(request: StopRequest) -> None:
         if next(calls) == 5:
             signal.raise_signal(number)
-        check(wish)
+        check(request)
 
     monkeypatch.setattr(StopRequest, "check", counted)
     try:
@@ -159,7 +159,7 @@ def test_a_run_that_is_killed_from_its_first_instant_on_can_be_resumed(tmp_path:
     arguments = ["train", *SMALL, "trainer.epochs=2"]
     script = (
         "from faults.prepare import die_in; from mlpkit.cli.main import run; "
-        f"die_in('mlpkit.training.start', 'describe'); run({arguments})"
+        f"die_in('mlpkit.training.start', 'record_setup'); run({arguments})"
     )
     tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     assert (

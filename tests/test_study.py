@@ -147,7 +147,7 @@ def test_pages_that_are_read_again_and_again_are_noticed(tmp_path: Path) -> None
 
 def test_a_schema_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(tmp_path / "many.sqlite", *(f"CREATE TABLE t{n} (a)" for n in range(300)))
-    monkeypatch.setattr(database, "PAUSE", 10)
+    monkeypatch.setattr(database, "CALLBACK_INSTRUCTIONS", 10)
     with closing(database.connect(tmp_path / "many.sqlite")) as opened:
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
             database.check(opened, tmp_path / "many.sqlite", [])
@@ -175,13 +175,13 @@ def test_too_many_trials_cannot_be_asked_for(option: str, refused: Refused) -> N
     assert said == f"--{option}=10001: a search has at most 10000 trials"
 
 
-def test_a_wish_to_stop_is_heard_while_trials_are_chosen(tmp_path: Path) -> None:
+def test_a_stop_request_is_heard_while_trials_are_chosen(tmp_path: Path) -> None:
     study = Study(tmp_path / "search.sqlite", {"seed": Interval(0, 9)}, "random", NopPruner(), 9, 0, True)
-    wish = StopRequest()
+    request = StopRequest()
 
     def poll() -> None:
-        wish.check()
-        wish.signal_number = signal.SIGTERM if study.asked == 2 else None
+        request.check()
+        request.signal_number = signal.SIGTERM if study.asked == 2 else None
 
     with pytest.raises(RunInterruptedError):
         study.ask(9, poll)

@@ -114,11 +114,11 @@ def check_folder(request: "Request", config: "Config") -> None:
     Raises:
         ConfigError: run.dir is outside run.root.
     """
-    from mlpkit.runs.run_folder import find_place
+    from mlpkit.runs.new_run import resolve_run_dir
     from mlpkit.runs.trust import Trust
 
     if config.run.dir is not None and request.file is not None and not request.sets("run.dir"):
-        find_place(config, Trust.FOREIGN)
+        resolve_run_dir(config, Trust.FOREIGN)
 
 
 def split_arguments(run: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
@@ -144,7 +144,7 @@ def open_run(
     """
     from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
-    from mlpkit.runs.run_folder import find_checkpoints
+    from mlpkit.runs.find_run import find_checkpoints
     from mlpkit.system.console import note
 
     if which not in ("best", "last"):
@@ -163,11 +163,12 @@ def choose_run(run: str | None) -> tuple[Path, str]:
         DataError: RUN is left out and there is no run, or RUN is a sweep in which no run has a score.
     """
     from mlpkit.errors import DataError
-    from mlpkit.runs.run_folder import RunFolder, newest
+    from mlpkit.runs.find_run import newest_run
+    from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 
     if run is None:
-        found = newest(Path("outputs"))
+        found = newest_run(Path("outputs"))
         if found is None:
             raise DataError(
                 "no trained run under outputs/; start one with `mlpkit train`, or name a run folder"
@@ -178,7 +179,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
         return _best_run(path), "best run"
     own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
     if path.is_dir() and not any(map(os.path.lexists, own)):  # else it is a run or sweep, perhaps damaged
-        found = newest(path)
+        found = newest_run(path)
         if found is not None:
             return found, "newest run"
     return path, ""

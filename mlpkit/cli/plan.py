@@ -8,10 +8,10 @@ from mlpkit.cli.overrides import Override
 from mlpkit.config.config import Config
 from mlpkit.config.problems import MOST_PROBLEMS, spell
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import Interval, Job, Plan, Values, check_size, product, zipped
+from mlpkit.sweep.grid import Interval, Job, SweepPlan, Values, check_size, product, zipped
 
 
-def plan(request: Request, paired: bool = False, most: int | None = None) -> Plan:
+def plan(request: Request, paired: bool = False, most: int | None = None) -> SweepPlan:
     """Return the jobs of a sweep, in the order of Hydra's basic sweeper.
 
     A job's config is composed from the request's other overrides, followed by the job's own. Jobs with equal
@@ -39,7 +39,7 @@ def plan(request: Request, paired: bool = False, most: int | None = None) -> Pla
     jobs: dict[Config, Job] = {}
     for combination, config in zip(combinations, _configs(composer, combinations), strict=True):
         jobs.setdefault(config, Job(tuple(override.line for override in combination), config))
-    return Plan(tuple(jobs.values()), len(combinations) - len(jobs))
+    return SweepPlan(tuple(jobs.values()), len(combinations) - len(jobs))
 
 
 def search_space(request: Request) -> tuple[Request, dict[str, Interval | tuple[str, ...]]]:

@@ -36,19 +36,19 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
+    from mlpkit.runs.find_run import find_run
     from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.run_folder import find_run
     from mlpkit.runs.sweep_folder import is_sweep
     from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.launchers import Wanted
+    from mlpkit.sweep.launchers import LauncherOptions
     from mlpkit.system.console import make_console, note
     from mlpkit.system.paths import expand
     from mlpkit.training.start import resume_run
 
     run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
-    wanted = Wanted(launcher, workers, tuple(slurm or ()))
+    wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
     if run is not None and is_sweep(expand(run)):
         from mlpkit.cli.sweep import resume_sweep
 

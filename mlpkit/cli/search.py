@@ -13,10 +13,10 @@ from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.trust import Trust
-from mlpkit.sweep.grid import MOST_TRIALS, Interval
+from mlpkit.sweep.grid import MAX_TRIALS, Interval
 
 if TYPE_CHECKING:
-    from mlpkit.sweep.search_plan import Plan, Search, Space
+    from mlpkit.sweep.search_plan import Search, SearchPlan, Space
 
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
@@ -62,8 +62,8 @@ class Options:
         if self.trials is None:
             raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
         for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
-            if number > MOST_TRIALS:
-                raise ConfigError(f"--{name}={number}: a search has at most {MOST_TRIALS} trials")
+            if number > MAX_TRIALS:
+                raise ConfigError(f"--{name}={number}: a search has at most {MAX_TRIALS} trials")
         if self.sampler == "cmaes" and self.batch is not None and self.batch < SMALLEST_GENERATION:
             raise ConfigError(
                 f"--batch={self.batch}: a generation of CMA-ES has {SMALLEST_GENERATION} trials or more"
@@ -132,13 +132,15 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
     return Search
 
 
-def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -> "tuple[Plan, list[Config]]":
+def _plan(
+    wanted: "Search", trust: Trust = Trust.OWN, source: Path = Path()
+) -> "tuple[SearchPlan, list[Config]]":
     """Return the plan of a search, and example configs that cover each dataset and model.
 
     Args:
         wanted: the search.
         trust: whether it comes from the user's command line or from a foreign file.
-        asked_by: that file.
+        source: that file.
 
     Raises:
         ConfigError: the search space or a config is invalid.
@@ -160,7 +162,7 @@ def _plan(wanted: "Search", trust: Trust = Trust.OWN, asked_by: Path = Path()) -
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
     configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
-    return plan_search(wanted, space, compose, configs, Datasets(trust, asked_by)), configs
+    return plan_search(wanted, space, compose, configs, Datasets(trust, source)), configs
 
 
 def _texts(key: str, values: Interval | tuple[str, ...]) -> list[str]:

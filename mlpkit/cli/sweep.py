@@ -12,7 +12,7 @@ from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.launchers import Wanted, choose
+from mlpkit.sweep.launchers import LauncherOptions, choose
 from mlpkit.system.paths import expand
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
@@ -25,7 +25,7 @@ def sweep(
     paired: bool,
     dry_run: bool,
     most: int | None,
-    wanted: Wanted,
+    wanted: LauncherOptions,
     searched: Options,
 ) -> None:
     """Plan the jobs and train them."""
@@ -43,9 +43,9 @@ def sweep(
     console = make_console()
     wanted.check()
     if dry_run:
-        from mlpkit.sweep.dry_run import show
+        from mlpkit.sweep.dry_run import print_dry_run
 
-        show(planned.jobs, console)
+        print_dry_run(planned.jobs, console)
         return
 
     launcher = choose(wanted)  # before anything else loads torch
@@ -65,7 +65,7 @@ def sweep(
         start(folder, planned.jobs, origin, launcher, console)
 
 
-def resume_sweep(path: Path, origin: Origin, wanted: Wanted) -> None:
+def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions) -> None:
     """Train the unfinished jobs of a sweep."""
     if origin.overrides:
         raise ConfigError(
@@ -84,7 +84,7 @@ def resume_sweep(path: Path, origin: Origin, wanted: Wanted) -> None:
         resume(path, origin, launcher, make_console())
 
 
-def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Wanted) -> None:
+def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: LauncherOptions) -> None:
     """Check that no option is given that a search does not have.
 
     Raises:

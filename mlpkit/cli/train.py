@@ -74,13 +74,13 @@ def train(
     from mlpkit.cli.search import Options
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.launchers import Wanted
+    from mlpkit.sweep.launchers import LauncherOptions
 
     request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     searched = Options(sampler, trials, pruner, batch)
     searched.check(multirun)
-    wanted = Wanted(launcher, workers, tuple(slurm or ()))
+    wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
     if cfg not in (None, "job"):
         raise ConfigError(f"--cfg={cfg}: must be job, the config of the run; mlpkit has no hydra section")
     if cfg is None and (name := "--package" if package else "--resolve" if resolve else None):

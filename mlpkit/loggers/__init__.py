@@ -1,1 +1,1 @@
-"""Loggers, a file each: they get the scores of a run while it trains."""
+"""Loggers, one file each: they receive a run's scores, plots and settings."""

@@ -1,4 +1,4 @@
-"""TensorBoard."""
+"""The TensorBoard logger."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ class TensorBoard(LoggerConfig):
     name: Literal["tensorboard"]
 
     def open(self, folder: Path, resumed_at: int | None) -> Logger:
-        """See `LoggerConfig.open`; TensorBoard forgets what it knows of this step and of later ones."""
+        """See `LoggerConfig.open`; TensorBoard drops the scores of step `resumed_at` and of later ones."""
         return _Events(folder / "tensorboard", resumed_at)
 
 

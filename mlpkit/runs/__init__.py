@@ -1,1 +1,1 @@
-"""What lies in run folders and sweep folders."""
+"""Run folders and sweep folders: their files, and how these are written, read and checked."""

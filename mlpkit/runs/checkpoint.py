@@ -1,12 +1,12 @@
-"""The checkpoint: one safetensors file that holds all that is needed to predict or to go on.
+"""The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
-Tensors stand under `model/`, `optimizer/`, `epoch/` (what the running epoch has seen) and `best/` (the
-best weights, where they are not the newest). The header's metadata holds one JSON object under `mlpkit`:
-`format`, `config`, `signature`, `progress`, `scores`, `fingerprint` (of the dataset), and `sha256` over all
-of it and the tensors. Equal states give equal bytes. Reading a checkpoint can run no code: it is JSON and
-numbers, and each is checked before it is used.
+Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
+(the best weights, if they are not the newest). The header's metadata holds one JSON object under the key
+`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
+dataset), and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint
+runs no code: it is JSON and numbers, all checked before use.
 
-Older files have a name of its own for each part in the metadata; they can be read.
+In older files each part has its own metadata key; they can still be read.
 """
 
 import hashlib
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 
     from mlpkit.data.dataset import Dataset
 
-KINDS = ("model", "optimizer", "epoch", "best")  # of tensors
+KINDS = ("model", "optimizer", "epoch", "best")  # prefixes of tensor names
 
-KEY = "mlpkit"  # of the metadata
+KEY = "mlpkit"  # in the metadata
 PARTS = ("format", "config", "signature", "progress", "scores")
-_OLD_PARTS = (*PARTS, "fingerprint")  # each under its own name; format 1 had no fingerprint
+_OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The content of a checkpoint file.
 
     Attributes:
-        config: of the run that wrote it.
-        input_schema: what the model reads and says.
-        state: what the run goes on from; of it, the tensors that were asked for.
-        fingerprint: of the dataset; empty where an older mlpkit wrote none.
+        config: the run's config.
+        input_schema: the model's inputs and outputs.
+        state: the run's state, with the kinds of tensors that were loaded.
+        fingerprint: hash of the dataset; empty in files of an older mlpkit.
     """
 
     config: Config
@@ -58,21 +58,21 @@ class Checkpoint:
     fingerprint: str = ""
 
     def other_data(self, dataset: "Dataset") -> str | None:
-        """Return that a dataset is not the one that was trained on; None where it is, or nobody knows."""
-        now, before = dataset.fingerprint, self.fingerprint
-        if not before or before == now:
+        """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
+        new, old = dataset.fingerprint, self.fingerprint
+        if not old or old == new:
             return None
         return (
             f"dataset={dataset.name}: its data is not what the run was trained on "
-            f"(fingerprint {now[:12]}, was {before[:12]})"
+            f"(fingerprint {new[:12]}, was {old[:12]})"
         )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint; `load` is the inverse.
+    """Write a checkpoint; `load` is the inverse.
 
     Raises:
-        WriteError: it cannot be written; an older file at the path is untouched.
+        WriteError: it cannot be written; an older file at the path is left unchanged.
     """
     parts: dict[str, Any] = {
         "format": FORMAT,
@@ -87,11 +87,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
-    """Return the content of a file, with the SHA-256 over all of it.
+    """Return the bytes of a checkpoint file, including its SHA-256.
 
     Args:
-        parts: of the header, as JSON values.
-        tensors: by name.
+        parts: the header's parts, as JSON values.
+        tensors: the tensors by name.
     """
     unsigned = json.dumps({**parts, "sha256": ""}, sort_keys=True)
     digest = hashlib.sha256(unsigned.encode())
@@ -106,25 +106,25 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
 
     Args:
         path: the file.
-        parts: the kinds of tensors to keep; all are verified, and memory is taken for these alone.
-        trust: says how large its model may be.
+        parts: the kinds of tensors to load (see `KINDS`); all tensors are verified.
+        trust: decides how large the model may be.
 
     Raises:
-        DataError: not a checkpoint, damaged, too large, of a newer mlpkit, or its tensors are not those
-            of its config.
+        DataError: not a checkpoint, damaged, too large, written by a newer mlpkit, or its tensors do not fit
+            its config.
     """
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.input_schema, trust)
         kept: dict[str, Tensors] = {part: {} for part in parts}
-        input_schema, digest = _start_digest(file.metadata)
+        expected, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
             _add_tensor(digest, name, array)
             part, _, rest = name.partition("/")
             if part in kept:
                 kept[part][rest] = _to_tensor(array)
-        if digest.hexdigest() != input_schema:
+        if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     tensors = (kept.get(kind, {}) for kind in KINDS)
     return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
@@ -136,10 +136,10 @@ def load_first(
     parts: Sequence[str] = ("model",),
     trust: Trust = Trust.FOREIGN,
 ) -> tuple[Path, Checkpoint]:
-    """Return the first checkpoint that can be loaded, and its path; `warn` is told of those before it.
+    """Return the path and the content of the first checkpoint that can be loaded; warn about those before it.
 
     Raises:
-        DataError: none can be; what is wrong with the first.
+        DataError: none can be loaded; the error of the first.
     """
     problems: list[DataError] = []
     for path in paths:
@@ -156,19 +156,19 @@ def load_first(
 
 
 def read_header(path: Path) -> Checkpoint:
-    """Return what a checkpoint says without reading its tensors, which are therefore not verified.
+    """Return a checkpoint without its tensors, which are not verified.
 
     Raises:
-        DataError: not a checkpoint, or of a newer mlpkit.
+        DataError: not a checkpoint, or written by a newer mlpkit.
     """
     return decode_header(path, read_metadata(path))
 
 
 def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
-    """Return the metadata's parts, the config validated like a command line.
+    """Return the checkpoint that a header describes, without tensors; its config is validated.
 
     Raises:
-        DataError: a part is missing, cannot be read or is of a newer format.
+        DataError: a part is missing or cannot be read, or the format is newer than this mlpkit's.
     """
     try:
         parts = read_parts(metadata)
@@ -200,10 +200,10 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
 
 
 def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts of a header as JSON values; none where it is not a checkpoint's.
+    """Return the parts of a header as JSON values; empty if it is not the header of a checkpoint.
 
     Raises:
-        ValueError, RecursionError: it is no JSON.
+        ValueError, RecursionError: a part is not JSON.
     """
     if KEY in metadata:
         parts = json.loads(metadata[KEY])
@@ -214,18 +214,18 @@ def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _validated(kind: Any, value: Any) -> Any:
-    """Return an object of a type, made from a JSON value: where the type is strict, a list may be a tuple."""
+    """Validate a JSON value as `kind`; only pydantic's JSON mode accepts a list for a strict tuple."""
     return TypeAdapter(kind).validate_json(json.dumps(value))
 
 
 def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
-    """Return the SHA-256 that a header names, and one over all else that it says."""
+    """Return the SHA-256 stored in a header, and a new digest over the rest of the header."""
     if KEY not in metadata:
         text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
         return metadata.get("sha256"), hashlib.sha256(text.encode())
-    input_schema = read_parts(metadata).get("sha256")
-    unsigned = metadata[KEY].replace(f'"sha256": "{input_schema}"', '"sha256": ""')
-    return input_schema, hashlib.sha256(unsigned.encode())
+    stored = read_parts(metadata).get("sha256")
+    unsigned = metadata[KEY].replace(f'"sha256": "{stored}"', '"sha256": ""')
+    return stored, hashlib.sha256(unsigned.encode())
 
 
 def _add_tensor(digest: Any, name: str, array: "NDArray[Any]") -> None:

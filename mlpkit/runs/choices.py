@@ -1,4 +1,4 @@
-"""What `auto` became: written into a run's environment.json, and kept when the run goes on."""
+"""The values chosen for `auto` settings: stored in environment.json and kept when the run is resumed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,19 @@ from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.config.run import LEVELS
 from mlpkit.errors import DataError
-from mlpkit.runs.environment import describe
+from mlpkit.runs.environment import process_environment
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 
 
 @dataclass(frozen=True)
 class Choices:
-    """How steps are computed; None where it is to be chosen.
+    """The settings that decide how steps are computed; None if not chosen yet.
 
     Attributes:
         engine: stacked or autograd.
-        threads: of the CPU.
-        matmul: level of matrix products.
+        threads: number of CPU threads.
+        matmul: precision level of matrix products.
         compiled: whether steps are compiled.
     """
 
@@ -40,12 +40,18 @@ class Choices:
 
 
 def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
-    """Return in words what may make numbers round otherwise than they did in the run's environment."""
-    about = {**describe(device), **now.to_dict()}
+    """Return the changes in the environment that may change how results round, in words.
+
+    Args:
+        before: the run's environment.json.
+        device: the device used now.
+        now: the choices used now.
+    """
+    environment = {**process_environment(device), **now.to_dict()}
     names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
-    pairs = {name: (_before(before, name), about[name]) for name in names}
-    pairs["torch"] = (_torch(before), _torch(about))
-    old_plugins, new_plugins = _plugins(before), _plugins(about)
+    pairs = {name: (_stored_value(before, name), environment[name]) for name in names}
+    pairs["torch"] = (_torch(before), _torch(environment))
+    old_plugins, new_plugins = _plugins(before), _plugins(environment)
     pairs |= {
         f"plug-in {name}": (old_plugins.get(name), new_plugins.get(name))
         for name in sorted({*old_plugins, *new_plugins})
@@ -53,17 +59,17 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
     return [f"{name} {show(new)} (was {show(old)})" for name, (old, new) in pairs.items() if old != new]
 
 
-def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
-    """Return what the run chose, where that was for itself, on this machine and with this torch."""
+def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
+    """Return the values that a run chose for `auto`; none if the machine or the torch version has changed."""
     try:
         before = read_object(folder.environment)
     except DataError:
         return Choices()
-    about, trainer = describe(device), stored.trainer
-    if _torch(before) != _torch(about) or before.get("device_name") != about["device_name"]:
+    environment, trainer = process_environment(device), stored.trainer
+    if _torch(before) != _torch(environment) or before.get("device_name") != environment["device_name"]:
         return Choices()
     names = ("engine", "threads", "matmul", "compiled")
-    engine, threads, matmul, compiled = (_before(before, name) for name in names)
+    engine, threads, matmul, compiled = (_stored_value(before, name) for name in names)
     return Choices(
         engine if trainer.engine == "auto" and engine in ("stacked", "autograd") else None,
         threads if trainer.threads == "auto" and isinstance(threads, int) and threads > 0 else None,
@@ -72,15 +78,15 @@ def choices_of(folder: RunFolder, stored: Config, device: str) -> Choices:
     )
 
 
-def _before(environment: dict[str, Any], name: str) -> Any:
-    """Return a value; what older versions do not say, they had but one of."""
+def _stored_value(environment: dict[str, Any], name: str) -> Any:
+    """Return a value; older versions had only one choice, and did not store it."""
     return environment.get(name, {"engine": "autograd", "matmul": "highest", "compiled": False}.get(name))
 
 
 def _plugins(environment: dict[str, Any]) -> dict[str, str]:
-    """Return the first digits of each plug-in file's hash, by the file's name."""
-    found = environment.get("plugins")
-    used = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    """Return the first 12 digits of each plug-in file's SHA-256, by file name."""
+    plugins = environment.get("plugins")
+    used = [each for each in plugins if isinstance(each, dict)] if isinstance(plugins, list) else []
     return {Path(str(each.get("path"))).name: str(each.get("sha256"))[:12] for each in used}
 
 

@@ -1,4 +1,4 @@
-"""What else a run's numbers may depend on: versions, machine, git commit."""
+"""The environment of a run, on which its results may depend: versions, plug-ins, machine, git commit."""
 
 import os
 import subprocess
@@ -21,22 +21,22 @@ PACKAGES = (
 
 @cache
 def versions() -> dict[str, str | None]:
-    """Return the installed version of each package that matters; None for one that is not there."""
-    found: dict[str, str | None] = {}
+    """Return the installed version of each of `PACKAGES`; None if it is not installed."""
+    installed: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed
 
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of the working directory's repository, with `-dirty` where files are changed.
+    """Return the commit of the working directory's repository, with `-dirty` if tracked files have changed.
 
-    A repository with filters of its own is `-unchecked`: to see whether files are changed, git would run
-    them. What git says is kept: ask where a signal still ends the process at once, since git may take long.
+    A repository that defines filters gives `-unchecked`: to compare files, git would run these programs.
+    The result is cached. Call it before stop signals are deferred: git may take long.
     """
     try:
         commit = _git("rev-parse", "--verify", "HEAD").stdout.strip()
@@ -52,9 +52,9 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run git so that it runs nothing itself: the repository and its settings may be foreign."""
+    """Run git with hooks and monitors disabled: the repository and its settings may be foreign."""
     command = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}", *arguments]
-    safe = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": ""}  # no new index, and nothing fetched
+    safe = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": ""}  # do not write the index, do not fetch
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=5, env={**os.environ, **safe}
     )
@@ -63,8 +63,8 @@ def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]
     return done
 
 
-def describe(device: str) -> dict[str, Any]:
-    """Return what a process may say of itself: versions, plug-ins, machine, threads."""
+def process_environment(device: str) -> dict[str, Any]:
+    """Return the environment of this process: versions, plug-ins, machine and threads."""
     from mlpkit.system.device import describe_machine
 
     used = [{"path": plugin.path or plugin.name, "sha256": plugin.sha256} for plugin in plugins.loaded()]

@@ -14,4 +14,4 @@ MAY_CHANGE = (
     "run.plots",
     "run.progress",
 )
-OLD_KEYS = ("run.tensorboard",)  # which stands for run.loggers
+OLD_KEYS = ("run.tensorboard",)  # the old name of run.loggers

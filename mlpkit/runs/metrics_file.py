@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line for each epoch and split, written, read back, and cut where a run goes on."""
+"""metrics.jsonl: one line per epoch and split; written, read, and cut when a run is resumed."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from mlpkit.errors import DataError
 from mlpkit.system.plain_json import regular_file
 
 LARGEST_LINE = 1 << 16  # bytes
-LARGEST_READ = 1 << 23  # bytes that are read into memory; of a longer file every k-th epoch is
+LARGEST_READ = 1 << 23  # bytes; of a longer file only every k-th epoch is read
 
 _PLACE = ("epoch", "step", "split", "lr", "grad_norm", "seconds")
 _EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
@@ -20,14 +20,14 @@ _EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
 
 @dataclass(frozen=True)
 class Record:
-    """Scores at one time.
+    """The scores after an epoch.
 
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
-        scores: by split, then by name; a value that is not finite was written as None.
-        seconds: time since training began.
-        extra: what belongs to no split, such as lr.
+        scores: by split and name; None for a value that was not finite when it was written.
+        seconds: training time so far.
+        extra: values that belong to no split, such as lr.
         wall_time: seconds since 1970.
     """
 
@@ -40,8 +40,8 @@ class Record:
 
 
 def lines_of(record: Record) -> Iterator[str]:
-    """Yield a record's lines, one for each split."""
-    # Put together by hand: json.dumps takes three times as long, and there may be a thousand lines a second.
+    """Yield a record's lines, one per split."""
+    # Formatted by hand: json.dumps takes three times as long, and there may be a thousand lines a second.
     begin = f'{{"epoch": {record.epoch}, "step": {record.step}, "split": "'
     end = f'{_members(record.extra)}, "seconds": {round(record.seconds, 6)!r}}}\n'
     for split, scores in record.scores.items():
@@ -49,7 +49,7 @@ def lines_of(record: Record) -> Iterator[str]:
 
 
 def _members(values: Mapping[str, float | None]) -> str:
-    """Return values as members of a JSON object that has begun; one that is not finite is null."""
+    """Return values as further members of a JSON object; infinities and NaN become null."""
     return "".join(
         f', "{name}": {value!r}' if value is not None and isfinite(value) else f', "{name}": null'
         for name, value in values.items()
@@ -57,17 +57,17 @@ def _members(values: Mapping[str, float | None]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl; of a very long file those of every k-th epoch.
+    """Return the lines of metrics.jsonl; of a very long file, those of every k-th epoch.
 
     Raises:
-        DataError: a line is not one that mlpkit writes, or it is not a regular file.
+        DataError: a line is not one that mlpkit writes, or the path is not a regular file.
     """
     regular_file(path)
     lines, size = [], 0
     try:
         every = 1 + path.stat().st_size // LARGEST_READ
         for number, line in enumerate(_raw_lines(path), 1):
-            if every > 1 and (found := _EPOCH.match(line)) and int(found[1]) % every:
+            if every > 1 and (match := _EPOCH.match(line)) and int(match[1]) % every:
                 continue
             if not line.strip():
                 continue
@@ -84,13 +84,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class MetricsPosition:
-    """What of metrics.jsonl belongs to a run's past.
+    """The part of metrics.jsonl that a resumed run keeps.
 
     Attributes:
         size: its length in bytes.
-        seconds: training time by then.
+        seconds: training time at its end.
         epoch: the last epoch with a line.
-        latest: the records of the last epoch, None where there are none.
+        latest: the scores of that epoch; None if there are no lines.
     """
 
     size: int = 0
@@ -100,16 +100,16 @@ class MetricsPosition:
 
 
 def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> MetricsPosition:
-    """Return the part of metrics.jsonl that a run had written while it was training up to an epoch.
+    """Return the part of metrics.jsonl that was written by an uninterrupted run up to an epoch.
 
-    What follows is of steps that will be taken again, of a finished run's last words (the test scores,
-    an epoch that was only the last one), or half a line.
+    The rest is dropped: epochs that will be trained again, the final lines of a finished run (test scores, a
+    last epoch between two logged ones), and half a line.
 
     Args:
-        path: the file; missing, it holds nothing.
+        path: the file; if missing, nothing is kept.
         epoch: the last epoch to keep.
-        splits: those that are scored while training.
-        every: epochs between two lines.
+        splits: the splits that are scored during training.
+        every: trainer.log_every: epochs between two lines.
     """
     if not path.exists():
         return MetricsPosition()
@@ -120,7 +120,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> M
         parsed = _parse(line)
         if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
             break
-        # An epoch between two lines has one only where it was the last.
+        # An epoch that is not a multiple of `every` was logged only because it was the last one.
         if parsed["epoch"] > epoch or (parsed["epoch"] == epoch and epoch % every):
             break
         if not last or parsed["epoch"] != last["epoch"]:
@@ -141,7 +141,7 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """Return the values of a line, or None where it is not one that mlpkit writes."""
+    """Return the values of a line, or None if mlpkit does not write such a line."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -149,12 +149,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not isinstance(values, dict) or not all(name.isidentifier() for name in values):
         return None
     numbers = {name: value for name, value in values.items() if name != "split"}
-    fits = all(value is None or _is_number(value) for value in numbers.values())
-    places = all(type(values.get(name)) is int and values[name] >= 0 for name in ("epoch", "step"))
-    known = values.get("split") in ("train", "val", "test") and _is_number(values.get("seconds"))
-    return values if fits and places and known else None
+    are_numbers = all(value is None or _is_number(value) for value in numbers.values())
+    has_position = all(type(values.get(name)) is int and values[name] >= 0 for name in ("epoch", "step"))
+    has_split = values.get("split") in ("train", "val", "test") and _is_number(values.get("seconds"))
+    return values if are_numbers and has_position and has_split else None
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a number of a size that a run can write, and a picture can show."""
+    """Whether it is a number small enough that a run can write it and a plot can show it."""
     return (type(value) is float and abs(value) < 1e200) or (type(value) is int and abs(value) < 2**53)

@@ -1,4 +1,4 @@
-"""Where a run comes from: the command line that asked for it, and whose its config is."""
+"""The origin of a run: its command line, and whether its config is the user's own or foreign."""
 
 import shlex
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from mlpkit.runs.trust import Trust
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run or a sweep comes from.
+    """The origin of a run or a sweep.
 
     Attributes:
-        command: the command line, for the records.
+        command: the command line, for command.txt.
         trust: whether the config is the user's own or foreign.
-        overrides: the settings in the command line, for the records.
+        overrides: the overrides of the command line, for overrides.yaml.
     """
 
     command: str

@@ -1,4 +1,4 @@
-"""A file or folder that a user names for results: whether it may be written, known before any work."""
+"""Checks the output paths that a user names, before any work is done, and writes output files."""
 
 import io
 import os
@@ -14,14 +14,14 @@ from mlpkit.system.paths import expand
 
 
 def check_output(path: Path, endings: Sequence[str]) -> None:
-    """Refuse, before any work, a file that cannot be written as its ending says, or that a run needs.
+    """Check that an output file can be written, and that it does not belong to a run or a sweep.
 
     Args:
         path: the value of --output.
-        endings: the suffixes that can be written.
+        endings: the allowed suffixes.
 
     Raises:
-        ConfigError: it could not, or it should not.
+        ConfigError: the suffix is not allowed, the file cannot be written, or it belongs to a run or a sweep.
     """
     if path.suffix not in endings:
         raise ConfigError(f"--output={path}: the ending must be one of {', '.join(endings)}")
@@ -29,7 +29,7 @@ def check_output(path: Path, endings: Sequence[str]) -> None:
         target = _target(path)
         if not target.parent.is_dir():
             raise ConfigError(f"--output={path}: its folder does not exist; make it first")
-        if target.is_symlink() or (target.exists() and not target.is_file()):  # a link to itself is one still
+        if target.is_symlink() or (target.exists() and not target.is_file()):  # a link cycle is not resolved
             raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
         if target.exists() and not os.access(target, os.W_OK):
             raise ConfigError(f"--output={path}: is write-protected; choose another name")
@@ -39,13 +39,13 @@ def check_output(path: Path, endings: Sequence[str]) -> None:
 
 
 def check_picture_folder(path: Path) -> None:
-    """Refuse, before any work, a folder into which no pictures can go, or that is a run's own.
+    """Check that a folder can take plots, and that it does not belong to a run or a sweep.
 
     Args:
         path: the value of --plot-dir.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: the path is not a folder, or belongs to a run or a sweep.
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--plot-dir={path}: is there and no folder; choose another name")
@@ -53,14 +53,14 @@ def check_picture_folder(path: Path) -> None:
 
 
 def refuse_input(output: Path, source: str) -> None:
-    """Refuse to write over what is read.
+    """Refuse an output file that is also the input.
 
     Args:
         output: the value of --output.
-        source: a file or folder that is read; - is stdin.
+        source: the input file or folder; - is stdin.
 
     Raises:
-        ConfigError: it is the same file, whatever the two names are.
+        ConfigError: both are the same file, even under different names.
     """
     try:
         written = output.stat()
@@ -69,7 +69,7 @@ def refuse_input(output: Path, source: str) -> None:
         else:
             path = expand(source)
             read = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
-    except (OSError, io.UnsupportedOperation):  # one of them is not there
+    except (OSError, io.UnsupportedOperation):  # one of them does not exist
         return
     if any(os.path.samestat(written, file) for file in read):
         name = "stdin" if source == "-" else source
@@ -77,10 +77,10 @@ def refuse_input(output: Path, source: str) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; where a link leads, since the user has named it.
+    """Write a file, whole or not at all; a symbolic link is followed, since the user named it.
 
     Raises:
-        WriteError: it cannot be written; the old file or the new one is there, whole.
+        WriteError: it cannot be written; an older file is left unchanged.
     """
     atomic_write(_target(path), content)
 

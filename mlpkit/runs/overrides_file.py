@@ -1,4 +1,4 @@
-"""overrides.yaml: the settings that were typed for a run or a sweep, in their order, as Hydra keeps them."""
+"""overrides.yaml: the command-line overrides of a run or a sweep, in order, as Hydra stores them."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mlpkit.system.atomic_write import atomic_write
 
 
 def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """Add settings to the list in a file, which is made where it is missing; return the whole list.
+    """Append new overrides to the list in a file, creating it if needed; return the whole list.
 
     Raises:
         WriteError: the file cannot be written.
@@ -24,11 +24,11 @@ def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> list[str]:
-    """Return the list in a file that may be foreign; an empty one where that cannot be read."""
+    """Return the list in a file that may be foreign, or an empty list if it cannot be read."""
     try:
         if path.stat().st_size > LARGEST_OF_A_RUN:
             return []
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lines = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return []
-    return found if isinstance(found, list) and all(isinstance(line, str) for line in found) else []
+    return lines if isinstance(lines, list) and all(isinstance(line, str) for line in lines) else []

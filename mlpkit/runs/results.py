@@ -1,4 +1,4 @@
-"""What runs have reached: found below folders, and read from their headers and summaries alone."""
+"""Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ from mlpkit.runs.checkpoint import read_header
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 
-SWEEP = "sweep-"  # begins the name of a sweep's folder
+SWEEP = "sweep-"  # prefix of the names of sweep folders
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
-# Null where it was not finite; whose square is none either cannot be averaged.
+# None if it was not finite. The limit keeps squares finite, which statistics over runs need.
 _Score = Annotated[float | None, Field(ge=-1e150, le=1e150, allow_inf_nan=False)]
 _Scores = Annotated[dict[_Name, _Score], Field(max_length=100)]
 
 
 class Best(BaseModel):
-    """The epoch with the best monitored score, as summary.json has it."""
+    """The epoch with the best monitored score, as stored in summary.json."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -40,7 +40,7 @@ class Best(BaseModel):
     test: _Scores = {}
 
     def scores(self, split: str) -> Mapping[str, float | None]:
-        """Return the scores of a split by name, none where it was not scored."""
+        """Return the scores of a split by name; empty if the split was not scored."""
         by_split: dict[str, Mapping[str, float | None]]
         by_split = {"train": self.train, "val": self.val, "test": self.test}
         return by_split.get(split, {})
@@ -48,15 +48,15 @@ class Best(BaseModel):
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run, as far as it came.
+    """The settings and scores of a run.
 
     Attributes:
-        path: its folder.
-        settings: by dotted key, all but run.* and format, which change nothing that is learned.
-        status: of its summary; `unfinished` where it has none.
-        task: regression, binary or multiclass; empty where no summary says so.
-        best: None where no epoch was the best, as in a run that failed.
-        seconds: of training; its share, where several runs were trained together.
+        path: the run folder.
+        settings: by dotted key, without run.* and format, which do not affect training.
+        status: the status in its summary; `unfinished` if there is no summary.
+        task: regression, binary or multiclass; empty if the summary does not give it.
+        best: the best epoch; None if there is none, as in a failed run.
+        seconds: training time; divided by their number for runs that were trained together.
     """
 
     path: Path
@@ -68,18 +68,18 @@ class RunResult:
 
 
 def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
-    """Return the run folders that are named or lie anywhere below the named folders, each once.
+    """Return the run folders at or anywhere below the given paths, each once.
 
-    Links below a folder are not followed: they may lead anywhere.
+    Symbolic links below a folder are not followed.
 
     Args:
-        paths: run folders, and folders of such.
-        warn: is told of folders that cannot be read.
+        paths: run folders, and folders of runs.
+        warn: called for each folder that cannot be read.
 
     Raises:
-        DataError: a path is no folder, or holds no run.
+        DataError: a path is not a folder, or holds no run.
     """
-    found: dict[Path, Path] = {}
+    by_real_path: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             problem = "not a folder" if path.exists() else "no such folder"
@@ -88,15 +88,15 @@ def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
         if not below:
             raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
         for run in below:
-            found.setdefault(run.resolve(), run)
-    return list(found.values())
+            by_real_path.setdefault(run.resolve(), run)
+    return list(by_real_path.values())
 
 
 def newest_group(root: str = "outputs") -> Path:
-    """Return the folder in which the newest run lies: a sweep, or the runs of one name.
+    """Return the parent folder of the newest run: a sweep, or the runs of one name.
 
     Raises:
-        DataError: there is no run under the root.
+        DataError: there is no run under `root`.
     """
     runs = list(_runs_below(Path(root), lambda problem: None))
     if not runs:
@@ -105,10 +105,10 @@ def newest_group(root: str = "outputs") -> Path:
 
 
 def read_result(path: Path) -> RunResult:
-    """Return what a run folder says without its tensors, of which nothing is verified therefore.
+    """Return a run's result, without reading or verifying its tensors.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the run folder is damaged.
     """
     folder = RunFolder(path)
     settings = _settings(folder)
@@ -124,7 +124,7 @@ def read_result(path: Path) -> RunResult:
     seconds, runs = summary.get("train_seconds"), summary.get("runs_together", 1)
     if not isinstance(runs, int) or not 1 <= runs < 1_000_000:
         runs = 1
-    if summary.get("status") == "pruned":  # others had more epochs to come to what they came to
+    if summary.get("status") == "pruned":  # trained for fewer epochs, so its score is not comparable
         best = None
     return RunResult(
         path,
@@ -137,7 +137,7 @@ def read_result(path: Path) -> RunResult:
 
 
 def age(run: RunResult) -> tuple[int, str]:
-    """Return what is greater for a newer run."""
+    """Return a sort key that is greater for a newer run."""
     return _changed(run.path), run.path.name
 
 
@@ -148,15 +148,15 @@ def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
     for folder, below, files in os.walk(top, onerror=report):
         path = Path(folder)
         if "config.yaml" in files and RunFolder(path).is_run:
-            below.clear()  # of a run nothing but itself is one
+            below.clear()  # there are no runs inside a run
             yield path
         below.sort()
 
 
 def _settings(folder: RunFolder) -> dict[str, Any]:
-    """Return the settings from a checkpoint's header, which is read ten times as fast as YAML.
+    """Return the settings from a checkpoint's header, which is ten times as fast as reading YAML.
 
-    The newest weights come first: the best ones may be older than a change of trainer.epochs.
+    The newest checkpoint is tried first: the best one may have been saved before trainer.epochs was changed.
     """
     for path in (folder.last, folder.best):
         with suppress(DataError):
@@ -182,22 +182,22 @@ def _refuse_link(path: Path) -> None:
 
 
 def _word(value: object, default: str) -> str:
-    """Return a short text of a summary as it may be shown."""
+    """Return a text from a summary, safe to print."""
     return show(value)[1:-1] if isinstance(value, str) and value else default
 
 
 def _changed(run: Path) -> int:
     try:
         return RunFolder(run).config.stat().st_mtime_ns
-    except OSError:  # it has just been removed
+    except OSError:  # removed in the meantime
         return 0
 
 
 def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
-    """Return what runs say; `warn` is told of each that is damaged and left out.
+    """Return the results of runs; `warn` is called for each damaged run, which is left out.
 
     Raises:
-        DataError: all are damaged.
+        DataError: all runs are damaged.
     """
     results = []
     for folder in folders:

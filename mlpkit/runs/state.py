@@ -1,4 +1,4 @@
-"""What a run goes on from: where its loop is, and its tensors."""
+"""The state that a run is resumed from: its progress and its tensors."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
-    """Where the loop is; together with the engine's tensors, all that a checkpoint restores.
+    """The progress of a run; a checkpoint restores it together with the engine's tensors.
 
     Attributes:
-        epoch: epochs done, each with its evaluation.
-        batch: steps done in the epoch that is running.
+        epoch: epochs done, including their evaluation.
+        batch: steps done in the running epoch.
         step: optimizer steps done.
         lr: learning rate of the last step.
-        seconds: of training so far, in all processes.
-        best_epoch: epoch after which the monitored score was best, of equals the loss; 0 before the first.
-        best_step: steps done by then.
-        best_value: the monitored score at that time; None before the first.
-        best_loss: the loss of the monitored split at that time.
-        best_scores: all scores at that time, by split.
-        stale_epochs: epochs since it last improved by more than early_stopping.min_delta.
+        seconds: training time so far, including that before a resume.
+        best_epoch: the epoch with the best monitored score, the lower loss deciding ties; 0 before the first.
+        best_step: steps done at the end of the best epoch.
+        best_value: the monitored score at the best epoch; None before the first.
+        best_loss: the monitored split's loss at the best epoch.
+        best_scores: all scores at the best epoch, by split.
+        stale_epochs: epochs since the last improvement by more than early_stopping.min_delta.
         stopping_value: the value that early stopping compares with.
-        plateau: state of the plateau schedule.
+        plateau: the state of the plateau schedule.
     """
 
     epoch: Number = 0
@@ -66,15 +66,15 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that a run needs to go on as if it had never stopped, or some of it.
+    """All state that a run needs to be resumed; some kinds of tensors may not be loaded.
 
     Attributes:
-        progress: where the loop is.
-        scores: of the last epoch, by split.
+        progress: the run's progress.
+        scores: the scores after the last epoch, by split.
         model: weights and buffers by name.
-        optimizer: the optimizer's tensors by name.
-        epoch: what the running epoch has seen so far.
-        best: the best weights by name, where they are not the newest.
+        optimizer: optimizer tensors by name.
+        epoch: losses, outputs and rows of the running epoch so far.
+        best: the best weights by name; empty if they are the newest.
     """
 
     progress: Progress
@@ -85,13 +85,13 @@ class State:
     best: Tensors = field(default_factory=dict, repr=False)
 
     def tensors(self) -> Tensors:
-        """Return all tensors, named by their kind and their name, as in `model/layers.0.weight`."""
+        """Return all tensors by kind and name, such as `model/layers.0.weight`."""
         kinds = {"model": self.model, "optimizer": self.optimizer, "epoch": self.epoch, "best": self.best}
         return {f"{kind}/{name}": tensor for kind, part in kinds.items() for name, tensor in part.items()}
 
 
 def are_plain(by_split: Mapping[str, Scores]) -> bool:
-    """Whether scores are such as a run has: the same ones for each split, with plain names."""
+    """Whether scores look like those of a run: the same scores for each split, with plain names."""
     rows = [set(scores) for scores in by_split.values()]
     names = {*by_split, *(name for row in rows for name in row)}
     few = len(by_split) <= 3 and len(names) <= 100

@@ -1,4 +1,4 @@
-"""What summary.json says of a run that has ended."""
+"""Reads the scores in summary.json."""
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -8,7 +8,7 @@ from mlpkit.system.plain_json import read_object
 
 
 def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
-    """Return what summary.json says of the best or the last weights, where it is of that step."""
+    """Return the scores of the best or the last weights by split, or None if they are not of this step."""
     try:
         summary = read_object(folder.summary)
         about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}

@@ -1,4 +1,4 @@
-"""The sweep's folder: ordinary run folders, and the ledger that says how far each has come."""
+"""The sweep folder: run folders, and the ledger with the status of each run."""
 
 import re
 import secrets
@@ -11,12 +11,12 @@ from pathlib import Path
 from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs.run_folder import refuse_other
+from mlpkit.runs.run_folder import refuse_other_kind
 from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.lock import locked
 from mlpkit.system.paths import expand
 
-# The last bytes of a journal that names another one, which SQLite removes, wherever it lies.
+# The last bytes of a journal that names a super-journal, a file anywhere that SQLite would delete.
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 
 _RUN = re.compile(r"[0-9]{4,7}-[0-9a-f]{6}", re.ASCII)
@@ -24,13 +24,13 @@ _RUN = re.compile(r"[0-9]{4,7}-[0-9a-f]{6}", re.ASCII)
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Paths of a sweep."""
+    """The paths of a sweep."""
 
     path: Path
 
     @property
     def ledger(self) -> Path:
-        """SQLite: the jobs, and how each has ended."""
+        """SQLite: the jobs and their status."""
         return self.path / "ledger.sqlite"
 
     @property
@@ -40,67 +40,66 @@ class SweepFolder:
 
     @property
     def overrides(self) -> Path:
-        """YAML: the settings that were typed."""
+        """YAML: the overrides of the command lines."""
         return self.path / "overrides.yaml"
 
     @property
     def search(self) -> Path:
-        """JSON: what is searched, and how; there is none where the jobs are known from the start."""
+        """JSON: the settings of a search; missing in an ordinary sweep."""
         return self.path / "search.json"
 
     @property
     def study(self) -> Path:
-        """SQLite: the trials of a search, as Optuna keeps them."""
+        """SQLite: the Optuna study of a search."""
         return self.path / "search.sqlite"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that writes here."""
+        """Locked by the process that writes here."""
         return self.path / ".lock"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files beside the runs' folders."""
+        """The sweep's files outside of the run folders."""
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
         return (*databases, self.search, self.command, self.overrides, self.lock)
 
     def owns(self, path: Path) -> bool:
-        """Whether the sweep itself writes to that path, or may."""
+        """Whether a path is one that the sweep itself writes."""
         return path in self.files
 
     def run(self, name: str) -> Path:
         """Return a run's folder.
 
         Raises:
-            ValueError: the name leads elsewhere.
+            ValueError: it is not the name of a run folder.
         """
-        if not is_name(name):
+        if not is_run_name(name):
             raise ValueError(name)
         return self.path / name
 
     def open_for_writing(self) -> None:
-        """Check that what is written here stays here.
+        """Check that writes stay inside the sweep folder.
 
         Raises:
-            DataError: a file of the sweep is a link or something else, and may lead elsewhere, or it would
-                have SQLite do what mlpkit never asks for.
+            DataError: a file is a link or of another kind, or a journal that mlpkit does not write.
         """
         for path in self.files:
-            refuse_other(path, stat.S_ISREG, "file")
+            refuse_other_kind(path, stat.S_ISREG, "file")
         for file in (self.ledger, self.study):
             _refuse_foreign(*journals(file))
 
 
 def journals(database: Path) -> list[Path]:
-    """Return the files that SQLite may write beside a database."""
+    """Return the journal files that SQLite may write beside a database."""
     return [database.with_name(f"{database.name}-{kind}") for kind in ("journal", "wal", "shm")]
 
 
 def _refuse_foreign(journal: Path, *others: Path) -> None:
-    """Refuse journals that mlpkit does not write, since SQLite obeys them at the first look.
+    """Refuse journals that mlpkit does not write: SQLite applies them when it opens the database.
 
     Raises:
-        DataError: there is one.
+        DataError: such a journal exists.
     """
     for path in others:
         if path.exists():
@@ -118,31 +117,31 @@ def _refuse_foreign(journal: Path, *others: Path) -> None:
 
 
 def unfinished(ledger: Path) -> list[Path]:
-    """Return the files of a ledger that is being made, which a killed process may leave."""
+    """Return the temporary files of a new ledger, which a killed process may leave."""
     path = ledger.with_name(f".{ledger.name}{SUFFIX}")
     return [path, *journals(path)]
 
 
-def is_name(text: str) -> bool:
-    """Whether it is a name such as `name_of` gives."""
+def is_run_name(text: str) -> bool:
+    """Whether a text is a name that `run_name` can return."""
     return _RUN.fullmatch(text) is not None
 
 
-def name_of(number: int, key: str) -> str:
-    """Return the name of a run's folder: its number in the sweep, and what tells its config from others."""
+def run_name(number: int, key: str) -> str:
+    """Return the name of a run's folder: its number in the sweep and the first digits of its config key."""
     return f"{number:04d}-{key[:6]}"
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a sweep lies there."""
+    """Whether the folder holds a sweep."""
     return SweepFolder(path).ledger.is_file()
 
 
 def create(configs: Sequence[Config]) -> SweepFolder:
-    """Make the folder of a new sweep; no other process can be given the same.
+    """Make the folder of a new sweep; no two processes get the same folder, unless run.dir names it.
 
     Raises:
-        ConfigError: run.dir names a folder that holds something, or the jobs differ in what they write.
+        ConfigError: run.dir names a folder that already holds files, or a run.* key differs between jobs.
         LockedError: another process is training a sweep there.
         WriteError: the folder cannot be made.
     """
@@ -159,7 +158,7 @@ def create(configs: Sequence[Config]) -> SweepFolder:
             path = expand(run.dir)
             left = [SweepFolder(path).lock, *unfinished(SweepFolder(path).ledger)]  # by a killed process
             if SweepFolder(path).lock.exists():
-                with locked(SweepFolder(path).lock):  # raises where somebody is at it
+                with locked(SweepFolder(path).lock):  # raises if another process holds it
                     pass
             if is_sweep(path):
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""Compares the tensors of a checkpoint with those of its config, before memory is taken for either."""
+"""Checks that a checkpoint's tensors fit its config, before memory is allocated for them."""
 
 import math
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from mlpkit.system.tensor_file import TensorFile
 
 
 def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, trust: Trust) -> None:
-    """Refuse a file whose tensors are not those of its config, or more than it may have.
+    """Check that a file has exactly the tensors that its config and input schema require.
 
     Raises:
-        DataError: some are missing, extra, misshapen or mistyped, or there are too many.
+        DataError: tensors are missing, extra, or of the wrong shape or dtype, or there are too many numbers.
     """
     path = file.path
     try:
@@ -26,10 +26,10 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     if (number := count(layers)) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
     trust.check_model(number, path)
-    running = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
-    if running > (LARGEST if trust.may_be_large else LARGEST_MODEL):
-        raise DataError(f"{path}: its running epoch holds {running:,} numbers; --allow-large takes more")
-    # A weight in another precision than its neighbours' would stop the first product.
+    total = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
+    if total > (LARGEST if trust.may_be_large else LARGEST_MODEL):
+        raise DataError(f"{path}: its running epoch holds {total:,} numbers; --allow-large takes more")
+    # A weight of another precision than the others would make the first matrix product fail.
     other = "F32" if config.trainer.precision == "float64" else "F64"
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
     mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
@@ -57,7 +57,7 @@ def _ends_in(name: str, slots: set[str]) -> bool:
 def _of_epoch(
     found: Mapping[str, tuple[tuple[int, ...], bool]], width: int
 ) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Return what the tensors of a running epoch must be: as many rows in each, as many as there are."""
+    """Return the shapes that the tensors of a running epoch must have: the same number of rows in each."""
     wanted: dict[str, tuple[tuple[int, ...], bool]] = {}
     if "epoch/gradient_norm" in found:
         wanted["epoch/gradient_norm"] = ((), True)

@@ -1,6 +1,6 @@
-"""Own or foreign: whose a config, a checkpoint or a folder is, and what it may make mlpkit do.
+"""Whether a config, a checkpoint or a folder is the user's own or foreign, and what it may make mlpkit do.
 
-It is decided in `mlpkit.cli`, where a path enters the program, and passed on as one value.
+`mlpkit.cli` decides it where a path enters the program, and passes it on as one value.
 """
 
 from enum import Enum
@@ -9,14 +9,14 @@ from pathlib import Path
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.errors import DataError
 
-LARGEST_DATA = 4_000_000  # numbers of a foreign dataset that is drawn
-LARGEST_MODEL = 25_000_000  # parameters of a foreign model: 100 MB, four times as much with Adam's averages
+LARGEST_DATA = 4_000_000  # numbers in a foreign synthetic dataset
+LARGEST_MODEL = 25_000_000  # parameters of a foreign model: 100 MB, four times as much with Adam's state
 
 
 class Trust(Enum):
-    """Whose a config is: the user's own, typed or kept in configs/, or foreign, found in a folder or a file.
+    """Whether a config is the user's own (typed, or in configs/) or foreign (found in a folder or a file).
 
-    Run folders, sweeps and checkpoints are foreign, whoever wrote them; `--allow-large` makes them LARGE.
+    Run folders, sweeps and checkpoints are always foreign; with `--allow-large` they are LARGE.
     """
 
     OWN = "own"
@@ -30,50 +30,58 @@ class Trust(Enum):
 
     @property
     def may_be_large(self) -> bool:
-        """Whether it may take memory for a model or a drawn dataset of any size."""
+        """Whether the model and a synthetic dataset may have any size."""
         return self is not Trust.FOREIGN
 
     @property
     def may_download(self) -> bool:
-        """Whether missing data is fetched for it."""
+        """Whether missing data is downloaded."""
         return self is Trust.OWN
 
     @property
     def may_keep_measurements(self) -> bool:
-        """Whether what is measured of this machine for it is kept for other runs."""
+        """Whether timings of this machine are cached for other runs."""
         return self is Trust.OWN
 
     @property
     def may_run_git(self) -> bool:
-        """Whether git is asked for the commit of the working directory."""
+        """Whether git is run to get the commit of the working directory."""
         return self is Trust.OWN
 
     @property
     def may_read_environment(self) -> bool:
-        """Whether `${oc.env:NAME}` is filled in."""
+        """Whether `${oc.env:NAME}` is resolved."""
         return self is Trust.OWN
 
     @property
     def may_write_anywhere(self) -> bool:
-        """Whether its run.dir may lie outside of run.root."""
+        """Whether run.dir may be outside of run.root."""
         return self is Trust.OWN
 
-    def check_data(self, config: DatasetConfig, asked_by: Path) -> None:
-        """Refuse a dataset that is drawn larger than the file that asks for it may have it.
+    def check_data(self, config: DatasetConfig, source: Path) -> None:
+        """Refuse a synthetic dataset that is too large for a foreign config.
+
+        Args:
+            config: the dataset's config.
+            source: the file that the config comes from.
 
         Raises:
-            DataError: it has more than LARGEST_DATA numbers.
+            DataError: it is foreign and has more than LARGEST_DATA numbers.
         """
         if (numbers := config.numbers()) > LARGEST_DATA and not self.may_be_large:
-            raise DataError(f"{asked_by}: its dataset draws {numbers:,} numbers; --allow-large takes them")
+            raise DataError(f"{source}: its dataset draws {numbers:,} numbers; --allow-large takes them")
 
-    def check_model(self, parameters: int, asked_by: Path) -> None:
-        """Refuse a model with more parameters than it may have, before memory is taken for it.
+    def check_model(self, parameters: int, source: Path) -> None:
+        """Refuse a model that is too large for a foreign config, before memory is allocated for it.
+
+        Args:
+            parameters: number of parameters.
+            source: the file that the config comes from.
 
         Raises:
-            DataError: it has more than LARGEST_MODEL.
+            DataError: it is foreign and has more than LARGEST_MODEL parameters.
         """
         if parameters > LARGEST_MODEL and not self.may_be_large:
             raise DataError(
-                f"{asked_by}: its config asks for {parameters:,} parameters; --allow-large takes them"
+                f"{source}: its config asks for {parameters:,} parameters; --allow-large takes them"
             )

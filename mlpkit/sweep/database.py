@@ -1,6 +1,6 @@
-"""SQLite files that may be foreign: any path names one, and no query runs what is in the file.
+"""Opens and checks SQLite files that may be foreign, so that no query runs code stored in the file.
 
-Not a library: Python's sqlite3 has the limits that a foreign file needs; mappers such as SQLAlchemy set none.
+Python's own sqlite3 lets us limit what a foreign file can do; mappers such as SQLAlchemy set no limits.
 """
 
 import sqlite3
@@ -8,48 +8,49 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1 << 20  # bytes of a value
-PAUSE = 100_000  # instructions of SQLite's machine after which a signal is heard
-MOST = 100  # pauses until a small file must have shown what it holds: less than a second
-BYTES = 10_000  # of a larger one for which there may be another pause: several times what whole files take
+LARGEST_VALUE = 1 << 20  # bytes of one value
+CALLBACK_INSTRUCTIONS = 100_000  # SQLite instructions between two calls of the progress handler
+# The check of a file may call the handler this often (less than a second), and once more per so many bytes:
+# several times what an undamaged file takes.
+MAX_CALLBACKS = 100
+BYTES_PER_CALLBACK = 10_000
 
 
 def connect(path: Path, **options: Any) -> sqlite3.Connection:
-    """Open a file, made where it is missing; options are those of `sqlite3.connect`."""
-    # SQLite may take `file:x?y` for a URI, which an absolute path never is.
+    """Open a database file, creating it if it does not exist; `options` go to `sqlite3.connect`."""
+    # SQLite may read a relative path such as `file:x?y` as a URI.
     connection: sqlite3.Connection = sqlite3.connect(path.absolute(), **options)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
     return connection
 
 
 def schema(connection: sqlite3.Connection) -> list[str]:
-    """Return the statements that made the tables and indices, without what spaces they have."""
+    """Return the CREATE statements of all tables and indices, sorted, with whitespace normalised."""
     rows = connection.execute("SELECT type, sql FROM sqlite_master")
-    # An index without a statement belongs to a table's PRIMARY KEY or UNIQUE.
+    # SQLite makes the index of a PRIMARY KEY or UNIQUE itself: it has no statement.
     return sorted(" ".join(str(sql).split()) for kind, sql in rows if sql is not None or kind != "index")
 
 
-def check(connection: sqlite3.Connection, path: Path, expected: Sequence[str], begun: bool = False) -> bool:
-    """Return whether a file holds what it should: these tables and indices, whole, and nothing else.
+def check(connection: sqlite3.Connection, path: Path, expected: Sequence[str], partial: bool = False) -> bool:
+    """Return whether a file is undamaged and holds exactly these tables and indices.
 
-    Views, triggers and generated columns would run what a foreign file holds, and pages that name each
-    other in a circle are read without an end. Where neither is there, a query takes as long as the file is
-    large.
+    Views, triggers and generated columns would run code from a foreign file, and pages that point to each
+    other in a cycle would be read forever. Without them, the time of a query is bounded by the file's size.
 
     Args:
-        connection: of the file.
-        path: where it lies.
-        expected: its schema, as `schema` returns it.
-        begun: a part of the schema is enough, which a process has left that was killed.
+        connection: an open connection to the file.
+        path: the file.
+        expected: the schema it must have, as `schema` returns it.
+        partial: also accept a part of the schema, which a killed process may leave.
 
     Raises:
-        sqlite3.Error: the file cannot be read, or holds no end of things.
+        sqlite3.Error: the file cannot be read, or the check takes too long.
     """
-    pauses = iter(range(MOST + path.stat().st_size // BYTES))
-    connection.set_progress_handler(lambda: next(pauses, None) is None, PAUSE)
+    callbacks = iter(range(MAX_CALLBACKS + path.stat().st_size // BYTES_PER_CALLBACK))
+    connection.set_progress_handler(lambda: next(callbacks, None) is None, CALLBACK_INSTRUCTIONS)
     try:
         found = schema(connection)
-        if not (set(found) <= set(expected) if begun else found == list(expected)):
+        if not (set(found) <= set(expected) if partial else found == list(expected)):
             return False
         return connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
     finally:

@@ -1,4 +1,4 @@
-"""The datasets of a sweep, each loaded once."""
+"""Caches the datasets of a sweep."""
 
 from pathlib import Path
 
@@ -7,42 +7,42 @@ from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset, table_of
 from mlpkit.runs.trust import Trust
 
-MOST_KEPT = 400_000_000  # numbers of all tables: 1.6 GB
+MAX_NUMBERS = 400_000_000  # in all cached tables: 1.6 GB
 
 
 class Datasets:
-    """Loads each dataset once; it is let go when another one than the last few is wanted."""
+    """Loads each dataset once; the oldest ones are dropped when the cache is full."""
 
-    def __init__(self, trust: Trust = Trust.OWN, asked_by: Path = Path()) -> None:
-        """Begin with none.
+    def __init__(self, trust: Trust = Trust.OWN, source: Path = Path()) -> None:
+        """Start with an empty cache.
 
         Args:
-            trust: says whether missing data is fetched, and how large a dataset is drawn.
-            asked_by: the file that the configs come from, where they are foreign.
+            trust: decides whether missing data is downloaded and how large a synthetic dataset may be.
+            source: the file that foreign configs come from.
         """
-        self._kept: dict[str, tuple[str, Dataset]] = {}  # with the names of their tables
-        self._trust, self._asked_by = trust, asked_by
+        self._cache: dict[str, tuple[str, Dataset]] = {}  # config -> (table name, dataset)
+        self._trust, self._source = trust, source
 
     def load(self, config: DatasetConfig) -> Dataset:
         """Return a dataset.
 
         Raises:
-            DataError: it is missing, too large or cannot be used.
+            DataError: the dataset is missing, too large or unusable.
         """
-        key, table = repr(config), table_of(config)  # JSON cannot say a folder that is not UTF-8
-        if key not in self._kept:
-            like = next((of for name, of in self._kept.values() if name == table), None)
-            self._trust.check_data(config, self._asked_by)
-            dataset = load_dataset(config, self._trust.may_download, like)
-            while self._kept and self._numbers() > MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = table, dataset
-        return self._kept[key][1]
+        key, table = repr(config), table_of(config)  # not JSON, which cannot hold a path that is not UTF-8
+        if key not in self._cache:
+            same_table = next((dataset for name, dataset in self._cache.values() if name == table), None)
+            self._trust.check_data(config, self._source)
+            dataset = load_dataset(config, self._trust.may_download, same_table)
+            while self._cache and self._cached_numbers() > MAX_NUMBERS:
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = table, dataset
+        return self._cache[key][1]
 
-    def _numbers(self) -> int:
+    def _cached_numbers(self) -> int:
         tables = {
             id(split.all_inputs): split.all_inputs.numel()
-            for _, dataset in self._kept.values()
+            for _, dataset in self._cache.values()
             for split in dataset.splits.values()
         }
         return sum(tables.values())

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: how many runs have ended, and how far the running ones are."""
+"""Shows the progress of a sweep: how many runs are done, and how far the running ones are."""
 
 import time
 from collections.abc import Sequence
@@ -13,30 +13,36 @@ if TYPE_CHECKING:
     from mlpkit.sweep.groups import Group
     from mlpkit.training.trainer import Trainer
 
-REFRESHES = 5  # a second
-LINE_SECONDS = 10.0  # between two lines where there is no terminal
+REFRESHES = 5  # per second
+LINE_SECONDS = 10.0  # between two lines when there is no terminal
 
 
 class SweepDisplay:
-    """Shows a sweep, as a bar on a terminal or as some lines elsewhere."""
+    """Shows a progress bar on a terminal, and a line now and then elsewhere."""
 
     def __init__(self, console: Console, jobs: int, done: int) -> None:
-        """Start with so many runs that were done before."""
+        """Start the display.
+
+        Args:
+            console: where to print.
+            jobs: number of runs in the sweep.
+            done: number of runs that are already done.
+        """
         self._console, self._jobs, self._done, self._failed = console, jobs, done, 0
         self._now, self._shown = "", time.monotonic()
         self._progress: Progress | None = None
 
     def begin(self, groups: Sequence["Group"]) -> None:
-        """Say what is going to be trained."""
-        self._begin(describe(self._jobs, self._done, groups))
+        """Print how the remaining runs are grouped, and show the bar."""
+        self._begin(opening_line(self._jobs, self._done, groups))
 
-    def begin_apart(self, jobs: int, most: int) -> None:
-        """Say that jobs are going to be trained in processes of their own, so many at a time."""
-        parts = [f"{jobs} in processes of their own, {most} at a time"] if jobs else []
-        self._begin(_opening(self._jobs, self._done, parts))
+    def begin_processes(self, jobs: int, workers: int) -> None:
+        """Print that each job runs in its own process, `workers` at a time, and show the bar."""
+        parts = [f"{jobs} in processes of their own, {workers} at a time"] if jobs else []
+        self._begin(_join_opening(self._jobs, self._done, parts))
 
     def show_running(self, jobs: int) -> None:
-        """Say how many jobs are running, now and then."""
+        """Update the number of running jobs; shown at most every 0.2 s (bar) or 10 s (lines)."""
         self._now = f"{jobs} running"
         wait = LINE_SECONDS if self._progress is None else 1 / REFRESHES
         if time.monotonic() - self._shown < wait:
@@ -65,13 +71,13 @@ class SweepDisplay:
         self._refresh()
 
     def next_group(self, group: "Group") -> None:
-        """Say that a group begins."""
+        """Show which group starts training."""
         self._size = len(group.numbers)
         self._now = f"{self._size} together" if group.together else f"run {group.numbers[0]}"
         self._refresh()
 
     def on_step(self, trainer: "Trainer") -> None:
-        """Say how far the group is, now and then."""
+        """Update the epoch of the running group; shown at most every 0.2 s (bar) or 10 s (lines)."""
         wait = LINE_SECONDS if self._progress is None else 1 / REFRESHES
         if time.monotonic() - self._shown < wait:
             return
@@ -84,18 +90,18 @@ class SweepDisplay:
         self._refresh(ahead)
 
     def note(self, line: str) -> None:
-        """Say what the user should know and that stops nothing."""
+        """Print a warning or note."""
         say(self._console, line)
 
-    def ended(self, failed: bool) -> None:
-        """Count a run that has ended."""
+    def on_end(self, failed: bool) -> None:
+        """Count a finished or failed run."""
         self._done += not failed
         self._failed += failed
         if time.monotonic() - self._shown > 1 / REFRESHES:
             self._refresh()
 
     def stop(self) -> None:
-        """Leave the bar as it is."""
+        """Stop refreshing; the bar stays on the screen."""
         if self._progress is not None:
             if self._done + self._failed == self._jobs:
                 self._now = ""
@@ -115,8 +121,8 @@ class SweepDisplay:
             )
 
 
-def describe(jobs: int, done: int, groups: Sequence["Group"]) -> str:
-    """Return the line that says how many runs there are and how they go together."""
+def opening_line(jobs: int, done: int, groups: Sequence["Group"]) -> str:
+    """Return the first line: the number of runs and how they are grouped."""
     together = [len(group.numbers) for group in groups if group.together]
     alone = sum(not group.together for group in groups)
     parts = []
@@ -127,10 +133,10 @@ def describe(jobs: int, done: int, groups: Sequence["Group"]) -> str:
         )
     if alone:
         parts.append(f"{alone} one after another")
-    return _opening(jobs, done, parts)
+    return _join_opening(jobs, done, parts)
 
 
-def _opening(jobs: int, done: int, parts: Sequence[str]) -> str:
+def _join_opening(jobs: int, done: int, parts: Sequence[str]) -> str:
     before = f" ({done} done before)" if done else ""
     return (
         f"sweep of {jobs} run{'s' if jobs != 1 else ''}{before}: {', '.join(parts) or 'nothing left to do'}"

@@ -1,4 +1,4 @@
-"""What a sweep would train, and what would go together."""
+"""The --dry-run of a sweep: lists the runs and how they would be grouped."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,25 @@ from rich.console import Console
 
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.display import describe
+from mlpkit.sweep.display import opening_line
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.groups import group
 from mlpkit.system.console import say
 
 
-def show(jobs: Sequence[Job], console: Console) -> None:
-    """Print the jobs, those that go together under each other.
+def print_dry_run(jobs: Sequence[Job], console: Console) -> None:
+    """Print the jobs group by group.
 
     Raises:
-        ConfigError: some cannot be trained; a line each.
+        ConfigError: some jobs cannot be trained; one line per job.
     """
-    groups, wrong = group({number: job.config for number, job in enumerate(jobs)}, Datasets())
-    if wrong:
+    groups, errors = group({number: job.config for number, job in enumerate(jobs)}, Datasets())
+    if errors:
         raise ConfigError(
-            *(f"{' '.join(jobs[number].overrides)}: {error}" for number, error in wrong.items())
+            *(f"{' '.join(jobs[number].overrides)}: {error}" for number, error in errors.items())
         )
-    say(console, describe(len(jobs), 0, groups))
-    for index, of in enumerate(groups, 1):
-        say(console, f"group {index}:" if of.together else "alone:")
-        for number in of.numbers:
+    say(console, opening_line(len(jobs), 0, groups))
+    for index, members in enumerate(groups, 1):
+        say(console, f"group {index}:" if members.together else "alone:")
+        for number in members.numbers:
             say(console, f"  {number:>4}  {' '.join(jobs[number].overrides)}")

@@ -1,6 +1,6 @@
-"""How the processes of jobs are started: by a server that has loaded torch, so that a job begins at once.
+"""Starts job processes by forking a server that has already imported torch, so that a job starts at once.
 
-Where a system has no such server, each process is started anew and loads torch itself.
+On systems without a fork server, each process is spawned and imports torch itself.
 """
 
 import multiprocessing
@@ -10,12 +10,12 @@ from mlpkit.system.platform import start_method
 
 
 def context() -> Any:
-    """Return multiprocessing's context that makes the processes of jobs; its type differs between systems."""
+    """Return the multiprocessing context for job processes; its type differs between systems."""
     return multiprocessing.get_context(start_method())
 
 
 def start() -> None:
-    """Start the server, where there is one, and do not wait until it has loaded what it loads."""
+    """Start the fork server, if the system has one, without waiting for its imports."""
     if start_method() == "forkserver":
         from multiprocessing import forkserver
 

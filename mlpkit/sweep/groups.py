@@ -1,4 +1,4 @@
-"""Which jobs of a sweep can be trained by one program."""
+"""Groups the jobs of a sweep: each group is trained together by one engine."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,89 +16,85 @@ from mlpkit.sweep.datasets import Datasets
 from mlpkit.system.device import choose_device, threads_with_work
 from mlpkit.system.platform import raise_file_limit
 
-OWN = ("clip_norm", "clip_value", "early_stopping")  # of the trainer: what runs of one program may differ in
-FITS = 4_500_000  # numbers of all weights, units and optimizers of a program: measured, what the caches hold
-MOST = 256  # runs of one program
-MEMORY = 1 << 30  # bytes of all runs' data and outputs
-FILES = 4  # that a run has open: records, TensorBoard's and the lock
-FILES_OF_OTHERS = 100  # that the process has open besides
-LARGEST_COPIED = 4_000_000  # numbers of a table that runs of one program may each have their own version of
+MAY_DIFFER = ("clip_norm", "clip_value", "early_stopping")  # trainer keys that may differ within a group
+CACHE_NUMBERS = 4_500_000  # weights, activations and optimizer state that fit into the CPU caches (measured)
+MAX_RUNS = 256  # in a group
+MAX_BYTES = 1 << 30  # of data and outputs of all runs in a group
+FILES = 4  # open files per run: metrics, log, TensorBoard and the lock
+OTHER_FILES = 100  # open files of the rest of the process
+LARGEST_COPIED = 4_000_000  # numbers in a table up to which each run of a group may have its own data
 
 
-# Seconds, about: measured on two cores.
-AN_EPOCH = 200e-6  # its scores, whatever is trained
-A_STEP = 35e-6
-A_UNIT = 1e-9  # of each unit and row, for activations
-A_PRODUCT = 5e-11  # of each weight and row, for products
-A_WEIGHT = 2e-10  # of each weight, gradient and average, for the update
-MOST_SIZES = 64  # hidden widths that go together
+# Cost model: rough times measured on two cores.
+EPOCH_SECONDS = 200e-6  # scores of an epoch, for any model
+STEP_SECONDS = 35e-6  # fixed cost of a step
+UNIT_SECONDS = 1e-9  # activations, per unit and row
+PRODUCT_SECONDS = 5e-11  # matrix products, per weight and row
+UPDATE_SECONDS = 2e-10  # optimizer update, per weight, gradient and state number
+MAX_SIZES = 64  # different hidden widths in a group
 
-NOTHING: Mapping[int, Hashable] = {}
+NONE_RESUMED: Mapping[int, Hashable] = {}
 
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that go together.
-
-    Attributes:
-        numbers: of the jobs.
-    """
+    """Jobs that are trained together, by their numbers."""
 
     numbers: tuple[int, ...]
 
     @property
     def together(self) -> bool:
-        """Whether there are several."""
+        """Whether the group has more than one job."""
         return len(self.numbers) > 1
 
 
 def group(
     configs: Mapping[int, Config],
     datasets: Datasets,
-    begun: Mapping[int, Hashable] = NOTHING,
+    resume_points: Mapping[int, Hashable] = NONE_RESUMED,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
-    """Return the groups, and what is wrong with jobs that cannot be trained.
+    """Return the groups, and the errors of jobs that cannot be trained.
 
     Args:
-        configs: of the jobs, by their numbers.
-        datasets: where their data comes from.
-        begun: where jobs stand that go on, and how they have been trained; equal for those of a group.
-        check: called before each dataset is loaded; it may raise.
+        configs: the jobs' configs by job number.
+        datasets: loads their data.
+        resume_points: step and `Choices` of resumed jobs; equal for all jobs of a group.
+        check: called before each dataset is loaded; it may raise to stop.
     """
     by_key: dict[Hashable, dict[Size, list[int]]] = {}
-    wrong: dict[int, MlpkitError] = {}
+    errors: dict[int, MlpkitError] = {}
     for number, config in configs.items():
         check()
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.input_schema)
-            key: Hashable = key_of(config, dataset, layers), begun.get(number)
+            key: Hashable = group_key(config, dataset, layers), resume_points.get(number)
         except MlpkitError as error:
-            wrong[number] = error
+            errors[number] = error
             continue
         by_key.setdefault(key, {}).setdefault(size_of(config, dataset, layers), []).append(number)
     groups = []
     for sizes in by_key.values():
-        for size, numbers in merged(sizes):
-            # Neighbours whose optimizers are set alike are updated at once.
-            ordered = iter(sorted(numbers, key=lambda number: (settings_of(configs[number]), number)))
-            while part := tuple(islice(ordered, widest(size))):
+        for size, numbers in merge_sizes(sizes):
+            # Adjacent runs with equal optimizer settings are updated by one call.
+            ordered = iter(sorted(numbers, key=lambda number: (update_settings(configs[number]), number)))
+            while part := tuple(islice(ordered, most_runs(size))):
                 groups.append(Group(part))
-    return sorted(groups, key=lambda of: min(of.numbers)), wrong
+    return sorted(groups, key=lambda group: min(group.numbers)), errors
 
 
 @dataclass(frozen=True, order=True)
 class Size:
-    """What a run costs.
+    """The sizes that decide how much time and memory a run takes.
 
     Attributes:
-        widths: of its linear layers, from the inputs to the outputs; the first is the number of features.
-        batch: rows of a step.
-        steps: of an epoch.
-        rows: of the training split.
-        slots: numbers that the optimizer keeps for each weight.
-        own: numbers of data that a run holds for itself.
+        widths: number of features, then the width of each linear layer.
+        batch: rows per step.
+        steps: steps per epoch.
+        rows: rows of the training split.
+        slots: optimizer state numbers per weight.
+        own_data: numbers of data that the run does not share with others.
     """
 
     widths: tuple[int, ...]
@@ -106,79 +102,82 @@ class Size:
     steps: int
     rows: int
     slots: int
-    own: int
+    own_data: int
 
     @property
     def units(self) -> int:
-        """Units of all linear layers."""
+        """The number of units in all linear layers."""
         return sum(self.widths[1:])
 
     @property
     def weights(self) -> int:
-        """Weights and biases of all linear layers."""
+        """The number of weights and biases in all linear layers."""
         return sum((in_features + 1) * width for in_features, width in pairwise(self.widths))
 
-    def around(self, other: "Size") -> "Size":
-        """Return the smallest size into which runs of both can be padded."""
+    def padded_with(self, other: "Size") -> "Size":
+        """Return the smallest size to which runs of both sizes can be padded."""
         widths = tuple(map(max, zip(self.widths, other.widths, strict=True)))
         return replace(self, widths=widths, slots=max(self.slots, other.slots))
 
     def seconds(self, runs: int) -> float:
-        """Return about how long an epoch of so many runs takes; only ratios of it matter."""
+        """Return the estimated time of an epoch of K = `runs` runs; only ratios of it are used."""
         threads = threads_with_work(self.batch * runs, self.weights, max(self.widths[1:]))
         rows = runs * self.batch / threads
-        step = A_STEP + rows * (A_UNIT * self.units + A_PRODUCT * self.weights)
-        return AN_EPOCH + self.steps * (step + A_WEIGHT * runs * self.weights * (2 + self.slots))
+        step = STEP_SECONDS + rows * (UNIT_SECONDS * self.units + PRODUCT_SECONDS * self.weights)
+        return EPOCH_SECONDS + self.steps * (step + UPDATE_SECONDS * runs * self.weights * (2 + self.slots))
 
 
-def merged(sizes: Mapping[Size, Sequence[int]]) -> Iterator[tuple[Size, list[int]]]:
-    """Yield which runs go together: those of other hidden widths, padded with zeros, where that is faster.
+def merge_sizes(sizes: Mapping[Size, Sequence[int]]) -> Iterator[tuple[Size, list[int]]]:
+    """Yield groups of runs, each with its padded size.
+
+    Runs with different hidden widths are padded with zeros and grouped where the cost model says that this
+    is faster.
 
     Args:
-        sizes: of runs that are alike but for their hidden widths, with their numbers.
+        sizes: job numbers by size; these jobs differ in their hidden widths only.
     """
     ordered = sorted(sizes, key=lambda size: size.weights)
-    # The best way to divide the first sizes into stretches, by their number: seconds, and the last stretch.
+    # Dynamic programming: best[n] divides the first n sizes into groups; (seconds, start of the last group).
     best: list[tuple[float, int]] = [(0.0, 0)]
     for stop in range(1, len(ordered) + 1):
-        found, around, runs = [], ordered[stop - 1], 0
-        for start in reversed(range(max(0, stop - MOST_SIZES), stop)):
-            around, runs = around.around(ordered[start]), runs + len(sizes[ordered[start]])
-            found.append((best[start][0] + around.seconds(runs), start))
-        best.append(min(found))
+        options, padded, runs = [], ordered[stop - 1], 0
+        for start in reversed(range(max(0, stop - MAX_SIZES), stop)):
+            padded, runs = padded.padded_with(ordered[start]), runs + len(sizes[ordered[start]])
+            options.append((best[start][0] + padded.seconds(runs), start))
+        best.append(min(options))
     stop = len(ordered)
     while stop:
         start = best[stop][1]
-        around = reduce(Size.around, ordered[start:stop])
-        yield around, [number for size in ordered[start:stop] for number in sizes[size]]
+        padded = reduce(Size.padded_with, ordered[start:stop])
+        yield padded, [number for size in ordered[start:stop] for number in sizes[size]]
         stop = start
 
 
 def size_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Size:
-    """Return what a run costs."""
+    """Return a run's sizes for the cost model."""
     train, trainer = dataset.splits["train"], config.trainer
     rows, size = len(train), trainer.batch_size
     batch = rows if size == "full" else min(rows, size)
     linear = [layer for layer in layers if layer.kind == "Linear"]
     if linear:
         widths = linear[0].in_features, *(layer.out_features for layer in linear)
-    else:  # as a network with one hidden layer that has as many weights
+    else:  # estimated as one hidden layer with as many weights
         features, width = len(dataset.input_schema.features), dataset.input_schema.width
         widths = features, max(1, count(layers) // (features + width)), width
     inputs = train.all_inputs.numel()
-    own = inputs if inputs <= LARGEST_COPIED else rows  # its own data, or which rows of it
-    return Size(widths, batch, -(-rows // batch), rows, len(config.optimizer.slots()), own)
+    own_data = inputs if inputs <= LARGEST_COPIED else rows  # a copy of the data, or row indices into it
+    return Size(widths, batch, -(-rows // batch), rows, len(config.optimizer.slots()), own_data)
 
 
-def settings_of(config: Config) -> str:
-    """Return how the weights are changed, as text that sorts."""
+def update_settings(config: Config) -> str:
+    """Return the optimizer and schedule settings as a sort key."""
     return config.optimizer.model_dump_json() + config.scheduler.model_dump_json()
 
 
-def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
-    """Return what jobs of one program have in common."""
+def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
+    """Return a key that is equal for jobs that one engine can train together."""
     trainer = config.trainer
-    shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in OWN}
+    shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in MAY_DIFFER}
     data: Hashable = tuple(
         (name, len(split), split.all_inputs.shape[1:], split.all_targets.shape[1:])
         for name, split in dataset.splits.items()
@@ -198,17 +197,17 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
     )
 
 
-def most_open() -> int:
-    """Return how many runs may have their files open at once; the limit is raised as far as it may be."""
-    files = raise_file_limit(FILES_OF_OTHERS + FILES * MOST)
-    return MOST if files is None else (files - FILES_OF_OTHERS) // FILES
+def max_open_runs() -> int:
+    """Return how many runs can have their files open at once; raises the limit of open files if possible."""
+    files = raise_file_limit(OTHER_FILES + FILES * MAX_RUNS)
+    return MAX_RUNS if files is None else (files - OTHER_FILES) // FILES
 
 
 def can_be_padded(config: Config, layers: list[Layer]) -> bool:
-    """Whether units that are zero stay so: such a run may be trained beside wider ones.
+    """Whether a run can be padded with zero units, which must stay zero during training.
 
-    An activation must be 0 at 0, a norm would count the zeros, and Adam without eps divides 0 by 0. Which
-    products are rounded to bfloat16 depends on their size.
+    An activation must be 0 at 0; a norm would count the zeros; Adam with eps=0 would divide 0 by 0. With
+    bfloat16, padding could change which products are rounded, since that depends on their size.
     """
     trainer = config.trainer
     if not config.optimizer.keeps_zeros():
@@ -218,9 +217,9 @@ def can_be_padded(config: Config, layers: list[Layer]) -> bool:
     return all(layer.keeps_zeros for layer in layers)
 
 
-def widest(size: Size) -> int:
-    """Return how many runs one engine should train: as many as keep the processor's caches full."""
+def most_runs(size: Size) -> int:
+    """Return how many runs one engine should train: as many as fit into the CPU caches, memory and files."""
     numbers = (2 + size.slots) * size.weights + 2 * size.batch * size.units
-    # An epoch's outputs, and the order of its rows a few times over; the data as it is, scaled and stacked.
-    memory = size.rows * (4 * size.widths[-1] + 32) + 12 * size.own
-    return max(2, min(MOST, FITS // numbers, MEMORY // memory, most_open()))
+    # An epoch's outputs, some copies of its row order, and three copies of the data: raw, scaled, stacked.
+    memory = size.rows * (4 * size.widths[-1] + 32) + 12 * size.own_data
+    return max(2, min(MAX_RUNS, CACHE_NUMBERS // numbers, MAX_BYTES // memory, max_open_runs()))

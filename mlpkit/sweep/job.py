@@ -1,4 +1,4 @@
-"""One job of a sweep, trained by itself: begun, or gone on with where its run folder says so."""
+"""Trains one job of a sweep by itself: starts it, or resumes it if its run folder exists."""
 
 import os
 from pathlib import Path
@@ -14,38 +14,38 @@ from mlpkit.system.console import printable
 from mlpkit.system.lock import locked
 from mlpkit.training.resume import Warn, check_config, newest_good
 from mlpkit.training.start import Saved, resume_run, run
-from mlpkit.training.stop import polite_signals
+from mlpkit.training.stop import stop_on_signals
 from mlpkit.training.trainer import Judge
 
 
 def train_alone(work: Work, number: int) -> None:
-    """Train one job, or go on with it."""
+    """Start or resume one job; its result goes to `work.on_end`."""
     config, judge = work.config(number), work.judge
-    of_run = None if judge is None else lambda recorders, *known: judge([number], *known)
+    judge_run = None if judge is None else lambda recorders, *scores: judge([number], *scores)
     try:
-        train(config, work.origin_of(number), work.warn, of_run)
+        train(config, work.origin_of(number), work.warn, judge_run)
     except RunInterruptedError:
         raise
-    except Exception as error:  # one job's trouble is not the others'
-        work.ended(number, error)
+    except Exception as error:  # a failed job does not stop the others
+        work.on_end(number, error)
     else:
-        work.ended(number, None)
+        work.on_end(number, None)
 
 
 def train(config: Config, origin: Origin, warn: Warn = lambda line: None, judge: Judge | None = None) -> None:
-    """Train what a job's config says into its folder; a run that is there goes on.
+    """Train a job into its run folder, or resume the run that is there. Prints nothing.
 
     Args:
-        config: of the job.
-        origin: the command line, and whose the sweep is.
-        warn: told of what the user should know and that stops nothing.
-        judge: of a search; see `Trainer`.
+        config: the job's config.
+        origin: the command line, and whether the sweep is the user's own or foreign.
+        warn: called with each warning.
+        judge: chooses the trials of a search to prune; see `Trainer`.
 
     Raises:
-        MlpkitError: as `mlpkit.training.start.run` does.
+        MlpkitError: as in `mlpkit.training.start.run`.
     """
-    with Path(os.devnull).open("w") as nowhere:
-        console = Console(file=nowhere)
+    with Path(os.devnull).open("w") as devnull:
+        console = Console(file=devnull)
         folder = RunFolder(Path(str(config.run.dir)))
         if folder.config.exists():
             resume_run(folder, config, origin, console, warn, judge=judge)
@@ -53,28 +53,28 @@ def train(config: Config, origin: Origin, warn: Warn = lambda line: None, judge:
             run(config, origin, console, warn, judge)
 
 
-def outcome(config: Config, origin: Origin) -> str | None:
-    """Train as `train` does, in a process of the job's own; return the last line of its error, None without.
+def train_and_report(config: Config, origin: Origin) -> str | None:
+    """Train a job in its own process; return the last line of its error, or None if it succeeded.
 
-    A signal that comes before the run listens, or after it, ends the training as well.
+    A signal before or after the training itself also stops the process.
 
     Raises:
-        RunInterruptedError: there was one; what was trained has been saved.
+        RunInterruptedError: a stop signal arrived; the run has been saved.
     """
     try:
-        with polite_signals() as wish:
-            wish.at_once = True
+        with stop_on_signals() as stop:
+            stop.at_once = True
             train(config, origin)
     except RunInterruptedError:
         raise
-    except Exception as error:  # whatever it is, the sweep's process is to say it
+    except Exception as error:  # the sweep's process reports it
         return last_line(error)
     return None
 
 
-def is_fresh(work: Work, number: int) -> bool:
-    """Whether nothing of a job's run can be gone on from; what there is of it is cleared away."""
-    work.wish.check()
+def clear_if_fresh(work: Work, number: int) -> bool:
+    """Return whether a job starts from scratch; files of a run without a checkpoint are removed."""
+    work.stop.check()
     folder = RunFolder(work.folder.run(work.entries[number].folder))
     try:
         if not folder.path.exists():
@@ -83,14 +83,14 @@ def is_fresh(work: Work, number: int) -> bool:
             if folder.last.exists() or folder.older():
                 return False
             folder.clear()
-    except (MlpkitError, OSError):  # somebody goes on with the run by itself, or it says what is wrong alone
+    except (MlpkitError, OSError):  # in use by another process, or unusable: training it alone reports why
         return False
     return True
 
 
 def newest_saved(work: Work, config: Config) -> Saved | None:
-    """Return the newest good checkpoint of a run that can go on, and its path."""
-    work.wish.check()
+    """Return the path and the newest undamaged checkpoint of a run, or None if it cannot be resumed."""
+    work.stop.check()
     folder = RunFolder(Path(str(config.run.dir)))
     try:
         with locked(folder.lock):
@@ -98,15 +98,15 @@ def newest_saved(work: Work, config: Config) -> Saved | None:
             paths = [path for path in (folder.last, *folder.older()) if path.exists()]
             if not paths:
                 return None
-            found = newest_good(paths, lambda line: None, work.origin.trust)
-            check_config(config, found[1])
-    except (MlpkitError, OSError):  # going on alone, it says what is wrong
+            saved = newest_good(paths, lambda line: None, work.origin.trust)
+            check_config(config, saved[1])
+    except (MlpkitError, OSError):  # resuming it alone reports why
         return None
-    return found
+    return saved
 
 
 def last_line(error: BaseException) -> str:
-    """Return the line that says most of an error."""
+    """Return the most informative line of an error."""
     if isinstance(error, MlpkitError) and error.args:
         return printable(str(error).splitlines()[-1])
     return printable(f"{type(error).__name__}: {error}".splitlines()[0])

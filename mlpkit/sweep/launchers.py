@@ -1,4 +1,4 @@
-"""The launchers by their names: how the jobs of a sweep are trained."""
+"""Chooses the launcher, which decides how the jobs of a sweep are trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ NAMES = ("vectorized", "processes", "slurm")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the command line says of the launcher.
+class LauncherOptions:
+    """The launcher options of the command line.
 
     Attributes:
         name: vectorized, processes or slurm.
-        workers: jobs at a time; None leaves it to the launcher.
-        slurm: settings of Slurm's jobs, `key=value` each.
+        workers: number of jobs at a time; None for the launcher's default.
+        slurm: settings of the Slurm jobs, each `key=value`.
     """
 
     name: str = "vectorized"
@@ -28,7 +28,7 @@ class Wanted:
     slurm: Sequence[str] = ()
 
     def options(self) -> dict[str, bool]:
-        """Return whether each of the options has been given, by what was typed."""
+        """Return whether each option was given, by its text on the command line."""
         return {
             f"--launcher={self.name}": self.name != "vectorized",
             f"--workers={self.workers}": self.workers is not None,
@@ -36,10 +36,10 @@ class Wanted:
         }
 
     def check(self) -> None:
-        """Refuse an unknown name, or an option that is not for this launcher.
+        """Check the name, and that each option belongs to this launcher.
 
         Raises:
-            ConfigError: it is so.
+            ConfigError: the name is unknown, or an option belongs to another launcher.
         """
         if self.name not in NAMES:
             raise ConfigError(f"--launcher={self.name}: must be vectorized, processes or slurm")
@@ -49,18 +49,18 @@ class Wanted:
             raise ConfigError(f"--workers={self.workers}: only for --launcher=processes or --launcher=slurm")
 
 
-def choose(wanted: Wanted) -> "Launcher":
+def choose(options: LauncherOptions) -> "Launcher":
     """Return the launcher.
 
     Raises:
-        ConfigError: there is none of that name, or an option is not for this one.
+        ConfigError: the options are invalid, or the launcher's package is not installed.
     """
-    wanted.check()
-    name, workers, slurm = wanted.name, wanted.workers, wanted.slurm
+    options.check()
+    name, workers, slurm = options.name, options.workers, options.slurm
     if name == "processes":
         from mlpkit.sweep import fork_server
 
-        fork_server.start()  # it loads torch while we do
+        fork_server.start()  # it imports torch while this process does
         from mlpkit.sweep.processes import processes
 
         return partial(processes, workers=workers)

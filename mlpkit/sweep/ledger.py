@@ -1,6 +1,6 @@
-"""The ledger of a sweep: its jobs, each known by what its config says, and how each has ended.
+"""The ledger of a sweep: a SQLite file with its jobs and the status of each.
 
-Not a library: one table in Python's own sqlite3 needs no mapper, and a job queue would need a server.
+One table in Python's own sqlite3 needs no mapper, and a job-queue library would need a server.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any, Self
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs.sweep_folder import is_name, name_of, unfinished
+from mlpkit.runs.sweep_folder import is_run_name, run_name, unfinished
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Job
 from mlpkit.system.atomic_write import sync_folder
@@ -39,16 +39,16 @@ _MARK = "UPDATE jobs SET status = ?, error = ? WHERE number = ?"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A job of the ledger.
+class JobRecord:
+    """A job in the ledger.
 
     Attributes:
-        number: in the order of the sweep, from 0.
+        number: its place in the sweep, from 0.
         folder: name of its run folder.
-        overrides: what sets it apart.
-        config: all of its settings.
+        overrides: the swept overrides that distinguish it.
+        config: its whole config.
         status: waiting, done, failed or pruned.
-        error: why it has failed.
+        error: the error of a failed job; else empty.
     """
 
     number: int
@@ -59,17 +59,17 @@ class Entry:
     error: str
 
 
-def key_of(config: Config) -> str:
-    """Return what tells a config from others: a digest of all but where the run goes and what it writes."""
+def config_key(config: Config) -> str:
+    """Return a SHA-256 over a config without its `run` section, which does not change what is trained."""
     settings: Mapping[str, Any] = {name: part for name, part in to_dict(config).items() if name != "run"}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def write_ledger(path: Path, jobs: Sequence[Job]) -> None:
-    """Make the ledger of a new sweep; a process that is killed meanwhile leaves none.
+    """Write the ledger of a new sweep, whole or not at all.
 
     Raises:
-        WriteError: it cannot be written; nothing is left of it.
+        WriteError: it cannot be written; all its files have been removed.
     """
     temporary, *others = unfinished(path)
     try:
@@ -88,13 +88,13 @@ def write_ledger(path: Path, jobs: Sequence[Job]) -> None:
 
 
 class Ledger:
-    """An open ledger; a change is on the disk when its call returns."""
+    """An open ledger; each change is on the disk when the call returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made where it is missing.
+        """Open the file, creating it if it does not exist.
 
         Raises:
-            DataError: it is no ledger.
+            DataError: the file is not a ledger.
             WriteError: it cannot be written.
         """
         self.path = path
@@ -113,31 +113,35 @@ class Ledger:
             raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
 
     def add(self, jobs: Sequence[Job], first: int = 0) -> None:
-        """Write down new jobs; those whose config is known already are left as they are."""
+        """Add jobs, numbered from `first`; a job whose config is already there is ignored."""
         rows = []
         for number, job in enumerate(jobs, first):
-            key = key_of(job.config)
+            key = config_key(job.config)
             config = json.dumps(to_dict(job.config))
-            rows.append((number, key, name_of(number, key), json.dumps(job.overrides), config, WAITING, ""))
+            rows.append((number, key, run_name(number, key), json.dumps(job.overrides), config, WAITING, ""))
         self._write("INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def mark(self, numbers: Iterable[int], status: str, error: str = "") -> None:
-        """Write down how some jobs have ended."""
+        """Set the status of some jobs."""
         rows = [(status, error, number) for number in numbers]
         self._write(_MARK, rows)
 
     def mark_failed(self, reasons: Mapping[int, str]) -> None:
-        """Write down why some jobs have failed."""
+        """Mark jobs as failed.
+
+        Args:
+            reasons: the error of each failed job, by its number.
+        """
         rows = [(FAILED, reason, number) for number, reason in reasons.items()]
         self._write(_MARK, rows)
 
-    def entries(self) -> list[Entry]:
-        """Return all jobs in their order.
+    def entries(self) -> list[JobRecord]:
+        """Return all jobs in the order of the sweep.
 
         Raises:
-            DataError: one cannot be read.
+            DataError: a job cannot be read.
         """
-        found = []
+        jobs = []
         columns = "number, folder, overrides, config, status, error"
         try:
             for number, folder, overrides, config, status, error in self._connection.execute(
@@ -146,14 +150,14 @@ class Ledger:
                 parsed, lines = parse(json.loads(config)), json.loads(overrides)
                 if not all(isinstance(text, str) for text in (folder, status, error, *lines)):
                     raise ValueError(f"job {number} is not text")
-                if not is_name(folder):
+                if not is_run_name(folder):
                     raise ValueError(f"{show(folder)} is no name of a run's folder")
-                found.append(Entry(number, folder, tuple(lines), parsed, status, error))
+                jobs.append(JobRecord(number, folder, tuple(lines), parsed, status, error))
         except ConfigError as error:
             raise DataError(f"{self.path}: a config in it is not valid: {error.args[0]}") from None
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{self.path}: cannot be read ({error}); sweep anew") from None
-        return found
+        return jobs
 
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         try:

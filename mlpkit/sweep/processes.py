@@ -1,8 +1,7 @@
 """Trains each job in a fresh process, several at a time.
 
-A pool, such as joblib's, keeps its processes for the next jobs, and breaks as a whole where one is killed.
-Here a job that ends its process (`os._exit`, a segmentation fault, the system when memory runs out) ends
-nothing else, and leaves nothing behind for the next one.
+A pool such as joblib's reuses its processes and fails as a whole when one of them is killed. Here a job whose
+process dies (`os._exit`, a segmentation fault, out of memory) affects no other job.
 """
 
 import os
@@ -20,11 +19,11 @@ import torch
 from mlpkit.config.plugins import Parcel
 from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
 from mlpkit.sweep import fork_server
-from mlpkit.sweep.job import is_fresh, last_line, outcome
+from mlpkit.sweep.job import clear_if_fresh, last_line, train_and_report
 from mlpkit.sweep.work import Work
 from mlpkit.system.device import cores, limit_threads
 
-TICK = 0.2  # seconds until a signal to this process is seen
+POLL_SECONDS = 0.2  # between two checks for a stop signal
 
 
 @dataclass(frozen=True)
@@ -32,77 +31,77 @@ class Worker:
     """The process of a job.
 
     Attributes:
-        place: among the processes that run at a time.
-        number: of the job.
-        process: which is running.
+        slot: its place among the processes that run at the same time, from 0.
+        number: the job's number.
+        process: the running process.
     """
 
-    place: int
+    slot: int
     number: int
     process: BaseProcess
 
 
 def processes(work: Work, workers: int | None = None) -> None:
-    """Train each job in a process of its own.
+    """Train each job in its own process.
 
     Args:
-        work: what to train.
-        workers: processes at a time; None takes the number of cores.
+        work: the jobs.
+        workers: number of processes at a time; None for the number of cores.
 
     Raises:
-        RunInterruptedError: somebody wished to stop; the processes have saved what they had, and have ended.
+        RunInterruptedError: a stop signal arrived; the processes have saved their runs and exited.
     """
-    places = min(workers or cores(), len(work.entries))
-    work.display.begin_apart(len(work.entries), places)
-    _Processes(work, places).run()
-    work.wish.check()
+    slots = min(workers or cores(), len(work.entries))
+    work.display.begin_processes(len(work.entries), slots)
+    _Processes(work, slots).run()
+    work.stop.check()
 
 
 class _Processes:
-    def __init__(self, work: Work, places: int) -> None:
+    def __init__(self, work: Work, slots: int) -> None:
         self.work, self.waiting = work, list(reversed(work.entries))
-        self.free = list(reversed(range(places)))
-        self.threads = max(1, cores() // max(1, places))
+        self.free = list(reversed(range(slots)))
+        self.threads = max(1, cores() // max(1, slots))
         self.context = fork_server.context()
-        self.running: dict[Any, Worker] = {}  # by their pipes, whose type differs between systems
-        self.told = False  # the processes that they are to stop
+        self.running: dict[Any, Worker] = {}  # by pipe, whose type differs between systems
+        self.stopping = False  # the processes have been told to stop
 
     def run(self) -> None:
         try:
-            while self.running or (self.waiting and not self.told):
-                if self.work.wish.signal_number is not None and not self.told:
-                    self._tell()
-                while self.waiting and self.free and not self.told:
+            while self.running or (self.waiting and not self.stopping):
+                if self.work.stop.signal_number is not None and not self.stopping:
+                    self._stop_all()
+                while self.waiting and self.free and not self.stopping:
                     self._start(self.waiting.pop())
                 self.work.display.show_running(len(self.running))
-                # A pipe ends when its process does, even where the server has been killed.
-                for pipe in wait(list(self.running), TICK):
+                # A pipe is closed when its process exits, even if the fork server was killed.
+                for pipe in wait(list(self.running), POLL_SECONDS):
                     self._end(pipe)
         finally:
-            for worker in self.running.values():  # a second Ctrl-C
+            for worker in self.running.values():  # some are left after a second Ctrl-C
                 worker.process.kill()
 
-    def _tell(self) -> None:
-        self.told = True
+    def _stop_all(self) -> None:
+        self.stopping = True
         for worker in self.running.values():
             worker.process.terminate()
 
     def _start(self, number: int) -> None:
-        place = self.free.pop()
+        slot = self.free.pop()
         pipe, sender = self.context.Pipe(duplex=False)
         try:
-            is_fresh(self.work, number)
+            clear_if_fresh(self.work, number)
             parcel = Parcel((self.work.config(number), self.work.origin_of(number)))
-            arguments = (parcel, place, self.threads, sender)
+            arguments = (parcel, slot, self.threads, sender)
             process = self.context.Process(target=_train, args=arguments)
             process.start()
-        except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the server was killed
+        except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the fork server was killed
             pipe.close()
-            self.free.append(place)
+            self.free.append(slot)
             failure = error if isinstance(error, MlpkitError) else WriteError(f"cannot be started ({error})")
-            self.work.ended(number, failure)
+            self.work.on_end(number, failure)
         else:
-            self.running[pipe] = Worker(place, number, process)
+            self.running[pipe] = Worker(slot, number, process)
         finally:
             sender.close()
 
@@ -112,23 +111,23 @@ class _Processes:
             reason = pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
-            reason = how_it_ended(worker.process.exitcode or 0)
+            reason = describe_exit(worker.process.exitcode or 0)
         worker.process.join()
         worker.process.close()
         pipe.close()
         del self.running[pipe]
-        self.free.append(worker.place)
+        self.free.append(worker.slot)
         if reason is None:
-            self.work.ended(worker.number, None)
-        elif not self.told and self.work.wish.signal_number is None:  # which a terminal tells all of them
-            self.work.ended(worker.number, MlpkitError(reason))
+            self.work.on_end(worker.number, None)
+        elif not self.stopping and self.work.stop.signal_number is None:  # Ctrl-C reaches all processes
+            self.work.on_end(worker.number, MlpkitError(reason))
 
 
-def how_it_ended(code: int) -> str:
-    """Return what is known of a process that has not said it itself.
+def describe_exit(code: int) -> str:
+    """Return in words how a process ended that sent no result.
 
     Args:
-        code: its exit code; of a process that a signal ended, minus the signal.
+        code: its exit code, or minus the number of the signal that killed it.
     """
     if code >= 0:
         return f"ended with exit code {code}"
@@ -143,31 +142,31 @@ def how_it_ended(code: int) -> str:
 # ----------------------------------------------------------------------------------- in a job's process
 
 
-def _train(parcel: Parcel, place: int, threads: int, sender: Connection) -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
+def _train(parcel: Parcel, slot: int, threads: int, sender: Connection) -> None:
+    Thread(target=_stop_with_parent, daemon=True).start()
     limit_threads(threads)
     try:
         config, origin = parcel.open()
         if config.device in ("auto", "cuda"):
-            _take_device(place)
-        reason = outcome(config, origin)
+            _select_device(slot)
+        reason = train_and_report(config, origin)
     except (ConfigError, RunInterruptedError) as error:
         reason = last_line(error)
-    with suppress(BrokenPipeError):  # nobody listens any more
+    with suppress(BrokenPipeError):  # the sweep's process is gone
         sender.send(reason)
 
 
-def _end_with_parent() -> None:
-    """Let the run save and end where the sweep's process has been killed."""
+def _stop_with_parent() -> None:
+    """Save and stop the run when the sweep's process has been killed."""
     parent = parent_process()
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _take_device(place: int) -> None:
-    """Let this process see one CUDA device, another one than its neighbour does, where there are several."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = list(map(str, range(torch.cuda.device_count()))) if seen is None else seen.split(",")
+def _select_device(slot: int) -> None:
+    """Make one CUDA device visible to this process: the slots take turns where there are several."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
     if len(devices) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]

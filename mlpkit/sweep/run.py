@@ -1,4 +1,4 @@
-"""A sweep: its jobs go into the ledger, each is trained into its own run folder, and what failed is told."""
+"""Runs a sweep: writes the ledger, trains each job into its own run folder, and reports failed jobs."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,12 +17,12 @@ from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
-from mlpkit.sweep.ledger import DONE, Entry, Ledger, key_of, write_ledger
+from mlpkit.sweep.ledger import DONE, JobRecord, Ledger, config_key, write_ledger
 from mlpkit.sweep.work import Launcher, Work, without_large
 from mlpkit.system.append_file import append_line
 from mlpkit.system.lock import locked
 from mlpkit.system.plain_json import read_object
-from mlpkit.training.stop import polite_signals
+from mlpkit.training.stop import stop_on_signals
 
 
 def start(
@@ -31,19 +31,19 @@ def start(
     """Train all jobs of a new sweep.
 
     Args:
-        folder: a new one.
-        jobs: each config once.
-        origin: the command line, and whose the sweep is.
-        launcher: how they are trained.
+        folder: a new sweep folder.
+        jobs: the jobs, each config once.
+        origin: the command line, and whether the sweep is the user's own or foreign.
+        launcher: trains the jobs.
         console: where progress is shown.
 
     Raises:
-        JobsFailedError: some have failed; all others are done.
-        RunInterruptedError: somebody wished to stop.
+        JobsFailedError: some jobs failed; all others are done.
+        RunInterruptedError: a stop signal arrived.
         MlpkitError: the sweep's folder cannot be written.
     """
     with locked(folder.lock):
-        if folder.ledger.exists():  # another process has been faster
+        if folder.ledger.exists():  # another process has started a sweep here meanwhile
             raise ConfigError(
                 f"run.dir={folder.path}: already holds a sweep; to go on: {resume_command(folder.path)}"
             )
@@ -59,18 +59,18 @@ def resume(
     console: Console,
     jobs: Sequence[Job] | None = None,
 ) -> None:
-    """Train what a sweep has left to do: jobs that have not begun, have not ended, or have failed.
+    """Resume a sweep: train the jobs that were not started, not finished, or failed.
 
     Args:
-        path: of the sweep.
-        origin: the command line, and whose the sweep is.
-        launcher: how they are trained.
+        path: the sweep folder.
+        origin: the command line, and whether the sweep is the user's own or foreign.
+        launcher: trains the jobs.
         console: where progress is shown.
-        jobs: those that the sweep must have, as the user's own command line names them; None takes what there
-            is, which is foreign.
+        jobs: the jobs that the user's command line gives, which must be those of the ledger; None takes the
+            ledger's jobs, which are foreign.
 
     Raises:
-        MlpkitError: as `start` does, or another process is at it, or it has other jobs.
+        MlpkitError: as in `start`, or another process uses the sweep, or it has other jobs.
     """
     folder = SweepFolder(path)
     with locked(folder.lock):
@@ -82,13 +82,15 @@ def resume(
 
 
 def _are_in(ledger: Ledger, jobs: Sequence[Job]) -> bool:
-    """Whether a ledger holds these jobs and no others; its own word for what its configs are is not taken."""
-    return {key_of(entry.config) for entry in ledger.entries()} == {key_of(job.config) for job in jobs}
+    """Whether a ledger holds exactly these jobs; compares the configs, not the keys stored in the ledger."""
+    return {config_key(entry.config) for entry in ledger.entries()} == {
+        config_key(job.config) for job in jobs
+    }
 
 
 def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launcher, console: Console) -> None:
     entries = ledger.entries()
-    # A job that had ended when the last process was killed may not have been written down.
+    # A finished job may not be marked in the ledger if the process was killed just then.
     left = {e.number: e for e in entries if not _is_done(e, folder.run(e.folder))}
     for entry in entries:
         if folder.run(entry.folder).is_symlink():
@@ -97,18 +99,18 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
     origin = replace(origin, overrides=keep_overrides(folder.overrides, origin.overrides))
     unmarked = [e for e in entries if e.status != DONE and e.number not in left]
     for entry in unmarked:
-        # Of which the killed process still had the lock.
+        # Removes the lock that the killed process has left.
         with suppress(MlpkitError), locked(RunFolder(folder.run(entry.folder)).lock):
             pass
     ledger.mark([entry.number for entry in unmarked], DONE)
-    failures: dict[int, str] = {}  # why, by number
-    done: list[int] = []  # and not written down yet: what a run's summary says counts until then
+    failures: dict[int, str] = {}  # errors by job number
+    done: list[int] = []  # marked in the ledger at the end; until then the summaries count
     display = SweepDisplay(console, len(entries), len(entries) - len(left))
 
-    def ended(number: int, error: BaseException | None) -> None:
+    def on_end(number: int, error: BaseException | None) -> None:
         if isinstance(error, RunInterruptedError):
             return
-        display.ended(failed=error is not None)
+        display.on_end(failed=error is not None)
         if error is None:
             done.append(number)
             return
@@ -118,8 +120,8 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
     if origin.trust.may_run_git:
         environment.git_commit()
     try:
-        with polite_signals() as wish:
-            work = Work(folder, left, origin, wish, display, ended, datasets)
+        with stop_on_signals() as stop:
+            work = Work(folder, left, origin, stop, display, on_end, datasets)
             launcher(without_large(work))
     except RunInterruptedError as error:
         finished = len(entries) - len(left) + len(done)
@@ -143,7 +145,7 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
         )
 
 
-def _is_done(entry: Entry, path: Path) -> bool:
+def _is_done(entry: JobRecord, path: Path) -> bool:
     if entry.status == DONE:
         return path.exists()
     try:

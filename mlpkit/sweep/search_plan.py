@@ -1,4 +1,4 @@
-"""What is searched, and how: as it was asked for, as search.json keeps it, and what it stands for."""
+"""The settings of a search, as search.json stores them, and what is built from them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.grid import MOST_TRIALS, Interval
+from mlpkit.sweep.grid import MAX_TRIALS, Interval
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import TASKS, Task
 
@@ -21,34 +21,34 @@ Compose = Callable[[Sequence[str]], Config]
 
 
 class Search(BaseModel):
-    """What is searched, and how: what search.json holds.
+    """The settings of a search: the content of search.json.
 
     Attributes:
-        sampler: what chooses the trials.
-        pruner: what ends them before their time.
-        trials: how many there are to be.
-        batch: how many are asked for at once.
-        overrides: the command line, with what is searched.
-        folders: of configs, besides the usual ones.
-        file: a whole config to start from.
+        sampler: name of the sampler, which chooses the trials.
+        pruner: name of the pruner, which ends bad trials early.
+        trials: number of trials.
+        batch: number of trials that are sampled and trained at once.
+        overrides: the overrides of the command line, including those that are searched.
+        folders: extra config folders (--config-dir).
+        file: a whole config to start from (--config).
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     sampler: Literal["tpe", "random", "cmaes"]
     pruner: Literal["none", "median", "hyperband", "halving"]
-    trials: int = Field(ge=1, le=MOST_TRIALS)
-    batch: int = Field(ge=1, le=MOST_TRIALS)
+    trials: int = Field(ge=1, le=MAX_TRIALS)
+    batch: int = Field(ge=1, le=MAX_TRIALS)
     overrides: list[str]
     folders: list[str]
     file: str | None
 
 
 def read_search(folder: SweepFolder) -> Search:
-    """Return what a folder's search is.
+    """Return the search settings in a sweep folder.
 
     Raises:
-        DataError: that cannot be read.
+        DataError: search.json cannot be read.
     """
     try:
         return Search.model_validate(read_object(folder.search))
@@ -58,16 +58,16 @@ def read_search(folder: SweepFolder) -> Search:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A search and what it stands for.
+class SearchPlan:
+    """A checked search, ready to run.
 
     Attributes:
-        search: as it was asked for.
-        space: what each key may be.
-        compose: overrides for each key -> the config.
-        first: the config with the first value of each.
-        task: of all trials.
-        datasets: where data comes from.
+        search: its settings.
+        space: the values of each searched key.
+        compose: composes a config from an override for each searched key.
+        first: the config with the first value of each key.
+        task: the task of all trials.
+        datasets: loads their data.
     """
 
     search: Search
@@ -84,25 +84,25 @@ def plan_search(
     compose: Compose,
     configs: Sequence[Config],
     datasets: Datasets,
-) -> Plan:
-    """Return what a search stands for.
+) -> SearchPlan:
+    """Check a search and return its plan.
 
     Args:
-        search: as it was asked for.
-        space: what each key may be.
-        compose: overrides for each key -> the config.
-        configs: that there may be, one at least for each dataset.
-        datasets: where their data comes from.
+        search: its settings.
+        space: the values of each searched key.
+        compose: composes a config from an override for each searched key.
+        configs: possible configs, at least one for each dataset.
+        datasets: loads their data.
 
     Raises:
-        ConfigError: trials would be chosen by their test score, or cannot be compared.
+        ConfigError: there is no validation split, or trials cannot be compared.
         DataError: a dataset is missing or too large.
     """
     tasks = dict[str, str]()
     for config in configs:
         dataset, name = datasets.load(config.dataset), config.dataset.name
         if dataset.monitored != "val":
-            # The best of many trials would be the luckiest on the rows that are to judge it.
+            # The best of many trials on the test rows would be overfitted to them.
             raise ConfigError(
                 f"dataset.val_fraction={config.dataset.val_fraction}: without validation rows a search would "
                 f"choose by {dataset.monitored} scores; set dataset.val_fraction=0.2"
@@ -112,14 +112,14 @@ def plan_search(
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
     _refuse_different_units(next(iter(tasks)), space, configs)
-    return Plan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
+    return SearchPlan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
 
 
 def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) -> None:
-    """Refuse to rank trials by losses in different units, which are those of each trial's own data.
+    """Refuse to rank trials by losses in different units.
 
     Raises:
-        ConfigError: standardised targets would be searched with other data, or with targets as they are.
+        ConfigError: targets are standardised, and the trials differ in their data or in `standardize`.
     """
     units = {loss_unit(task, dict(nested.items(to_dict(config)))) for config in configs}
     keys = [key for key in space if key.lstrip("+~").startswith("dataset.")]

@@ -1,4 +1,4 @@
-"""Trains each job as a job of Slurm, through submitit."""
+"""Trains each job as a Slurm job, through submitit."""
 
 import shlex
 import signal
@@ -15,74 +15,75 @@ from submitit.core.utils import DelayedSubmission, FailedSubmissionError, Uncomp
 
 from mlpkit.config.plugins import Parcel
 from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
-from mlpkit.runs.run_folder import refuse_other
-from mlpkit.sweep.job import is_fresh, last_line, outcome
+from mlpkit.runs.run_folder import refuse_other_kind
+from mlpkit.sweep.job import clear_if_fresh, last_line, train_and_report
 from mlpkit.sweep.work import Work
 from mlpkit.system.device import cores
 
-TICK = 0.2  # seconds between two looks
-PATIENCE = 40.0  # seconds in which Slurm's jobs end that were told to; Slurm itself waits 30
-SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # else sbatch's own
-DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is queued again, and goes on
+POLL_SECONDS = 0.2  # between two checks for finished jobs
+STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
+SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit's names
+DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is requeued and resumed
 
-PYTHON = f"{shlex.quote(sys.executable)} -P"  # which leaves the working directory alone
+PYTHON = f"{shlex.quote(sys.executable)} -P"  # -P: import nothing from the working directory
 
-Outcome = submitit.Job[str | None]
+SlurmJob = submitit.Job[str | None]
 
 
 class Slurm:
-    """A launcher whose settings have been found to be good."""
+    """The Slurm launcher, with checked settings."""
 
     def __init__(self, settings: Sequence[str], workers: int | None) -> None:
-        """Take what the command line says.
+        """Check the settings.
 
         Args:
-            settings: `key=value` each, for sbatch; cluster=local takes this machine instead, for a trial.
-            workers: jobs at a time; None leaves that to Slurm.
+            settings: options of sbatch, each `key=value`; cluster=local runs the jobs on this machine, to try
+                them out.
+            workers: number of jobs at a time; None leaves it to Slurm.
 
         Raises:
-            ConfigError: Slurm is not there, or does not know a setting.
+            ConfigError: Slurm is not installed, or does not know a setting.
         """
         self.settings = {**DEFAULTS, **read(settings)}
         self.cluster = self.settings.pop("cluster", "slurm")
         self.workers = workers
-        with TemporaryDirectory() as nowhere:
-            self._executor(Path(nowhere))
+        with TemporaryDirectory() as folder:
+            self._executor(Path(folder))
 
     def __call__(self, work: Work) -> None:
         """Train the jobs.
 
         Raises:
-            ConfigError: the sweep's folder has a name that Slurm reads in its own way.
-            RunInterruptedError: somebody wished to stop; the jobs have saved what they had, and have ended.
-            DataError: what jobs say would go elsewhere.
-            WriteError: they cannot be submitted.
+            ConfigError: the path of the sweep's folder contains %, which Slurm reads as a pattern.
+            RunInterruptedError: a stop signal arrived; the jobs have saved their runs and ended.
+            DataError: the folder of the jobs' results is a link or no folder.
+            WriteError: the jobs cannot be submitted.
         """
         path = work.folder.path.resolve()
         if "%" in str(path):
             raise ConfigError(f"--launcher=slurm: {path}: Slurm takes % for a pattern; set run.root")
         executor = self._executor(_make_folder(path / "slurm"))
-        waiting, running = list(reversed(work.entries)), dict[int, Outcome]()
+        waiting, running = list(reversed(work.entries)), dict[int, SlurmJob]()
         places = self.workers or (cores() if self.cluster == "local" else len(waiting))
-        work.display.begin_apart(len(waiting), min(places, len(waiting)))
+        work.display.begin_processes(len(waiting), min(places, len(waiting)))
         if self.cluster != "local":
-            places = len(waiting)  # Slurm takes them all, and queues them itself
+            places = len(waiting)  # submit all at once: Slurm queues them itself
         try:
-            while (waiting or running) and work.wish.signal_number is None:
+            while (waiting or running) and work.stop.signal_number is None:
                 numbers = [waiting.pop() for _ in range(min(len(waiting), places - len(running)))]
                 running |= _submit(executor, work, numbers)
                 work.display.show_running(len(running))
                 for number in [number for number, job in running.items() if job.done()]:
                     reason = _reason(running.pop(number))
-                    work.ended(number, None if reason is None else MlpkitError(reason))
-                time.sleep(TICK if running else 0)
+                    work.on_end(number, None if reason is None else MlpkitError(reason))
+                time.sleep(POLL_SECONDS if running else 0)
         finally:
             for job in running.values():
                 job.cancel(check=False)
-        told = time.monotonic()
-        while time.monotonic() - told < PATIENCE and not all(job.done() for job in running.values()):
-            time.sleep(TICK)
-        work.wish.check()
+        cancelled = time.monotonic()
+        while time.monotonic() - cancelled < STOP_SECONDS and not all(job.done() for job in running.values()):
+            time.sleep(POLL_SECONDS)
+        work.stop.check()
 
     def _executor(self, folder: Path) -> submitit.AutoExecutor:
         try:
@@ -100,16 +101,16 @@ class Slurm:
 
 
 class Training:
-    """What Slurm's job calls; submitit queues it again where its time is up, and the run goes on."""
+    """The function of a Slurm job; when its time is up, submitit requeues it and the run is resumed."""
 
     def __call__(self, parcel: Parcel) -> str | None:
-        """Train; return the last line of the error, or None.
+        """Train; return the last line of the error, or None if it succeeded.
 
-        A signal that says that the time is up goes to submitit as soon as the run has been saved.
+        A time-out signal is passed on to submitit after the run has been saved.
         """
         try:
-            return outcome(*parcel.open())
-        except ConfigError as error:  # of a plug-in
+            return train_and_report(*parcel.open())
+        except ConfigError as error:  # a plug-in cannot be loaded
             return last_line(error)
         except RunInterruptedError as error:
             if signal.getsignal(error.signal_number) not in (signal.SIG_DFL, signal.default_int_handler):
@@ -117,17 +118,17 @@ class Training:
             return last_line(error)
 
     def checkpoint(self, parcel: Parcel) -> DelayedSubmission:
-        """Return what is to be called next time: the same, since a run finds its own checkpoints."""
+        """Return the call to submit again: the same one, since a run finds its own checkpoint."""
         return DelayedSubmission(self, parcel)
 
 
 def read(settings: Sequence[str]) -> dict[str, Any]:
-    """Return submitit's parameters.
+    """Return the settings as submitit's parameters.
 
     Raises:
         ConfigError: a setting is not `key=value`, or asks for several tasks.
     """
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not (key and equals and text):
@@ -135,18 +136,18 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
         if key in ("nodes", "tasks_per_node"):
             raise ConfigError(f"--slurm={setting}: each run is one task of one node")
         name = key if key in SHARED or key.startswith("slurm_") else f"slurm_{key}"
-        found[name] = text if key in ("cluster", "name") else _value(text)
-    return found
+        parameters[name] = text if key in ("cluster", "name") else _value(text)
+    return parameters
 
 
 def _make_folder(parent: Path) -> Path:
-    """Make a folder for what jobs say; it is pickled, and what lay there may be foreign.
+    """Make a new folder for the jobs' results: they are pickles, and older files may be foreign.
 
     Raises:
-        DataError: it would lie elsewhere.
-        WriteError: it cannot be made.
+        DataError: the parent is a link or no folder.
+        WriteError: the folder cannot be made.
     """
-    refuse_other(parent, stat.S_ISDIR, "folder")
+    refuse_other_kind(parent, stat.S_ISDIR, "folder")
     try:
         parent.mkdir(exist_ok=True)
         return Path(mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
@@ -166,15 +167,19 @@ def _value(text: str) -> Any:
     return text
 
 
-def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int]) -> dict[int, Outcome]:
-    """Return the jobs, by their numbers; those that cannot be submitted have ended."""
-    jobs: dict[int, Outcome] = {}
+def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int]) -> dict[int, SlurmJob]:
+    """Submit jobs; return them by their numbers.
+
+    Raises:
+        WriteError: Slurm does not accept them.
+    """
+    jobs: dict[int, SlurmJob] = {}
     if not numbers:
         return jobs
     try:
         with executor.batch():
             for number in numbers:
-                is_fresh(work, number)
+                clear_if_fresh(work, number)
                 parcel = Parcel((work.config(number), work.origin_of(number)))
                 jobs[number] = executor.submit(Training(), parcel)
     except (FailedSubmissionError, UncompletedJobError, OSError) as error:
@@ -182,13 +187,13 @@ def _submit(executor: submitit.AutoExecutor, work: Work, numbers: Sequence[int])
     return jobs
 
 
-def _reason(job: Outcome) -> str | None:
-    """Return why a job that has ended has failed."""
+def _reason(job: SlurmJob) -> str | None:
+    """Return the error of a job that has ended, or None if it succeeded."""
     try:
         return job.result()
-    except UncompletedJobError:  # it has not come to say it itself
-        said = (job.stderr() or "").strip().splitlines()
-        last = f"{said[-1]}; " if said else ""
+    except UncompletedJobError:  # it was killed and left no result
+        lines = (job.stderr() or "").strip().splitlines()
+        last = f"{lines[-1]}; " if lines else ""
         return f"ended without a result ({job.state}); {last}see {job.paths.stderr}"
 
 

@@ -1,14 +1,13 @@
-"""Optuna's part in a search: it says which settings to try next, and remembers what came of them.
+"""The Optuna study of a search: it samples the next settings and stores the results of the trials.
 
-Asking goes to a study in memory, and what has ended is written down in SQLite: to ask the database takes
-fifty times as long. A batch that a killed process has not told is asked for again: what a sampler draws is a
-function of the seed and of the batches before, so that the same trials come.
+A study in memory samples the trials, and finished trials are stored in SQLite: sampling from the database is
+fifty times as slow. A batch that was not finished when the process was killed is sampled again: the samples
+depend only on the seed and the batches before, so the trials are the same.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,26 +24,12 @@ from mlpkit.errors import DataError, WriteError
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.search_plan import Space
+from mlpkit.sweep.trial_result import TrialResult
 
-LARGEST = 1 << 27  # bytes of a study: several times what the most trials take
-NAME = "search"  # of the study; hyperband deals trials into brackets by it
+LARGEST_STUDY = 1 << 27  # bytes: several times a study with the largest number of trials
+NAME = "search"  # of the study; hyperband assigns trials to brackets by a hash of it
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is worth saying is said by mlpkit
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a trial.
-
-    Attributes:
-        state: done, pruned or failed.
-        value: the monitored score at its best epoch; None where it has failed.
-        about: what is noted with it.
-    """
-
-    state: TrialState
-    value: float | None
-    about: Mapping[str, str]
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # mlpkit prints its own progress
 
 
 class Study:
@@ -60,20 +45,20 @@ class Study:
         seed: int,
         higher_is_better: bool,
     ) -> None:
-        """Open the study, made where it is missing.
+        """Open the study, creating it if it does not exist.
 
         Args:
-            path: of its database.
-            space: what each key may be.
+            path: the database file.
+            space: the values of each searched key.
             sampler: tpe, random or cmaes.
-            pruner: Optuna's.
-            batch: how many trials are asked for at once.
-            seed: of the sampler.
+            pruner: Optuna's pruner.
+            batch: number of trials that are sampled at once.
+            seed: the sampler's seed.
             higher_is_better: the direction of the monitored score.
 
         Raises:
             DataError: the database cannot be read.
-            WriteError: it cannot be made.
+            WriteError: it cannot be created.
         """
         self.path, self._sampler, self._batch, self._seed = path, sampler, batch, seed
         self._space = {key: _distribution(values) for key, values in space.items()}
@@ -84,7 +69,7 @@ class Study:
             if not new:
                 _refuse_foreign(path)
             self._stored = optuna.create_study(
-                # Not its URL, in which `%`, `?` and more of a folder's name mean something else.
+                # Not by URL: `%`, `?` and other characters of a path have a meaning there.
                 storage=RDBStorage("sqlite://", {"creator": partial(database.connect, path)}),
                 study_name=NAME,
                 direction=direction,
@@ -93,39 +78,39 @@ class Study:
             past = self._stored.get_trials(deepcopy=False)
         except DataError:
             raise
-        except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+        except Exception as error:  # from Optuna, SQLAlchemy or SQLite
             raise (WriteError if new else DataError)(f"{path}: {_reason(error)}; search anew") from None
         self._past, self.told = past, len(past)
-        self._remember()
+        self._load_past()
 
-    def _remember(self) -> None:
-        """Take over what was told; the running batch, of which some may have been, is asked for again."""
+    def _load_past(self) -> None:
+        """Add the stored whole batches to the study in memory; an unfinished batch is sampled again."""
         whole = self._past[: len(self._past) // self._batch * self._batch]
         if self._sampler != "cmaes":
             self._study.add_trials(whole)
             return
-        # What CMA-ES goes on from Optuna would keep as a pickle, which a file from elsewhere must not hold;
-        # it comes again from the same trials.
+        # Optuna would store the state of CMA-ES as a pickle, which a foreign file must not hold. Sampling
+        # the same trials again gives the same state.
         for _ in range(0, len(whole), self._batch):
             for trial in self.ask(self._batch):
-                before = whole[trial.number]
-                self._tell(trial, Outcome(before.state, before.value, before.user_attrs))
+                past = whole[trial.number]
+                self._tell(trial, TrialResult(past.state, past.value, past.user_attrs))
 
     @property
     def asked(self) -> int:
-        """How many trials there are."""
+        """The number of trials that were sampled."""
         return len(self._study.get_trials(deepcopy=False))
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All trials that were told, in their order."""
+        """All trials with a stored result, in order; `told` is their number."""
         return self._stored.get_trials(deepcopy=False)
 
     def ask(self, count: int, poll: Callable[[], None] = lambda: None) -> list[Trial]:
-        """Return the next trials; `poll` is called before each.
+        """Sample the next trials; `poll` is called before each and may raise to stop.
 
         Raises:
-            DataError: they are not those that a killed process was told of.
+            DataError: they differ from the stored trials of an unfinished batch.
         """
         start = self.asked
         if self._sampler != "cmaes" or start == 0:
@@ -146,63 +131,63 @@ class Study:
             return RandomSampler(seed=seed)
         if self._sampler == "cmaes":
             return CmaEsSampler(seed=seed, popsize=self._batch, warn_independent_sampling=False)
-        # A running trial counts as a bad one, so that those of a batch keep away from each other.
+        # A running trial counts as a bad one, which keeps the trials of a batch apart.
         return TPESampler(seed=seed, constant_liar=True)
 
-    def tell(self, trial: Trial, outcome: Outcome) -> None:
-        """Say what came of a trial; the first that was asked for comes first.
+    def tell(self, trial: Trial, result: TrialResult) -> None:
+        """Store the result of a trial; call it in the order of the trials' numbers.
 
         Raises:
-            WriteError: it cannot be written down.
+            WriteError: the result cannot be written.
         """
-        self._tell(trial, outcome)
-        if trial.number < self.told:  # by a process that was killed in the middle of a batch
+        self._tell(trial, result)
+        if trial.number < self.told:  # already stored, by a process that was killed within the batch
             return
         known = self._study.get_trials(deepcopy=False)[trial.number]
         kept = {key: value for key, value in known.system_attrs.items() if not key.startswith("cma:")}
         stored = create_trial(
-            state=outcome.state,
-            value=outcome.value,
+            state=result.state,
+            value=result.value,
             params=known.params,
             distributions=known.distributions,
-            user_attrs=dict(outcome.about),
+            user_attrs=dict(result.attributes),
             system_attrs=kept,
             intermediate_values=known.intermediate_values,
         )
         stored.datetime_start = known.datetime_start
         try:
             self._stored.add_trial(stored)
-        except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+        except Exception as error:  # from Optuna, SQLAlchemy or SQLite
             raise WriteError(f"{self.path}: cannot be written ({_reason(error)})") from None
         self.told += 1
 
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        for name, text in outcome.about.items():
+    def _tell(self, trial: Trial, result: TrialResult) -> None:
+        for name, text in result.attributes.items():
             trial.set_user_attr(name, text)
-        # CMA-ES needs a value of each, and takes their order alone: what was pruned was not among the best.
-        is_ranked = outcome.state == TrialState.COMPLETE or self._sampler == "cmaes"
-        if outcome.value is not None and is_ranked:
-            self._study.tell(trial, outcome.value)
+        # CMA-ES needs a value for each trial but uses only their order; a pruned trial is not among the best.
+        has_rank = result.state == TrialState.COMPLETE or self._sampler == "cmaes"
+        if result.value is not None and has_rank:
+            self._study.tell(trial, result.value)
         else:
-            self._study.tell(trial, state=outcome.state)
+            self._study.tell(trial, state=result.state)
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a database that is not as Optuna makes it.
+    """Refuse a database that does not have the schema that Optuna creates.
 
     Raises:
-        DataError: it is not.
+        DataError: it is too large or has another schema.
         sqlite3.Error: it cannot be read.
     """
-    if (size := path.stat().st_size) > LARGEST:
-        raise DataError(f"{path}: {size} bytes; a study has at most {LARGEST}; search anew")
+    if (size := path.stat().st_size) > LARGEST_STUDY:
+        raise DataError(f"{path}: {size} bytes; a study has at most {LARGEST_STUDY}; search anew")
     engine = RDBStorage("sqlite://").engine
-    with closing(engine.raw_connection()) as made:
-        assert isinstance(made.driver_connection, sqlite3.Connection)
-        expected = database.schema(made.driver_connection)
+    with closing(engine.raw_connection()) as empty_study:
+        assert isinstance(empty_study.driver_connection, sqlite3.Connection)
+        expected = database.schema(empty_study.driver_connection)
     engine.dispose()
-    with closing(database.connect(path)) as found:
-        if not database.check(found, path, expected, begun=True):
+    with closing(database.connect(path)) as connection:
+        if not database.check(connection, path, expected, partial=True):
             raise DataError(f"{path}: not a study of this Optuna; search anew")
 
 

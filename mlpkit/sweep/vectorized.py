@@ -1,4 +1,4 @@
-"""Trains the jobs of a sweep in groups, each by one engine."""
+"""Trains the jobs of a sweep in groups, one engine per group."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -7,69 +7,71 @@ from pathlib import Path
 from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.runs.choices import Choices, choices_of
-from mlpkit.runs.run_folder import RunFolder, create
+from mlpkit.runs.choices import Choices, stored_choices
+from mlpkit.runs.new_run import create
+from mlpkit.runs.run_folder import RunFolder
 from mlpkit.sweep.groups import Group, group
-from mlpkit.sweep.job import is_fresh, last_line, newest_saved, train_alone
+from mlpkit.sweep.job import clear_if_fresh, last_line, newest_saved, train_alone
 from mlpkit.sweep.work import Work
 from mlpkit.system.atomic_write import flushed_together
 from mlpkit.system.device import choose_device
 from mlpkit.system.lock import locked
-from mlpkit.training.build import ANEW, build, check_steps
+from mlpkit.training.build import UNSET, build, check_steps
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.start import Saved, describe, restore_run
+from mlpkit.training.start import Saved, record_setup, restore_run
 from mlpkit.training.states import restore
 from mlpkit.training.trainer import Trainer
 
 
 def vectorized(work: Work) -> None:
-    """Train jobs of one shape together; a group may be a single job."""
-    fresh = {number: work.config(number) for number in work.entries if is_fresh(work, number)}
+    """Train jobs with equal shapes together; a group may be a single job."""
+    fresh = {number: work.config(number) for number in work.entries if clear_if_fresh(work, number)}
     others = {number: work.config(number) for number in work.entries if number not in fresh}
-    saved = {n: found for n, config in others.items() if (found := newest_saved(work, config))}
+    saved = {n: newest for n, config in others.items() if (newest := newest_saved(work, config))}
     ready = fresh | {number: others[number] for number in saved}
     before = {
-        number: choices_of(_folder_of(ready[number]), stored.config, choose_device(ready[number].device))
+        number: stored_choices(_folder_of(ready[number]), stored.config, choose_device(ready[number].device))
         for number, (_, stored) in saved.items()
     }
-    begun = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
-    groups, wrong = group(ready, work.datasets, begun, work.wish.check)
-    for number, error in wrong.items():
-        work.ended(number, error)
-    # What is wrong with these they say when they go on by themselves.
+    resume_points = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
+    groups, errors = group(ready, work.datasets, resume_points, work.stop.check)
+    for number, error in errors.items():
+        work.on_end(number, error)
+    # Jobs that cannot be resumed: trained alone, they report why.
     groups += [Group((number,)) for number in others if number not in saved]
     work.display.begin(groups)
-    for of in groups:
-        work.wish.check()
-        work.display.next_group(of)
-        if of.numbers[0] in ready:
-            configs = {number: ready[number] for number in of.numbers}
-            _train_group(work, configs, saved, before.get(of.numbers[0], ANEW))
+    for members in groups:
+        work.stop.check()
+        work.display.next_group(members)
+        first = members.numbers[0]
+        if first in ready:
+            configs = {number: ready[number] for number in members.numbers}
+            _train_group(work, configs, saved, before.get(first, UNSET))
         else:
-            train_alone(work, of.numbers[0])
+            train_alone(work, first)
 
 
 def _train_group(
     work: Work, configs: Mapping[int, Config], saved: Mapping[int, Saved], before: Choices
 ) -> None:
-    """Train jobs together; where that cannot be done, those that have not ended one after another."""
+    """Train jobs together; if that fails, train the unfinished ones one after another."""
     left = dict(configs)
 
-    def ended(number: int, error: BaseException | None) -> None:
+    def on_end(number: int, error: BaseException | None) -> None:
         del left[number]
-        work.ended(number, error)
+        work.on_end(number, error)
 
     try:
-        train_together(work, configs, saved, before, ended)
+        train_together(work, configs, saved, before, on_end)
     except RunInterruptedError:
         raise
-    except Exception as error:  # such as memory for one, and not for all of them
+    except Exception as error:  # for example, too little memory for all of them at once
         if len(configs) == 1:
-            work.ended(next(iter(configs)), error)
+            work.on_end(next(iter(configs)), error)
             return
         work.warn(f"trained one after another: {last_line(error)}")
         for number in list(left):
-            work.wish.check()
+            work.stop.check()
             train_alone(work, number)
 
 
@@ -78,40 +80,41 @@ def train_together(
     configs: Mapping[int, Config],
     saved: Mapping[int, Saved],
     before: Choices,
-    ended: Callable[[int, BaseException | None], None],
+    on_end: Callable[[int, BaseException | None], None],
 ) -> None:
     """Train a group.
 
     Args:
-        work: what the launcher is given.
-        configs: of the group's jobs, by their numbers; run.dir says where each goes.
-        saved: the checkpoints of those that go on, all from the same place; with none of the group all begin.
-        before: what those that go on have been trained with.
-        ended: called with the number of each job that has ended, and why, where it has failed.
+        work: the jobs and services of the launcher.
+        configs: the jobs' configs by number, with run.dir set.
+        saved: checkpoints of resumed jobs, all at the same step; either all jobs of the group have one or
+            none.
+        before: the choices that resumed jobs were trained with.
+        on_end: called with each finished job's number and its error, or None.
 
     Raises:
-        RunInterruptedError: a stop signal arrived; what was trained has been saved.
+        RunInterruptedError: a stop signal arrived; the runs have been saved.
     """
-    fit: list[int] = []
+    valid: list[int] = []
     for number, config in configs.items():
         try:
             check_steps(config, len(work.datasets.load(config.dataset).splits["train"]))
-            fit.append(number)
+            valid.append(number)
         except MlpkitError as error:
-            ended(number, error)
-    if not fit:
+            on_end(number, error)
+    if not valid:
         return
-    datasets = [work.datasets.load(configs[number].dataset) for number in fit]
-    engine = build([configs[number] for number in fit], work.origin.trust, before, datasets)
-    with ExitStack() as held:
+    datasets = [work.datasets.load(configs[number].dataset) for number in valid]
+    engine = build([configs[number] for number in valid], work.origin.trust, before, datasets)
+    with ExitStack() as locks:
         recorders, numbers, kept = list[Recorder](), dict[Recorder, int](), list[int]()
         with flushed_together():
-            for run, number in enumerate(fit):
-                work.wish.check()
+            for run, number in enumerate(valid):
+                work.stop.check()
                 try:
-                    recorder = _begin(work, engine, run, number, held, saved.get(number))
+                    recorder = _begin(work, engine, run, number, locks, saved.get(number))
                 except MlpkitError as error:
-                    ended(number, error)
+                    on_end(number, error)
                 else:
                     recorders.append(recorder)
                     numbers[recorder] = number
@@ -122,10 +125,10 @@ def train_together(
         trainer = Trainer(
             engine.take(kept),
             recorders,
-            work.wish,
-            lambda recorder, error: ended(numbers[recorder], error),
+            work.stop,
+            lambda recorder, error: on_end(numbers[recorder], error),
             work.display.on_step,
-            judge and (lambda of, *known: judge([numbers[recorder] for recorder in of], *known)),
+            judge and (lambda runs, *scores: judge([numbers[recorder] for recorder in runs], *scores)),
         )
         if numbers[recorders[0]] in saved:
             restore(trainer, [saved[numbers[recorder]][1].state for recorder in recorders])
@@ -133,17 +136,17 @@ def train_together(
 
 
 def _begin(
-    work: Work, engine: Engine, run: int, number: int, held: ExitStack, saved: Saved | None
+    work: Work, engine: Engine, run: int, number: int, locks: ExitStack, saved: Saved | None
 ) -> Recorder:
-    """Make a run's folder or bring it to where the run was, take its lock and open its records."""
+    """Make a run's folder, or rewind it to its checkpoint; lock it and open its records."""
     experiment = engine.experiments[run]
     folder = create(experiment.config, work.origin.trust) if saved is None else _folder_of(experiment.config)
-    held.enter_context(locked(folder.lock))
-    recorder, kept = Recorder(experiment, folder, None, work.judge is None), None
+    locks.enter_context(locked(folder.lock))
+    recorder, position = Recorder(experiment, folder, None, work.judge is None), None
     if saved is not None:
-        kept = restore_run(recorder, engine, saved, work.warn)
-    describe(recorder, engine, work.origin_of(number), again=saved is not None)
-    recorder.begin(engine, kept)
+        position = restore_run(recorder, engine, saved, work.warn)
+    record_setup(recorder, engine, work.origin_of(number), again=saved is not None)
+    recorder.begin(engine, position)
     return recorder
 
 

@@ -1,4 +1,4 @@
-"""The winner of a search: the trial with the best validation score, and the only one that is tested."""
+"""The winner of a search: the trial with the best validation score, and the only one scored on test rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder, is_name
+from mlpkit.runs.sweep_folder import SweepFolder, is_run_name
 from mlpkit.runs.trust import Trust
 from mlpkit.system.console import number as shown
 from mlpkit.system.lock import locked
@@ -27,7 +27,7 @@ class Winner:
 
     Attributes:
         folder: name of its run folder.
-        params: what was searched.
+        params: the searched settings.
         value: the monitored score at its best epoch.
     """
 
@@ -37,10 +37,10 @@ class Winner:
 
 
 def find_winner(folder: SweepFolder, trials: Sequence[FrozenTrial], task: Task) -> Winner | None:
-    """Return the best of the trials that came to their end, of equals that with the lower loss.
+    """Return the best complete trial, or None; among equal scores the lower loss is better.
 
     Raises:
-        DataError: what a trial says of itself cannot be read.
+        DataError: the folder or the summary of a trial cannot be read.
     """
     best: FrozenTrial | None = None
     best_loss = 0.0
@@ -60,7 +60,7 @@ def find_winner(folder: SweepFolder, trials: Sequence[FrozenTrial], task: Task) 
 def _folder_of(trial: FrozenTrial, folder: SweepFolder) -> str:
     """Return the name of a trial's run folder."""
     name = trial.user_attrs.get("folder")
-    if not isinstance(name, str) or not is_name(name):
+    if not isinstance(name, str) or not is_run_name(name):
         raise DataError(f"{folder.study}: trial {trial.number} does not name its run folder; search anew")
     return name
 
@@ -70,24 +70,27 @@ def _loss(folder: RunFolder) -> float:
     try:
         return float(read_object(folder.summary)["best"]["val"]["loss"])
     except (KeyError, TypeError, ValueError):
-        raise _unclear(folder) from None
+        raise _no_best_scores(folder) from None
 
 
-def _unclear(folder: RunFolder) -> DataError:
+def _no_best_scores(folder: RunFolder) -> DataError:
     return DataError(f"{folder.summary}: does not say how good its best weights are; search anew")
 
 
 def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) -> dict[str, float] | None:
-    """Return the test scores of a run's best weights, None without a test split; its summary gets them too.
+    """Score a run's best weights on the test split, and add the scores to its summary.
 
     Args:
-        path: of the run folder.
-        dataset: of the run.
-        trust: says how large its model may be.
+        path: the run folder.
+        dataset: the run's dataset.
+        trust: decides how large the model may be.
+
+    Returns:
+        The test scores, or None if there is no test split.
 
     Raises:
-        DataError: the run cannot be read, or leads elsewhere.
-        LockedError: another process is at it.
+        DataError: the run cannot be read, or its folder is a link.
+        LockedError: another process uses the run.
         WriteError: its summary cannot be written.
     """
     if "test" not in dataset.splits:
@@ -100,15 +103,15 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
         summary = read_object(folder.summary)
         best = summary.get("best")
         if not isinstance(best, dict):
-            raise _unclear(folder)
+            raise _no_best_scores(folder)
         if "test" not in best:
             best["test"] = _score(folder, dataset, trust)
             write_json(folder.summary, summary)
-    found = best["test"]
-    wanted = TASKS[dataset.input_schema.task].monitor
-    if not isinstance(found, dict) or not isinstance(found.get(wanted), float | int):
-        raise _unclear(folder)
-    return found
+    test = best["test"]
+    monitor = TASKS[dataset.input_schema.task].monitor
+    if not isinstance(test, dict) or not isinstance(test.get(monitor), float | int):
+        raise _no_best_scores(folder)
+    return test
 
 
 def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
@@ -121,7 +124,7 @@ def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float
 
 
 def describe_winner(winner: Winner, test: Mapping[str, float] | None, task: Task, trials: int) -> str:
-    """Return the line that says which trial is the best, and what it is worth."""
+    """Return the line that names the winner, its settings and its scores."""
     settings = " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in winner.params.items()

@@ -1,4 +1,4 @@
-"""What a launcher is given to do."""
+"""The jobs of a sweep and the services that a launcher needs to train them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.display import SweepDisplay
-from mlpkit.sweep.ledger import Entry
+from mlpkit.sweep.ledger import JobRecord
 from mlpkit.sweep.pruning import Judge
 from mlpkit.system.paths import expand
 from mlpkit.training.stop import StopRequest
@@ -18,51 +18,51 @@ from mlpkit.training.stop import StopRequest
 
 @dataclass
 class Work:
-    """What a launcher is given.
+    """The argument of a launcher.
 
     Attributes:
-        folder: of the sweep.
-        entries: the jobs that are to be trained, by their numbers.
-        origin: the command line, and whose the sweep is.
-        wish: to stop.
-        display: shows how far it is.
-        ended: called with the number of each job that has ended, and why, where it has failed.
-        datasets: where data comes from.
-        judge: of a search's trials, whose test scores are left to the winner; None where runs stand for
-            themselves.
+        folder: the sweep folder.
+        entries: the jobs to train, by number.
+        origin: the command line, and whether the sweep is the user's own or foreign.
+        stop: set when a stop signal arrives.
+        display: shows the progress.
+        on_end: called with each finished job's number and its error, or None.
+        datasets: loads the data.
+        judge: chooses the trials of a search to prune; None in a sweep. With a judge, runs are not scored on
+            the test split: only the winner is.
     """
 
     folder: SweepFolder
-    entries: dict[int, Entry]
+    entries: dict[int, JobRecord]
     origin: Origin
-    wish: StopRequest
+    stop: StopRequest
     display: SweepDisplay
-    ended: Callable[[int, BaseException | None], None]
+    on_end: Callable[[int, BaseException | None], None]
     datasets: Datasets = field(default_factory=Datasets)
     judge: Judge | None = None
     _warned: set[str] = field(default_factory=set)
 
     def warn(self, line: str) -> None:
-        """Tell what the user should know and that stops nothing; once, however many runs say it."""
+        """Print a warning; a line that several runs give is printed once."""
         if line not in self._warned:
             self._warned.add(line)
             self.display.note(line)
 
     def config(self, number: int) -> Config:
-        """Return a job's config, with the folder that it goes to."""
+        """Return a job's config with its run folder filled in."""
         entry = self.entries[number]
         place = {"root": self._root(entry), "dir": str(self.folder.run(entry.folder)), "resume": "never"}
         return entry.config.model_copy(update={"run": entry.config.run.model_copy(update=place)})
 
     def origin_of(self, number: int) -> Origin:
-        """Return where a job comes from: of the overrides of the sweep, those of the job alone."""
-        mine = self.entries[number].overrides
-        swept = {_key(line) for line in mine}
+        """Return a job's origin: swept overrides are replaced by the job's values."""
+        job_overrides = self.entries[number].overrides
+        swept = {_key(line) for line in job_overrides}
         shared = (line for line in self.origin.overrides if _key(line) not in swept)
-        return replace(self.origin, overrides=(*shared, *mine))
+        return replace(self.origin, overrides=(*shared, *job_overrides))
 
-    def _root(self, entry: Entry) -> str:
-        """Return the folder of all runs: as it was given, or the sweep's where that has been moved."""
+    def _root(self, entry: JobRecord) -> str:
+        """Return run.root, or the sweep's folder if the sweep was moved out of it."""
         root = entry.config.run.root
         inside = self.folder.path.resolve().is_relative_to(expand(root).resolve())
         return root if inside else str(self.folder.path)
@@ -76,18 +76,18 @@ def _key(override: str) -> str:
 
 
 def without_large(work: Work) -> Work:
-    """Return the work without the jobs that are larger than they may be; those have failed."""
+    """Return the work without jobs that are too large for a foreign sweep; these are reported as failed."""
     if work.origin.trust.may_be_large:
         return work
-    kept: dict[int, Entry] = {}
+    kept: dict[int, JobRecord] = {}
     for number, entry in work.entries.items():
-        work.wish.check()
+        work.stop.check()
         try:
             dataset = work.datasets.load(entry.config.dataset)
             parameters = count(architecture(entry.config, dataset.input_schema))
             work.origin.trust.check_model(parameters, work.folder.ledger)
         except MlpkitError as error:
-            work.ended(number, error)
+            work.on_end(number, error)
         else:
             kept[number] = entry
     return replace(work, entries=kept)

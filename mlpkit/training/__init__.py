@@ -1,1 +1,1 @@
-"""Training: the loop over runs, what follows their scores, and what records each of them."""
+"""Training: the loop over K runs, their trackers, recorders and checkpoints."""

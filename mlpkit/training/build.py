@@ -1,4 +1,4 @@
-"""Validated configs in, the objects that they stand for out."""
+"""Builds the engine that trains validated configs."""
 
 import math
 from collections.abc import Sequence
@@ -26,26 +26,26 @@ from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks import TASKS
 
-ANEW = Choices()
+UNSET = Choices()
 
 
 def build(
     configs: Sequence[Config],
     trust: Trust = Trust.OWN,
-    before: Choices = ANEW,
+    before: Choices = UNSET,
     datasets: Sequence[Dataset] | None = None,
 ) -> Engine:
-    """Return the engine that trains what configs stand for; nothing is written.
+    """Return the engine that trains one or several runs. Writes nothing to the run folders.
 
     Args:
-        configs: of one run, or of several that have equal shapes; see `mlpkit.sweep.groups`.
-        trust: says whether missing data is fetched, and whether measurements of this machine are kept.
-        before: what the runs have been trained with so far.
-        datasets: of each run, where they are loaded already; the same object where runs share it.
+        configs: one run's config, or those of several runs with equal shapes; see `mlpkit.sweep.groups`.
+        trust: decides whether missing data is downloaded and whether timings of this machine are cached.
+        before: the choices that resumed runs were trained with.
+        datasets: each run's dataset, if they are loaded already; runs that share one share the object.
 
     Raises:
-        ConfigError: the parts do not go together, or the device is not there.
-        DataError: the data is missing or cannot be used.
+        ConfigError: the settings do not fit together, or the device is not available.
+        DataError: the data is missing or unusable.
     """
     first = configs[0]
     device = choose_device(first.device)
@@ -56,10 +56,10 @@ def build(
         task = TASKS[dataset.input_schema.task]
         check_steps(config, len(dataset.splits["train"]))
         experiments.append(Experiment(config, dataset, task, build_model(config, dataset, device)))
-    # The largest, into whose shape the others are padded.
+    # The smaller networks are padded to the shape of the largest.
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset = datasets[0]
-    matmul = compute_with(first, dataset, network, device, trust, before, len(configs))
+    matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
@@ -81,30 +81,30 @@ def build(
 
 
 def choices_made(engine: Engine) -> Choices:
-    """Return how an engine's steps are computed."""
+    """Return the choices with which an engine computes its steps."""
     is_compiled = isinstance(engine, CompiledEngine)
     return Choices(engine.name, torch.get_num_threads(), engine.matmul.level, is_compiled)
 
 
-def compute_with(
+def configure_compute(
     config: Config,
     dataset: Dataset,
     network: Network,
     device: str,
     trust: Trust = Trust.OWN,
-    before: Choices = ANEW,
+    before: Choices = UNSET,
     runs: int = 1,
 ) -> Matmul:
-    """Set the threads that take the steps, and return how products are computed.
+    """Set the number of CPU threads, and return how matrix products are computed.
 
     Args:
-        config: of the run, or of one of several.
-        dataset: its data.
-        network: its model; the largest of several.
+        config: the config of the run, or of one of several.
+        dataset: its dataset.
+        network: its model, or the largest of several.
         device: cpu or cuda:N.
         trust: see `build`.
-        before: likewise.
-        runs: how many are trained by the same steps.
+        before: see `build`.
+        runs: number of runs that are trained together.
     """
     trainer, rows = config.trainer, len(dataset.splits["train"])
     batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
@@ -119,21 +119,21 @@ def compute_with(
 
 
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
-    """Return how training images are changed at random, or None."""
+    """Return the random augmentation of training images, or None."""
     options = config.dataset.augmentation()
     return augmentation_of(options, dataset.input_schema.input_shape) if options else None
 
 
 def linear_layers(network: Network) -> list[nn.Linear]:
-    """Return the layers that have weights."""
+    """Return the network's linear layers."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 
 def check_steps(config: Config, rows: int) -> None:
-    """Refuse a warm-up longer than the run, and a last batch of one row where batch norm needs two.
+    """Check that the warm-up is shorter than the run, and that batch norm never gets a batch of one row.
 
     Raises:
-        ConfigError: it is so.
+        ConfigError: the warm-up is too long, or the last batch would have one row.
     """
     trainer, warmup = config.trainer, config.scheduler.warmup_steps
     steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)

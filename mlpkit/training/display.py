@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, some lines elsewhere."""
+"""Shows the progress of one run: a bar on a terminal, some lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mlpkit.system.console import is_terminal, number, say
 from mlpkit.training.records import EpochReport
 
-LINES = 20  # about how many epochs are shown as lines
-LINE_SECONDS = 10.0  # at least one line in so many seconds
-REFRESHES = 5  # a second
+LINES = 20  # about so many epochs are printed as lines
+LINE_SECONDS = 10.0  # the longest time between two lines
+REFRESHES = 5  # per second
 
 
 class TrainingDisplay:
-    """Shows a run's epochs, as a bar on a terminal or as some lines elsewhere."""
+    """Shows a run's epochs, as a bar or as lines."""
 
     def __init__(
         self,
@@ -26,15 +26,15 @@ class TrainingDisplay:
         score: str,
         past: EpochReport | None = None,
     ) -> None:
-        """Start showing.
+        """Start the display.
 
         Args:
-            console: where to.
+            console: where to print.
             style: auto, bar, lines or none.
-            epochs: of the run.
-            monitored: the split whose score is shown.
-            score: the score that decides what is best.
-            past: the last epoch of a run that goes on.
+            epochs: number of epochs.
+            monitored: the monitored split, whose score is shown.
+            score: name of the monitored score.
+            past: the last epoch before a resumed run was stopped.
         """
         if style == "auto":
             style = "bar" if is_terminal(console) else "lines"
@@ -44,7 +44,7 @@ class TrainingDisplay:
         self._monitored, self._score = monitored, score
         self._every = max(1, epochs // LINES)
         self._shown, self._epochs_done = -1.0, 0
-        self._rows, self._seconds, self._speed_text = 0, 0.0, ""  # of the report that was last shown
+        self._rows, self._seconds, self._speed_text = 0, 0.0, ""  # of the last report shown
         if past is not None:
             self._epochs_done, self._rows, self._seconds = past.epoch, past.rows, past.seconds
         self._pending: EpochReport | None = None  # not shown yet
@@ -56,14 +56,14 @@ class TrainingDisplay:
                 TextColumn("{task.fields[scores]}"),
                 TimeRemainingColumn(compact=True),
                 console=console,
-                auto_refresh=False,  # a refreshing thread would take the interpreter from the training
+                auto_refresh=False,  # a refresh thread would compete with training for the interpreter
                 expand=True,
             )
             self._task = self._progress.add_task("", total=epochs, scores="", done=self._epochs_done)
             self._progress.start()
 
     def epoch(self, report: EpochReport) -> str | None:
-        """Show an epoch; return the line for it where there is one to keep."""
+        """Show an epoch; return its line if the epoch is one of those to be logged."""
         line = None
         late = report.seconds - self._seconds > LINE_SECONDS and self._progress is None
         if late or report.epoch % self._every == 0 or report.epoch in (1, self._epochs):
@@ -75,7 +75,7 @@ class TrainingDisplay:
         return line
 
     def on_step(self, share: float) -> None:
-        """Move the bar, now and then, to a share of the epoch that is running."""
+        """Move the bar to a fraction (0 to 1) of the running epoch, at most 5 times a second."""
         now = time.monotonic()
         if self._progress is None or now - self._shown < 1 / REFRESHES:
             return
@@ -85,7 +85,7 @@ class TrainingDisplay:
         self._progress.update(self._task, completed=self._epochs_done + share, refresh=True)
 
     def stop(self, report: EpochReport | None) -> None:
-        """Leave the bar at the last epoch."""
+        """Stop the bar at the last epoch."""
         if self._progress is not None:
             if report is not None:
                 self._show(report)
@@ -113,7 +113,7 @@ class TrainingDisplay:
         return "  ".join([*parts, f"lr {report.lr:.3g}", self._speed(report)])
 
     def _speed(self, report: EpochReport) -> str:
-        """Return the training rows a second since it was last asked: a slow start is soon forgotten."""
+        """Return the rows per second since the last call, so that a slow start does not count later."""
         rows, seconds = report.rows - self._rows, report.seconds - self._seconds
         if rows > 0:
             self._speed_text = f"{_thousands(rows / max(seconds, 1e-9))}/s"

@@ -1,4 +1,4 @@
-"""How a run ended, for a person to read."""
+"""Prints the result of a finished run."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from mlpkit.models.architecture import architecture
 from mlpkit.system.console import number, print_scores, print_weights, say
 
 
-def describe(summary: dict[str, Any]) -> list[str]:
-    """Return the lines that say how a run ended."""
+def outcome_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the result of a run as lines: status, speed, best epoch and its scores."""
     best = summary["best"]
     lines = [
         f"{summary['status']}: {summary['epochs']} epochs, {summary['steps']} steps in "
@@ -32,10 +32,10 @@ def describe(summary: dict[str, Any]) -> list[str]:
 
 
 def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
-    """Print how a run ended: scores of each split, the best epoch, and the weights of a small model."""
-    outcome, *more = describe(summary)
+    """Print a run's status, the scores of each split, the best epoch, and the weights of a small model."""
+    status, *more = outcome_lines(summary)
     console.print()
-    say(console, outcome)
+    say(console, status)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:

@@ -8,32 +8,32 @@ from mlpkit.training.tracker import Tracker
 
 
 class LearningRates:
-    """Base rate × schedule × what a plateau has left of it, for each block of runs.
+    """Learning rate = base lr × schedule × plateau multiplier, for each block of runs.
 
     Attributes:
-        now: of each block, at the last step.
+        now: the lr of each block at the last step.
     """
 
     def __init__(self, engine: Engine, tracker: Tracker) -> None:
         """Build the schedules.
 
         Args:
-            engine: of the runs.
-            tracker: likewise; it follows plateaus.
+            engine: trains the runs.
+            tracker: tracks the runs' scores; holds the state of plateau schedules.
         """
         self.tracker, self.blocks = tracker, engine.optimizers.blocks
         configs = [engine.experiments[block.first].config for block in self.blocks]
         self._schedules = [
             (
-                of.optimizer.lr,
-                build_schedule(of.scheduler, of.optimizer.lr, engine.steps_per_epoch, of.trainer.epochs),
+                c.optimizer.lr,
+                build_schedule(c.scheduler, c.optimizer.lr, engine.steps_per_epoch, c.trainer.epochs),
             )
-            for of in configs
+            for c in configs
         ]
         self.now = [0.0] * len(self.blocks)
 
     def at(self, step: int) -> list[float]:
-        """Return the rate of each block after so many steps."""
+        """Return each block's lr for the step that follows `step` steps."""
         tracker = self.tracker
         self.now = [
             lr * schedule(step) * tracker.multiplier(block.first)
@@ -42,12 +42,12 @@ class LearningRates:
         return self.now
 
     def of_runs(self) -> list[float]:
-        """Return the rate of each run at the last step."""
-        if len(self.blocks) == self.blocks[-1].stop:  # a block each
+        """Return each run's lr at the last step."""
+        if len(self.blocks) == self.blocks[-1].stop:  # each block is one run
             return self.now
         pairs = zip(self.blocks, self.now, strict=True)
         return [lr for block, lr in pairs for _ in range(block.first, block.stop)]
 
-    def restore(self, of_runs: Sequence[float]) -> None:
-        """Take back what `of_runs` has returned."""
-        self.now = [of_runs[block.first] for block in self.blocks]
+    def restore(self, lrs: Sequence[float]) -> None:
+        """Set the lr of each run; the inverse of `of_runs`."""
+        self.now = [lrs[block.first] for block in self.blocks]

@@ -1,4 +1,4 @@
-"""One run's records: its log, its checkpoints, its summary and its pictures."""
+"""Writes one run's files: metrics, log, checkpoints, summary and plots."""
 
 import signal
 import time
@@ -26,64 +26,64 @@ from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
 from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training.display import TrainingDisplay
-from mlpkit.training.outcome import describe, print_outcome
+from mlpkit.training.outcome import outcome_lines, print_outcome
 from mlpkit.training.records import EpochReport
 from mlpkit.training.run_log import RunLog
 
 
 class Recorder:
-    """Writes what happens in a run into its folder, which is locked meanwhile, and shows it.
+    """Writes a run's files into its folder, which must be locked, and shows its progress.
 
     Attributes:
-        experiment: what is trained.
-        folder: of the run.
-        splits: those that are scored in the end.
-        good_last: step of the newest checkpoint on the disk, where it is whole; None before the first.
-        saved_at: epochs done, and steps done in the running one, when the run was last saved.
-        scores: of the last epoch, by split, where the trainer has none yet.
-        resumed: says from where the run goes on.
-        environment: to be written with the next checkpoint.
-        has_begun: whether the records are open, or have been, with their first lines.
+        experiment: the run's config, dataset, task and network.
+        folder: the run folder.
+        splits: the splits that are scored at the end.
+        last_saved_step: step of the newest undamaged checkpoint on disk; None before the first.
+        saved_at: (epochs done, batches done in the running epoch) at the last save.
+        scores: scores after the last epoch, by split; used until the trainer has scores of its own.
+        resumed_from: the line that names the checkpoint of a resumed run.
+        environment: content of environment.json, written with the next checkpoint.
+        has_begun: whether the files have been opened and the first lines written.
     """
 
     def __init__(
         self, experiment: Experiment, folder: RunFolder, console: Console | None, with_test: bool = True
     ) -> None:
-        """Take what a run needs.
+        """Make a recorder that has written nothing yet.
 
         Args:
-            experiment: what is trained.
-            folder: where everything goes.
-            console: of a run that is trained alone, where progress is shown; None in a sweep.
-            with_test: score the test split in the end; a search leaves that to its winner.
+            experiment: the run's config, dataset, task and network.
+            folder: the run folder.
+            console: where a run that is not part of a sweep shows its progress; None in a sweep.
+            with_test: score the test split at the end; a search scores only its winner on it.
         """
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
         self.is_alone = console is not None
         self.with_test = with_test
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
-        self.good_last: int | None = None
+        self.last_saved_step: int | None = None
         self.saved_at = (0, 0)
         self.scores: dict[str, Scores] = {}
-        self.resumed: str | None = None
+        self.resumed_from: str | None = None
         self.environment: dict[str, Any] | None = None
         self._display: TrainingDisplay | None = None
         self._log_files: RunLog | None = None
-        self._saved_best = 0  # step of the best weights that are on the disk
+        self._saved_best = 0  # step of the best weights on disk
         self._latest: EpochReport | None = None
         self._is_summarized = False
         self._failure: BaseException | None = None
         self.has_begun = False
 
-    def restored(self, path: Path, state: State) -> None:
-        """Note that the run goes on from a checkpoint's state; from here on the best weights are its own.
+    def note_resumed(self, path: Path, state: State) -> None:
+        """Record that the run is resumed from a checkpoint, and save its best weights as the best ones.
 
         Raises:
-            WriteError: they cannot be written.
+            WriteError: the best weights cannot be written.
         """
         progress = state.progress
-        self.good_last, self.scores = progress.step, state.scores
-        self.resumed = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
+        self.last_saved_step, self.scores = progress.step, state.scores
+        self.resumed_from = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
         if state.scores:
             norm = float(state.epoch.get("gradient_norm", 0.0))
             rows = progress.epoch * len(self.experiment.dataset.splits["train"])
@@ -95,27 +95,29 @@ class Recorder:
             self.folder.best.unlink(missing_ok=True)
         self.saved_at = progress.epoch, progress.batch
 
-    def begin(self, engine: Engine, kept: MetricsPosition | None = None) -> None:
-        """Open the records, and say what is trained and how; `close` or `fail` closes them.
+    def begin(self, engine: Engine, position: MetricsPosition | None = None) -> None:
+        """Open the files and print what is trained and how; `close` or `fail` closes them.
 
         Args:
             engine: trains the run.
-            kept: what remains of metrics.jsonl; None in a new folder.
+            position: where to continue metrics.jsonl; None in a new folder.
 
         Raises:
-            WriteError: one cannot be opened.
+            WriteError: a file cannot be opened.
         """
-        self._log_files = RunLog(self.folder, self.config.run.loggers, kept, self.good_last or 0)
+        self._log_files = RunLog(self.folder, self.config.run.loggers, position, self.last_saved_step or 0)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
         rows = {name: len(split) for name, split in dataset.splits.items()}
-        self._say(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
+        self._print(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
         parameters = count_parameters(self.experiment.network)
-        self._say(f"{config.model.name}: {parameters:,} parameters; engine: {engine.name} ({engine.reason})")
-        self._say(describe_device(engine.device, config.device))
+        self._print(
+            f"{config.model.name}: {parameters:,} parameters; engine: {engine.name} ({engine.reason})"
+        )
+        self._print(describe_device(engine.device, config.device))
         if engine.matmul.reason:
-            self._say(f"matrix products: {engine.matmul.level} ({engine.matmul.reason})")
-        if self.resumed:
-            self._say(self.resumed)
+            self._print(f"matrix products: {engine.matmul.level} ({engine.matmul.reason})")
+        if self.resumed_from:
+            self._print(self.resumed_from)
         self._display = TrainingDisplay(
             self.console or Console(quiet=True),
             config.run.progress if self.console else "none",
@@ -127,12 +129,12 @@ class Recorder:
         self.has_begun = True
 
     def show_progress(self, share: float) -> None:
-        """Show how much of the running epoch is done."""
+        """Show the fraction (0 to 1) of the running epoch that is done."""
         if self._display is not None:
             self._display.on_step(share)
 
     def log(self, epoch: EpochReport) -> None:
-        """Record an epoch."""
+        """Log an epoch's scores and show them."""
         self._latest = epoch
         if epoch.epoch % self.config.trainer.log_every == 0:
             self._log(epoch)
@@ -140,25 +142,25 @@ class Recorder:
             self._files.text(line)
 
     def note_threads(self, threads: int, step: int) -> None:
-        """Note that fewer threads train from the next checkpoint on."""
+        """Log that the run continues with fewer threads, and record their number with the next checkpoint."""
         before = torch.get_num_threads()
         with suppress(DataError):  # the file may have been removed
-            about = self.environment or read_object(self.folder.environment)
-            self.environment = {**about, "threads": threads}
-        self._say(
+            environment = self.environment or read_object(self.folder.environment)
+            self.environment = {**environment, "threads": threads}
+        self._print(
             f"others use the cores, and steps take several times as long: from step {step} on {threads} "
             f"thread{'s' if threads > 1 else ''} instead of {before} (trainer.threads={before} keeps them)"
         )
 
     def save(self, state: State) -> None:
-        """Write the newest checkpoint, and the best one where there is a better one.
+        """Save the state as the newest checkpoint, and the best weights if they have improved.
 
-        At every instant the folder holds a whole checkpoint: the one before stays under its step's name
-        until a newer one takes the place of `last`.
+        The folder holds an undamaged checkpoint at all times: the previous one is kept under its step's name
+        until `last` has been replaced.
 
         Raises:
-            WriteError: one cannot be written.
-            NonFiniteError: the state holds values that are not finite.
+            WriteError: a checkpoint cannot be written.
+            NonFiniteError: the state holds infinities or NaN.
         """
         self._files.sync()
         folder, progress = self.folder, state.progress
@@ -167,10 +169,10 @@ class Recorder:
         if progress.best_epoch and self._saved_best != progress.best_step:
             self._save_best(state)
         keep = self.config.trainer.keep_last - 1
-        if keep and self.good_last is not None and self.good_last < progress.step:
-            folder.keep_newest(self.good_last)
+        if keep and self.last_saved_step is not None and self.last_saved_step < progress.step:
+            folder.keep_newest(self.last_saved_step)
         checkpoint.save(folder.last, self._checkpoint(state))
-        self.good_last, self.saved_at = progress.step, (progress.epoch, progress.batch)
+        self.last_saved_step, self.saved_at = progress.step, (progress.epoch, progress.batch)
         if self.environment is not None:
             write_json(folder.environment, self.environment)
             self.environment = None
@@ -192,26 +194,26 @@ class Recorder:
         return Checkpoint(self.config, dataset.input_schema, state, dataset.fingerprint)
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
-        """Write the final scores. All that was trained has been saved."""
+        """Write the final scores and the summary; the last checkpoint must have been saved."""
         self._stop_display()
         if self._latest is not None and progress.epoch % self.config.trainer.log_every:
             self._log(self._latest)
-        scored = "train", self.experiment.dataset.monitored
-        extra = {name: summary[name] for name in self.splits if name not in scored}
-        if extra:
-            self._files.scores(progress.epoch, progress.step, extra, seconds, time.time())
+        logged = "train", self.experiment.dataset.monitored
+        others = {name: summary[name] for name in self.splits if name not in logged}
+        if others:
+            self._files.scores(progress.epoch, progress.step, others, seconds, time.time())
         settings = to_dict(self.config)
         self._files.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
         self._files.sync()
         write_json(self.folder.summary, summary)
         self._is_summarized = True
-        for line in describe(summary):
+        for line in outcome_lines(summary):
             self._files.text(line)
         if self.console is not None:
             print_outcome(self.console, self.experiment, summary)
 
     def draw(self, progress: Progress) -> None:
-        """Draw the run's pictures; the network holds the best weights."""
+        """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
             with one_warning("pictures", self._warn):
                 self._draw(progress)
@@ -230,30 +232,32 @@ class Recorder:
             self._files.picture(progress.step, path)
 
     def close(self) -> None:
-        """Say where everything lies, and close the records."""
-        self._say(f"run folder: {self.folder.path}")
+        """Print the run folder and close the files."""
+        self._print(f"run folder: {self.folder.path}")
         self._files.close()
 
     def fail(self, error: BaseException, signal_number: int | None = None) -> BaseException:
-        """Mark the run as failed or interrupted, once; return the error to show.
+        """Mark the run as failed or interrupted and close its files; return the error to show.
+
+        Later calls return the error of the first one.
 
         Args:
-            error: what happened.
+            error: the reason.
             signal_number: the signal that arrived, if any.
         """
         if self._failure is not None:
             return self._failure
         self._stop_display()
         if isinstance(error, KeyboardInterrupt):
-            error = RunInterruptedError(signal_number or signal.SIGINT, f"interrupted; {self.way_on()}")
-        elif isinstance(error, NonFiniteError) and self.is_alone:  # a sweep names the run anyway
+            error = RunInterruptedError(signal_number or signal.SIGINT, f"interrupted; {self.resume_hint()}")
+        elif isinstance(error, NonFiniteError) and self.is_alone:  # a sweep's report names the run folder
             error = NonFiniteError(f"{error}; the run so far is in {self.folder.path}")
         self._failure = error
         reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
         status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
-        # On a full disk these fail as well, and the first error is the one to show.
+        # On a full disk these writes fail as well; the first error is the one to show.
         with suppress(WriteError):
-            if not self._is_summarized:  # what stops the pictures does not take the scores away
+            if not self._is_summarized:  # an error while plotting keeps the scores
                 write_json(self.folder.summary, {"status": status, "error": reason})
             if self._log_files is not None:
                 self._log_files.text(f"{status}: {reason}")
@@ -262,12 +266,12 @@ class Recorder:
                 self._log_files.close()
         return error
 
-    def way_on(self) -> str:
-        """Return what was saved, and of a run alone the command that goes on."""
-        kept = "saved" if self.good_last is not None else "nothing was saved yet"
+    def resume_hint(self) -> str:
+        """Return whether the run was saved and, unless it is part of a sweep, the command to resume it."""
+        saved = "saved" if self.last_saved_step is not None else "nothing was saved yet"
         if not self.is_alone:
-            return kept
-        return f"{kept}; to go on: {resume_command(self.folder.path)}"
+            return saved
+        return f"{saved}; to go on: {resume_command(self.folder.path)}"
 
     def _warn(self, line: str) -> None:
         self._files.text(line)
@@ -276,7 +280,7 @@ class Recorder:
 
     @property
     def _files(self) -> RunLog:
-        assert self._log_files is not None, "begin() opens the records"
+        assert self._log_files is not None, "begin() opens the files"
         return self._log_files
 
     def _stop_display(self) -> None:
@@ -284,7 +288,7 @@ class Recorder:
             self._display.stop(self._latest)
             self._display = None
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._files.text(line)
         if self.console is not None:
             say(self.console, line)

@@ -1,4 +1,4 @@
-"""What is known after an epoch: of all runs, and of one."""
+"""The scores after an epoch: of all K runs, and of one."""
 
 import math
 import time
@@ -14,18 +14,18 @@ from mlpkit.errors import NonFiniteError, diverged
 from mlpkit.runs.state import Progress, Scores
 
 
-@dataclass(slots=True)  # and not frozen, which takes twice as long: a sweep makes millions of them
+@dataclass(slots=True)  # not frozen, which takes twice as long: a sweep makes millions of them
 class EpochReport:
-    """What is known of a run after an epoch.
+    """One run's scores after an epoch.
 
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
-        scores: by split; those of train are of the epoch's batches, each before its update.
+        scores: by split and name; train scores are averages over the batches, each before its update.
         lr: learning rate of the epoch's last step.
         grad_norm: norm of the last step's gradient before clipping.
-        seconds: time since training began.
-        rows: training rows seen since then.
+        seconds: training time so far.
+        rows: training rows seen so far.
         wall_time: seconds since 1970.
     """
 
@@ -41,16 +41,16 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class EpochScores:
-    """What is known of K runs after an epoch.
+    """The scores of K runs after an epoch.
 
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
-        scores: by split, then by name: a number where K = 1, else (K,) numbers.
+        scores: by split and name: a number if K = 1, else an array (K,).
         lrs: (K,) learning rates of the epoch's last step.
-        norms: (K, 1), of the last step's gradients before clipping.
-        seconds: time since training began.
-        rows: training rows that each run has seen since then.
+        norms: (K, 1) norms of the last step's gradients before clipping.
+        seconds: training time so far.
+        rows: training rows that each run has seen so far.
         wall_time: seconds since 1970.
     """
 
@@ -68,24 +68,27 @@ class EpochScores:
         return {
             split: {
                 name: float(values if isinstance(values, float) else values[run])
-                for name, values in of.items()
+                for name, values in by_name.items()
             }
-            for split, of in self.scores.items()
+            for split, by_name in self.scores.items()
         }
 
     @cached_property
     def _listed(self) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
         """The scores by split and name, and the norms, as lists (K,)."""
-        scores = {split: {name: as_list(of) for name, of in by.items()} for split, by in self.scores.items()}
+        scores = {
+            split: {name: as_list(values) for name, values in by_name.items()}
+            for split, by_name in self.scores.items()
+        }
         return scores, self.norms.view(-1).tolist()
 
     def report(self, run: int) -> EpochReport:
-        """Return what is known of a run."""
+        """Return one run's scores."""
         scores, norms = self._listed
         return EpochReport(
             self.epoch,
             self.step,
-            {split: {name: values[run] for name, values in of.items()} for split, of in scores.items()},
+            {split: {name: values[run] for name, values in part.items()} for split, part in scores.items()},
             self.lrs[run],
             norms[run],
             self.seconds,
@@ -100,35 +103,35 @@ def as_list(values: Any) -> list[float]:
 
 
 def not_finite_losses(sums: Mapping[str, Sums], step: int, epoch: int) -> dict[int, NonFiniteError]:
-    """Return what to say of runs whose losses are no finite numbers, by run.
+    """Return an error for each run whose loss is infinite or NaN, by run.
 
     Args:
-        sums: by split; losses come first.
+        sums: summed scores by split; the loss comes first.
         step: optimizer steps done.
-        epoch: epochs done.
+        epoch: the epoch, counted from 1.
     """
-    found: dict[int, NonFiniteError] = {}
-    for split, of in sums.items():
-        losses = as_list(of[0])
+    errors: dict[int, NonFiniteError] = {}
+    for split, split_sums in sums.items():
+        losses = as_list(split_sums[0])
         if math.isfinite(sum(losses)):
             continue
         for run, loss in enumerate(losses):
             if not math.isfinite(loss):
-                found.setdefault(run, diverged(step, epoch, f"{split} loss={loss}"))
-    return found
+                errors.setdefault(run, diverged(step, epoch, f"{split} loss={loss}"))
+    return errors
 
 
-def of_runs(sums: Sums, runs: Sequence[int]) -> Sums:
-    """Return the sums of some of K > 1 runs; without the axis where it is one."""
+def select_runs(sums: Sums, runs: Sequence[int]) -> Sums:
+    """Return the sums of some of K > 1 runs; the axis of runs is dropped if only one is left."""
     assert not isinstance(sums, Sequence)
     return sums[:, runs[0]].tolist() if len(runs) == 1 else sums[:, list(runs)]
 
 
 def when_due(every: int | str) -> Callable[[Progress, float], bool]:
-    """Return whether checkpoint_every asks for a save: (where the loop is, when the last one was) -> answer.
+    """Return the function (progress, time of the last save) -> whether a checkpoint is due.
 
     Args:
-        every: epochs (an integer), `Nsteps` or `Ns`.
+        every: the value of checkpoint_every: epochs (an integer), `Nsteps` or `Ns`.
     """
     if isinstance(every, int):
         return lambda progress, saved_at: progress.batch == 0 and progress.epoch % every == 0

@@ -1,4 +1,4 @@
-"""What runs have come to: final scores of their last weights and of their best ones, written down."""
+"""Computes the final scores of finished runs, with the last and the best weights, and writes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from mlpkit.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Where runs that end together are.
+class FinishedRuns:
+    """The state of runs that finish at the same time.
 
     Attributes:
-        progress: of each.
-        seconds: of training.
-        together: how many runs the same steps have trained.
-        pruned: whether a search has ended them, since they were not worth going on with.
-        alone: the process trains this one run and nothing else.
+        progress: the progress of each run.
+        seconds: training time.
+        together: number of runs that were trained together.
+        pruned: whether a search has pruned them.
+        alone: whether the process trains this one run and nothing else.
     """
 
     progress: Sequence[Progress]
@@ -33,8 +33,8 @@ class Ending:
     alone: bool = False
 
 
-def attempt(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
-    """Do something with some runs; return what went wrong, by run."""
+def try_each(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
+    """Call `act` for each run; return the errors by run."""
     errors: dict[int, Exception] = {}
     with flushed_together(len(runs) > 1):
         for run in runs:
@@ -46,87 +46,90 @@ def attempt(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Except
 
 
 def write_results(
-    engine: Engine, recorders: Sequence[Recorder], ending: Ending, stop: StopRequest
+    engine: Engine, recorders: Sequence[Recorder], finished: FinishedRuns, stop: StopRequest
 ) -> dict[Recorder, BaseException | None]:
-    """Score runs that have ended, and let each write its summary and draw its pictures.
+    """Score finished runs, write their summaries and draw their plots.
 
     Args:
-        engine: holds these runs and no others.
-        recorders: of the runs.
-        ending: where they are.
-        stop: a request to stop; nothing more is written then.
+        engine: holds exactly these runs.
+        recorders: the runs' recorders, in the engine's order.
+        finished: the runs' state.
+        stop: set when a stop signal arrives; nothing more is written then.
 
     Returns:
-        Why a run has failed, or None, by its recorder.
+        Each run's error, or None, by its recorder.
     """
-    ended: dict[Recorder, BaseException | None] = dict.fromkeys(recorders)
+    errors: dict[Recorder, BaseException | None] = dict.fromkeys(recorders)
 
-    def let_each(act: Callable[[int, Recorder], None]) -> None:
+    def for_each(act: Callable[[int, Recorder], None]) -> None:
         for run, recorder in enumerate(recorders):
-            if ended[recorder] is not None:
+            if errors[recorder] is not None:
                 continue
             try:
                 stop.check()
-                # All that was trained has been saved: a signal ends what a lone run still writes at once.
-                stop.at_once = ending.alone
+                # The last checkpoint is saved: a signal may stop a lone run in the middle of a write.
+                stop.at_once = finished.alone
                 act(run, recorder)
             except RunInterruptedError as error:
-                interrupted = RunInterruptedError(error.signal_number, f"interrupted; {recorder.way_on()}")
-                ended[recorder] = recorder.fail(interrupted)
-            except Exception as error:  # one run's trouble is not the others'
-                ended[recorder] = recorder.fail(error)
+                reason = f"interrupted; {recorder.resume_hint()}"
+                errors[recorder] = recorder.fail(RunInterruptedError(error.signal_number, reason))
+            except Exception as error:  # a failed run does not stop the others
+                errors[recorder] = recorder.fail(error)
             finally:
                 stop.at_once = False
 
-    summaries = _summaries(engine, recorders, ending)
+    summaries = _summaries(engine, recorders, finished)
     with flushed_together(len(recorders) > 1):
-        let_each(lambda run, recorder: recorder.finish(summaries[run], ending.progress[run], ending.seconds))
+        progress, seconds = finished.progress, finished.seconds
+        for_each(lambda run, recorder: recorder.finish(summaries[run], progress[run], seconds))
         if any(recorder.config.run.plots for recorder in recorders):
             engine.swap_best()
-            let_each(lambda run, recorder: recorder.draw(ending.progress[run]))
-        let_each(lambda run, recorder: recorder.close())
-    return ended
+            for_each(lambda run, recorder: recorder.draw(progress[run]))
+        for_each(lambda run, recorder: recorder.close())
+    return errors
 
 
-def _summaries(engine: Engine, recorders: Sequence[Recorder], ending: Ending) -> list[dict[str, Any]]:
+def _summaries(engine: Engine, recorders: Sequence[Recorder], finished: FinishedRuns) -> list[dict[str, Any]]:
     """Return the content of each run's summary.json."""
     splits = recorders[0].splits
     last = _scores(engine, splits)
     best = last
-    if not all(progress.best_is_now for progress in ending.progress):
+    if not all(progress.best_is_now for progress in finished.progress):
         engine.swap_best()
         best = _scores(engine, splits)
         engine.swap_best()
     return [
-        _summary(engine, run, ending, last[run], last[run] if progress.best_is_now else best[run])
-        for run, progress in enumerate(ending.progress)
+        _summary(engine, run, finished, last[run], last[run] if progress.best_is_now else best[run])
+        for run, progress in enumerate(finished.progress)
     ]
 
 
 def _scores(engine: Engine, splits: Sequence[str]) -> list[dict[str, Scores]]:
     """Return each run's scores by split."""
     columns = {split: engine.scores(engine.evaluate(split), split) for split in splits}
-    listed = {split: {name: as_list(of) for name, of in scores.items()} for split, scores in columns.items()}
+    listed = {
+        split: {name: as_list(values) for name, values in scores.items()} for split, scores in columns.items()
+    }
     return [
-        {split: {name: of[run] for name, of in scores.items()} for split, scores in listed.items()}
+        {split: {name: values[run] for name, values in scores.items()} for split, scores in listed.items()}
         for run in range(engine.runs)
     ]
 
 
 def _summary(
-    engine: Engine, run: int, ending: Ending, last: Mapping[str, Scores], best: Mapping[str, Scores]
+    engine: Engine, run: int, finished: FinishedRuns, last: Mapping[str, Scores], best: Mapping[str, Scores]
 ) -> dict[str, Any]:
-    experiment, progress, task = engine.experiments[run], ending.progress[run], engine.task
+    experiment, progress, task = engine.experiments[run], finished.progress[run], engine.task
     stopped = progress.epoch < experiment.config.trainer.epochs
     monitored = experiment.dataset.monitored
     return {
-        "status": "pruned" if ending.pruned else "stopped early" if stopped else "done",
+        "status": "pruned" if finished.pruned else "stopped early" if stopped else "done",
         "task": task.name,
         "epochs": progress.epoch,
         "steps": progress.step,
-        "train_seconds": ending.seconds,
-        **({"runs_together": ending.together} if ending.together > 1 else {}),
-        "samples_per_second": progress.epoch * engine.data.rows / max(ending.seconds, 1e-9),
+        "train_seconds": finished.seconds,
+        **({"runs_together": finished.together} if finished.together > 1 else {}),
+        "samples_per_second": progress.epoch * engine.data.rows / max(finished.seconds, 1e-9),
         "parameters": count_parameters(experiment.network),
         "monitored": f"{task.monitor} on {monitored}",
         **last,

@@ -1,4 +1,4 @@
-"""Going on with a run: which checkpoint, and whether it may go on as it is asked to."""
+"""Finds the checkpoint to resume from, and checks that the run may be resumed with this config."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +19,21 @@ from mlpkit.runs.trust import Trust
 from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import choices_made
 
-_OF_THE_FOLDER = ("format", "run.root", "run.dir", "run.name", "run.resume")  # a run may have been moved
+_FOLDER_KEYS = ("format", "run.root", "run.dir", "run.name", "run.resume")  # differ if a run was moved
 
 Warn = Callable[[str], None]
 
 
 def newest_good(paths: list[Path], warn: Warn, trust: Trust = Trust.FOREIGN) -> tuple[Path, Checkpoint]:
-    """Return the first checkpoint that is whole, with all that a run goes on from.
+    """Return the path and the newest undamaged checkpoint, with all its tensors.
 
     Args:
         paths: the candidates, newest first.
-        warn: told of each that is damaged.
-        trust: as for `checkpoint.load`.
+        warn: called for each damaged one.
+        trust: see `checkpoint.load`.
 
     Raises:
-        DataError: none is whole, or its weights are not finite.
+        DataError: all are damaged, or the weights are not finite.
     """
     path, stored = checkpoint.load_first(paths, warn, checkpoint.KINDS, trust)
     bad = next(not_finite(stored.state.tensors()), None)
@@ -43,18 +43,18 @@ def newest_good(paths: list[Path], warn: Warn, trust: Trust = Trust.FOREIGN) -> 
 
 
 def check_config(config: Config, stored: Checkpoint) -> None:
-    """Refuse what would make another run of it.
+    """Check that only keys have changed that may change when a run is resumed.
 
     Raises:
-        ConfigError: a key has changed that must not.
+        ConfigError: another key has changed, or trainer.epochs is smaller than the epochs done.
     """
-    ours, theirs = (dict(nested.items(to_dict(c))) for c in (config, stored.config))
-    free = (*MAY_CHANGE, *_OF_THE_FOLDER)
-    changed = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key) and key not in free]
+    new, old = (dict(nested.items(to_dict(c))) for c in (config, stored.config))
+    free = (*MAY_CHANGE, *_FOLDER_KEYS)
+    changed = [key for key in {**new, **old} if new.get(key) != old.get(key) and key not in free]
     if changed:
         raise ConfigError(
             *(
-                f"{key}={show(ours.get(key))}: the run has {show(theirs.get(key))}, and goes on as it began; "
+                f"{key}={show(new.get(key))}: the run has {show(old.get(key))}, and goes on as it began; "
                 "only epochs, device, engine, logging and checkpoint settings may change"
                 for key in changed
             )
@@ -65,7 +65,7 @@ def check_config(config: Config, stored: Checkpoint) -> None:
 
 
 def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Warn) -> None:
-    """Refuse to train on other data than the run began with.
+    """Check that the dataset is the one that the run was trained on.
 
     Raises:
         DataError: the dataset has changed.
@@ -77,10 +77,10 @@ def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Warn) -> Non
 
 
 def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Warn) -> None:
-    """Warn where the machine is not the one that the run has had, since it may round otherwise.
+    """Warn if the machine or the software has changed, since results may round differently.
 
     Raises:
-        ConfigError: so it is, and strict says that it must not be.
+        ConfigError: something has changed, and `strict` is set.
     """
     difference = _difference(folder, engine)
     if difference is None:
@@ -100,7 +100,7 @@ def _difference(folder: RunFolder, engine: Engine) -> str | None:
 
 
 def check_schedule(config: Config, stored: Checkpoint, warn: Warn) -> None:
-    """Warn where more epochs give a schedule another course."""
+    """Warn if a change of trainer.epochs changes the schedule's learning rates."""
     epochs = config.trainer.epochs
     if epochs != stored.config.trainer.epochs and config.scheduler.spans_the_run():
         warn(
@@ -112,9 +112,9 @@ def check_schedule(config: Config, stored: Checkpoint, warn: Warn) -> None:
 def keep_metrics(
     folder: RunFolder, experiment: Experiment, stored: Checkpoint, warn: Warn
 ) -> MetricsPosition:
-    """Return what remains of metrics.jsonl at a checkpoint; warn where lines of the past are missing."""
+    """Return where to continue metrics.jsonl after a checkpoint; warn if earlier lines are missing."""
     epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
-    kept = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
-    if kept.epoch < epoch - epoch % every:
-        warn(f"warning: {folder.metrics}: ends at epoch {kept.epoch}, the run is at {epoch}")
-    return kept
+    position = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
+    if position.epoch < epoch - epoch % every:
+        warn(f"warning: {folder.metrics}: ends at epoch {position.epoch}, the run is at {epoch}")
+    return position

@@ -1,4 +1,4 @@
-"""A run's records: metrics.jsonl and train.log, which are always written, and its loggers."""
+"""Writes metrics.jsonl and train.log, and passes scores, plots and settings on to the run's loggers."""
 
 import json
 import time
@@ -14,39 +14,43 @@ from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import printable
 
-WRITE_SECONDS = 1.0  # how old scores that are not on the disk may be
+WRITE_SECONDS = 1.0  # scores are written after this time at the latest
 
 
 class RunLog:
-    """Writes what happens in a run.
+    """Writes a run's scores and log lines.
 
-    Scores are kept for up to a second and then written together: between two short steps each line
-    would find the processor's caches full of tensors, and cost four times as much.
+    Scores are collected for up to a second and then written together: a line written between two short steps
+    takes four times as long, since the CPU caches are full of tensors.
     """
 
     def __init__(
-        self, folder: RunFolder, loggers: Sequence[str], kept: MetricsPosition | None = None, step: int = 0
+        self,
+        folder: RunFolder,
+        loggers: Sequence[str],
+        position: MetricsPosition | None = None,
+        step: int = 0,
     ) -> None:
         """Open the files.
 
         Args:
-            folder: of the run.
-            loggers: the names of those that are told as well.
-            kept: what remains of metrics.jsonl where the run goes on; None where it begins.
-            step: the step from which it goes on. Loggers forget all from there on, and are told again
-                what metrics.jsonl has kept of it.
+            folder: the run folder.
+            loggers: names of the loggers.
+            position: where to continue metrics.jsonl of a resumed run; None for a new run.
+            step: the step that a run is resumed from. Loggers drop all scores from that step on, and get
+                those that metrics.jsonl has kept of it again.
 
         Raises:
-            WriteError: one cannot be opened.
+            WriteError: a file cannot be opened.
         """
-        self._metrics = AppendFile(folder.metrics, size=kept.size if kept else 0)
-        self._text = AppendFile(folder.log, size=None if kept else 0)
-        self._loggers = [_open(name, folder.path, step if kept else None) for name in loggers]
-        self._kept: list[Record] = []
+        self._metrics = AppendFile(folder.metrics, size=position.size if position else 0)
+        self._text = AppendFile(folder.log, size=None if position else 0)
+        self._loggers = [_open(name, folder.path, step if position else None) for name in loggers]
+        self._pending: list[Record] = []
         self._written = time.time()
-        if kept and kept.latest and kept.latest.step >= step:
+        if position and position.latest and position.latest.step >= step:
             for logger in self._loggers:
-                logger.scores(replace(kept.latest, wall_time=time.time()))
+                logger.scores(replace(position.latest, wall_time=time.time()))
 
     def scores(
         self,
@@ -57,8 +61,8 @@ class RunLog:
         wall_time: float,
         **extra: float,
     ) -> None:
-        """Take the scores of some splits after an epoch; `extra` (lr, grad_norm) goes to every line."""
-        self._kept.append(Record(epoch, step, scores, seconds, extra, wall_time))
+        """Log the scores of some splits after an epoch; `extra` (lr, grad_norm) is added to every line."""
+        self._pending.append(Record(epoch, step, scores, seconds, extra, wall_time))
         if wall_time - self._written > WRITE_SECONDS:
             self.flush()
 
@@ -69,12 +73,12 @@ class RunLog:
             logger.text(line)
 
     def picture(self, step: int, path: Path) -> None:
-        """Hand a picture to the loggers."""
+        """Pass a plot to the loggers."""
         for logger in self._loggers:
             logger.picture(step, path)
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
-        """Hand the settings to the loggers, keys joined by dots."""
+        """Pass the settings to the loggers, with dotted keys."""
         flat = {
             key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
             for key, value in nested.items(settings)
@@ -83,21 +87,21 @@ class RunLog:
             logger.hparams(flat)
 
     def flush(self) -> None:
-        """Hand all that was taken to the operating system.
+        """Write all collected scores, without waiting for the disk.
 
         Raises:
             WriteError: a file cannot be written.
         """
-        kept, self._kept, self._written = self._kept, [], time.time()
-        if kept:
-            self._metrics.write("".join(line for record in kept for line in lines_of(record)).encode())
+        pending, self._pending, self._written = self._pending, [], time.time()
+        if pending:
+            self._metrics.write("".join(line for record in pending for line in lines_of(record)).encode())
         for logger in self._loggers:
-            for record in kept:
+            for record in pending:
                 logger.scores(record)
             logger.flush()
 
     def sync(self) -> None:
-        """Flush all to the disk: a checkpoint must never be ahead of the records.
+        """Write all to the disk (fsync): the logs must be on disk before a checkpoint is.
 
         Raises:
             WriteError: a file cannot be written.
@@ -108,10 +112,10 @@ class RunLog:
             logger.sync()
 
     def close(self) -> None:
-        """Write what is left and close the files.
+        """Write the collected scores and close the files.
 
         Raises:
-            WriteError: a file cannot be written; all are closed nevertheless.
+            WriteError: a file cannot be written; all are closed even so.
         """
         try:
             self.flush()

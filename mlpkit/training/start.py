@@ -1,4 +1,4 @@
-"""One run: train what a config asks for, or go on with it, and write the run folder."""
+"""Starts or resumes one run, and writes its run folder."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +8,9 @@ from rich.console import Console
 from mlpkit.config.config import Config
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs import environment, run_folder
+from mlpkit.runs import environment, new_run
 from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.choices import choices_of
+from mlpkit.runs.choices import stored_choices
 from mlpkit.runs.metrics_file import MetricsPosition
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.overrides_file import keep_overrides
@@ -26,7 +26,7 @@ from mlpkit.training.build import build, choices_made
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.resume import Warn
 from mlpkit.training.states import check, restore
-from mlpkit.training.stop import StopRequest, polite_signals
+from mlpkit.training.stop import StopRequest, stop_on_signals
 from mlpkit.training.trainer import Judge, Trainer
 
 Saved = tuple[Path, Checkpoint]
@@ -35,33 +35,34 @@ Saved = tuple[Path, Checkpoint]
 def run(
     config: Config, origin: Origin, console: Console, warn: Warn, judge: Judge | None = None
 ) -> RunFolder:
-    """Train, and write the run folder; with run.resume=auto, go on with the run that is there.
+    """Train a run into a new run folder; with run.resume=auto, resume the run that run.dir holds.
 
     Args:
-        config: what to train.
-        origin: the command line, and whose config it is.
+        config: the run's config.
+        origin: the command line, and whether the config is the user's own or foreign.
         console: where progress is shown.
-        warn: told of what the user should know and that stops nothing.
-        judge: of a search; see `Trainer`.
+        warn: called with each warning.
+        judge: chooses the trials of a search to prune; see `Trainer`.
 
     Raises:
-        MlpkitError: as the parts do; a run that had begun keeps what it saved and is marked as failed.
+        MlpkitError: the run cannot be started, or it failed; then it is marked as failed and its checkpoints
+            stay.
     """
-    if config.run.resume == "auto" and (folder := run_folder.existing(config, origin.trust)):
+    if config.run.resume == "auto" and (folder := new_run.existing_run(config, origin.trust)):
         return resume_run(folder, config, origin, console, warn)
     engine = build([config], origin.trust)
     if origin.trust.may_run_git:
         environment.git_commit()
-    with polite_signals() as stop:
+    with stop_on_signals() as stop:
         try:
-            folder = run_folder.create(config, origin.trust)
+            folder = new_run.create(config, origin.trust)
         except ConfigError:
-            if config.run.resume == "never" or run_folder.existing(config, origin.trust) is None:
+            if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
                 raise
         else:
             _begin(engine, folder, origin, console, stop, judge)
             return folder
-    # Another process has been faster; its lock says whether there is anything to do.
+    # Another process has made the folder meanwhile; if it still trains, its lock refuses us.
     return resume_run(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
 
 
@@ -77,15 +78,15 @@ def _begin(
     try:
         with locked(folder.lock):
             try:
-                describe(recorder, engine, origin)
+                record_setup(recorder, engine, origin)
                 _train(recorder, engine, stop, judge)
             except WriteError:
-                if not recorder.has_begun:  # a full disk has let nothing begin
+                if not recorder.has_begun:  # for example, the disk was full from the start
                     folder.clear()
                 raise
     except WriteError:
         with suppress(OSError):
-            folder.path.rmdir()  # where nothing is left in it
+            folder.path.rmdir()  # fails if it is not empty
         raise
 
 
@@ -94,23 +95,23 @@ def _train(
     engine: Engine,
     stop: StopRequest,
     judge: Judge | None,
-    found: Saved | None = None,
-    kept: MetricsPosition | None = None,
+    saved: Saved | None = None,
+    position: MetricsPosition | None = None,
 ) -> None:
-    """Train a lone run to its end."""
+    """Train a run that is not part of a group to its end."""
     failures = list[BaseException]()
 
-    def ended(_: Recorder, error: BaseException | None) -> None:
+    def on_end(_: Recorder, error: BaseException | None) -> None:
         failures.extend([error] if error else [])
 
     def on_step(trainer: Trainer) -> None:
         recorder.show_progress(trainer.progress.batch / trainer.steps_per_epoch)
 
-    trainer = Trainer(engine, [recorder], stop, ended, on_step, judge, alone=True)
-    if found is not None:
-        restore(trainer, [found[1].state])
+    trainer = Trainer(engine, [recorder], stop, on_end, on_step, judge, alone=True)
+    if saved is not None:
+        restore(trainer, [saved[1].state])
     try:
-        recorder.begin(engine, kept)
+        recorder.begin(engine, position)
         trainer.fit()
     except BaseException as error:
         raise failures[0] if failures else recorder.fail(error, stop.signal_number) from None
@@ -128,63 +129,61 @@ def resume_run(
     strict: bool = False,
     judge: Judge | None = None,
 ) -> RunFolder:
-    """Go on with a run where its newest whole checkpoint is, or from the beginning where it has none.
+    """Resume a run from its newest undamaged checkpoint, or start it again if it has none.
 
     Args:
-        folder: of the run.
-        config: of the run; some keys may have changed, see `MAY_CHANGE`.
-        origin: the command line, and whose config it is.
+        folder: the run folder.
+        config: the run's config; the keys in `MAY_CHANGE` may have changed.
+        origin: the command line, and whether the config is the user's own or foreign.
         console: where progress is shown.
-        warn: told of what the user should know and that stops nothing.
-        start: a checkpoint of the run to go on from, instead of the newest.
-        strict: refuse to go on where the machine is not the same.
-        judge: of a search; see `Trainer`.
+        warn: called with each warning.
+        start: the checkpoint to resume from instead of the newest; later ones are deleted.
+        strict: refuse to resume if the machine or the software has changed.
+        judge: chooses the trials of a search to prune; see `Trainer`.
 
     Raises:
-        MlpkitError: as `run` does, or the run cannot go on as asked.
+        MlpkitError: as in `run`, or the run cannot be resumed with this config.
     """
     with locked(folder.lock):
         folder.open_for_writing()
         paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
-        found = resume.newest_good(paths, warn, origin.trust) if paths else None
-        if found is not None:
-            resume.check_config(config, found[1])
-            if nothing_left := _is_finished(folder, config, found[1]):
-                say(console, f"{folder.path}: {nothing_left}")
+        saved = resume.newest_good(paths, warn, origin.trust) if paths else None
+        if saved is not None:
+            resume.check_config(config, saved[1])
+            if reason := _why_finished(folder, config, saved[1]):
+                say(console, f"{folder.path}: {reason}")
                 return folder
-            origin.trust.check_data(config.dataset, found[0])
-        elif _has_ended(folder):
+            origin.trust.check_data(config.dataset, saved[0])
+        elif _is_trained(folder):
             raise DataError(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
                 f"mlpkit train --config {folder.config} run.dir=null"
             )
-        stored_config = found[1].config if found is not None else config
-        before = choices_of(folder, stored_config, choose_device(config.device))
+        stored_config = saved[1].config if saved is not None else config
+        before = stored_choices(folder, stored_config, choose_device(config.device))
         engine = build([config], origin.trust, before)
-        with polite_signals() as stop:
-            recorder, kept = (
-                Recorder(engine.experiments[0], folder, console, judge is None),
-                MetricsPosition(),
-            )
-            if found is not None:
-                kept = restore_run(recorder, engine, found, warn, strict)
+        with stop_on_signals() as stop:
+            recorder = Recorder(engine.experiments[0], folder, console, judge is None)
+            position = MetricsPosition()
+            if saved is not None:
+                position = restore_run(recorder, engine, saved, warn, strict)
             else:
                 folder.reopen()
-                recorder.resumed = "no checkpoint yet: beginning anew"
-            describe(recorder, engine, origin, again=True)
-            _train(recorder, engine, stop, judge, found, kept)
+                recorder.resumed_from = "no checkpoint yet: beginning anew"
+            record_setup(recorder, engine, origin, again=True)
+            _train(recorder, engine, stop, judge, saved, position)
     return folder
 
 
 def restore_run(
-    recorder: Recorder, engine: Engine, found: Saved, warn: Warn, strict: bool = False
+    recorder: Recorder, engine: Engine, saved: Saved, warn: Warn, strict: bool = False
 ) -> MetricsPosition:
-    """Bring a run's folder to where a checkpoint of it is; return what remains of metrics.jsonl.
+    """Rewind a run's folder to a checkpoint and delete later ones; return where to continue metrics.jsonl.
 
     Raises:
-        MlpkitError: it is not one of this run, or the machine is another one and strict says so.
+        MlpkitError: the checkpoint does not fit the run, or the machine has changed and `strict` is set.
     """
-    experiment, folder, (path, stored) = recorder.experiment, recorder.folder, found
+    experiment, folder, (path, stored) = recorder.experiment, recorder.folder, saved
     try:
         check(engine, engine.experiments.index(experiment), stored.state)
     except DataError as error:
@@ -192,52 +191,57 @@ def restore_run(
     resume.check_dataset(experiment, stored, warn)
     resume.check_machine(folder, engine, strict, warn)
     resume.check_schedule(recorder.config, stored, warn)
-    kept = resume.keep_metrics(folder, experiment, stored, warn)
+    position = resume.keep_metrics(folder, experiment, stored, warn)
     if not stored.state.progress.seconds:  # written by an older mlpkit
-        stored.state.progress.seconds = kept.seconds
+        stored.state.progress.seconds = position.seconds
     folder.reopen()
     if path != folder.last:
-        folder.make_newest(path, stored.state.progress.step)
-    recorder.restored(path, stored.state)
-    return kept
+        folder.rewind_to(path, stored.state.progress.step)
+    recorder.note_resumed(path, stored.state)
+    return position
 
 
-def describe(recorder: Recorder, engine: Engine, origin: Origin, again: bool = False) -> None:
-    """Write what a run is made of: command and environment, and the config where that may have changed.
+def record_setup(recorder: Recorder, engine: Engine, origin: Origin, again: bool = False) -> None:
+    """Write command.txt, overrides.yaml and environment.json, and config.yaml of a resumed run.
 
-    What says of a checkpoint how it came about stays until there is another one.
+    The environment.json of a resumed run is written with its next checkpoint: until then the old one
+    describes the checkpoints that are there.
 
     Args:
-        recorder: of the run.
-        engine: trains it.
-        origin: the command line, and whose config it is.
-        again: the run has been described before.
+        recorder: the run's recorder.
+        engine: trains the run.
+        origin: the command line, and whether the config is the user's own or foreign.
+        again: whether the run is resumed.
     """
     folder = recorder.folder
-    about = {**environment.describe(engine.device), **choices_made(engine).to_dict()}
-    if again:  # the commit is that of the run's beginning
+    content = {**environment.process_environment(engine.device), **choices_made(engine).to_dict()}
+    if again:  # keep the commit that the run was started with
         folder.write_config(recorder.config)
         with suppress(DataError):
-            about["git_commit"] = read_object(folder.environment).get("git_commit")
+            content["git_commit"] = read_object(folder.environment).get("git_commit")
     else:
-        about["git_commit"] = environment.git_commit() if origin.trust.may_run_git else None
+        content["git_commit"] = environment.git_commit() if origin.trust.may_run_git else None
     append_line(folder.command, origin.command)
     keep_overrides(folder.overrides, origin.overrides)
-    if recorder.good_last is None:
-        write_json(folder.environment, about)
+    if recorder.last_saved_step is None:
+        write_json(folder.environment, content)
     else:
-        recorder.environment = about
+        recorder.environment = content
 
 
-def _has_ended(folder: RunFolder) -> bool:
-    """Whether a summary says that all was trained."""
+def _is_trained(folder: RunFolder) -> bool:
+    """Whether the run was trained to its end, according to its summary."""
     with suppress(DataError):
         return "steps" in read_object(folder.summary)
     return False
 
 
-def _is_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str | None:
-    """Return what to say of a run that has neither epochs nor a summary left to do, else None."""
+def _why_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str | None:
+    """Return why nothing is left to train, or None if something is.
+
+    Raises:
+        ConfigError: the run has stopped early, and trainer.epochs has changed.
+    """
     progress = stored.state.progress
     try:
         summary = read_object(folder.summary)

@@ -1,4 +1,4 @@
-"""What a checkpoint restores: a run's state out of a trainer, and states of runs back into it."""
+"""Copies a run's state out of a trainer, and restores the states of runs into it."""
 
 import copy
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from mlpkit.training.tracker import Tracker
 
 
 class Loop(Protocol):
-    """What a trainer's state is made of."""
+    """The parts of a trainer that make up its state."""
 
     engine: Engine
     tracker: Tracker
     rates: LearningRates
     progress: Progress
     seconds: float
-    judged: int
+    judged_epoch: int
 
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores after the last epoch, by split."""
 
 
 def state_of(trainer: Loop, run: int) -> State:
-    """Return a copy of all that a run needs to go on; `restore` is the inverse."""
+    """Return a copy of all state that a run needs to be resumed; `restore` is the inverse."""
     progress, tensors = progress_of(trainer, run), trainer.engine.state(run)
     epoch, rows = tensors["epoch"], _rows_until(trainer.engine, run, progress)
     if rows is not None:
@@ -40,7 +40,7 @@ def state_of(trainer: Loop, run: int) -> State:
 
 
 def progress_of(trainer: Loop, run: int) -> Progress:
-    """Return where a run is."""
+    """Return a run's progress."""
     progress = copy.copy(trainer.progress)
     progress.seconds, progress.lr = trainer.seconds, trainer.rates.of_runs()[run]
     trainer.tracker.write(run, progress)
@@ -48,17 +48,17 @@ def progress_of(trainer: Loop, run: int) -> Progress:
 
 
 def restore(trainer: Loop, states: Sequence[State]) -> None:
-    """Bring all runs of a trainer to where their states are, which is at the same step.
+    """Restore all runs of a trainer; their states must be at the same step.
 
     Raises:
-        DataError: a state is not of its run.
+        DataError: a state does not fit its run.
     """
     for run, state in enumerate(states):
         check(trainer.engine, run, state)
     engine, first = trainer.engine, states[0].progress
     trainer.progress = Progress(epoch=first.epoch, batch=first.batch, step=first.step)
     trainer.seconds = max(state.progress.seconds for state in states)
-    trainer.judged = first.epoch
+    trainer.judged_epoch = first.epoch
     for run, state in enumerate(states):
         trainer.tracker.restore(run, state.progress)
         best = state.best or (state.model if state.progress.best_epoch else {})
@@ -68,17 +68,17 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
     if first.batch:
         rows: Rows = slice(None)
         if engine.experiments[0].config.trainer.batch_size != "full":
-            seeds = [of.config.seed for of in engine.experiments]
+            seeds = [experiment.config.seed for experiment in engine.experiments]
             order = orders_of(engine.data.rows, seeds, first.epoch)[..., : engine.rows_in(first.batch)]
             rows = engine.data.in_table(order.to(engine.device))
         engine.resume_epoch(rows, [state.epoch["outputs"] for state in states])
 
 
 def check(engine: Engine, run: int, state: State) -> None:
-    """Refuse a state that is not of an engine's run.
+    """Check that a state fits a run of the engine.
 
     Raises:
-        DataError: it is of another place, or parts of it are missing.
+        DataError: its step, epoch and batch contradict each other or the config, or tensors are missing.
     """
     progress, losses = state.progress, state.epoch.get("losses")
     at_step = progress.epoch * engine.steps_per_epoch + progress.batch
@@ -102,7 +102,7 @@ def check(engine: Engine, run: int, state: State) -> None:
 
 
 def _rows_until(engine: Engine, run: int, progress: Progress) -> Tensor | None:
-    """Return the rows of its split that a run's epoch has seen by then; None for a full batch."""
+    """Return the training rows that the running epoch has used so far; None for full-batch training."""
     config = engine.experiments[run].config
     if config.trainer.batch_size == "full" or not progress.batch:
         return None

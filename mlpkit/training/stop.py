@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and others: a wish to stop, which the loop grants between two steps; elsewhere, the end."""
+"""Handles stop signals (Ctrl-C, SIGTERM, ...): training stops after a step, other code at once."""
 
 import os
 import signal
@@ -9,59 +9,59 @@ from types import FrameType
 from mlpkit.errors import RunInterruptedError
 from mlpkit.system.atomic_write import remove_unfinished
 
-# SIGHUP: the terminal has been closed. SIGUSR1, SIGUSR2, SIGXCPU: a batch system says that time is up.
+# SIGHUP: the terminal was closed. SIGUSR1, SIGUSR2, SIGXCPU: sent by batch systems when time is up.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class StopRequest:
-    """Whether somebody wants the run to stop.
+    """Tells whether a stop signal has arrived.
 
     Attributes:
-        signal_number: the signal that said so; None while nobody does.
-        at_once: a signal does not wait to be asked for, since all that matters has been saved.
+        signal_number: the signal; None until one arrives.
+        at_once: whether a signal raises at once instead of waiting for `check`.
     """
 
     signal_number: int | None = None
     at_once = False
 
     def check(self) -> None:
-        """Stop here if so.
+        """Stop here if a stop signal has arrived.
 
         Raises:
-            RunInterruptedError: with the exit code that shells give the signal.
+            RunInterruptedError: a stop signal has arrived.
         """
         if self.signal_number is not None:
             raise RunInterruptedError(self.signal_number)
 
 
-_outer: StopRequest | None = None  # that of the block around, where a sweep trains single runs
+_outer: StopRequest | None = None  # of the enclosing block, when a sweep trains single runs
 
 
 @contextmanager
-def polite_signals() -> Iterator[StopRequest]:
-    """Turn the first of the signals into a wish; a SIGINT after that stops at once.
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn the first stop signal within the block into a stop request; a SIGINT after it stops at once.
 
     Raises:
-        RunInterruptedError: it did so, and nobody inside had more to say of it.
+        RunInterruptedError: a signal has stopped the block at once.
     """
     global _outer
-    wish, outer = StopRequest(), _outer
+    request, outer = StopRequest(), _outer
 
     def note(number: int, frame: FrameType | None) -> None:
-        again = wish.signal_number is not None
-        wish.signal_number = wish.signal_number or number
-        if (wish.at_once and not again) or (again and number == signal.SIGINT):
-            raise KeyboardInterrupt  # which no library takes for an error of its own
+        again = request.signal_number is not None
+        request.signal_number = request.signal_number or number
+        if (request.at_once and not again) or (again and number == signal.SIGINT):
+            raise KeyboardInterrupt  # libraries do not catch it, as they may catch an Exception
 
-    before = {number: signal.signal(number, note) for number in NUMBERS if _is_heard(number)}
-    if outer is not None:  # what came before anybody inside listened
-        wish.signal_number = wish.signal_number or outer.signal_number
-    _outer = wish
+    before = {number: signal.signal(number, note) for number in NUMBERS if _is_handled(number)}
+    if outer is not None:  # a signal may have arrived just before this block
+        request.signal_number = request.signal_number or outer.signal_number
+    _outer = request
     try:
-        yield wish
+        yield request
     except KeyboardInterrupt:
-        raise RunInterruptedError(wish.signal_number or signal.SIGINT, "interrupted") from None
+        raise RunInterruptedError(request.signal_number or signal.SIGINT, "interrupted") from None
     finally:
         _outer = outer
         for number, handler in before.items():
@@ -69,23 +69,23 @@ def polite_signals() -> Iterator[StopRequest]:
 
 
 def leave_at_once() -> None:
-    """Let a signal end the process between two instructions, with one line and its exit code.
+    """Make stop signals end the process at once, with one line on stderr and the exit code 128 + signal.
 
-    That holds from the first import on. An exception would not do: raised while a library loads, it
-    may be swallowed there, or leave half a library behind.
+    Called before the heavy imports. An exception would not do: raised while a library is imported, it may be
+    swallowed, or leave the library half imported.
     """
     for number in NUMBERS:
-        if _is_heard(number):
+        if _is_handled(number):
             signal.signal(number, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     remove_unfinished()
-    with suppress(OSError):  # such as a terminal that has been closed
+    with suppress(OSError):  # for example, the terminal was closed
         os.write(2, b"mlpkit: interrupted\n")
     os._exit(128 + number)
 
 
-def _is_heard(number: int) -> bool:
-    """Whether whoever started the process lets it hear the signal: nohup and `&` in scripts may not."""
+def _is_handled(number: int) -> bool:
+    """Whether the signal is not ignored, as it is under nohup or after `&` in a script."""
     return signal.getsignal(number) is not signal.SIG_IGN

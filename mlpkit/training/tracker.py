@@ -1,4 +1,4 @@
-"""What the scores of K runs decide: best epochs, early stopping and the plateau schedule."""
+"""Tracks the scores of K runs: best epochs, early stopping and the plateau schedule."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from mlpkit.tasks import Task
 
 
 class ScoresOfRuns(Protocol):
-    """The scores of an epoch, of all runs."""
+    """The scores of all runs after an epoch."""
 
     @property
     def epoch(self) -> int:
@@ -29,23 +29,23 @@ class ScoresOfRuns(Protocol):
 
 @dataclass
 class Tracked:
-    """One run's best epoch, and what its scores are compared with.
+    """The state that a tracker keeps for one run.
 
-    Values are signed: a higher one is better.
+    Values are signed so that higher is better.
 
     Attributes:
-        patience: epochs without an improvement after which it stops; None for never.
-        min_delta: how much better than `stopping_value` a value must be to count for early stopping.
-        plateau: the plateau schedule's options; None for another schedule.
-        lr: its base learning rate.
+        patience: epochs without improvement after which the run stops; None to never stop early.
+        min_delta: the smallest increase over `stopping_value` that early stopping counts as improvement.
+        plateau: the options of a plateau schedule; None for another schedule.
+        lr: the base learning rate.
         best_value: the best monitored value; None before the first epoch.
-        best_loss: the loss of the monitored split at that time.
-        best_epoch: epochs done by then.
-        best_step: optimizer steps done by then.
-        best_scores: all scores at that time, by split; or the scores of all runs, and this one's place.
+        best_loss: the monitored split's loss at the best epoch.
+        best_epoch: the best epoch, counted from 1; 0 before the first.
+        best_step: optimizer steps done at the end of the best epoch.
+        best_scores: all scores at the best epoch, by split; or (scores of all runs, index of this run).
         stopping_value: the value that early stopping compares with.
-        improved_epoch: the last epoch that counted as an improvement for early stopping.
-        plateau_state: of the plateau schedule.
+        improved_epoch: the last epoch that early stopping counted as improvement.
+        plateau_state: the state of the plateau schedule.
     """
 
     patience: int | None
@@ -63,14 +63,14 @@ class Tracked:
 
 
 class Tracker:
-    """Follows the monitored scores of runs, each by itself."""
+    """Tracks the monitored scores of K independent runs."""
 
     def __init__(self, task: Task, configs: Sequence[Config]) -> None:
-        """Begin with runs that have no scores yet.
+        """Start with runs that have no scores yet.
 
         Args:
-            task: names the monitored score and its direction.
-            configs: of the runs.
+            task: gives the monitored score and its direction.
+            configs: the runs' configs.
         """
         self.task, self.sign = task, 1.0 if task.higher_is_better else -1.0
         self.runs = [_tracked(config) for config in configs]
@@ -78,16 +78,15 @@ class Tracker:
     def update_best(
         self, scores: ScoresOfRuns, values: Sequence[float], losses: Sequence[float]
     ) -> list[int]:
-        """Take the scores of an epoch.
+        """Update best epochs, early stopping and plateaus with the scores of an epoch.
 
         Args:
-            scores: all of them.
-            values: of the monitored score, one for each run.
-            losses: of the monitored split, likewise.
+            scores: all scores of all runs.
+            values: (K,) monitored scores.
+            losses: (K,) losses on the monitored split.
 
         Returns:
-            The runs that are better than they ever were; among equal values the lower loss is better. NaN
-            is never better.
+            The runs with a new best epoch. Among equal scores the lower loss is better; NaN is never better.
         """
         better = []
         for index, run in enumerate(self.runs):
@@ -111,7 +110,7 @@ class Tracker:
         return better
 
     def stopped_early(self, epoch: int) -> list[int]:
-        """Return the runs whose scores have been stale for as long as early stopping allows."""
+        """Return the runs that have not improved for `patience` epochs."""
         return [
             index
             for index, run in enumerate(self.runs)
@@ -119,40 +118,42 @@ class Tracker:
         ]
 
     def take(self, runs: Sequence[int]) -> "Tracker":
-        """Return a tracker of some of the runs."""
-        taken = Tracker(self.task, [])
-        taken.runs = [self.runs[run] for run in runs]
-        return taken
+        """Return a tracker that shares the state of the given runs."""
+        selected = Tracker(self.task, [])
+        selected.runs = [self.runs[run] for run in runs]
+        return selected
 
     def multiplier(self, run: int) -> float:
-        """Return the factor by which the plateau schedule has lowered a run's learning rate."""
+        """Return the factor with which the plateau schedule multiplies a run's learning rate."""
         return self.runs[run].plateau_state.multiplier
 
     def best_values(self) -> tuple[list[float], list[float]]:
-        """Return the runs' best monitored values so far, and the losses there."""
-        values = [self.sign * (math.nan if of.best_value is None else of.best_value) for of in self.runs]
-        return values, [math.nan if of.best_loss is None else of.best_loss for of in self.runs]
+        """Return the runs' best monitored scores so far, and their losses at that epoch; NaN before any."""
+        values = [self.sign * (math.nan if run.best_value is None else run.best_value) for run in self.runs]
+        return values, [math.nan if run.best_loss is None else run.best_loss for run in self.runs]
 
     def write(self, run: int, progress: Progress) -> None:
-        """Write what a run has come to into its progress; `restore` is the inverse."""
-        of = self.runs[run]
-        if isinstance(of.best_scores, tuple):
-            scores, place = of.best_scores
-            of.best_scores = scores.scores_of(place)
-        progress.best_epoch, progress.best_step = of.best_epoch, of.best_step
-        progress.best_value, progress.best_loss = self._signed(of.best_value), of.best_loss
-        progress.best_scores, progress.stopping_value = of.best_scores, self._signed(of.stopping_value)
-        progress.stale_epochs = progress.epoch - of.improved_epoch
-        progress.plateau = deepcopy(of.plateau_state)
+        """Copy a run's tracked state into its progress; `restore` is the inverse."""
+        tracked = self.runs[run]
+        if isinstance(tracked.best_scores, tuple):
+            scores, index = tracked.best_scores
+            tracked.best_scores = scores.scores_of(index)
+        progress.best_epoch, progress.best_step = tracked.best_epoch, tracked.best_step
+        progress.best_value, progress.best_loss = self._signed(tracked.best_value), tracked.best_loss
+        progress.best_scores = tracked.best_scores
+        progress.stopping_value = self._signed(tracked.stopping_value)
+        progress.stale_epochs = progress.epoch - tracked.improved_epoch
+        progress.plateau = deepcopy(tracked.plateau_state)
 
     def restore(self, run: int, progress: Progress) -> None:
-        """Follow a run from where its checkpoint is."""
-        of = self.runs[run]
-        of.best_epoch, of.best_step = progress.best_epoch, progress.best_step
-        of.best_value, of.best_loss = self._signed(progress.best_value), progress.best_loss
-        of.best_scores, of.stopping_value = progress.best_scores, self._signed(progress.stopping_value)
-        of.improved_epoch = progress.epoch - progress.stale_epochs
-        of.plateau_state = deepcopy(progress.plateau)
+        """Restore a run's tracked state from its progress."""
+        tracked = self.runs[run]
+        tracked.best_epoch, tracked.best_step = progress.best_epoch, progress.best_step
+        tracked.best_value, tracked.best_loss = self._signed(progress.best_value), progress.best_loss
+        tracked.best_scores = progress.best_scores
+        tracked.stopping_value = self._signed(progress.stopping_value)
+        tracked.improved_epoch = progress.epoch - progress.stale_epochs
+        tracked.plateau_state = deepcopy(progress.plateau)
 
     def _signed(self, value: float | None) -> float | None:
         return None if value is None else self.sign * value

@@ -1,6 +1,6 @@
 """The loop: train an epoch, evaluate, update the best weights, log, save; for K runs at once.
 
-A lone run is the case K = 1. Runs leave when they are done, stop early, fail or are pruned; the others go on.
+A single run is the case K = 1. A run leaves when it is done, stops early, fails or is pruned.
 """
 
 import time
@@ -15,16 +15,17 @@ from mlpkit.runs.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
-from mlpkit.training.records import EpochScores, as_list, not_finite_losses, of_runs, when_due
-from mlpkit.training.results import Ending, attempt, write_results
+from mlpkit.training.records import EpochScores, as_list, not_finite_losses, select_runs, when_due
+from mlpkit.training.results import FinishedRuns, try_each, write_results
 from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.stop import StopRequest
 from mlpkit.training.tracker import Tracker
 
-PENDING = 200_000  # scores of runs that wait to be handed on, at most
-PENDING_SECONDS = 10.0  # and for how long: what is written together finds the processor's caches warm
+# Scores of several runs are collected and logged together, which makes better use of the CPU caches.
+MAX_PENDING = 200_000  # epochs × runs
+PENDING_SECONDS = 10.0
 
-# (runs, epochs done, their best monitored values so far, the losses there) -> the places of those to prune
+# (runs, epochs done, their best monitored values so far, the losses there) -> indices of the runs to prune
 Judge = Callable[[Sequence[Recorder], int, Sequence[float], Sequence[float]], list[int]]
 
 
@@ -32,12 +33,12 @@ class Trainer:
     """Trains the runs of an engine until each is done, has stopped early, or has failed.
 
     Attributes:
-        engine: of the runs that are still trained.
-        recorders: of these runs, in the engine's order.
-        tracker: likewise.
-        progress: where all of them are.
-        rates: their learning rates.
-        seconds: of training, in this process and those before it.
+        engine: trains the remaining runs.
+        recorders: the remaining runs' recorders, in the engine's order.
+        tracker: tracks the remaining runs' scores.
+        progress: the epoch, batch and step that all runs are at.
+        rates: the runs' learning rates.
+        seconds: training time, including that before the run was resumed.
     """
 
     def __init__(
@@ -45,36 +46,36 @@ class Trainer:
         engine: Engine,
         recorders: Sequence[Recorder],
         stop: StopRequest,
-        ended: Callable[[Recorder, BaseException | None], None],
+        on_end: Callable[[Recorder, BaseException | None], None],
         on_step: Callable[["Trainer"], None] = lambda trainer: None,
         judge: Judge | None = None,
         alone: bool = False,
     ) -> None:
-        """Take runs that begin; `mlpkit.training.states.restore` brings them to where they were.
+        """Start at epoch 0; `mlpkit.training.states.restore` restores resumed runs.
 
         Args:
-            engine: what takes the steps.
-            recorders: of its runs, in its order.
-            stop: a request to stop; looked at after each step and between parts of an evaluation.
-            ended: called with the recorder of each run that has ended, and why, where it has failed.
+            engine: takes the steps.
+            recorders: the runs' recorders, in the engine's order.
+            stop: checked after each step and between the batches of an evaluation.
+            on_end: called with each finished run's recorder and its error, or None.
             on_step: called after each step.
-            judge: of a search; asked once after each epoch but the last which runs to prune.
-            alone: the process trains this one run and nothing else.
+            judge: chooses the trials of a search to prune; called once after each epoch but the last.
+            alone: whether the process trains this one run and nothing else.
         """
         self.engine, self.recorders, self.stop = engine, list(recorders), stop
-        self.ended, self.on_step, self.judge, self.alone = ended, on_step, judge, alone
+        self.on_end, self.on_step, self.judge, self.alone = on_end, on_step, judge, alone
         first = engine.experiments[0]
         self.config, self.task, self.monitored = first.config, first.task, first.dataset.monitored
         self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps_per_epoch
         self.is_due = when_due(self.config.trainer.checkpoint_every)
-        self.tracker = Tracker(self.task, [of.config for of in engine.experiments])
+        self.tracker = Tracker(self.task, [experiment.config for experiment in engine.experiments])
         self.progress, self.seconds = Progress(), 0.0
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
         self.watch = watch_threads(self.config.trainer.threads, engine.uses_threads)
-        self._together = len(recorders)  # runs that the same steps train
-        self._pending: list[EpochScores] = []  # not handed to the recorders yet
-        self.judged = 0  # the epoch after which the judge was asked last
+        self._together = len(recorders)  # number of runs at the start
+        self._pending: list[EpochScores] = []  # not logged yet
+        self.judged_epoch = 0  # the epoch after which the judge was last called
 
     # ---------------------------------------------------------------------------------------- the loop
 
@@ -82,11 +83,11 @@ class Trainer:
         """Train until no run is left.
 
         Raises:
-            RunInterruptedError: a stop signal arrived; what was trained has been saved.
+            RunInterruptedError: a stop signal arrived; all runs have been saved.
         """
         self.start_clock()
         try:
-            while self.leave():
+            while self.finish_runs():
                 self.train_epoch()
                 self.evaluate()
                 self.update_best()
@@ -95,13 +96,13 @@ class Trainer:
         except RunInterruptedError as error:
             self._interrupt(error)
             raise
-        except BaseException as error:  # no run's in particular
+        except BaseException as error:  # an error that concerns all runs
             for recorder in self.recorders:
                 recorder.fail(error)
             raise
 
     def train_epoch(self) -> None:
-        """Take the steps of the running epoch that are still to be taken."""
+        """Take the remaining steps of the epoch."""
         progress, runs = self.progress, len(self.recorders)
         for rows in self.engine.rows_of_steps(progress.epoch, progress.batch):
             last = progress.batch == self.steps_per_epoch - 1
@@ -114,36 +115,36 @@ class Trainer:
                 self._fail({run: diverged(*place, what) for run, what in failures.items()})
             self.on_step(self)
             if threads := self.watch.after_step():
-                self._take_fewer_threads(threads)
+                self._use_fewer_threads(threads)
             self.stop.check()
             if not last and self.is_due(progress, self._saved_at):
                 self.save()
-            if len(self.recorders) < runs:  # some have failed; the others go on from here
+            if len(self.recorders) < runs:  # some have failed: the batches are made again for the others
                 return
 
     def evaluate(self) -> None:
-        """Score the epoch and the monitored split, and end the epoch."""
+        """Compute the scores of the epoch and of the monitored split, and end the epoch."""
         progress = self.progress
         self._fail(self.engine.failures())
         if not self.recorders or progress.batch < self.steps_per_epoch:
             return
         monitored = self.engine.evaluate(self.monitored, self.stop.check)
-        # From here on nothing stops the epoch half-way. Where there is only train, its scores are those
-        # after the epoch, which are what is monitored.
+        # From here on a stop signal no longer interrupts the epoch. If train is the monitored split, its
+        # scores are those of the evaluation, not the averages over the epoch.
         sums = self._finite({"train": self.engine.collect(), self.monitored: monitored})
         progress.epoch += 1
         progress.batch = 0
         self._read_clock()
         if self.recorders:
             place = progress.epoch, progress.step
-            scores = {split: self.engine.scores(of, split) for split, of in sums.items()}
+            scores = {split: self.engine.scores(part, split) for split, part in sums.items()}
             lrs, norms = self.rates.of_runs(), self.engine.clip.norms
-            seen = progress.epoch * self.engine.data.rows
-            self.scores = EpochScores(*place, scores, lrs, norms, self.seconds, seen, time.time())
+            rows = progress.epoch * self.engine.data.rows
+            self.scores = EpochScores(*place, scores, lrs, norms, self.seconds, rows, time.time())
             self._pending.append(self.scores)
 
     def update_best(self) -> None:
-        """Remember the weights of the runs that are better than they ever were."""
+        """Update the tracker, and keep a copy of the weights of runs with a new best epoch."""
         if self.is_between_epochs() and self.scores is not None:
             monitored = self.scores.scores[self.monitored]
             values, losses = as_list(monitored[self.task.monitor]), as_list(monitored["loss"])
@@ -151,32 +152,32 @@ class Trainer:
                 self.engine.remember([run in better for run in range(len(self.recorders))])
 
     def log(self) -> None:
-        """Hand the scores of the last epochs to the recorders, now and then; of a lone run at once."""
+        """Log the scores: of a single run at once, of several runs when enough have been collected."""
         runs, late = len(self.recorders), time.perf_counter() - self._logged_at > PENDING_SECONDS
-        if late or runs == 1 or len(self._pending) * runs > PENDING:
+        if late or runs == 1 or len(self._pending) * runs > MAX_PENDING:
             self.flush()
 
     def save_if_due(self) -> None:
-        """Save after an epoch, where it is time to."""
+        """Save after an epoch if a checkpoint is due."""
         if self.is_between_epochs() and self.is_due(self.progress, self._saved_at):
             self.save()
 
-    def leave(self) -> bool:
-        """Let the runs go that are done, have stopped early or are pruned; return whether any is left."""
+    def finish_runs(self) -> bool:
+        """Finish the runs that are done, stop early or are pruned; return whether any is left."""
         if self.is_between_epochs():
             epoch = self.progress.epoch
             done = range(len(self.recorders)) if epoch >= self.epochs else self.tracker.stopped_early(epoch)
             self._finish(list(done))
-            if self.judge is not None and self.recorders and self.judged < epoch:
-                self.judged = epoch
+            if self.judge is not None and self.recorders and self.judged_epoch < epoch:
+                self.judged_epoch = epoch
                 pruned = self.judge(self.recorders, epoch, *self.tracker.best_values())
                 self._finish(pruned, pruned=True)
         return bool(self.recorders)
 
-    # --------------------------------------------------------------------------------- where runs are
+    # ------------------------------------------------------------------------------ state of the runs
 
     def is_between_epochs(self) -> bool:
-        """Whether there are runs, and no epoch of theirs has begun."""
+        """Whether runs are left and are at the start of an epoch."""
         return bool(self.recorders) and self.progress.batch == 0
 
     def scores_of(self, run: int) -> dict[str, Scores]:
@@ -184,7 +185,7 @@ class Trainer:
         return self.recorders[run].scores if self.scores is None else self.scores.scores_of(run)
 
     def start_clock(self) -> None:
-        """Begin to count seconds, from those of processes before this one on."""
+        """Start the clock; the training time before a resume is included."""
         self._started = time.perf_counter() - self.seconds
         self._saved_at = self._logged_at = time.perf_counter()
 
@@ -192,19 +193,19 @@ class Trainer:
         self.seconds = time.perf_counter() - self._started
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
-        """Fail the runs whose losses are no finite numbers; return the sums of the others."""
-        found = not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)
-        if not found:
+        """Fail the runs whose loss is infinite or NaN; return the sums of the others."""
+        errors = not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)
+        if not errors:
             return sums
         before = self.recorders
-        self._fail(found)
+        self._fail(errors)
         kept = [run for run, recorder in enumerate(before) if recorder in self.recorders]
-        return {split: of_runs(of, kept) for split, of in sums.items()} if kept else sums
+        return {split: select_runs(part, kept) for split, part in sums.items()} if kept else sums
 
-    # ----------------------------------------------------------------------------------------- records
+    # ------------------------------------------------------------------------------ logging and saving
 
     def flush(self) -> None:
-        """Hand the scores of all epochs so far to the recorders."""
+        """Log all scores that have been collected."""
         pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
         errors: dict[int, Exception] = {}
         for run, recorder in enumerate(self.recorders if pending else ()):
@@ -216,18 +217,18 @@ class Trainer:
         self._fail(errors)
 
     def save(self) -> None:
-        """Save all runs; a run that cannot be saved has failed."""
+        """Save all runs; a run that cannot be saved fails."""
         self._fail(self.engine.failures())
         self._read_clock()
         self.flush()
-        everyone = range(len(self.recorders))
-        self._fail(attempt(everyone, lambda run: self.recorders[run].save(state_of(self, run))))
+        runs = range(len(self.recorders))
+        self._fail(try_each(runs, lambda run: self.recorders[run].save(state_of(self, run))))
         self._saved_at = time.perf_counter()
 
-    def _take_fewer_threads(self, threads: int) -> None:
-        """Save, and go on with fewer threads, which may round otherwise: a resumed run does the same."""
+    def _use_fewer_threads(self, threads: int) -> None:
+        """Save, then continue with fewer threads: their rounding may differ, and a resumed run repeats it."""
         step, runs = self.progress.step, range(len(self.recorders))
-        self._fail(attempt(runs, lambda run: self.recorders[run].note_threads(threads, step)))
+        self._fail(try_each(runs, lambda run: self.recorders[run].note_threads(threads, step)))
         self.save()
         torch.set_num_threads(threads)
 
@@ -238,40 +239,41 @@ class Trainer:
     # ------------------------------------------------------------------------------------ how runs end
 
     def _finish(self, runs: Sequence[int], pruned: bool = False) -> None:
-        """Let some runs write what they have come to."""
+        """Save some runs, write their results and drop them."""
         if not runs:
             return
         leaving = [self.recorders[run] for run in runs]
         self.flush()
-        self._fail(attempt(self._places(leaving), self._save_if_changed))
-        if runs := self._places(leaving):
-            leaving, places = [self.recorders[run] for run in runs], [progress_of(self, run) for run in runs]
-            ending = Ending(places, self.seconds, self._together, pruned, self.alone)
+        self._fail(try_each(self._indices(leaving), self._save_if_changed))
+        if runs := self._indices(leaving):
+            leaving = [self.recorders[run] for run in runs]
+            progress = [progress_of(self, run) for run in runs]
+            finished = FinishedRuns(progress, self.seconds, self._together, pruned, self.alone)
             engine = self.engine.take(runs, to_end=True)
             self._drop(leaving)
             try:
-                ended = write_results(engine, leaving, ending, self.stop)
+                results = write_results(engine, leaving, finished, self.stop)
             except BaseException as error:
                 for recorder in leaving:
                     recorder.fail(error, self.stop.signal_number)
                 raise
-            for recorder, failure in ended.items():
-                self.ended(recorder, failure)
+            for recorder, failure in results.items():
+                self.on_end(recorder, failure)
             self.stop.check()
 
     def _fail(self, errors: Mapping[int, Exception]) -> None:
-        """Mark some runs as failed, and go on without them."""
+        """Mark some runs as failed and drop them."""
         if errors:
             failed = {self.recorders[run]: error for run, error in errors.items()}
-            self.flush()  # which may fail runs of its own
-            failed = {of: error for of, error in failed.items() if of in self.recorders}
+            self.flush()  # may itself fail some of them
+            failed = {recorder: error for recorder, error in failed.items() if recorder in self.recorders}
             self._drop(list(failed))
             for recorder, error in failed.items():
-                self.ended(recorder, recorder.fail(error))
+                self.on_end(recorder, recorder.fail(error))
 
     def _drop(self, leaving: Sequence[Recorder]) -> None:
-        """Go on without some runs."""
-        runs = self._places(leaving)
+        """Continue without some runs."""
+        runs = self._indices(leaving)
         kept = [run for run in range(len(self.recorders)) if run not in set(runs)]
         for run in kept:
             self.recorders[run].scores = self.scores_of(run)
@@ -282,17 +284,17 @@ class Trainer:
             self.rates.restore([lrs[run] for run in kept])
         self.recorders, self.scores = [self.recorders[run] for run in kept], None
 
-    def _places(self, recorders: Sequence[Recorder]) -> list[int]:
-        """Return which of the runs that are left have these recorders."""
+    def _indices(self, recorders: Sequence[Recorder]) -> list[int]:
+        """Return the indices of the remaining runs that have these recorders."""
         return [run for run, recorder in enumerate(self.recorders) if recorder in recorders]
 
     def _interrupt(self, error: RunInterruptedError) -> None:
-        """Save all runs that are left, and mark them as interrupted."""
+        """Save all remaining runs and mark them as interrupted."""
         self._read_clock()
         self._fail(self.engine.failures())
         self.flush()
-        errors = attempt(range(len(self.recorders)), self._save_if_changed)
+        errors = try_each(range(len(self.recorders)), self._save_if_changed)
         place = f"interrupted after epoch {self.progress.epoch}, step {self.progress.step}"
         for run, recorder in enumerate(self.recorders):
-            interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.way_on()}")
-            self.ended(recorder, recorder.fail(errors.get(run, interrupted)))
+            interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.resume_hint()}")
+            self.on_end(recorder, recorder.fail(errors.get(run, interrupted)))

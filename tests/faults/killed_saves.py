@@ -15,7 +15,7 @@ from pathlib import Path
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
-from mlpkit.runs import checkpoint, run_folder
+from mlpkit.runs import checkpoint, new_run
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.trust import Trust
@@ -48,7 +48,7 @@ def main(root: Path, every: int) -> None:
 
 def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
     """Kill the save at one stop after the other until it ends before; return how often what was left."""
-    folder, before = recorder.folder, (recorder.good_last, recorder._saved_best)
+    folder, before = recorder.folder, (recorder.last_saved_step, recorder._saved_best)
     old = folder.last.read_bytes()
     save()
     after = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
@@ -56,13 +56,13 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
     for stop in itertools.count(1, every):
         shutil.rmtree(folder.last.parent)
         shutil.copytree(root / "before", folder.last.parent)
-        recorder.good_last, recorder._saved_best = before
+        recorder.last_saved_step, recorder._saved_best = before
         if not killed_at(save, stop):
             break
         try:
             found = check_what_is_left(folder, old, after)
             outcomes["old" if found == old else "new"] += 1
-            recorder.good_last, recorder._saved_best = step_of_last(folder), 0
+            recorder.last_saved_step, recorder._saved_best = step_of_last(folder), 0
             save()
             check_the_next_save(folder, after)
         except Exception as error:
@@ -73,7 +73,7 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
 def begin(root: Path) -> Trainer:
     settings = config(f"run.root={root / 'runs'}", *SETTINGS)
     engine = build([settings])
-    recorder = Recorder(engine.experiments[0], run_folder.create(settings, Trust.OWN), None)
+    recorder = Recorder(engine.experiments[0], new_run.create(settings, Trust.OWN), None)
     recorder.begin(engine)
     trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
     trainer.start_clock()

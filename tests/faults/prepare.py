@@ -20,12 +20,12 @@ def signal_at(number: int, tick: int) -> None:
 
     check, ticks = StopRequest.check, 0
 
-    def counted(wish: StopRequest) -> None:
+    def counted(request: StopRequest) -> None:
         nonlocal ticks
         ticks += 1
         if ticks == tick:
             signal.raise_signal(number)
-        check(wish)
+        check(request)
 
     StopRequest.check = counted  # type: ignore[method-assign]
 
@@ -42,11 +42,11 @@ def hold_at_first_step(reached: Event, resume_run: Event) -> None:
 
     check = StopRequest.check
 
-    def held(wish: StopRequest) -> None:
+    def held(request: StopRequest) -> None:
         if not reached.is_set():
             reached.set()
             resume_run.wait()
-        check(wish)
+        check(request)
 
     StopRequest.check = held  # type: ignore[method-assign]
 
@@ -76,9 +76,9 @@ def meet(barrier: Barrier, where: str, name: str, resume_run: Event | None = Non
 
         check, wait = StopRequest.check, resume_run.wait
 
-        def held(wish: StopRequest) -> None:
+        def held(request: StopRequest) -> None:
             wait()
-            check(wish)
+            check(request)
 
         StopRequest.check = held  # type: ignore[method-assign]
 

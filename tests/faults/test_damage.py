@@ -38,7 +38,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that was stopped within its eighth epoch."""
     root, steps = tmp_path_factory.mktemp("stopped"), 0
 
-    def stop(wish: StopRequest) -> None:
+    def stop(request: StopRequest) -> None:
         nonlocal steps
         steps += 1  # asked after each step
         if steps == 7 * STEPS + 2:

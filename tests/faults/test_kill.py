@@ -21,7 +21,7 @@ ARGUMENTS = (
 
 # Instants that chance seldom hits: what the process was about to do.
 MOMENTS = {
-    "describe a run whose folder is there": ("mlpkit.training.start", "describe"),
+    "describe a run whose folder is there": ("mlpkit.training.start", "record_setup"),
     "describe the machine of a run whose config is there": ("mlpkit.training.start", "write_json"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
     "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
@@ -36,7 +36,7 @@ SHORT = (*COMMON, "dataset=moons", "model.hidden=[8]", "trainer.batch_size=64", 
 EXTENSION = {
     "flush what is left of a folder": ("mlpkit.runs.run_folder", "sync_folder"),
     "write the best checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
-    "describe it again": ("mlpkit.training.start", "describe"),
+    "describe it again": ("mlpkit.training.start", "record_setup"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
     "keep the checkpoint before": ("mlpkit.runs.run_folder", "_link"),
     "write the environment": ("mlpkit.training.recorder", "write_json"),

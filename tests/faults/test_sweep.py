@@ -45,7 +45,7 @@ MOMENTS = {
     "take the lock": ("mlpkit.sweep.run", "locked"),
     "write the ledger": ("mlpkit.sweep.run", "write_ledger"),
     "rename the ledger": ("mlpkit.sweep.ledger", "sync_folder"),
-    "describe the first run": ("mlpkit.sweep.vectorized", "describe"),
+    "describe the first run": ("mlpkit.sweep.vectorized", "record_setup"),
     "describe the machine of the first run": ("mlpkit.training.start", "write_json"),
     "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
@@ -410,13 +410,13 @@ def hold_at(tick: int, reached: Event, resume_run: Event) -> None:
 
     check, ticks = StopRequest.check, 0
 
-    def held(wish: StopRequest) -> None:
+    def held(request: StopRequest) -> None:
         nonlocal ticks
         ticks += 1
         if ticks == tick:
             reached.set()
             resume_run.wait()
-        check(wish)
+        check(request)
 
     StopRequest.check = held  # type: ignore[method-assign]
 
