@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,7 +77,7 @@ def test_a_run_may_lie_anywhere_where_that_is_typed(
         said = f"mlpkit: run.dir={run}: outside run.root=outputs; type run.dir={run} to write there\n"
         assert capsys.readouterr().err == said
     with pytest.raises(ConfigError, match="outside run"):
-        create(config("dataset=line", f"run.dir={run}"), Trust.LARGE)
+        create(config("dataset=line", f"run.dir={run}"), Trust.LARGE, ExitStack())
     assert not run.exists()
     assert command(["train", "--config", "mine.yaml", f"run.dir={run}"]) == 0
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -212,7 +213,8 @@ def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
     from mlpkit.runs.trust import Trust
 
     chosen = config(f"run.root={tmp_path}")
-    assert len({create(chosen, Trust.OWN).path for _ in range(20)}) == 20
+    with ExitStack() as locks:
+        assert len({create(chosen, Trust.OWN, locks).path for _ in range(20)}) == 20
 
 
 @pytest.mark.long

@@ -56,8 +56,7 @@ def print_config(config: "Config", package: str | None = None) -> None:
     Raises:
         ConfigError: there is no such key.
     """
-    import yaml
-
+    from mlpkit.config import yaml_file
     from mlpkit.config.config import to_dict
     from mlpkit.config.problems import spell
     from mlpkit.errors import ConfigError
@@ -73,4 +72,4 @@ def print_config(config: "Config", package: str | None = None) -> None:
         return
     if keys:
         print(f"# @package {package}")
-    print(yaml.safe_dump(found, sort_keys=False), end="")
+    print(yaml_file.dump(found), end="")

@@ -11,9 +11,8 @@ def inspect(
     """Show a trained model: layers, parameters, weights, scores and config."""
     import math
 
-    import yaml
-
     from mlpkit.analysis.weights import readable_weights
+    from mlpkit.config import yaml_file
     from mlpkit.config.config import to_dict
     from mlpkit.models.architecture import architecture, count
     from mlpkit.runs.run_folder import RunFolder
@@ -61,4 +60,4 @@ def inspect(
         console.print()
         print_scores(console, f"scores ({path.stem})", by_split)
     console.print()
-    say(console, *yaml.safe_dump(to_dict(stored.config), sort_keys=False).rstrip().split("\n"))
+    say(console, *yaml_file.dump(to_dict(stored.config)).rstrip().split("\n"))

@@ -67,6 +67,12 @@ def read(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
     return value
 
 
+def dump(data: Any, width: int = 80) -> str:
+    """Return plain values as YAML, keys in their order; long texts are folded at `width` characters."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast
+    return str(yaml.dump(data, Dumper=dumper, sort_keys=False, width=width))
+
+
 def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
     """Return the Python value of a node; raise ConfigError for ambiguous values, aliases and tags."""
     where = f"{path}:{node.start_mark.line + 1}"

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from mlpkit.config.config import Config
@@ -16,12 +16,13 @@ from mlpkit.system.lock import locked
 from mlpkit.system.paths import expand
 
 
-def create(config: Config, trust: Trust) -> RunFolder:
-    """Make the folder of a new run, with its config; no two processes get the same folder.
+def create(config: Config, trust: Trust, locks: ExitStack) -> RunFolder:
+    """Make the folder of a new run, with its config, and lock it; no two processes get the same folder.
 
     Args:
         config: the run's config.
         trust: decides whether run.dir may be outside of run.root.
+        locks: holds the lock of the folder until it is closed.
 
     Raises:
         ConfigError: run.dir is not allowed, or already holds files.
@@ -30,7 +31,7 @@ def create(config: Config, trust: Trust) -> RunFolder:
     try:
         root = expand(config.run.root)
         if config.run.dir is not None:
-            return _create_named(resolve_run_dir(config, trust), config)
+            return _create_named(resolve_run_dir(config, trust), config, locks)
         group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
@@ -40,9 +41,7 @@ def create(config: Config, trust: Trust) -> RunFolder:
             except FileExistsError:
                 continue  # two runs of the same second: one chance in 16 million
             sync_folder(group)
-            with _removed_on_failure(path):
-                RunFolder(path).write_config(config)
-            return RunFolder(path)
+            return _fill(path, config, locks)
     except OSError as error:
         raise WriteError(
             f"{error.filename}: cannot make the run folder ({error.strerror}); choose another run.root"
@@ -67,19 +66,23 @@ def resolve_run_dir(config: Config, trust: Trust) -> Path:
     return path
 
 
-def _create_named(path: Path, config: Config) -> RunFolder:
+def _create_named(path: Path, config: Config, locks: ExitStack) -> RunFolder:
     above = next((p for p in path.parents if RunFolder(p).is_run), None)
     if above is not None:
         raise ConfigError(f"run.dir={path}: inside the run {above}; name a folder beside it")
     _check_free(RunFolder(path))
     path.mkdir(parents=True, exist_ok=True)
+    return _fill(path, config, locks)
+
+
+def _fill(path: Path, config: Config, locks: ExitStack) -> RunFolder:
+    """Lock a folder and write the config; of two runs that start at once, one gets the folder."""
     folder = RunFolder(path)
-    with (
-        _removed_on_failure(path),
-        locked(folder.lock),
-    ):  # of two runs that start at once, one gets the folder
+    with _removed_on_failure(path), ExitStack() as held:
+        held.enter_context(locked(folder.lock))
         _check_free(folder)
         folder.write_config(config)
+        locks.enter_context(held.pop_all())
     return folder
 
 

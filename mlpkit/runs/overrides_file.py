@@ -1,13 +1,14 @@
 """overrides.yaml: the command-line overrides of a run or a sweep, in order, as Hydra stores them."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from mlpkit.config.yaml_file import LARGEST_OF_A_RUN
+from mlpkit.config import yaml_file
 from mlpkit.system.atomic_write import atomic_write
+
+UNFOLDED = 1_000_000  # characters: one line for each override
 
 
 def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -19,14 +20,14 @@ def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
     before = _read(path)
     after = [*before, *(line for line in overrides if line not in before)]
     if after != before or not path.exists():
-        atomic_write(path, yaml.safe_dump(after, width=math.inf).encode())
+        atomic_write(path, yaml_file.dump(after, UNFOLDED).encode())
     return tuple(after)
 
 
 def _read(path: Path) -> list[str]:
     """Return the list in a file that may be foreign, or an empty list if it cannot be read."""
     try:
-        if path.stat().st_size > LARGEST_OF_A_RUN:
+        if path.stat().st_size > yaml_file.LARGEST_OF_A_RUN:
             return []
         lines = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from mlpkit.config import yaml_file
 from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import DataError, WriteError
 from mlpkit.system.atomic_write import SUFFIX, atomic_write, sync_folder
@@ -102,7 +101,7 @@ class RunFolder:
         Raises:
             WriteError: it cannot be written.
         """
-        atomic_write(self.config, yaml.safe_dump(to_dict(config), sort_keys=False).encode())
+        atomic_write(self.config, yaml_file.dump(to_dict(config)).encode())
 
     def has_begun(self) -> bool:
         """Whether the run has started: not if it was killed while its folder was being made."""

@@ -140,8 +140,11 @@ def _begin(
 ) -> Recorder:
     """Make a run's folder, or rewind it to its checkpoint; lock it and open its records."""
     experiment = engine.experiments[run]
-    folder = create(experiment.config, work.origin.trust) if saved is None else _folder_of(experiment.config)
-    locks.enter_context(locked(folder.lock))
+    if saved is None:
+        folder = create(experiment.config, work.origin.trust, locks)
+    else:
+        folder = _folder_of(experiment.config)
+        locks.enter_context(locked(folder.lock))
     recorder, position = Recorder(experiment, folder, None, work.judge is None), None
     if saved is not None:
         position = restore_run(recorder, engine, saved, work.warn)

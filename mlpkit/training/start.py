@@ -1,6 +1,6 @@
 """Starts or resumes one run, and writes its run folder."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -53,14 +53,14 @@ def run(
     engine = build([config], origin.trust)
     if origin.trust.may_run_git:
         environment.git_commit()
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, ExitStack() as locks:
         try:
-            folder = new_run.create(config, origin.trust)
+            folder = new_run.create(config, origin.trust, locks)
         except ConfigError:
             if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
                 raise
         else:
-            _begin(engine, folder, origin, console, stop, judge)
+            _begin(engine, folder, origin, console, stop, judge, locks)
             return folder
     # Another process has made the folder meanwhile; if it still trains, its lock refuses us.
     return resume_run(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
@@ -73,18 +73,16 @@ def _begin(
     console: Console,
     stop: StopRequest,
     judge: Judge | None,
+    locks: ExitStack,
 ) -> None:
     recorder = Recorder(engine.experiments[0], folder, console, judge is None)
     try:
-        with locked(folder.lock):
-            try:
-                record_setup(recorder, engine, origin)
-                _train(recorder, engine, stop, judge)
-            except WriteError:
-                if not recorder.has_begun:  # for example, the disk was full from the start
-                    folder.clear()
-                raise
+        record_setup(recorder, engine, origin)
+        _train(recorder, engine, stop, judge)
     except WriteError:
+        if not recorder.has_begun:  # for example, the disk was full from the start
+            folder.clear()
+        locks.close()
         with suppress(OSError):
             folder.path.rmdir()  # fails if it is not empty
         raise

@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from running import QUIET, config
@@ -73,7 +74,7 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
 def begin(root: Path) -> Trainer:
     settings = config(f"run.root={root / 'runs'}", *SETTINGS)
     engine = build([settings])
-    recorder = Recorder(engine.experiments[0], new_run.create(settings, Trust.OWN), None)
+    recorder = Recorder(engine.experiments[0], new_run.create(settings, Trust.OWN, ExitStack()), None)
     recorder.begin(engine)
     trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
     trainer.start_clock()
