@@ -153,7 +153,9 @@ def test_compare_reads_a_search(found: tuple[Path, str]) -> None:
 # ------------------------------------------------------------------------------------------------ samplers
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.long) for name in ("random", "cmaes"))]
+)
 def test_the_same_command_gives_the_same_trials(sampler: str, tmp_path: Path) -> None:
     arguments = (*MOONS, "--search", sampler, "--trials", "12", "--batch", "4", LR, DECAY)
     first, second = (search(tmp_path / name, *arguments) for name in ("first", "second"))
@@ -205,7 +207,9 @@ def unpruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return search(root, *MOONS, "--search", "random", "--trials", "32", "--batch", "16", LR)
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
+@pytest.mark.parametrize(
+    "pruner", ["halving", *(pytest.param(name, marks=pytest.mark.long) for name in ("median", "hyperband"))]
+)
 def test_pruned_trials_leave_the_batch(pruner: str, unpruned: Path, tmp_path: Path) -> None:
     arguments = ("--search", "random", "--trials", "32", "--batch", "16", LR, "--pruner", pruner)
     folder = search(tmp_path, *MOONS, *arguments)
@@ -381,7 +385,7 @@ def test_a_search_without_a_survivor(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
-        ("random", "halving"),
+        pytest.param("random", "halving", marks=pytest.mark.long),
         pytest.param("tpe", "none", marks=pytest.mark.long),
         pytest.param("cmaes", "none", marks=pytest.mark.long),
     ],

@@ -44,7 +44,7 @@ EXTENSION = {
 }
 
 
-@pytest.mark.parametrize("case", range(count(5, 200)))
+@pytest.mark.parametrize("case", range(count(3, 200)))
 def test_killed_at_any_instant(case: int, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     instant = random.Random(case).random() * reference.seconds
