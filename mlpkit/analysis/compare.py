@@ -12,6 +12,7 @@ from typing import Any
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
 from mlpkit.config.problems import did_you_mean, show
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.losses.auto import OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
 
 TIED_ABOVE = 0.05  # corrected p-values from which a line counts as tied with the best
@@ -162,14 +163,16 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
     monitored = Counter(f"{best.split}.{best.score}" for best in bests)
     first = bests[0]
     units = {loss_unit(run.task, run.settings) for run in runs if run.best is not None}
+    kinds = {loss_kind(run.task, run.settings) for run in runs if run.best is not None}
     if wanted is None:
         if len(monitored) > 1:
             raise ConfigError(
                 f"compare: the runs monitored different scores ({_count(monitored)}); "
                 f"choose one that all have, such as --metric train.{first.score}"
             )
-        if first.score == "loss" and len(units) > 1:
-            reason = "losses are in different units: dataset.standardize"
+        if first.score == "loss" and len(units) + len(kinds) > 2:
+            why = "dataset.standardize" if len(kinds) == 1 else "loss"
+            reason = f"losses are in different units: {why}"
             return Metric(first.split, "rmse", higher_is_better=False, monitored=False, reason=reason)
         return Metric(first.split, first.score, first.higher_is_better, monitored=True)
     split, dot, score = wanted.rpartition(".")
@@ -183,6 +186,11 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
     if f"{split}.{score}" not in known:
         near = did_you_mean(wanted, [*known, *_scores(bests, first.split)])
         raise ConfigError(f"--metric={show(wanted)[1:-1]}: no run has it; there is {', '.join(known)}{near}")
+    if score == "loss" and len(kinds) > 1:
+        others = " or ".join(name for name in _scores(bests, split) if name != "loss")
+        raise ConfigError(
+            f"--metric={show(wanted)[1:-1]}: the runs were trained with different losses; choose {others}"
+        )
     if score == "loss" and len(units) > 1:
         raise ConfigError(
             f"--metric={show(wanted)[1:-1]}: with dataset.standardize each run's losses are in a unit of "
@@ -206,6 +214,19 @@ def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
         return None
     data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
     return tuple((key, _hashable(data[key])) for key in sorted(data))
+
+
+def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
+    """Return which loss a run was trained with, and its options; runs of other losses have other units.
+
+    Args:
+        task: of the run.
+        settings: by dotted key.
+    """
+    kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
+    if kind.get("loss.name", "auto") == "auto" and task in OF_TASK:
+        kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
+    return tuple((key, _hashable(kind[key])) for key in sorted(kind))
 
 
 def _scores(bests: Sequence[Any], split: str) -> list[str]:

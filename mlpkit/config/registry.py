@@ -28,6 +28,7 @@ from mlpkit.errors import ConfigError
 SECTIONS = {  # of a config
     "dataset": "mlpkit.datasets",
     "model": "mlpkit.models",
+    "loss": "mlpkit.losses",
     "optimizer": "mlpkit.optimizers",
     "scheduler": "mlpkit.schedules",
     "init": "mlpkit.models",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlpkit.config.loss import LossConfig
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.batches import Rows
@@ -54,6 +55,8 @@ class DeviceData:
         runs: K.
         augmentation: changes raw training inputs, or None.
         networks: of the runs; they scale.
+        task: of all runs.
+        loss: likewise.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class DeviceData:
         networks: Sequence[Network],
         datasets: Sequence[Dataset],
         task: Task,
+        loss: LossConfig,
         device: str,
         augmentation: Augmentation | None = None,
     ) -> None:
@@ -70,10 +74,11 @@ class DeviceData:
             networks: of the runs.
             datasets: of each, with equal shapes; the same object where runs share it.
             task: of all of them.
+            loss: likewise.
             device: cpu or cuda:N.
             augmentation: of all of them.
         """
-        self.networks, self.task, self.device = list(networks), task, device
+        self.networks, self.task, self.loss, self.device = list(networks), task, loss, device
         self.runs, self.augmentation = len(networks), augmentation
         self.dtype = next(networks[0].parameters()).dtype
         self.width = datasets[0].input_schema.width
@@ -168,9 +173,9 @@ class DeviceData:
             torch.index_select(values, 0, rows.reshape(-1), out=out.view(-1, *values.shape[1:]))
 
     def expected(self) -> Tensor:
-        """Return (N, width) of the training table: what the mean of the outputs' distribution should be."""
+        """Return (N, width) of the training table: what the gradient by hand compares outputs with."""
         train = self.splits["train"]
-        return self.task.expected(train.scaled, self.width, self.dtype)
+        return self.loss.expected(train.scaled, self.width, self.dtype)
 
     def whole(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
         """Return all rows of a split: (rows, …) where all runs share them, else (K, rows, …).
@@ -250,7 +255,7 @@ class DeviceData:
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
         """Return losses (K, n) of outputs (K, n, width) of some rows; see `of_rows`."""
         scaled = self.of_rows(split, "scaled", rows)
-        return self.task.loss(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
+        return self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return sums of losses, and of statistics, of outputs (K, n, width) of some rows; see `of_rows`."""

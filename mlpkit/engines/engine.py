@@ -70,9 +70,10 @@ class Engine:
         """
         self.experiments, self.device, self.kind, self.reason = list(experiments), device, kind, reason
         self.augmentation, self.matmul, self.task = augmentation, matmul, experiments[0].task
+        self.loss = experiments[0].loss
         networks = [experiment.network.eval() for experiment in experiments]
         self.data = data or DeviceData(
-            networks, [of.dataset for of in experiments], self.task, device, augmentation
+            networks, [of.dataset for of in experiments], self.task, self.loss, device, augmentation
         )
         self._configs = [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]

@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from mlpkit.config.config import Config, to_dict
+from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
@@ -184,15 +185,17 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
         for name, split in dataset.splits.items()
     )
     settings = to_dict(config)["dataset"]
+    loss = loss_for(config.loss, dataset.input_schema.task, dataset.name)
     if dataset.splits["train"].all_inputs.numel() > LARGEST_COPIED:
         data = data, table_of(config.dataset)
     return (
         dataset.name,
         dataset.input_schema.task,
+        loss.model_dump_json(),
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
-        None if can_be_padded(config, layers) else tuple(layer.out_features for layer in layers),
+        None if can_be_padded(config, loss, layers) else tuple(layer.out_features for layer in layers),
         str(shared),
         choose_device(config.device),
     )
@@ -204,16 +207,16 @@ def most_open() -> int:
     return MOST if files is None else (files - FILES_OF_OTHERS) // FILES
 
 
-def can_be_padded(config: Config, layers: list[Layer]) -> bool:
+def can_be_padded(config: Config, loss: LossConfig, layers: list[Layer]) -> bool:
     """Whether units that are zero stay so: such a run may be trained beside wider ones.
 
-    An activation must be 0 at 0, a norm would count the zeros, and Adam without eps divides 0 by 0. Which
-    products are rounded to bfloat16 depends on their size.
+    Gradients must be derived by hand. An activation must be 0 at 0, a norm would count the zeros, and Adam
+    without eps divides 0 by 0. Which products are rounded to bfloat16 depends on their size.
     """
     trainer = config.trainer
     if not config.optimizer.keeps_zeros():
         return False
-    if trainer.engine == "autograd" or trainer.matmul == "bfloat16":
+    if trainer.engine == "autograd" or loss.by_hand() is None or trainer.matmul == "bfloat16":
         return False
     return all(layer.keeps_zeros for layer in layers)
 
