@@ -23,7 +23,7 @@ CHOICES = {
     group: ", ".join(sorted(choices))
     for group, choices in search_path.groups([search_path.packaged()]).items()
 }
-KEYS = "known keys are format, seed, device, dataset, model, optimizer, scheduler, init, trainer, run"
+KEYS = "known keys are format, seed, device, dataset, model, loss, optimizer, scheduler, init, trainer, run"
 LR = "must be a number > 0 (learning rate; default 0.001)"
 FINITE = "must be a finite number > 0 (learning rate; default 0.001)"
 WIDTH = "must be an integer ≥ 1 and ≤ 65536"
