@@ -4,12 +4,17 @@ decoded, the scores, and which score is monitored. The loss is a choice of its o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mlpkit import metrics
+from mlpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlpkit.config.metric import MetricConfig
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Task:
         name: regression, binary or multiclass.
         encode: targets of a split -> targets as the loss wants them, in the outputs' dtype.
         truth: encoded targets of a whole split -> what statistics compare with, which is made once.
+        targets: truth -> the targets, as `decode` gives predictions.
         statistics: (outputs, truth) -> per-example values that scores are made of.
         scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
         probabilities: outputs -> (rows, classes), or None where there are none.
@@ -31,6 +37,7 @@ class Task:
     name: str
     encode: Callable[[Tensor, torch.dtype], Tensor]
     truth: Callable[[Tensor], Tensor]
+    targets: Callable[[Tensor], Tensor]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     scores: Callable[[Sequence[Any], int], dict[str, Any]]
     probabilities: Callable[[Tensor], Tensor] | None
@@ -55,6 +62,28 @@ class Task:
             return loss < best_loss
         return self.improves(value, best_value)
 
+    def compute(self, metrics: Sequence["MetricConfig"], outputs: Tensor, truth: Tensor) -> list[float]:
+        """Return the values of metrics on a whole split.
+
+        Args:
+            metrics: for this task.
+            outputs: (rows, width) in the targets' unit.
+            truth: of these rows.
+
+        Raises:
+            ConfigError: a value is not a finite number.
+        """
+        if not metrics:
+            return []
+        outputs = outputs.detach().cpu()
+        probabilities = self.probabilities(outputs) if self.probabilities else None
+        predictions, targets = self.decode(outputs), self.targets(truth.cpu())
+        found = [float(metric.score(predictions, probabilities, targets)) for metric in metrics]
+        for metric, value in zip(metrics, found, strict=True):
+            if not isfinite(value):
+                raise ConfigError(f"run.metrics={metric.name}: its score is {value}; return a finite number")
+        return found
+
 
 def _both_classes(outputs: Tensor) -> Tensor:
     return torch.cat((torch.sigmoid(-outputs), torch.sigmoid(outputs)), dim=1)
@@ -64,6 +93,7 @@ REGRESSION = Task(
     name="regression",
     encode=lambda targets, dtype: targets.to(dtype),
     truth=metrics.regression_truth,
+    targets=lambda truth: truth.chunk(2, dim=1)[0],
     statistics=metrics.regression_statistics,
     scores=metrics.regression_scores,
     probabilities=None,
@@ -76,6 +106,7 @@ BINARY = Task(
     name="binary",
     encode=lambda targets, dtype: targets.to(dtype).unsqueeze(1),
     truth=lambda targets: targets > 0.5,
+    targets=lambda truth: truth.long().squeeze(1),
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs > 0, truth),
     scores=metrics.classification_scores,
     probabilities=_both_classes,
@@ -88,6 +119,7 @@ MULTICLASS = Task(
     name="multiclass",
     encode=lambda targets, dtype: targets,
     truth=lambda targets: targets,
+    targets=lambda truth: truth,
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs.argmax(1), truth),
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),

@@ -630,7 +630,7 @@ def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None
 
 
 def test_what_list_does_not_know(refused: Refused) -> None:
-    groups = ", ".join(sorted([*CHOICES, "activation", "logger"]))
+    groups = ", ".join(sorted([*CHOICES, "activation", "logger", "metric"]))
     assert refused("list", "nope", code=2) == f"list nope: no such group; choose one of {groups}"
     assert refused("list", "--config-dir", "none", code=2) == "--config-dir=none: no such folder"
 

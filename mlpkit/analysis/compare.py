@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
+from mlpkit.config.metric import MetricConfig
 from mlpkit.config.problems import did_you_mean, show
+from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.losses.auto import OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
@@ -196,7 +198,8 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
             f"--metric={show(wanted)[1:-1]}: with dataset.standardize each run's losses are in a unit of "
             "its own; choose rmse, mae or r2"
         )
-    higher = score not in _LOWER_IS_BETTER
+    own = choices("metric").get(score)
+    higher = own.higher_is_better if own and issubclass(own, MetricConfig) else score not in _LOWER_IS_BETTER
     return Metric(split, score, first.higher_is_better if score == first.score else higher, monitored=False)
 
 

@@ -1,7 +1,7 @@
 """A checkpoint and raw inputs in, predictions out."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.models.torch_network import Network, build_network, count_parameters
@@ -47,6 +48,7 @@ class Predictor:
         loss: LossConfig,
         device: str = "cpu",
         epoch: int | None = None,
+        metrics: Sequence[MetricConfig] = (),
     ) -> None:
         """Take a network, which is used in evaluation mode.
 
@@ -56,10 +58,11 @@ class Predictor:
             loss: that it was trained with.
             device: cpu or cuda:N.
             epoch: after which it had its weights.
+            metrics: that are computed besides the task's scores.
         """
         self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
         self.task: Task = TASKS[input_schema.task]
-        self.loss = loss
+        self.loss, self.metrics = loss, metrics
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -104,4 +107,5 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     set_threads(threads, 64, count_parameters(network))
     config, about = stored.config, stored.input_schema
     loss = loss_for(config.loss, about.task, config.dataset.name)
-    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch)
+    metrics = metrics_for(config.run.metrics, about.task, config.dataset.name)
+    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch, metrics)

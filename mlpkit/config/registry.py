@@ -33,7 +33,12 @@ SECTIONS = {  # of a config
     "scheduler": "mlpkit.schedules",
     "init": "mlpkit.models",
 }
-PACKAGES = {**SECTIONS, "activation": "mlpkit.models", "logger": "mlpkit.loggers"}  # of all groups
+PACKAGES = {  # of all groups
+    **SECTIONS,
+    "activation": "mlpkit.models",
+    "logger": "mlpkit.loggers",
+    "metric": "mlpkit.losses",  # which has none yet
+}
 
 Schema = TypeVar("Schema", bound=Section)
 

@@ -225,6 +225,7 @@ def obstacle_to_compiling(
         f"it knows no {name_of(strange[0])} layers" if strange else "": bool(strange),
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
+        "it does not compute run.metrics": bool(first.run.metrics),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         f"it is for up to {LARGEST} weights between units, the model has {weights:,}": weights > LARGEST,

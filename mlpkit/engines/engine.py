@@ -69,12 +69,11 @@ class Engine:
             data: of the runs, where it is on the device already.
         """
         self.experiments, self.device, self.kind, self.reason = list(experiments), device, kind, reason
-        self.augmentation, self.matmul, self.task = augmentation, matmul, experiments[0].task
-        self.loss = experiments[0].loss
-        networks = [experiment.network.eval() for experiment in experiments]
-        self.data = data or DeviceData(
-            networks, [of.dataset for of in experiments], self.task, self.loss, device, augmentation
-        )
+        self.augmentation, self.matmul, first = augmentation, matmul, experiments[0]
+        self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
+        networks, datasets = [of.network.eval() for of in experiments], [of.dataset for of in experiments]
+        options = self.task, self.loss, device, augmentation, self.metrics
+        self.data = data or DeviceData(networks, datasets, *options)
         self._configs = [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
         trainer = self._configs[0].trainer
@@ -220,7 +219,9 @@ class Engine:
 
     def scores(self, sums: Sums, split: str) -> dict[str, Any]:
         """Return scores by name of a split's sums: numbers where K = 1, else (K,)."""
-        return self.task.scores(list(sums), self.data.splits[split].rows)
+        values, count = list(sums), len(sums) - len(self.metrics)
+        own = {metric.name: value for metric, value in zip(self.metrics, values[count:], strict=True)}
+        return self.task.scores(values[:count], self.data.splits[split].rows) | own
 
     # ------------------------------------------------------------------------------------------- runs
 

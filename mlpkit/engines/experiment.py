@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig
+from mlpkit.config.metric import MetricConfig
 from mlpkit.data.dataset import Dataset
 from mlpkit.models.torch_network import Network
 from mlpkit.tasks import Task
@@ -19,6 +20,7 @@ class Experiment:
         task: what the dataset makes of it.
         loss: what is trained to be small, for this task.
         network: the initialised model, on the device.
+        metrics: what is computed besides the scores of the task.
     """
 
     config: Config
@@ -26,3 +28,4 @@ class Experiment:
     task: Task
     loss: LossConfig
     network: Network
+    metrics: tuple[MetricConfig, ...] = ()

@@ -192,6 +192,7 @@ def key_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable:
         dataset.name,
         dataset.input_schema.task,
         loss.model_dump_json(),
+        config.run.metrics,
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),

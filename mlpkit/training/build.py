@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.metric import metrics_for
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
@@ -89,7 +90,8 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     task = TASKS[dataset.input_schema.task]
     loss = loss_for(config.loss, task.name, dataset.name)
     check_loss(loss, task, dataset)
-    return Experiment(config, dataset, task, loss, network)
+    metrics = metrics_for(config.run.metrics, task.name, dataset.name)
+    return Experiment(config, dataset, task, loss, network, metrics)
 
 
 def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
