@@ -136,7 +136,7 @@ class CompiledEngine(Engine):
     def _columns(self, split: str) -> list[Tensor]:
         """Return inputs, what outputs are compared with, and targets of a split, each (1 or K, …, rows)."""
         data, part, task = self.data, self.data.splits[split], self.task
-        expected = self.loss.expected(part.scaled, data.width, data.dtype)
+        expected = data.loss.expected(part.scaled, data.width, data.dtype)
         found = [data.whole(split, "inputs"), data.whole(split, "expected", expected)]
         found.append(data.whole(split, "targets") if task.name == "regression" else found[1])
         found = [of if of.dim() == 3 else of[None] for of in found]
@@ -162,7 +162,7 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
         activations=tuple(activations_of(network.layers)),
         bias=len(engine.parameters.shapes) > len(weights),
         task=engine.task.name,
-        loss=engine.loss.name,
+        loss=engine.data.loss.name,
         rows=rows,
         shared=is_shared,
         optimizer=optimizer.name,
