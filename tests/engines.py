@@ -19,8 +19,7 @@ from mlpkit.models.torch_network import Network, build_model
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.tasks import TASKS
-from mlpkit.training.build import augmentation_in
+from mlpkit.training.build import augmentation_in, experiment_of
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport
 from mlpkit.training.stop import StopRequest
@@ -64,7 +63,7 @@ def engine_of(
     for config, dataset in zip(configs, datasets, strict=True):
         network = build_model(config, dataset, device)
         change(network)
-        experiments.append(Experiment(config, dataset, TASKS[dataset.input_schema.task], network))
+        experiments.append(experiment_of(config, dataset, network))
     augmentation = augmentation_in(configs[0], datasets[0])
     return engine(experiments, device, kind, augmentation, matmul)
 

@@ -13,11 +13,10 @@ from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.activations import in_place_of
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import obstacle
 from mlpkit.models.torch_layers import Dropout, seed_dropout
 from mlpkit.models.torch_network import Network
-from mlpkit.tasks import TASKS
+from mlpkit.training.build import experiment_of
 
 STEP = 1e-5  # to each side; the difference's own error, rounding / STEP and STEP² f''', is least about here
 CLOSE = {"rtol": 1e-7, "atol": 1e-8}
@@ -73,7 +72,7 @@ configured = cache(running.config)
 def engine_of(networks, tables, batch_size="full"):
     config = configured("trainer.precision=float64", f"trainer.batch_size={batch_size}")
     pairs = zip(networks, tables, strict=True)
-    return Engine([Experiment(config, table, TASKS[table.input_schema.task], of) for of, table in pairs])
+    return Engine([experiment_of(config, table, of) for of, table in pairs])
 
 
 def differentiate(engine, rows=slice(None), count=None, add=False, first=0):
@@ -121,19 +120,6 @@ def test_gradients_are_central_differences(activation, task, bias, rate):
         torch.testing.assert_close(found, central_differences(engine), **CLOSE)
         if rows == 7:
             assert max(float(gradient.abs().max()) for gradient in found.values()) > 0.01
-
-
-@pytest.mark.parametrize("task", WIDTHS)
-def test_the_gradient_of_a_loss_in_its_outputs(task):
-    """It is slope · residual, for outputs of any size, where a sigmoid or a softmax is nearly flat too."""
-    outputs = numbers(50, WIDTHS[task]) * torch.logspace(-3, 1.5, 50, dtype=torch.float64)[:, None]
-    outputs.requires_grad_()
-    width, about = WIDTHS[task], TASKS[task]
-    targets = about.encode(targets_of(task, 50), torch.float64)
-    (expected,) = torch.autograd.grad(about.loss(outputs, targets).sum(), outputs)
-    delta = torch.empty_like(outputs.detach())
-    about.residual(outputs.detach().mT, about.expected(targets, width, torch.float64).mT, delta.mT)
-    torch.testing.assert_close(delta * about.slope(width), expected, **ROUNDING)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)

@@ -23,7 +23,7 @@ CHOICES = {
     group: ", ".join(sorted(choices))
     for group, choices in search_path.groups([search_path.packaged()]).items()
 }
-KEYS = "known keys are format, seed, device, dataset, model, optimizer, scheduler, init, trainer, run"
+KEYS = "known keys are format, seed, device, dataset, model, loss, optimizer, scheduler, init, trainer, run"
 LR = "must be a number > 0 (learning rate; default 0.001)"
 FINITE = "must be a finite number > 0 (learning rate; default 0.001)"
 WIDTH = "must be an integer ≥ 1 and ≤ 65536"
@@ -632,7 +632,7 @@ def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None
 
 
 def test_what_list_does_not_know(refused: Refused) -> None:
-    groups = ", ".join(sorted([*CHOICES, "activation", "logger"]))
+    groups = ", ".join(sorted([*CHOICES, "activation", "logger", "metric"]))
     assert refused("list", "nope", code=2) == f"list nope: no such group; choose one of {groups}"
     assert refused("list", "--config-dir", "none", code=2) == "--config-dir=none: no such folder"
 

@@ -377,8 +377,8 @@ ERRORS = {
     ("grid", "--by", "lrr"): (2, "--by=lrr: no run has this key; did you mean lr?"),
     ("grid", "--by", "name"): (
         2,
-        "--by=name: may be any of dataset.name, model.name, optimizer.name, scheduler.name, init.name; "
-        "name one of them",
+        "--by=name: may be any of dataset.name, model.name, loss.name, optimizer.name, scheduler.name, "
+        "init.name; name one of them",
     ),
     ("grid", "--metric", "test.acc\x1b"): (
         2,

@@ -20,8 +20,10 @@ NEEDS_FILES = ("mnist", "fashion_mnist")
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
-    if (group, choice) == ("model", "linear"):
+    if choice in ("linear", "mse") and group in ("model", "loss"):
         dataset = ["dataset=line"]
+    if choice == "binary_cross_entropy":
+        dataset = ["dataset=moons"]
     chosen = config(f"{group}={choice}", *dataset, "run.root=unused")
     if group not in ("experiment", "trainer", "run"):
         assert getattr(chosen, group).name == choice

@@ -32,6 +32,7 @@ from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import ConfigError
+from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.models.torch_layers import Dropout, seed_dropout
 from mlpkit.models.torch_network import build_model
 from mlpkit.runs import checkpoint
@@ -630,6 +631,7 @@ def test_a_state_is_a_copy(kind, option):
 # -------------------------------------------------------------------------------- which engine it is
 
 HIDDEN = ("dataset=moons", "model.hidden=[3]")
+BCE = BinaryCrossEntropy(name="binary_cross_entropy")
 CHOICES = [
     ((), "auto", None, ManualGradients, "linear layers, differentiated by hand"),
     ((), "auto", "stacked", ManualGradients, "linear layers, differentiated by hand"),
@@ -646,9 +648,9 @@ CHOICES = [
 @pytest.mark.parametrize(("overrides", "wanted", "before", "kind", "because"), CHOICES)
 def test_which_engine_and_why(overrides, wanted, before, kind, because):
     config = config_of(*HIDDEN, *overrides)
-    network = build_model(config, load_dataset(config.dataset))
-    assert choose_engine(wanted, network, "cpu", before) == (kind, Engine, because)
-    assert choose_engine(wanted, network, "cuda:0", before) == (kind, CudaEngine, because)
+    network, loss = build_model(config, load_dataset(config.dataset)), BCE
+    assert choose_engine(wanted, network, loss, "cpu", before) == (kind, Engine, because)
+    assert choose_engine(wanted, network, loss, "cuda:0", before) == (kind, CudaEngine, because)
 
 
 NORMS = [("batch", "BatchNorm1d"), ("layer", "LayerNorm")]
@@ -666,7 +668,8 @@ def test_norm_layers_and_the_stacked_engine_are_refused(norm, name, refused):
 def test_a_module_of_ones_own_goes_to_autograd():
     network = nn.Module()
     network.layers = nn.Sequential(nn.Linear(2, 3), nn.Softplus(), nn.Linear(3, 1))
-    assert choose_engine("auto", network, "cpu") == (AutogradGradients, Engine, "for the Softplus layers")
+    found = choose_engine("auto", network, BCE, "cpu")
+    assert found == (AutogradGradients, Engine, "for the Softplus layers")
 
 
 @pytest.mark.parametrize(

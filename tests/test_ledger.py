@@ -223,7 +223,7 @@ STRANGE: dict[str, tuple[Callable[[], object], str]] = {
     "a config with another key": (
         lambda: change(config_is("json_set(config, '$.python', 'import os')")),
         "a config in it is not valid: python: unknown key; known keys are format, seed, device, dataset, "
-        "model, optimizer, scheduler, init, trainer, run",
+        "model, loss, optimizer, scheduler, init, trainer, run",
     ),
     "a config out of range": (
         lambda: change(config_is("json_set(config, '$.trainer.epochs', -1)")),

@@ -23,9 +23,11 @@ from sklearn.metrics import confusion_matrix, r2_score
 from torch import nn
 
 from mlpkit.analysis.predict import Predictor
+from mlpkit.config.loss import loss_for
 from mlpkit.data.dataset import Dataset, Split, deal, divide
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
+from mlpkit.losses.cross_entropy import CrossEntropy
 from mlpkit.models.torch_network import Network, build_model
 from mlpkit.plots import style
 from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_confusion
@@ -63,7 +65,8 @@ def untrained(*overrides: str) -> tuple[Predictor, Dataset]:
     """Return a predictor with its initial weights, and its dataset."""
     settings = composed(*overrides)
     dataset = load_dataset(settings.dataset)
-    return Predictor(build_model(settings, dataset), dataset.input_schema), dataset
+    loss = loss_for(settings.loss, dataset.input_schema.task, dataset.name)
+    return Predictor(build_model(settings, dataset), dataset.input_schema, loss), dataset
 
 
 def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) -> tuple[Predictor, Dataset]:
@@ -79,7 +82,8 @@ def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) ->
     layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, len(classes)))
     network = Network(layers, None, None)
     splits, _ = divide(points, labels, deal(len(points), 0, 0.2, 0.2))
-    return Predictor(network, input_schema), Dataset("blobs", input_schema, splits)
+    loss = CrossEntropy(name="cross_entropy")
+    return Predictor(network, input_schema, loss), Dataset("blobs", input_schema, splits)
 
 
 def line(epoch: int, split: str, loss: float | None, score: float | None, lr: float = 0.1, name: str = "r2"):

@@ -59,8 +59,10 @@ def test_every_choice_trains_with_its_defaults(
     section = {"name": name}
     if group == "activation":  # a key of a model
         group, section = "model", {**whole["model"], "activation": name}
-    elif name == "linear" and group == "model":
+    elif name in ("linear", "mse"):
         whole["dataset"] = {"name": "line"}
+    elif name == "cross_entropy":
+        whole["dataset"] = {"name": "digits"}
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: section})])
     before = model_of(engine)
     trainer, (recorder,) = trainer_of(engine)
@@ -238,8 +240,8 @@ def test_what_cannot_be_registered() -> None:
     with pytest.raises(ConfigError) as caught:
         registry.choice("optimiser")
     assert caught.value.args == (
-        'choice("optimiser"): no such group; choose one of dataset, model, optimizer, scheduler, init, '
-        "activation, logger",
+        'choice("optimiser"): no such group; choose one of dataset, model, loss, optimizer, scheduler, init, '
+        "activation, logger, metric",
     )
 
 

@@ -305,7 +305,7 @@ RULE = (
     "a run goes on as it began; only device, trainer.epochs, trainer.threads, "
     "trainer.engine, trainer.matmul, trainer.compile, "
     "trainer.checkpoint_every, "
-    "trainer.keep_last, trainer.log_every, run.loggers, run.plots, run.progress may change"
+    "trainer.keep_last, trainer.log_every, run.loggers, run.metrics, run.plots, run.progress may change"
 )
 
 

@@ -81,7 +81,9 @@ def test_a_file_that_has_no_part_in_a_problem_is_not_named(refused: Refused) -> 
 # ------------------------------------------------------------------------------------------------ endings
 
 
-@pytest.mark.parametrize("group", ["dataset", "model", "optimizer", "scheduler", "init", "trainer", "run"])
+@pytest.mark.parametrize(
+    "group", ["dataset", "model", "loss", "optimizer", "scheduler", "init", "trainer", "run"]
+)
 def test_another_ending_is_named_in_every_group(refused: Refused, group: str) -> None:
     other = write(f"configs/{group}/big.yml", "lr: 0.1\n")
     for arguments in (("config", f"{group}=big"), ("train", "-m", f"{group}=big,big")):

@@ -20,8 +20,11 @@ from mlpkit.analysis.keys import (
     with_lists,
 )
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
+from mlpkit.config.metric import MetricConfig
 from mlpkit.config.problems import did_you_mean, show
+from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.losses.auto import OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
 
 TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is above this
@@ -173,14 +176,16 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
     monitored = Counter(f"{best.split}.{best.score}" for best in bests)
     first = bests[0]
     units = {loss_unit(run.task, run.settings) for run in runs if run.best is not None}
+    kinds = {loss_kind(run.task, run.settings) for run in runs if run.best is not None}
     if wanted is None:
         if len(monitored) > 1:
             raise ConfigError(
                 f"compare: the runs monitored different scores ({_count(monitored)}); "
                 f"choose one that all have, such as --metric train.{first.score}"
             )
-        if first.score == "loss" and len(units) > 1:
-            reason = "losses are in different units: dataset.standardize"
+        if first.score == "loss" and len(units) + len(kinds) > 2:
+            why = "dataset.standardize" if len(kinds) == 1 else "loss"
+            reason = f"losses are in different units: {why}"
             return Metric(first.split, "rmse", higher_is_better=False, monitored=False, reason=reason)
         return Metric(first.split, first.score, first.higher_is_better, monitored=True)
     split, dot, score = wanted.rpartition(".")
@@ -194,12 +199,18 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
     if f"{split}.{score}" not in known:
         near = did_you_mean(wanted, [*known, *_scores(bests, first.split)])
         raise ConfigError(f"--metric={show(wanted)[1:-1]}: no run has it; there is {', '.join(known)}{near}")
+    if score == "loss" and len(kinds) > 1:
+        others = " or ".join(name for name in _scores(bests, split) if name != "loss")
+        raise ConfigError(
+            f"--metric={show(wanted)[1:-1]}: the runs were trained with different losses; choose {others}"
+        )
     if score == "loss" and len(units) > 1:
         raise ConfigError(
             f"--metric={show(wanted)[1:-1]}: with dataset.standardize each run's losses are in a unit of "
             "its own; choose rmse, mae or r2"
         )
-    higher = score not in _LOWER_IS_BETTER
+    own = choices("metric").get(score)
+    higher = own.higher_is_better if own and issubclass(own, MetricConfig) else score not in _LOWER_IS_BETTER
     return Metric(split, score, first.higher_is_better if score == first.score else higher, monitored=False)
 
 
@@ -217,6 +228,19 @@ def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
         return None
     data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
     return tuple((key, hashable(data[key])) for key in sorted(data))
+
+
+def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
+    """Return which loss a run was trained with, and its options; runs of other losses have other units.
+
+    Args:
+        task: of the run.
+        settings: by dotted key.
+    """
+    kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
+    if kind.get("loss.name", "auto") == "auto" and task in OF_TASK:
+        kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
+    return tuple((key, hashable(kind[key])) for key in sorted(kind))
 
 
 def _scores(bests: Sequence[Any], split: str) -> list[str]:

@@ -106,8 +106,10 @@ def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[
     """Return loss and scores of some rows, and of what the model says of them."""
     task = predictor.task
     targets = task.encode(rows.targets, outputs.dtype)
-    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, task.truth(targets)))
-    return task.scores(sums, len(rows))
+    truth, metrics = task.truth(targets), predictor.metrics
+    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, truth))
+    names = [metric.name for metric in metrics]
+    return task.scores(sums, len(rows)) | dict(zip(names, task.compute(metrics, outputs, truth), strict=True))
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

@@ -1,13 +1,15 @@
 """A checkpoint and raw inputs in, predictions out."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.models.torch_network import Network, build_network, count_parameters
@@ -40,11 +42,27 @@ class Predictor:
     """A trained network with what is needed to use it."""
 
     def __init__(
-        self, network: Network, input_schema: InputSchema, device: str = "cpu", epoch: int | None = None
+        self,
+        network: Network,
+        input_schema: InputSchema,
+        loss: LossConfig,
+        device: str = "cpu",
+        epoch: int | None = None,
+        metrics: Sequence[MetricConfig] = (),
     ) -> None:
-        """Take the network, used in evaluation mode, and the epoch after which it had its weights."""
+        """Take a network, which is used in evaluation mode.
+
+        Args:
+            network: the trained one.
+            input_schema: of its inputs and outputs.
+            loss: that it was trained with.
+            device: cpu or cuda:N.
+            epoch: after which it had its weights.
+            metrics: that are computed besides the task's scores.
+        """
         self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
         self.task: Task = TASKS[input_schema.task]
+        self.loss, self.metrics = loss, metrics
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -54,7 +72,7 @@ class Predictor:
         """Return the losses (rows,) that training knows, for raw inputs and encoded targets, on the CPU."""
         network = self.network
         outputs = self._through(lambda rows: network.layers(network.scaling(rows)), inputs)
-        return self.task.loss(outputs, network.standardize(targets.to(self.device)).cpu())
+        return self.loss.per_example(outputs, network.standardize(targets.to(self.device)).cpu())
 
     def _through(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         dtype = next(self.network.parameters()).dtype
@@ -87,4 +105,7 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
     set_threads(threads, 64, count_parameters(network))
-    return Predictor(network.to(device), stored.input_schema, device, stored.state.progress.epoch)
+    config, about = stored.config, stored.input_schema
+    loss = loss_for(config.loss, about.task, config.dataset.name)
+    metrics = metrics_for(config.run.metrics, about.task, config.dataset.name)
+    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch, metrics)

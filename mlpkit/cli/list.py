@@ -33,8 +33,10 @@ def list_choices(
     console, package = make_console(), Path(registry.__file__).parents[1]
     shown = {group: groups[group]} if group else groups
     for name, choices in shown.items():
-        width = max(len(printable(choice)) for choice in choices)
+        width = max((len(printable(choice)) for choice in choices), default=0)
         console.print(f"[bold]{name}[/bold]")
+        if not choices:
+            say(console, "  none but those of plug-ins")
         for choice, path in sorted(choices.items()):
             if path is None:
                 schema = registry.choices(name)[choice]

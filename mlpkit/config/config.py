@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.init import InitConfig
+from mlpkit.config.loss import LossConfig
 from mlpkit.config.model import ModelConfig
 from mlpkit.config.optimizer import OptimizerConfig
 from mlpkit.config.problems import describe_problems, show
@@ -40,6 +41,7 @@ class Config(Section):
     )
     dataset: Annotated[DatasetConfig, OneOf("dataset")]
     model: Annotated[ModelConfig, OneOf("model")]
+    loss: Annotated[LossConfig, OneOf("loss")] = Field({"name": "auto"}, validate_default=True)
     optimizer: Annotated[OptimizerConfig, OneOf("optimizer")]
     scheduler: Annotated[SchedulerConfig, OneOf("scheduler")]
     init: Annotated[InitConfig, OneOf("init")]

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from mlpkit.config.section import Section
+from mlpkit.config.task_fit import ForTasks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,15 +41,8 @@ class Layer:
     name: str = ""
 
 
-class ModelConfig(Section):
-    """A model. A new one defines a name, options and `build`.
-
-    Attributes:
-        tasks: the tasks that the model can be trained on.
-    """
-
-    name: str
-    tasks: ClassVar[tuple[str, ...]] = ("regression", "binary", "multiclass")
+class ModelConfig(ForTasks):
+    """A model. A new one defines a name, options, `tasks` and `build`."""
 
     def build(self, features: int, width: int) -> "nn.Module":
         """Return a module that maps (rows, features) to (rows, width), initialised.

@@ -28,11 +28,17 @@ from mlpkit.errors import ConfigError
 SECTIONS = {  # groups that are sections of a config, and their packages
     "dataset": "mlpkit.datasets",
     "model": "mlpkit.models",
+    "loss": "mlpkit.losses",
     "optimizer": "mlpkit.optimizers",
     "scheduler": "mlpkit.schedules",
     "init": "mlpkit.models",
 }
-PACKAGES = {**SECTIONS, "activation": "mlpkit.models", "logger": "mlpkit.loggers"}  # all groups
+PACKAGES = {  # all groups
+    **SECTIONS,
+    "activation": "mlpkit.models",
+    "logger": "mlpkit.loggers",
+    "metric": "mlpkit.losses",  # mlpkit has no own metrics yet
+}
 
 Schema = TypeVar("Schema", bound=Section)
 

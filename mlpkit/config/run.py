@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mlpkit.config import registry
 from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show
@@ -92,6 +92,9 @@ class RunConfig(Section):
     loggers: tuple[str, ...] = Field(
         ("tensorboard",), strict=False, description="where scores are logged besides metrics.jsonl"
     )
+    metrics: tuple[str, ...] = Field(
+        (), strict=False, description="scores of plug-ins that are computed besides the task's"
+    )
     plots: bool = Field(True, description="draw pictures at the end")
     resume: Literal["never", "auto"] = Field(
         "never", description="auto: resume the run in dir if there is one"
@@ -110,14 +113,15 @@ class RunConfig(Section):
         rest = {key: value for key, value in data.items() if key != "tensorboard"}
         return {**rest, "loggers": [*(["tensorboard"] if wanted else []), *others]}
 
-    @field_validator("loggers")
+    @field_validator("loggers", "metrics")
     @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = registry.choices("logger")
+    def _are_known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = registry.choices(str(info.field_name).removesuffix("s"))
         for name in names:
             if name not in known:
                 way = f"{PLUGIN_HINT}{did_you_mean(name, known)}"
-                raise rule_error(f"{show(name)}: must be one of {', '.join(known)}{way}")
+                rule = f"must be one of {', '.join(known)}" if known else "no such name"
+                raise rule_error(f"{show(name)}: {rule}{way}")
             if names.count(name) > 1:
                 raise rule_error(f"{show(name)}: stands there twice")
         return names

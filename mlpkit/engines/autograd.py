@@ -74,7 +74,8 @@ class AutogradGradients:
             self.gradients.zero_()
         with torch.enable_grad(), self.matmul.everywhere():
             outputs = self._forward(inputs, training=True)
-            losses = data.task.loss(outputs.reshape(-1, data.width), data.of_rows("train", "scaled", rows))
+            scaled = data.of_rows("train", "scaled", rows)
+            losses = data.loss.per_example(outputs.reshape(-1, data.width), scaled)
             # Each run's mean over the step's rows; with a gradient of one's own backward loads sympy, 0.5 s.
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]
         self.losses = losses.detach()

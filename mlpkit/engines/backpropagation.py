@@ -14,8 +14,8 @@ Write δ_l = ∂loss / ∂z_l (width_l, n). For the last layer and the three usu
                                                  binary cross-entropy:  μ(z) = σ(z),       c = 1
                                                  softmax cross-entropy: μ(z) = softmax(z), c = 1, y one-hot
 
-which is one formula: each loss is the negative log-likelihood of a distribution whose mean is μ(z). The
-backward pass is the chain rule:
+which is one formula: each loss is the negative log-likelihood of a distribution whose mean is μ(z). Any other
+loss writes δ_L by its own (`mlpkit.config.loss`). The backward pass is the chain rule:
 
     ∂loss/∂W_l = δ_l a_{l-1}ᵀ                    (width_l, width_{l-1})
     ∂loss/∂b_l = Σ_examples δ_l                  (width_l, 1)

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.config.config import Config
+from mlpkit.config.loss import LossConfig
 from mlpkit.data.dataset import Dataset
 from mlpkit.engines.batches import Rows
+from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
 from mlpkit.engines.compiler import compiler, load, seconds
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.whole_step import FUNCTIONS, SETTINGS, Plan
+from mlpkit.engines.whole_step import FUNCTIONS
 from mlpkit.errors import ConfigError
+from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
+from mlpkit.losses.cross_entropy import CrossEntropy
+from mlpkit.losses.mse import Mse
 from mlpkit.models.architecture import hidden_widths
 from mlpkit.models.torch_layers import Unscaling, name_of
 from mlpkit.models.torch_network import Network
@@ -35,6 +40,7 @@ SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's
 WORTH = 3  # times as long as compiling takes should it be what is saved
 SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
 COMPILED = Sgd, Adam, AdamW  # whose formulas are written out in `WholeStep`
+COMPILED_LOSSES = Mse, BinaryCrossEntropy, CrossEntropy  # likewise
 LARGEST = 200  # weights: each is a line of the program, and from here on products are as fast
 
 
@@ -129,9 +135,9 @@ class CompiledEngine(Engine):
         return all(split.places is None for split in splits)
 
     def _columns(self, split: str) -> list[Tensor]:
-        """Return inputs, expected means and targets of a split, each (1 or K, …, rows)."""
+        """Return inputs, what outputs are compared with, and targets of a split, each (1 or K, …, rows)."""
         data, part, task = self.data, self.data.splits[split], self.task
-        expected = task.expected(part.scaled, data.width, data.dtype)
+        expected = data.loss.expected(part.scaled, data.width, data.dtype)
         found = [data.whole(split, "inputs"), data.whole(split, "expected", expected)]
         found.append(data.whole(split, "targets") if task.name == "regression" else found[1])
         found = [of if of.dim() == 3 else of[None] for of in found]
@@ -146,17 +152,18 @@ class CompiledEngine(Engine):
         return [column.view(self.runs, -1, 1) for column in columns]
 
 
-def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
-    """Return what the program for an engine's runs is like; see `Plan`."""
+def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePlan:
+    """Return what the program for an engine's runs is like; see `CompilePlan`."""
     configs = [experiment.config for experiment in engine.experiments]
     optimizer, trainers = configs[0].optimizer, [config.trainer for config in configs]
     network = engine.experiments[0].network
     weights = [shape for shape in engine.parameters.shapes.values() if len(shape) == 2]
-    return Plan(
+    return CompilePlan(
         widths=(weights[0][1], *(shape[0] for shape in weights)),
         activations=tuple(activations_of(network.layers)),
         bias=len(engine.parameters.shapes) > len(weights),
         task=engine.task.name,
+        loss=engine.data.loss.name,
         rows=rows,
         shared=is_shared,
         optimizer=optimizer.name,
@@ -171,7 +178,7 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> Plan:
 
 
 def traits_of(configs: Sequence[Config]) -> tuple[Any, ...]:
-    """Return what a group's program depends on that changes when runs leave; see `Plan`."""
+    """Return what a group's program depends on that changes when runs leave; see `CompilePlan`."""
     trainers = [config.trainer for config in configs]
     limits = any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)
     return widest_hidden(configs), limits, any(weight_decays_of(configs))
@@ -200,7 +207,7 @@ def activations_of(layers: nn.Sequential) -> list[str]:
 
 
 def obstacle_to_compiling(
-    configs: Sequence[Config], network: Network, device: str, augments: bool
+    configs: Sequence[Config], network: Network, loss: LossConfig, device: str, augments: bool
 ) -> str | None:
     """Return in words why the steps of some runs cannot be compiled, or None."""
     first, optimizers = configs[0], [config.optimizer for config in configs]
@@ -218,6 +225,8 @@ def obstacle_to_compiling(
         "it is not for trainer.engine=autograd": first.trainer.engine == "autograd",
         f"it knows no {name_of(strange[0])} layers" if strange else "": bool(strange),
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
+        f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
+        "it does not compute run.metrics": bool(first.run.metrics),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         f"it is for up to {LARGEST} weights between units, the model has {weights:,}": weights > LARGEST,

@@ -1,7 +1,7 @@
 """Compiles whole steps to libraries, which lie in the user's cache folder and serve every later run.
 
 Torch's compiler takes seconds to be imported and many more to work; so it works in a process of its own, and
-what it has made is loaded without it. A library is of one `Plan`, of any number of runs.
+what it has made is loaded without it. A library is of one `CompilePlan`, of any number of runs.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.engines.whole_step import SETTINGS, Plan, WholeStep
+from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
+from mlpkit.engines.whole_step import WholeStep
 from mlpkit.errors import MlpkitError, WriteError
 from mlpkit.system.plain_json import read_object, write_json
 
@@ -45,7 +46,7 @@ class CompileError(MlpkitError):
 
 
 @cache
-def load(plan: Plan) -> CompiledStep:
+def load(plan: CompilePlan) -> CompiledStep:
     """Return the program of a plan, compiled now where that has not been done.
 
     Raises:
@@ -90,7 +91,7 @@ def _loaded(path: Path) -> CompiledStep:
     return step
 
 
-def _compile(plan: Plan, path: Path) -> None:
+def _compile(plan: CompilePlan, path: Path) -> None:
     """Let another process compile, and put what it has made in its place."""
     if compiler() is None:
         raise CompileError("there is no C++ compiler; install g++ or set CXX to one")
@@ -135,24 +136,24 @@ def _folder() -> Path:
     return Path(home) / "mlpkit" / "compiled"
 
 
-def _name(plan: Plan) -> str:
+def _name(plan: CompilePlan) -> str:
     """Return what tells apart the libraries of plans, machines, versions of torch and of the step."""
     from mlpkit.system.device import processor
 
     about = f"{_text(plan)} {processor()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
-    files = (Path(__file__).with_name(name) for name in ("whole_step.py", "compiler.py"))
+    files = (Path(__file__).with_name(name) for name in ("whole_step.py", "compile_plan.py", "compiler.py"))
     sources = b"".join(path.read_bytes() for path in files)
     return hashlib.blake2b(about.encode() + sources, digest_size=10).hexdigest()
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: CompilePlan) -> str:
     return json.dumps(dataclasses.asdict(plan))
 
 
 # ------------------------------------------------------------------------------ in the other process
 
 
-def write_library(plan: Plan, path: str) -> None:
+def write_library(plan: CompilePlan, path: str) -> None:
     """Compile a plan with torch's compiler; its number of runs is left open."""
     from torch._inductor import aoti_compile_and_package, config
 
@@ -165,7 +166,7 @@ def write_library(plan: Plan, path: str) -> None:
     aoti_compile_and_package(exported, package_path=path, inductor_configs=options)
 
 
-def example(plan: Plan, runs: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def example(plan: CompilePlan, runs: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return arguments of `WholeStep.forward`, and which of their axes is that of the runs."""
     dtype = getattr(torch, plan.dtype)
 
@@ -192,7 +193,7 @@ def main() -> None:
     """Compile what the command line says."""
     wanted: dict[str, Any] = json.loads(sys.argv[1])
     lists = {name: tuple(value) for name, value in wanted.items() if isinstance(value, list)}
-    plan = Plan(**(wanted | lists))
+    plan = CompilePlan(**(wanted | lists))
     write_library(plan, sys.argv[2])
 
 

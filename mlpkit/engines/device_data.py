@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlpkit.config.loss import LossConfig
+from mlpkit.config.metric import MetricConfig
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.batches import Rows
@@ -20,7 +22,7 @@ from mlpkit.tasks import Task
 EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
 SMALL = 4_000_000  # numbers that are kept in every arrangement that steps and scores want
 
-# (1 + statistics), each one number, or (1 + statistics, K): see `mlpkit.metrics`.
+# (1 + statistics + metrics), each one number, or with an axis K behind: see `mlpkit.metrics`.
 Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -54,6 +56,8 @@ class DeviceData:
         runs: K.
         augmentation: changes raw training inputs, or None.
         networks: of the runs; they scale.
+        task: of all runs.
+        loss: likewise.
     """
 
     def __init__(
@@ -61,8 +65,10 @@ class DeviceData:
         networks: Sequence[Network],
         datasets: Sequence[Dataset],
         task: Task,
+        loss: LossConfig,
         device: str,
         augmentation: Augmentation | None = None,
+        metrics: Sequence[MetricConfig] = (),
     ) -> None:
         """Move the rows to the device, already scaled, so that a step picks them and does nothing else.
 
@@ -70,11 +76,13 @@ class DeviceData:
             networks: of the runs.
             datasets: of each, with equal shapes; the same object where runs share it.
             task: of all of them.
+            loss: likewise.
             device: cpu or cuda:N.
             augmentation: of all of them.
+            metrics: likewise.
         """
-        self.networks, self.task, self.device = list(networks), task, device
-        self.runs, self.augmentation = len(networks), augmentation
+        self.networks, self.task, self.loss, self.device = list(networks), task, loss, device
+        self.runs, self.augmentation, self.metrics = len(networks), augmentation, metrics
         self.dtype = next(networks[0].parameters()).dtype
         self.width = datasets[0].input_schema.width
         first = datasets[0]
@@ -121,9 +129,8 @@ class DeviceData:
             return None
         if self.runs == 1:
             return affine[0].std, affine[0].mean
-        return torch.stack([of.std for of in affine])[:, None], torch.stack([of.mean for of in affine])[
-            :, None
-        ]
+        std, mean = (torch.stack([getattr(of, name) for of in affine]) for name in ("std", "mean"))
+        return std[:, None], mean[:, None]
 
     def _forget(self) -> None:
         """Forget arrangements of rows; they are made again when they are wanted."""
@@ -168,9 +175,9 @@ class DeviceData:
             torch.index_select(values, 0, rows.reshape(-1), out=out.view(-1, *values.shape[1:]))
 
     def expected(self) -> Tensor:
-        """Return (N, width) of the training table: what the mean of the outputs' distribution should be."""
+        """Return (N, width) of the training table: what the gradient by hand compares outputs with."""
         train = self.splits["train"]
-        return self.task.expected(train.scaled, self.width, self.dtype)
+        return self.loss.expected(train.scaled, self.width, self.dtype)
 
     def whole(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
         """Return all rows of a split: (rows, …) where all runs share them, else (K, rows, …).
@@ -250,10 +257,10 @@ class DeviceData:
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
         """Return losses (K, n) of outputs (K, n, width) of some rows; see `of_rows`."""
         scaled = self.of_rows(split, "scaled", rows)
-        return self.task.loss(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
+        return self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
-        """Return sums of losses, and of statistics, of outputs (K, n, width) of some rows; see `of_rows`."""
+        """Return sums of losses and statistics, then metrics, of outputs (K, n, width); see `of_rows`."""
         unscaled = outputs
         if self._unscaling is not None:
             std, mean = self._unscaling
@@ -261,13 +268,18 @@ class DeviceData:
         targets = self.of_rows(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
         # Rows in one piece, since the largest of strided values takes four times as long to find.
-        statistics = self.task.statistics(unscaled.reshape(-1, self.width).contiguous(), targets)
+        flat = unscaled.reshape(-1, self.width).contiguous()
+        statistics = self.task.statistics(flat, targets)
         if self.runs == 1:
-            return add_up(losses, statistics)
+            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets)
         columns = [losses, *(values.view(losses.shape) for values in statistics)]
         # Counting takes half the time of adding up in float64.
         sums = (of.sum(1) if of.dtype == torch.bool else of.sum(1, dtype=torch.float64) for of in columns)
-        return torch.stack([of.double() for of in sums]).cpu().numpy()
+        found: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([of.double() for of in sums]).cpu().numpy()
+        if not self.metrics:
+            return found
+        pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
+        return np.concatenate((found, np.transpose([self.task.compute(self.metrics, *of) for of in pairs])))
 
 
 _KINDS = ("inputs", "scaled", "targets")

@@ -69,14 +69,12 @@ class Engine:
             data: of the runs, where it is on the device already.
         """
         self.experiments, self.device, self.kind, self.reason = list(experiments), device, kind, reason
-        self.augmentation, self.matmul, self.task = augmentation, matmul, experiments[0].task
-        networks = [experiment.network.eval() for experiment in experiments]
-        self.data = data or DeviceData(
-            networks, [of.dataset for of in experiments], self.task, device, augmentation
-        )
-        self._configs = [experiment.config for experiment in experiments]
+        first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
+        self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
+        options = first.task, first.loss, device, augmentation, first.metrics
+        self.data = data or DeviceData(networks, [of.dataset for of in experiments], *options)
+        trainer, self._configs = first.config.trainer, [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
-        trainer = self._configs[0].trainer
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
         self.steps_per_epoch = steps_per_epoch(self.data.rows, trainer.batch_size, trainer.accumulate)
         self.dropout = [network.dropout_generators() for network in networks]
@@ -219,7 +217,11 @@ class Engine:
 
     def scores(self, sums: Sums, split: str) -> dict[str, Any]:
         """Return scores by name of a split's sums: numbers where K = 1, else (K,)."""
-        return self.task.scores(list(sums), self.data.splits[split].rows)
+        metrics, count = self.data.metrics, len(sums) - len(self.data.metrics)
+        scores = self.task.scores(list(sums[:count]), self.data.splits[split].rows)
+        if metrics:
+            scores |= zip((metric.name for metric in metrics), sums[count:], strict=True)
+        return scores
 
     # ------------------------------------------------------------------------------------------- runs
 

@@ -56,7 +56,9 @@ class ManualGradients:
         """
         self.layers = layers_of(networks, parameters, gradients)
         self.gradients, self.data, self.matmul = gradients, data, matmul
-        self.expected = data.expected()
+        output_gradient = data.loss.by_hand()
+        assert output_gradient is not None, "see choose_engine"
+        self.output_gradient, self.expected = output_gradient, data.expected()
         self.bound = bound_of(data, batch_size)
         self.chunks: dict[int | None, Chunk] = {}  # by their rows; None for the split itself
         self.passes: dict[int, Pass] = {}  # for scores, by their rows
@@ -115,7 +117,7 @@ class Chunk:
     Attributes:
         whole_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
         inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
-        expected: (K, n, width) likewise: what the mean of the outputs' distribution should be.
+        expected: (K, n, width) likewise: what the loss's gradient compares outputs with.
         layers: with the outputs of the last step, before its update.
         watched: what says, after a step, whether loss and gradients are finite.
     """
@@ -128,7 +130,7 @@ class Chunk:
             size: the number of rows; None for the whole split, of which nothing is copied but what
                 augmentation changes.
         """
-        data, self.task = of.data, of.data.task
+        data, self.output_gradient = of.data, of.output_gradient
         networks = () if data.runs == 1 else (data.runs,)
         rows = data.rows if size is None else size
         features = data.splits["train"].inputs.shape[1]
@@ -160,12 +162,12 @@ class Chunk:
             add: to the gradient that is there, instead of writing over it.
         """
         if (count, add) not in self.made:
-            layers, task = self.layers, self.task
+            layers, of_loss = self.layers, self.output_gradient
             # A number as a tensor: torch would make one of it at each step.
-            scale = layers.output_gradients.new_tensor(task.slope(self.expected.shape[-1]) / count)
+            scale = layers.output_gradients.new_tensor(of_loss.factor(self.expected.shape[-1]) / count)
             self.made[count, add] = [
                 *self.forward,
-                partial(task.residual, layers.outputs, self.expected.mT, layers.output_gradients),
+                partial(of_loss.write, layers.outputs, self.expected.mT, layers.output_gradients),
                 partial(layers.output_gradients.mul_, scale),
                 *self.backward,
                 *layers.weight_gradients(self.inputs, add),

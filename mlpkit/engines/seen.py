@@ -57,7 +57,7 @@ class Seen:
             return {}
         outputs, rows = self._now()
         outputs = (outputs if self.data.runs == 1 else outputs[run]).mT.contiguous()
-        losses = self.data.task.loss(outputs, self.data.scaled_of(run, rows))
+        losses = self.data.loss.per_example(outputs, self.data.scaled_of(run, rows))
         return {"outputs": outputs, "losses": losses}
 
     def restore(self, rows: Rows, outputs: Sequence[Tensor]) -> None:

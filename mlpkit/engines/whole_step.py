@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
+
 Activations = list[Tensor]  # (K, n) of each unit of a layer
 Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]  # (δ of a unit, its z, its f(z)) -> δ ⊙ f'(z)
 
@@ -36,58 +38,13 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
 }
 
 
-# Of each run's update. SGD keeps a part of its buffer, `first` is what it takes of the gradient, and `second`
-# is Nesterov's momentum.
-SETTINGS = (
-    *("lr", "size", "root", "first", "kept", "second", "eps", "weight_decay"),
-    *("norm_limit", "value_limit"),
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the program is made for; two engines with equal plans share one.
-
-    Attributes:
-        widths: of all layers, from the inputs to the outputs.
-        activations: of the hidden layers, by the names of torch's classes.
-        bias: whether layers have biases.
-        task: regression, binary or multiclass.
-        rows: of the training split and of the monitored one.
-        shared: whether all runs have the same rows.
-        optimizer: sgd, adam or adamw.
-        momentum: whether SGD has one.
-        nesterov: whether it is Nesterov's.
-        decays: whether there is a weight decay.
-        limits: whether norms and values of the gradients are limited.
-        unscales: whether outputs are brought to the targets' unit for scores.
-        dtype: of the numbers, by torch's name.
-        threads: of the CPU.
-    """
-
-    widths: tuple[int, ...]
-    activations: tuple[str, ...]
-    bias: bool
-    task: str
-    rows: tuple[int, int]
-    shared: bool
-    optimizer: str
-    momentum: bool
-    nesterov: bool
-    decays: bool
-    limits: tuple[bool, bool]
-    unscales: bool
-    dtype: str
-    threads: int
-
-
 @dataclass
 class Rows:
     """Rows of a split, examples next to each other.
 
     Attributes:
         inputs: (1 or K, features, n).
-        expected: (1 or K, width, n), what the mean of the outputs' distribution should be.
+        expected: (1 or K, width, n), what the outputs are compared with.
         targets: (1 or K, 2 · width, n) for regression, see `regression_truth`; else like `expected`.
     """
 
@@ -99,7 +56,7 @@ class Rows:
 class WholeStep(nn.Module):
     """Takes a step on all training rows, and adds up scores before it and after it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CompilePlan) -> None:
         """Take what the program is made for."""
         super().__init__()
         self.plan, self.per_layer = plan, 2 if plan.bias else 1
@@ -172,12 +129,12 @@ class WholeStep(nn.Module):
         """Return the gradients of the mean loss in the values."""
         plan = self.plan
         means = torch.stack(outputs, 1)
-        if plan.task == "binary":
+        if plan.loss == "binary_cross_entropy":
             t = torch.exp(-means.abs())  # as the loss has it, so that it is computed once
             means = torch.where(means > 0, 1.0, t) / (1 + t)
-        elif plan.task == "multiclass":
+        elif plan.loss == "cross_entropy":
             means = torch.softmax(means, 1)
-        scale = (2 / plan.widths[-1] if plan.task == "regression" else 1.0) / plan.rows[0]
+        scale = (2 / plan.widths[-1] if plan.loss == "mse" else 1.0) / plan.rows[0]
         gradients = list(((means - rows.expected) * scale).unbind(1))
         found: list[Tensor] = []
         for layer in reversed(range(len(plan.widths) - 1)):
@@ -204,8 +161,8 @@ class WholeStep(nn.Module):
     def _sums(self, activations: Activations, rows: Rows, unscaling: list[Tensor]) -> Tensor:
         """Return sums (1 + statistics, K) of losses and of what scores are made of; see `Task`."""
         outputs, y = torch.stack(activations, 1), rows.expected
+        losses = self._losses(outputs, y)
         if self.plan.task == "regression":
-            losses = (outputs - y).square().mean(1)
             exact, centred = (of.expand_as(outputs) for of in rows.targets.double().chunk(2, 1))
             if unscaling:
                 outputs = outputs * unscaling[0] + unscaling[1]
@@ -213,13 +170,19 @@ class WholeStep(nn.Module):
             each = (errors.abs(), errors.square(), centred, centred.square())
             statistics = [values.mean(1) for values in each]
         elif self.plan.task == "binary":
-            against = ((1 - 2 * y) * outputs).squeeze(1)
-            losses = against.clamp_min(0) + _log1p(torch.exp(-outputs.abs()).squeeze(1))
             statistics = [((outputs > 0) == (y > 0.5)).squeeze(1).to(outputs.dtype)]
         else:
-            losses = torch.logsumexp(outputs - (outputs * y).sum(1, keepdim=True), 1)
             statistics = [(outputs.argmax(1) == y.argmax(1)).to(outputs.dtype)]
         return torch.stack([of.sum(1, dtype=torch.float64) for of in (losses, *statistics)])
+
+    def _losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the losses (K, n)."""
+        if self.plan.loss == "mse":
+            return (outputs - y).square().mean(1)
+        if self.plan.loss == "binary_cross_entropy":
+            against = ((1 - 2 * y) * outputs).squeeze(1)
+            return against.clamp_min(0) + _log1p(torch.exp(-outputs.abs()).squeeze(1))
+        return torch.logsumexp(outputs - (outputs * y).sum(1, keepdim=True), 1)
 
     def _clipped(self, gradients: list[Tensor], norms: Tensor, settings: Tensor) -> list[Tensor]:
         """Limit the gradients, first their values; see `Clipping`."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from mlpkit.config.config import Config
 from mlpkit.config.model import Layer, ModelConfig, Shape
-from mlpkit.config.registry import choices
+from mlpkit.config.task_fit import check_task
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +21,7 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     Raises:
         ConfigError: the model does not fit the dataset's task.
     """
-    _check_task(config.model, input_schema.task, config.dataset.name)
+    check_task("model", config.model, input_schema.task, config.dataset.name)
     features, width, standardize = len(input_schema.features), input_schema.width, config.dataset.standardize
     layers = config.model.layers(features, width)
     if layers is None:
@@ -73,15 +72,3 @@ def _scaling(name: str, kind: str, width: int) -> Layer:
 
     shapes: dict[str, Shape] = {"mean": (width,), "std": (width,)}
     return Layer(kind, width, width, make, buffers=shapes, keeps_zeros=True, name=name)
-
-
-def _check_task(model: ModelConfig, task: str, dataset: str) -> None:
-    if task not in model.tasks:
-        kind = "regression" if task == "regression" else f"{task} classification"
-        others = [
-            name
-            for name, schema in choices("model").items()
-            if issubclass(schema, ModelConfig) and task in schema.tasks
-        ]
-        use = " or ".join(f"model={name}" for name in others)
-        raise ConfigError(f"model={model.name}: dataset={dataset} is a {kind}; use {use}")

@@ -40,7 +40,7 @@ def find_worst(predictor: Predictor, outputs: Tensor, targets: Tensor) -> Worst:
     predicted, certainty = task.decode(outputs), task.probabilities(outputs).max(1).values
     wrong = (predicted != targets).nonzero().squeeze(1)
     if len(wrong):
-        losses = task.loss(outputs, task.encode(targets, outputs.dtype))
+        losses = predictor.loss.per_example(outputs, task.encode(targets, outputs.dtype))
         rows = wrong[losses[wrong].argsort(descending=True)]
     else:
         rows = certainty.argsort()

@@ -105,7 +105,9 @@ def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets:
     """Return R², computed by the task."""
     task = predictor.task
     encoded = task.encode(targets, outputs.dtype)
-    sums = metrics.add_up(task.loss(outputs, encoded), task.statistics(outputs, task.truth(encoded)))
+    sums = metrics.add_up(
+        predictor.loss.per_example(outputs, encoded), task.statistics(outputs, task.truth(encoded))
+    )
     r2: float = task.scores(sums, len(targets))["r2"]
     return r2
 

@@ -11,6 +11,7 @@ MAY_CHANGE = (
     "trainer.keep_last",
     "trainer.log_every",
     "run.loggers",
+    "run.metrics",
     "run.plots",
     "run.progress",
 )

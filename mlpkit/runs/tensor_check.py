@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from mlpkit.config.config import Config
+from mlpkit.config.loss import loss_for
 from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
@@ -21,6 +22,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     path = file.path
     try:
         layers = architecture(config, input_schema)
+        loss_for(config.loss, input_schema.task, config.dataset.name)
     except ConfigError as error:
         raise DataError(f"{path}: its config and its input schema do not go together ({error})") from None
     if (number := count(layers)) > LARGEST:

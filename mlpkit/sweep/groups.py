@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from mlpkit.config.config import Config, to_dict
+from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
@@ -183,15 +184,18 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
         for name, split in dataset.splits.items()
     )
     settings = to_dict(config)["dataset"]
+    loss = loss_for(config.loss, dataset.input_schema.task, dataset.name)
     if dataset.splits["train"].all_inputs.numel() > LARGEST_COPIED:
         data = data, table_of(config.dataset)
     return (
         dataset.name,
         dataset.input_schema.task,
+        loss.model_dump_json(),
+        config.run.metrics,
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
-        None if can_be_padded(config, layers) else tuple(layer.out_features for layer in layers),
+        None if can_be_padded(config, loss, layers) else tuple(layer.out_features for layer in layers),
         str(shared),
         choose_device(config.device),
     )
@@ -203,16 +207,17 @@ def max_open_runs() -> int:
     return MAX_RUNS if files is None else (files - OTHER_FILES) // FILES
 
 
-def can_be_padded(config: Config, layers: list[Layer]) -> bool:
+def can_be_padded(config: Config, loss: LossConfig, layers: list[Layer]) -> bool:
     """Whether a run can be padded with zero units, which must stay zero during training.
 
-    An activation must be 0 at 0; a norm would count the zeros; Adam with eps=0 would divide 0 by 0. With
-    bfloat16, padding could change which products are rounded, since that depends on their size.
+    Gradients must be derived by hand. An activation must be 0 at 0; a norm would count the zeros; Adam with
+    eps=0 would divide 0 by 0. With bfloat16, padding could change which products are rounded, since that
+    depends on their size.
     """
     trainer = config.trainer
     if not config.optimizer.keeps_zeros():
         return False
-    if trainer.engine == "autograd" or trainer.matmul == "bfloat16":
+    if trainer.engine == "autograd" or loss.by_hand() is None or trainer.matmul == "bfloat16":
         return False
     return all(layer.keeps_zeros for layer in layers)
 

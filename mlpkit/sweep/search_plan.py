@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlpkit.analysis.compare import loss_unit
+from mlpkit.analysis.compare import loss_kind, loss_unit
 from mlpkit.config import nested
 from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
@@ -119,9 +119,17 @@ def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) 
     """Refuse to rank trials by losses in different units.
 
     Raises:
-        ConfigError: targets are standardised, and the trials differ in their data or in `standardize`.
+        ConfigError: the trials differ in their loss; or targets are standardised, and the trials differ in
+            their data or in `standardize`.
     """
-    units = {loss_unit(task, dict(nested.items(to_dict(config)))) for config in configs}
+    settings = [dict(nested.items(to_dict(config))) for config in configs]
+    losses = [key for key in space if key.lstrip("+~").partition(".")[0] == "loss"]
+    if TASKS[task].monitor == "loss" and (losses or len({loss_kind(task, of) for of in settings}) > 1):
+        raise ConfigError(
+            "--search: values of different losses cannot rank trials; "
+            f"give {' and '.join(losses) or 'loss'} one value"
+        )
+    units = {loss_unit(task, of) for of in settings}
     keys = [key for key in space if key.lstrip("+~").startswith("dataset.")]
     if len(units) > 1 or (keys and units != {None}):
         raise ConfigError(

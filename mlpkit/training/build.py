@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlpkit.config.config import Config
+from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.metric import metrics_for
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
@@ -24,7 +26,7 @@ from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
 from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
-from mlpkit.tasks import TASKS
+from mlpkit.tasks import TASKS, Task
 
 UNSET = Choices()
 
@@ -53,14 +55,13 @@ def build(
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     experiments = []
     for config, dataset in zip(configs, datasets, strict=True):
-        task = TASKS[dataset.input_schema.task]
         check_steps(config, len(dataset.splits["train"]))
-        experiments.append(Experiment(config, dataset, task, build_model(config, dataset, device)))
+        experiments.append(experiment_of(config, dataset, build_model(config, dataset, device)))
     # The smaller networks are padded to the shape of the largest.
     network = max((experiment.network for experiment in experiments), key=count_parameters)
-    dataset = datasets[0]
+    dataset, loss = datasets[0], experiments[0].loss
     matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
-    kind, engine_class, reason = choose_engine(first.trainer.engine, network, device, before.engine)
+    kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
             f"trainer.matmul=bfloat16: the autograd engine ({reason}) does not round; set trainer.matmul=auto"
@@ -69,7 +70,7 @@ def build(
         reason += f"; one of {len(configs)} runs that are trained together"
     augmentation = augmentation_in(first, dataset)
     arguments = (experiments, device, kind, augmentation, matmul)
-    obstacle = obstacle_to_compiling(configs, network, device, augmentation is not None)
+    obstacle = obstacle_to_compiling(configs, network, loss, device, augmentation is not None)
     if is_compiled(configs, dataset, obstacle, before.compiled):
         try:
             return CompiledEngine(*arguments, f"{reason}; compiled")
@@ -78,6 +79,41 @@ def build(
                 raise ConfigError(f"trainer.compile=true: {error}; or set trainer.compile=false") from None
             reason += f"; not compiled: {error}"
     return engine_class(*arguments, reason)
+
+
+def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experiment:
+    """Return a run's objects.
+
+    Raises:
+        ConfigError: the loss is not for the dataset's task, or its losses have another shape than is needed.
+    """
+    task = TASKS[dataset.input_schema.task]
+    loss = loss_for(config.loss, task.name, dataset.name)
+    check_loss(loss, task, dataset)
+    metrics = metrics_for(config.run.metrics, task.name, dataset.name)
+    return Experiment(config, dataset, task, loss, network, metrics)
+
+
+def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
+    """Try a loss on a row or two, and refuse one whose results have another shape than is needed.
+
+    Raises:
+        ConfigError: so they have.
+    """
+    targets = task.encode(dataset.splits["train"].targets[:2], torch.float32)
+    rows, width = len(targets), dataset.input_schema.width
+    outputs = torch.zeros(rows, width)
+    shapes: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+    shapes["per_example"] = loss.per_example(outputs, targets), (rows,)
+    if type(loss).gradient is not LossConfig.gradient:
+        y = loss.expected(targets, width, torch.float32)
+        shapes["gradient"] = loss.gradient(outputs, y), (rows, width)
+    for method, (found, shape) in shapes.items():
+        if found.shape != shape:
+            raise ConfigError(
+                f"loss={loss.name}: {method} returns {tuple(found.shape)} for outputs {(rows, width)}, "
+                f"not {shape}"
+            )
 
 
 def choices_made(engine: Engine) -> Choices:

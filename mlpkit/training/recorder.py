@@ -226,7 +226,8 @@ class Recorder:
         if not self.with_test:
             dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
         device = str(next(network.parameters()).device)
-        predictor = Predictor(network, dataset.input_schema, device, progress.best_epoch)
+        loss, epoch = self.experiment.loss, progress.best_epoch
+        predictor = Predictor(network, dataset.input_schema, loss, device, epoch)
         lines = read_metrics(self.folder.metrics)
         for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self._files.picture(progress.step, path)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mlpkit.config import nested, search_path
 from mlpkit.config.config import parse, to_dict
 
-CHOSEN = ("dataset", "model", "optimizer", "scheduler", "init")  # the groups whose choices are names
+CHOSEN = ("dataset", "model", "loss", "optimizer", "scheduler", "init")  # the groups whose choices are names
 GROUPS = search_path.groups([search_path.packaged()])
 
 # Text that a terminal, YAML, Hydra or a message could stumble over.
