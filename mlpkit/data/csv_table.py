@@ -43,7 +43,8 @@ def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tupl
 def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
     """Return the line, counted from one, on which a row, counted from zero, begins."""
     wanted = row + bool(table_format.has_header)
-    return next((line for number, (line, _) in enumerate(_lines(text, table_format)) if number == wanted), 0)
+    rows = enumerate(_lines(text, table_format, is_strict=False))
+    return next((line for number, (line, _) in rows if number == wanted), 0)
 
 
 def _check(said: TableFormat) -> None:
@@ -167,15 +168,16 @@ class _Reading:
                 raise DataError(f"{name}:{line}: {values} for {width} columns; correct or remove the row")
 
 
-def _lines(text: TableText, taken: TableFormat) -> Iterator[tuple[int, list[str]]]:
+def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not empty, the header too, with the line on which it begins.
 
     Raises:
-        DataError: a quote is misplaced or not closed.
+        DataError: a quote is misplaced or not closed, which is_strict looks for.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
     with text.open(taken.encoding or "utf-8") as stream:
         lines = io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="")
-        reader = csv.reader(lines, delimiter=taken.separator or ",", strict=True)
+        reader = csv.reader(lines, delimiter=taken.separator or ",", strict=is_strict)
         start = 1
         try:
             for row in reader:
