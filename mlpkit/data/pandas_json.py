@@ -14,7 +14,7 @@ def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:
 
     Args:
         content: what the JSON says.
-        features: the columns that the model reads.
+        features: the columns that the model reads; none where that is not known.
         source: how errors name it.
 
     Raises:
@@ -29,7 +29,10 @@ def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:
         return _from_table(rows, schema, features)
     if all(isinstance(value, dict) for value in content.values()):
         first = next(iter(content.values()))
-        is_by_row = not set(features) & set(content) and set(features) & set(first)
+        if features:
+            is_by_row = not set(features) & set(content) and bool(set(features) & set(first))
+        else:  # labels of rows are mostly numbers, names of columns are not
+            is_by_row = all(map(str.isdigit, content)) and not all(map(str.isdigit, first))
         return list(content.values()) if is_by_row else _from_columns(content, list(first), source)
     return content
 

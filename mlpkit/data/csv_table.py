@@ -1,0 +1,189 @@
+"""Reads text with separated columns: csv, tsv and the like."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow
+import pyarrow.csv
+
+from mlpkit.config.problems import show, spell
+from mlpkit.data.table_format import TableFormat, recognise, split
+from mlpkit.data.table_text import NotUtf8Error, TableText
+from mlpkit.errors import ConfigError, DataError
+
+SAMPLE = 1 << 20  # bytes in which the format and the types are looked for
+LONGEST = 4 << 20  # bytes of a row
+
+
+def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
+    """Return the columns and the format that was taken.
+
+    Args:
+        text: where it comes from.
+        said: what the user says of its format.
+        missing: texts that mean that a value is missing.
+
+    Raises:
+        ConfigError: what the user says is no format.
+        DataError: it is no table.
+    """
+    _check(said)
+    encoding = said.encoding or text.encoding()
+    try:
+        return _read(text, replace(said, encoding=encoding), missing)
+    except NotUtf8Error as error:
+        if said.encoding or encoding != "utf-8" or error.was_utf8:
+            raise
+    return _read(text, replace(said, encoding="cp1252"), missing)
+
+
+def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
+    """Return the line, counted from one, on which a row, counted from zero, begins."""
+    wanted = row + bool(table_format.has_header)
+    rows = enumerate(_lines(text, table_format, is_strict=False))
+    return next((line for number, (line, _) in rows if number == wanted), 0)
+
+
+def _check(said: TableFormat) -> None:
+    if said.separator is not None and (len(said.separator) != 1 or said.separator in '\r\n"\\\0'):
+        raise ConfigError(f'separator={show(said.separator)}: must be one character, such as "," or ";"')
+    if said.separator is not None and not said.separator.isascii():
+        raise ConfigError(f"separator={show(said.separator)}: must be an ASCII character")
+    if said.decimal not in (None, ".", ","):
+        raise ConfigError(f'decimal={show(said.decimal)}: must be "." or ","')
+
+
+def _read(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
+    sample = _sample(text, said.encoding or "utf-8")
+    taken = recognise(sample, said, missing)
+    rows = split(sample, taken.separator or ",")
+    if not rows:
+        raise DataError(f"{text.name}: empty; it must hold a line of column names and a line for each row")
+    names = _names(rows[0], taken, text.name)
+    if taken.has_header and len(rows) == 1 and len(sample) < SAMPLE:
+        raise DataError(f"{text.name}: no rows below the column names; add a line for each")
+    blank = len(sample) - len(sample.lstrip("\r\n"))
+    reading = _Reading(text, taken, names, missing, len(sample[:blank].splitlines()))
+    try:
+        table = reading.read(reading.types_in(sample))
+    except pyarrow.ArrowException:  # a value further down is of another type than those in the sample
+        table = reading.read({})
+    unnamed = [name for name, cell in zip(names, rows[0], strict=True) if taken.has_header and not cell]
+    return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), taken
+
+
+def _sample(text: TableText, encoding: str) -> str:
+    """Return the first lines, two of them at least."""
+    start = bytearray()
+    with text.open(encoding) as stream:
+        while len(start) < SAMPLE or start.count(b"\n") < 2:
+            block = stream.read(SAMPLE)
+            if not block:
+                return start.decode()
+            start += block
+            if len(start) > LONGEST:
+                break
+    return start[: start.rfind(b"\n") + 1].decode(errors="replace")
+
+
+def _names(first: Sequence[str], taken: TableFormat, source: str) -> list[str]:
+    names = [(cell if taken.has_header else "") or f"c{number}" for number, cell in enumerate(first, 1)]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise DataError(f"{source}:1: the column {spell(twice)} stands twice; rename or remove one of them")
+    return names
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How pyarrow is to read one text."""
+
+    text: TableText
+    taken: TableFormat
+    names: list[str]
+    missing: Sequence[str]
+    empty_lines: int  # above the first row
+
+    def types_in(self, sample: str) -> dict[str, pyarrow.DataType]:
+        """Return the types of the columns in the first lines.
+
+        With them pyarrow keeps no text beside the columns, which takes a third of the memory. They are the
+        types that it would find anyway, as long as every value is of them.
+        """
+        types = self._parse(pyarrow.BufferReader(sample.encode()), {}).schema
+        return {field.name: field.type for field in types if field.type != pyarrow.null()}
+
+    def read(self, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:
+        """Return the table.
+
+        Raises:
+            DataError: it is none.
+            pyarrow.ArrowException: a value is not of its column's type.
+        """
+        stream = self.text.open(self.taken.encoding or "utf-8")
+        with stream:
+            try:
+                table = self._parse(stream, types)
+            except pyarrow.ArrowException as error:
+                if types and "conversion error" in str(error):
+                    raise
+                self._explain()
+                raise DataError(f"{self.text.name}: no table ({show(str(error))}); correct it") from None
+            if stream.quotes % 2:
+                self._explain()
+        return table
+
+    def _parse(
+        self, source: io.RawIOBase | pyarrow.NativeFile, types: dict[str, pyarrow.DataType]
+    ) -> pyarrow.Table:
+        around = [
+            f"{before}{word}{after}" for word in self.missing for before in ("", " ") for after in ("", " ")
+        ]
+        return pyarrow.csv.read_csv(
+            source,
+            pyarrow.csv.ReadOptions(
+                column_names=self.names,
+                skip_rows=self.empty_lines,
+                skip_rows_after_names=int(bool(self.taken.has_header)),
+                block_size=LONGEST,
+            ),
+            pyarrow.csv.ParseOptions(delimiter=self.taken.separator, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(
+                null_values=around,
+                strings_can_be_null=True,
+                decimal_point=self.taken.decimal,
+                column_types=types,
+                check_utf8=False,  # the stream has
+            ),
+        )
+
+    def _explain(self) -> None:
+        """Raise the first thing that is wrong with the lines, with its line; slow, and only after a fault."""
+        width, name = len(self.names), self.text.name
+        for line, row in _lines(self.text, self.taken):
+            if len(row) != width:
+                values = f"{len(row)} value{'s' if len(row) > 1 else ''}"
+                raise DataError(f"{name}:{line}: {values} for {width} columns; correct or remove the row")
+
+
+def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not empty, the header too, with the line on which it begins.
+
+    Raises:
+        DataError: a quote is misplaced or not closed, which is_strict looks for.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+    with text.open(taken.encoding or "utf-8") as stream:
+        lines = io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="")
+        reader = csv.reader(lines, delimiter=taken.separator or ",", strict=is_strict)
+        start = 1
+        try:
+            for row in reader:
+                if row:
+                    yield start, row
+                start = reader.line_num + 1
+        except csv.Error as error:
+            reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
+            raise DataError(f"{text.name}:{start}: {spell(reason)}; correct the row") from None

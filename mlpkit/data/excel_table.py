@@ -1,0 +1,63 @@
+"""Reads the one filled sheet of an Excel book as the text of a csv."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from mlpkit.config.problems import spell
+from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH, TableText
+from mlpkit.errors import ConfigError, DataError
+
+
+def read_excel(path: Path) -> TableText:
+    """Return the rows of a book, written as csv: what they hold is then found out as in any text.
+
+    Raises:
+        ConfigError: the extra `excel` is not installed.
+        DataError: it is damaged, or its table is not clear.
+    """
+    try:
+        import python_calamine
+    except ImportError:
+        raise ConfigError(f"{path}: Excel books need an extra; pip install 'mlpkit[excel]'") from None
+    _check_size(path)
+    try:
+        with python_calamine.CalamineWorkbook.from_path(path) as book:
+            sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+    except (python_calamine.CalamineError, OSError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path}: no Excel book, or a damaged one ({spell(str(error))}); save it again"
+        ) from None
+    filled = {name: rows for name, rows in sheets.items() if rows}
+    if len(filled) > 1:
+        names = ", ".join(spell(name) for name in filled)
+        raise DataError(f"{path}: has {len(filled)} sheets ({names}); save the one with the table as a file")
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, lineterminator="\n")
+    for row in next(iter(filled.values()), []):
+        writer.writerow([_spelled(cell) for cell in row])
+    return TableText(str(path), content=written.getvalue().encode("utf-8", "replace"))
+
+
+def _check_size(path: Path) -> None:
+    try:
+        with ZipFile(path) as book:
+            unpacked = sum(member.file_size for member in book.infolist())
+            if unpacked > path.stat().st_size * MOST_GROWTH + FREE_GROWTH:
+                raise DataError(f"{path}: unpacks to more than {MOST_GROWTH} times its size; save it as .csv")
+            damaged = book.testzip()  # which also stops at the size that is said
+    except (BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: no Excel book, or a damaged one ({spell(str(error))}); save it again"
+        ) from None
+    if damaged:
+        raise DataError(f"{path}: a damaged Excel book ({spell(damaged)}); save it again")
+
+
+def _spelled(cell: Any) -> object:
+    """Return a cell as a csv has it; Excel keeps every number as a float."""
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1 << 53:
+        return int(cell)
+    return cell

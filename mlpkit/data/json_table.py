@@ -1,0 +1,165 @@
+"""Reads tables written as JSON: an object on each line, or one document of records or columns."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow
+import pyarrow.json
+
+from mlpkit.config.problems import show, spell
+from mlpkit.data.pandas_json import from_pandas
+from mlpkit.data.table_text import TableText
+from mlpkit.errors import DataError
+
+LARGEST_DOCUMENT = 256 << 20  # bytes; as Python objects they take ten times as much
+LONGEST = 4 << 20  # bytes of a line
+DEEPEST = 100  # opening brackets in a line, from which on it is looked at; a row has one
+
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+_EXAMPLE = '{"age": 41, "city": "Oslo"}'
+
+
+def read_jsonl(text: TableText) -> pyarrow.Table:
+    """Return the columns of a text that holds an object on each line.
+
+    Raises:
+        DataError: it does not.
+    """
+    return _read_lines(text, lambda line: f"{text.name}:{line}")
+
+
+def read_json(text: TableText) -> pyarrow.Table:
+    """Return the columns of one JSON document, in any of the layouts that pandas writes.
+
+    Raises:
+        DataError: it is no table.
+    """
+    with text.open(text.encoding()) as stream:
+        content = stream.read(LARGEST_DOCUMENT + 1)
+        while len(content) <= LARGEST_DOCUMENT and (more := stream.read(LARGEST_DOCUMENT)):
+            content += more
+    if len(content) > LARGEST_DOCUMENT:
+        raise DataError(f"{text.name}: larger than {LARGEST_DOCUMENT >> 20} MB; write it as .jsonl or .csv")
+    try:
+        records = list(
+            _records(
+                from_pandas(json.loads(content, object_pairs_hook=_unrepeated), (), text.name), text.name
+            )
+        )
+        lines = "\n".join(json.dumps(record) for record in records)
+    except RecursionError:
+        raise DataError(f"{text.name}: nested too deep for a table; correct it") from None
+    except ValueError as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"{text.name}{line}: not valid JSON ({_reason(error)}); correct it") from None
+    if not records:
+        raise DataError(f"{text.name}: no rows; a table has a line for each")
+    return _read_lines(TableText(text.name, content=lines.encode()), lambda row: f"{text.name}: row {row}")
+
+
+def is_document(start: bytes) -> bool:
+    """Whether JSON that begins so is one document, not an object on each line."""
+    first = start.lstrip()[:1]
+    if first != b"{":
+        return True
+    try:
+        json.loads(start.lstrip().split(b"\n", 1)[0])
+    except (ValueError, RecursionError):
+        return True
+    return b"\n" not in start.strip()
+
+
+def _records(content: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a document."""
+    if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
+        if len({len(column) for column in content.values()}) > 1:
+            raise DataError(f"{name}: its columns have different lengths; give each as many values")
+        content = [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
+    width = 0
+    for number, record in enumerate(content if isinstance(content, list) else [content], 1):
+        if isinstance(record, list):
+            width = width or len(record)
+            if len(record) != width:
+                raise DataError(
+                    f"{name}: row {number}: {len(record)} values, the first row has {width}; correct it"
+                )
+            record = {f"c{place}": value for place, value in enumerate(record, 1)}
+        if not isinstance(record, dict):
+            raise DataError(f"{name}: row {number}: {show(record)} is no row; write it like {_EXAMPLE}")
+        yield record
+
+
+def _read_lines(text: TableText, where: Callable[[int], str]) -> pyarrow.Table:
+    # pyarrow ends the process, without a word, at a value that is nested thousands of levels deep.
+    for number, line in _lines(text):
+        if line.count(b"{") + line.count(b"[") > DEEPEST:
+            _check(line, {}, where(number))
+    try:
+        with text.open(text.encoding()) as stream:
+            table = pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=LONGEST))
+        if not any(pyarrow.types.is_nested(kind) for kind in table.schema.types):
+            return table
+        reason = "lists or objects in it"
+    except pyarrow.ArrowException as error:
+        reason = str(error)
+    kinds: dict[str, str] = {}
+    for number, line in _lines(text):
+        _check(line, kinds, where(number))
+    raise DataError(f"{text.name}: no table ({show(reason)}); correct it")
+
+
+def _lines(text: TableText) -> Iterator[tuple[int, bytes]]:
+    with text.open(text.encoding()) as stream:
+        for number, line in enumerate(io.BufferedReader(stream), 1):
+            if line.strip():
+                yield number, line
+
+
+def _check(line: bytes, kinds: dict[str, str], where: str) -> None:
+    """Refuse a line that is no row.
+
+    Args:
+        line: the line.
+        kinds: what the rows before hold in each column; this one is added.
+        where: how errors name the line.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        record = json.loads(line, object_pairs_hook=_unrepeated)
+    except RecursionError:
+        raise DataError(f"{where}: nested too deep for a table; correct it") from None
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON ({_reason(error)}); correct the line") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: {show(record)} is no row; write it like {_EXAMPLE}")
+    for name, value in record.items():
+        here = f"{where}: column {spell(name)}"
+        if value is None:
+            continue
+        if isinstance(value, list | dict):
+            what = "a list" if isinstance(value, list) else "an object"
+            raise DataError(f"{here}: {what}; write a column for each value in it")
+        kind = _KINDS[type(value)]
+        if kinds.setdefault(name, kind) != kind:
+            raise DataError(
+                f"{here}: {show(value)} is {kind}, the rows before have {kinds[name]}; write one "
+                "kind, and null for what is missing"
+            )
+        if isinstance(value, float) and math.isinf(value):
+            raise DataError(f"{here}: no finite number; correct it")
+
+
+def _reason(error: ValueError) -> str:
+    return f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key stands twice")
+    return content

@@ -1,0 +1,106 @@
+"""How the text of a table is written: separator, decimal mark, encoding and header, and finding them out."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+SEPARATORS = "\t;|, "  # a comma or a blank also stands inside values, so these are tried last
+LOOKED_AT = 1000  # rows
+
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+_FRACTION = re.compile(r"[+-]?[0-9]*([.,])[0-9]+([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """What is known of a table that is text; None: to be found out.
+
+    Attributes:
+        separator: the character between two values.
+        decimal: the character before a number's fraction, `.` or `,`.
+        encoding: as Python names it.
+        has_header: whether the first line holds the names of the columns.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    has_header: bool | None = None
+
+
+def describe(table_format: TableFormat) -> str:
+    """Return what was taken, in the words of a line that says so."""
+    separator = {"\t": "tab", " ": "blank"}.get(table_format.separator or "", f'"{table_format.separator}"')
+    header = "header in line 1" if table_format.has_header else "no header: columns are c1, c2, …"
+    return f'separator {separator}, decimal "{table_format.decimal}", {table_format.encoding}, {header}'
+
+
+def recognise(sample: str, said: TableFormat, missing: Sequence[str]) -> TableFormat:
+    """Return the format with separator, decimal mark and header filled in.
+
+    Args:
+        sample: the first lines of the text.
+        said: what the user says, which is taken as it is.
+        missing: texts that mean that a value is missing.
+    """
+    separator = said.separator or _separator(sample)
+    rows = split(sample, separator)
+    decimal = said.decimal or _decimal(rows, separator)
+    has_header = _has_header(rows, missing) if said.has_header is None else said.has_header
+    return replace(said, separator=separator, decimal=decimal, has_header=has_header)
+
+
+def split(sample: str, separator: str) -> list[list[str]]:
+    """Return the first rows of a text, without empty lines, as far as they can be told apart."""
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if row:
+                rows.append([cell.strip() for cell in row])
+            if len(rows) == LOOKED_AT:
+                break
+    except csv.Error:  # what is wrong with it is said by who reads it all
+        pass
+    return rows
+
+
+def _separator(sample: str) -> str:
+    """Return the one that gives most rows the same number of columns, two or more; a comma if none does."""
+    best, most = ",", 0.0
+    for separator in SEPARATORS:
+        widths = Counter(len(row) for row in split(sample, separator))
+        width, rows = max(widths.items(), key=lambda item: item[1], default=(1, 0))
+        if width > 1 and rows / widths.total() > most:
+            best, most = separator, rows / widths.total()
+    return best
+
+
+def _decimal(rows: list[list[str]], separator: str) -> str:
+    marks = Counter(found[1] for row in rows for cell in row if (found := _FRACTION.fullmatch(cell)))
+    return "," if marks[","] > marks["."] else "."
+
+
+def _has_header(rows: list[list[str]], missing: Sequence[str]) -> bool:
+    """Whether the first row holds names.
+
+    A text above numbers is a name. A number above numbers, or a value that its column repeats, is a value.
+    """
+    if not rows:
+        return True
+    first, body = rows[0], rows[1:]
+    is_value = all(_NUMBER.fullmatch(cell) or cell in missing for cell in first)
+    for place, cell in enumerate(first):
+        column = [row[place] for row in body if place < len(row) and row[place] not in missing]
+        if cell in missing or not column:
+            continue
+        if sum(_NUMBER.fullmatch(value) is not None for value in column) > len(column) / 2:
+            if not _NUMBER.fullmatch(cell):
+                return True
+            is_value = True
+        elif cell in column:
+            is_value = True
+    return not is_value

@@ -1,0 +1,186 @@
+"""The text of a table as a stream of UTF-8, whatever its packing and encoding; it may be opened again."""
+
+import codecs
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+
+from mlpkit.config.problems import show
+from mlpkit.errors import ConfigError, DataError
+
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+BLOCK = 1 << 20  # bytes that are read at once
+MOST_GROWTH = 100  # times that unpacking may make a file larger; real tables stay below
+FREE_GROWTH = 64 << 20  # bytes that it may grow anyway
+
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_STARTS = {
+    b"\x1f\x8b": "packed by gzip; name it .csv.gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; name it .csv.zst",
+    b"PAR1": "a parquet file; name it .parquet",
+    b"ARROW1": "an arrow file; name it .arrow",
+    b"PK\x03\x04": "a zip archive or an Excel book; unpack it, or name it .xlsx",
+    b"\x93NUMPY": "a NumPy array; save it as csv or parquet",
+    b"<!DOCTYPE": "a web page; download the table itself",
+    b"<html": "a web page; download the table itself",
+}
+
+
+class NotUtf8Error(DataError):
+    """The text is not UTF-8.
+
+    Attributes:
+        was_utf8: whether letters beyond ASCII before it were UTF-8: then the text is damaged, not of another
+            encoding.
+    """
+
+    def __init__(self, problem: str, was_utf8: bool) -> None:
+        """Take the line."""
+        super().__init__(problem)
+        self.was_utf8 = was_utf8
+
+
+@dataclass(frozen=True)
+class TableText:
+    """Where the text of a table comes from.
+
+    Attributes:
+        name: how errors name it.
+        path: the file; None where the content is at hand.
+        content: of stdin, or of what was turned into text.
+    """
+
+    name: str
+    path: Path | None = None
+    content: bytes = b""
+
+    def open(self, encoding: str = "utf-8") -> "Utf8Stream":
+        """Return the stream of its text.
+
+        Raises:
+            DataError: it is no text; later also the stream's `read`.
+        """
+        return Utf8Stream(self, encoding)
+
+    def unpacked(self) -> tuple[pyarrow.NativeFile, int | None]:
+        """Return a stream of its bytes and how many there may be; None: any number."""
+        if self.path is None:
+            return pyarrow.BufferReader(self.content), None
+        file = pyarrow.OSFile(str(self.path))
+        codec = CODECS.get(self.path.suffix.lower())
+        if codec is None:
+            return file, None
+        return pyarrow.CompressedInputStream(file, codec), file.size() * MOST_GROWTH + FREE_GROWTH
+
+    def encoding(self) -> str:
+        """Return what the first bytes say of the encoding; UTF-8 where they say nothing.
+
+        Raises:
+            DataError: they are those of another kind of file.
+        """
+        source, _ = self.unpacked()
+        with source:
+            start = _read(source, 16, self.name)
+        if what := next((what for sign, what in _STARTS.items() if start.startswith(sign)), None):
+            raise DataError(f"{self.name}: {what}")
+        return next((name for bom, name in _BOMS.items() if start.startswith(bom)), "utf-8")
+
+
+def from_stdin() -> TableText:
+    """Return the text on stdin, read to its end, since it is read twice."""
+    return TableText("stdin", content=sys.stdin.buffer.read())
+
+
+def _read(source: pyarrow.NativeFile, count: int, name: str) -> bytes:
+    try:
+        return bytes(source.read(count))
+    except OSError:
+        raise DataError(f"{name}: damaged or cut off; fetch or pack it again") from None
+
+
+class Utf8Stream(io.RawIOBase):
+    """The bytes of a text, as UTF-8 without a byte order mark; each block is checked as it is read.
+
+    Attributes:
+        quotes: how many double quotes have been read; an odd number at the end means that one is not closed.
+    """
+
+    def __init__(self, text: TableText, encoding: str) -> None:
+        """Open the text.
+
+        Raises:
+            ConfigError: there is no such encoding.
+        """
+        try:
+            "".encode(encoding)
+            self._is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+            self._decoder = codecs.getincrementaldecoder("utf-8" if self._is_utf8 else encoding)()
+        except (LookupError, ValueError):
+            raise ConfigError(
+                f"encoding={show(encoding)}: no such encoding; common are utf-8, cp1252 and utf-16"
+            ) from None
+        self._name, self._encoding = text.name, encoding
+        self._source, self._most = text.unpacked()
+        self._bytes_read, self._line, self._was_utf8, self._at_end = 0, 1, False, False
+        self._waiting = memoryview(b"")
+        self.quotes = 0
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as there is text, and return how many bytes of it are filled."""
+        while not self._waiting and not self._at_end:
+            self._waiting = memoryview(self._next_block())
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count] = self._waiting[:count]
+        self._waiting = self._waiting[count:]
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+        super().close()
+
+    def _next_block(self) -> bytes:
+        """Return the next bytes, unpacked, checked and as UTF-8; none of them may be left."""
+        block = _read(self._source, BLOCK, self._name)
+        if self._bytes_read == 0:
+            block = block.removeprefix(codecs.BOM_UTF8) if self._is_utf8 else block
+        self._bytes_read += len(block)
+        self._at_end = not block
+        if self._most is not None and self._bytes_read > self._most:
+            raise DataError(
+                f"{self._name}: unpacks to more than {MOST_GROWTH} times its size, as no table does; "
+                "if it is one, unpack it first"
+            )
+        # Blocks of ASCII need no look at each letter, unless half of one waits.
+        if not (self._is_utf8 and block and block.isascii() and not self._decoder.getstate()[0]):
+            block = self._decode(block)
+        if (place := block.find(b"\0")) >= 0:
+            where = self._where(block, place)
+            raise DataError(f"{where}: a NUL byte, which no text holds; remove it or say the encoding")
+        self._line += block.count(b"\n")
+        self.quotes += block.count(b'"')
+        return block
+
+    def _decode(self, block: bytes) -> bytes:
+        try:
+            text = self._decoder.decode(block, self._at_end)
+        except UnicodeError as error:
+            place = error.start if isinstance(error, UnicodeDecodeError) else 0
+            problem = (
+                f"{self._where(block, place)}: not {self._encoding}; save it as UTF-8 or say its encoding"
+            )
+            raise NotUtf8Error(problem, self._was_utf8 or not block[:place].isascii()) from None
+        self._was_utf8 |= not text.isascii()
+        return text.encode("utf-8", "replace")
+
+    def _where(self, block: bytes, place: int) -> str:
+        line = self._line + block.count(b"\n", 0, place)
+        return f"{self._name}:{line}"
