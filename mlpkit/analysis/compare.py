@@ -1,6 +1,6 @@
 """Runs side by side: those with equal settings form a line, and the lines are ranked by a score.
 
-A line's settings are its values of the keys that are compared, by default all but `seed`. What is left
+A line has its values of the keys that are compared, by default all but `seed` and `dataset.fold`. What is left
 decides which runs of two lines belong together: those whose other settings are equal form a pair.
 """
 
@@ -15,6 +15,8 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.results import RunResult, age
 
 TIED_ABOVE = 0.05  # corrected p-values from which a line counts as tied with the best
+
+REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
 
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
 _ABSENT = object()  # value of a key that the chosen model, optimizer or dataset does not have
@@ -121,7 +123,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
 
     Args:
         runs: of one task.
-        by: keys that make a line, which averages over all others; none means all but `seed`.
+        by: keys that make a line, which averages over all others; none means all but REPEATS.
         metric: a score's name, or split.name; None is the score that the runs monitored.
 
     Raises:
@@ -134,7 +136,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
         raise DataError(f"compare: none of {len(runs)} runs has a score ({said}); see their train.log")
     chosen = _choose_metric(runs, metric)
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    lines_by = tuple(_find_key(key, keys) for key in by) or tuple(key for key in keys if key != "seed")
+    lines_by = tuple(_find_key(key, keys) for key in by) or tuple(key for key in keys if key not in REPEATS)
     unscored = tuple(run for run in runs if chosen.value(run) is None)
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
     pairs_by = _pair_keys(scored, lines_by, [key for key in keys if key not in lines_by])

@@ -8,7 +8,9 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.errors import ConfigError
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
@@ -21,13 +23,31 @@ Columns = dict[str, list[Any]]
 
 
 def as_columns(
-    predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...] = (), true: Any = None
+    predictions: "Predictions",
+    input_schema: InputSchema,
+    names: tuple[str, ...] = (),
+    true: Any = None,
+    kept: Columns | None = None,
 ) -> Columns:
-    """Return the columns by name: the file of each row where known, what is true where known, and
+    """Return the columns by name: those kept, the file of each row where known, what is true where known, and
 
     the value of each target for regression; label, class name and probability of each class otherwise.
     Numbers are numpy's, in the model's own precision, so that they print as short as they are exact.
+
+    Raises:
+        ConfigError: a column that is kept has the name of another one.
     """
+    columns = _said(predictions, input_schema, names, true)
+    if clash := next((name for name in kept or {} if name in columns), None):
+        raise ConfigError(
+            f"--keep={show(clash)}: the output has such a column of its own; rename it in the input"
+        )
+    return {**(kept or {}), **columns}
+
+
+def _said(
+    predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...], true: Any
+) -> Columns:
     columns: Columns = {"file": list(names)} if names else {}
     values = predictions.values.numpy()
     if input_schema.task == "regression":
@@ -79,7 +99,8 @@ def _to_npz(columns: Columns) -> bytes:
     with ZipFile(stream, "w") as archive:
         for name, values in columns.items():
             with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+                known = [np.nan if value is None else value for value in values]
+                np.lib.format.write_array(member, np.asarray(known), allow_pickle=False)
     return stream.getvalue()
 
 

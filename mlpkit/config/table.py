@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
     from mlpkit.data.input_schema import InputSchema
     from mlpkit.data.raw_table import RawTable
+    from mlpkit.data.table_file import TableFormat
 
 
 def _absolute(path: str) -> str:
@@ -117,6 +118,10 @@ class TableOptions(DatasetConfig):
             raise rule_error(f"fold={self.fold} must be below folds={self.folds}")
         return self
 
+    def __hash__(self) -> int:
+        """Return the hash of all but the columns' settings, which are a dict."""
+        return hash(tuple(repr(getattr(self, key)) for key in type(self).model_fields if key != "columns"))
+
     def raw(self) -> "RawTable":
         """Return the table as it is."""
         raise NotImplementedError(f"dataset={self.name} has no raw")
@@ -124,6 +129,18 @@ class TableOptions(DatasetConfig):
     def targets(self) -> tuple[str, ...]:
         """Return the names of the target columns."""
         raise NotImplementedError(f"dataset={self.name} has no targets")
+
+    def table_format(self) -> "TableFormat":
+        """Return what is known of how its files are written, those to predict as well."""
+        from mlpkit.data.table_file import TableFormat
+
+        return TableFormat()
+
+    def missing_texts(self) -> tuple[str, ...]:
+        """Return the texts that mean that a value is missing."""
+        from mlpkit.data.table_file import MISSING
+
+        return MISSING
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""

@@ -2,14 +2,16 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.table import TableOptions
 from mlpkit.data.column_values import RawColumn, Where
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
@@ -18,8 +20,6 @@ from mlpkit.data.table_file import MISSING, TableFormat, read_table
 from mlpkit.data.table_targets import encode_targets
 from mlpkit.data.tables import some
 from mlpkit.errors import ConfigError, DataError
-
-AS_FOUND = TableFormat()
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class RawInputs:
 def read_raw(
     source: str,
     input_schema: InputSchema,
-    table_format: TableFormat = AS_FOUND,
-    missing: Sequence[str] = MISSING,
+    config: DatasetConfig,
+    has_header: bool | None = None,
     keep: Sequence[str] = (),
     with_targets: bool = False,
     warn: Callable[[str], None] = lambda line: None,
@@ -51,8 +51,8 @@ def read_raw(
     Args:
         source: the file, or `-` for stdin.
         input_schema: what the model reads.
-        table_format: what is known of how the table is written.
-        missing: texts that mean that a value is missing.
+        config: of the dataset that the model was trained on: other files of it are written in the same way.
+        has_header: whether the first line of a text holds names; None where that is to be found out.
         keep: columns that are returned as they are.
         with_targets: whether the rows are to be scored.
         warn: is told what is odd.
@@ -61,7 +61,11 @@ def read_raw(
         ConfigError: a column to keep is not there.
         DataError: a column is missing, or a value cannot be used.
     """
-    file = read_table([source], table_format, missing)
+    is_table = isinstance(config, TableOptions)
+    table_format = config.table_format() if is_table else TableFormat()
+    if has_header is not None:
+        table_format = replace(table_format, has_header=has_header)
+    file = read_table([source], table_format, config.missing_texts() if is_table else MISSING)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")

@@ -10,6 +10,7 @@ from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlpkit.data.raw_table import RawTable
+    from mlpkit.data.table_file import TableFormat
 
 
 @choice("dataset")
@@ -40,7 +41,6 @@ class TableDataset(TableOptions):
     def raw(self) -> "RawTable":
         """See `TableOptions.raw`."""
         from mlpkit.data.raw_table import read_files
-        from mlpkit.data.table_file import MISSING, TableFormat
 
         paths = (self.path,) if isinstance(self.path, str) else self.path or ()
         if not paths:
@@ -51,9 +51,18 @@ class TableDataset(TableOptions):
         files |= {
             name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
         }
-        table_format = TableFormat(self.separator, self.decimal, self.encoding, self.header)
-        return read_files(files, table_format, MISSING if self.missing is None else self.missing)
+        return read_files(files, self.table_format(), self.missing_texts())
 
     def targets(self) -> tuple[str, ...]:
         """See `TableOptions.targets`."""
         return (self.target,) if isinstance(self.target, str) else self.target or ()
+
+    def table_format(self) -> "TableFormat":
+        """See `TableOptions.table_format`."""
+        from mlpkit.data.table_file import TableFormat
+
+        return TableFormat(self.separator, self.decimal, self.encoding, self.header)
+
+    def missing_texts(self) -> tuple[str, ...]:
+        """See `TableOptions.missing_texts`."""
+        return super().missing_texts() if self.missing is None else self.missing
