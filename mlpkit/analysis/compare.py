@@ -1,7 +1,7 @@
 """Runs side by side: those with equal settings form a line, and the lines are ranked by a score.
 
-A line has its values of the keys that are compared, by default all but `seed` and `dataset.fold`. What is left
-decides which runs of two lines belong together: those whose other settings are equal form a pair.
+A line has its values of the keys that are compared, by default all but `seed` and `dataset.fold`. What is
+left decides which runs of two lines belong together: those whose other settings are equal form a pair.
 """
 
 from collections import Counter

@@ -23,7 +23,7 @@ from mlpkit.data.encoder import (
 from mlpkit.data.tables import some
 from mlpkit.errors import DataError
 
-FARTHEST = 5.2  # of the normal distribution, to which quantiles reach (as in scikit-learn)
+FARTHEST = 5.19933758  # of the normal distribution, where scikit-learn ends as well
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.config.table import TableOptions
-from mlpkit.data.column_values import RawColumn, Where
-from mlpkit.data.encode import encode
+from mlpkit.data.column_values import RawColumn
+from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.table_file import MISSING, TableFormat, read_table
@@ -72,17 +72,17 @@ def read_raw(
     if unknown := next((name for name in keep if name not in names), None):
         way = did_you_mean(unknown, names) or f"; it has {some(names)}"
         raise ConfigError(f"--keep={show(unknown)}: {file.source} has no such column{way}")
-    used = {*input_schema.columns, *input_schema.targets, *keep}
-    if extra := [name for name in names if name not in used]:
-        warn(f"{file.source}: not read: {some(extra)}")
-    values = _encode(input_schema, table, file.source, file.where, warn)
+    encoded = encode(_encoder_of(input_schema), table, file.source, file.where)
     targets = None
     if with_targets:
         if absent := [name for name in input_schema.targets if name not in names]:
             raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
         columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema))
-    return RawInputs(values, targets, {name: _plain(table[name]) for name in keep})
+    used = {*input_schema.columns, *input_schema.targets, *keep}
+    if extra := [name for name in names if name not in used]:
+        warn(f"{file.source}: not read: {some(extra)}")
+    return RawInputs(_told(encoded, file.source, warn), targets, {name: _plain(table[name]) for name in keep})
 
 
 def parse_raw(
@@ -96,9 +96,9 @@ def parse_raw(
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
     table = pa.table({name: pa.array([row[name] or None for row in rows], pa.string()) for name in columns})
-    return RawInputs(
-        _encode(input_schema, table, "--values", lambda row: f"--values={spell(texts[row])}", warn)
-    )
+    encoder = _encoder_of(input_schema)
+    encoded = encode(encoder, table, "--values", lambda row: f"--values={spell(texts[row])}")
+    return RawInputs(_told(encoded, "--values", warn))
 
 
 def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
@@ -124,13 +124,11 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _encode(
-    input_schema: InputSchema, table: pa.Table, source: str, where: Where, warn: Callable[[str], None]
-) -> Tensor:
-    found = encode(_encoder_of(input_schema), table, source, where)
-    for odd in found.odd:
+def _told(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
+    """Tell what is odd about rows, and return them."""
+    for odd in encoded.odd:
         warn(f"{source}: {odd}")
-    return torch.from_numpy(found.values)
+    return torch.from_numpy(encoded.values)
 
 
 def _encoder_of(input_schema: InputSchema) -> TableEncoder:

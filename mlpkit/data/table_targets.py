@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.data.column_values import RawColumn, Where, is_numeric
-from mlpkit.data.columns import FEW
+from mlpkit.data.columns import FEW, FEW_TEXTS
 from mlpkit.data.fit_encoder import by_name
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import some
@@ -91,6 +91,12 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
         raise DataError(
             f"{first.source}: column {spell(first.name)}: {len(classes):,} different values, and a "
             f"classification takes 2 to {MOST_CLASSES}; {way}"
+        )
+    rows = int(known.sum())
+    if len(classes) > FEW_TEXTS and 2 * len(classes) > rows:
+        raise DataError(
+            f"{first.source}: column {spell(first.name)}: {len(classes):,} different values in {rows:,} rows "
+            "are no classes; set dataset.task=regression, or name another target"
         )
     if bad := next((name for name in classes if not name.isprintable() or len(name) > 200), None):
         raise DataError(
