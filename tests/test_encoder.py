@@ -19,13 +19,13 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from mlpkit.config.table import ColumnSettings
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import CategoryColumn, DateColumn, Linear, NumberColumn, Part, Quantile, TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError, DataError
 
 NOTHING: dict[str, ColumnSettings] = {}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import Refused
+from guide import PROJECT
 from running import config, content, train
 from tables import customers, write_csv
 
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.encoder import NumberColumn
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs import checkpoint
@@ -213,6 +216,23 @@ def test_a_run_is_resumed_from_another_folder(
     monkeypatch.chdir(tmp_path)
     assert command(["resume", str(part.path), "trainer.epochs=3"]) == 0
     assert content(part.last)["tensors"] == content(whole.last)["tensors"]
+
+
+def test_the_config_of_the_guide_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (PROJECT / "docs/own-data.md").read_text(encoding="utf-8")
+    shown = re.search(r"```yaml\n# (configs/\S+)\n(.*?)```", page, re.S)
+    assert shown is not None
+    (tmp_path / shown[1]).parent.mkdir(parents=True)
+    (tmp_path / shown[1]).write_text(shown[2], encoding="utf-8")
+    write_csv(tmp_path / "churn.csv", customers())
+    monkeypatch.chdir(tmp_path)
+    chosen = config("dataset=churn")
+    assert chosen.trainer.batch_size != "full"  # as with dataset=table
+    encoder = load_dataset(chosen.dataset).input_schema.encoder
+    assert encoder is not None
+    age = next(of for of in encoder.columns if of.column == "age")
+    assert isinstance(age, NumberColumn)
+    assert age.scale.kind == "quantile"
 
 
 # ---------------------------------------------------------------------------------------- splits

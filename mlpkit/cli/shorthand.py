@@ -1,4 +1,4 @@
-"""`data=FILE target=COLUMN`: short for dataset=table dataset.path=FILE dataset.target=COLUMN."""
+"""`data=FILE target=NAME`: short for dataset=table dataset.path=FILE dataset.target=NAME."""
 
 from collections.abc import Sequence
 

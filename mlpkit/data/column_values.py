@@ -6,6 +6,7 @@ A value means the same wherever it was read: 3, 3.0 and "3" are one number and o
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -151,7 +152,7 @@ class RawColumn:
         elif not pa.types.is_temporal(values.type) and not pa.types.is_null(values.type):
             raise DataError(f"{self.source}: column {spell(self.name)}: holds {values.type}, not dates")
         seconds = values.cast(pa.timestamp("s"), safe=False)
-        return seconds.to_numpy(zero_copy_only=False).astype("datetime64[s]")
+        return _numpy(seconds).astype("datetime64[s]")
 
     def are_dates(self) -> bool:
         """Whether all values that are there are dates, or texts in the form of ISO 8601."""
@@ -181,6 +182,7 @@ def is_numeric(kind: pa.DataType) -> bool:
 def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
     """Return a part of each date (rows,); NaN where it is missing."""
     days = dates.astype("datetime64[D]")
+    found: NDArray[Any]
     if name == "days":
         found = (dates - np.datetime64(0, "s")) / np.timedelta64(1, "D")
     elif name == "year":
@@ -207,5 +209,6 @@ def _read_dates(values: pa.Array, form: str | None) -> pa.Array:
     return pc.strptime(tidy, format="%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
 
 
-def _numpy(values: pa.Array) -> NDArray[np.generic]:
-    return values.to_numpy(zero_copy_only=False)
+def _numpy(values: pa.Array) -> NDArray[Any]:
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return found

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
-from mlpkit.config.table import ColumnSettings
 from mlpkit.data.column_values import NO, YES, RawColumn, is_numeric
+from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
 
 FEW = 10  # different integers that are taken for codes rather than amounts

@@ -100,18 +100,19 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) ->
 def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
     """Return numbers as a scale makes them."""
     if isinstance(scale, Quantile):
-        # scipy comes with scikit-learn, and is needed for nothing else.
-        from scipy.special import ndtri
+        import torch
 
         # From below and from above, so that equal quantiles give the middle of their shares.
         known, shares = np.asarray(scale.values), np.linspace(0, 1, len(scale.values))
         below = np.interp(values, known, shares)
         above = -np.interp(-values, -known[::-1], -shares[::-1])
-        return np.clip(ndtri((below + above) / 2), -FARTHEST, FARTHEST)
+        found: Floats = torch.special.ndtri(torch.from_numpy((below + above) / 2)).numpy()
+        return np.clip(found, -FARTHEST, FARTHEST)
     if isinstance(scale, Log):
         values = signed_log(values)
     with np.errstate(over="ignore"):  # what is too large is refused with its row
-        return (values - scale.shift) / scale.divide_by
+        linear: Floats = (values - scale.shift) / scale.divide_by
+    return linear
 
 
 def signed_log(values: Floats) -> Floats:
@@ -146,16 +147,18 @@ def _features(of: Column, raw: RawColumn) -> Iterator[Floats | Flags | Odd]:
 def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | Odd]:
     places, words = raw.texts()
     known = {level: place for place, level in enumerate(of.levels)}
-    level = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[places]
-    other = (level < 0) & ~(missing if of.flags_missing else False)
+    level: NDArray[np.int64] = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[places]
     unseen = (level < 0) & ~missing
+    other = unseen if of.flags_missing else level < 0
     if "unknown" in of.refuses and unseen.any():
         row = int(np.flatnonzero(unseen)[0])
         raise raw.error(row, f"{show(words[places[row]])} is none of {some(of.levels)}")
     if of.is_single:
-        yield np.where(level < 0, 0.5, level)
+        single: Floats = np.where(level < 0, 0.5, level.astype(np.float64))
+        yield single
     else:
-        yield from (level == place for place in range(len(of.levels)))
+        for place in range(len(of.levels)):
+            yield np.equal(level, place)
     if of.has_other:
         yield other
     yield _unseen(raw, unseen)

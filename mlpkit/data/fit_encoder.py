@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from mlpkit.config.problems import spell
-from mlpkit.config.table import ColumnSettings
 from mlpkit.data.column_values import Floats, RawColumn, date_part
 from mlpkit.data.columns import ColumnKind
 from mlpkit.data.encode import signed_log
@@ -22,6 +22,7 @@ from mlpkit.data.encoder import (
     Quantile,
     TableEncoder,
 )
+from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError, DataError
 
 MOST_QUANTILES = 256
@@ -157,13 +158,14 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
             int(np.flatnonzero(places == words.index(long))[0]), "a text of over 1000 characters"
         )
     levels = sorted((words[place] for place in kept), key=by_name)
-    refuses = [("missing", wanted.missing == "refuse"), ("unknown", wanted.unknown == "refuse")]
+    refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
+    names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
     return CategoryColumn(
         column.name,
         tuple(levels),
         has_other=len(kept) < len(words),
         flags_missing=flags,
-        refuses=tuple(name for name, is_so in refuses if is_so),  # type: ignore[arg-type]
+        refuses=tuple(name for name in names if refused[name]),
     )
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, show, spell
-from mlpkit.config.table import TableOptions
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.table_file import MISSING, TableFormat, read_table
+from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
 from mlpkit.data.tables import some
 from mlpkit.errors import ConfigError, DataError
@@ -61,11 +61,13 @@ def read_raw(
         ConfigError: a column to keep is not there.
         DataError: a column is missing, or a value cannot be used.
     """
-    is_table = isinstance(config, TableOptions)
-    table_format = config.table_format() if is_table else TableFormat()
+    table_format = TableFormat()
+    missing: tuple[str, ...] = MISSING
+    if isinstance(config, TableOptions):
+        table_format, missing = config.table_format(), config.missing_texts()
     if has_header is not None:
         table_format = replace(table_format, has_header=has_header)
-    file = read_table([source], table_format, config.missing_texts() if is_table else MISSING)
+    file = read_table([source], table_format, missing)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from mlpkit.config.problems import spell
-from mlpkit.config.table import TableOptions
 from mlpkit.data import table_splits
 from mlpkit.data.columns import describe_columns, infer_columns
 from mlpkit.data.dataset import Dataset, column_scaling, divide
@@ -16,6 +15,7 @@ from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.overlaps import overlaps
 from mlpkit.data.raw_table import RawTable
+from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.data.tables import some

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from mlpkit.config.registry import choice
-from mlpkit.config.table import TableOptions
+from mlpkit.data.table_options import TableOptions
 
 if TYPE_CHECKING:
     from mlpkit.data.raw_table import RawTable

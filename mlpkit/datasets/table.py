@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mlpkit.config.registry import choice
-from mlpkit.config.table import ColumnName, TableOptions, TablePath
+from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
