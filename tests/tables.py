@@ -5,6 +5,12 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from running import config
+
+from mlpkit.data.dataset import Dataset
+from mlpkit.data.load import load_dataset
+
 
 def customers(rows: int = 240, seed: int = 0) -> list[dict[str, object]]:
     """Return rows of all kinds of columns, some values missing; `churned` follows from age, city, calls."""
@@ -40,3 +46,23 @@ def write_csv(path: Path, rows: Iterable[dict[str, object]]) -> Path:
         writer.writeheader()
         writer.writerows(listed)
     return path
+
+
+def of(path: Path, *more: str, target: str = "churned") -> tuple[str, ...]:
+    """Return the settings that make a table a dataset."""
+    return ("dataset=table", f"dataset.path={path}", f"dataset.target={target}", *more)
+
+
+def load(path: Path, *more: str, target: str = "churned") -> Dataset:
+    """Return the dataset that a table is."""
+    return load_dataset(config(*of(path, *more, target=target)).dataset)
+
+
+def ids(dataset: Dataset, rows: list[dict[str, object]]) -> dict[str, list[int]]:
+    """Return the numbers of the rows in each split, by their income, which differs."""
+    place = dataset.input_schema.features.index("income")
+    numbers = {np.float32(row["income"]): number for number, row in enumerate(rows)}
+    return {
+        name: [numbers[value] for value in split.inputs[:, place].numpy()]
+        for name, split in dataset.splits.items()
+    }
