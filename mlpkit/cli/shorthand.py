@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".arrow", ".feather", ".ipc", ".xlsx")
+TABLES = (  # as mlpkit.data.table_file, which loads pyarrow, reads them
+    *(".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json"),
+    *(".arrow", ".feather", ".ipc", ".xlsx"),
+)
 PACKED = (".gz", ".zst", ".bz2")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
