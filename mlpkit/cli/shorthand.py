@@ -9,7 +9,7 @@ TABLES = (  # as mlpkit.data.table_file, which loads pyarrow, reads them
     *(".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json"),
     *(".arrow", ".feather", ".ipc", ".xlsx"),
 )
-PACKED = (".gz", ".zst", ".bz2")
+PACKED = (".gz", ".zst")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
 
