@@ -535,7 +535,7 @@ def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
 
 
 MISSING = {
-    "dataset": "digits, fashion_mnist, line, mnist, moons, sum",
+    "dataset": "breast_cancer, diabetes, digits, fashion_mnist, iris, line, mnist, moons, sum, table, wine",
     "model": "linear, logistic, mlp",
     "optimizer": "adam, adamw, sgd",
     "scheduler": "cosine, exponential, linear, multistep, none, onecycle, plateau, step",

@@ -1,11 +1,13 @@
 """Every YAML file composes, validates, builds, and says what the schema says."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from real_data import real_data
 from running import config
+from tables import customers, write_csv
 
 from mlpkit.config import nested, search_path
 from mlpkit.config.config import Config, parse, to_dict
@@ -18,7 +20,9 @@ NEEDS_FILES = ("mnist", "fashion_mnist")
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_choice_composes_and_builds(
+    group: str, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
     if choice in ("linear", "mse") and group in ("model", "loss"):
         dataset = ["dataset=line"]
@@ -35,6 +39,9 @@ def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: 
     model = (
         ["model=mlp"] if chosen.dataset.name in ("sum", "line") and chosen.model.name == "logistic" else []
     )
+    if chosen.dataset.name == "table":
+        path = write_csv(tmp_path / "churn.csv", customers(60))
+        dataset = [f"dataset.path={path}", "dataset.target=churned"]
     engine = build([config(f"{group}={choice}", *dataset, *model)])
     assert {"train"} <= set(engine.experiments[0].dataset.splits)
 

@@ -9,6 +9,7 @@ import torch
 from conftest import Refused
 from engines import KINDS, Kind, engine_of, model_of, trainer_of
 from running import config, content
+from tables import customers, write_csv
 from test_images import write_files
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,7 +60,9 @@ def test_every_choice_trains_with_its_defaults(
     section = {"name": name}
     if group == "activation":  # a key of a model
         group, section = "model", {**whole["model"], "activation": name}
-    elif name in ("linear", "mse"):
+    elif name == "table":
+        section |= {"path": str(write_csv(tmp_path / "churn.csv", customers(60))), "target": "churned"}
+    elif name == "mse" or (name == "linear" and group == "model"):
         whole["dataset"] = {"name": "line"}
     elif name == "cross_entropy":
         whole["dataset"] = {"name": "digits"}

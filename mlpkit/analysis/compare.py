@@ -1,7 +1,7 @@
 """Comparison of runs: groups runs with equal settings, ranks the settings by a score, and tests for ties.
 
-The keys of a setting are those being compared, by default all but `seed`. Runs of two settings whose other
-keys are equal, such as the seed, form the pairs of a paired t-test.
+The keys of a setting are those being compared, by default all but `seed` and `dataset.fold`. Runs of two
+settings whose other keys are equal, such as the seed, form the pairs of a paired t-test.
 """
 
 from collections import Counter
@@ -28,6 +28,8 @@ from mlpkit.losses.auto import OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
 
 TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is above this
+
+REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
 
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
 
@@ -131,7 +133,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
 
     Args:
         runs: runs of one task.
-        by: keys of a setting; runs that differ in other keys are averaged. Empty means all keys but `seed`.
+        by: keys of a setting; runs that differ in other keys are averaged. Empty means all keys but REPEATS.
         metric: name of a score, or split.name; None is the score that the runs monitored.
 
     Raises:
@@ -144,7 +146,9 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
         raise DataError(f"compare: none of {len(runs)} runs has a score ({said}); see their train.log")
     chosen = _choose_metric(runs, metric)
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    setting_keys = tuple(find_key(key, keys) for key in by) or tuple(key for key in keys if key != "seed")
+    setting_keys = tuple(find_key(key, keys) for key in by) or tuple(
+        key for key in keys if key not in REPEATS
+    )
     unscored = tuple(run for run in runs if chosen.value(run) is None)
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
     pair_keys = pairing_keys(scored, setting_keys, [key for key in keys if key not in setting_keys])

@@ -8,7 +8,9 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.errors import ConfigError
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
@@ -21,7 +23,11 @@ Columns = dict[str, list[Any]]
 
 
 def as_columns(
-    predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...] = (), true: Any = None
+    predictions: "Predictions",
+    input_schema: InputSchema,
+    names: tuple[str, ...] = (),
+    true: Any = None,
+    kept: Columns | None = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
@@ -34,7 +40,22 @@ def as_columns(
         input_schema: the model's input schema.
         names: the image file of each row, if the inputs are files.
         true: the targets, if they are known.
+        kept: columns of the input that are copied to the output.
+
+    Raises:
+        ConfigError: a kept column has the name of another column of the output.
     """
+    columns = _said(predictions, input_schema, names, true)
+    if clash := next((name for name in kept or {} if name in columns), None):
+        raise ConfigError(
+            f"--keep={show(clash)}: the output has such a column of its own; rename it in the input"
+        )
+    return {**(kept or {}), **columns}
+
+
+def _said(
+    predictions: "Predictions", input_schema: InputSchema, names: tuple[str, ...], true: Any
+) -> Columns:
     columns: Columns = {"file": list(names)} if names else {}
     values = predictions.values.numpy()
     if input_schema.task == "regression":
@@ -86,7 +107,8 @@ def _to_npz(columns: Columns) -> bytes:
     with ZipFile(stream, "w") as archive:
         for name, values in columns.items():
             with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+                known = [np.nan if value is None else value for value in values]
+                np.lib.format.write_array(member, np.asarray(known), allow_pickle=False)
     return stream.getvalue()
 
 

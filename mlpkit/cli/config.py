@@ -32,8 +32,9 @@ def config(
 
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.compose import explain as explain_values
+    from mlpkit.cli.shorthand import expand
 
-    request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
+    request = Request(expand(overrides or ()), tuple(config_dir or ()), config_file)
     composed = read_config(request)
     if not explain:
         print_config(composed, package)

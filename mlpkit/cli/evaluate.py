@@ -1,6 +1,7 @@
 """mlpkit evaluate."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,12 @@ from mlpkit.cli.arguments import (
     split_arguments,
     warn_of_nan,
 )
+from mlpkit.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mlpkit.data.dataset import Split
+    from mlpkit.runs.checkpoint import Checkpoint
+    from mlpkit.runs.trust import Trust
 
 EXAMPLE = "mlpkit evaluate --split test"
 
@@ -26,26 +33,69 @@ def evaluate(
         str | None,
         typer.Option("--split", metavar="train|val|test", help="The rows to score; left out, test."),
     ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="Score the rows of a table that has the target."),
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line of a csv holds names."),
+    ] = None,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
     plugin: Plugins = None,
 ) -> None:
-    """Score a trained model on a split; overrides of dataset.* score it on other data."""
-    from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
+    """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
-    from mlpkit.cli.compose import Request, override
-    from mlpkit.config.config import to_dict
-    from mlpkit.errors import DataError
     from mlpkit.runs.trust import Trust
-    from mlpkit.system.console import make_console, note, print_scores, say
+    from mlpkit.system.console import make_console, print_scores, say
     from mlpkit.system.device import choose_device
 
     run, given = split_arguments(run, overrides)
+    if input_ is not None and (given or split is not None):
+        other = given[0] if given else f"--split={split}"
+        raise ConfigError(f"{other}: only for rows of a dataset; leave it out with --input")
+    if header is not None and input_ is None:
+        raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))
+    if input_ is not None:
+        name, rows = "input", _read_rows(input_, header, stored)
+    else:
+        name, rows = _rows_of_split(split, given, path, stored, trust)
+    warn_of_nan(stored.state.model, path)
+    found = evaluate_rows(predictor, name, rows)
+    console = make_console()
+    print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
+    console.print()
+    say(console, *found.report.split("\n"))
+
+
+def _read_rows(source: str, header: bool | None, stored: "Checkpoint") -> "Split":
+    """Return the rows of a file, with their targets."""
+    from mlpkit.data.dataset import Split
+    from mlpkit.data.raw_inputs import read_raw
+    from mlpkit.system.console import note
+
+    config = stored.config.dataset
+    found = read_raw(source, stored.input_schema, config, header, with_targets=True, warn=note)
+    assert found.targets is not None
+    return Split(found.values, found.targets)
+
+
+def _rows_of_split(
+    split: str | None, given: list[str], path: Path, stored: "Checkpoint", trust: "Trust"
+) -> "tuple[str, Split]":
+    """Return a split's name and its rows; of other data than the run's, those that it was not trained on."""
+    from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
+    from mlpkit.cli.compose import Request, override
+    from mlpkit.config.config import to_dict
+    from mlpkit.runs.trust import Trust
+    from mlpkit.system.console import note
+
     config = override(
         to_dict(stored.config),
         Request(tuple(given)),
@@ -64,9 +114,4 @@ def evaluate(
         if len(fresh) < len(rows):
             note(f"left out {len(rows) - len(fresh):,} of {len(rows):,} rows, which the model was trained on")
         rows = fresh
-    warn_of_nan(stored.state.model, path)
-    found = evaluate_rows(predictor, name, rows)
-    console = make_console()
-    print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
-    console.print()
-    say(console, *found.report.split("\n"))
+    return name, rows

@@ -21,12 +21,20 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE",
-            help="csv, json, jsonl, npy, npz, png, jpg, a folder of pictures, or -.",
+            help="A table, arrays (npy, npz), a picture (png, jpg), a folder of pictures, or -.",
         ),
     ] = None,
     values: Annotated[
         list[str] | None,
-        typer.Option("--values", metavar="A,B,…", help="One row, in the order of the features."),
+        typer.Option(
+            "--values", metavar="A,B,…", help="One row, in the order of the columns, or as NAME=VALUE,…"
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="COLUMN", help="Copy a column of the input to the output; repeatable."
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="train|val|test", help="Predict the rows of a split.")
@@ -64,6 +72,8 @@ def predict(
         raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
     if header is not None and input_ is None:
         raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
+    if keep and input_ is None:
+        raise ConfigError(f"--keep={keep[0]}: only with --input; leave it out")
     if split is not None and (pixels is not None or invert):
         raise ConfigError("--pixels and --invert: only for inputs of your own; leave them out with --split")
     if output is not None:
@@ -89,6 +99,15 @@ def predict(
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
+    elif keep or input_schema.encoder is not None:
+        from mlpkit.data.raw_inputs import parse_raw, read_raw
+
+        reading.check(input_schema)
+        if values:
+            inputs = Inputs(parse_raw(values, input_schema, note).values)
+        else:
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, header, keep or (), warn=note)
+            inputs = Inputs(raw.values, kept=raw.kept)
     elif values:
         inputs = parse_values(values, input_schema, reading, note)
     else:
@@ -101,7 +120,7 @@ def predict(
             f"{source}: {named}: the prediction is no finite number, since the inputs are too large for the "
             "model; correct or remove the row"
         )
-    columns = as_columns(predictions, input_schema, inputs.names, true)
+    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{len(inputs.values)} predictions: {output}")

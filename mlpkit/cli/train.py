@@ -72,11 +72,12 @@ def train(
     """Train one model and write its run folder; with -m, one for each combination of values."""
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.search import Options
+    from mlpkit.cli.shorthand import expand
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import LauncherOptions
 
-    request = Request(tuple(overrides or ()), tuple(config_dir or ()), config_file)
+    request = Request(expand(overrides or ()), tuple(config_dir or ()), config_file)
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     searched = Options(sampler, trials, pruner, batch)
     searched.check(multirun)

@@ -8,6 +8,7 @@ from mlpkit.config.section import Fraction, NotNegative, Positive, Section
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
+    from mlpkit.data.input_schema import InputSchema
 
 
 class Augment(Section):
@@ -36,6 +37,19 @@ class DatasetConfig(Section):
             DataError: the data is missing or cannot be used; the message says what to do.
         """
         raise NotImplementedError(f"dataset={self.name} has no load")
+
+    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
+        """Return the splits as a trained model reads them: what was fitted for it is not fitted again.
+
+        Args:
+            trained: what the model reads and says.
+            download: see `load`.
+        """
+        return self.load(download)
+
+    def scales_inputs(self) -> bool:
+        """Whether the model's first layer standardises the inputs."""
+        return self.standardize
 
     def fractions(self) -> tuple[float, float]:
         """Return the fractions of the rows that are held out at random for val and for test."""

@@ -112,6 +112,8 @@ def rule(node: Schema) -> str:
             return f"a list of {len(items)} values, each {rule(items[0])}"
         least = f"{node['minItems']} or more values" if node.get("minItems") else "values"
         return f"a list of {least}, each {rule(node['items'])}"
+    if kind == "object":
+        return "a section of keys"
     if "rule" in node:  # describes a pattern in words
         return str(node["rule"])
     if node.get("minLength"):
@@ -214,5 +216,5 @@ def _locate(location: tuple[int | str, ...], schema: Schema) -> tuple[str, Schem
             node = items[part] if items and part < len(items) else node.get("items", {})
         elif "anyOf" not in node:
             parent, key = node, f"{key}.{spell(part)}" if key else spell(part)
-            node = node.get("properties", {}).get(part, {})
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
     return key, _follow(node, schema), parent

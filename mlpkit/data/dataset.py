@@ -67,6 +67,7 @@ class Dataset:
         target_scaling: undone by the model's last layer; None for none.
         true_line: (slope, intercept) where the data was made from a line.
         order: of the table that was divided: the place that each of its rows had before.
+        remarks: lines that say what was found out in making it, and what seems odd.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Dataset:
     target_scaling: Affine | None = None
     true_line: tuple[float, float] | None = None
     order: Tensor | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def monitored(self) -> str:

@@ -5,8 +5,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,10 +74,12 @@ class Inputs:
     Attributes:
         values: (rows, features), raw.
         names: the file of each row, for pictures.
+        kept: raw columns that are to be in the output, by name.
     """
 
     values: Tensor
     names: tuple[str, ...] = ()
+    kept: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def read_inputs(

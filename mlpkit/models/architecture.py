@@ -22,16 +22,16 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
         ConfigError: the model does not fit the dataset's task.
     """
     check_task("model", config.model, input_schema.task, config.dataset.name)
-    features, width, standardize = len(input_schema.features), input_schema.width, config.dataset.standardize
+    features, width = len(input_schema.features), input_schema.width
     layers = config.model.layers(features, width)
     if layers is None:
         from mlpkit.models.torch_own import own_layer  # imports torch
 
         layers = [own_layer(config.model, features, width, config.seed)]
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
-    if standardize:
+    if config.dataset.scales_inputs():
         found.insert(0, _scaling("scaling", "Scaling", features))
-    if standardize and input_schema.task == "regression":
+    if config.dataset.standardize and input_schema.task == "regression":
         found.append(_scaling("unscaling", "Unscaling", width))
     return found
 

@@ -22,6 +22,7 @@ class Datasets:
         """
         self._cache: dict[str, tuple[str, Dataset]] = {}  # config -> (table name, dataset)
         self._trust, self._source = trust, source
+        self._remarks: list[str] | None = None  # about the first dataset
 
     def load(self, config: DatasetConfig) -> Dataset:
         """Return a dataset.
@@ -34,10 +35,17 @@ class Datasets:
             same_table = next((dataset for name, dataset in self._cache.values() if name == table), None)
             self._trust.check_data(config, self._source)
             dataset = load_dataset(config, self._trust.may_download, same_table)
+            if self._remarks is None:
+                self._remarks = list(dataset.remarks)
             while self._cache and self._cached_numbers() > MAX_NUMBERS:
                 del self._cache[next(iter(self._cache))]
             self._cache[key] = table, dataset
         return self._cache[key][1]
+
+    def take_remarks(self) -> list[str]:
+        """Return the remarks about the first dataset, once; those about other folds and seeds are alike."""
+        taken, self._remarks = self._remarks or [], []
+        return taken
 
     def _cached_numbers(self) -> int:
         tables = {

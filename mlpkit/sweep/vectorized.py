@@ -35,6 +35,8 @@ def vectorized(work: Work) -> None:
     }
     resume_points = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
     groups, errors = group(ready, work.datasets, resume_points, work.stop.check)
+    for line in work.datasets.take_remarks():
+        work.warn(line)
     for number, error in errors.items():
         work.on_end(number, error)
     # Jobs that cannot be resumed: trained alone, they report why.

@@ -1,0 +1,214 @@
+"""The values of one raw column of a table as numpy arrays: numbers, texts, yes and no, dates.
+
+A value means the same wherever it was read: 3, 3.0 and "3" are one number and one text.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute as pc
+
+from mlpkit.config.problems import show, spell
+from mlpkit.errors import DataError
+
+YES = frozenset(("true", "yes", "y", "t", "1"))
+NO = frozenset(("false", "no", "n", "f", "0"))
+
+LARGEST = 3.4028234e38  # of float32
+
+_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_WHOLE = r"^([+-]?[0-9]+)\.0+$"
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Where = Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """A column as it was read.
+
+    Attributes:
+        name: its name.
+        values: what it holds.
+        source: how errors name the table.
+        where: how they name one of its rows, counted from 0.
+    """
+
+    name: str
+    values: pa.ChunkedArray
+    source: str
+    where: Where
+
+    def error(self, row: int, problem: str) -> DataError:
+        """Return the error of a row."""
+        return DataError(f"{self.where(row)}: column {spell(self.name)}: {problem}")
+
+    @cached_property
+    def flat(self) -> pa.Array:
+        """The values in one piece; texts without spaces around them, nulls for empty ones and for NaN."""
+        values = self.values.combine_chunks() if isinstance(self.values, pa.ChunkedArray) else self.values
+        if isinstance(values, pa.ChunkedArray):
+            values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
+            values = values.cast(pa.string())
+        if pa.types.is_string(values.type):
+            values = pc.utf8_trim_whitespace(values)
+            return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+        if pa.types.is_floating(values.type):
+            values = values.cast(pa.float64())
+            return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+        return values
+
+    @property
+    def missing(self) -> Flags:
+        """Whether each row has no value (rows,)."""
+        return _numpy(pc.is_null(self.flat))
+
+    def numbers(self) -> Floats:
+        """Return the numbers (rows,), NaN where one is missing.
+
+        Raises:
+            DataError: a value is no finite number; the first one.
+        """
+        values = self.flat
+        if pa.types.is_string(values.type):
+            good = self._are_numbers(values)
+            if len(bad := np.flatnonzero(~good)):
+                raise self.error(
+                    int(bad[0]), f"{show(values[bad[0]].as_py())} is no plain number such as 0.5"
+                )
+            values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
+        elif not is_numeric(values.type) and not pa.types.is_null(values.type):
+            raise DataError(
+                f"{self.source}: column {spell(self.name)}: holds values of type {values.type}, not numbers"
+            )
+        elif pa.types.is_boolean(values.type):
+            values = values.cast(pa.uint8())
+        found: Floats = (
+            values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+        )
+        if len(bad := np.flatnonzero(np.abs(found) > LARGEST)):  # NaN is not
+            value = spell(str(self.flat[int(bad[0])]))
+            raise self.error(int(bad[0]), f"{value} is no finite float32 (at most {LARGEST})")
+        return found
+
+    def share_of_numbers(self) -> float:
+        """Return the share of the values that are there which are, or can be read as, numbers."""
+        if not pa.types.is_string(self.flat.type):
+            return float(is_numeric(self.flat.type))
+        known = ~self.missing
+        return float(self._are_numbers(self.flat)[known].mean()) if known.any() else 0.0
+
+    def texts(self) -> tuple[NDArray[np.int64], list[str]]:
+        """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""
+        encoded = pc.dictionary_encode(self.flat)
+        places = _numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
+        try:
+            words = encoded.dictionary.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            kind = self.flat.type
+            raise DataError(
+                f"{self.source}: column {spell(self.name)}: holds values of type {kind}; put it into ignore"
+            ) from None
+        words = pc.replace_substring_regex(words, _WHOLE, r"\1").to_pylist()
+        found = {word: place for place, word in enumerate(dict.fromkeys(words))}
+        renamed = np.array([*(found[word] for word in words), -1], np.int64)
+        return renamed[places], list(found)
+
+    def booleans(self) -> tuple[Floats, Flags]:
+        """Return 1 for yes, 0 for no, ½ for neither (rows,), and whether a value is no such word."""
+        places, words = self.texts()
+        known = [1.0 if w.lower() in YES else 0.0 if w.lower() in NO else np.nan for w in words]
+        found = np.array([*known, 0.5])[places]
+        unseen = np.isnan(found)
+        return np.where(unseen, 0.5, found), unseen
+
+    def dates(self, form: str | None) -> NDArray[np.datetime64]:
+        """Return the dates (rows,), to the second, NaT where one is missing.
+
+        Args:
+            form: how texts are written; None: ISO 8601.
+
+        Raises:
+            DataError: a value is no date; the first one.
+        """
+        values = self.flat
+        if pa.types.is_integer(values.type) and form is not None:
+            values = values.cast(pa.string())
+        if pa.types.is_string(values.type):
+            read = _read_dates(values, form)
+            if len(bad := np.flatnonzero(_numpy(pc.and_(pc.is_null(read), pc.is_valid(values))))):
+                wanted = f"of the form {form}" if form else "such as 2024-01-31; set columns.NAME.format"
+                raise self.error(int(bad[0]), f"{show(values[bad[0]].as_py())} is no date {wanted}")
+            values = read
+        elif not pa.types.is_temporal(values.type) and not pa.types.is_null(values.type):
+            raise DataError(f"{self.source}: column {spell(self.name)}: holds {values.type}, not dates")
+        seconds = values.cast(pa.timestamp("s"), safe=False)
+        return _numpy(seconds).astype("datetime64[s]")
+
+    def are_dates(self) -> bool:
+        """Whether all values that are there are dates, or texts in the form of ISO 8601."""
+        values = self.flat
+        if pa.types.is_string(values.type):
+            few = values.drop_null().slice(0, 20)
+            if len(few) == 0 or _read_dates(few, None).null_count:
+                return False
+            read = _read_dates(values, None)
+            return bool(read.null_count == values.null_count)
+        return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
+
+    def _are_numbers(self, values: pa.Array) -> Flags:
+        return _numpy(pc.fill_null(pc.match_substring_regex(values, _NUMBER), True))
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers."""
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+    )
+
+
+def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
+    """Return a part of each date (rows,); NaN where it is missing."""
+    days = dates.astype("datetime64[D]")
+    found: NDArray[Any]
+    if name == "days":
+        found = (dates - np.datetime64(0, "s")) / np.timedelta64(1, "D")
+    elif name == "year":
+        found = dates.astype("datetime64[Y]").astype(np.int64) + 1970.0
+    elif name == "month":
+        found = dates.astype("datetime64[M]").astype(np.int64) % 12 + 1.0
+    elif name == "day":
+        found = (days - dates.astype("datetime64[M]").astype("datetime64[D]")) / np.timedelta64(1, "D") + 1
+    elif name == "weekday":  # Monday is 0; 1970-01-01 was a Thursday
+        found = (days.astype(np.int64) + 3) % 7 + 0.0
+    else:
+        found = (dates - days) // np.timedelta64(1, "h") + 0.0
+    return np.where(np.isnat(dates), np.nan, found.astype(np.float64))
+
+
+def _read_dates(values: pa.Array, form: str | None) -> pa.Array:
+    """Return timestamps, null where a text is no date."""
+    if form is not None:
+        return pc.strptime(values, format=form, unit="s", error_is_null=True)
+    tidy = pc.replace_substring_regex(values, r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)$", r"\1T\2:00")
+    tidy = pc.replace_substring_regex(tidy, r"^(\d{4}-\d\d-\d\d)$", r"\1T00:00:00")
+    tidy = pc.replace_substring_regex(tidy, r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)", r"\1T\2")
+    tidy = pc.replace_substring_regex(tidy, r"(\.\d+)?(Z|\+00:00)?$", "")
+    return pc.strptime(tidy, format="%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
+
+
+def _numpy(values: pa.Array) -> NDArray[Any]:
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return found

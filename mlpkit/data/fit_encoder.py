@@ -1,0 +1,182 @@
+"""Fits the encoder of a table on its training rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from mlpkit.config.problems import spell
+from mlpkit.data.column_values import Floats, RawColumn, date_part
+from mlpkit.data.columns import ColumnKind
+from mlpkit.data.encode import signed_log
+from mlpkit.data.encoder import (
+    BooleanColumn,
+    CategoryColumn,
+    Column,
+    DateColumn,
+    Linear,
+    Log,
+    NumberColumn,
+    Part,
+    Quantile,
+    TableEncoder,
+)
+from mlpkit.data.table_options import ColumnSettings
+from mlpkit.errors import ConfigError, DataError
+
+MOST_QUANTILES = 256
+PLAIN = ColumnSettings()
+
+_ONLY_FOR = {  # the settings that a kind of column has, besides type and missing
+    "number": ("scale",),
+    "category": ("min_count", "max_levels", "unknown"),
+    "boolean": (),
+    "date": ("format", "parts"),
+}
+
+
+def fit_encoder(
+    columns: Sequence[RawColumn],
+    kinds: Sequence[ColumnKind],
+    settings: Mapping[str, ColumnSettings],
+    standardize: bool,
+) -> TableEncoder:
+    """Return the encoder of the columns that become features.
+
+    Args:
+        columns: with the training rows.
+        kinds: what each holds.
+        settings: what the user says, by column.
+        standardize: whether numbers are standardised where the user says nothing else.
+
+    Raises:
+        ConfigError: a setting does not go with its column.
+        DataError: a value is none that the column takes; or no column is left.
+    """
+    fitted = [
+        _fit(column, kind.kind, settings.get(column.name, PLAIN), standardize)
+        for column, kind in zip(columns, kinds, strict=True)
+        if kind.is_encoded
+    ]
+    if not fitted:
+        source = columns[0].source if columns else "dataset.path"
+        raise DataError(f"{source}: no column is left to predict from; set dataset.columns.NAME.type")
+    return TableEncoder(tuple(fitted))
+
+
+def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, standardize: bool) -> Column:
+    _check(column, kind, wanted)
+    missing = column.missing
+    refuses, flags = wanted.missing == "refuse", bool(missing.any())
+    if refuses and flags:
+        row = int(np.flatnonzero(missing)[0])
+        raise column.error(row, f"no value, and dataset.columns.{spell(column.name)}.missing=refuse")
+    if kind == "number":
+        return _fit_number(column, wanted, standardize)
+    if kind == "category":
+        return _fit_category(column, wanted, flags)
+    if kind == "boolean":
+        column.booleans()
+        return BooleanColumn(column.name, refuses, flags)
+    dates = column.dates(wanted.format)
+    parts = [Part(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)]
+    return DateColumn(column.name, tuple(parts), wanted.format, refuses, flags)
+
+
+def _check(column: RawColumn, kind: str, wanted: ColumnSettings) -> None:
+    """Refuse a setting that says something of another kind of column."""
+    others = {key: other for other, keys in _ONLY_FOR.items() for key in keys if other != kind}
+    if kind != "number" and wanted.missing not in ("median", "refuse"):
+        others["missing"] = "number"
+    for key, other in others.items():
+        if key == "missing" or getattr(wanted, key) != getattr(PLAIN, key):
+            raise ConfigError(
+                f"dataset.columns.{spell(column.name)}.{key}: only for a {other}, and the column is taken "
+                f"for a {kind}; leave it out, or set type={other}"
+            )
+
+
+def _fit_number(column: RawColumn, wanted: ColumnSettings, standardize: bool) -> NumberColumn:
+    numbers = column.numbers()
+    known = _known(numbers)
+    if wanted.missing == "refuse":
+        fill = None
+    elif isinstance(wanted.missing, str):
+        fill = float(np.median(known) if wanted.missing == "median" else known.mean()) if len(known) else 0.0
+    else:
+        fill = wanted.missing
+    filled = known if fill is None else np.where(np.isnan(numbers), fill, numbers)
+    scale = wanted.scale if wanted.scale != "auto" else "standard" if standardize else "none"
+    found: Linear | Log | Quantile
+    if scale == "quantile":
+        shares = np.linspace(0, 1, max(2, min(MOST_QUANTILES, len(filled))))
+        found = Quantile(tuple(np.maximum.accumulate(np.quantile(filled, shares)).tolist()))
+    elif scale == "log":
+        linear = _standard(signed_log(filled))
+        found = Log(linear.shift, linear.divide_by)
+    else:
+        found = _linear(filled, scale)
+    return NumberColumn(column.name, fill, found, bool(np.isnan(numbers).any()))
+
+
+def _linear(values: Floats, scale: str) -> Linear:
+    if scale == "none":
+        return Linear()
+    if scale == "minmax":
+        return Linear(float(values.min()), _divisor(float(values.max() - values.min())))
+    if scale == "robust":
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+        return Linear(middle, _divisor(high - low))
+    return _standard(values)
+
+
+def _standard(values: Floats) -> Linear:
+    """Return the scale to mean 0 and standard deviation 1."""
+    if not len(values):
+        return Linear()
+    return Linear(float(values.mean()), _divisor(float(values.std())))
+
+
+def _divisor(spread: float) -> float:
+    """Return what is divided by: a constant column keeps its scale."""
+    return spread if 0 < spread <= 1e300 else 1.0
+
+
+def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> CategoryColumn:
+    places, words = column.texts()
+    counts = np.bincount(places[places >= 0], minlength=len(words))
+    common = [place for place in np.argsort(-counts, kind="stable") if counts[place] >= wanted.min_count]
+    kept = common[: wanted.max_levels]
+    if not kept:
+        raise ConfigError(
+            f"dataset.columns.{spell(column.name)}.min_count={wanted.min_count}: no value stands in so many "
+            "training rows; choose a smaller one"
+        )
+    if long := next((words[place] for place in kept if len(words[place]) > 1000), None):
+        raise column.error(
+            int(np.flatnonzero(places == words.index(long))[0]), "a text of over 1000 characters"
+        )
+    levels = sorted((words[place] for place in kept), key=by_name)
+    refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
+    names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
+    return CategoryColumn(
+        column.name,
+        tuple(levels),
+        has_other=len(kept) < len(words),
+        flags_missing=flags,
+        refuses=tuple(name for name in names if refused[name]),
+    )
+
+
+def by_name(text: str) -> tuple[float, str]:
+    """Return the key that sorts numbers by size, before texts by name."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.inf
+    return (math.inf if math.isnan(number) else number), text
+
+
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]

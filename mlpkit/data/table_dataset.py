@@ -1,0 +1,144 @@
+"""A raw table in, a dataset out: targets, splits, and inputs encoded by what the training rows are like."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from mlpkit.config.problems import spell
+from mlpkit.data import table_splits
+from mlpkit.data.columns import describe_columns, infer_columns
+from mlpkit.data.dataset import Dataset, column_scaling, divide
+from mlpkit.data.encode import encode
+from mlpkit.data.encoder import TableEncoder
+from mlpkit.data.fit_encoder import fit_encoder
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.overlaps import overlaps
+from mlpkit.data.raw_table import RawTable
+from mlpkit.data.table_options import TableOptions
+from mlpkit.data.table_splits import Rows
+from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.data.tables import some
+from mlpkit.errors import ConfigError
+
+
+def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | None = None) -> Dataset:
+    """Return the dataset that a raw table is.
+
+    Args:
+        config: names the target, and says how columns are read and rows are split.
+        raw: the table.
+        trained: what a model was trained to read, which is kept; None: the training rows decide.
+
+    Raises:
+        ConfigError: the config does not go with the table.
+        DataError: a value cannot be used.
+    """
+    names = config.targets()
+    if not names:
+        raise ConfigError(
+            f"dataset.target: no column is named; write dataset.target=NAME with one of "
+            f"{some(raw.table.column_names)}"
+        )
+    columns = target_columns(raw.table, names, raw.source, raw.where)
+    targets = find_targets(columns, config.task)
+    dealt = deal(config, raw, targets)
+    train = dealt["train"]
+    remarks = [*raw.remarks, _describe_targets(config, names, targets)]
+    if trained is not None and trained.encoder is not None:
+        encoder = trained.encoder
+    else:
+        encoder, lines = _fit(config, raw, names, train)
+        remarks += lines
+    encoded = encode(encoder, raw.table, raw.source, raw.where)
+    remarks += [f"{odd}" for odd in encoded.odd if odd.unseen]
+    if left := len(targets.known) - int(targets.known.sum()):
+        remarks.append(f"left out {left:,} rows without a value of the target")
+    inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
+    splits, _ = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
+    remarks += overlaps(splits)
+    features = encoder.features()
+    return Dataset(
+        name=config.name,
+        input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
+        splits=splits,
+        target_scaling=column_scaling(splits["train"].targets)
+        if config.standardize and targets.task == "regression"
+        else None,
+        remarks=tuple(remarks),
+    )
+
+
+def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
+    """Return the rows of each split; rows without a target are in none.
+
+    Raises:
+        ConfigError: a split that is asked for would be empty, or the rows know no folds.
+        DataError: a row has no value that the split needs.
+    """
+    rows, split = np.flatnonzero(targets.known), config.split
+    if config.fold == "none":
+        return {"train": rows}
+    fold = None if config.fold is None else (config.fold, config.folds)
+    if fold is not None:
+        table_splits.check_fold(split.by)
+    if split.by == "files":
+        assert raw.files is not None
+        return {name: part[targets.known[part]] for name, part in raw.files.items()}
+    column = None
+    if split.column is not None:
+        if split.column not in raw.table.column_names:
+            raise ConfigError(
+                f"dataset.split.column={spell(split.column)}: {raw.source} has no such column; there is "
+                f"{some(raw.table.column_names)}"
+            )
+        column = raw.columns([split.column])[0]
+    by = split.by
+    if by == "auto":
+        by = "random" if targets.task == "regression" else "stratified"
+    if by == "stratified" and targets.task == "regression":
+        raise ConfigError(
+            "dataset.split.by=stratified: only for classes, and the task is a regression; set by=random"
+        )
+    if column is not None and by == "column":
+        return table_splits.by_word(rows, column)
+    if column is not None:
+        group = by == "group"
+        order = (
+            table_splits.by_group(rows, column, config.seed) if group else table_splits.by_time(rows, column)
+        )
+    elif by == "stratified":
+        order = table_splits.by_class(rows, targets.values, config.seed)
+    else:
+        order = table_splits.at_random(rows, config.seed)
+    return table_splits.cut(order, config.val_fraction, config.test_fraction, fold)
+
+
+def _fit(
+    config: TableOptions, raw: RawTable, targets: Sequence[str], train: Rows
+) -> tuple[TableEncoder, list[str]]:
+    """Return the encoder that the training rows ask for, and what to say of it."""
+    for name in config.ignore:
+        if name not in raw.table.column_names:
+            raise ConfigError(
+                f"dataset.ignore: {raw.source} has no column {spell(name)}; there is "
+                f"{some(raw.table.column_names)}"
+            )
+    if both := next((name for name in config.ignore if name in config.columns), None):
+        raise ConfigError(
+            f"dataset.columns.{spell(both)}: the column is in dataset.ignore as well; remove one"
+        )
+    used = {*targets, *config.ignore}
+    if config.split.by in ("group", "column") and config.split.column is not None:
+        used.add(config.split.column)
+    columns = raw.columns([name for name in raw.table.column_names if name not in used], train)
+    kinds = infer_columns(columns, config.columns, train)
+    return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
+
+
+def _describe_targets(config: TableOptions, names: Sequence[str], targets: Targets) -> str:
+    classes = f", {len(targets.classes)} classes ({some(targets.classes)})" if targets.classes else ""
+    other = "classification" if targets.task == "regression" else "regression"
+    way = f"; dataset.task={other} takes it otherwise" if "integers" in targets.reason else ""
+    why = f": {targets.reason}{way}" if targets.reason else ""
+    return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

@@ -1,0 +1,159 @@
+"""What every dataset that is a table has: its columns, and how its rows are split."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.section import Count, Fraction, PathText, Section, rule_error
+from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from mlpkit.data.dataset import Dataset
+    from mlpkit.data.input_schema import InputSchema
+    from mlpkit.data.raw_table import RawTable
+    from mlpkit.data.table_file import TableFormat
+
+
+def _absolute(path: str) -> str:
+    """Return a path that means the same in any working directory."""
+    return path if path == "-" else str(expand(path).absolute())
+
+
+TablePath = Annotated[PathText, AfterValidator(_absolute)]
+ColumnName = Annotated[str, Field(min_length=1)]
+
+DatePart = Literal["year", "month", "day", "weekday", "hour", "days"]
+
+MOST_LEVELS = 10_000  # of a category
+
+
+class ColumnSettings(Section):
+    """How one column becomes numbers."""
+
+    type: Literal["auto", "number", "category", "boolean", "date"] = Field(
+        "auto", description="what the column holds; auto: found out from the training rows"
+    )
+    missing: float | Literal["median", "mean", "refuse"] = Field(
+        "median", description="number: what stands for a missing value; refuse, for any column: an error"
+    )
+    scale: Literal["auto", "standard", "robust", "quantile", "log", "minmax", "none"] = Field(
+        "auto", description="number: how it is scaled; auto: standard with dataset.standardize, else none"
+    )
+    min_count: Count = Field(1, description="category: values in fewer training rows count as `other`")
+    max_levels: int = Field(
+        100, ge=1, le=MOST_LEVELS, description="category: the rarest values beyond so many count as `other`"
+    )
+    unknown: Literal["other", "refuse"] = Field(
+        "other", description="category: a value that no training row has counts as `other`, or is an error"
+    )
+    format: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="date: how it is written, as in %d/%m/%Y; null: ISO 8601",
+    )
+    parts: tuple[DatePart, ...] = Field(
+        ("year", "month", "weekday", "days"),
+        min_length=1,
+        strict=False,
+        description="date: the numbers that are made of it; days counts from 1970",
+    )
+
+
+class SplitSettings(Section):
+    """Which rows are trained on, which are validated on, and which give the final score."""
+
+    by: Literal["auto", "random", "stratified", "group", "time", "column", "files"] = Field(
+        "auto", description="how rows are dealt; auto: stratified where the target is a class, else random"
+    )
+    column: ColumnName | None = Field(
+        None,
+        description="equal values stay together (group), the last test (time), or it says train, val, test",
+    )
+    val: TablePath | None = Field(None, description="files: the file of the validation rows")
+    test: TablePath | None = Field(None, description="files: the file of the test rows")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.by in ("group", "time", "column")) != (self.column is not None):
+            need = "needs column=NAME" if self.column is None else "takes no column"
+            raise rule_error(f"by={self.by} {need}")
+        if self.by == "files" and self.val is self.test is None:
+            raise rule_error(
+                "by=files needs val=FILE or test=FILE, or both; dataset.path is the training file"
+            )
+        if self.by != "files" and (self.val is not None or self.test is not None):
+            raise rule_error(f"by={self.by} takes no file; set by=files")
+        return self
+
+
+class TableOptions(DatasetConfig):
+    """What every dataset has whose rows are encoded column by column."""
+
+    val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")
+    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
+    standardize: bool = Field(
+        True,
+        description="scale numbers among the inputs before the model, and regression targets in the model",
+    )
+    task: Literal["auto", "regression", "classification"] = Field(
+        "auto",
+        description="what is predicted; auto: classes where the target is text, yes or no, or few integers",
+    )
+    columns: dict[ColumnName, ColumnSettings] = Field(
+        {},
+        description="settings of single columns by name: type, missing, scale, min_count, format and others",
+    )
+    ignore: tuple[ColumnName, ...] = Field((), strict=False, description="columns that are not read")
+    split: SplitSettings = Field(SplitSettings(), description="how rows are dealt into train, val and test")
+    folds: int = Field(5, ge=2, le=1000, description="parts for cross-validation with fold")
+    fold: Annotated[int, Field(ge=0)] | Literal["none"] | None = Field(
+        None, description="the part that tests, from 0; none: train on all rows; null: test_fraction tests"
+    )
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if isinstance(self.fold, int) and self.fold >= self.folds:
+            raise rule_error(f"fold={self.fold} must be below folds={self.folds}")
+        return self
+
+    def __hash__(self) -> int:
+        """Return the hash of all but the columns' settings, which are a dict."""
+        return hash(tuple(repr(getattr(self, key)) for key in type(self).model_fields if key != "columns"))
+
+    def raw(self) -> "RawTable":
+        """Return the table as it is."""
+        raise NotImplementedError(f"dataset={self.name} has no raw")
+
+    def targets(self) -> tuple[str, ...]:
+        """Return the names of the target columns."""
+        raise NotImplementedError(f"dataset={self.name} has no targets")
+
+    def table_format(self) -> "TableFormat":
+        """Return what is known of how its files are written, those to predict as well."""
+        from mlpkit.data.table_file import TableFormat
+
+        return TableFormat()
+
+    def missing_texts(self) -> tuple[str, ...]:
+        """Return the texts that mean that a value is missing."""
+        from mlpkit.data.table_file import MISSING
+
+        return MISSING
+
+    def load(self, download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load`."""
+        from mlpkit.data.table_dataset import table_dataset  # loads torch and pyarrow
+
+        return table_dataset(self, self.raw())
+
+    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load_as`: the encoder is the model's."""
+        from mlpkit.data.table_dataset import table_dataset
+
+        return table_dataset(self, self.raw(), trained)
+
+    def scales_inputs(self) -> bool:
+        """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
+        return False

@@ -1,0 +1,162 @@
+"""Deals the rows of a table into train, val and test: at random, by class, group, time or a column's word.
+
+All ways are one: rows are put into an order in which every stretch is as good as any other, and the order is
+cut into train, val and test. Rows that must stay together lie together, and no cut goes through them. Fold i
+is the same order turned so that its i-th part comes last.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlpkit.config.problems import show
+from mlpkit.data.column_values import RawColumn
+from mlpkit.data.randomness import generator
+from mlpkit.errors import ConfigError
+
+Rows = NDArray[np.int64]
+
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """Rows in the order in which they are cut.
+
+    Attributes:
+        rows: their numbers.
+        together: what rows that stay together have in common, in the same order; None: each stands alone.
+    """
+
+    rows: Rows
+    together: Rows | None = None
+
+    def cut(self, at: float) -> int:
+        """Return the place nearest to a number of rows where the order may be cut."""
+        if self.together is None:
+            return round(at)
+        starts = np.flatnonzero(np.diff(self.together, prepend=-1))
+        places = np.append(starts, len(self.rows))
+        return int(places[np.abs(places - at).argmin()])
+
+    def turned(self, start: int, end: int) -> "Order":
+        """Return the order with the part from start to end at its end."""
+        places = np.concatenate((np.arange(end, len(self.rows)), np.arange(end)))
+        together = None if self.together is None else self.together[places]
+        return Order(self.rows[places], together) if start < end else self
+
+
+def at_random(rows: Rows, seed: int) -> Order:
+    """Return rows in a random order."""
+    return Order(rows[torch.randperm(len(rows), generator=generator(seed, "split")).numpy()])
+
+
+def by_class(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
+    """Return rows in an order in which every stretch has about the same shares of classes."""
+    shuffled = at_random(rows, seed).rows
+    grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    found, counts = np.unique(labels[grouped], return_counts=True)
+    # The k-th of a class's n rows stands at (k + ½) / n of the way.
+    way = np.concatenate([(np.arange(count) + 0.5) / count for count in counts]) if len(found) else grouped
+    return Order(grouped[np.argsort(way, kind="stable")])
+
+
+def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
+    """Return rows with equal values next to each other, the groups in a random order."""
+    _require(column, rows)
+    codes, words = column.texts()
+    drawn = torch.randperm(len(words), generator=generator(seed, "split")).numpy()[codes[rows]]
+    order = np.argsort(drawn, kind="stable")
+    return Order(rows[order], drawn[order])
+
+
+def by_time(rows: Rows, column: RawColumn) -> Order:
+    """Return rows from the earliest to the latest; those of one time stay together."""
+    _require(column, rows)
+    is_date = column.are_dates()
+    times = column.dates(None).astype(np.int64) if is_date else column.numbers()
+    order = np.argsort(times[rows], kind="stable")
+    _, codes = np.unique(times[rows][order], return_inverse=True)
+    return Order(rows[order], codes)
+
+
+def by_word(rows: Rows, column: RawColumn) -> dict[str, Rows]:
+    """Return the rows that a column's words (train, val, test) deal into each split.
+
+    Raises:
+        DataError: a row has another word, or none is for training.
+    """
+    _require(column, rows)
+    codes, words = column.texts()
+    meant = [WORDS.get(word.lower(), "") for word in words]
+    found = np.array([*meant, ""])[codes]
+    if len(bad := rows[found[rows] == ""]):
+        word = words[codes[bad[0]]]
+        raise column.error(int(bad[0]), f"{show(word)} names no split; write train, val or test")
+    return {name: part for name in ("train", "val", "test") if len(part := rows[found[rows] == name])}
+
+
+def cut(
+    order: Order, val_fraction: float, test_fraction: float, fold: tuple[int, int] | None = None
+) -> dict[str, Rows]:
+    """Return the rows of each split that has any.
+
+    Args:
+        order: of the rows.
+        val_fraction: share of the rows that validate.
+        test_fraction: share of the rows that test; with folds, that is one of them.
+        fold: which one tests, and of how many.
+
+    Raises:
+        ConfigError: a split that is asked for would be empty.
+    """
+    rows = len(order.rows)
+    test = test_fraction * rows
+    if fold is not None:
+        number, folds = fold
+        start, end = (order.cut(rows * part / folds) for part in (number, number + 1))
+        order, test = order.turned(start, end), end - start
+        test_fraction = 1.0
+    ends = [rows - round(test) - round(val_fraction * rows), rows - round(test), rows]
+    ends = [order.cut(max(0, end)) for end in ends]
+    starts = [0, *ends[:-1]]
+    parts = {
+        name: order.rows[start:end]
+        for name, start, end in zip(("train", "val", "test"), starts, ends, strict=True)
+    }
+    fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
+    for name, part in parts.items():
+        if len(part) < 1 and fractions[name] > 0:
+            groups = (
+                "" if order.together is None else f" in {len(np.unique(order.together)):,} groups or times"
+            )
+            asked = f"dataset.folds={fold[1]}" if fold else f"test_fraction={test_fraction}"
+            raise ConfigError(
+                f"dataset: val_fraction={val_fraction} and {asked} of {rows:,} rows{groups} leave no row to "
+                f"{name}; change the fractions or have more rows"
+            )
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def _require(column: RawColumn, rows: Rows) -> None:
+    if len(bad := rows[column.missing[rows]]):
+        raise column.error(int(bad[0]), "no value, and dataset.split needs one; fill it in or remove the row")
+
+
+def check_fold(by: str) -> None:
+    """Refuse folds of rows that have a place of their own.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if by in ("time", "column", "files"):
+        raise ConfigError(
+            f"dataset.fold: rows are dealt by {by}, which knows no folds; set dataset.split.by=random, "
+            "stratified or group, or leave dataset.fold out"
+        )

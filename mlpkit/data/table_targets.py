@@ -1,0 +1,144 @@
+"""The target columns of a table: the task that they ask for, and their values as a model learns them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.data.column_values import RawColumn, Where, is_numeric
+from mlpkit.data.columns import FEW, FEW_TEXTS
+from mlpkit.data.fit_encoder import by_name
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.tables import some
+from mlpkit.errors import ConfigError, DataError
+
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of all rows.
+
+    Attributes:
+        task: regression, binary or multiclass.
+        values: (rows, targets) float32 for regression; (rows,) int64 labels otherwise.
+        known: whether each row has all its targets (rows,).
+        classes: their names, by label.
+        reason: why it is that task, where nobody has said it.
+    """
+
+    task: Literal["regression", "binary", "multiclass"]
+    values: NDArray[Any]
+    known: NDArray[np.bool_]
+    classes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def target_columns(table: pa.Table, names: Sequence[str], source: str, where: Where) -> list[RawColumn]:
+    """Return the target columns.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    for name in names:
+        if name not in table.column_names:
+            way = did_you_mean(name, table.column_names)
+            raise ConfigError(
+                f"dataset.target={show(name)}: {source} has no such column{way}; there is "
+                f"{some(table.column_names)}"
+            )
+    return [RawColumn(name, table[name], source, where) for name in names]
+
+
+def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
+    """Return the targets of a table, and what task they ask for.
+
+    Args:
+        columns: of the targets.
+        wanted: auto, regression or classification.
+
+    Raises:
+        ConfigError: there are several, and classes are wanted.
+        DataError: a value is none that the task takes.
+    """
+    known = ~np.logical_or.reduce([column.missing for column in columns])
+    first = columns[0]
+    if not known.any():
+        raise DataError(f"{first.source}: column {spell(first.name)}: no row has a value of the target")
+    if len(columns) > 1 and wanted == "classification":
+        raise ConfigError(
+            "dataset.task=classification: takes one target; name one in dataset.target, or set "
+            "task=regression"
+        )
+    reason = ""
+    if wanted == "auto":
+        wanted, reason = _task_of(first) if len(columns) == 1 else ("regression", "several targets")
+    if wanted == "regression":
+        values = np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
+        return Targets("regression", values, known, (), reason)
+    places, words = first.texts()
+    classes = sorted(words, key=by_name)
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        way = (
+            "set dataset.task=regression, or name another target"
+            if len(classes) > 2
+            else "name another target"
+        )
+        raise DataError(
+            f"{first.source}: column {spell(first.name)}: {len(classes):,} different values, and a "
+            f"classification takes 2 to {MOST_CLASSES}; {way}"
+        )
+    rows = int(known.sum())
+    if len(classes) > FEW_TEXTS and 2 * len(classes) > rows:
+        raise DataError(
+            f"{first.source}: column {spell(first.name)}: {len(classes):,} different values in {rows:,} rows "
+            "are no classes; set dataset.task=regression, or name another target"
+        )
+    if bad := next((name for name in classes if not name.isprintable() or len(name) > 200), None):
+        raise DataError(
+            f"{first.source}: column {spell(first.name)}: the class {show(bad)} cannot be printed on a line; "
+            "rename it"
+        )
+    labels = np.array([*(classes.index(word) for word in words), -1], np.int64)[places]
+    return Targets("binary" if len(classes) == 2 else "multiclass", labels, known, tuple(classes), reason)
+
+
+def encode_targets(columns: Sequence[RawColumn], input_schema: InputSchema) -> NDArray[Any]:
+    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+
+    Raises:
+        DataError: one is missing, or is no class of the model.
+    """
+    for column in columns:
+        if len(bad := np.flatnonzero(column.missing)):
+            raise column.error(int(bad[0]), "no value of the target; fill it in or remove the row")
+    if not input_schema.classes:
+        return np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
+    places, words = columns[0].texts()
+    labels = {name: label for label, name in enumerate(input_schema.classes)}
+    found = np.array([labels.get(word, -1) for word in words], np.int64)[places]
+    if len(bad := np.flatnonzero(found < 0)):
+        row = int(bad[0])
+        raise columns[0].error(
+            row, f"{show(words[places[row]])} is no class of the model; it has {some(input_schema.classes)}"
+        )
+    return found
+
+
+def _task_of(column: RawColumn) -> tuple[str, str]:
+    """Return the task that a target asks for, and why."""
+    if column.flat.type == pa.bool_():
+        return "classification", "true or false"
+    if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
+        return "classification", "its values are texts"
+    numbers = column.numbers()
+    known = np.unique(numbers[~np.isnan(numbers)])
+    if (known != np.round(known)).any():
+        return "regression", "numbers with decimals"
+    if len(known) <= FEW:
+        return "classification", f"only {len(known)} different integers"
+    return "regression", f"{len(known):,} different integers"

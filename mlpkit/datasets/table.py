@@ -1,0 +1,68 @@
+"""A table of one's own."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from mlpkit.config.registry import choice
+from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
+from mlpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlpkit.data.raw_table import RawTable
+    from mlpkit.data.table_file import TableFormat
+
+
+@choice("dataset")
+class TableDataset(TableOptions):
+    """A table of your own: csv, tsv, parquet, jsonl and others."""
+
+    name: Literal["table"]
+    path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
+        None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
+    )
+    target: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1, strict=False)] | None = Field(
+        None, description="the column that is predicted, or a list of columns of numbers"
+    )
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="between the values of a text; null: found out"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark of a text; null: found out")
+    encoding: str | None = Field(
+        None, min_length=1, max_length=40, description="of a text, such as utf-8 or latin-1; null: found out"
+    )
+    header: bool | None = Field(
+        None, description="whether the first line of a text holds names; null: found out"
+    )
+    missing: tuple[str, ...] | None = Field(
+        None, strict=False, description="texts that mean that a value is missing; null: the usual ones, as NA"
+    )
+
+    def raw(self) -> "RawTable":
+        """See `TableOptions.raw`."""
+        from mlpkit.data.raw_table import read_files
+
+        paths = (self.path,) if isinstance(self.path, str) else self.path or ()
+        if not paths:
+            raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as houses.csv")
+        if "-" in paths:
+            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
+        files = {"train": paths}
+        files |= {
+            name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
+        }
+        return read_files(files, self.table_format(), self.missing_texts())
+
+    def targets(self) -> tuple[str, ...]:
+        """See `TableOptions.targets`."""
+        return (self.target,) if isinstance(self.target, str) else self.target or ()
+
+    def table_format(self) -> "TableFormat":
+        """See `TableOptions.table_format`."""
+        from mlpkit.data.table_file import TableFormat
+
+        return TableFormat(self.separator, self.decimal, self.encoding, self.header)
+
+    def missing_texts(self) -> tuple[str, ...]:
+        """See `TableOptions.missing_texts`."""
+        return super().missing_texts() if self.missing is None else self.missing

@@ -1,0 +1,50 @@
+"""What the columns of a table hold is found out from their values."""
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from mlpkit.data.column_values import RawColumn
+from mlpkit.data.columns import ColumnKind, infer_columns
+from mlpkit.data.table_options import ColumnSettings
+
+NOTHING: dict[str, ColumnSettings] = {}
+
+
+def kinds_of(table: pa.Table, settings: dict[str, ColumnSettings] = NOTHING) -> list[ColumnKind]:
+    columns = [RawColumn(name, table[name], "t.csv", str) for name in table.column_names]
+    return infer_columns(columns, settings, np.arange(table.num_rows))
+
+
+def test_what_columns_hold_is_found_out() -> None:
+    rows = 100
+    columns: dict[str, list[object]] = {
+        "amount": [i * 0.7 for i in range(rows)],
+        "count": [(i * 7) % 31 for i in range(rows)],
+        "code": [i % 3 + 1 for i in range(rows)],
+        "flag": [i % 2 for i in range(rows)],
+        "answer": ["Yes" if i % 3 else "no" for i in range(rows)],
+        "city": [("Oslo", "Rome", "Paris")[i % 3] for i in range(rows)],
+        "when": [datetime.date(2020, 1, 1 + i % 28) for i in range(rows)],
+        "iso": [f"2020-01-{1 + i % 28:02d}" for i in range(rows)],
+        "user_id": [(i * 37) % 1009 for i in range(rows)],
+        "nr": list(range(1, rows + 1)),
+        "email": [f"a{i}@b.c" for i in range(rows)],
+        "comment": [f"words {i - (i % 3 == 0)}" for i in range(rows)],
+        "always": ["x"] * rows,
+        "never": [None] * rows,
+        "typed": ["1.5", "+2"] * (rows // 2),
+        "nearly": [*map(str, range(rows - 2)), "?", "?"],
+    }
+    found = {kind.name: kind for kind in kinds_of(pa.table(columns))}
+    assert {name: kind.kind for name, kind in found.items()} == {
+        "amount": "number", "count": "number", "code": "category", "flag": "boolean", "answer": "boolean",
+        "city": "category", "when": "date", "iso": "date", "user_id": "identifier", "nr": "identifier",
+        "email": "identifier", "comment": "text", "always": "constant", "never": "constant",
+        "typed": "number",
+        "nearly": "text",
+    }  # fmt: skip
+    assert "98% are numbers: name the others in dataset.missing" in found["nearly"].reason
+    chosen = kinds_of(pa.table(columns), {"user_id": ColumnSettings(type="category")})
+    assert next(kind for kind in chosen if kind.name == "user_id").kind == "category"

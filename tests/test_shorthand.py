@@ -1,0 +1,53 @@
+"""`data=FILE target=COLUMN` is short for a table."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Refused
+from tables import customers, write_csv
+
+from mlpkit.cli.main import run as command
+from mlpkit.cli.shorthand import expand
+
+
+def test_it_is_written_out() -> None:
+    given = ("data=a b.csv.gz", "target=y", "model=mlp", "dataset.fold=1")
+    wanted = ("dataset=table", "dataset.path=a b.csv.gz", "dataset.target=y", *given[2:])
+    assert expand(given) == wanted
+    assert expand(given[2:]) == given[2:]
+
+
+def test_a_run_is_the_same_as_with_whole_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "churn.csv", customers(60))
+    answers = []
+    for given in (
+        ("data=churn.csv", "target=churned"),
+        ("dataset=table", "dataset.path=churn.csv", "dataset.target=churned"),
+    ):
+        assert command(["config", *given]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert f"path: {tmp_path / 'churn.csv'}" in answers[0]
+    command(["train", "data=churn.csv", "target=churned", "model=mlp", "trainer.epochs=1", "run.plots=false"])
+    assert "table: binary, 36 train, 12 val, 12 test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["target=y"], "target=y: only with data=FILE; add data=FILE"),
+        (["target=y", "dataset=table"], "target=y: only with data=FILE; add dataset.target=y"),
+        (
+            ["data=a.csv", "dataset=moons"],
+            "dataset=moons: data=a.csv chooses the dataset already; remove one",
+        ),
+        (["data=-"], "data=-: a run reads its data again when it goes on; save it in a file"),
+        (["data=a.pt"], "data=a.pt: unknown kind; tables end in .csv, "),
+        (["data=pictures/"], "data=pictures/: unknown kind; tables end in .csv, "),
+    ],
+)
+def test_what_is_no_table_is_refused(given: list[str], line: str, refused: Refused) -> None:
+    assert refused("train", *given, code=2).startswith(line)
