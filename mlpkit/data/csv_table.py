@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from mlpkit.errors import ConfigError, DataError
 
 SAMPLE = 1 << 20  # bytes in which the format and the types are looked for
 LONGEST = 4 << 20  # bytes of a row
+
+_MISFIT = re.compile(r"In CSV column #([0-9]+): .*conversion error", re.S)
 
 
 def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
@@ -68,9 +71,10 @@ def _read(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[p
     blank = len(sample) - len(sample.lstrip("\r\n"))
     reading = _Reading(text, taken, names, missing, len(sample[:blank].splitlines()))
     try:
-        table = reading.read(reading.types_in(sample))
-    except pyarrow.ArrowException:  # a value further down is of another type than those in the sample
-        table = reading.read({})
+        types = reading.types_in(sample)
+    except pyarrow.ArrowException:  # what is wrong with it is said by who reads it all
+        types = {}
+    table = reading.read(types)
     unnamed = [name for name, cell in zip(names, rows[0], strict=True) if taken.has_header and not cell]
     return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), taken
 
@@ -118,17 +122,22 @@ class _Reading:
     def read(self, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:
         """Return the table.
 
+        A value further down may be of another type than those in the sample: then its column is read again,
+        integers as numbers, all else as whatever fits.
+
         Raises:
             DataError: it is none.
-            pyarrow.ArrowException: a value is not of its column's type.
         """
         stream = self.text.open(self.taken.encoding or "utf-8")
         with stream:
             try:
                 table = self._parse(stream, types)
             except pyarrow.ArrowException as error:
-                if types and "conversion error" in str(error):
-                    raise
+                if found := _MISFIT.match(str(error)):
+                    name = self.names[int(found[1])]
+                    others = {other: kind for other, kind in types.items() if other != name}
+                    is_integer = types[name] == pyarrow.int64()
+                    return self.read({**others, name: pyarrow.float64()} if is_integer else others)
                 self._explain()
                 raise DataError(f"{self.text.name}: no table ({show(str(error))}); correct it") from None
             if stream.quotes % 2:

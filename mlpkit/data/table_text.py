@@ -3,6 +3,7 @@
 import codecs
 import io
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class Utf8Stream(io.RawIOBase):
         self._source, self._most = text.unpacked()
         self._bytes_read, self._line, self._was_utf8, self._at_end = 0, 1, False, False
         self._waiting = memoryview(b"")
+        self._lock = threading.Lock()
         self.quotes = 0
 
     def readable(self) -> bool:
@@ -135,16 +137,19 @@ class Utf8Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer as far as there is text, and return how many bytes of it are filled."""
-        while not self._waiting and not self._at_end:
-            self._waiting = memoryview(self._next_block())
-        count = min(len(buffer), len(self._waiting))
-        buffer[:count] = self._waiting[:count]
-        self._waiting = self._waiting[count:]
-        return count
+        with self._lock:
+            while not self._waiting and not self._at_end:
+                self._waiting = memoryview(self._next_block())
+            count = min(len(buffer), len(self._waiting))
+            buffer[:count] = self._waiting[:count]
+            self._waiting = self._waiting[count:]
+            return count
 
     def close(self) -> None:
-        """Close the file."""
-        self._source.close()
+        """Close the file; pyarrow's threads, which read ahead, then find the end."""
+        with self._lock:
+            self._waiting, self._at_end = memoryview(b""), True
+            self._source.close()
         super().close()
 
     def _next_block(self) -> bytes:
