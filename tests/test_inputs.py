@@ -15,7 +15,8 @@ from PIL import Image
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import Reading, parse_values, read_inputs, read_picture
+from mlpkit.data.inputs import Reading, parse_values, read_inputs
+from mlpkit.data.pictures import read_picture
 from mlpkit.errors import ConfigError, DataError
 
 PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))

@@ -56,9 +56,9 @@ def load_matching(
         DataError: its columns or its task are others, or it is too large.
     """
     trust.check_data(config, path)
-    dataset = load_dataset(config, trust.may_download)
+    dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
     ours, theirs = dataset.input_schema.to_dict(), stored.input_schema.to_dict()
-    different = [name for name in ours if ours[name] != theirs[name]]
+    different = [name for name in ours if ours[name] != theirs.get(name)]
     if different:
         raise DataError(
             f"dataset={dataset.name}: its {', '.join(different)} differ from what {path} was trained on"

@@ -8,6 +8,7 @@ from mlpkit.config.section import Fraction, NotNegative, Positive, Section
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
+    from mlpkit.data.input_schema import InputSchema
 
 
 class Augment(Section):
@@ -37,9 +38,22 @@ class DatasetConfig(Section):
         """
         raise NotImplementedError(f"dataset={self.name} has no load")
 
+    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
+        """Return the splits as a trained model reads them: what was fitted for it is not fitted again.
+
+        Args:
+            trained: what the model reads and says.
+            download: see `load`.
+        """
+        return self.load(download)
+
     def fractions(self) -> tuple[float, float]:
         """Return the shares of the rows that are held out at random, as val and as test."""
         return self.val_fraction, 0.0
+
+    def is_stratified(self) -> bool:
+        """Whether each split that is dealt at random has the classes' shares of all rows."""
+        return False
 
     def numbers(self) -> int:
         """Return how many numbers are computed for it: the config of a foreign file may ask for few."""
@@ -62,12 +76,18 @@ class ImageOptions(DatasetConfig):
 
     val_fraction: Fraction = Field(0.1, description="share of the training rows held out to monitor training")
     standardize: bool = Field(True, description="subtract mean and divide by std, in the model")
-    mean: float = Field(0.0, description="pixel mean that standardize subtracts")
-    std: Positive = Field(1.0, description="pixel standard deviation that standardize divides by")
+    mean: float | None = Field(
+        None, description="pixel mean that standardize subtracts; null: that of the training rows' channels"
+    )
+    std: Positive | None = Field(
+        None, description="pixel standard deviation that standardize divides by; null: likewise"
+    )
     augment: Augment = Field(Augment(), description="random changes to the training images")
 
     def divided_by(self) -> set[str]:
         """See `DatasetConfig.divided_by`."""
+        if self.standardize and (self.mean is None or self.std is None):
+            return set()  # the scaling depends on which rows are trained on
         return {"seed", "val_fraction", "test_fraction"}
 
     def augmentation(self) -> Augment | None:

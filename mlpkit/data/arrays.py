@@ -16,6 +16,7 @@ from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
 
 MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
+MOST_NUMBERS = 1 << 29  # of a dataset's inputs; the 60,000 pictures of CIFAR-10 have a third
 MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
 
 Array = NDArray[np.generic]
@@ -42,8 +43,8 @@ def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None =
 def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return _as_inputs(_read_npy(path), source, input_schema, brightest)
-    names, arrays = _read_npz(path)
+        return _as_inputs(read_npy(path), source, input_schema, brightest)
+    names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     if "inputs" in names or len(names) == 1:
@@ -57,8 +58,12 @@ def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Ten
     return _as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
 
 
-def _read_npy(path: Path) -> Array:
-    """Return the array, mapped from the file, which a header cannot make larger than it is."""
+def read_npy(path: Path) -> Array:
+    """Return the array of a .npy, mapped from the file, which a header cannot make larger than it is.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         array: np.memmap = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy raises half a dozen kinds on a damaged file
@@ -68,7 +73,12 @@ def _read_npy(path: Path) -> Array:
     return array
 
 
-def _read_npz(path: Path) -> tuple[list[str], list[Array]]:
+def read_npz(path: Path) -> tuple[list[str], list[Array]]:
+    """Return the names and the arrays of a .npz.
+
+    Raises:
+        DataError: it is damaged, or would be larger than MOST_BYTES.
+    """
     try:
         with ZipFile(path) as archive:
             members = archive.infolist()
@@ -96,10 +106,14 @@ def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: 
     _check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
-    if array.ndim < 2 or math.prod(array.shape[1:]) != features:
-        wanted = f"(rows, {features})" + (
-            f" or (rows, {shape[0]}, {shape[1]})" if input_schema.is_image else ""
-        )
+    if len(shape) == 3 and array.shape[-3:] == (*shape[1:], shape[0]) != shape:
+        array = np.moveaxis(array, -1, -3)  # the channels last
+        array = array.reshape(-1, features)
+    is_fit = array.ndim >= 2 and math.prod(array.shape[1:]) == features
+    if not is_fit or (len(shape) == 3 and array.shape[1:] not in ((features,), shape)):
+        wanted = f"(rows, {features})"
+        if input_schema.is_image:
+            wanted += f" or (rows, {', '.join(map(str, shape))})"
         raise DataError(f"{source}: has shape {tuple(array.shape)}, the model reads {wanted}; reshape it")
     if len(array) == 0:
         raise DataError(f"{source}: no rows; give at least one")

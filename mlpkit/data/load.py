@@ -1,25 +1,34 @@
 """Loads the dataset that a config names."""
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data.dataset import Dataset, deal_rows, divide_again
+from mlpkit.data.dataset import Dataset, divide_again
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
 
 
-def load_dataset(config: DatasetConfig, download: bool = True, like: Dataset | None = None) -> Dataset:
+def load_dataset(
+    config: DatasetConfig,
+    download: bool = True,
+    like: Dataset | None = None,
+    trained: InputSchema | None = None,
+) -> Dataset:
     """Return the dataset that the config names.
 
     Args:
         config: of the dataset.
         download: fetch missing files; else the files must be there.
         like: a dataset with the same `table_of`, whose table is shared instead of read again.
+        trained: what a model reads that is used on the dataset.
 
     Raises:
         DataError: the data is missing or cannot be used; the line says what to do.
     """
-    if like is None or like.order is None:
+    if trained is not None:
+        dataset = config.load_as(trained, download)
+    elif like is None or like.order is None:
         dataset = config.load(download)
     else:
-        dataset = divide_again(like, deal_rows(config, len(like.splits["train"].all_inputs)))
+        dataset = divide_again(like, config)
     train = dataset.splits["train"]
     if dataset.input_schema.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(

@@ -22,6 +22,7 @@ class Datasets:
         """
         self._kept: dict[str, tuple[str, Dataset]] = {}  # with the names of their tables
         self._trust, self._asked_by = trust, asked_by
+        self._remarks: list[str] | None = None  # of the first dataset
 
     def load(self, config: DatasetConfig) -> Dataset:
         """Return a dataset.
@@ -34,10 +35,17 @@ class Datasets:
             like = next((of for name, of in self._kept.values() if name == table), None)
             self._trust.check_data(config, self._asked_by)
             dataset = load_dataset(config, self._trust.may_download, like)
+            if self._remarks is None:
+                self._remarks = list(dataset.remarks)
             while self._kept and self._numbers() > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = table, dataset
         return self._kept[key][1]
+
+    def take_remarks(self) -> list[str]:
+        """Return what is to be said of the first dataset, the first time; other folds and seeds are alike."""
+        taken, self._remarks = self._remarks or [], []
+        return taken
 
     def _numbers(self) -> int:
         tables = {

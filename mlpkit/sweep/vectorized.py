@@ -34,6 +34,8 @@ def vectorized(work: Work) -> None:
     }
     begun = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
     groups, wrong = group(ready, work.datasets, begun, work.wish.check)
+    for line in work.datasets.take_remarks():
+        work.warn(line)
     for number, error in wrong.items():
         work.ended(number, error)
     # What is wrong with these they say when they go on by themselves.

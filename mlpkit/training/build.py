@@ -121,7 +121,9 @@ def compute_with(
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
     """Return how training images are changed at random, or None."""
     options = config.dataset.augmentation()
-    return augmentation_of(options, dataset.input_schema.input_shape) if options else None
+    if options is None or not dataset.input_schema.is_image:
+        return None
+    return augmentation_of(options, dataset.input_schema.input_shape)
 
 
 def linear_layers(network: Network) -> list[nn.Linear]:

@@ -50,6 +50,8 @@ def run(
     if config.run.resume == "auto" and (folder := run_folder.existing(config, origin.trust)):
         return resume_run(folder, config, origin, console, warn)
     engine = build([config], origin.trust)
+    for line in engine.experiments[0].dataset.remarks:
+        warn(line)
     if origin.trust.may_run_git:
         environment.git_commit()
     with polite_signals() as stop:
