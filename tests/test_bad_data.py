@@ -365,7 +365,8 @@ PICTURES: dict[str, tuple[Content, str]] = {
     "small bomb.png": (png(13_000, 10_000), f": far too many pixels, {READS}; resize it"),
     "picture.gif": (
         picture(kind="GIF"),
-        ": unknown kind of file '.gif'; known are .csv, .json, .jsonl, .npy, .npz, .png, .jpg, .jpeg, .bmp, .webp",
+        ": unknown kind of file '.gif'; known are "
+        ".csv, .json, .jsonl, .npy, .npz, .png, .jpg, .jpeg, .bmp, .webp",
     ),
     "picture": (picture(), ": unknown kind of file '(no ending)'; known are "
                 ".csv, .json, .jsonl, .npy, .npz, .png, .jpg, .jpeg, .bmp, .webp"),

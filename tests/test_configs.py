@@ -15,6 +15,7 @@ from mlpkit.training.build import build
 GROUPS = search_path.groups([search_path.packaged()])
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]
 NEEDS_FILES = ("mnist", "fashion_mnist")
+NEEDS_PATH = ("image_folder", "arrays")  # tests/test_picture_folder.py and test_own_arrays.py build them
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -25,6 +26,12 @@ def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: 
     chosen = config(f"{group}={choice}", *dataset, "run.root=unused")
     if group not in ("experiment", "trainer", "run"):
         assert getattr(chosen, group).name == choice
+    if chosen.dataset.name in NEEDS_PATH:
+        with pytest.raises(
+            ConfigError, match=r"^dataset\.path: no (file|folder) is named; write dataset\.path="
+        ):
+            build([chosen])
+        return
     if chosen.dataset.name in NEEDS_FILES:
         root = real_data()
         if root is None:

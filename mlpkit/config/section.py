@@ -25,12 +25,12 @@ def _is_named(path: str) -> str:
 PathText = Annotated[str, AfterValidator(_is_named), Field(json_schema_extra={"minLength": 1})]
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """Return a path that means the same in any working directory."""
     return str(expand(path).absolute())
 
 
-AbsolutePath = Annotated[PathText, AfterValidator(_absolute)]
+AbsolutePath = Annotated[PathText, AfterValidator(absolute)]
 
 LARGEST = 3.4028234e38  # of float32
 

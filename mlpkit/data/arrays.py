@@ -19,13 +19,17 @@ MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
 MOST_NUMBERS = 1 << 29  # of a dataset's inputs; the 60,000 pictures of CIFAR-10 have a third
 MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
 
+INPUTS = ("inputs", "X", "x", "images", "data")  # names of an array in a .npz
+TARGETS = ("targets", "y", "Y", "target", "labels")
+PICKLES = (".pt", ".pth", ".pkl", ".pickle")
+
 Array = NDArray[np.generic]
 
 
 def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
-    A .npz holds either an array `inputs` (or one array of any name) or an array for each column.
+    A .npz holds an array of all inputs (one of INPUTS, or one of any name), or an array for each column.
 
     Args:
         path: the file.
@@ -47,15 +51,29 @@ def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Ten
     names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
-    if "inputs" in names or len(names) == 1:
-        array = arrays[names.index("inputs") if "inputs" in names else 0]
+    whole = [name for name in INPUTS if name in names and name not in input_schema.features]
+    if whole or len(names) == 1:
+        array = arrays[names.index(whole[0]) if whole else 0]
         return _as_inputs(array, source, input_schema, brightest)
     columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
-        _check_numbers(column, source)
+        check_numbers(column, source)
     return _as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
+
+
+def refuse_pickle(path: Path, name: str) -> None:
+    """Refuse a file that can run code when it is read.
+
+    Raises:
+        DataError: it is named so.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f"{name}: a {path.suffix} file can run code when it is read, so none is; save its arrays with "
+            "numpy.savez(FILE, X=…, y=…)"
+        )
 
 
 def read_npy(path: Path) -> Array:
@@ -97,13 +115,15 @@ def read_npz(path: Path) -> tuple[list[str], list[Array]]:
 
 
 def _damaged(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{path}: cannot be read ({error.strerror})"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
 def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
     features, shape = len(input_schema.features), input_schema.input_shape
-    _check_numbers(array, source)
+    check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
     if len(shape) == 3 and array.shape[-3:] == (*shape[1:], shape[0]) != shape:
@@ -133,6 +153,11 @@ def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: 
     return torch.from_numpy(values).float()
 
 
-def _check_numbers(array: Array, source: str) -> None:
+def check_numbers(array: Array, source: str) -> None:
+    """Refuse an array that holds no numbers.
+
+    Raises:
+        DataError: it is so.
+    """
     if array.dtype.kind not in "fiu":
         raise DataError(f"{source}: holds {spell(str(array.dtype))}, not numbers; convert it to float32")

@@ -143,9 +143,7 @@ def split_at_random(
 
 def deal_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
     """Return which rows are in each split that is dealt at random, given all targets; see `deal`."""
-    is_class = targets.dtype == torch.int64
-    labels = targets if is_class and config.is_stratified() else None
-    return deal(len(targets), config.seed, *config.fractions(), labels=labels)
+    return deal_rest(config, targets, {"train": slice(None)})
 
 
 def deal(
@@ -180,6 +178,26 @@ def deal(
         order = _by_class(order, labels)
     parts = torch.split(order, list(sizes.values()))
     return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
+
+
+def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
+    """Return which rows are in each split; what is not given is dealt from train at random.
+
+    Args:
+        config: says how large the splits are that are dealt.
+        targets: of all rows.
+        given: which rows each split has.
+    """
+    places = {name: torch.arange(len(targets))[rows] for name, rows in given.items()}
+    train = places.pop("train")
+    val, test = (
+        0.0 if name in places else share for name, share in zip(SPLITS[1:], config.fractions(), strict=True)
+    )
+    is_class = targets.dtype == torch.int64
+    labels = targets[train] if is_class and config.is_stratified() else None
+    dealt = deal(len(train), config.seed, val, test, labels)
+    places |= {name: train[rows] for name, rows in dealt.items()}
+    return {name: places[name] for name in SPLITS if name in places}
 
 
 def _by_class(order: Tensor, labels: Tensor) -> Tensor:

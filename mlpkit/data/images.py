@@ -86,7 +86,12 @@ def pixel_scaling(config: ImageOptions, pixels: Tensor, shape: tuple[int, ...]) 
         mean = found.mean if config.mean is None else torch.full_like(found.mean, config.mean)
         std = found.std if config.std is None else torch.full_like(found.std, config.std)
         scaling = Affine(mean, std)
-    return Affine(scaling.mean.repeat_interleave(width), scaling.std.repeat_interleave(width))
+    return for_each_pixel(scaling, width)
+
+
+def for_each_pixel(scaling: Affine, pixels: int) -> Affine:
+    """Return a scaling (channels,) for each of a channel's pixels."""
+    return Affine(scaling.mean.repeat_interleave(pixels), scaling.std.repeat_interleave(pixels))
 
 
 def default_root() -> Path:

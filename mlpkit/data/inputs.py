@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.problems import spell
-from mlpkit.data.arrays import read_arrays
+from mlpkit.data.arrays import read_arrays, refuse_pickle
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pictures import SUFFIXES as PICTURES
 from mlpkit.data.pictures import Look, describe, files_in, is_picture, read_picture
@@ -150,6 +150,7 @@ def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Wa
         return _read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
         return Inputs(read_arrays(path, input_schema, reading.brightest))
+    refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")

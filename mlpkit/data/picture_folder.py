@@ -213,11 +213,10 @@ def _kept(path: Path, fingerprint: str, rows: int) -> Pixels | None:
         names, arrays = read_npz(path)  # which checks the archive's checksums
         by_name = dict(zip(names, arrays, strict=True))
         about, pixels = json.loads(by_name["about"].tobytes()), by_name["pixels"]
-    except (MlpkitError, KeyError, ValueError):
+        is_it = about["fingerprint"] == fingerprint and pixels.dtype == np.uint8 and len(pixels) == rows
+        return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"])) if is_it else None
+    except (MlpkitError, KeyError, ValueError, TypeError):
         return None
-    if about["fingerprint"] != fingerprint or pixels.dtype != np.uint8 or len(pixels) != rows:
-        return None
-    return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"]))
 
 
 def _decode(listing: Listing, channels: int | None, size: Size | None) -> Pixels:
@@ -233,7 +232,7 @@ def _decode(listing: Listing, channels: int | None, size: Size | None) -> Pixels
     height, width = size
     if channels * height * width > MOST_PIXELS:
         raise DataError(
-            f"{listing.root}: most pictures have {height}×{width} pixels (height × width), more than "
+            f"{listing.root}: pictures of {height}×{width} pixels (height × width) have more than "
             f"{MOST_PIXELS:,} inputs; set a smaller dataset.size, such as dataset.size=[32,32]"
         )
     shape = (len(looks), channels, height, width)

@@ -45,7 +45,7 @@ class ImageFolderDataset(ImageOptions):
     def _load(self, trained: "InputSchema | None" = None) -> "Dataset":
         import torch
 
-        from mlpkit.data.dataset import Split, deal, deal_rows, divide
+        from mlpkit.data.dataset import Split, deal_rest, divide
         from mlpkit.data.images import image_dataset
         from mlpkit.data.input_schema import OwnPictures
         from mlpkit.data.picture_folder import list_pictures, read_pixels
@@ -59,18 +59,7 @@ class ImageFolderDataset(ImageOptions):
             pixels = read_pixels(listing, channels, (height, width))
         rows, *shape = pixels.values.shape
         labels = torch.tensor(listing.labels)
-        if listing.splits is None:
-            dealt = deal_rows(self, labels)
-        else:
-            places = {name: torch.arange(rows)[of] for name, of in listing.splits.items()}
-            train = places.pop("train")
-            val, test = (
-                0.0 if name in places else of
-                for name, of in zip(("val", "test"), self.fractions(), strict=True)
-            )
-            dealt = deal(len(train), self.seed, val, test, labels=labels[train])
-            dealt = {name: train[of] for name, of in dealt.items()} | places
-        dealt = {name: dealt[name] for name in ("train", "val", "test") if name in dealt}
+        dealt = deal_rest(self, labels, listing.splits or {"train": slice(None)})
         # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
         splits, order = divide(torch.from_numpy(pixels.values).reshape(rows, -1), labels, dealt)
         inputs, targets = splits["train"].all_inputs / 255, splits["train"].all_targets
