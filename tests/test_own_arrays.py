@@ -190,7 +190,7 @@ def test_numbers_that_are_no_pixels_are_columns(tmp_path: Path) -> None:
 def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path, X=X, y=LABELS)
-    run = train(tmp_path, "dataset=arrays", "dataset.path=a.npz", *QUICK, "run.dir=run").path
+    run = train(tmp_path, "dataset=arrays", "dataset.path=a.npz", *QUICK, f"run.dir={tmp_path / 'run'}").path
     best = run / "checkpoints" / "best.safetensors"
     predictor, stored = load_predictor(best)
     assert stored.config.dataset.path == str(path)
@@ -244,31 +244,41 @@ def holes(row: int, value: float) -> np.ndarray:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nan": ({"X": holes(4, np.nan), "y": LABELS}, ": X: row 5: value 2 is no finite float32; correct or remove it"),
+    "nan": (
+        {"X": holes(4, np.nan), "y": LABELS},
+        ": X: row 5: value 2 is no finite float32; correct or remove it",
+    ),
     "infinity in test": (
         {"X": X, "y": LABELS, "X_test": holes(2, -np.inf), "y_test": LABELS},
         ": X_test: row 3: value 2 is no finite float32; correct or remove it",
     ),
-    "beyond float32": ({"X": holes(0, 1e300), "y": LABELS}, ": X: row 1: value 2 is no finite float32; correct or "
-                       "remove it"),
+    "beyond float32": (
+        {"X": holes(0, 1e300), "y": LABELS},
+        ": X: row 1: value 2 is no finite float32; correct or remove it",
+    ),
     "a target that is nan": (
         {"X": X, "y": np.where(LABELS, np.nan, 1.0)},
         ": y: row 2: no finite float32; correct or remove the row",
     ),
     "objects": (
         {"X": X, "y": np.array([object()] * 60)},
-        ": no array file of numbers (Object arrays cannot be loaded when allow_pickle=False); save the arrays again",
+        ": no array file of numbers (Object arrays cannot be loaded when allow_pickle=False); save the "
+        "arrays again",
     ),
     "texts as inputs": ({"X": TEXTS, "y": LABELS}, ": X: holds <U3, not numbers; convert it to float32"),
     "complex targets": (
         {"X": X, "y": X[:, 0] * 1j},
-        ": y: 'complex128' of shape (60,); give integers, texts or true and false for classes, and floats for "
-        "regression",
+        ": y: 'complex128' of shape (60,); give integers, texts or true and false for classes, and floats "
+        "for regression",
     ),
-    "lengths": ({"X": X, "y": LABELS[:59]}, ": y: 59 rows for the 60 of {path}: X; save arrays that belong together"),
+    "lengths": (
+        {"X": X, "y": LABELS[:59]},
+        ": y: 59 rows for the 60 of {path}: X; save arrays that belong together",
+    ),
     "no targets": (
         {"X": X, "z": LABELS},
-        ": no array of the train targets, such as y or y_train; it has X, z; name one with dataset.target=NAME",
+        ": no array of the train targets, such as y or y_train; it has X, z; name one with "
+        "dataset.target=NAME",
     ),
     "no test targets": (
         {"X": X, "y": LABELS, "X_test": X},
@@ -296,7 +306,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no columns": ({"X": X[:, :0], "y": LABELS}, ": X: has shape (60, 0); give each row a number at least"),
     "other columns in test": (
         {"X": X, "y": LABELS, "X_test": X[:, :2], "y_test": LABELS},
-        ": X_test: rows of (2,) float64 are not as those of {path}: X, which are (3,) float64; save them alike",
+        ": X_test: rows of (2,) float64 are not as those of {path}: X, which are (3,) float64; save them "
+        "alike",
     ),
     "other targets in test": (
         {"X": X, "y": LABELS, "X_test": X, "y_test": LABELS * 1.0},
@@ -346,8 +357,8 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"model{ending}": (
             lambda path: path.write_bytes(b"\x80\x04."),
-            f"dataset.path={{path}}: a {ending} file can run code when it is read, so none is; save its arrays with "
-            "numpy.savez(FILE, X=…, y=…)",
+            f"dataset.path={{path}}: a {ending} file can run code when it is read, so none is; save its "
+            "arrays with numpy.savez(FILE, X=…, y=…)",
         )
         for ending in (".pt", ".pth", ".pkl", ".pickle")
     },

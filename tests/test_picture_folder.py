@@ -263,7 +263,8 @@ def test_predictions_of_files_equal_those_of_splits(name: str, runs: dict[str, P
 
 def test_other_pictures_are_read_as_in_training(runs: dict[str, Path], tmp_path: Path) -> None:
     schemas = {
-        name: checkpoint.load(runs[name] / "checkpoints/best.safetensors").input_schema for name in COLOURS_OF
+        name: checkpoint.load(runs[name] / "checkpoints/best.safetensors").input_schema
+        for name in ("rgb", "grey")
     }
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "a.png")
     said: list[str] = []

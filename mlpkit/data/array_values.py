@@ -78,7 +78,7 @@ def read_inputs(parts: Sequence[Named]) -> Inputs:
         remarks.append(f"{name}: pictures with the channels last")
     if len(shape) == 3 and shape[0] == 1:
         shape = shape[1:]
-    values = np.concatenate([array.reshape(len(array), -1) for array in arrays]).astype(np.float32)
+    values = _float32([array.reshape(len(array), -1) for array in arrays])
     bad = ~np.isfinite(values)
     if bad.any():
         first_bad, column = np.unravel_index(bad.argmax(), bad.shape)
@@ -146,10 +146,14 @@ def _kind(array: Array) -> str:
     return "i" if array.dtype.kind == "u" else array.dtype.kind
 
 
-def _numbers(arrays: list[Array], sources: list[str]) -> Targets:
-    values = np.concatenate([array.reshape(len(array), -1) for array in arrays])
+def _float32(arrays: list[Array]) -> NDArray[np.float32]:
+    """Return arrays one below the other, with infinity for what is beyond float32."""
     with np.errstate(over="ignore"):
-        found = values.astype(np.float32)
+        return np.concatenate(arrays).astype(np.float32)
+
+
+def _numbers(arrays: list[Array], sources: list[str]) -> Targets:
+    found = _float32([array.reshape(len(array), -1) for array in arrays])
     if len(bad := np.flatnonzero(~np.isfinite(found).all(1))):
         source, row = _place([len(array) for array in arrays], int(bad[0]), sources)
         raise DataError(f"{source}: row {row + 1}: no finite float32; correct or remove the row")
