@@ -533,7 +533,7 @@ def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
 
 
 MISSING = {
-    "dataset": "digits, fashion_mnist, line, mnist, moons, sum",
+    "dataset": "arrays, digits, fashion_mnist, image_folder, line, mnist, moons, sum",
     "model": "linear, logistic, mlp",
     "optimizer": "adam, adamw, sgd",
     "scheduler": "cosine, exponential, linear, multistep, none, onecycle, plateau, step",

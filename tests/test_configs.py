@@ -1,9 +1,11 @@
 """Every YAML file composes, validates, builds, and says what the schema says."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
+from own_data import own_path
 from real_data import real_data
 from running import config
 
@@ -15,23 +17,18 @@ from mlpkit.training.build import build
 GROUPS = search_path.groups([search_path.packaged()])
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices]
 NEEDS_FILES = ("mnist", "fashion_mnist")
-NEEDS_PATH = ("image_folder", "arrays")  # tests/test_picture_folder.py and test_own_arrays.py build them
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_choice_composes_and_builds(
+    group: str, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
     if (group, choice) == ("model", "linear"):
         dataset = ["dataset=line"]
     chosen = config(f"{group}={choice}", *dataset, "run.root=unused")
     if group not in ("experiment", "trainer", "run"):
         assert getattr(chosen, group).name == choice
-    if chosen.dataset.name in NEEDS_PATH:
-        with pytest.raises(
-            ConfigError, match=r"^dataset\.path: no (file|folder) is named; write dataset\.path="
-        ):
-            build([chosen])
-        return
     if chosen.dataset.name in NEEDS_FILES:
         root = real_data()
         if root is None:
@@ -40,6 +37,10 @@ def test_every_choice_composes_and_builds(group: str, choice: str, monkeypatch: 
     model = (
         ["model=mlp"] if chosen.dataset.name in ("sum", "line") and chosen.model.name == "logistic" else []
     )
+    if path := own_path(chosen.dataset.name, tmp_path):
+        with pytest.raises(ConfigError, match=r"^dataset\.path: no f.* is named; write dataset\.path="):
+            build([chosen])
+        dataset = [f"dataset.path={path}"]
     engine = build([config(f"{group}={choice}", *dataset, *model)])
     assert {"train"} <= set(engine.experiments[0].dataset.splits)
 

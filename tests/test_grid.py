@@ -28,7 +28,7 @@ SEED = (
     "(seed of weights, data order, dropout and augmentation; default 0)"
 )
 SGD = "optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov"
-DATASETS = "digits, fashion_mnist, line, mnist, moons, sum"
+DATASETS = "arrays, digits, fashion_mnist, image_folder, line, mnist, moons, sum"
 TO_ADD = "add --search tpe, or give values"
 
 

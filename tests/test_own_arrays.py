@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Refused
+from own_data import save
 from running import config, train
 
 from mlpkit.analysis.evaluate import load_matching
@@ -30,11 +31,6 @@ PIXELS = RANDOM.integers(0, 256, (60, 3, 4, 5), dtype=np.uint8)
 
 def load(path: Path, **options: Any) -> Dataset:
     return load_dataset(ArraysDataset(name="arrays", path=str(path), **options))
-
-
-def save(folder: Path, **arrays: Any) -> Path:
-    np.savez(folder / "a.npz", **arrays)
-    return folder / "a.npz"
 
 
 def rows_of(dataset: Dataset) -> dict[bytes, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Refused
+from own_data import COLOURS, draw
 from PIL import Image
 from running import config, train
 from torchvision import transforms
@@ -27,19 +28,7 @@ from mlpkit.plots.images import draw_samples
 from mlpkit.runs import checkpoint
 from mlpkit.system.paths import cache_folder
 
-COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
 QUICK = ("model=mlp", "model.hidden=[4]", "trainer.epochs=2", "run.tensorboard=false")
-
-
-def draw(folder: Path, mode: str = "RGB", count: int = 10, suffix: str = "png", names=tuple(COLOURS)) -> Path:
-    """Write noisy pictures of 6 × 8 pixels into a folder for each class."""
-    random = np.random.default_rng(0)
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = np.clip(random.normal(COLOURS[name], 40, (6, 8, 3)), 0, 255).astype("uint8")
-            Image.fromarray(pixels).convert(mode).save(folder / name / f"{number}.{suffix}")
-    return folder
 
 
 def load(folder: Path, **options) -> Dataset:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import Refused
 from engines import KINDS, Kind, engine_of, model_of, trainer_of
+from own_data import own_path
 from running import config, content
 from test_images import write_files
 from torch import Tensor
@@ -59,6 +60,8 @@ def test_every_choice_trains_with_its_defaults(
     section = {"name": name}
     if group == "activation":  # a key of a model
         group, section = "model", {**whole["model"], "activation": name}
+    elif path := own_path(name, tmp_path):
+        section |= {"path": str(path)}
     elif name == "linear" and group == "model":
         whole["dataset"] = {"name": "line"}
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: section})])
