@@ -535,7 +535,8 @@ def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
 
 
 MISSING = {
-    "dataset": "breast_cancer, diabetes, digits, fashion_mnist, iris, line, mnist, moons, sum, table, wine",
+    "dataset": "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, "
+    "moons, sum, table, wine",
     "model": "linear, logistic, mlp",
     "optimizer": "adam, adamw, sgd",
     "scheduler": "cosine, exponential, linear, multistep, none, onecycle, plateau, step",

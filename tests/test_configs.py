@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from own_data import own_path
 from real_data import real_data
 from running import config
 from tables import customers, write_csv
@@ -42,6 +43,10 @@ def test_every_choice_composes_and_builds(
     if chosen.dataset.name == "table":
         path = write_csv(tmp_path / "churn.csv", customers(60))
         dataset = [f"dataset.path={path}", "dataset.target=churned"]
+    elif path := own_path(chosen.dataset.name, tmp_path):
+        with pytest.raises(ConfigError, match=r"^dataset\.path: no f.* is named; write dataset\.path="):
+            build([chosen])
+        dataset = [f"dataset.path={path}"]
     engine = build([config(f"{group}={choice}", *dataset, *model)])
     assert {"train"} <= set(engine.experiments[0].dataset.splits)
 

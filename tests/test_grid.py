@@ -28,7 +28,10 @@ SEED = (
     "(seed of weights, data order, dropout and augmentation; default 0)"
 )
 SGD = "optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov"
-DATASETS = "breast_cancer, diabetes, digits, fashion_mnist, iris, line, mnist, moons, sum, table, wine"
+DATASETS = (
+    "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, moons, sum, "
+    "table, wine"
+)
 TO_ADD = "add --search tpe, or give values"
 
 

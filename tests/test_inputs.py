@@ -15,7 +15,8 @@ from PIL import Image
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import Reading, parse_values, read_inputs, read_picture
+from mlpkit.data.inputs import Reading, parse_values, read_inputs
+from mlpkit.data.pictures import read_picture
 from mlpkit.errors import ConfigError, DataError
 
 PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
@@ -73,7 +74,7 @@ def test_pixels_of_a_picture(kind: str, tmp_path: Path) -> None:
     pixels = PIXELS if kind == "L" else np.where(PIXELS > 127, 255, 0).astype("uint8")
     Image.fromarray(pixels).convert(kind).save(tmp_path / "a.png")
     expected = torch.from_numpy(pixels.flatten().astype("float32") / 255)
-    assert torch.equal(read_picture(tmp_path / "a.png", IMAGE), expected)
+    assert torch.equal(read_picture(tmp_path / "a.png", IMAGE)[0], expected)
     found = read_inputs(str(tmp_path / "a.png"), IMAGE)
     assert torch.equal(found.values, expected[None]) and found.names == ("a.png",)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import Refused
 from engines import KINDS, Kind, engine_of, model_of, trainer_of
+from own_data import own_path
 from running import config, content
 from tables import customers, write_csv
 from test_images import write_files
@@ -62,6 +63,8 @@ def test_every_choice_trains_with_its_defaults(
         group, section = "model", {**whole["model"], "activation": name}
     elif name == "table":
         section |= {"path": str(write_csv(tmp_path / "churn.csv", customers(60))), "target": "churned"}
+    elif path := own_path(name, tmp_path):
+        section |= {"path": str(path)}
     elif name == "mse" or (name == "linear" and group == "model"):
         whole["dataset"] = {"name": "line"}
     elif name == "cross_entropy":

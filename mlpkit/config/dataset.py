@@ -55,6 +55,10 @@ class DatasetConfig(Section):
         """Return the fractions of the rows that are held out at random for val and for test."""
         return self.val_fraction, 0.0
 
+    def is_stratified(self) -> bool:
+        """Whether each split that is dealt at random has the classes' shares of all rows."""
+        return False
+
     def numbers(self) -> int:
         """Return how many numbers `load` generates; the size that a foreign config may ask for is limited."""
         return 0
@@ -76,12 +80,18 @@ class ImageOptions(DatasetConfig):
 
     val_fraction: Fraction = Field(0.1, description="share of the training rows held out to monitor training")
     standardize: bool = Field(True, description="subtract mean and divide by std, in the model")
-    mean: float = Field(0.0, description="pixel mean that standardize subtracts")
-    std: Positive = Field(1.0, description="pixel standard deviation that standardize divides by")
+    mean: float | None = Field(
+        None, description="pixel mean that standardize subtracts; null: that of the training rows' channels"
+    )
+    std: Positive | None = Field(
+        None, description="pixel standard deviation that standardize divides by; null: likewise"
+    )
     augment: Augment = Field(Augment(), description="random changes to the training images")
 
     def divided_by(self) -> set[str]:
         """See `DatasetConfig.divided_by`."""
+        if self.standardize and (self.mean is None or self.std is None):
+            return set()  # the scaling depends on which rows are trained on
         return {"seed", "val_fraction", "test_fraction"}
 
     def augmentation(self) -> Augment | None:

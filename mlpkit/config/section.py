@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from mlpkit.system.paths import expand
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -21,6 +23,14 @@ def _is_named(path: str) -> str:
 
 # Not min_length: with it pydantic refuses names that are not UTF-8, which Python holds with surrogates.
 PathText = Annotated[str, AfterValidator(_is_named), Field(json_schema_extra={"minLength": 1})]
+
+
+def absolute(path: str) -> str:
+    """Return a path that means the same in any working directory."""
+    return str(expand(path).absolute())
+
+
+AbsolutePath = Annotated[PathText, AfterValidator(absolute)]
 
 FLOAT32_MAX = 3.4028234e38
 

@@ -16,7 +16,12 @@ from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
 
 MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
+MOST_NUMBERS = 1 << 29  # of a dataset's inputs; the 60,000 pictures of CIFAR-10 have a third
 MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
+
+INPUTS = ("inputs", "X", "x", "images", "data")  # names of an array in a .npz
+TARGETS = ("targets", "y", "Y", "target", "labels")
+PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 
 Array = NDArray[np.generic]
 
@@ -24,7 +29,7 @@ Array = NDArray[np.generic]
 def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
-    A .npz holds either an array `inputs` (or one array of any name) or an array for each column.
+    A .npz holds an array of all inputs (one of INPUTS, or one of any name), or an array for each column.
 
     Args:
         path: the file.
@@ -42,23 +47,41 @@ def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None =
 def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return _as_inputs(_read_npy(path), source, input_schema, brightest)
-    names, arrays = _read_npz(path)
+        return _as_inputs(read_npy(path), source, input_schema, brightest)
+    names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
-    if "inputs" in names or len(names) == 1:
-        array = arrays[names.index("inputs") if "inputs" in names else 0]
+    whole = [name for name in INPUTS if name in names and name not in input_schema.features]
+    if whole or len(names) == 1:
+        array = arrays[names.index(whole[0]) if whole else 0]
         return _as_inputs(array, source, input_schema, brightest)
     columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
-        _check_numbers(column, source)
+        check_numbers(column, source)
     return _as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
 
 
-def _read_npy(path: Path) -> Array:
-    """Return the array, mapped from the file, which a header cannot make larger than it is."""
+def refuse_pickle(path: Path, name: str) -> None:
+    """Refuse a file that can run code when it is read.
+
+    Raises:
+        DataError: it is named so.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f"{name}: a {path.suffix} file can run code when it is read, so none is; save its arrays with "
+            "numpy.savez(FILE, X=…, y=…)"
+        )
+
+
+def read_npy(path: Path) -> Array:
+    """Return the array of a .npy, mapped from the file, which a header cannot make larger than it is.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         array: np.memmap = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy raises half a dozen kinds on a damaged file
@@ -68,7 +91,12 @@ def _read_npy(path: Path) -> Array:
     return array
 
 
-def _read_npz(path: Path) -> tuple[list[str], list[Array]]:
+def read_npz(path: Path) -> tuple[list[str], list[Array]]:
+    """Return the names and the arrays of a .npz.
+
+    Raises:
+        DataError: it is damaged, or would be larger than MOST_BYTES.
+    """
     try:
         with ZipFile(path) as archive:
             members = archive.infolist()
@@ -87,19 +115,25 @@ def _read_npz(path: Path) -> tuple[list[str], list[Array]]:
 
 
 def _damaged(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{path}: cannot be read ({error.strerror})"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
 def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
     features, shape = len(input_schema.features), input_schema.input_shape
-    _check_numbers(array, source)
+    check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
-    if array.ndim < 2 or math.prod(array.shape[1:]) != features:
-        wanted = f"(rows, {features})" + (
-            f" or (rows, {shape[0]}, {shape[1]})" if input_schema.is_image else ""
-        )
+    if len(shape) == 3 and array.shape[-3:] == (*shape[1:], shape[0]) != shape:
+        array = np.moveaxis(array, -1, -3)  # the channels last
+        array = array.reshape(-1, features)
+    is_fit = array.ndim >= 2 and math.prod(array.shape[1:]) == features
+    if not is_fit or (len(shape) == 3 and array.shape[1:] not in ((features,), shape)):
+        wanted = f"(rows, {features})"
+        if input_schema.is_image:
+            wanted += f" or (rows, {', '.join(map(str, shape))})"
         raise DataError(f"{source}: has shape {tuple(array.shape)}, the model reads {wanted}; reshape it")
     if len(array) == 0:
         raise DataError(f"{source}: no rows; give at least one")
@@ -119,6 +153,11 @@ def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: 
     return torch.from_numpy(values).float()
 
 
-def _check_numbers(array: Array, source: str) -> None:
+def check_numbers(array: Array, source: str) -> None:
+    """Refuse an array that holds no numbers.
+
+    Raises:
+        DataError: it is so.
+    """
     if array.dtype.kind not in "fiu":
         raise DataError(f"{source}: holds {spell(str(array.dtype))}, not numbers; convert it to float32")

@@ -16,13 +16,13 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
     """Return changed copies of flattened images; what enters from outside the frame is black.
 
     Args:
-        images: (batch, height × width), pixels from 0 to 1.
-        shape: (height, width).
+        images: (batch, pixels), from 0 to 1.
+        shape: of an image: (height, width) or (channels, height, width).
         options: the largest rotation (degrees), translation (pixels) and change of scale (fraction);
             each image draws its own between minus and plus that.
         random: where the draws come from, on the images' device.
     """
-    height, width = shape
+    channels, height, width = (1, *shape)[-3:]
     count = len(images)
     draws = torch.rand(4, count, generator=random, device=images.device, dtype=images.dtype) * 2 - 1
     angle = draws[0] * math.radians(options.rotation)
@@ -36,8 +36,8 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
     )
     rows = (cosine, -sine * (height / width), shift_x, sine * (width / height), cosine, shift_y)
     matrices = torch.stack(rows, dim=1).reshape(count, 2, 3)
-    grid = F.affine_grid(matrices, [count, 1, height, width], align_corners=False)
-    pictures = images.reshape(count, 1, height, width)
+    grid = F.affine_grid(matrices, [count, channels, height, width], align_corners=False)
+    pictures = images.reshape(count, channels, height, width)
     return F.grid_sample(pictures, grid, align_corners=False, padding_mode="zeros").reshape(count, -1)
 
 

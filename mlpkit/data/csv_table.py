@@ -39,7 +39,7 @@ def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tupl
         return _read(text, replace(said, encoding=encoding), missing)
     except NotUtf8Error as error:
         if said.encoding or encoding != "utf-8" or error.was_utf8:
-            raise
+            raise DataError(*error.args) from None
     return _read(text, replace(said, encoding="cp1252"), missing)
 
 
@@ -52,11 +52,13 @@ def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
 
 def _check(said: TableFormat) -> None:
     if said.separator is not None and (len(said.separator) != 1 or said.separator in '\r\n"\\\0'):
-        raise ConfigError(f'separator={show(said.separator)}: must be one character, such as "," or ";"')
+        raise ConfigError(
+            f'dataset.separator={show(said.separator)}: must be one character, such as "," or ";"'
+        )
     if said.separator is not None and not said.separator.isascii():
-        raise ConfigError(f"separator={show(said.separator)}: must be an ASCII character")
+        raise ConfigError(f"dataset.separator={show(said.separator)}: must be an ASCII character")
     if said.decimal not in (None, ".", ","):
-        raise ConfigError(f'decimal={show(said.decimal)}: must be "." or ","')
+        raise ConfigError(f'dataset.decimal={show(said.decimal)}: must be "." or ","')
 
 
 def _read(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:

@@ -130,7 +130,7 @@ def split_at_random(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
             )
-    splits, _ = divide(inputs, targets, deal_rows(config, len(inputs)))
+    splits, _ = divide(inputs, targets, deal_rows(config, targets))
     train = splits["train"]
     return Dataset(
         name=config.name,
@@ -141,13 +141,22 @@ def split_at_random(
     )
 
 
-def deal_rows(config: DatasetConfig, rows: int) -> dict[str, Tensor]:
-    """Return which of so many rows are in each split that is dealt at random; see `deal`."""
-    return deal(rows, config.seed, *config.fractions())
+def deal_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
+    """Return which rows are in each split that is dealt at random, given all targets; see `deal`."""
+    return deal_rest(config, targets, {"train": slice(None)})
 
 
-def deal(rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0) -> dict[str, Tensor]:
+def deal(
+    rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0, labels: Tensor | None = None
+) -> dict[str, Tensor]:
     """Deal rows into train, val and test at random, as a function of the seed.
+
+    Args:
+        rows: how many there are.
+        seed: of the draw.
+        val_fraction: share of the rows that validate.
+        test_fraction: share of the rows that test.
+        labels: of all rows (rows,), int64: each split has about the classes' shares; None: as they come.
 
     Returns:
         The indices of the rows of each split that has any.
@@ -165,8 +174,39 @@ def deal(rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0) 
                 f"leave no row to {name}; change the fractions or have more rows"
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
+    if labels is not None:
+        order = _by_class(order, labels)
     parts = torch.split(order, list(sizes.values()))
     return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
+
+
+def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
+    """Return which rows are in each split; what is not given is dealt from train at random.
+
+    Args:
+        config: says how large the splits are that are dealt.
+        targets: of all rows.
+        given: which rows each split has.
+    """
+    places = {name: torch.arange(len(targets))[rows] for name, rows in given.items()}
+    train = places.pop("train")
+    val, test = (
+        0.0 if name in places else share for name, share in zip(SPLITS[1:], config.fractions(), strict=True)
+    )
+    is_class = targets.dtype == torch.int64
+    labels = targets[train] if is_class and config.is_stratified() else None
+    dealt = deal(len(train), config.seed, val, test, labels)
+    places |= {name: train[rows] for name, rows in dealt.items()}
+    return {name: places[name] for name in SPLITS if name in places}
+
+
+def _by_class(order: Tensor, labels: Tensor) -> Tensor:
+    """Return rows in an order of which every stretch has about the same shares of classes."""
+    grouped = order[torch.argsort(labels[order], stable=True)]
+    counts = torch.bincount(labels).tolist()
+    # The k-th of a class's n rows stands at (k + ½) / n of the way.
+    way = torch.cat([(torch.arange(count, dtype=torch.float64) + 0.5) / count for count in counts if count])
+    return grouped[torch.argsort(way, stable=True)]
 
 
 def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[dict[str, Split], Tensor]:
@@ -186,16 +226,17 @@ def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[d
     return splits, order
 
 
-def divide_again(dataset: Dataset, dealt: dict[str, Tensor]) -> Dataset:
-    """Return the dataset with its table divided otherwise; the table is the same one in memory.
+def divide_again(dataset: Dataset, config: DatasetConfig) -> Dataset:
+    """Return the dataset with its table divided as another config says; it is the same one in memory.
 
     Args:
         dataset: one that has been divided, whose scaling does not depend on how.
-        dealt: the rows of each split, by the places that they had before.
+        config: another one of the same table.
     """
     assert dataset.order is not None
     places = torch.argsort(dataset.order)
     train = dataset.splits["train"]
+    dealt = deal_rows(config, train.all_targets[places])
     again = {name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in dealt.items()}
     apart = {name: of for name, of in dataset.splits.items() if of.all_inputs is not train.all_inputs}
     return replace(dataset, splits=again | apart)
@@ -207,3 +248,18 @@ def column_scaling(values: Tensor) -> Affine:
     std = exact.std(0, correction=0)
     std = torch.where(std > 0, std, torch.ones_like(std))
     return Affine(exact.mean(0).float(), std.float())
+
+
+def channel_scaling(pixels: Tensor, channels: int) -> Affine:
+    """Return mean and standard deviation (channels,) of each channel of images (rows, pixels)."""
+    values = pixels.reshape(len(pixels), channels, -1)
+    count = values.shape[0] * values.shape[2]
+    parts = torch.split(
+        values, 4096
+    )  # exact numbers of all rows at once would take twice the memory of the rows
+    mean = (
+        sum((part.double().sum((0, 2)) for part in parts), torch.zeros(channels, dtype=torch.float64)) / count
+    )
+    squares = ((part.double() - mean[:, None]).square().sum((0, 2)) for part in parts)
+    std = (sum(squares, torch.zeros(channels, dtype=torch.float64)) / count).sqrt()
+    return Affine(mean.float(), torch.where(std > 0, std, torch.ones_like(std)).float())

@@ -1,24 +1,26 @@
 """Image datasets, and the four IDX files of those that are like MNIST."""
 
 import contextlib
+import math
 import os
 import socket
 import sys
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import IdxOptions, ImageOptions
-from mlpkit.data.dataset import Affine, Dataset, Split, deal_rows, divide
+from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, deal_rows, divide
 from mlpkit.data.idx import read_idx
-from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
 from mlpkit.errors import DataError
 from mlpkit.system.atomic_write import temporary_folder
 from mlpkit.system.paths import cache_folder, expand
 
-Divided = tuple[dict[str, Split], Tensor]  # the splits, and the order of the table's rows
+Divided = tuple[dict[str, Split], Tensor | None]  # the splits, and the order of the table's rows
 
 DIGITS = tuple(str(digit) for digit in range(10))
 _FILES = {
@@ -43,27 +45,53 @@ def load_idx(config: IdxOptions, folder: str, classes: tuple[str, ...], download
 
 
 def image_dataset(
-    config: ImageOptions, divided: Divided, shape: tuple[int, int], classes: tuple[str, ...]
+    config: ImageOptions,
+    divided: Divided,
+    shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    pictures: OwnPictures | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a dataset of images.
 
     Args:
         config: of the dataset.
-        divided: its splits, whose inputs are pixels row by row, and the order of the table's rows.
-        shape: (height, width) of an image.
+        divided: its splits, whose inputs are pixels row by row, and the order of the table's rows; None: it
+            cannot be divided again.
+        shape: (height, width) of an image, or (3, height, width).
         classes: names of the labels.
+        pictures: see `InputSchema`.
+        remarks: see `Dataset`.
     """
-    pixels = shape[0] * shape[1]
-    scaling = Affine(torch.full((pixels,), config.mean), torch.full((pixels,), config.std))
-    features = tuple(f"pixel{i}" for i in range(pixels))
+    task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
     splits, order = divided
     return Dataset(
         name=config.name,
-        input_schema=InputSchema("multiclass", features, shape, ("label",), classes),
+        input_schema=InputSchema(task, pixel_names(shape), shape, ("label",), classes, pictures=pictures),
         splits=splits,
-        input_scaling=scaling if config.standardize else None,
+        input_scaling=pixel_scaling(config, splits["train"].inputs, shape) if config.standardize else None,
         order=order,
+        remarks=remarks,
     )
+
+
+def pixel_scaling(config: ImageOptions, pixels: Tensor, shape: tuple[int, ...]) -> Affine:
+    """Return the config's mean and standard deviation, for each pixel; null ones are the channels' own."""
+    width = math.prod(shape[-2:])
+    channels = math.prod(shape) // width
+    if config.mean is not None and config.std is not None:
+        scaling = Affine(torch.full((channels,), config.mean), torch.full((channels,), config.std))
+    else:
+        found = channel_scaling(pixels, channels)
+        mean = found.mean if config.mean is None else torch.full_like(found.mean, config.mean)
+        std = found.std if config.std is None else torch.full_like(found.std, config.std)
+        scaling = Affine(mean, std)
+    return for_each_pixel(scaling, width)
+
+
+def for_each_pixel(scaling: Affine, pixels: int) -> Affine:
+    """Return a scaling (channels,) for each of a channel's pixels."""
+    return Affine(scaling.mean.repeat_interleave(pixels), scaling.std.repeat_interleave(pixels))
 
 
 def default_root() -> Path:
@@ -84,7 +112,7 @@ def _idx_splits(config: IdxOptions, kind: str, download: bool) -> Divided:
     if missing := missing_files(kind, root):
         _download(config, kind, root, missing, download)
     train = _read_split(root, kind, "train")
-    splits, order = divide(train.inputs, train.targets, deal_rows(config, len(train)))
+    splits, order = divide(train.inputs, train.targets, deal_rows(config, train.targets))
     test = _read_split(root, kind, "test")
     # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
     dealt = splits["train"]

@@ -1,5 +1,7 @@
 """What a model is trained to read and to say."""
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -9,6 +11,28 @@ from mlpkit.data.encoder import Name, TableEncoder
 
 Size = Annotated[int, Field(ge=1, le=10**6)]
 
+MOST_PIXELS = 1 << 18  # numbers of a picture: 512×512 in grey, 295×295 in colour
+MOST_NAMED = 10_000  # pixels whose names are written: a checkpoint's header has 1 MB
+COLOURS = ("red", "green", "blue")
+
+
+def pixel_names(shape: Sequence[int]) -> tuple[str, ...]:
+    """Return a feature's name for each pixel of a picture: (height, width), or (3, height, width)."""
+    *channels, height, width = shape
+    colours = COLOURS if channels else ("pixel",)
+    return tuple(f"{colour}{place}" for colour in colours for place in range(height * width))
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class OwnPictures:
+    """Says that files of pictures of any size and colour are read, as the model's training pictures were.
+
+    Attributes:
+        inverted: whether they are dark on light, and become light on dark.
+    """
+
+    inverted: bool = False
+
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class InputSchema:
@@ -17,24 +41,28 @@ class InputSchema:
     Attributes:
         task: regression, binary or multiclass.
         features: names of the input columns, in order; an image has one for each pixel.
-        input_shape: shape of one input; its product is the number of features.
+        input_shape: shape of one input; its product is the number of features. A picture has (height, width),
+            or (3, height, width) in colour.
         targets: names of the target columns.
         classes: names of the classes, in the order of their labels; empty for regression.
         encoder: makes the features of a raw table's columns; None where the features are the columns.
+        pictures: how pictures of one's own are read; None: files must have the size and the mode of inputs.
     """
 
     task: Literal["regression", "binary", "multiclass"]
     features: Annotated[tuple[Name, ...], Field(min_length=1)]
-    input_shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=2)]
+    input_shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=3)]
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
     classes: tuple[Name, ...] = ()
     encoder: TableEncoder | None = None
+    pictures: OwnPictures | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        height, *width = self.input_shape
-        if height * (width[0] if width else 1) != len(self.features):
+        if math.prod(self.input_shape) != len(self.features):
             raise ValueError("input_shape is not that of the features")
+        if self.picture_shape[0] not in (1, 3) or (self.pictures and not self.is_image):
+            raise ValueError("the pictures are neither grey nor in colour")
         fits = {"regression": not self.classes, "binary": len(self.classes) == 2}
         if not fits.get(self.task, len(self.classes) >= 2):
             raise ValueError("the classes do not go with the task")
@@ -45,16 +73,33 @@ class InputSchema:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; without an encoder, as older versions of mlpkit wrote them."""
-        encoder = {} if self.encoder is None else {"encoder": self.encoder.to_dict()}
+        """Return plain JSON values; newer keys only if needed, so that older versions can read it."""
+        named = not self.is_image or len(self.features) <= MOST_NAMED
+        newer: dict[str, Any] = {}
+        if self.encoder is not None:
+            newer["encoder"] = self.encoder.to_dict()
+        if self.pictures is not None:
+            newer["pictures"] = {"inverted": self.pictures.inverted}
         return {
             "task": self.task,
-            "features": list(self.features),
+            **({"features": list(self.features)} if named else {}),
             "input_shape": list(self.input_shape),
             "targets": list(self.targets),
             "classes": list(self.classes),
-            **encoder,
+            **newer,
         }
+
+    @staticmethod
+    def completed(content: Any) -> Any:
+        """Return what `to_dict` has made with the names of pixels that it left out."""
+        if not isinstance(content, dict) or "features" in content:
+            return content
+        shape = content.get("input_shape")
+        if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+            return content
+        if len(shape) not in (2, 3) or math.prod(shape) > MOST_PIXELS:
+            return content
+        return {**content, "features": list(pixel_names(shape))}
 
     @property
     def width(self) -> int:
@@ -68,5 +113,11 @@ class InputSchema:
 
     @property
     def is_image(self) -> bool:
-        """Whether an input is a picture of height × width."""
-        return len(self.input_shape) == 2
+        """Whether an input is a picture."""
+        return len(self.input_shape) > 1
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """The channels, the height and the width of a picture; a table's row counts as one that is 1 high."""
+        channels, height, width = (1, 1, *self.input_shape)[-3:]
+        return channels, height, width

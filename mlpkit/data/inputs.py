@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,20 +12,23 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.problems import spell
-from mlpkit.data.arrays import read_arrays
+from mlpkit.data.arrays import read_arrays, refuse_pickle
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.pictures import SUFFIXES as PICTURES
+from mlpkit.data.pictures import Look, describe, files_in, is_picture, read_picture
 from mlpkit.data.pixels import check_range, warn_of_odd
 from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
-PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
 ARRAYS = (".npy", ".npz")
 STARTS = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"\x93NUMPY": "a NumPy array",
+    b"BM": "a BMP picture",
+    b"RIFF": "a WebP picture",
     b"PK\x03\x04": "an archive of NumPy arrays",
 }
 
@@ -98,20 +100,23 @@ def read_inputs(
         DataError: it cannot be read, or does not fit the model.
     """
     reading.check(input_schema)
-    return _as_pixels(_read(source, input_schema, reading), source, input_schema, reading, warn)
+    return _as_pixels(_read(source, input_schema, reading, warn), source, input_schema, reading, warn)
 
 
 def _as_pixels(found: Inputs, source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
     if not input_schema.is_image:
         return found
     check_range(found.values, source, reading.brightest)
-    values = 1 - found.values if reading.inverted else found.values
-    if not reading.inverted:
+    own = input_schema.pictures
+    # The option says that they are the other way round than the model's training pictures were.
+    inverted = reading.inverted != (own is not None and own.inverted)
+    values = 1 - found.values if inverted else found.values
+    if own is None and not inverted:
         warn_of_odd(values, input_schema.input_shape, source, warn)
     return replace(found, values=values)
 
 
-def _read(source: str, input_schema: InputSchema, reading: Reading) -> Inputs:
+def _read(source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
     if source == "-":
         content = sys.stdin.buffer.read()
         if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
@@ -120,7 +125,7 @@ def _read(source: str, input_schema: InputSchema, reading: Reading) -> Inputs:
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
         return _read_text(text, "stdin", kind, input_schema, reading)
     try:
-        return _read_path(expand(source), input_schema, reading)
+        return _read_path(expand(source), input_schema, reading, warn)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from None
 
@@ -130,21 +135,25 @@ def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, rea
     return Inputs(values / reading.brightest if reading.brightest else values)
 
 
-def _read_path(path: Path, input_schema: InputSchema, reading: Reading) -> Inputs:
+def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
     suffix = path.suffix.lower()
     if reading.has_header is not None and suffix not in TEXTS:
         raise ConfigError(f"--{'' if reading.has_header else 'no-'}header: only for csv; leave it out")
     if reading.brightest is not None and (suffix in PICTURES or path.is_dir()):
         raise ConfigError(f"--pixels={reading.brightest}: only for tables and arrays; leave it out")
     if path.is_dir():
-        return _read_folder(path, input_schema)
+        files = [entry.path for entry in files_in(path) if is_picture(entry.path) and entry.path.is_file()]
+        if not files:
+            raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
+        return _read_pictures(files, path, input_schema, warn)
     if not path.is_file():
         problem = "not a regular file; - reads stdin" if path.exists() else "no such file"
         raise DataError(f"{path}: {problem}")
     if suffix in PICTURES:
-        return Inputs(read_picture(path, input_schema).unsqueeze(0), (_name(path),))
+        return _read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
         return Inputs(read_arrays(path, input_schema, reading.brightest))
+    refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
@@ -167,44 +176,23 @@ def parse_values(
     return _as_pixels(found, "--values", input_schema, reading, warn)
 
 
-def read_picture(path: Path, input_schema: InputSchema) -> Tensor:
-    """Return the pixels (features,) of a grayscale picture, from 0 to 1."""
-    from PIL import Image
-
-    if not input_schema.is_image:
-        raise DataError(
-            f"{path}: a picture, but the model reads the columns {some(input_schema.features)}; give a table"
-        )
-    height, width = input_schema.input_shape
-    wanted = f"the model reads grayscale {width}×{height}"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=("PNG", "JPEG"))
-        with picture:
-            if picture.size != (width, height):
-                raise DataError(f"{path}: {picture.width}×{picture.height} pixels, {wanted}; resize it")
-            if picture.mode not in ("L", "1"):
-                raise DataError(f"{path}: mode {picture.mode}, {wanted}; save it as 8-bit grayscale")
-            pixels = picture.convert("L").tobytes()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"{path}: far too many pixels, {wanted}; resize it") from None
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises on files that it cannot read
-        raise DataError(f"{path}: no PNG or JPEG picture, or a damaged one; save it again") from None
-    return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).float() / 255
-
-
-def _read_folder(path: Path, input_schema: InputSchema) -> Inputs:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
-    if not files:
-        raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
-    pixels = torch.stack([read_picture(file, input_schema) for file in files])
-    return Inputs(pixels, tuple(_name(file) for file in files))
+def _read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
+    """Return a row for each picture, with its path from the folder on."""
+    pixels: list[Tensor] = []
+    looks: list[Look] = []
+    for file in files:
+        of_file, look = read_picture(file, input_schema)
+        pixels.append(of_file)
+        looks.append(look)
+    channels, height, width = input_schema.picture_shape
+    for line in describe(looks, channels, (height, width)):
+        warn(f"{folder}: {line}")
+    return Inputs(torch.stack(pixels), tuple(_name(file.relative_to(folder)) for file in files))
 
 
 def _name(path: Path) -> str:
-    """Return the name of a file as text that can be written, whatever bytes it is made of."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+    """Return a path as text that can be written, whatever bytes it is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _decode(content: bytes, source: str) -> str:

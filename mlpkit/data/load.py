@@ -1,7 +1,7 @@
 """Loads the dataset that a config names."""
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data.dataset import Dataset, deal_rows, divide_again
+from mlpkit.data.dataset import Dataset, divide_again
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
 
@@ -28,7 +28,7 @@ def load_dataset(
     elif like is None or like.order is None:
         dataset = config.load(download)
     else:
-        dataset = divide_again(like, deal_rows(config, len(like.splits["train"].all_inputs)))
+        dataset = divide_again(like, config)
     train = dataset.splits["train"]
     if dataset.input_schema.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(

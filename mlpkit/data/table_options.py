@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.config.section import Count, Fraction, PathText, Section, rule_error
-from mlpkit.system.paths import expand
+from mlpkit.config.section import Count, Fraction, PathText, Section, absolute, rule_error
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def _absolute(path: str) -> str:
-    """Return a path that means the same in any working directory."""
-    return path if path == "-" else str(expand(path).absolute())
+    return path if path == "-" else absolute(path)
 
 
 TablePath = Annotated[PathText, AfterValidator(_absolute)]

@@ -122,7 +122,7 @@ class Utf8Stream(io.RawIOBase):
             self._decoder = codecs.getincrementaldecoder("utf-8" if self._is_utf8 else encoding)()
         except (LookupError, ValueError):
             raise ConfigError(
-                f"encoding={show(encoding)}: no such encoding; common are utf-8, cp1252 and utf-16"
+                f"dataset.encoding={show(encoding)}: no such encoding; common are utf-8, cp1252 and utf-16"
             ) from None
         self._name, self._encoding = text.name, encoding
         self._source, self._most = text.unpacked()

@@ -32,7 +32,7 @@ class DigitsDataset(ImageOptions):
         pixels, labels = load_digits(return_X_y=True)
         inputs = torch.from_numpy(pixels).float() / 16  # scikit-learn's pixels are 0..16
         targets = torch.from_numpy(labels).long()
-        divided = divide(inputs, targets, deal_rows(self, len(inputs)))
+        divided = divide(inputs, targets, deal_rows(self, targets))
         return image_dataset(self, divided, (8, 8), DIGITS)
 
     def fractions(self) -> tuple[float, float]:

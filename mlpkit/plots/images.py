@@ -58,8 +58,10 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
         shown = f"{len(worst.rows)} of {worst.mistakes:,} mistakes on {len(targets):,} {split} images"
         result = f"{shown}: true → predicted (probability)"
     labels = _labels(dataset.input_schema.classes, targets[worst.rows], worst)
-    images = inputs[worst.rows].reshape(-1, *dataset.input_schema.input_shape).numpy()
-    tall = _TILE * images.shape[1] / images.shape[2]
+    schema = dataset.input_schema
+    _, height_of_one, width_of_one = schema.picture_shape
+    images = inputs[worst.rows].reshape(-1, *schema.picture_shape).movedim(1, -1).numpy()
+    tall = _TILE * height_of_one / width_of_one
     down = tall + _GAP + (0.36 if "\n" in labels[0] else 0.22)
     across = _TILE + _GAP
     # One axes with coordinates in inches is many times faster than one axes for each image.
@@ -68,12 +70,16 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     subtitle = style.caption(dataset, predictor, result)
     figure = style.headed_figure(width, height, title, subtitle, laid_out=False)
     axes = figure.add_axes((0, 0, 1, 1))
-    low, high = float(images.min()), float(images.max())
+    # Photographs are shown as they are; the data sets, light on dark, as ink on paper.
+    colours = "gray" if schema.pictures and not schema.pictures.inverted else _PAPER
+    low, high = (0.0, 1.0) if schema.pictures else (float(images.min()), float(images.max()))
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         left = style.MARGIN + place % _COLUMNS * across
         top = height - style.HEADING - style.MARGIN - place // _COLUMNS * down
         extent = (left, left + _TILE, top - tall, top)
-        axes.imshow(image, _PAPER, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest")
+        axes.imshow(
+            image, colours, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest"
+        )
         text = axes.text(left + _TILE / 2, top - tall - 0.05, label, size=7.5, ha="center", va="top")
         style.fit(text, figure, _TILE)
     axes.set(xlim=(0, width), ylim=(0, height))

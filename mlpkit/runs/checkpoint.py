@@ -183,7 +183,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
-            input_schema=_validated(InputSchema, parts["signature"]),
+            input_schema=_validated(InputSchema, InputSchema.completed(parts["signature"])),
             state=State(progress, scores),
             fingerprint=_validated(str, parts.get("fingerprint", "")),
         )

@@ -157,7 +157,9 @@ def configure_compute(
 def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
     """Return the random augmentation of training images, or None."""
     options = config.dataset.augmentation()
-    return augmentation_of(options, dataset.input_schema.input_shape) if options else None
+    if options is None or not dataset.input_schema.is_image:
+        return None
+    return augmentation_of(options, dataset.input_schema.input_shape)
 
 
 def linear_layers(network: Network) -> list[nn.Linear]:

@@ -20,7 +20,7 @@ def taken(kind: type[MlpkitError], function: Callable[[], Result]) -> Result | N
         try:
             result = function()
         except MlpkitError as error:
-            assert isinstance(error, kind), repr(error)
+            assert type(error) is kind, repr(error)
             assert error.args
             for line in error.args:
                 assert isinstance(line, str) and line.strip() and line.isprintable(), ascii(line)

@@ -1,0 +1,128 @@
+"""Arrays of one's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from mlpkit.config.dataset import Augment, DatasetConfig
+from mlpkit.config.registry import choice
+from mlpkit.config.section import AbsolutePath, Fraction, PathText, absolute
+from mlpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlpkit.data.dataset import Dataset
+    from mlpkit.data.input_schema import InputSchema
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@choice("dataset")
+class ArraysDataset(DatasetConfig):
+    """Arrays of your own: a .npz with X and y, or two .npy."""
+
+    name: Literal["arrays"]
+    path: AbsolutePath | None = Field(
+        None, description="the .npz with inputs and targets, or the .npy with inputs"
+    )
+    inputs: Name | None = Field(
+        None, description="name of the inputs in the .npz; null: X, inputs and others"
+    )
+    target: PathText | None = Field(
+        None, description="name of the targets in the .npz; null: y, targets and others; or their .npy"
+    )
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, strict=False)] | None = Field(
+        None, description="names of the classes, by label; null: the labels themselves"
+    )
+    test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
+    standardize: bool = Field(True, description="scale inputs (and regression targets) in the model")
+    augment: Augment = Field(Augment(), description="random changes to training images")
+
+    @field_validator("target")
+    @classmethod
+    def _is_absolute(cls, target: str | None, info: ValidationInfo) -> str | None:
+        """Make the path of a .npy mean the same in any working directory."""
+        path: Any = info.data.get("path")
+        is_path = target is not None and path is not None and not path.lower().endswith(".npz")
+        return absolute(target) if target is not None and is_path else target
+
+    def load(self, download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load`."""
+        return self._load(self.classes)
+
+    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load_as`: the classes are the model's."""
+        return self._load(self.classes or trained.classes or None)
+
+    def _load(self, classes: tuple[str, ...] | None) -> "Dataset":
+        import torch
+
+        from mlpkit.data.array_file import read_parts
+        from mlpkit.data.array_values import read_inputs, read_targets
+        from mlpkit.data.dataset import Dataset, channel_scaling, column_scaling, deal_rest, divide
+        from mlpkit.data.images import for_each_pixel
+        from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
+        from mlpkit.data.tables import some
+
+        if self.path is None:
+            raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
+        parts, left = read_parts(Path(self.path), self.inputs, self.target)
+        inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
+        targets = read_targets(
+            [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
+        )
+        given, start = dict[str, slice](), 0
+        for name, part in parts.items():
+            given[name] = slice(start, start + len(part.inputs))
+            start += len(part.inputs)
+        values, said = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
+        splits, _ = divide(values, said, deal_rest(self, said, given))
+        train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
+        augment = self.augment
+        if not is_picture and any((augment.rotation, augment.translation, augment.scale)):
+            raise ConfigError(
+                f"dataset.augment: only for pictures, and rows of {self.path} are {shape[0]} numbers; leave "
+                "it out"
+            )
+        scaling = None
+        if self.standardize and is_picture:
+            pixels = shape[-1] * shape[-2]
+            scaling = for_each_pixel(channel_scaling(train.inputs, len(inputs.values[0]) // pixels), pixels)
+        elif self.standardize:
+            scaling = column_scaling(train.inputs)
+        is_regression = targets.task == "regression"
+        return Dataset(
+            name=self.name,
+            input_schema=InputSchema(
+                targets.task,
+                pixel_names(shape) if is_picture else _numbered("x", shape[0]),
+                shape,
+                _numbered("y", said.shape[1]) if is_regression else ("label",),
+                targets.classes,
+                pictures=OwnPictures() if is_picture else None,
+            ),
+            splits=splits,
+            input_scaling=scaling,
+            target_scaling=column_scaling(train.targets) if self.standardize and is_regression else None,
+            remarks=(
+                *inputs.remarks,
+                *targets.remarks,
+                *([f"{self.path}: other arrays are left out: {some(left)}"] if left else []),
+            ),
+        )
+
+    def fractions(self) -> tuple[float, float]:
+        """See `DatasetConfig.fractions`."""
+        return self.val_fraction, self.test_fraction
+
+    def is_stratified(self) -> bool:
+        """See `DatasetConfig.is_stratified`."""
+        return True
+
+    def augmentation(self) -> Augment:
+        """See `DatasetConfig.augmentation`."""
+        return self.augment
+
+
+def _numbered(letter: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{letter}{number + 1}" for number in range(count)) if count > 1 else (letter,)
