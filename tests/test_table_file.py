@@ -136,7 +136,7 @@ def test_what_the_user_says_is_taken(read: Read) -> None:
     file = read("a;b,1\n1;5,2\n", separator=",", decimal=".", has_header=False, encoding="cp1252")
     assert file.format == TableFormat(",", ".", "cp1252", False)
     for said in ({"separator": ""}, {"separator": "::"}, {"decimal": "'"}, {"encoding": "klingon"}):
-        with pytest.raises(ConfigError, match=f"^{next(iter(said))}="):
+        with pytest.raises(ConfigError, match=rf"^dataset\.{next(iter(said))}="):
             read(CSV, **said)
 
 

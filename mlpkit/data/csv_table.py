@@ -39,7 +39,7 @@ def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tupl
         return _read(text, replace(said, encoding=encoding), missing)
     except NotUtf8Error as error:
         if said.encoding or encoding != "utf-8" or error.was_utf8:
-            raise DataError(*error.args) from None
+            raise
     return _read(text, replace(said, encoding="cp1252"), missing)
 
 

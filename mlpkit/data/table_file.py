@@ -14,7 +14,7 @@ from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
 from mlpkit.data.table_format import TableFormat, describe
-from mlpkit.data.table_text import CODECS, TableText, from_stdin
+from mlpkit.data.table_text import CODECS, NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand
 
@@ -90,7 +90,10 @@ def read_table(
     files: list[TableFile] = []
     for name in names:
         said = files[0].format if files and files[0].format else table_format
-        files.append(_read_one(name, replace(said, encoding=table_format.encoding), missing))
+        try:
+            files.append(_read_one(name, replace(said, encoding=table_format.encoding), missing))
+        except NotUtf8Error as error:
+            raise DataError(*error.args) from None
         _check_columns(files[0], files[-1])
     if len(files) == 1:
         return files[0]
