@@ -37,7 +37,7 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 Table = dict[str, Numbers]  # (K,) by the names of SETTINGS
 SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's number from one) -> None
 
-WORTH = 3  # times as long as compiling takes should it be what is saved
+WORTH_FACTOR = 3  # times as long as compiling takes should it be what is saved
 SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
 COMPILED = Sgd, Adam, AdamW  # whose formulas are written out in `WholeStep`
 COMPILED_LOSSES = Mse, BinaryCrossEntropy, CrossEntropy  # likewise
@@ -47,15 +47,17 @@ LARGEST = 200  # weights: each is a line of the program, and from here on produc
 class CompiledEngine(Engine):
     """See `Engine`; `obstacle_to_compiling` says for which runs it can be made."""
 
-    def _lay_out(self, networks: Sequence[Network]) -> None:
-        super()._lay_out(networks)
+    def _allocate(self, networks: Sequence[Network]) -> None:
+        super()._allocate(networks)
         self._monitored = self.experiments[0].dataset.monitored
-        self._program = load(plan_of(self, self._rows(), self._is_shared()))
+        self._compiled_step = load(plan_of(self, self._rows(), self._is_shared()))
         flat, optimizer = self.parameters, [self._configs[run].optimizer for run in range(self.runs)]
         buffers = (flat.values, *self.optimizers.averages.values())
         self._settings = torch.zeros(len(SETTINGS), self.runs, dtype=flat.values.dtype)
         table = dict(zip(SETTINGS, self._settings.numpy(), strict=True))
-        self._set = _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
+        self._set_settings = (
+            _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
+        )
         for name, limits in (("norm_limit", self.clip.norm_limits), ("value_limit", self.clip.value_limits)):
             if limits is not None:
                 table[name][:] = limits.view(-1).numpy()
@@ -67,15 +69,15 @@ class CompiledEngine(Engine):
         self._counters = [
             steps for block in self.optimizers.blocks for steps in block.update.buffers.numbers.values()
         ]
-        self._scored: dict[str, Tensor] = {}  # sums of the last step, until something changes
+        self._sums_of_step: dict[str, Tensor] = {}  # sums of the last step, until something changes
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`."""
         begun = self.optimizers.blocks[0].update.buffers.begun
         steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
-        self._set(np.repeat(np.asarray(lrs), self._sizes), steps)
-        outputs, norms, finite, before, after = self._program(list(self._arguments))
-        self._scored = {}
+        self._set_settings(np.repeat(np.asarray(lrs), self._sizes), steps)
+        outputs, norms, finite, before, after = self._compiled_step(list(self._arguments))
+        self._sums_of_step = {}
         if not finite:  # and nothing is changed
             return super().step(rows, lrs, epoch, step, measure)
         for counter in self._counters:
@@ -84,35 +86,35 @@ class CompiledEngine(Engine):
             block.update.buffers.begun = True
         if measure:
             self.clip.norms = norms
-        self.seen.add(rows, outputs if self.runs > 1 else outputs[0])
-        self._scored = {"before": before, "after": after}
+        self.epoch_outputs.add(rows, outputs if self.runs > 1 else outputs[0])
+        self._sums_of_step = {"before": before, "after": after}
         return {}
 
     def collect(self) -> Sums:
         """See `Engine.collect`."""
-        if "before" not in self._scored:
+        if "before" not in self._sums_of_step:
             return super().collect()
-        self.seen.forget()
+        self.epoch_outputs.clear()
         return self._sums("before")
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
         """See `Engine.evaluate`."""
-        if split != self._monitored or "after" not in self._scored:
+        if split != self._monitored or "after" not in self._sums_of_step:
             return super().evaluate(split, poll)
         return self._sums("after")
 
     def swap_best(self) -> None:
         """See `Engine.swap_best`."""
-        self._scored = {}
+        self._sums_of_step = {}
         super().swap_best()
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
         """See `Engine.load_state`."""
-        self._scored = {}
+        self._sums_of_step = {}
         super().load_state(run, state)
 
     def _sums(self, when: str) -> Sums:
-        sums = self._scored.pop(when)
+        sums = self._sums_of_step.pop(when)
         return sums[:, 0].tolist() if self.runs == 1 else sums.numpy()
 
     @property
@@ -120,7 +122,7 @@ class CompiledEngine(Engine):
         """See `Engine.uses_threads`; the number is compiled in."""
         return False
 
-    def _kind_for(self, runs: Sequence[int], to_end: bool) -> type[Engine]:
+    def _engine_class(self, runs: Sequence[int], to_end: bool) -> type[Engine]:
         """Never compile anew when runs leave: where the program would be another, go on without."""
         rest = [self._configs[run] for run in runs]
         return Engine if to_end or traits_of(rest) != traits_of(self._configs) else CompiledEngine
@@ -132,14 +134,14 @@ class CompiledEngine(Engine):
 
     def _is_shared(self) -> bool:
         splits = (self.data.splits["train"], self.data.splits[self._monitored])
-        return all(split.places is None for split in splits)
+        return all(split.indices is None for split in splits)
 
     def _columns(self, split: str) -> list[Tensor]:
         """Return inputs, what outputs are compared with, and targets of a split, each (1 or K, …, rows)."""
         data, part, task = self.data, self.data.splits[split], self.task
         expected = data.loss.expected(part.scaled, data.width, data.dtype)
-        found = [data.whole(split, "inputs"), data.whole(split, "expected", expected)]
-        found.append(data.whole(split, "targets") if task.name == "regression" else found[1])
+        found = [data.all_rows(split, "inputs"), data.all_rows(split, "expected", expected)]
+        found.append(data.all_rows(split, "targets") if task.name == "regression" else found[1])
         found = [of if of.dim() == 3 else of[None] for of in found]
         if not self._is_shared():
             found = [of.expand(self.runs, -1, -1) for of in found]
@@ -258,30 +260,30 @@ def is_compiled(
     rows = sum(len(dataset.splits[name]) for name in ("train", dataset.monitored))
     units = len(configs) * rows * (sum(hidden) + dataset.input_schema.width)
     saved = configs[0].trainer.epochs * (SAVED_OF_EPOCH + SAVED_OF_UNIT * units)
-    return saved > WORTH * seconds() and compiler() is not None
+    return saved > WORTH_FACTOR * seconds() and compiler() is not None
 
 
 def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return what sets a step's numbers of Adam and AdamW."""
     beta1, beta2 = np.array([of.betas for of in optimizers]).T
-    table["first"][:], table["kept"][:], table["second"][:] = 1 - beta1, beta2, 1 - beta2
+    table["first_weight"][:], table["decay"][:], table["second_weight"][:] = 1 - beta1, beta2, 1 - beta2
     table["eps"][:] = [of.eps for of in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
-        table["size"][:] = lrs / (1 - beta1**steps)
-        table["root"][:] = np.sqrt(1 - beta2**steps)
+        table["step_size"][:] = lrs / (1 - beta1**steps)
+        table["bias_correction2_sqrt"][:] = np.sqrt(1 - beta2**steps)
 
     return set_settings
 
 
 def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return what sets a step's numbers of SGD, whose first gradient begins the buffer as it is."""
-    table["second"][:] = [of.momentum for of in optimizers]
+    table["second_weight"][:] = [of.momentum for of in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
-        table["kept"][:] = [of.momentum * (steps > 1) for of in optimizers]
-        table["first"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
+        table["decay"][:] = [of.momentum * (steps > 1) for of in optimizers]
+        table["first_weight"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
 
     return set_settings

@@ -29,16 +29,16 @@ from mlpkit.system.plain_json import read_object, write_json
 CompiledStep = Callable[[list[Tensor]], list[Tensor]]
 
 RUNS = 64  # of the example, which torch's compiler takes for the usual number
-MANY = 10**6  # operations that may be computed in one loop: all of them
+UNLIMITED = 10**6  # operations that may be computed in one loop: all of them
 OPTIONS = {
-    "realize_reads_threshold": MANY,
-    "realize_acc_reads_threshold": MANY,
-    "realize_opcount_threshold": MANY,
-    "max_fusion_size": MANY,
-    "cpp.max_horizontal_fusion_size": MANY,
+    "realize_reads_threshold": UNLIMITED,
+    "realize_acc_reads_threshold": UNLIMITED,
+    "realize_opcount_threshold": UNLIMITED,
+    "max_fusion_size": UNLIMITED,
+    "cpp.max_horizontal_fusion_size": UNLIMITED,
     "aot_inductor.precompile_headers": False,  # which takes longer than it gains for one program
 }
-GUESSED = 20.0  # seconds of compiling, where none has been measured
+DEFAULT_SECONDS = 20.0  # seconds of compiling, where none has been measured
 
 
 class CompileError(MlpkitError):
@@ -52,7 +52,7 @@ def load(plan: CompilePlan) -> CompiledStep:
     Raises:
         CompileError: there is no compiler, or it has failed.
     """
-    path = _folder() / f"{_name(plan)}.pt2"
+    path = _folder() / f"{_cache_key(plan)}.pt2"
     if path.exists():
         try:
             return _loaded(path)
@@ -75,8 +75,8 @@ def seconds() -> float:
     try:
         found = read_object(_folder() / "seconds.json").get("seconds")
     except (MlpkitError, OSError):
-        return GUESSED
-    return float(found) if isinstance(found, int | float) else GUESSED
+        return DEFAULT_SECONDS
+    return float(found) if isinstance(found, int | float) else DEFAULT_SECONDS
 
 
 def last_line(text: str) -> str:
@@ -108,7 +108,7 @@ def _compile(plan: CompilePlan, path: Path) -> None:
         "TORCHINDUCTOR_CACHE_DIR": str(scratch),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _text(plan), str(ours)]
+    command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _to_json(plan), str(ours)]
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -119,10 +119,10 @@ def _compile(plan: CompilePlan, path: Path) -> None:
     finally:
         ours.unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)  # of no use once there is a library
-    _remember(perf_counter() - started)
+    _save_seconds(perf_counter() - started)
 
 
-def _remember(taken: float) -> None:
+def _save_seconds(taken: float) -> None:
     """Keep the seconds of the first time, so that the same command decides alike from then on."""
     path = _folder() / "seconds.json"
     if not path.exists():
@@ -136,17 +136,19 @@ def _folder() -> Path:
     return Path(home) / "mlpkit" / "compiled"
 
 
-def _name(plan: CompilePlan) -> str:
+def _cache_key(plan: CompilePlan) -> str:
     """Return what tells apart the libraries of plans, machines, versions of torch and of the step."""
     from mlpkit.system.device import processor
 
-    about = f"{_text(plan)} {processor()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
+    about = (
+        f"{_to_json(plan)} {processor()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
+    )
     files = (Path(__file__).with_name(name) for name in ("whole_step.py", "compile_plan.py", "compiler.py"))
     sources = b"".join(path.read_bytes() for path in files)
     return hashlib.blake2b(about.encode() + sources, digest_size=10).hexdigest()
 
 
-def _text(plan: CompilePlan) -> str:
+def _to_json(plan: CompilePlan) -> str:
     return json.dumps(dataclasses.asdict(plan))
 
 
@@ -158,7 +160,7 @@ def write_library(plan: CompilePlan, path: str) -> None:
     from torch._inductor import aoti_compile_and_package, config
 
     config.cpp.vec_isa_ok = True  # instead of compiling a program for each level of the processor to ask it
-    runs: Any = torch.export.Dim("runs", min=2, max=MANY)
+    runs: Any = torch.export.Dim("runs", min=2, max=UNLIMITED)
     arguments, dynamic = example(plan, runs)
     with torch.no_grad():
         exported = torch.export.export(WholeStep(plan), arguments, dynamic_shapes=dynamic, strict=False)

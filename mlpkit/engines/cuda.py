@@ -22,29 +22,31 @@ from mlpkit.runs.state import Tensors
 class CudaEngine(Engine):
     """See `Engine`; failures are found on the device and told by `failures`."""
 
-    def _lay_out(self, networks: Sequence[Network]) -> None:
+    def _allocate(self, networks: Sequence[Network]) -> None:
         runs, device = len(networks), self.device
         # Of each run: whether it has failed, the step that failed, counted from one, and the epoch.
         self._failed = torch.zeros(runs, 1, dtype=torch.bool, device=device)
-        self._good = torch.zeros(runs, 1, device=device)
+        self._finite_steps = torch.zeros(runs, 1, device=device)
         self.flag = torch.zeros(1, device=device) if runs == 1 else None
-        self._first: tuple[int, int] | None = None  # step and epoch since the flags were read
-        super()._lay_out(networks)
+        self._first_unread: tuple[int, int] | None = None  # step and epoch since the flags were read
+        super()._allocate(networks)
         self._norms = torch.zeros_like(self.clip.norms)
         self._lrs = [torch.zeros((), device=device) for _ in self.optimizers.blocks]
         generators = [random for of in self.dropout for random in of]
         # Autograd and augmentation make new tensors, and operations that must repeat to the last bit may look
         # at their indices first: such steps are not recorded.
         config = self._configs[0].trainer
-        is_fixed = self.kind is ManualGradients and self.augmentation is None and not config.deterministic
+        is_fixed = (
+            self.gradients_class is ManualGradients and self.augmentation is None and not config.deterministic
+        )
         self.graphs = Graphs(device, generators) if is_fixed else None
-        self._places: dict[tuple[int, int], Tensor] = {}
+        self._fixed: dict[tuple[int, int], Tensor] = {}
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`; what is not finite is told by `failures`."""
         randoms = self._seed(epoch, step)
-        if self._first is None:
-            self._first = step, epoch
+        if self._first_unread is None:
+            self._first_unread = step, epoch
         for tensor, lr in zip(self._lrs, lrs, strict=True):
             tensor.fill_(lr)
         parts: list[Rows] = [rows]
@@ -54,12 +56,12 @@ class CudaEngine(Engine):
             if self.graphs is None:
                 outputs = self._take_step(parts, randoms, measure)
             else:
-                fixed = [self._place(index, part) for index, part in enumerate(parts)]
+                fixed = [self._fixed_rows(index, part) for index, part in enumerate(parts)]
                 key = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor)), measure
                 begun = all(block.update.buffers.begun for block in self.optimizers.blocks)
                 outputs = self.graphs.run((key, begun), lambda: self._take_step(fixed, None, measure))
             for part, found in zip(parts, outputs, strict=True):
-                self.seen.add(part, found)
+                self.epoch_outputs.add(part, found)
         for block in self.optimizers.blocks:
             block.update.buffers.begun = True
         if measure:  # a graph will write over them before they are read
@@ -80,7 +82,7 @@ class CudaEngine(Engine):
             outputs.append(found if len(parts) == 1 else found.clone())
         for gradients in self._gradient_rows:
             self._failed.logical_or_(~gradients.isfinite().all(1, keepdim=True))
-        self._good.add_(~self._failed)
+        self._finite_steps.add_(~self._failed)
         if self.flag is not None:
             self.flag.copy_(self._failed[0])
         else:
@@ -92,22 +94,22 @@ class CudaEngine(Engine):
         self.optimizers(self._lrs)
         return outputs
 
-    def _place(self, index: int, rows: Rows) -> Rows:
+    def _fixed_rows(self, index: int, rows: Rows) -> Rows:
         """Return the tensor in which a record finds the rows of a step's batch."""
         if isinstance(rows, slice):
             return rows
         key = index, rows.shape[-1]
-        if key not in self._places:
-            self._places[key] = torch.empty_like(rows)
-        return self._places[key].copy_(rows, non_blocking=True)
+        if key not in self._fixed:
+            self._fixed[key] = torch.empty_like(rows)
+        return self._fixed[key].copy_(rows, non_blocking=True)
 
     def failures(self) -> dict[int, NonFiniteError]:
         """Wait for the device, and return which runs have failed, and where."""
-        if self._first is None:
+        if self._first_unread is None:
             return {}
-        (first, epoch), self._first = self._first, None
-        failed, good = self._failed.view(-1).tolist(), self._good.view(-1).tolist()
-        self._good.zero_()
+        (first, epoch), self._first_unread = self._first_unread, None
+        failed, good = self._failed.view(-1).tolist(), self._finite_steps.view(-1).tolist()
+        self._finite_steps.zero_()
         return {
             run: diverged(first + int(good[run]) + 1, epoch + 1, "the loss or a gradient is not finite")
             for run in range(self.runs)
