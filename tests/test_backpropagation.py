@@ -11,9 +11,9 @@ from torch import nn
 from mlpkit.config.registry import choices
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.engines.activations import in_place_of
+from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.manual import obstacle
+from mlpkit.engines.manual import unsupported_layer
 from mlpkit.models.torch_layers import Dropout, seed_dropout
 from mlpkit.models.torch_network import Network
 from mlpkit.training.build import experiment_of
@@ -88,12 +88,12 @@ def differentiate(engine, rows=slice(None), count=None, add=False, first=0):
 
 def gradients_of(engine, run=0):
     """Return copies by name."""
-    return {name: slopes.clone() for name, slopes in engine.parameters.of(engine.gradients, run).items()}
+    return {name: slopes.clone() for name, slopes in engine.parameters.of_run(engine.gradients, run).items()}
 
 
 def central_differences(engine):
     found = {}
-    for name, values in engine.parameters.of(engine.parameters.values, 0).items():
+    for name, values in engine.parameters.of_run(engine.parameters.values, 0).items():
         slopes, flat = torch.empty_like(values), values.view(-1)
         for index in range(len(flat)):
             kept, sides = flat[index].item(), []
@@ -128,7 +128,7 @@ def test_an_activation_and_its_derivative_are_those_of_torchs_class(activation):
     z.requires_grad_()
     expected = activation()(z)
     (slopes,) = torch.autograd.grad(expected.sum(), z)
-    by_hand, units, delta = in_place_of(activation()), z.detach().clone(), torch.ones_like(z.detach())
+    by_hand, units, delta = in_place_activation(activation()), z.detach().clone(), torch.ones_like(z.detach())
     into = torch.empty_like(units) if by_hand.needs_pre_activations else units
     by_hand.apply(units, into)
     torch.testing.assert_close(into, expected.detach(), **ROUNDING)
@@ -247,7 +247,7 @@ def test_views_have_the_shapes_and_the_order_of_the_parameters(runs):
         "layers.0.bias": (*front, 4),
         "layers.2.weight": (*front, 1, 4),
     }
-    last = [engine.parameters.of(engine.gradients, runs - 1)[name].flatten()[0].item() for name in views]
+    last = [engine.parameters.of_run(engine.gradients, runs - 1)[name].flatten()[0].item() for name in views]
     assert last == ([0, 12, 16] if runs == 1 else [12, 24 + 4, 32 + 4])
     where = engine.gradients.untyped_storage().data_ptr()
     assert all(view.untyped_storage().data_ptr() == where for view in views.values())
@@ -255,5 +255,5 @@ def test_views_have_the_shapes_and_the_order_of_the_parameters(runs):
 
 def test_the_layer_that_stands_in_the_way_is_named():
     good = [nn.Linear(2, 3), *(kind() for kind in ACTIVATIONS), Dropout(0.1, "cpu"), nn.Linear(3, 1)]
-    assert obstacle(nn.Sequential(*good)) is None
-    assert obstacle(nn.Sequential(*good[:3], nn.Softplus(), nn.LayerNorm(3), good[-1])) == "Softplus"
+    assert unsupported_layer(nn.Sequential(*good)) is None
+    assert unsupported_layer(nn.Sequential(*good[:3], nn.Softplus(), nn.LayerNorm(3), good[-1])) == "Softplus"

@@ -136,7 +136,7 @@ def test_what_is_not_finite_is_told_as_ever(without_compiling, runs):
         last = engine.runs - 1
         engine.step(slice(None), [0.1] * len(engine.optimizers.blocks), 0, 0, True)
         before = engine.state(last)
-        weights = engine.parameters.of(engine.parameters.values, last)
+        weights = engine.parameters.of_run(engine.parameters.values, last)
         weights["layers.0.weight"].view(-1)[0] = torch.nan
         failures = engine.step(slice(None), [0.1] * len(engine.optimizers.blocks), 1, 1, True)
         assert failures == {last: "the loss is not finite"}

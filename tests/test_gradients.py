@@ -479,7 +479,7 @@ def test_many_rows_of_a_narrow_network(kind, what):
         network_of(engine).layers[2].weight.copy_(torch.full((1, 3), 1e-7 if what == "the loss" else 1e10))
     if kind is ManualGradients:
         refuses(engine, slice(None), what)
-        assert [len(numbers) for numbers in engine.filler.last.watched] == [10, 4000]
+        assert [len(numbers) for numbers in engine.filler.last.checked] == [10, 4000]
     else:
         refuses(engine, slice(None), what)
 
@@ -594,14 +594,14 @@ def test_runs_that_go_on_without_others_begin_their_optimizer_once(kind):
     """SGD's first gradient begins the momentum without dampening, and no later one does."""
     config, data = configured("moons", "tanh", "dampening", "nothing", "float64")
     alone = engine_of(kind, configs=[config], datasets=[data])
-    several = engine_of(kind, configs=[config] * 3, datasets=[data] * 3).take([0, 2])
+    several = engine_of(kind, configs=[config] * 3, datasets=[data] * 3).select_runs([0, 2])
     assert several.state(1)["optimizer"] == {}
     for step in range(4):
         for each in (alone, several):
             each.step(slice(None), [0.1], step, step, measure=False)
             each.collect()
         if step == 1:
-            several = several.take([1])
+            several = several.select_runs([1])
     for part in ("model", "optimizer"):
         close(several.state(0)[part], alone.state(0)[part], "float64")
 

@@ -21,7 +21,7 @@ from mlpkit.config.loss import LossConfig
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.compiled import obstacle_to_compiling
 from mlpkit.errors import ConfigError
-from mlpkit.losses.auto import OF_TASK
+from mlpkit.losses.auto import LOSS_OF_TASK
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.losses.cross_entropy import CrossEntropy
 from mlpkit.losses.mse import Mse
@@ -158,8 +158,8 @@ def test_the_tasks_loss_by_its_name_is_auto(dataset: str, tmp_path: Path) -> Non
 
 
 def test_every_task_has_a_loss_of_its_own() -> None:
-    assert OF_TASK.keys() == TASKS.keys()
-    for task, name in OF_TASK.items():
+    assert LOSS_OF_TASK.keys() == TASKS.keys()
+    for task, name in LOSS_OF_TASK.items():
         schema = registry.choices("loss")[name]
         assert issubclass(schema, LossConfig)
         assert schema.tasks == (task,)

@@ -202,7 +202,7 @@ def errors_at(shape):
     left, right = torch.randn(rows, below, generator=random), torch.randn(width, below, generator=random).T
     errors = {}
     for level in LEVELS:
-        with Matmul(level).everywhere():
+        with Matmul(level).for_all_products():
             errors[level] = float((torch.mm(left, right).double() - left.double() @ right.double()).norm())
     return errors
 
@@ -228,11 +228,11 @@ def test_a_level_must_be_exact_enough_and_clearly_faster(monkeypatch):
 
 
 def last_that_is_another_library(shape):
-    heart = matmul_choice._Heart(shape)
+    probe = matmul_choice._Probe(shape)
     products = []
     for level in LEVELS:
-        heart.turn(level)
-        products.append(heart.examined())
+        probe.time(level)
+        products.append(probe.sampled())
     return next(
         level
         for number, level in reversed(list(enumerate(LEVELS)))
@@ -254,20 +254,20 @@ def test_the_shortest_turn_counts_and_one_that_nothing_disturbed_before_all(high
 
 
 def test_a_turn_says_whether_a_core_was_taken(monkeypatch):
-    heart = matmul_choice._Heart(SMALL)
+    probe = matmul_choice._Probe(SMALL)
     for counts, disturbed in (([4, 4], False), ([5, 4], True)):
         monkeypatch.setattr(matmul_choice, "interruptions", counts.pop)
-        assert heart.turn("highest")[0] is disturbed
+        assert probe.time("highest")[0] is disturbed
 
 
 # ------------------------------------------------------------------------------------- the products
 
 
 def test_everywhere_ends_with_what_happens_inside():
-    with Matmul("medium").everywhere():
+    with Matmul("medium").for_all_products():
         assert torch.get_float32_matmul_precision() == "medium"
     assert torch.get_float32_matmul_precision() == "highest"
-    with pytest.raises(ZeroDivisionError), Matmul("high").everywhere():
+    with pytest.raises(ZeroDivisionError), Matmul("high").for_all_products():
         raise ZeroDivisionError
     assert torch.get_float32_matmul_precision() == "highest"
 
@@ -342,7 +342,7 @@ def test_bfloat16_leaves_small_products_and_scores_exact():
     base, left, right = factors(False, torch.float32)
     run_operations(Matmul("bfloat16", LARGE).product(left, right, base))
     assert torch.equal(base, left @ right)
-    with Matmul("bfloat16").everywhere():
+    with Matmul("bfloat16").for_all_products():
         assert torch.get_float32_matmul_precision() == "highest"
 
 

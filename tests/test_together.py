@@ -332,20 +332,22 @@ def test_other_rows_of_one_table_are_no_copies(kind):
     for part in parts.values():
         assert part.inputs is parts["train"].inputs and part.inputs.shape == tables[0].shape
         assert part.targets is parts["train"].targets and part.scaled is parts["train"].scaled
-        assert part.places is not None and part.places.shape == (3, part.rows)
+        assert part.indices is not None and part.indices.shape == (3, part.rows)
     for number, of in enumerate(splits):
         for name, split in of.items():
-            assert torch.equal(tables[0][parts[name].places[number]], split.inputs)
+            assert torch.equal(tables[0][parts[name].indices[number]], split.inputs)
     assert not torch.equal(splits[0]["train"].inputs, splits[1]["train"].inputs)
-    fewer = engine.take([0, 2]).data.splits["train"]
-    assert fewer.inputs is parts["train"].inputs and torch.equal(fewer.places, parts["train"].places[[0, 2]])
+    fewer = engine.select_runs([0, 2]).data.splits["train"]
+    assert fewer.inputs is parts["train"].inputs and torch.equal(
+        fewer.indices, parts["train"].indices[[0, 2]]
+    )
 
 
 def test_equal_data_is_there_once():
     engine = engine_of(KINDS[0], configs=[config_of(*MOONS, f"seed={seed}") for seed in range(3)])
     dataset = engine.experiments[0].dataset
     assert all(experiment.dataset is dataset for experiment in engine.experiments)
-    assert all(part.places is None for part in engine.data.splits.values())
+    assert all(part.indices is None for part in engine.data.splits.values())
 
 
 # -------------------------------------------------------------------------- layers that are not known

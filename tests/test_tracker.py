@@ -158,7 +158,7 @@ def test_runs_are_followed_as_each_would_be_alone(task, configs, epochs):
             check(tracker, run, reference, of_epochs[run])
         if event == "fewer" and len(references) > 1:
             kept = [run for run in range(len(references)) if run != leaving % len(references)]
-            tracker = tracker.take(kept)
+            tracker = tracker.select_runs(kept)
             references, of_epochs = ([of[run] for run in kept] for of in (references, of_epochs))
         if event == "restored":
             states = [written(tracker, run, epoch) for run in range(len(references))]

@@ -24,7 +24,7 @@ from mlpkit.config.metric import MetricConfig
 from mlpkit.config.problems import did_you_mean, show
 from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.losses.auto import OF_TASK, Auto
+from mlpkit.losses.auto import LOSS_OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
 
 TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is above this
@@ -242,7 +242,7 @@ def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
         settings: by dotted key.
     """
     kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
-    if kind.get("loss.name", "auto") == "auto" and task in OF_TASK:
+    if kind.get("loss.name", "auto") == "auto" and task in LOSS_OF_TASK:
         kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
     return tuple((key, hashable(kind[key])) for key in sorted(kind))
 

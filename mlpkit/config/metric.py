@@ -10,7 +10,7 @@ from mlpkit.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TAKEN = ("loss", "accuracy", "r2", "mae", "rmse", "epoch", "step", "split", "lr", "grad_norm", "seconds")
+RESERVED = ("loss", "accuracy", "r2", "mae", "rmse", "epoch", "step", "split", "lr", "grad_norm", "seconds")
 
 
 class MetricConfig(ForTasks):
@@ -48,7 +48,7 @@ def metrics_for(names: Sequence[str], task: str, dataset: str) -> tuple[MetricCo
     for name in names:
         metric = choices("metric")[name].model_validate({"name": name})
         assert isinstance(metric, MetricConfig)
-        if name in TAKEN:
+        if name in RESERVED:
             raise ConfigError(f"run.metrics={name}: mlpkit logs something of this name; rename the metric")
         if task not in metric.tasks:
             tasks = " or ".join(metric.tasks)

@@ -1,4 +1,4 @@
-"""The activations of a network, as backpropagation by hand wants them."""
+"""Finds the in-place activation functions that backpropagation by hand uses."""
 
 from torch import nn
 
@@ -7,8 +7,8 @@ from mlpkit.config.registry import choices
 from mlpkit.models.torch_layers import Function
 
 
-def in_place_of(module: nn.Module) -> InPlace | None:
-    """Return an activation and its derivative, or None where the module is none or has none by hand."""
+def in_place_activation(module: nn.Module) -> InPlace | None:
+    """Return a module's activation and its derivative; None if it is no activation or has no derivative."""
     if isinstance(module, Function):
         return module.activation.in_place()
     for name, schema in choices("activation").items():

@@ -14,20 +14,20 @@ Write δ_l = ∂loss / ∂z_l (width_l, n). For the last layer and the three usu
                                                  binary cross-entropy:  μ(z) = σ(z),       c = 1
                                                  softmax cross-entropy: μ(z) = softmax(z), c = 1, y one-hot
 
-which is one formula: each loss is the negative log-likelihood of a distribution whose mean is μ(z). Any other
-loss writes δ_L by its own (`mlpkit.config.loss`). The backward pass is the chain rule:
+which is one formula: each loss is the negative log-likelihood of a distribution with mean μ(z). Other losses
+compute δ_L themselves (`mlpkit.config.loss`). The backward pass is the chain rule:
 
     ∂loss/∂W_l = δ_l a_{l-1}ᵀ                    (width_l, width_{l-1})
     ∂loss/∂b_l = Σ_examples δ_l                  (width_l, 1)
     δ_{l-1} = (W_lᵀ δ_l) ⊙ m_{l-1} ⊙ f'(z_{l-1}) (width_{l-1}, n)
 
-The forward pass has one matrix product per layer, the backward pass two: nearly all of a step's time. So
-every buffer is made once, each product writes straight into its buffer, and a step is a list of operations
-(`mlpkit.engines.operations`). Examples are columns because a row of each matrix then holds one unit's values
-for all examples, next to each other in memory: activations, softmax and sums run along it.
+The forward pass has one matrix product per layer and the backward pass two; they take nearly all of a step's
+time. So buffers are allocated once, each product is written directly to its buffer, and a step is a list of
+operations (`mlpkit.engines.operations`). Examples are columns, so that one unit's values for all examples are
+contiguous in memory: activations and sums run along them.
 
-All of it holds for K networks of one shape at once, with an axis K in front of every shape above. Where all
-networks read the same inputs, their first layers, stacked, are one layer of K · width_1 units.
+The same formulas train K networks of one shape at once: every shape above gets a leading axis K. If all
+networks read the same inputs, their first layers are stacked and computed as one layer of K · width_1 units.
 (Rumelhart, Hinton, Williams 1986; the dropout mask of Srivastava et al. 2014.)
 """
 
@@ -47,16 +47,16 @@ from mlpkit.models.torch_layers import Dropout
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer with what follows it. For one network there is no axis K.
+    """A linear layer with its activation and dropout. For one network there is no axis K.
 
     Attributes:
         weight: (K, out_features, in_features).
         bias: (K, out_features, 1), or None.
-        weight_gradient: like the weight; the mean loss's gradient is written here.
-        bias_gradient: like the bias.
+        weight_gradient: the gradient of the mean loss, shaped like `weight`; written by the backward pass.
+        bias_gradient: the same for `bias`.
         activation: None for the last layer.
-        dropout: one for each network, or none.
-        widths: of each network's own layer, where narrower networks are padded with zeros.
+        dropout: one layer for each network; empty without dropout.
+        widths: each network's width before narrower networks are padded with zeros.
     """
 
     weight: Tensor
@@ -72,21 +72,21 @@ class Hidden:
     """A hidden layer's buffers for a fixed number of examples: a_l in `activations`, δ_l in `gradients`."""
 
     def __init__(self, layer: LinearLayer, activations: Tensor, gradients: Tensor) -> None:
-        """Take two buffers (K, width, n) and make those that only some layers need."""
+        """Use two given buffers (K, width, n); allocate those that only some layers need."""
         self.activations, self.gradients, self.dropout = activations, gradients, layer.dropout
         self.widths = layer.widths or (activations.shape[-2],) * len(layer.dropout)
         self.function = layer.activation or IDENTITY
-        # f(z) is multiplied by the mask into `activations`; and where f' wants z, f(z) cannot take its place.
+        # With dropout, f(z) and f(z) ⊙ m need a buffer each. If f' needs z, f(z) cannot overwrite it.
         self.mask = torch.zeros_like(activations) if layer.dropout else None
         self.activated = activations if self.mask is None else torch.empty_like(activations)  # f(z)
         keeps_z = self.function.needs_pre_activations
         self.pre_activations = torch.empty_like(activations) if keeps_z else self.activated  # z
 
     def forward(self) -> Operations:
-        """Return what computes a_l from z_l."""
+        """Return the operations that compute a_l from z_l."""
         operations: Operations = [partial(self.function.apply, self.pre_activations, self.activated)]
         if self.mask is not None:
-            # A network draws a mask of its own, whatever lies beside it: it is the same for one of K.
+            # Each network draws its own mask, so that it is the same whether trained alone or among K.
             masks = self.mask if self.mask.dim() == 3 else (self.mask,)
             for mask, dropout, width in zip(masks, self.dropout, self.widths, strict=True):
                 operations += dropout.draw(mask[:width])
@@ -94,31 +94,31 @@ class Hidden:
         return operations
 
     def backward(self) -> Operations:
-        """Return what computes δ_l from ∂loss/∂a_l, which the next layer wrote into `gradients`."""
+        """Return the operations that compute δ_l from ∂loss/∂a_l, which the next layer wrote to `gradients`."""
         kept = self.pre_activations if self.function.needs_pre_activations else self.activated
         operations: Operations = [] if self.mask is None else [partial(self.gradients.mul_, self.mask)]
         return [*operations, partial(self.function.derive, self.gradients, kept)]
 
 
 class Pass:
-    """The forward and the backward pass of a fixed number of examples, in buffers of its own.
+    """The forward and backward pass for a fixed number of examples, with its own buffers.
 
     Attributes:
         workspace: activations and gradients of all layers, one after another.
-        outputs: (K, targets, n), which `forward` writes.
-        output_gradients: δ_L, like the outputs; `backward` begins with it.
+        outputs: (K, targets, n), written by `forward`.
+        output_gradients: δ_L, shaped like `outputs`; must be written before `backward`.
     """
 
     def __init__(
         self, layers: Sequence[LinearLayer], examples: int, matmul: Matmul, scores: bool = False
     ) -> None:
-        """Make the buffers.
+        """Allocate the buffers.
 
         Args:
             layers: from the inputs to the outputs.
             examples: n.
-            matmul: how products are computed.
-            scores: only the forward pass is needed, without dropout; so there is no memory for gradients.
+            matmul: the precision of matrix products.
+            scores: whether only to evaluate: no dropout, and no buffers for gradients.
         """
         if scores:
             layers = [replace(layer, dropout=()) for layer in layers]
@@ -136,7 +136,7 @@ class Pass:
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
 
     def forward(self, inputs: Tensor) -> Operations:
-        """Return what writes the outputs of inputs (K, n, features), or (n, features) that all read."""
+        """Return the operations that compute outputs for inputs (K, n, features), or (n, features) if shared."""
         operations, previous = Operations(), inputs.mT
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._pre_activations(layer, previous, hidden.pre_activations) + hidden.forward()
@@ -144,7 +144,7 @@ class Pass:
         return operations + self._pre_activations(self.last, previous, self.outputs)
 
     def backward(self) -> Operations:
-        """Return what writes δ_l of all hidden layers."""
+        """Return the operations that compute δ_l of all hidden layers."""
         operations, layer, gradients = Operations(), self.last, self.output_gradients
         for lower, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
             operations += (
@@ -154,11 +154,11 @@ class Pass:
         return operations
 
     def weight_gradients(self, inputs: Tensor, add: bool = False) -> Operations:
-        """Return what writes the gradients of all weights and biases, after both passes.
+        """Return the operations that compute the gradients of all weights and biases, after both passes.
 
         Args:
-            inputs: those of the forward pass.
-            add: to the gradients that are there, instead of writing over them.
+            inputs: the inputs of the forward pass.
+            add: whether to add to the current gradients instead of overwriting them.
         """
         operations, previous = Operations(), inputs.mT
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
@@ -176,10 +176,10 @@ class Pass:
     def _weight_gradients(
         self, layer: LinearLayer, gradients: Tensor, previous: Tensor, add: bool
     ) -> Operations:
-        weight, bias, of_all, networks = layer.weight_gradient, layer.bias_gradient, gradients, 1
+        weight, bias, delta, networks = layer.weight_gradient, layer.bias_gradient, gradients, 1
         if previous.dim() < gradients.dim():
-            networks, weight, of_all = len(weight), as_one(weight), as_one(gradients)
-        operations = self.matmul.product(of_all, previous.mT, weight, weight if add else None, networks)
+            networks, weight, delta = len(weight), as_one(weight), as_one(gradients)
+        operations = self.matmul.product(delta, previous.mT, weight, weight if add else None, networks)
         if bias is None:
             return operations
         if add:
@@ -188,5 +188,5 @@ class Pass:
 
 
 def as_one(layers: Tensor) -> Tensor:
-    """Return (K, width, …) as (K · width, …): K layers as one."""
+    """Return K layers (K, width, …) as one (K · width, …)."""
     return layers.view(-1, layers.shape[-1])

@@ -1,4 +1,4 @@
-"""Which rows make each step."""
+"""The rows of each optimizer step."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,18 +11,18 @@ Rows = Tensor | slice
 
 
 def steps_per_epoch(rows: int, batch_size: int | str, accumulate: int = 1) -> int:
-    """Return the number of optimizer steps in an epoch; the last one may see fewer rows."""
+    """Return the number of optimizer steps in an epoch; the last one may have fewer rows."""
     size = rows if batch_size == "full" else int(batch_size) * accumulate
     return -(-rows // size)
 
 
 def order_of(rows: int, seed: int, epoch: int) -> Tensor:
-    """Return all rows in the order in which an epoch sees them, a function of (seed, epoch)."""
+    """Return all rows in an epoch's shuffled order, a function of (seed, epoch)."""
     return torch.randperm(rows, generator=generator(seed, "order", epoch))
 
 
 def orders_of(rows: int, seeds: Sequence[int], epoch: int) -> Tensor:
-    """Return the orders of runs with these seeds, (K, rows); of one run (rows,)."""
+    """Return the orders (K, rows) for K seeds; (rows,) for one seed."""
     orders = [order_of(rows, seed, epoch) for seed in seeds]
     return orders[0] if len(orders) == 1 else torch.stack(orders)
 
@@ -38,19 +38,17 @@ def rows_of_steps(
 ) -> Iterator[Rows]:
     """Yield the rows of each optimizer step of an epoch, shuffled as a function of (seed, epoch).
 
-    The first steps may be left out: they have been taken. The order is drawn on the CPU, so that it is the
-    same everywhere, and moved to the device at once.
-
-    A full batch is the whole split in its own order: its sum does not depend on the order.
+    The order is drawn on the CPU, so that it is the same on every device, and moved to the device once. A full
+    batch is not shuffled: its sum does not depend on the order.
 
     Args:
-        rows: of the training split.
-        batch_size: rows that are differentiated at once, or full.
-        accumulate: batches of a step.
-        seed: of the run, or of each of K; rows are (K, n) then, and (n,) for one.
-        epoch: passes over the data before this one.
-        first: steps that have been taken.
-        device: where the rows are wanted.
+        rows: the number of rows in the training split.
+        batch_size: rows per batch, or "full".
+        accumulate: batches per step.
+        seed: the run's seed, or K seeds, for rows (n,) and (K, n).
+        epoch: the number of epochs before this one.
+        first: the number of steps already taken, which are skipped.
+        device: the device to move the rows to.
     """
     if batch_size == "full":
         if first == 0:

@@ -1,10 +1,10 @@
-"""Which engine trains a network."""
+"""Chooses the engine that trains a network."""
 
 from mlpkit.config.loss import LossConfig
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.manual import ManualGradients, obstacle
+from mlpkit.engines.manual import ManualGradients, unsupported_layer
 from mlpkit.errors import ConfigError
 from mlpkit.models.torch_network import Network
 
@@ -14,20 +14,20 @@ GradientsKind = type[AutogradGradients] | type[ManualGradients]
 def choose_engine(
     wanted: str, network: Network, loss: LossConfig, device: str, before: str | None = None
 ) -> tuple[GradientsKind, type[Engine], str]:
-    """Return who fills the gradients, the engine for the device, and in a few words why.
+    """Return the class that computes gradients, the engine for the device, and a short reason for the log.
 
     Args:
         wanted: auto, stacked or autograd.
-        network: what is to be trained.
-        loss: what is to be made small.
+        network: the network to train.
+        loss: the loss to minimise.
         device: cpu or cuda:N.
-        before: the engine that the run has had, which `auto` keeps.
+        before: the engine that a resumed run used before; `auto` keeps it.
 
     Raises:
-        ConfigError: the wanted engine cannot train the network with this loss.
+        ConfigError: `wanted` is stacked, but a layer or the loss has no gradient by hand.
     """
     engine, problem, reason = Engine if device == "cpu" else CudaEngine, "", ""
-    if layer := obstacle(network.layers):
+    if layer := unsupported_layer(network.layers):
         problem = f"the model has {layer} layers, whose gradients are not derived by hand"
         reason = f"for the {layer} layers"
     elif loss.by_hand() is None:

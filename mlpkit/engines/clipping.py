@@ -1,4 +1,4 @@
-"""Measuring and limiting the gradients of K runs."""
+"""Measures and clips the gradients of K runs."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from mlpkit.config.config import Config
 
 
 class Clipping:
-    """Limits each run's gradient, as torch.nn.utils.clip_grad_value_ and then clip_grad_norm_ do.
+    """Clips each run's gradient: torch.nn.utils.clip_grad_value_, then clip_grad_norm_.
 
     Attributes:
-        norms: (K, 1), of the gradients that were last measured, before they were limited.
-        norm_limits: (K, 1), infinite for a run that has none; None where no run has one.
-        value_limits: likewise.
+        norms: (K, 1), the gradients' norms at the last measurement, before clipping.
+        norm_limits: (K, 1), each run's `clip_norm`, infinite if unset; None if no run sets it.
+        value_limits: (K, 1), each run's `clip_value`; likewise.
     """
 
     def __init__(self, gradients: Sequence[Tensor], configs: Sequence[Config]) -> None:
-        """Take the runs' gradients and their limits.
+        """Read the limits from the configs.
 
         Args:
-            gradients: tensors (K, numbers) that make up the gradients.
-            configs: of the runs.
+            gradients: tensors (K, n) that together hold all gradients.
+            configs: the runs' configs.
         """
         self.gradients = gradients
         self.norms = gradients[0].new_zeros(len(configs), 1)
@@ -31,13 +31,13 @@ class Clipping:
         self.value_limits = self._limits([config.trainer.clip_value for config in configs])
 
     def _limits(self, limits: Sequence[float | None]) -> Tensor | None:
-        """Return (K, 1) limits, infinite for a run that has none; None where no run has one."""
+        """Return the limits (K, 1), infinite where unset; None if all are unset."""
         if all(limit is None for limit in limits):
             return None
         return self.norms.new_tensor([[math.inf if limit is None else limit] for limit in limits])
 
     def __call__(self, measure: bool) -> None:
-        """Limit the gradients; with `measure`, keep their norms of before."""
+        """Clip the gradients; with `measure`, store their norms before clipping."""
         norms = None
         if measure:
             norms = self.norms = self._measure()
@@ -52,7 +52,7 @@ class Clipping:
                 gradients.mul_(factors)
 
     def _measure(self) -> Tensor:
-        one = len(self.gradients) == 1
-        of_all = self.gradients[0] if one else torch.cat(list(self.gradients), dim=1)
-        norms: Tensor = torch.linalg.vector_norm(of_all, dim=1, keepdim=True)
+        is_one = len(self.gradients) == 1
+        gradients = self.gradients[0] if is_one else torch.cat(list(self.gradients), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         return norms

@@ -1,35 +1,46 @@
-"""What a compiled step is made for."""
+"""The properties of runs that a compiled step depends on."""
 
 from dataclasses import dataclass
 
-# The settings of each run's update. For SGD, `kept` is the momentum, `first` is 1 - dampening and `second` is
-# Nesterov's momentum.
+# The settings of each run's update.
+#     Adam: step_size = lr / (1 - β₁ᵗ), bias_correction2_sqrt = √(1 - β₂ᵗ), first_weight = 1 - β₁, decay = β₂,
+#           second_weight = 1 - β₂.
+#     SGD:  decay = momentum, first_weight = 1 - dampening, second_weight = Nesterov's momentum.
 SETTINGS = (
-    *("lr", "size", "root", "first", "kept", "second", "eps", "weight_decay"),
+    *(
+        "lr",
+        "step_size",
+        "bias_correction2_sqrt",
+        "first_weight",
+        "decay",
+        "second_weight",
+        "eps",
+        "weight_decay",
+    ),
     *("norm_limit", "value_limit"),
 )
 
 
 @dataclass(frozen=True)
 class CompilePlan:
-    """What a compiled step depends on; engines with equal plans share one.
+    """The properties of runs that a compiled step depends on; equal plans share one compiled library.
 
     Attributes:
-        widths: of all layers, from the inputs to the outputs.
-        activations: of the hidden layers, by the names of torch's classes.
+        widths: the widths of all layers, including inputs and outputs.
+        activations: the hidden layers' activations, as names of torch classes.
         bias: whether layers have biases.
-        task: regression, binary or multiclass, for the statistics.
+        task: regression, binary or multiclass; decides the statistics.
         loss: mse, binary_cross_entropy or cross_entropy.
-        rows: of the training split and of the monitored one.
+        rows: the numbers of rows of the training and the monitored split.
         shared: whether all runs have the same rows.
         optimizer: sgd, adam or adamw.
-        momentum: whether SGD has one.
-        nesterov: whether it is Nesterov's.
-        decays: whether there is a weight decay.
-        limits: whether norms and values of the gradients are limited.
-        unscales: whether outputs are brought to the targets' unit for scores.
-        dtype: of the numbers, by torch's name.
-        threads: of the CPU.
+        momentum: whether SGD uses momentum.
+        nesterov: whether SGD uses Nesterov's momentum.
+        decays: whether any run has weight decay.
+        limits: whether any run clips by norm, and whether any clips by value.
+        unscales: whether outputs are converted to the targets' units for scores.
+        dtype: the parameters' dtype, by its name in torch.
+        threads: the number of CPU threads.
     """
 
     widths: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""The engine whose step is compiled: gradients, clipping, update and scores of an epoch in one call.
+"""The engine with a compiled step: gradients, clipping, update and scores of an epoch in one call.
 
-The numbers lie where `Engine` has them, so all else is the same: checkpoints, runs that leave, resuming. What
-is not compiled, and a step that meets a number that is not finite, is computed as `Engine` does it.
+It uses the buffers of `Engine`, so checkpoints, resuming and the removal of runs work alike. `Engine` computes
+everything that is not compiled, and repeats any step in which a value is not finite.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,27 +35,29 @@ from mlpkit.runs.state import Tensors
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Table = dict[str, Numbers]  # (K,) by the names of SETTINGS
-SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step's number from one) -> None
+SetSettings = Callable[[Numbers, int], None]  # (learning rates (K,), the step counted from 1) -> None
 
-WORTH = 3  # times as long as compiling takes should it be what is saved
-SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds: in calls, and for each number of a layer
-COMPILED = Sgd, Adam, AdamW  # whose formulas are written out in `WholeStep`
-COMPILED_LOSSES = Mse, BinaryCrossEntropy, CrossEntropy  # likewise
-LARGEST = 200  # weights: each is a line of the program, and from here on products are as fast
+WORTH_FACTOR = 3  # compile if it saves this many times the time of compiling
+SAVED_OF_EPOCH, SAVED_OF_UNIT = 40e-6, 3e-9  # seconds saved per epoch, and per activation
+COMPILED = Sgd, Adam, AdamW  # optimizers implemented in `WholeStep`
+COMPILED_LOSSES = Mse, BinaryCrossEntropy, CrossEntropy  # losses implemented in `WholeStep`
+MAX_WEIGHTS = 200  # each weight is a line of the compiled code; above this, matrix products are as fast
 
 
 class CompiledEngine(Engine):
-    """See `Engine`; `obstacle_to_compiling` says for which runs it can be made."""
+    """See `Engine`; `obstacle_to_compiling` checks whether runs can use it."""
 
-    def _lay_out(self, networks: Sequence[Network]) -> None:
-        super()._lay_out(networks)
+    def _allocate(self, networks: Sequence[Network]) -> None:
+        super()._allocate(networks)
         self._monitored = self.experiments[0].dataset.monitored
-        self._program = load(plan_of(self, self._rows(), self._is_shared()))
+        self._compiled_step = load(plan_of(self, self._rows(), self._is_shared()))
         flat, optimizer = self.parameters, [self._configs[run].optimizer for run in range(self.runs)]
         buffers = (flat.values, *self.optimizers.averages.values())
         self._settings = torch.zeros(len(SETTINGS), self.runs, dtype=flat.values.dtype)
         table = dict(zip(SETTINGS, self._settings.numpy(), strict=True))
-        self._set = _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
+        self._set_settings = (
+            _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
+        )
         for name, limits in (("norm_limit", self.clip.norm_limits), ("value_limit", self.clip.value_limits)):
             if limits is not None:
                 table[name][:] = limits.view(-1).numpy()
@@ -67,16 +69,16 @@ class CompiledEngine(Engine):
         self._counters = [
             steps for block in self.optimizers.blocks for steps in block.update.buffers.numbers.values()
         ]
-        self._scored: dict[str, Tensor] = {}  # sums of the last step, until something changes
+        self._sums_of_step: dict[str, Tensor] = {}  # of the last step; empty once weights change otherwise
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`."""
         begun = self.optimizers.blocks[0].update.buffers.begun
         steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
-        self._set(np.repeat(np.asarray(lrs), self._sizes), steps)
-        outputs, norms, finite, before, after = self._program(list(self._arguments))
-        self._scored = {}
-        if not finite:  # and nothing is changed
+        self._set_settings(np.repeat(np.asarray(lrs), self._sizes), steps)
+        outputs, norms, finite, before, after = self._compiled_step(list(self._arguments))
+        self._sums_of_step = {}
+        if not finite:  # the compiled step has changed nothing
             return super().step(rows, lrs, epoch, step, measure)
         for counter in self._counters:
             counter.fill_(steps)
@@ -84,76 +86,76 @@ class CompiledEngine(Engine):
             block.update.buffers.begun = True
         if measure:
             self.clip.norms = norms
-        self.seen.add(rows, outputs if self.runs > 1 else outputs[0])
-        self._scored = {"before": before, "after": after}
+        self.epoch_outputs.add(rows, outputs if self.runs > 1 else outputs[0])
+        self._sums_of_step = {"before": before, "after": after}
         return {}
 
     def collect(self) -> Sums:
         """See `Engine.collect`."""
-        if "before" not in self._scored:
+        if "before" not in self._sums_of_step:
             return super().collect()
-        self.seen.forget()
+        self.epoch_outputs.clear()
         return self._sums("before")
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
         """See `Engine.evaluate`."""
-        if split != self._monitored or "after" not in self._scored:
+        if split != self._monitored or "after" not in self._sums_of_step:
             return super().evaluate(split, poll)
         return self._sums("after")
 
     def swap_best(self) -> None:
         """See `Engine.swap_best`."""
-        self._scored = {}
+        self._sums_of_step = {}
         super().swap_best()
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
         """See `Engine.load_state`."""
-        self._scored = {}
+        self._sums_of_step = {}
         super().load_state(run, state)
 
     def _sums(self, when: str) -> Sums:
-        sums = self._scored.pop(when)
+        sums = self._sums_of_step.pop(when)
         return sums[:, 0].tolist() if self.runs == 1 else sums.numpy()
 
     @property
     def uses_threads(self) -> bool:
-        """See `Engine.uses_threads`; the number is compiled in."""
+        """See `Engine.uses_threads`; the number of threads is fixed when the step is compiled."""
         return False
 
-    def _kind_for(self, runs: Sequence[int], to_end: bool) -> type[Engine]:
-        """Never compile anew when runs leave: where the program would be another, go on without."""
-        rest = [self._configs[run] for run in runs]
-        return Engine if to_end or traits_of(rest) != traits_of(self._configs) else CompiledEngine
+    def _engine_class(self, runs: Sequence[int], to_end: bool) -> type[Engine]:
+        """Return `Engine` if the remaining runs would need another compiled step: it is never recompiled."""
+        remaining = [self._configs[run] for run in runs]
+        return Engine if to_end or traits_of(remaining) != traits_of(self._configs) else CompiledEngine
 
-    # ------------------------------------------------------------------------------ what it is given
+    # ------------------------------------------------------------------ arguments of the compiled step
 
     def _rows(self) -> tuple[int, int]:
         return self.data.rows, self.data.splits[self._monitored].rows
 
     def _is_shared(self) -> bool:
         splits = (self.data.splits["train"], self.data.splits[self._monitored])
-        return all(split.places is None for split in splits)
+        return all(split.indices is None for split in splits)
 
     def _columns(self, split: str) -> list[Tensor]:
-        """Return inputs, what outputs are compared with, and targets of a split, each (1 or K, …, rows)."""
+        """Return the inputs, expected outputs and targets of a split, each (1 or K, …, rows)."""
         data, part, task = self.data, self.data.splits[split], self.task
         expected = data.loss.expected(part.scaled, data.width, data.dtype)
-        found = [data.whole(split, "inputs"), data.whole(split, "expected", expected)]
-        found.append(data.whole(split, "targets") if task.name == "regression" else found[1])
-        found = [of if of.dim() == 3 else of[None] for of in found]
+        columns = [data.all_rows(split, "inputs"), data.all_rows(split, "expected", expected)]
+        columns.append(data.all_rows(split, "targets") if task.name == "regression" else columns[1])
+        columns = [values if values.dim() == 3 else values[None] for values in columns]
         if not self._is_shared():
-            found = [of.expand(self.runs, -1, -1) for of in found]
-        return [of.mT.contiguous() for of in found]
+            columns = [values.expand(self.runs, -1, -1) for values in columns]
+        return [values.mT.contiguous() for values in columns]
 
     def _unscale(self) -> list[Tensor]:
         ends = [network.unscaling for network in self.data.networks]
         affine = [end for end in ends if isinstance(end, Unscaling)]
-        columns = [torch.stack([getattr(of, name) for of in affine]) for name in ("std", "mean") if affine]
+        columns = [torch.stack([getattr(end, name) for end in affine]) for name in ("std", "mean") if affine]
         return [column.view(self.runs, -1, 1) for column in columns]
 
 
 def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePlan:
-    """Return what the program for an engine's runs is like; see `CompilePlan`."""
+    """Return the plan of the compiled step for an engine's runs."""
     configs = [experiment.config for experiment in engine.experiments]
     optimizer, trainers = configs[0].optimizer, [config.trainer for config in configs]
     network = engine.experiments[0].network
@@ -170,7 +172,10 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePl
         momentum=isinstance(optimizer, Sgd) and optimizer.momentum > 0,
         nesterov=isinstance(optimizer, Sgd) and optimizer.nesterov,
         decays=any(weight_decays_of(configs)),
-        limits=(any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)),
+        limits=(
+            any(trainer.clip_norm for trainer in trainers),
+            any(trainer.clip_value for trainer in trainers),
+        ),
         unscales=isinstance(network.unscaling, Unscaling),
         dtype=trainers[0].precision,
         threads=torch.get_num_threads(),
@@ -178,25 +183,25 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePl
 
 
 def traits_of(configs: Sequence[Config]) -> tuple[Any, ...]:
-    """Return what a group's program depends on that changes when runs leave; see `CompilePlan`."""
+    """Return the properties in `CompilePlan` that may change when runs are removed."""
     trainers = [config.trainer for config in configs]
-    limits = any(of.clip_norm for of in trainers), any(of.clip_value for of in trainers)
+    limits = any(trainer.clip_norm for trainer in trainers), any(trainer.clip_value for trainer in trainers)
     return widest_hidden(configs), limits, any(weight_decays_of(configs))
 
 
 def weight_decays_of(configs: Sequence[Config]) -> list[float]:
-    """Return the weight decay of each run's optimizer; all that can be compiled have one."""
+    """Return the weight decay of each run's optimizer; all optimizers that can be compiled have one."""
     return [config.optimizer.weight_decay for config in configs if isinstance(config.optimizer, COMPILED)]
 
 
 def widest_hidden(configs: Sequence[Config]) -> tuple[int, ...]:
-    """Return the hidden widths to which runs are padded."""
+    """Return the hidden widths that all runs are padded to."""
     widths = [hidden_widths(config.model) for config in configs]
     return tuple(map(max, zip(*widths, strict=True)))
 
 
 def activations_of(layers: nn.Sequential) -> list[str]:
-    """Return the name of what follows each linear layer but the last: an activation or nothing."""
+    """Return the name of the activation after each linear layer but the last; Identity if there is none."""
     names: list[str] = []
     for layer in layers:
         if isinstance(layer, nn.Linear):
@@ -209,27 +214,28 @@ def activations_of(layers: nn.Sequential) -> list[str]:
 def obstacle_to_compiling(
     configs: Sequence[Config], network: Network, loss: LossConfig, device: str, augments: bool
 ) -> str | None:
-    """Return in words why the steps of some runs cannot be compiled, or None."""
+    """Return the reason why the steps of these runs cannot be compiled, or None if they can."""
     first, optimizers = configs[0], [config.optimizer for config in configs]
     kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
     unknown = [of.name for of in optimizers if type(of) not in COMPILED]
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
     ends = (linear[0].in_features, linear[-1].out_features) if linear else ()
     widths = *ends[:1], *widest_hidden(configs), *ends[1:]
-    weights = sum(below * width for below, width in pairwise(widths))
+    weights = sum(inputs * outputs for inputs, outputs in pairwise(widths))
     known = {"Linear", *FUNCTIONS}
-    strange = [layer for layer in network.layers if type(layer).__name__ not in known]
+    unsupported = [layer for layer in network.layers if type(layer).__name__ not in known]
     reasons = {
         "it is for a CPU": device != "cpu",
         "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
         "it is not for trainer.engine=autograd": first.trainer.engine == "autograd",
-        f"it knows no {name_of(strange[0])} layers" if strange else "": bool(strange),
+        f"it knows no {name_of(unsupported[0])} layers" if unsupported else "": bool(unsupported),
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
         "it does not compute run.metrics": bool(first.run.metrics),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
-        f"it is for up to {LARGEST} weights between units, the model has {weights:,}": weights > LARGEST,
+        f"it is for up to {MAX_WEIGHTS} weights between units, the model has {weights:,}": weights
+        > MAX_WEIGHTS,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -237,16 +243,16 @@ def obstacle_to_compiling(
 def is_compiled(
     configs: Sequence[Config], dataset: Dataset, obstacle: str | None, before: bool | None = None
 ) -> bool:
-    """Return whether steps are to be compiled, from counts and what is remembered of this machine.
+    """Return whether to compile the steps, from the amount of work and the stored time of compiling.
 
     Args:
-        configs: of the runs.
-        dataset: of one of them.
-        obstacle: see `obstacle_to_compiling`.
-        before: whether those that go on have been compiled so far, which `auto` keeps.
+        configs: the runs' configs.
+        dataset: the dataset of one run.
+        obstacle: the result of `obstacle_to_compiling`.
+        before: whether resumed runs were compiled before; `auto` keeps it.
 
     Raises:
-        ConfigError: it is asked for, and there is an obstacle.
+        ConfigError: trainer.compile=true, but there is an obstacle.
     """
     wanted, hidden = configs[0].trainer.compile, widest_hidden(configs)
     if wanted is True and obstacle:
@@ -258,30 +264,30 @@ def is_compiled(
     rows = sum(len(dataset.splits[name]) for name in ("train", dataset.monitored))
     units = len(configs) * rows * (sum(hidden) + dataset.input_schema.width)
     saved = configs[0].trainer.epochs * (SAVED_OF_EPOCH + SAVED_OF_UNIT * units)
-    return saved > WORTH * seconds() and compiler() is not None
+    return saved > WORTH_FACTOR * seconds() and compiler() is not None
 
 
 def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
-    """Return what sets a step's numbers of Adam and AdamW."""
+    """Return the function that writes the settings of an Adam or AdamW step."""
     beta1, beta2 = np.array([of.betas for of in optimizers]).T
-    table["first"][:], table["kept"][:], table["second"][:] = 1 - beta1, beta2, 1 - beta2
+    table["first_weight"][:], table["decay"][:], table["second_weight"][:] = 1 - beta1, beta2, 1 - beta2
     table["eps"][:] = [of.eps for of in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
-        table["size"][:] = lrs / (1 - beta1**steps)
-        table["root"][:] = np.sqrt(1 - beta2**steps)
+        table["step_size"][:] = lrs / (1 - beta1**steps)
+        table["bias_correction2_sqrt"][:] = np.sqrt(1 - beta2**steps)
 
     return set_settings
 
 
 def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
-    """Return what sets a step's numbers of SGD, whose first gradient begins the buffer as it is."""
-    table["second"][:] = [of.momentum for of in optimizers]
+    """Return the function that writes the settings of an SGD step; as in torch, the first has no momentum."""
+    table["second_weight"][:] = [of.momentum for of in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
-        table["kept"][:] = [of.momentum * (steps > 1) for of in optimizers]
-        table["first"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
+        table["decay"][:] = [of.momentum * (steps > 1) for of in optimizers]
+        table["first_weight"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
 
     return set_settings

@@ -34,14 +34,14 @@ class Part:
         inputs: (N, features) of the table; scaled, unless augmentation wants them raw.
         scaled: (N, …) targets, encoded by the task, in the unit of the layers' outputs: the loss's.
         targets: (N, …) in their own unit: what scores compare; see `Task.truth`.
-        places: (K, rows), where in the table each run's rows lie; None where all runs have all of its rows.
+        indices: (K, rows), where in the table each run's rows lie; None where all runs have all of its rows.
         rows: of the split.
     """
 
     inputs: Tensor
     scaled: Tensor
     targets: Tensor
-    places: Tensor | None
+    indices: Tensor | None
     rows: int
 
 
@@ -99,20 +99,20 @@ class DeviceData:
                 key = id(split.all_inputs) + is_raw
                 if key not in tables:
                     tables[key] = self._part(networks[0], split.all_inputs, split.all_targets, is_raw)
-                places = torch.stack([_places(dataset.splits[name], device) for dataset in datasets])
-                self.splits[name] = replace(tables[key], places=places, rows=len(split))
+                indices = torch.stack([_row_indices(dataset.splits[name], device) for dataset in datasets])
+                self.splits[name] = replace(tables[key], indices=indices, rows=len(split))
             else:
                 parts = [
                     self._part(network_of[id(dataset)], of.inputs, of.targets, is_raw)
                     for dataset, of in zip(different, theirs, strict=True)
                 ]
-                inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _KINDS)
+                inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _FIELDS)
                 number = {id(dataset): index for index, dataset in enumerate(different)}
                 table = torch.tensor([number[id(dataset)] for dataset in datasets], device=device)
-                places = table[:, None] * len(split) + torch.arange(len(split), device=device)
-                self.splits[name] = Part(inputs, scaled, targets, places, len(split))
+                indices = table[:, None] * len(split) + torch.arange(len(split), device=device)
+                self.splits[name] = Part(inputs, scaled, targets, indices, len(split))
         self._unscaling = self._affine()
-        self._forget()
+        self._clear_cache()
 
     def _part(self, network: Network, inputs: Tensor, targets: Tensor, is_raw: bool) -> Part:
         inputs = inputs.to(self.device, self.dtype)
@@ -132,20 +132,20 @@ class DeviceData:
         std, mean = (torch.stack([getattr(of, name) for of in affine]) for name in ("std", "mean"))
         return std[:, None], mean[:, None]
 
-    def _forget(self) -> None:
+    def _clear_cache(self) -> None:
         """Forget arrangements of rows; they are made again when they are wanted."""
-        self._whole: dict[tuple[str, str], Tensor] = {}
+        self._cache: dict[tuple[str, str], Tensor] = {}
 
-    def of(self, runs: Sequence[int]) -> "DeviceData":
+    def select_runs(self, runs: Sequence[int]) -> "DeviceData":
         """Return the data of some of the runs; the tables are the same."""
         found = copy.copy(self)
         found.networks, found.runs = [self.networks[run] for run in runs], len(runs)
         found.splits = {
-            name: part if part.places is None else replace(part, places=part.places[list(runs)])
+            name: part if part.indices is None else replace(part, indices=part.indices[list(runs)])
             for name, part in self.splits.items()
         }
         found._unscaling = found._affine()
-        found._forget()
+        found._clear_cache()
         return found
 
     @property
@@ -156,19 +156,19 @@ class DeviceData:
     @property
     def shares_inputs(self) -> bool:
         """Whether all runs train on the same rows."""
-        return self.splits["train"].places is None
+        return self.splits["train"].indices is None
 
     # ------------------------------------------------------------------------------------------ rows
 
-    def in_table(self, rows: Rows) -> Rows:
+    def table_rows(self, rows: Rows) -> Rows:
         """Return where in the table some training rows (K, n) lie; (n,) where K = 1."""
-        places = self.splits["train"].places
-        if places is None or isinstance(rows, slice):
+        indices = self.splits["train"].indices
+        if indices is None or isinstance(rows, slice):
             return rows
-        return places[0][rows] if self.runs == 1 else places.gather(1, rows)
+        return indices[0][rows] if self.runs == 1 else indices.gather(1, rows)
 
     def pick(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
-        """Write rows of a table (N, …), given by their places (K, n), to `out` (K, n, …)."""
+        """Write rows of a table (N, …), given by their indices (K, n), to `out` (K, n, …)."""
         if self.runs == 1:
             torch.index_select(values, 0, rows, out=out)
         else:
@@ -179,7 +179,7 @@ class DeviceData:
         train = self.splits["train"]
         return self.loss.expected(train.scaled, self.width, self.dtype)
 
-    def whole(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
+    def all_rows(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
         """Return all rows of a split: (rows, …) where all runs share them, else (K, rows, …).
 
         Args:
@@ -189,38 +189,40 @@ class DeviceData:
         """
         part = self.splits[split]
         values = getattr(part, kind) if values is None else values
-        if part.places is None:
+        if part.indices is None:
             return values
-        if (split, kind) not in self._whole:
-            found = values[part.places[0] if self.runs == 1 else part.places]
+        if (split, kind) not in self._cache:
+            found = values[part.indices[0] if self.runs == 1 else part.indices]
             if found.numel() > SMALL:
                 return found
-            self._whole[split, kind] = found
-        return self._whole[split, kind]
+            self._cache[split, kind] = found
+        return self._cache[split, kind]
 
     def inputs_of(self, split: str, start: int, stop: int) -> Tensor:
         """Return scaled inputs (n, features) or (K, n, features) of some rows of a split."""
         part = self.splits[split]
-        if part.places is None:
+        if part.indices is None:
             inputs = part.inputs[start:stop]
         elif self._is_small(part):
-            inputs = self.whole(split, "inputs")[..., start:stop, :]
+            inputs = self.all_rows(split, "inputs")[..., start:stop, :]
         else:
-            inputs = part.inputs[part.places[0, start:stop] if self.runs == 1 else part.places[:, start:stop]]
+            inputs = part.inputs[
+                part.indices[0, start:stop] if self.runs == 1 else part.indices[:, start:stop]
+            ]
         if split == "train" and self.augmentation is not None:
             with torch.no_grad():
                 inputs = self.networks[0].scaling(inputs)
         return inputs
 
-    def is_kept(self, split: str) -> bool:
+    def is_cached(self, split: str) -> bool:
         """Whether `inputs_of` returns the same memory at each call."""
         part = self.splits[split]
         if split == "train" and self.augmentation is not None:
             return False
-        return part.places is None or self._is_small(part)
+        return part.indices is None or self._is_small(part)
 
     def _is_small(self, part: Part) -> bool:
-        """Whether the inputs of all runs' rows are kept once they have been picked; see `whole`."""
+        """Whether the inputs of all runs' rows are kept once they have been picked; see `all_rows`."""
         return self.runs * part.rows * part.inputs.shape[1] <= SMALL
 
     def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
@@ -232,40 +234,40 @@ class DeviceData:
 
     # ---------------------------------------------------------------------------------------- scores
 
-    def of_rows(self, split: str, kind: str, rows: Rows) -> Tensor:
+    def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return targets (K · n, …) of rows of the table (K, n), or of all rows of the split."""
         if not isinstance(rows, slice):
             return getattr(self.splits[split], kind)[rows.reshape(-1)]  # type: ignore[no-any-return]
-        whole, part = self.whole(split, kind), self.splits[split]
+        whole, part = self.all_rows(split, kind), self.splits[split]
         if self.runs == 1:
             return whole
-        if part.places is not None:
+        if part.indices is not None:
             return whole.flatten(0, 1)
         key = split, f"{kind} of all"
-        if key not in self._whole:
-            self._whole[key] = whole.repeat(self.runs, *[1] * (whole.dim() - 1))
-        return self._whole[key]
+        if key not in self._cache:
+            self._cache[key] = whole.repeat(self.runs, *[1] * (whole.dim() - 1))
+        return self._cache[key]
 
     def scaled_of(self, run: int, rows: Rows) -> Tensor:
         """Return one run's targets (n, …) of training rows of the table (K, n), or of all."""
         train = self.splits["train"]
         if isinstance(rows, Tensor):
             return train.scaled[rows if self.runs == 1 else rows[run]]
-        whole = self.whole("train", "scaled")
-        return whole if self.runs == 1 or train.places is None else whole[run]
+        whole = self.all_rows("train", "scaled")
+        return whole if self.runs == 1 or train.indices is None else whole[run]
 
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
-        """Return losses (K, n) of outputs (K, n, width) of some rows; see `of_rows`."""
-        scaled = self.of_rows(split, "scaled", rows)
+        """Return losses (K, n) of outputs (K, n, width) of some rows; see `targets_of`."""
+        scaled = self.targets_of(split, "scaled", rows)
         return self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
-        """Return sums of losses and statistics, then metrics, of outputs (K, n, width); see `of_rows`."""
+        """Return sums of losses and statistics, then metrics, of outputs (K, n, width); see `targets_of`."""
         unscaled = outputs
         if self._unscaling is not None:
             std, mean = self._unscaling
             unscaled = outputs * std + mean
-        targets = self.of_rows(split, "targets", rows)
+        targets = self.targets_of(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
         # Rows in one piece, since the largest of strided values takes four times as long to find.
         flat = unscaled.reshape(-1, self.width).contiguous()
@@ -282,7 +284,7 @@ class DeviceData:
         return np.concatenate((found, np.transpose([self.task.compute(self.metrics, *of) for of in pairs])))
 
 
-_KINDS = ("inputs", "scaled", "targets")
+_FIELDS = ("inputs", "scaled", "targets")
 
 
 def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:
@@ -294,7 +296,7 @@ def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:
     )
 
 
-def _places(split: Split, device: str) -> Tensor:
+def _row_indices(split: Split, device: str) -> Tensor:
     if isinstance(split.rows, Tensor):
         return split.rows.to(device)
     return torch.arange(*split.rows.indices(len(split.all_inputs)), device=device)

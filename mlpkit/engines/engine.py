@@ -19,12 +19,12 @@ from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import Rows, rows_of_steps, steps_per_epoch
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
+from mlpkit.engines.epoch_outputs import EpochOutputs
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.parameters import Flat
-from mlpkit.engines.seen import Seen
 from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
 from mlpkit.models.torch_layers import seed_dropout
@@ -51,7 +51,7 @@ class Engine:
         self,
         experiments: Sequence[Experiment],
         device: str = "cpu",
-        kind: type[ManualGradients] | type[AutogradGradients] = ManualGradients,
+        gradients_class: type[ManualGradients] | type[AutogradGradients] = ManualGradients,
         augmentation: Augmentation | None = None,
         matmul: Matmul = EXACT,
         reason: str = "",
@@ -68,7 +68,12 @@ class Engine:
             reason: why this kind, for the log.
             data: of the runs, where it is on the device already.
         """
-        self.experiments, self.device, self.kind, self.reason = list(experiments), device, kind, reason
+        self.experiments, self.device, self.gradients_class, self.reason = (
+            list(experiments),
+            device,
+            gradients_class,
+            reason,
+        )
         first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
         self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
         options = first.task, first.loss, device, augmentation, first.metrics
@@ -78,24 +83,24 @@ class Engine:
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
         self.steps_per_epoch = steps_per_epoch(self.data.rows, trainer.batch_size, trainer.accumulate)
         self.dropout = [network.dropout_generators() for network in networks]
-        self._lay_out(networks)
+        self._allocate(networks)
 
-    def _lay_out(self, networks: Sequence[Network]) -> None:
+    def _allocate(self, networks: Sequence[Network]) -> None:
         """Make what has an axis of runs."""
         self.runs = len(networks)
-        self.parameters = Flat.of_networks([dict(network.named_parameters()) for network in networks])
+        self.parameters = Flat.from_networks([dict(network.named_parameters()) for network in networks])
         buffers = [network.saved_buffers() for network in networks]
         running, counters = (
-            Flat.of_networks(
+            Flat.from_networks(
                 [{n: b for n, b in of.items() if b.is_floating_point() == kind} for of in buffers]
             )
             for kind in (True, False)
         )
-        self._kept = [flat for flat in (self.parameters, running, counters) if flat.shapes]
-        self.gradients = self.parameters.like()
+        self._flat_buffers = [flat for flat in (self.parameters, running, counters) if flat.shapes]
+        self.gradients = self.parameters.zeros_like()
         shared = networks, self.parameters, self.gradients, self.data
         self.filler: Gradients
-        if self.kind is ManualGradients:
+        if self.gradients_class is ManualGradients:
             self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows), self.matmul)
         else:
             self.filler = AutogradGradients(*shared, self.matmul, running, counters)
@@ -103,13 +108,13 @@ class Engine:
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, self.flag)
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
-        self.seen = Seen(self.data, self.batch_size, self.parameters.values)
+        self.epoch_outputs = EpochOutputs(self.data, self.batch_size, self.parameters.values)
 
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """Yield where in the table the rows of each step of an epoch lie; the first steps are left out."""
         trainer = self._configs[0].trainer
         options = trainer.batch_size, trainer.accumulate, self._seeds, epoch, first, self.device
-        return map(self.data.in_table, rows_of_steps(self.data.rows, *options))
+        return map(self.data.table_rows, rows_of_steps(self.data.rows, *options))
 
     def rows_in(self, steps: int) -> int:
         """Return how many training rows the first steps of an epoch see."""
@@ -163,7 +168,7 @@ class Engine:
         for part, outputs in self._fill(rows, randoms):
             if self.filler.is_suspicious():
                 failures |= self._not_finite(part, outputs)
-            self.seen.add(part, outputs)
+            self.epoch_outputs.add(part, outputs)
         return failures
 
     def _fill(self, rows: Rows, randoms: list[torch.Generator] | None) -> Iterator[tuple[Rows, Tensor]]:
@@ -184,7 +189,7 @@ class Engine:
             if not bool(losses[run].isfinite().all()):
                 found[run] = "the loss is not finite"
                 continue
-            of_run = self.parameters.of(self.gradients, run)
+            of_run = self.parameters.of_run(self.gradients, run)
             bad = (name for name, gradient in of_run.items() if not bool(gradient.isfinite().all()))
             if name := next(bad, None):
                 found[run] = f"the gradient of {name} is not finite"
@@ -195,7 +200,7 @@ class Engine:
     def collect(self) -> Sums:
         """Return sums over the training rows since the last call, each before its update."""
         with self.context:
-            return self.seen.collect()
+            return self.epoch_outputs.collect()
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
         """Return sums over a split.
@@ -225,16 +230,16 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------- runs
 
-    def remember(self, better: Sequence[bool]) -> None:
+    def save_best(self, better: Sequence[bool]) -> None:
         """Keep the weights of some runs (K,) as their best so far."""
         with self.context:
-            for flat in self._kept:
-                flat.remember(better)
+            for flat in self._flat_buffers:
+                flat.save_best(better)
 
     def swap_best(self) -> None:
         """Exchange the weights of all runs and their best ones."""
         with self.context:
-            for flat in self._kept:
+            for flat in self._flat_buffers:
                 flat.swap_best()
 
     @property
@@ -242,7 +247,7 @@ class Engine:
         """Whether steps run on torch's threads, whose number can be changed between two of them."""
         return self.device == "cpu"
 
-    def take(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
+    def select_runs(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
         """Return an engine of some runs, as they are now; it is no longer this engine that trains them.
 
         Args:
@@ -252,16 +257,16 @@ class Engine:
         if len(runs) == self.runs:
             return self
         experiments = [self.experiments[run] for run in runs]
-        arguments = (self.device, self.kind, self.augmentation, self.matmul, self.reason)
+        arguments = (self.device, self.gradients_class, self.augmentation, self.matmul, self.reason)
         states = [self.state(run) for run in runs]
-        taken = self._kind_for(runs, to_end)(experiments, *arguments, self.data.of(runs))
+        selected = self._engine_class(runs, to_end)(experiments, *arguments, self.data.select_runs(runs))
         for run, state in enumerate(states):
-            taken.load_state(run, state)
-        with taken.context:
-            taken.seen.take_over(self.seen, runs)
-        return taken
+            selected.load_state(run, state)
+        with selected.context:
+            selected.epoch_outputs.copy_from(self.epoch_outputs, runs)
+        return selected
 
-    def _kind_for(self, runs: Sequence[int], to_end: bool) -> "type[Engine]":
+    def _engine_class(self, runs: Sequence[int], to_end: bool) -> "type[Engine]":
         return type(self)
 
     def state(self, run: int) -> dict[str, Tensors]:
@@ -270,8 +275,10 @@ class Engine:
         `best` holds the best weights so far; `epoch` what the running epoch has seen.
         """
         model = dict(self.experiments[run].network.state_dict())
-        best = model | {name: own for flat in self._kept for name, own in flat.of(flat.best, run).items()}
-        epoch = {"gradient_norm": self.clip.norms[run, 0], **self.seen.state(run)}
+        best = model | {
+            name: own for flat in self._flat_buffers for name, own in flat.of_run(flat.best, run).items()
+        }
+        epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
         found = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
         return {kind: {name: t.detach().clone() for name, t in of.items()} for kind, of in found.items()}
 
@@ -281,8 +288,8 @@ class Engine:
             if "model" in state:
                 self.experiments[run].network.load_state_dict(state["model"])
             if state.get("best"):
-                for flat in self._kept:
-                    for name, own in flat.of(flat.best, run).items():
+                for flat in self._flat_buffers:
+                    for name, own in flat.of_run(flat.best, run).items():
                         own.copy_(state["best"][name])
             if state.get("optimizer"):
                 self.optimizers.restore(run, state["optimizer"])
@@ -297,4 +304,4 @@ class Engine:
             outputs: (n, width) of each run, as in its checkpoint.
         """
         with self.context:
-            self.seen.restore(rows, outputs)
+            self.epoch_outputs.restore(rows, outputs)

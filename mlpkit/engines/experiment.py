@@ -1,4 +1,4 @@
-"""What a config stands for, as objects."""
+"""The objects that are built from a config."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from mlpkit.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A run's objects; the engine that trains it holds the rest.
+    """The objects of one run; its engine holds the rest.
 
     Attributes:
-        config: what they were built from.
+        config: the run's config.
         dataset: all splits, in memory.
-        task: what the dataset makes of it.
-        loss: what is trained to be small, for this task.
+        task: the dataset's task.
+        loss: the loss to minimise.
         network: the initialised model, on the device.
-        metrics: what is computed besides the scores of the task.
+        metrics: the metrics of `run.metrics`.
     """
 
     config: Config

@@ -1,4 +1,4 @@
-"""What an engine asks of those who fill the gradients of its runs."""
+"""The interface between an engine and the class that computes its gradients."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,26 +10,29 @@ from mlpkit.engines.batches import Rows
 
 
 class Gradients(Protocol):
-    """Who fills the gradients: all that engines differ in."""
+    """Computes the gradients of K runs: by hand (`ManualGradients`) or with autograd (`AutogradGradients`)."""
 
     name: str
 
     @property
     def context(self) -> torch.inference_mode | torch.no_grad:
-        """In which a step's operations run."""
+        """The context manager in which a step runs."""
 
     def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
-        """Write the gradients of rows' shares in the mean loss; return the outputs (K, width, n), as columns.
+        """Write the gradients of the loss, summed over some rows and divided by `count`.
 
         Args:
-            rows: (K, n), where in the training table they lie, or all.
-            count: rows of the whole step, whose mean it is.
-            add: to the gradients that are there, instead of writing over them.
-            randoms: for each run, what changes its training inputs; None where nothing does.
+            rows: (K, n), the rows' indices in the training table; or slice(None) for all rows.
+            count: the number of rows in the step, over which the loss is averaged.
+            add: whether to add to the current gradients instead of overwriting them.
+            randoms: each run's generator for augmentation; None without augmentation.
+
+        Returns:
+            The outputs (K, width, n), one column per row.
         """
 
     def is_suspicious(self) -> bool:
-        """Whether the last `fill` may have met a loss or a gradient that is not finite; cheap."""
+        """Return whether a loss or gradient of the last `fill` may not be finite: a cheap first check."""
 
     def outputs(self, split: str, start: int, stop: int) -> Tensor:
-        """Return the outputs (K, n, width) of some rows of a split; the next call may write over them."""
+        """Return the outputs (K, n, width) of some rows of a split; the next call may overwrite them."""

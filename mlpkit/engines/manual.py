@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpkit.engines.activations import in_place_of
+from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
@@ -24,7 +24,7 @@ from mlpkit.models.torch_layers import Dropout, name_of
 from mlpkit.models.torch_network import Network
 
 A_CALL = 8192  # elements scanned in one call's overhead
-SAFE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
+SAFE_SQUARE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 Randoms = Sequence[torch.Generator] | None
@@ -59,7 +59,7 @@ class ManualGradients:
         output_gradient = data.loss.by_hand()
         assert output_gradient is not None, "see choose_engine"
         self.output_gradient, self.expected = output_gradient, data.expected()
-        self.bound = bound_of(data, batch_size)
+        self.bound = safe_bound(data, batch_size)
         self.chunks: dict[int | None, Chunk] = {}  # by their rows; None for the split itself
         self.passes: dict[int, Pass] = {}  # for scores, by their rows
         self.forwards: dict[tuple[str, int], Operations] = {}  # by the split and its first row
@@ -70,7 +70,7 @@ class ManualGradients:
         """See `Gradients.fill`."""
         if isinstance(rows, slice):
             chunk = self.chunks.get(None) or self._chunk(None)
-            inputs = chunk.whole_inputs
+            inputs = chunk.all_inputs
         else:
             size = rows.shape[-1]
             chunk = self.chunks.get(size) or self._chunk(size)
@@ -87,19 +87,19 @@ class ManualGradients:
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`."""
-        return not all(np.vdot(numbers, numbers) < self.bound for numbers in self.last.watched)
+        return not all(np.vdot(numbers, numbers) < self.bound for numbers in self.last.checked)
 
     def outputs(self, split: str, start: int, stop: int) -> Tensor:
         """See `Gradients.outputs`."""
         size = stop - start
         if size not in self.passes:
-            self.passes[size] = Pass(self.layers, size, self.matmul.of_scores, scores=True)
+            self.passes[size] = Pass(self.layers, size, self.matmul.for_scores, scores=True)
         layers = self.passes[size]
         if (split, start) in self.forwards:
             run_operations(self.forwards[split, start])
         else:
             forward = layers.forward(self.data.inputs_of(split, start, stop))
-            if self.data.is_kept(split):
+            if self.data.is_cached(split):
                 self.forwards[split, start] = forward
             run_operations(forward)
         return layers.outputs.mT
@@ -115,11 +115,11 @@ class Chunk:
     """Training rows that are differentiated at once: their buffers, and the operations on them.
 
     Attributes:
-        whole_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
+        all_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
         inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
         expected: (K, n, width) likewise: what the loss's gradient compares outputs with.
         layers: with the outputs of the last step, before its update.
-        watched: what says, after a step, whether loss and gradients are finite.
+        checked: what says, after a step, whether loss and gradients are finite.
     """
 
     def __init__(self, of: ManualGradients, size: int | None) -> None:
@@ -135,24 +135,24 @@ class Chunk:
         rows = data.rows if size is None else size
         features = data.splits["train"].inputs.shape[1]
         if size is None:
-            self.whole_inputs = data.whole("train", "inputs")
-            self.expected = data.whole("train", "expected", of.expected)
+            self.all_inputs = data.all_rows("train", "inputs")
+            self.expected = data.all_rows("train", "expected", of.expected)
             if data.runs > 1 and data.shares_inputs and data.augmentation is None:
                 # Rows next to each other, as in the units that are made of them.
-                self.whole_inputs = self.whole_inputs.t().contiguous().t()
-            self.inputs = self.whole_inputs
+                self.all_inputs = self.all_inputs.t().contiguous().t()
+            self.inputs = self.all_inputs
         else:
             self.expected = of.expected.new_empty(*networks, rows, data.width)
         if size is not None or data.augmentation is not None:
             self.inputs = of.expected.new_empty(*networks, rows, features)
         self.layers = Pass(of.layers, rows, of.matmul)
         on_host = of.gradients.device.type == "cpu"
-        self.watched = numbers_to_watch(self.layers, of.gradients) if on_host else ()
+        self.checked = values_to_check(self.layers, of.gradients) if on_host else ()
         self.forward, self.backward = (
             self.layers.forward(self.inputs),
             self.layers.backward(),
         )  # the same for every step
-        self.made: dict[tuple[int, bool], Operations] = {}
+        self._operations: dict[tuple[int, bool], Operations] = {}
 
     def operations(self, count: int, add: bool) -> Operations:
         """Return what writes the gradient of these rows' share in a mean loss.
@@ -161,18 +161,18 @@ class Chunk:
             count: rows of the whole step, whose mean it is.
             add: to the gradient that is there, instead of writing over it.
         """
-        if (count, add) not in self.made:
+        if (count, add) not in self._operations:
             layers, of_loss = self.layers, self.output_gradient
             # A number as a tensor: torch would make one of it at each step.
             scale = layers.output_gradients.new_tensor(of_loss.factor(self.expected.shape[-1]) / count)
-            self.made[count, add] = [
+            self._operations[count, add] = [
                 *self.forward,
                 partial(of_loss.write, layers.outputs, self.expected.mT, layers.output_gradients),
                 partial(layers.output_gradients.mul_, scale),
                 *self.backward,
                 *layers.weight_gradients(self.inputs, add),
             ]
-        return self.made[count, add]
+        return self._operations[count, add]
 
 
 def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:
@@ -189,11 +189,11 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
         elif isinstance(module, Dropout):
             found[-1] = replace(found[-1], dropout=modules)
         else:
-            found[-1] = replace(found[-1], activation=in_place_of(module))
+            found[-1] = replace(found[-1], activation=in_place_activation(module))
     return found
 
 
-def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
+def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
 
     A weight's gradient is a product of δ and activations, inputs or ones. By Cauchy and Schwarz it is no
@@ -207,10 +207,10 @@ def numbers_to_watch(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     return tuple(part.numpy() for part in looked_at)
 
 
-def bound_of(data: DeviceData, rows: int) -> float:
-    """Return the largest safe sum of squares s of all activations and δ: s · (s + inputs + ones) < SAFE."""
+def safe_bound(data: DeviceData, rows: int) -> float:
+    """Return the largest safe sum of squares s of all activations and δ: s · (s + inputs + ones) < SAFE_SQUARE."""
     others = largest_square(data) * rows + rows
-    return 2 * SAFE / (others + math.hypot(others, 2 * math.sqrt(SAFE)))
+    return 2 * SAFE_SQUARE / (others + math.hypot(others, 2 * math.sqrt(SAFE_SQUARE)))
 
 
 def largest_square(data: DeviceData) -> float:
@@ -222,8 +222,10 @@ def largest_square(data: DeviceData) -> float:
         return max(float(of.double().square().amax(0).sum()) for of in scaled)
 
 
-def obstacle(layers: nn.Sequential) -> str | None:
+def unsupported_layer(layers: nn.Sequential) -> str | None:
     """Return the name of a layer whose gradient is not derived here, or None."""
     known = (nn.Linear, Dropout)
-    strange = (layer for layer in layers if not isinstance(layer, known) and in_place_of(layer) is None)
+    strange = (
+        layer for layer in layers if not isinstance(layer, known) and in_place_activation(layer) is None
+    )
     return next((name_of(layer) for layer in strange), None)

@@ -64,14 +64,14 @@ class Matmul:
         return operations if base is None or into_itself else [*operations, partial(out.add_, base)]
 
     @property
-    def of_scores(self) -> "Matmul":
+    def for_scores(self) -> "Matmul":
         """How products are computed where nothing is trained: never of rounded factors."""
         return EXACT if self.level == ROUNDED else self
 
     @contextmanager
-    def everywhere(self) -> Iterator[None]:
+    def for_all_products(self) -> Iterator[None]:
         """Compute all products as those of scores while this is open, small ones too: they are few there."""
-        torch.set_float32_matmul_precision(self.of_scores.level)
+        torch.set_float32_matmul_precision(self.for_scores.level)
         try:
             yield
         finally:

@@ -22,15 +22,15 @@ from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.system.platform import interruptions
 
 LARGEST_ERROR = 2.0  # times that of the highest level
-CLEARLY = 0.95  # of the time: what is hardly faster is not taken
+CLEARLY = 0.95  # of the time: what is hardly faster is not selected
 PROBED = 16_000_000  # multiplications at most
 WEIGHTS = 2**18  # at most, since they are made and read as well
-EXAMINED = 16  # rows of a product that are compared with float64
-TURNS = 4  # of each level that nothing disturbed
-PATIENCE = 0.018  # seconds of measuring, where nothing does
-LONGEST = 0.5  # seconds, where something does
+SAMPLED_ROWS = 16  # rows of a product that are compared with float64
+TIMINGS = 4  # of each level that nothing disturbed
+QUIET_SECONDS = 0.018  # seconds of measuring, where nothing does
+MAX_SECONDS = 0.5  # seconds, where something does
 
-Turn = tuple[bool, float]  # whether it was disturbed, and its seconds
+Timing = tuple[bool, float]  # whether it was disturbed, and its seconds
 
 
 def choose_matmul(
@@ -58,10 +58,10 @@ def choose_matmul(
         return Matmul(before, LARGE, "as before")
     rows, in_features = min(rows, 64), min(in_features, 4096)
     probe = rows, in_features, max(16, min(width, PROBED // (rows * in_features), WEIGHTS // in_features))
-    path = _memory(probe)
-    level = _remembered(path)
+    path = _cache_file(probe)
+    level = _read_level(path)
     if level is None and remember:
-        level = _keep(path, measure(probe))
+        level = _write_level(path, measure(probe))
     if level is None:  # measured by the next run as well, it might be another one
         return Matmul(reason="no measurement could be kept")
     return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
@@ -78,26 +78,26 @@ def measure(shape: tuple[int, int, int]) -> str:
     out among the threads in different ways, and a core reads best what it has written itself. The error is
     the Frobenius norm of the difference from float64 products of standard normal factors, in some rows.
 
-    Levels take turns, and the shortest counts; where there are any, one of those in which no other process
+    Levels take timings, and the shortest counts; where there are any, one of those in which no other process
     took a core from this one.
 
     Args:
         shape: (rows, in_features, out_features).
     """
-    started, heart = perf_counter(), _Heart(shape)
-    turns: dict[str, list[Turn]] = {level: [] for level in _exact_levels(heart)}
-    while len(turns) > 1 and (passed := perf_counter() - started) < LONGEST:
-        quiet = (sum(not disturbed for disturbed, _ in of_level) for of_level in turns.values())
-        if passed > PATIENCE and min(quiet) >= TURNS:
+    started, probe = perf_counter(), _Probe(shape)
+    timings: dict[str, list[Timing]] = {level: [] for level in _exact_levels(probe)}
+    while len(timings) > 1 and (passed := perf_counter() - started) < MAX_SECONDS:
+        quiet = (sum(not disturbed for disturbed, _ in of_level) for of_level in timings.values())
+        if passed > QUIET_SECONDS and min(quiet) >= TIMINGS:
             break
-        for level, of_level in turns.items():
-            of_level.append(heart.turn(level))
-    return fastest(turns) if len(turns) > 1 else LEVELS[0]
+        for level, of_level in timings.items():
+            of_level.append(probe.time(level))
+    return fastest(timings) if len(timings) > 1 else LEVELS[0]
 
 
-def fastest(turns: Mapping[str, Sequence[Turn]]) -> str:
+def fastest(timings: Mapping[str, Sequence[Timing]]) -> str:
     """Return the level whose shortest turn is clearly shorter than those of all before it."""
-    times = {level: min(of_level)[1] for level, of_level in turns.items()}
+    times = {level: min(of_level)[1] for level, of_level in timings.items()}
     best = next(iter(times))
     for level, seconds in times.items():
         if seconds < CLEARLY * times[best]:
@@ -105,22 +105,22 @@ def fastest(turns: Mapping[str, Sequence[Turn]]) -> str:
     return best
 
 
-def _exact_levels(heart: "_Heart") -> list[str]:
+def _exact_levels(probe: "_Probe") -> list[str]:
     """Return the highest level, and those that are as exact and not the same library again."""
     levels, known, bound = [], list[torch.Tensor](), math.inf
     for level in LEVELS:
-        heart.turn(level)
-        products = heart.examined()
+        probe.time(level)
+        products = probe.sampled()
         if level == LEVELS[0]:
-            bound = LARGEST_ERROR * heart.error(products)
-        elif heart.error(products) > bound or any(torch.equal(products, others) for others in known):
+            bound = LARGEST_ERROR * probe.error(products)
+        elif probe.error(products) > bound or any(torch.equal(products, others) for others in known):
             continue
         levels.append(level)
         known.append(products)
     return levels
 
 
-class _Heart:
+class _Probe:
     """A layer's part in a step, for random numbers."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -132,12 +132,12 @@ class _Heart:
         )
         self.products, self.gradient = torch.empty(width, rows), torch.empty(width, in_features)
         inputs = self.inputs.double()
-        products = self.weights[:EXAMINED].double() @ inputs.T
-        self.exact = torch.cat((products, self.gradients[:EXAMINED].double() @ inputs), dim=1)
+        products = self.weights[:SAMPLED_ROWS].double() @ inputs.T
+        self.exact = torch.cat((products, self.gradients[:SAMPLED_ROWS].double() @ inputs), dim=1)
 
-    def turn(self, level: str) -> Turn:
+    def time(self, level: str) -> Timing:
         """Compute; return whether another process took a core meanwhile, and the seconds."""
-        with Matmul(level).everywhere():
+        with Matmul(level).for_all_products():
             began, before = perf_counter(), interruptions()
             torch.mm(self.weights, self.inputs.T, out=self.products)
             torch.mm(self.gradients, self.inputs, out=self.gradient)
@@ -145,19 +145,19 @@ class _Heart:
             seconds = perf_counter() - began
         return interruptions() > before, seconds
 
-    def examined(self) -> torch.Tensor:
+    def sampled(self) -> torch.Tensor:
         """Return some rows of what was computed last."""
-        return torch.cat((self.products[:EXAMINED], self.gradient[:EXAMINED]), dim=1)
+        return torch.cat((self.products[:SAMPLED_ROWS], self.gradient[:SAMPLED_ROWS]), dim=1)
 
-    def error(self, examined: torch.Tensor) -> float:
+    def error(self, sampled: torch.Tensor) -> float:
         """Return their distance from the float64 products."""
-        return float((examined.double() - self.exact).norm())
+        return float((sampled.double() - self.exact).norm())
 
 
 # --------------------------------------------------------------------------------------- the memory
 
 
-def _memory(probe: tuple[int, int, int]) -> Path:
+def _cache_file(probe: tuple[int, int, int]) -> Path:
     """Return the file that keeps a measurement."""
     from mlpkit.system.device import processor
 
@@ -166,12 +166,12 @@ def _memory(probe: tuple[int, int, int]) -> Path:
     return cache_folder() / "matmul" / f"{name}.json"
 
 
-def _keep(path: Path, level: str) -> str | None:
+def _write_level(path: Path, level: str) -> str | None:
     """Write a level down; return the one that is kept, which is another run's where that was first."""
     ours = path.with_suffix(f".{os.getpid()}")
     with suppress(MlpkitError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and _remembered(path) is None:
+        if path.exists() and _read_level(path) is None:
             path.unlink()  # a damaged one
         write_json(ours, {"level": level})
         try:
@@ -181,10 +181,10 @@ def _keep(path: Path, level: str) -> str | None:
         except OSError:  # a file system that knows no links
             ours.replace(path)
         ours.unlink(missing_ok=True)
-    return _remembered(path)
+    return _read_level(path)
 
 
-def _remembered(path: Path) -> str | None:
+def _read_level(path: Path) -> str | None:
     try:
         level = read_object(path).get("level")
     except (MlpkitError, OSError):

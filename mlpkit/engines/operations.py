@@ -1,7 +1,7 @@
-"""The operations of a step: a list of calls on fixed tensors, made once and run at every step.
+"""Step operations: a list of calls on fixed tensors, built once and run at every step.
 
-Everything is decided while the list is made. A step only makes the calls: for small networks, deciding again
-at each step would take as long as the arithmetic.
+All decisions are made while the list is built. For small networks, deciding again at each step would take as
+long as the arithmetic.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Operations = list[Callable[[], object]]
 
 
 def run_operations(operations: Operations) -> None:
-    """Call one operation after another; reset the precision of products if one fails."""
+    """Call the operations in order; if one fails, reset the precision of matrix products."""
     try:
         for operation in operations:
             operation()

@@ -1,4 +1,4 @@
-"""Modules of K networks that are not known here: a user's own, and torch's others with parameters."""
+"""Runs K networks' modules that have no batched version here: a user's own, and torch's with parameters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,20 +9,20 @@ from mlpkit.models.torch_own import OwnModule
 
 
 class OwnModules:
-    """Computes one module of each of K networks: mapped over the networks where that can be, else one by one.
+    """Computes one module of K networks: with torch.func.vmap if possible, else one network after another.
 
-    What torch.func.vmap cannot map draws at random, decides by values, or keeps buffers.
+    torch.func.vmap cannot map modules that draw random numbers, branch on values or update buffers.
     """
 
     def __init__(self, modules: Sequence[nn.Module], parameters: Mapping[str, Tensor]) -> None:
-        """Take the modules.
+        """Check whether the modules can be mapped.
 
         Args:
-            modules: of the networks, alike but for their values.
-            parameters: (K, *shape) by name, each holding the modules' own ones.
+            modules: one module of each network; they differ only in their values.
+            parameters: (K, *shape) by name, which hold the modules' parameters.
         """
         self.modules, self.parameters = modules, parameters
-        # What draws is not mapped, so the seeds of the draws are not needed there.
+        # `OwnModule` only seeds random draws, and modules that draw are not mapped: map the inner module.
         first = modules[0]
         self.mapped, within = (first.module, "module.") if isinstance(first, OwnModule) else (first, "")
         self.mapped_parameters = {name.removeprefix(within): of for name, of in parameters.items()}
@@ -33,12 +33,12 @@ class OwnModules:
         for module in self.modules:
             module.train(training)
         if self.can_be_mapped:
-            from torch.func import vmap  # which few runs need
+            from torch.func import vmap  # imported here since few runs need it
 
             try:
                 mapped: Tensor = vmap(self._one)(self.mapped_parameters, inputs)
                 return mapped
-            except (RuntimeError, ValueError):  # an error of the module's own is raised again below
+            except (RuntimeError, ValueError):  # an error in the module itself is raised again below
                 self.can_be_mapped = False
         return torch.stack([module(own) for module, own in zip(self.modules, inputs, strict=True)])
 

@@ -18,7 +18,7 @@ class Flat:
     Attributes:
         runs: K.
         shapes: of each tensor of a run, the largest of all runs, by name.
-        own_shapes: of each run's tensors.
+        run_shapes: of each run's tensors.
         values: (K · P), all of them.
         best: likewise, as they were at each run's best epoch.
     """
@@ -26,33 +26,33 @@ class Flat:
     def __init__(self, of_each: Sequence[Mapping[str, Tensor]]) -> None:
         """Copy the runs' tensors into the buffer."""
         self.runs = len(of_each)
-        self.own_shapes: list[Shapes] = [{name: of[name].shape for name in of} for of in of_each]
+        self.run_shapes: list[Shapes] = [{name: of[name].shape for name in of} for of in of_each]
         self.shapes: Shapes = {
             name: torch.Size(
-                max(sizes) for sizes in zip(*(own[name] for own in self.own_shapes), strict=True)
+                max(sizes) for sizes in zip(*(own[name] for own in self.run_shapes), strict=True)
             )
             for name in of_each[0]
         }
-        self.is_padded = any(own != self.shapes for own in self.own_shapes)
+        self.is_padded = any(own != self.shapes for own in self.run_shapes)
         first = next(iter(of_each[0].values()), torch.zeros(0))
         size = self.runs * sum(shape.numel() for shape in self.shapes.values())
         self.values = torch.zeros(size, dtype=first.dtype, device=first.device)
         for run, tensors in enumerate(of_each):
-            for name, own in self.of(self.values, run).items():
+            for name, own in self.of_run(self.values, run).items():
                 own.copy_(tensors[name].detach())
         self.best = self.values.clone()
         self._pairs = list(zip(self.rows(self.best), self.rows(self.values), strict=True))
 
     @classmethod
-    def of_networks(cls, of_each: Sequence[Mapping[str, Tensor]]) -> Self:
+    def from_networks(cls, of_each: Sequence[Mapping[str, Tensor]]) -> Self:
         """Return a buffer with tensors of networks, which from now on are views of it."""
         flat = cls(of_each)
         for run, tensors in enumerate(of_each):
-            for name, own in flat.of(flat.values, run).items():
+            for name, own in flat.of_run(flat.values, run).items():
                 tensors[name].data = own
         return flat
 
-    def like(self) -> Tensor:
+    def zeros_like(self) -> Tensor:
         """Return another buffer (K · P) of this layout, with zeros."""
         return torch.zeros_like(self.values)
 
@@ -61,9 +61,9 @@ class Flat:
         parts = self._parts(buffer)
         return {name: part[0] for name, part in parts.items()} if self.runs == 1 else parts
 
-    def of(self, buffer: Tensor, run: int) -> dict[str, Tensor]:
+    def of_run(self, buffer: Tensor, run: int) -> dict[str, Tensor]:
         """Return one run's tensors in a buffer, each of the run's own shape."""
-        own = self.own_shapes[run]
+        own = self.run_shapes[run]
         return {
             name: part[run][tuple(slice(size) for size in own[name])] if self.is_padded else part[run]
             for name, part in self._parts(buffer).items()
@@ -79,13 +79,13 @@ class Flat:
             return [buffer.view(1, -1)]
         return [part.view(self.runs, -1) for part in self._parts(buffer).values()]
 
-    def neighbours(self, buffer: Tensor, first: int, stop: int) -> list[Tensor]:
+    def run_slices(self, buffer: Tensor, first: int, stop: int) -> list[Tensor]:
         """Return what holds the values of runs next to each other, each tensor in one piece."""
         if (first, stop) == (0, self.runs):
             return [buffer]
         return [part[first:stop] for part in self._parts(buffer).values()]
 
-    def remember(self, better: Sequence[bool]) -> None:
+    def save_best(self, better: Sequence[bool]) -> None:
         """Keep the values of some runs (K,) as their best so far."""
         if all(better):
             self.best.copy_(self.values)

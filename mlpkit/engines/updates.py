@@ -93,13 +93,13 @@ class Optimizers:
         """
         self.parameters, self.configs = parameters, configs
         names = {name for config in configs for name in tensors_of(config.optimizer)}
-        self.averages = {name: parameters.like() for name in sorted(names)}
+        self.averages = {name: parameters.zeros_like() for name in sorted(names)}
         self.blocks = []
-        for first, stop in neighbours(configs):
+        for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
-            values, slopes = (parameters.neighbours(of, first, stop) for of in (parameters.values, gradients))
+            values, slopes = (parameters.run_slices(of, first, stop) for of in (parameters.values, gradients))
             tensors = {
-                name: parameters.neighbours(self.averages[name], first, stop)
+                name: parameters.run_slices(self.averages[name], first, stop)
                 for name in tensors_of(optimizer)
             }
             numbers = {
@@ -120,10 +120,10 @@ class Optimizers:
         buffers = self._block_of(run).update.buffers
         if not buffers.begun:
             return {}
-        names = self.parameters.own_shapes[run]
+        names = self.parameters.run_shapes[run]
         found = {f"{name}/{slot}": value for slot, value in buffers.numbers.items() for name in names}
         for slot in tensors_of(self.configs[run].optimizer):
-            tensors = self.parameters.of(self.averages[slot], run)
+            tensors = self.parameters.of_run(self.averages[slot], run)
             found |= {f"{name}/{slot}": values for name, values in tensors.items()}
         return found
 
@@ -137,7 +137,7 @@ class Optimizers:
         return next(block for block in self.blocks if block.first <= run < block.stop)
 
 
-def neighbours(configs: Sequence[Config]) -> list[tuple[int, int]]:
+def equal_settings(configs: Sequence[Config]) -> list[tuple[int, int]]:
     """Return (first, stop) of runs next to each other that one update serves.
 
     A plateau schedule has its own learning rate for each run.

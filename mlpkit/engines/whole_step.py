@@ -70,7 +70,7 @@ class WholeStep(nn.Module):
         monitored: list[Tensor],
         unscaling: list[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Change values and averages in place, unless something is not finite: then nothing is changed.
+        """Change values and averages in index, unless something is not finite: then nothing is changed.
 
         Args:
             values: (K, *shape) of weights and biases, layer by layer.
@@ -207,34 +207,38 @@ class WholeStep(nn.Module):
     ) -> None:
         """Do what torch's fused optimizers do; see `mlpkit.engines.updates`."""
         change = self._sgd if self.plan.optimizer == "sgd" else self._adam
-        for place, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-            olds = [value, *(average[place] for average in averages)]
-            news = change(olds, gradient, settings)
-            for old, new in zip(olds, news, strict=True):
+        for index, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+            states = [value, *(average[index] for average in averages)]
+            updated = change(states, gradient, settings)
+            for old, new in zip(states, updated, strict=True):
                 old.copy_(torch.where(finite, new, old))
 
-    def _adam(self, olds: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
-        value, mean, square = olds
-        of = {name: _like(settings[place], value) for place, name in enumerate(SETTINGS)}
+    def _adam(self, states: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
+        value, mean, square = states
+        of = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
         if self.plan.decays and self.plan.optimizer == "adamw":
             value = value * (1 - of["lr"] * of["weight_decay"])
         elif self.plan.decays:
             gradient = gradient + value * of["weight_decay"]
-        mean = mean + (gradient - mean) * of["first"]
-        square = square * of["kept"] + gradient * gradient * of["second"]
-        return [value - of["size"] * mean / (square.sqrt() / of["root"] + of["eps"]), mean, square]
+        mean = mean + (gradient - mean) * of["first_weight"]
+        square = square * of["decay"] + gradient * gradient * of["second_weight"]
+        return [
+            value - of["step_size"] * mean / (square.sqrt() / of["bias_correction2_sqrt"] + of["eps"]),
+            mean,
+            square,
+        ]
 
-    def _sgd(self, olds: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
-        value, *buffers = olds
-        of = {name: _like(settings[place], value) for place, name in enumerate(SETTINGS)}
+    def _sgd(self, states: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
+        value, *buffers = states
+        of = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
         if self.plan.decays:
             gradient = gradient + value * of["weight_decay"]
         step = gradient
         if self.plan.momentum:
-            step = buffers[0] * of["kept"] + gradient * of["first"]
+            step = buffers[0] * of["decay"] + gradient * of["first_weight"]
             buffers = [step]
             if self.plan.nesterov:
-                step = gradient + step * of["second"]
+                step = gradient + step * of["second_weight"]
         return [value - of["lr"] * step, *buffers]
 
     def _layer(self, values: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ from typing import Literal
 from mlpkit.config.loss import LossConfig
 from mlpkit.config.registry import choice, choices
 
-OF_TASK = {"regression": "mse", "binary": "binary_cross_entropy", "multiclass": "cross_entropy"}
+LOSS_OF_TASK = {"regression": "mse", "binary": "binary_cross_entropy", "multiclass": "cross_entropy"}
 
 
 @choice("loss")
@@ -16,7 +16,7 @@ class Auto(LossConfig):
 
     def for_task(self, task: str) -> LossConfig:
         """See `LossConfig.for_task`."""
-        name = OF_TASK[task]
+        name = LOSS_OF_TASK[task]
         found = choices("loss")[name].model_validate({"name": name})
         assert isinstance(found, LossConfig)
         return found

@@ -125,7 +125,7 @@ def train_together(
             return
         judge = work.judge
         trainer = Trainer(
-            engine.take(kept),
+            engine.select_runs(kept),
             recorders,
             work.stop,
             lambda recorder, error: on_end(numbers[recorder], error),

@@ -70,7 +70,7 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
         if engine.experiments[0].config.trainer.batch_size != "full":
             seeds = [experiment.config.seed for experiment in engine.experiments]
             order = orders_of(engine.data.rows, seeds, first.epoch)[..., : engine.rows_in(first.batch)]
-            rows = engine.data.in_table(order.to(engine.device))
+            rows = engine.data.table_rows(order.to(engine.device))
         engine.resume_epoch(rows, [state.epoch["outputs"] for state in states])
 
 

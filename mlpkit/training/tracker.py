@@ -117,7 +117,7 @@ class Tracker:
             if run.patience is not None and epoch - run.improved_epoch >= run.patience
         ]
 
-    def take(self, runs: Sequence[int]) -> "Tracker":
+    def select_runs(self, runs: Sequence[int]) -> "Tracker":
         """Return a tracker that shares the state of the given runs."""
         selected = Tracker(self.task, [])
         selected.runs = [self.runs[run] for run in runs]

@@ -149,7 +149,7 @@ class Trainer:
             monitored = self.scores.scores[self.monitored]
             values, losses = as_list(monitored[self.task.monitor]), as_list(monitored["loss"])
             if better := set(self.tracker.update_best(self.scores, values, losses)):
-                self.engine.remember([run in better for run in range(len(self.recorders))])
+                self.engine.save_best([run in better for run in range(len(self.recorders))])
 
     def log(self) -> None:
         """Log the scores: of a single run at once, of several runs when enough have been collected."""
@@ -249,7 +249,7 @@ class Trainer:
             leaving = [self.recorders[run] for run in runs]
             progress = [progress_of(self, run) for run in runs]
             finished = FinishedRuns(progress, self.seconds, self._together, pruned, self.alone)
-            engine = self.engine.take(runs, to_end=True)
+            engine = self.engine.select_runs(runs, to_end=True)
             self._drop(leaving)
             try:
                 results = write_results(engine, leaving, finished, self.stop)
@@ -279,7 +279,7 @@ class Trainer:
             self.recorders[run].scores = self.scores_of(run)
         lrs = self.rates.of_runs()
         if kept and runs:
-            self.engine, self.tracker = self.engine.take(kept), self.tracker.take(kept)
+            self.engine, self.tracker = self.engine.select_runs(kept), self.tracker.select_runs(kept)
             self.rates = LearningRates(self.engine, self.tracker)
             self.rates.restore([lrs[run] for run in kept])
         self.recorders, self.scores = [self.recorders[run] for run in kept], None

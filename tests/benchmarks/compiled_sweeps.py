@@ -76,7 +76,7 @@ def of_mlpkit(
                 engine.evaluate("val")
                 engine.collect()
             else:
-                engine.seen.forget()
+                engine.epoch_outputs.clear()
         return perf_counter() - started
 
     return train, taken

@@ -10,7 +10,7 @@ from mlpkit.engines.device_data import DeviceData, Sums
 from mlpkit.runs.state import Tensors
 
 
-class Seen:
+class EpochOutputs:
     """Keeps the outputs of K runs in the order in which their rows are seen, for the epoch's scores.
 
     Scores are computed once for all rows, which costs a step nothing. Rows are columns, as in a step, so that
@@ -30,24 +30,24 @@ class Seen:
         sizes = [batch_size] * (data.rows // batch_size)
         rest = data.rows - sum(sizes)
         self._pieces = torch.split(self.outputs, [*sizes, rest] if rest else sizes, dim=-1)
-        self._of_all = self.outputs  # where a step has seen all rows
+        self._full_batch = self.outputs  # where a step has seen all rows
         self._rows: list[Rows] = []  # in the table, of each batch
 
     def add(self, rows: Rows, outputs: Tensor) -> None:
         """Take the outputs (K, width, n) of some rows (K, n), or of all."""
         if isinstance(rows, slice):
-            self._of_all = outputs
+            self._full_batch = outputs
         else:
             self._pieces[len(self._rows)].copy_(outputs)
         self._rows.append(rows)
 
     def collect(self) -> Sums:
         """Return sums over the rows that were seen since the last call; see `DeviceData.sums`."""
-        outputs, rows = self._now()
-        self.forget()
+        outputs, rows = self._current()
+        self.clear()
         return self.data.sums(outputs.mT, "train", rows)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Begin anew."""
         self._rows = []
 
@@ -55,7 +55,7 @@ class Seen:
         """Return a run's outputs (n, width) so far, and their losses; nothing between two epochs."""
         if not self._rows:
             return {}
-        outputs, rows = self._now()
+        outputs, rows = self._current()
         outputs = (outputs if self.data.runs == 1 else outputs[run]).mT.contiguous()
         losses = self.data.loss.per_example(outputs, self.data.scaled_of(run, rows))
         return {"outputs": outputs, "losses": losses}
@@ -70,19 +70,19 @@ class Seen:
         for run, own in enumerate(outputs):
             into = self.outputs if self.data.runs == 1 else self.outputs[run]
             into[:, : len(own)].copy_(own.mT)
-        self._of_all = self.outputs
+        self._full_batch = self.outputs
         self._rows = [rows] if isinstance(rows, slice) else list(torch.split(rows, self.batch_size, dim=-1))
 
-    def take_over(self, others: "Seen", runs: Sequence[int]) -> None:
+    def copy_from(self, others: "EpochOutputs", runs: Sequence[int]) -> None:
         """Go on with what some of other runs have seen."""
         if others._rows:
-            outputs, rows = others._now()
+            outputs, rows = others._current()
             chosen = outputs[list(runs)].mT
             self.restore(rows if isinstance(rows, slice) else rows[list(runs)].squeeze(0), chosen.unbind())
 
-    def _now(self) -> tuple[Tensor, Rows]:
+    def _current(self) -> tuple[Tensor, Rows]:
         """Return the outputs (K, width, n) of what has been seen, and the rows."""
         if isinstance(self._rows[-1], slice):
-            return self._of_all, self._rows[-1]
+            return self._full_batch, self._rows[-1]
         rows = torch.cat([rows for rows in self._rows if isinstance(rows, Tensor)], dim=-1)
         return self.outputs[..., : rows.shape[-1]], rows
