@@ -17,6 +17,15 @@ def test_it_is_written_out() -> None:
     assert expand(given[2:]) == given[2:]
 
 
+def test_arrays_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots").mkdir()
+    assert expand(["data=a.npz"]) == ("dataset=arrays", "dataset.path=a.npz")
+    assert expand(["data=X.npy", "target=y.npy"])[0] == "dataset=arrays"
+    for path in ("shots", "shots/", "elsewhere/"):
+        assert expand([f"data={path}"]) == ("dataset=image_folder", f"dataset.path={path}")
+
+
 def test_a_run_is_the_same_as_with_whole_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,7 +55,7 @@ def test_a_run_is_the_same_as_with_whole_keys(
         ),
         (["data=-"], "data=-: a run reads its data again when it goes on; save it in a file"),
         (["data=a.pt"], "data=a.pt: unknown kind; tables end in .csv, "),
-        (["data=pictures/"], "data=pictures/: unknown kind; tables end in .csv, "),
+        (["data=pictures"], "data=pictures: unknown kind; tables end in .csv, "),
     ],
 )
 def test_what_is_no_table_is_refused(given: list[str], line: str, refused: Refused) -> None:

@@ -1,15 +1,20 @@
-"""`data=FILE target=NAME`: short for dataset=table dataset.path=FILE dataset.target=NAME."""
+"""`data=PATH target=NAME`: short for dataset=table dataset.path=PATH dataset.target=NAME.
+
+The dataset is `arrays` for .npz and .npy, and `image_folder` for a folder.
+"""
 
 from collections.abc import Sequence
 
 from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
+from mlpkit.system.paths import expand as expand_path
 
 TABLES = (  # as mlpkit.data.table_file, which loads pyarrow, reads them
     *(".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json"),
     *(".arrow", ".feather", ".ipc", ".xlsx"),
 )
 PACKED = (".gz", ".zst")
+ARRAYS = (".npz", ".npy")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
 
@@ -18,7 +23,7 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return overrides with `data=` and `target=` written out; all others stay as they are.
 
     Raises:
-        ConfigError: `data` is no file of a table, or `target` stands without it.
+        ConfigError: `data` is no table, array file or folder, or `target` is given without it.
     """
     given = dict(line.partition("=")[::2] for line in overrides if line.partition("=")[0] in _LONG)
     if not given:
@@ -27,26 +32,33 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
         dataset = any(line.startswith("dataset=") for line in overrides)
         way = f"dataset.target={spell(given['target'])}" if dataset else "data=FILE"
         raise ConfigError(f"target={spell(given['target'])}: only with data=FILE; add {way}")
-    _check(given["data"])
+    dataset_name = _dataset_of(given["data"])
     if other := next((line for line in overrides if line.startswith("dataset=")), None):
         raise ConfigError(
             f"{spell(other)}: data={spell(given['data'])} chooses the dataset already; remove one"
         )
-    found = ["dataset=table"]
+    found = [f"dataset={dataset_name}"]
     for line in overrides:
         key, sign, value = line.partition("=")
         found.append(f"{_LONG.get(key, key)}{sign}{value}")
     return tuple(found)
 
 
-def _check(data: str) -> None:
-    name = data.strip("'\"").lower()
+def _dataset_of(data: str) -> str:
+    """Return the name of the dataset that reads a path."""
+    path = data.strip("'\"")
+    name = path.lower()
     for ending in PACKED:
         name = name.removesuffix(ending)
     if data == "-":
         raise ConfigError("data=-: a run reads its data again when it goes on; save it in a file")
-    if not name.endswith(TABLES) and not name.startswith("["):
-        raise ConfigError(
-            f"data={spell(data)}: unknown kind; tables end in {', '.join(TABLES)}, packed or not; for "
-            "other endings write dataset=table dataset.path=…"
-        )
+    if name.endswith(TABLES) or name.startswith("["):
+        return "table"
+    if name.endswith(ARRAYS):
+        return "arrays"
+    if name.endswith("/") or expand_path(path).is_dir():
+        return "image_folder"
+    raise ConfigError(
+        f"data={spell(data)}: unknown kind; tables end in {', '.join(TABLES)}, packed or not, arrays in "
+        f"{', '.join(ARRAYS)}, and a folder holds pictures; for others write dataset=table dataset.path=…"
+    )
