@@ -136,7 +136,7 @@ class Pass:
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
 
     def forward(self, inputs: Tensor) -> Operations:
-        """Return the operations that compute outputs from inputs (K, n, features); (n, features) if shared."""
+        """Return the operations that compute outputs from inputs (K, n, features) or shared (n, features)."""
         operations, previous = Operations(), inputs.mT
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._pre_activations(layer, previous, hidden.pre_activations) + hidden.forward()

@@ -1,8 +1,8 @@
 """The engine: trains K runs at once, step by step. K = 1 is the ordinary run.
 
 Runs of one engine have data of equal shapes. They may differ in the seed (initial weights, order, dropout,
-augmentation), the optimizer's settings, clipping, the dropout rate, hidden widths and the rows of their splits.
-Each run has its own random generators, so its results are those of a run trained alone, except for rounding.
+augmentation), optimizer settings, clipping, dropout rate, hidden widths and the rows of their splits. Each
+run has its own random generators, so its results are those of a run trained alone, except for rounding.
 Parameters and optimizer state are stored in flat buffers with an axis K; for K = 1 views have no such axis.
 """
 
@@ -265,10 +265,7 @@ class Engine:
         return type(self)
 
     def state(self, run: int) -> dict[str, Tensors]:
-        """Return copies of a run's tensors for a checkpoint: model, optimizer, best and epoch.
-
-        `best` holds the best weights so far; `epoch` the outputs and losses of the current epoch so far.
-        """
+        """Return copies of a run's model, optimizer state, best weights and outputs of the epoch so far."""
         model = dict(self.experiments[run].network.state_dict())
         best = model | {
             name: own for flat in self._flats for name, own in flat.of_run(flat.best, run).items()

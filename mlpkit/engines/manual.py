@@ -23,7 +23,7 @@ from mlpkit.models.torch_layers import Dropout, name_of
 from mlpkit.models.torch_network import Network
 
 CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
-SAFE_SQUARE = 1e40  # far below the square of the largest float32, and of an error whose square overflows
+SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient or squared error overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 Randoms = Sequence[torch.Generator] | None
@@ -204,7 +204,7 @@ def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
     """
     last = layers.workspace[-2 * layers.outputs.numel() :]
-    fewer = layers.workspace.numel() < gradients.numel() + ends.numel() + A_CALL
+    fewer = layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
     checked = (layers.workspace,) if fewer else (gradients, last)
     return tuple(part.numpy() for part in checked)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from mlpkit.engines.operations import Operations
 
 ROUNDED = "bfloat16"
-LARGE = 2_000_000  # multiplications in a product; below, changing the level costs more than it saves
+LARGE = 2_000_000  # multiplications in a product; below, the faster library saves less than it takes to start
 
 
 @dataclass(frozen=True)
