@@ -16,8 +16,8 @@ def add_up(losses: Tensor, statistics: Sequence[Tensor]) -> list[float]:
 
 
 def _sum(values: Tensor) -> Tensor:
-    counted = values.dtype == torch.bool  # counting takes half the time of summing
-    return torch.count_nonzero(values) if counted else values.sum(dtype=torch.float64)
+    is_bool = values.dtype == torch.bool  # counting takes half the time of summing
+    return torch.count_nonzero(values) if is_bool else values.sum(dtype=torch.float64)
 
 
 def classification_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:

@@ -1,5 +1,5 @@
-"""The three tasks. A dataset decides the task, and the task decides how targets are encoded and outputs are
-decoded, the scores, and which score is monitored. The loss is a choice of its own: `mlpkit.config.loss`.
+"""The three tasks. The dataset decides the task; the task decides the encoding of targets, the decoding of
+outputs, the scores and the monitored score. The loss is a separate choice: `mlpkit.config.loss`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What follows from the kind of target.
+    """A task: how to encode targets, decode outputs and compute scores.
 
     Attributes:
         name: regression, binary or multiclass.
-        encode: targets of a split -> targets as the loss wants them, in the outputs' dtype.
-        truth: encoded targets of a whole split -> what statistics compare with, which is made once.
-        targets: truth -> the targets, as `decode` gives predictions.
-        statistics: (outputs, truth) -> per-example values that scores are made of.
-        scores: (sums, rows) -> scores by name; of columns of sums, columns of scores.
-        probabilities: outputs -> (rows, classes), or None where there are none.
+        encode: (targets, dtype) -> targets for the loss; floats get the outputs' dtype.
+        truth: encoded targets of a whole split -> the tensor that `statistics` compares with, computed once.
+        targets: truth -> the targets, in the format of `decode`.
+        statistics: (outputs, truth) -> values per example; scores are computed from their sums.
+        scores: (sums, rows) -> scores by name; sums may be numbers or arrays (K,).
+        probabilities: outputs -> (rows, classes); None for regression.
         decode: outputs -> labels (rows,), or values (rows, targets) for regression.
-        monitor: the score that decides what is best.
-        higher_is_better: its direction.
+        monitor: the score that decides which epoch is best, by default.
+        higher_is_better: whether higher values of `monitor` are better.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Task:
     higher_is_better: bool
 
     def improves(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
-        """Whether a monitored value beats the best so far by more than min_delta; NaN never does."""
+        """Return whether a monitored value beats the best so far by more than min_delta; NaN never does."""
         if value != value:
             return False
         if best is None:
@@ -54,9 +54,9 @@ class Task:
         return value > best + min_delta if self.higher_is_better else value < best - min_delta
 
     def beats(self, value: float, loss: float, best_value: float | None, best_loss: float | None) -> bool:
-        """Whether an epoch is better than the best so far.
+        """Return whether an epoch is better than the best so far.
 
-        An accuracy on a small split is soon equal to the best one; among equals the lower loss is better.
+        Among equal values, which are common for the accuracy on a small split, the lower loss is better.
         """
         if best_value is not None and best_loss is not None and value == best_value:
             return loss < best_loss
@@ -66,23 +66,23 @@ class Task:
         """Return the values of metrics on a whole split.
 
         Args:
-            metrics: for this task.
-            outputs: (rows, width) in the targets' unit.
-            truth: of these rows.
+            metrics: metrics for this task.
+            outputs: (rows, width), in the targets' units.
+            truth: the rows' truth.
 
         Raises:
-            ConfigError: a value is not a finite number.
+            ConfigError: a metric returned NaN or infinity.
         """
         if not metrics:
             return []
         outputs = outputs.detach().cpu()
         probabilities = self.probabilities(outputs) if self.probabilities else None
         predictions, targets = self.decode(outputs), self.targets(truth.cpu())
-        found = [float(metric.score(predictions, probabilities, targets)) for metric in metrics]
-        for metric, value in zip(metrics, found, strict=True):
+        values = [float(metric.score(predictions, probabilities, targets)) for metric in metrics]
+        for metric, value in zip(metrics, values, strict=True):
             if not isfinite(value):
                 raise ConfigError(f"run.metrics={metric.name}: its score is {value}; return a finite number")
-        return found
+        return values
 
 
 def _both_classes(outputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every loss has, and what it does: it says how far outputs are from targets."""
+"""The base class of losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ def _one(width: int) -> float:
 
 @dataclass(frozen=True)
 class OutputGradient:
-    """The gradient of a loss in the outputs, as backpropagation by hand computes it.
+    """The gradient of a loss with respect to the outputs, for backpropagation by hand.
 
     Attributes:
-        write: (outputs, y, out), each (…, width, rows), -> None; out := gradient / factor. Examples are
-            columns here, and y is what `LossConfig.expected` returns.
-        factor: width -> a number, which costs nothing: all gradients are multiplied by one anyway.
+        write: (outputs, y, out), each (…, width, rows); writes gradient / factor to `out`. Examples are
+            columns, and y is what `LossConfig.expected` returns.
+        factor: width -> a constant factor. It costs nothing, since all gradients are scaled anyway.
     """
 
     write: "Callable[[Tensor, Tensor, Tensor], object]"
@@ -30,56 +30,57 @@ class OutputGradient:
 
 
 class LossConfig(ForTasks):
-    """A loss. A new one has a name, options, `tasks` and `per_example`, and may have `gradient`."""
+    """The base class of losses: name, options, `tasks`, `per_example` and, optionally, `gradient`."""
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """Return the loss (rows,) of each row, of which training takes the mean.
+        """Return the loss of each row, (rows,); training minimises the mean.
 
-        Without `gradient` autograd differentiates it. On a CUDA device do not branch on values.
+        Without `gradient`, autograd differentiates it. Do not branch on values: CUDA
+        graphs cannot.
 
         Args:
-            outputs: (rows, width): values, standardised where `dataset.standardize` says so, or logits.
-            targets: (rows, width) of a regression, likewise standardised; (rows, 1) zeros and ones for two
-                classes; (rows,) integers for more.
+            outputs: (rows, width): logits, or for regression values, standardised if the targets are.
+            targets: (rows, width) for regression, standardised with `dataset.standardize`; (rows, 1) zeros
+                and ones for two classes; (rows,) integers for more.
         """
         raise NotImplementedError(f"loss={self.name} has no per_example")
 
     def gradient(self, outputs: "Tensor", y: "Tensor") -> "Tensor":
-        """Return the gradient (…, rows, width) of each row's loss in its outputs, derived by hand.
+        """Return the gradient (…, rows, width) of each row's loss with respect to its outputs.
 
         Args:
             outputs: (…, rows, width).
-            y: likewise: the targets, classes one-hot.
+            y: (…, rows, width), the targets; one-hot for several classes.
         """
         raise NotImplementedError(f"loss={self.name} has no gradient")
 
     def expected(self, targets: "Tensor", width: int, dtype: "torch.dtype") -> "Tensor":
-        """Return y (rows, width), what `gradient` compares outputs with: targets, or classes one-hot."""
+        """Return the targets as y (rows, width) for `gradient`; classes become one-hot."""
         from torch.nn import functional as F
 
         return targets if targets.dim() == 2 else F.one_hot(targets, width).to(dtype)
 
     def by_hand(self) -> Optional[OutputGradient]:  # noqa: UP045  # as in `OptimizerConfig`
-        """Return what backpropagation by hand uses, or None where there is no gradient."""
+        """Return the gradient for backpropagation by hand, or None if `gradient` is not implemented."""
         if type(self).gradient is LossConfig.gradient:
             return None
         return OutputGradient(lambda outputs, y, out: out.copy_(self.gradient(outputs.mT, y.mT).mT))
 
     def for_task(self, task: str) -> "LossConfig":
-        """Return the loss that is computed: itself, unless it stands for another one."""
+        """Return the loss to use for a task: `auto` returns another loss, all others return themselves."""
         return self
 
 
 def loss_for(chosen: LossConfig, task: str, dataset: str) -> LossConfig:
-    """Return the loss that a config's `loss` stands for.
+    """Return the loss to use for a dataset, with `auto` resolved.
 
     Args:
-        chosen: the config's.
-        task: of the dataset.
-        dataset: its name.
+        chosen: the config's loss.
+        task: the dataset's task.
+        dataset: the dataset's name.
 
     Raises:
-        ConfigError: the loss is for other tasks.
+        ConfigError: the loss does not support the task.
     """
     check_task("loss", chosen, task, dataset)
     return chosen.for_task(task)

@@ -1,4 +1,4 @@
-"""What a metric is: one more score of a split, computed from all of its predictions."""
+"""The base class of metrics: additional scores, computed from all predictions of a split."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -14,37 +14,37 @@ RESERVED = ("loss", "accuracy", "r2", "mae", "rmse", "epoch", "step", "split", "
 
 
 class MetricConfig(ForTasks):
-    """A metric. A new one has a name, `tasks`, `higher_is_better` and `score`.
+    """The base class of metrics. A metric has a name, `tasks`, `higher_is_better` and `score`.
 
     Attributes:
-        higher_is_better: how `mlpkit compare --metric` ranks it.
+        higher_is_better: whether `mlpkit compare --metric` ranks higher values first.
     """
 
     higher_is_better: ClassVar[bool] = True
 
     def score(self, predictions: "Tensor", probabilities: "Tensor | None", targets: "Tensor") -> float:
-        """Return the score of a split, a finite number; called once for each epoch and split.
+        """Return the score of a split, a finite number; called once per epoch and split.
 
         Args:
-            predictions: (rows,) labels, or (rows, targets) values of a regression in the targets' unit.
-            probabilities: (rows, classes), or None for a regression.
-            targets: what the predictions should be.
+            predictions: labels (rows,), or values (rows, targets) in the targets' units for regression.
+            probabilities: (rows, classes); None for regression.
+            targets: the true values, shaped like `predictions`.
         """
         raise NotImplementedError(f"run.metrics={self.name} has no score")
 
 
 def metrics_for(names: Sequence[str], task: str, dataset: str) -> tuple[MetricConfig, ...]:
-    """Return the metrics that `run.metrics` names.
+    """Return the metrics of `run.metrics`.
 
     Args:
-        names: its value.
-        task: of the dataset.
-        dataset: its name.
+        names: the value of `run.metrics`.
+        task: the dataset's task.
+        dataset: the dataset's name.
 
     Raises:
-        ConfigError: one is for other tasks, or has the name of something else that is logged.
+        ConfigError: a metric does not support the task, or mlpkit logs another value under its name.
     """
-    found = []
+    metrics = []
     for name in names:
         metric = choices("metric")[name].model_validate({"name": name})
         assert isinstance(metric, MetricConfig)
@@ -55,5 +55,5 @@ def metrics_for(names: Sequence[str], task: str, dataset: str) -> tuple[MetricCo
             raise ConfigError(
                 f"run.metrics={name}: it is for {tasks}, dataset={dataset} is {task}; leave it out"
             )
-        found.append(metric)
-    return tuple(found)
+        metrics.append(metric)
+    return tuple(metrics)

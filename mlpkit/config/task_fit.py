@@ -1,4 +1,4 @@
-"""Which choices of a group are for which tasks."""
+"""Checks that a loss or a metric supports the dataset's task."""
 
 from typing import ClassVar
 
@@ -10,10 +10,10 @@ TASKS = ("regression", "binary", "multiclass")
 
 
 class ForTasks(Section):
-    """A choice that is for some tasks only.
+    """The base class of choices that support only some tasks.
 
     Attributes:
-        tasks: the tasks that it is for.
+        tasks: the supported tasks.
     """
 
     name: str
@@ -21,20 +21,20 @@ class ForTasks(Section):
 
 
 def check_task(group: str, chosen: ForTasks, task: str, dataset: str) -> None:
-    """Refuse a choice that is not for a dataset's task.
+    """Raise an error if a choice does not support the dataset's task.
 
     Args:
-        group: of the choice.
+        group: the choice's group, such as loss.
         chosen: the choice.
-        task: of the dataset.
-        dataset: its name.
+        task: the dataset's task.
+        dataset: the dataset's name.
 
     Raises:
-        ConfigError: it is for other tasks; the line names those of the group that fit.
+        ConfigError: the choice does not support the task; the message names choices that do.
     """
     if task not in chosen.tasks:
         kind = "regression" if task == "regression" else f"{task} classification"
         known = choices(group).items()
-        others = [name for name, of in known if issubclass(of, ForTasks) and task in of.tasks]
+        others = [name for name, schema in known if issubclass(schema, ForTasks) and task in schema.tasks]
         use = " or ".join(f"{group}={name}" for name in others)
         raise ConfigError(f"{group}={chosen.name}: dataset={dataset} is a {kind}; use {use}")

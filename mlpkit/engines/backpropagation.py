@@ -94,7 +94,7 @@ class Hidden:
         return operations
 
     def backward(self) -> Operations:
-        """Return the operations that compute δ_l from ∂loss/∂a_l, which the next layer wrote to `gradients`."""
+        """Return the operations that compute δ_l from ∂loss/∂a_l, which is already in `gradients`."""
         kept = self.pre_activations if self.function.needs_pre_activations else self.activated
         operations: Operations = [] if self.mask is None else [partial(self.gradients.mul_, self.mask)]
         return [*operations, partial(self.function.derive, self.gradients, kept)]
@@ -136,7 +136,7 @@ class Pass:
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
 
     def forward(self, inputs: Tensor) -> Operations:
-        """Return the operations that compute outputs for inputs (K, n, features), or (n, features) if shared."""
+        """Return the operations that compute outputs from inputs (K, n, features) or shared (n, features)."""
         operations, previous = Operations(), inputs.mT
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._pre_activations(layer, previous, hidden.pre_activations) + hidden.forward()

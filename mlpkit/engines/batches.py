@@ -38,8 +38,8 @@ def rows_of_steps(
 ) -> Iterator[Rows]:
     """Yield the rows of each optimizer step of an epoch, shuffled as a function of (seed, epoch).
 
-    The order is drawn on the CPU, so that it is the same on every device, and moved to the device once. A full
-    batch is not shuffled: its sum does not depend on the order.
+    The order is drawn on the CPU, so that it is the same on every device, and moved to the device once. A
+    full batch is not shuffled: its sum does not depend on the order.
 
     Args:
         rows: the number of rows in the training split.

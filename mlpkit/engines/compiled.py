@@ -1,7 +1,7 @@
 """The engine with a compiled step: gradients, clipping, update and scores of an epoch in one call.
 
-It uses the buffers of `Engine`, so checkpoints, resuming and the removal of runs work alike. `Engine` computes
-everything that is not compiled, and repeats any step in which a value is not finite.
+It uses the buffers of `Engine`, so checkpoints, resuming and the removal of runs work alike. `Engine`
+computes everything that is not compiled, and repeats any step in which a value is not finite.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -140,7 +140,7 @@ def _cache_key(plan: CompilePlan) -> str:
     """Return a hash of the plan, the processor, torch's version and the source of the step."""
     from mlpkit.system.device import processor
 
-    about = (
+    key = (
         f"{_to_json(plan)} {processor()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
     )
     files = (Path(__file__).with_name(name) for name in ("whole_step.py", "compile_plan.py", "compiler.py"))

@@ -71,7 +71,7 @@ class CudaEngine(Engine):
     def _run_step(
         self, parts: Sequence[Rows], randoms: list[torch.Generator] | None, measure: bool
     ) -> list[Tensor]:
-        """Compute the gradients of some batches, set the flags and update the weights; graphs capture this."""
+        """Compute the gradients of a step's batches, set flags, update weights; graphs capture this."""
         count = sum(self.data.rows if isinstance(part, slice) else part.shape[-1] for part in parts)
         outputs = []
         for index, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""The rows that K runs train on and are scored on, on their device."""
+"""The training and evaluation data of K runs, on one device."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -19,23 +19,23 @@ from mlpkit.models.torch_layers import Unscaling
 from mlpkit.models.torch_network import Network
 from mlpkit.tasks import Task
 
-EVALUATION_ROWS = 8192  # rows of a forward pass without gradients, of all runs together
-SMALL = 4_000_000  # numbers that are kept in every arrangement that steps and scores want
+EVALUATION_ROWS = 8192  # rows per forward pass in evaluation, over all runs
+MAX_CACHED = 4_000_000  # elements; larger selections of rows are not cached
 
-# (1 + statistics + metrics), each one number, or with an axis K behind: see `mlpkit.metrics`.
+# (1 + statistics + metrics,) for K = 1, else (1 + statistics + metrics, K); see `mlpkit.metrics`.
 Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass
 class Part:
-    """A split of K runs: rows of one table.
+    """A split of K runs, as row indices into one table of N rows.
 
     Attributes:
-        inputs: (N, features) of the table; scaled, unless augmentation wants them raw.
-        scaled: (N, …) targets, encoded by the task, in the unit of the layers' outputs: the loss's.
-        targets: (N, …) in their own unit: what scores compare; see `Task.truth`.
-        indices: (K, rows), where in the table each run's rows lie; None where all runs have all of its rows.
-        rows: of the split.
+        inputs: (N, features), scaled; or raw if they are augmented.
+        scaled: (N, …), encoded targets for the loss, standardised like the network's outputs.
+        targets: (N, …), the targets for scores, in their own units; see `Task.truth`.
+        indices: (K, rows), each run's row indices into the table; None if all runs use the whole table.
+        rows: the number of rows in the split.
     """
 
     inputs: Tensor
@@ -46,18 +46,18 @@ class Part:
 
 
 class DeviceData:
-    """All splits of K runs, for the whole training.
+    """All splits of K runs.
 
-    What runs share is held once. Runs whose splits are other rows of one table, scaled alike, have lists of
-    rows; runs with tables of their own have these one below the other, with lists likewise.
+    A table that runs share is stored once, and each run has its row indices into it. If runs have different
+    tables, or scale them differently, the tables are concatenated, again with row indices for each run.
 
     Attributes:
-        splits: by name.
+        splits: the splits by name.
         runs: K.
-        augmentation: changes raw training inputs, or None.
-        networks: of the runs; they scale.
-        task: of all runs.
-        loss: likewise.
+        augmentation: augments raw training inputs; None without augmentation.
+        networks: the runs' networks, which scale inputs and targets.
+        task: the task of all runs.
+        loss: the loss of all runs.
     """
 
     def __init__(
@@ -70,32 +70,32 @@ class DeviceData:
         augmentation: Augmentation | None = None,
         metrics: Sequence[MetricConfig] = (),
     ) -> None:
-        """Move the rows to the device, already scaled, so that a step picks them and does nothing else.
+        """Scale all rows and move them to the device, so that a step only selects rows.
 
         Args:
-            networks: of the runs.
-            datasets: of each, with equal shapes; the same object where runs share it.
-            task: of all of them.
-            loss: likewise.
+            networks: the runs' networks.
+            datasets: the runs' datasets, of equal shapes; runs that share one pass the same object.
+            task: the task of all runs.
+            loss: the loss of all runs.
             device: cpu or cuda:N.
-            augmentation: of all of them.
-            metrics: likewise.
+            augmentation: the augmentation of all runs.
+            metrics: the metrics of all runs.
         """
         self.networks, self.task, self.loss, self.device = list(networks), task, loss, device
         self.runs, self.augmentation, self.metrics = len(networks), augmentation, metrics
         self.dtype = next(networks[0].parameters()).dtype
-        self.width = datasets[0].input_schema.width
         first = datasets[0]
+        self.width = first.input_schema.width
         different = list({id(dataset): dataset for dataset in datasets}.values())
         network_of = {id(dataset): network for network, dataset in zip(networks, datasets, strict=True)}
         self.splits: dict[str, Part] = {}
         tables: dict[int, Part] = {}
         for name, split in first.splits.items():
             is_raw = name == "train" and augmentation is not None
-            theirs = [dataset.splits[name] for dataset in different]
+            splits = [dataset.splits[name] for dataset in different]
             if len(different) == 1:
                 self.splits[name] = self._part(networks[0], split.inputs, split.targets, is_raw)
-            elif _is_one_table(different, theirs):
+            elif _is_one_table(different, splits):
                 key = id(split.all_inputs) + is_raw
                 if key not in tables:
                     tables[key] = self._part(networks[0], split.all_inputs, split.all_targets, is_raw)
@@ -104,11 +104,11 @@ class DeviceData:
             else:
                 parts = [
                     self._part(network_of[id(dataset)], of.inputs, of.targets, is_raw)
-                    for dataset, of in zip(different, theirs, strict=True)
+                    for dataset, of in zip(different, splits, strict=True)
                 ]
                 inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _FIELDS)
-                number = {id(dataset): index for index, dataset in enumerate(different)}
-                table = torch.tensor([number[id(dataset)] for dataset in datasets], device=device)
+                table_of = {id(dataset): index for index, dataset in enumerate(different)}
+                table = torch.tensor([table_of[id(dataset)] for dataset in datasets], device=device)
                 indices = table[:, None] * len(split) + torch.arange(len(split), device=device)
                 self.splits[name] = Part(inputs, scaled, targets, indices, len(split))
         self._unscaling = self._affine()
@@ -122,7 +122,7 @@ class DeviceData:
         return Part(scaled, network.standardize(encoded), self.task.truth(encoded), None, len(inputs))
 
     def _affine(self) -> tuple[Tensor, Tensor] | None:
-        """Return (std, mean), each (targets) or (K, 1, targets), that bring outputs to the targets' unit."""
+        """Return (std, mean), each (targets,) or (K, 1, targets), that unscale the outputs."""
         ends = [network.unscaling for network in self.networks]
         affine = [end for end in ends if isinstance(end, Unscaling)]
         if not affine:
@@ -133,24 +133,24 @@ class DeviceData:
         return std[:, None], mean[:, None]
 
     def _clear_cache(self) -> None:
-        """Forget arrangements of rows; they are made again when they are wanted."""
+        """Drop the selected rows of each split; `all_rows` selects them again when they are needed."""
         self._cache: dict[tuple[str, str], Tensor] = {}
 
     def select_runs(self, runs: Sequence[int]) -> "DeviceData":
-        """Return the data of some of the runs; the tables are the same."""
-        found = copy.copy(self)
-        found.networks, found.runs = [self.networks[run] for run in runs], len(runs)
-        found.splits = {
+        """Return the data of some runs; the tables are shared, not copied."""
+        selected = copy.copy(self)
+        selected.networks, selected.runs = [self.networks[run] for run in runs], len(runs)
+        selected.splits = {
             name: part if part.indices is None else replace(part, indices=part.indices[list(runs)])
             for name, part in self.splits.items()
         }
-        found._unscaling = found._affine()
-        found._clear_cache()
-        return found
+        selected._unscaling = selected._affine()
+        selected._clear_cache()
+        return selected
 
     @property
     def rows(self) -> int:
-        """Rows of the training split."""
+        """The number of rows in the training split."""
         return self.splits["train"].rows
 
     @property
@@ -161,31 +161,31 @@ class DeviceData:
     # ------------------------------------------------------------------------------------------ rows
 
     def table_rows(self, rows: Rows) -> Rows:
-        """Return where in the table some training rows (K, n) lie; (n,) where K = 1."""
+        """Return the indices in the table of training rows (K, n); (n,) where K = 1."""
         indices = self.splits["train"].indices
         if indices is None or isinstance(rows, slice):
             return rows
         return indices[0][rows] if self.runs == 1 else indices.gather(1, rows)
 
     def pick(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
-        """Write rows of a table (N, …), given by their indices (K, n), to `out` (K, n, …)."""
+        """Write the rows of a table (N, …) with indices (K, n) to `out` (K, n, …)."""
         if self.runs == 1:
             torch.index_select(values, 0, rows, out=out)
         else:
             torch.index_select(values, 0, rows.reshape(-1), out=out.view(-1, *values.shape[1:]))
 
     def expected(self) -> Tensor:
-        """Return (N, width) of the training table: what the gradient by hand compares outputs with."""
+        """Return the expected outputs (N, width) of the training table; see `LossConfig.expected`."""
         train = self.splits["train"]
         return self.loss.expected(train.scaled, self.width, self.dtype)
 
     def all_rows(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
-        """Return all rows of a split: (rows, …) where all runs share them, else (K, rows, …).
+        """Return all rows of a split: (rows, …) if all runs share them, else (K, rows, …).
 
         Args:
-            split: its name.
-            kind: inputs, scaled or targets; a name for `values`, where these are given.
-            values: a table (N, …) to take instead of the split's own.
+            split: the split's name.
+            kind: inputs, scaled or targets; with `values`, a name for them in the cache.
+            values: a table (N, …) to select from instead of the split's own.
         """
         part = self.splits[split]
         values = getattr(part, kind) if values is None else values
@@ -193,22 +193,20 @@ class DeviceData:
             return values
         if (split, kind) not in self._cache:
             found = values[part.indices[0] if self.runs == 1 else part.indices]
-            if found.numel() > SMALL:
+            if found.numel() > MAX_CACHED:
                 return found
             self._cache[split, kind] = found
         return self._cache[split, kind]
 
     def inputs_of(self, split: str, start: int, stop: int) -> Tensor:
-        """Return scaled inputs (n, features) or (K, n, features) of some rows of a split."""
-        part = self.splits[split]
+        """Return the scaled inputs (n, features) or (K, n, features) of rows start to stop of a split."""
+        part, rows = self.splits[split], slice(start, stop)
         if part.indices is None:
-            inputs = part.inputs[start:stop]
+            inputs = part.inputs[rows]
         elif self._is_small(part):
-            inputs = self.all_rows(split, "inputs")[..., start:stop, :]
+            inputs = self.all_rows(split, "inputs")[..., rows, :]
         else:
-            inputs = part.inputs[
-                part.indices[0, start:stop] if self.runs == 1 else part.indices[:, start:stop]
-            ]
+            inputs = part.inputs[part.indices[0, rows] if self.runs == 1 else part.indices[:, rows]]
         if split == "train" and self.augmentation is not None:
             with torch.no_grad():
                 inputs = self.networks[0].scaling(inputs)
@@ -222,20 +220,20 @@ class DeviceData:
         return part.indices is None or self._is_small(part)
 
     def _is_small(self, part: Part) -> bool:
-        """Whether the inputs of all runs' rows are kept once they have been picked; see `all_rows`."""
-        return self.runs * part.rows * part.inputs.shape[1] <= SMALL
+        """Whether the selected inputs of all runs are small enough to be cached; see `all_rows`."""
+        return self.runs * part.rows * part.inputs.shape[1] <= MAX_CACHED
 
     def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
-        """Yield for each run scaled inputs (n, features) of raw ones (K, n, features), changed at random."""
+        """Yield each run's augmented and scaled inputs (n, features), given raw inputs (K, n, features)."""
         assert self.augmentation is not None
         each = inputs.expand(self.runs, -1, -1) if inputs.dim() == 2 else inputs
-        for network, own, random in zip(self.networks, each, randoms, strict=True):
-            yield network.scaling(self.augmentation(own, random))
+        for network, raw, random in zip(self.networks, each, randoms, strict=True):
+            yield network.scaling(self.augmentation(raw, random))
 
     # ---------------------------------------------------------------------------------------- scores
 
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
-        """Return targets (K · n, …) of rows of the table (K, n), or of all rows of the split."""
+        """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
         if not isinstance(rows, slice):
             return getattr(self.splits[split], kind)[rows.reshape(-1)]  # type: ignore[no-any-return]
         whole, part = self.all_rows(split, kind), self.splits[split]
@@ -243,13 +241,13 @@ class DeviceData:
             return whole
         if part.indices is not None:
             return whole.flatten(0, 1)
-        key = split, f"{kind} of all"
+        key = split, f"repeated {kind}"
         if key not in self._cache:
             self._cache[key] = whole.repeat(self.runs, *[1] * (whole.dim() - 1))
         return self._cache[key]
 
     def scaled_of(self, run: int, rows: Rows) -> Tensor:
-        """Return one run's targets (n, …) of training rows of the table (K, n), or of all."""
+        """Return one run's scaled targets (n, …) of training rows with indices (K, n), or of all."""
         train = self.splits["train"]
         if isinstance(rows, Tensor):
             return train.scaled[rows if self.runs == 1 else rows[run]]
@@ -257,19 +255,19 @@ class DeviceData:
         return whole if self.runs == 1 or train.indices is None else whole[run]
 
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
-        """Return losses (K, n) of outputs (K, n, width) of some rows; see `targets_of`."""
+        """Return the losses (K, n) of outputs (K, n, width) for some rows; see `targets_of`."""
         scaled = self.targets_of(split, "scaled", rows)
         return self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
-        """Return sums of losses and statistics, then metrics, of outputs (K, n, width); see `targets_of`."""
+        """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
         unscaled = outputs
         if self._unscaling is not None:
             std, mean = self._unscaling
             unscaled = outputs * std + mean
         targets = self.targets_of(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
-        # Rows in one piece, since the largest of strided values takes four times as long to find.
+        # Contiguous, since argmax over strided values takes four times as long.
         flat = unscaled.reshape(-1, self.width).contiguous()
         statistics = self.task.statistics(flat, targets)
         if self.runs == 1:
@@ -288,7 +286,7 @@ _FIELDS = ("inputs", "scaled", "targets")
 
 
 def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:
-    """Whether splits are rows of one table, which is scaled alike for all."""
+    """Whether splits are rows of one table, with the same scaling for all."""
     first = datasets[0]
     return all(split.all_inputs is splits[0].all_inputs for split in splits) and all(
         dataset.input_scaling is first.input_scaling and dataset.target_scaling is first.target_scaling

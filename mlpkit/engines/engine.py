@@ -1,10 +1,9 @@
-"""The engine: takes the steps of K runs at once. K = 1 is the ordinary run.
+"""The engine: trains K runs at once, step by step. K = 1 is the ordinary run.
 
-Runs of one engine may differ in all but the shapes of their data: seed, and thereby weights, order, masks
-and changed pixels; the optimizer's settings; limits of the gradient; the rate of dropout; the rows of their
-splits. Whatever a run draws it draws for itself, so that its numbers are those that it would have alone, but
-for how products are rounded. What all runs have lies in flat buffers with an axis K; where K = 1, views have
-no such axis.
+Runs of one engine have data of equal shapes. They may differ in the seed (initial weights, order, dropout,
+augmentation), optimizer settings, clipping, dropout rate, hidden widths and the rows of their splits. Each
+run has its own random generators, so its results are those of a run trained alone, except for rounding.
+Parameters and optimizer state are stored in flat buffers with an axis K; for K = 1 views have no such axis.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,15 +36,15 @@ class Engine:
 
     Attributes:
         experiments: the runs.
-        data: the runs' rows.
+        data: the runs' data.
         parameters: the runs' weights and biases.
-        gradients: (K · P), theirs.
-        optimizers: of the runs.
-        clip: limits the runs' gradients, and keeps their norms.
-        seen: what the running epoch has seen.
+        gradients: (K · P), the gradients of `parameters`.
+        optimizers: the runs' optimizers.
+        clip: clips the runs' gradients and stores their norms.
+        epoch_outputs: the outputs of the current epoch so far.
     """
 
-    flag: Tensor | None = None  # (1,), by which a device forbids updates
+    flag: Tensor | None = None  # (1,), 1 makes torch's optimizer kernels skip the update; on CUDA with K = 1
 
     def __init__(
         self,
@@ -57,23 +56,19 @@ class Engine:
         reason: str = "",
         data: DeviceData | None = None,
     ) -> None:
-        """Move everything to the device and make the buffers.
+        """Move the data to the device and allocate the buffers.
 
         Args:
-            experiments: the runs; those whose optimizers are set alike should be neighbours.
+            experiments: the runs; adjacent runs with equal optimizer settings share one update.
             device: cpu or cuda:N.
-            kind: who fills the gradients.
-            augmentation: of all runs.
-            matmul: how products are computed.
-            reason: why this kind, for the log.
-            data: of the runs, where it is on the device already.
+            gradients_class: the class that computes the gradients.
+            augmentation: the augmentation of all runs.
+            matmul: the precision of matrix products.
+            reason: the reason for this engine, for the log.
+            data: the runs' data, if it is on the device already.
         """
-        self.experiments, self.device, self.gradients_class, self.reason = (
-            list(experiments),
-            device,
-            gradients_class,
-            reason,
-        )
+        self.experiments, self.device = list(experiments), device
+        self.gradients_class, self.reason = gradients_class, reason
         first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
         self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
         options = first.task, first.loss, device, augmentation, first.metrics
@@ -86,7 +81,7 @@ class Engine:
         self._allocate(networks)
 
     def _allocate(self, networks: Sequence[Network]) -> None:
-        """Make what has an axis of runs."""
+        """Allocate everything that depends on the number of runs."""
         self.runs = len(networks)
         self.parameters = Flat.from_networks([dict(network.named_parameters()) for network in networks])
         buffers = [network.saved_buffers() for network in networks]
@@ -96,7 +91,7 @@ class Engine:
             )
             for kind in (True, False)
         )
-        self._flat_buffers = [flat for flat in (self.parameters, running, counters) if flat.shapes]
+        self._flats = [flat for flat in (self.parameters, running, counters) if flat.shapes]
         self.gradients = self.parameters.zeros_like()
         shared = networks, self.parameters, self.gradients, self.data
         self.filler: Gradients
@@ -111,13 +106,13 @@ class Engine:
         self.epoch_outputs = EpochOutputs(self.data, self.batch_size, self.parameters.values)
 
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
-        """Yield where in the table the rows of each step of an epoch lie; the first steps are left out."""
+        """Yield the table indices of the rows of each step of an epoch; skip the first steps."""
         trainer = self._configs[0].trainer
         options = trainer.batch_size, trainer.accumulate, self._seeds, epoch, first, self.device
         return map(self.data.table_rows, rows_of_steps(self.data.rows, *options))
 
     def rows_in(self, steps: int) -> int:
-        """Return how many training rows the first steps of an epoch see."""
+        """Return the number of training rows in the first steps of an epoch."""
         return min(self.data.rows, steps * self.batch_size * self._configs[0].trainer.accumulate)
 
     # ------------------------------------------------------------------------------------------ steps
@@ -126,15 +121,15 @@ class Engine:
         """Update all runs' weights from some training rows.
 
         Args:
-            rows: (K, n), where in the training table the rows of this step lie, (n,) where K = 1; or all.
-            lrs: the learning rate of each block.
-            epoch: passes over the data before this one; seeds dropout and augmentation.
-            step: optimizer steps before this one; likewise.
-            measure: keep the norms of the gradients.
+            rows: (K, n), or (n,) where K = 1: the rows' indices in the training table; slice(None) for all.
+            lrs: the learning rate of each block; see `Optimizers`.
+            epoch: the number of epochs before this one; seeds dropout and augmentation.
+            step: the number of optimizer steps before this one; likewise.
+            measure: whether to store the norms of the gradients.
 
         Returns:
-            What is not finite, by run. Such a run's weights are as before the step where it was the only one;
-            else what it does from now on means nothing. On a CUDA device see `failures`.
+            For each failed run, what is not finite. If all runs fail, no weights change; else the failed runs
+            must be removed. On a CUDA device see `failures`.
         """
         randoms = self._seed(epoch, step)
         with self.context:
@@ -150,11 +145,11 @@ class Engine:
         return failures
 
     def failures(self) -> dict[int, NonFiniteError]:
-        """Return what steps have found on a device that is not waited for, and not said yet."""
+        """Return the errors of failed runs that steps did not return: on a CUDA device only."""
         return {}
 
     def _seed(self, epoch: int, step: int) -> list[torch.Generator] | None:
-        """Make what the runs draw in a step a function of (seed, purpose, epoch, step)."""
+        """Seed dropout by (seed, epoch, step); return the generators for augmentation, if there is any."""
         if self.dropout[0]:
             for generators, config in zip(self.dropout, self._configs, strict=True):
                 seed_dropout(generators, config.seed, epoch, step)
@@ -163,7 +158,7 @@ class Engine:
         return [generator(config.seed, "augment", epoch, step, self.device) for config in self._configs]
 
     def _differentiate(self, rows: Rows, randoms: list[torch.Generator] | None) -> dict[int, str]:
-        """Write the gradients of a step; return what is not finite, by run."""
+        """Compute the gradients of a step; return what is not finite, by run."""
         failures: dict[int, str] = {}
         for part, outputs in self._fill(rows, randoms):
             if self.filler.is_suspicious():
@@ -172,7 +167,7 @@ class Engine:
         return failures
 
     def _fill(self, rows: Rows, randoms: list[torch.Generator] | None) -> Iterator[tuple[Rows, Tensor]]:
-        """Yield the rows of each batch of a step, and their outputs."""
+        """Compute the gradients batch by batch; yield the rows and outputs of each batch."""
         if isinstance(rows, slice):
             yield rows, self.filler.fill(rows, self.data.rows, False, randoms)
             return
@@ -182,7 +177,7 @@ class Engine:
             yield part, self.filler.fill(part, count, index > 0, randoms)
 
     def _not_finite(self, rows: Rows, outputs: Tensor) -> dict[int, str]:
-        """Return what is not finite now that some rows have been differentiated, by run."""
+        """Return for each failed run what is not finite: the loss, or the gradient of a parameter."""
         losses = self.data.losses(outputs.mT, "train", rows).view(self.runs, -1)
         found = {}
         for run in range(self.runs):
@@ -198,16 +193,16 @@ class Engine:
     # ----------------------------------------------------------------------------------------- scores
 
     def collect(self) -> Sums:
-        """Return sums over the training rows since the last call, each before its update."""
+        """Return the sums over the training rows since the last call, computed before each row's update."""
         with self.context:
             return self.epoch_outputs.collect()
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
-        """Return sums over a split.
+        """Return the sums over a split.
 
         Args:
-            split: its name.
-            poll: called between two parts of it; what it raises ends the evaluation.
+            split: the split's name.
+            poll: called between batches; an exception from it ends the evaluation.
         """
         rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
         outputs: list[Tensor] = []
@@ -221,7 +216,7 @@ class Engine:
             return self.data.sums(whole, split, slice(None))
 
     def scores(self, sums: Sums, split: str) -> dict[str, Any]:
-        """Return scores by name of a split's sums: numbers where K = 1, else (K,)."""
+        """Return a split's scores by name, computed from its sums: numbers where K = 1, else (K,)."""
         metrics, count = self.data.metrics, len(sums) - len(self.data.metrics)
         scores = self.task.scores(list(sums[:count]), self.data.splits[split].rows)
         if metrics:
@@ -231,28 +226,28 @@ class Engine:
     # ------------------------------------------------------------------------------------------- runs
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Keep the weights of some runs (K,) as their best so far."""
+        """Store the current weights as the best ones for the runs where `better` (K,) is true."""
         with self.context:
-            for flat in self._flat_buffers:
+            for flat in self._flats:
                 flat.save_best(better)
 
     def swap_best(self) -> None:
-        """Exchange the weights of all runs and their best ones."""
+        """Exchange the current and the best weights of all runs."""
         with self.context:
-            for flat in self._flat_buffers:
+            for flat in self._flats:
                 flat.swap_best()
 
     @property
     def uses_threads(self) -> bool:
-        """Whether steps run on torch's threads, whose number can be changed between two of them."""
+        """Whether the number of torch's threads can be changed between steps."""
         return self.device == "cpu"
 
     def select_runs(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
-        """Return an engine of some runs, as they are now; it is no longer this engine that trains them.
+        """Return an engine for some runs in their current state; this engine can no longer train them.
 
         Args:
-            runs: which.
-            to_end: they are only scored from here on.
+            runs: the indices of the runs.
+            to_end: whether the runs are only evaluated from now on.
         """
         if len(runs) == self.runs:
             return self
@@ -270,25 +265,22 @@ class Engine:
         return type(self)
 
     def state(self, run: int) -> dict[str, Tensors]:
-        """Return copies of what a run's checkpoint holds, by kind: model, optimizer, best and epoch.
-
-        `best` holds the best weights so far; `epoch` what the running epoch has seen.
-        """
+        """Return copies of a run's model, optimizer state, best weights and outputs of the epoch so far."""
         model = dict(self.experiments[run].network.state_dict())
         best = model | {
-            name: own for flat in self._flat_buffers for name, own in flat.of_run(flat.best, run).items()
+            name: own for flat in self._flats for name, own in flat.of_run(flat.best, run).items()
         }
         epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
         found = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
         return {kind: {name: t.detach().clone() for name, t in of.items()} for kind, of in found.items()}
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
-        """Take back what `state` has returned; kinds that are not there stay as they are."""
+        """Restore what `state` returned; parts that are missing are left unchanged."""
         with self.context:
             if "model" in state:
                 self.experiments[run].network.load_state_dict(state["model"])
             if state.get("best"):
-                for flat in self._flat_buffers:
+                for flat in self._flats:
                     for name, own in flat.of_run(flat.best, run).items():
                         own.copy_(state["best"][name])
             if state.get("optimizer"):
@@ -297,11 +289,11 @@ class Engine:
                 self.clip.norms[run] = state["epoch"]["gradient_norm"]
 
     def resume_epoch(self, rows: Rows, outputs: Sequence[Tensor]) -> None:
-        """Go on in an epoch that has seen some rows.
+        """Restore the outputs of the first part of an epoch.
 
         Args:
-            rows: as given to `step`.
-            outputs: (n, width) of each run, as in its checkpoint.
+            rows: the rows of that part, as passed to `step`.
+            outputs: each run's outputs (n, width), from its checkpoint.
         """
         with self.context:
             self.epoch_outputs.restore(rows, outputs)

@@ -1,4 +1,4 @@
-"""What an epoch has seen so far: rows, and their outputs, each before its update."""
+"""The outputs of the training rows in the current epoch, each before its update."""
 
 from collections.abc import Sequence
 
@@ -11,30 +11,30 @@ from mlpkit.runs.state import Tensors
 
 
 class EpochOutputs:
-    """Keeps the outputs of K runs in the order in which their rows are seen, for the epoch's scores.
+    """Stores the outputs of K runs in the order of their rows, for the scores of the epoch.
 
-    Scores are computed once for all rows, which costs a step nothing. Rows are columns, as in a step, so that
-    losses are added up alike wherever outputs come from.
+    Scores are computed once per epoch, not at each step. Examples are columns, as in a step, so that losses
+    are always summed in the same order.
     """
 
     def __init__(self, data: DeviceData, batch_size: int, like: Tensor) -> None:
-        """Make room for an epoch.
+        """Allocate memory for the outputs of an epoch.
 
         Args:
-            data: of the runs.
-            batch_size: rows that are seen at once.
-            like: a tensor of the outputs' kind.
+            data: the runs' data.
+            batch_size: rows per batch.
+            like: a tensor with the outputs' dtype and device.
         """
         self.data, self.batch_size = data, batch_size
         self.outputs = like.new_empty((data.runs, data.width, data.rows)[data.runs == 1 :])
         sizes = [batch_size] * (data.rows // batch_size)
         rest = data.rows - sum(sizes)
         self._pieces = torch.split(self.outputs, [*sizes, rest] if rest else sizes, dim=-1)
-        self._full_batch = self.outputs  # where a step has seen all rows
-        self._rows: list[Rows] = []  # in the table, of each batch
+        self._full_batch = self.outputs  # of a full-batch step
+        self._rows: list[Rows] = []  # the table indices of each batch
 
     def add(self, rows: Rows, outputs: Tensor) -> None:
-        """Take the outputs (K, width, n) of some rows (K, n), or of all."""
+        """Store the outputs (K, width, n) of rows (K, n), or of all rows."""
         if isinstance(rows, slice):
             self._full_batch = outputs
         else:
@@ -42,17 +42,17 @@ class EpochOutputs:
         self._rows.append(rows)
 
     def collect(self) -> Sums:
-        """Return sums over the rows that were seen since the last call; see `DeviceData.sums`."""
+        """Return the sums over the rows since the last call, and clear; see `DeviceData.sums`."""
         outputs, rows = self._current()
         self.clear()
         return self.data.sums(outputs.mT, "train", rows)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Drop all outputs."""
         self._rows = []
 
     def state(self, run: int) -> Tensors:
-        """Return a run's outputs (n, width) so far, and their losses; nothing between two epochs."""
+        """Return a run's outputs (n, width) so far, and their losses; {} between epochs."""
         if not self._rows:
             return {}
         outputs, rows = self._current()
@@ -61,11 +61,11 @@ class EpochOutputs:
         return {"outputs": outputs, "losses": losses}
 
     def restore(self, rows: Rows, outputs: Sequence[Tensor]) -> None:
-        """Go on in an epoch that has seen some rows.
+        """Restore the outputs of the first part of an epoch.
 
         Args:
-            rows: (K, n), where in the table they lie, or all.
-            outputs: (n, width) of each run.
+            rows: (K, n), the rows' indices in the table; or slice(None) for all rows.
+            outputs: each run's outputs (n, width).
         """
         for run, own in enumerate(outputs):
             into = self.outputs if self.data.runs == 1 else self.outputs[run]
@@ -74,14 +74,14 @@ class EpochOutputs:
         self._rows = [rows] if isinstance(rows, slice) else list(torch.split(rows, self.batch_size, dim=-1))
 
     def copy_from(self, others: "EpochOutputs", runs: Sequence[int]) -> None:
-        """Go on with what some of other runs have seen."""
+        """Copy the outputs of some runs of another engine."""
         if others._rows:
             outputs, rows = others._current()
-            chosen = outputs[list(runs)].mT
-            self.restore(rows if isinstance(rows, slice) else rows[list(runs)].squeeze(0), chosen.unbind())
+            selected = outputs[list(runs)].mT
+            self.restore(rows if isinstance(rows, slice) else rows[list(runs)].squeeze(0), selected.unbind())
 
     def _current(self) -> tuple[Tensor, Rows]:
-        """Return the outputs (K, width, n) of what has been seen, and the rows."""
+        """Return the outputs (K, width, n) so far, and their rows."""
         if isinstance(self._rows[-1], slice):
             return self._full_batch, self._rows[-1]
         rows = torch.cat([rows for rows in self._rows if isinstance(rows, Tensor)], dim=-1)

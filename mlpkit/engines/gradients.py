@@ -10,7 +10,7 @@ from mlpkit.engines.batches import Rows
 
 
 class Gradients(Protocol):
-    """Computes the gradients of K runs: by hand (`ManualGradients`) or with autograd (`AutogradGradients`)."""
+    """Computes the gradients of K runs; see `ManualGradients` and `AutogradGradients`."""
 
     name: str
 

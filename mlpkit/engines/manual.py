@@ -1,7 +1,6 @@
 """Gradients of K networks of linear layers, by hand; the derivation is in `mlpkit.engines.backpropagation`.
 
-Where nothing changes from step to step but the numbers, nothing is decided in a step: a batch of a size has
-its buffers and its list of operations, made once.
+Each batch size has its own buffers and list of operations, built once, so that a step decides nothing.
 """
 
 import math
@@ -23,15 +22,15 @@ from mlpkit.engines.parameters import Flat
 from mlpkit.models.torch_layers import Dropout, name_of
 from mlpkit.models.torch_network import Network
 
-A_CALL = 8192  # elements scanned in one call's overhead
-SAFE_SQUARE = 1e40  # far below the square of the largest float32, and of a squared error that overflows
+CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
+SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient or squared error overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 Randoms = Sequence[torch.Generator] | None
 
 
 class ManualGradients:
-    """Writes gradients that are derived by hand; see `mlpkit.engines.gradients.Gradients`."""
+    """Computes gradients by hand; see `mlpkit.engines.gradients.Gradients`."""
 
     name = "stacked"  # as config files call it
 
@@ -44,15 +43,15 @@ class ManualGradients:
         batch_size: int,
         matmul: Matmul,
     ) -> None:
-        """Take what is read and written.
+        """Prepare the layers; buffers are allocated at the first batch of each size.
 
         Args:
-            networks: of the runs.
-            parameters: theirs.
-            gradients: (K · P), where gradients are written.
-            data: of the runs.
-            batch_size: rows that are differentiated at once, at most.
-            matmul: how products are computed.
+            networks: the runs' networks.
+            parameters: the networks' parameters.
+            gradients: (K · P), the buffer that gradients are written to.
+            data: the runs' data.
+            batch_size: the largest number of rows per batch.
+            matmul: the precision of matrix products.
         """
         self.layers = layers_of(networks, parameters, gradients)
         self.gradients, self.data, self.matmul = gradients, data, matmul
@@ -60,10 +59,10 @@ class ManualGradients:
         assert output_gradient is not None, "see choose_engine"
         self.output_gradient, self.expected = output_gradient, data.expected()
         self.bound = safe_bound(data, batch_size)
-        self.chunks: dict[int | None, Chunk] = {}  # by their rows; None for the split itself
-        self.passes: dict[int, Pass] = {}  # for scores, by their rows
-        self.forwards: dict[tuple[str, int], Operations] = {}  # by the split and its first row
-        # Operations that no gradient is ever asked of begin a tenth of a microsecond sooner, each of them.
+        self.chunks: dict[int | None, Chunk] = {}  # by number of rows; None for the whole split
+        self.passes: dict[int, Pass] = {}  # for evaluation, by number of rows
+        self.forwards: dict[tuple[str, int], Operations] = {}  # for evaluation, by (split, first row)
+        # In inference mode each operation starts a tenth of a microsecond sooner.
         self.context = torch.inference_mode()
 
     def fill(self, rows: Rows, count: int, add: bool, randoms: Randoms) -> Tensor:
@@ -79,8 +78,8 @@ class ManualGradients:
             self.data.pick(self.expected, rows, chunk.expected)
         if randoms is not None:
             into = chunk.inputs if self.data.runs > 1 else chunk.inputs[None]
-            for own, changed in zip(into, self.data.augment(inputs, randoms), strict=True):
-                own.copy_(changed)
+            for own, augmented in zip(into, self.data.augment(inputs, randoms), strict=True):
+                own.copy_(augmented)
         self.last = chunk
         run_operations(chunk.operations(count, add))
         return chunk.layers.outputs
@@ -105,30 +104,29 @@ class ManualGradients:
         return layers.outputs.mT
 
     def _chunk(self, size: int | None) -> "Chunk":
-        """Return what differentiates a number of rows, of which an epoch has two or three; see `Chunk`."""
+        """Make the buffers and operations for a number of rows, of which an epoch has two or three."""
         chunk = Chunk(self, size)
         self.chunks[size] = chunk
         return chunk
 
 
 class Chunk:
-    """Training rows that are differentiated at once: their buffers, and the operations on them.
+    """The buffers and operations that compute the gradients of a fixed number of training rows.
 
     Attributes:
-        all_inputs: of the whole split, (rows, features) or (K, rows, features); else unused.
-        inputs: (K, n, features) to be filled, or those of the whole split; (n, features) where K = 1.
-        expected: (K, n, width) likewise: what the loss's gradient compares outputs with.
-        layers: with the outputs of the last step, before its update.
-        checked: what says, after a step, whether loss and gradients are finite.
+        all_inputs: the inputs of the whole split, (rows, features) or (K, rows, features); else unset.
+        inputs: (K, n, features), filled at each step, or the whole split's; (n, features) where K = 1.
+        expected: (K, n, width), the expected outputs of these rows; likewise.
+        layers: the forward and backward pass, with the outputs of the last step.
+        checked: the arrays that `is_suspicious` checks after a step.
     """
 
     def __init__(self, of: ManualGradients, size: int | None) -> None:
-        """Make the buffers.
+        """Allocate the buffers.
 
         Args:
-            of: whose layers and data they are for.
-            size: the number of rows; None for the whole split, of which nothing is copied but what
-                augmentation changes.
+            of: the gradients' layers and data.
+            size: the number of rows; None for the whole split, which is copied only if it is augmented.
         """
         data, self.output_gradient = of.data, of.output_gradient
         networks = () if data.runs == 1 else (data.runs,)
@@ -138,7 +136,7 @@ class Chunk:
             self.all_inputs = data.all_rows("train", "inputs")
             self.expected = data.all_rows("train", "expected", of.expected)
             if data.runs > 1 and data.shares_inputs and data.augmentation is None:
-                # Rows next to each other, as in the units that are made of them.
+                # One row of memory per feature, the layout of activations.
                 self.all_inputs = self.all_inputs.t().contiguous().t()
             self.inputs = self.all_inputs
         else:
@@ -155,19 +153,21 @@ class Chunk:
         self._operations: dict[tuple[int, bool], Operations] = {}
 
     def operations(self, count: int, add: bool) -> Operations:
-        """Return what writes the gradient of these rows' share in a mean loss.
+        """Return the operations that compute the gradients of the loss, summed over these rows / `count`.
 
         Args:
-            count: rows of the whole step, whose mean it is.
-            add: to the gradient that is there, instead of writing over it.
+            count: the number of rows in the step, over which the loss is averaged.
+            add: whether to add to the current gradients instead of overwriting them.
         """
         if (count, add) not in self._operations:
-            layers, of_loss = self.layers, self.output_gradient
-            # A number as a tensor: torch would make one of it at each step.
-            scale = layers.output_gradients.new_tensor(of_loss.factor(self.expected.shape[-1]) / count)
+            layers, output_gradient = self.layers, self.output_gradient
+            # A tensor, since torch would convert a float to one at each step.
+            scale = layers.output_gradients.new_tensor(
+                output_gradient.factor(self.expected.shape[-1]) / count
+            )
             self._operations[count, add] = [
                 *self.forward,
-                partial(of_loss.write, layers.outputs, self.expected.mT, layers.output_gradients),
+                partial(output_gradient.write, layers.outputs, self.expected.mT, layers.output_gradients),
                 partial(layers.output_gradients.mul_, scale),
                 *self.backward,
                 *layers.weight_gradients(self.inputs, add),
@@ -176,45 +176,50 @@ class Chunk:
 
 
 def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:
-    """Return the layers of networks whose parameters lie in a flat buffer."""
-    weights, slopes = parameters.views(parameters.values), parameters.views(gradients)
-    found: list[LinearLayer] = []
+    """Return the networks' layers, with views of their parameters and gradients."""
+    weights, gradient_views = parameters.views(parameters.values), parameters.views(gradients)
+    layers: list[LinearLayer] = []
     for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
         module = modules[0]
         if isinstance(module, nn.Linear):
             weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
-            columns = [of[bias][..., None] if bias in of else None for of in (weights, slopes)]
+            columns = [of[bias][..., None] if bias in of else None for of in (weights, gradient_views)]
             widths = tuple(own.out_features for own in modules)
-            found.append(LinearLayer(weights[weight], columns[0], slopes[weight], columns[1], widths=widths))
+            layers.append(
+                LinearLayer(weights[weight], columns[0], gradient_views[weight], columns[1], widths=widths)
+            )
         elif isinstance(module, Dropout):
-            found[-1] = replace(found[-1], dropout=modules)
+            layers[-1] = replace(layers[-1], dropout=modules)
         else:
-            found[-1] = replace(found[-1], activation=in_place_activation(module))
-    return found
+            layers[-1] = replace(layers[-1], activation=in_place_activation(module))
+    return layers
 
 
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
-    """Return numbers whose squares, where their sums are small, say that loss and gradients are finite.
+    """Return arrays to check: if their sums of squares are small, the loss and all gradients are finite.
 
-    A weight's gradient is a product of δ and activations, inputs or ones. By Cauchy and Schwarz it is no
-    larger than the root of the product of their sums of squares, so it is enough to look at those. Where
-    they are more numbers than the gradients and the outputs, it looks at these. NumPy's product takes half
-    the time of torch's, and this one of NumPy's does not warn of large numbers.
+    A weight's gradient is a scalar product of δ with activations, inputs or ones. By the Cauchy–Schwarz
+    inequality it is at most the root of the product of their sums of squares, so activations and δ are
+    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead. They
+    are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
     """
-    ends = layers.workspace[-2 * layers.outputs.numel() :]
-    fewer = layers.workspace.numel() < gradients.numel() + ends.numel() + A_CALL
-    looked_at = (layers.workspace,) if fewer else (gradients, ends)
-    return tuple(part.numpy() for part in looked_at)
+    last = layers.workspace[-2 * layers.outputs.numel() :]
+    fewer = layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
+    checked = (layers.workspace,) if fewer else (gradients, last)
+    return tuple(part.numpy() for part in checked)
 
 
 def safe_bound(data: DeviceData, rows: int) -> float:
-    """Return the largest safe sum of squares s of all activations and δ: s · (s + inputs + ones) < SAFE_SQUARE."""
+    """Return the bound for s, the sum of squares of all activations and δ: the solution of
+
+    s · (s + squares of the inputs + number of rows) = SAFE_SQUARE.
+    """
     others = largest_square(data) * rows + rows
     return 2 * SAFE_SQUARE / (others + math.hypot(others, 2 * math.sqrt(SAFE_SQUARE)))
 
 
 def largest_square(data: DeviceData) -> float:
-    """Return a bound for the sum of squares of a scaled training row; augmented rows are not beyond it."""
+    """Return an upper bound for the sum of squares of a scaled training row, augmented or not."""
     inputs = data.splits["train"].inputs
     corners = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))[:, None].expand(-1, inputs.shape[1])
     with torch.no_grad():
@@ -223,9 +228,9 @@ def largest_square(data: DeviceData) -> float:
 
 
 def unsupported_layer(layers: nn.Sequential) -> str | None:
-    """Return the name of a layer whose gradient is not derived here, or None."""
+    """Return the name of the first layer whose gradient is not derived by hand, or None."""
     known = (nn.Linear, Dropout)
-    strange = (
+    unsupported = (
         layer for layer in layers if not isinstance(layer, known) and in_place_activation(layer) is None
     )
-    return next((name_of(layer) for layer in strange), None)
+    return next((name_of(layer) for layer in unsupported), None)

@@ -1,7 +1,7 @@
-"""Which matrix product a run computes with: as asked, or the fastest that is as exact, by measurement.
+"""Chooses the precision of matrix products: the configured one, or by measurement the fastest exact one.
 
-What is measured is remembered, and what cannot be remembered is not used: the same command gives the same
-bits on the same machine.
+The result of a measurement is stored in the user's cache folder, and only a stored result is used: so the
+same command gives the same bits on the same machine.
 """
 
 import hashlib
@@ -21,31 +21,31 @@ from mlpkit.system.paths import cache_folder
 from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.system.platform import interruptions
 
-LARGEST_ERROR = 2.0  # times that of the highest level
-CLEARLY = 0.95  # of the time: what is hardly faster is not selected
-PROBED = 16_000_000  # multiplications at most
-WEIGHTS = 2**18  # at most, since they are made and read as well
+LARGEST_ERROR = 2.0  # times the error of the highest level
+CLEARLY = 0.95  # a level must take less than this share of the best time so far
+PROBED = 16_000_000  # most multiplications in a measured product
+WEIGHTS = 2**18  # most weights, since drawing and reading them takes time too
 SAMPLED_ROWS = 16  # rows of a product that are compared with float64
-TIMINGS = 4  # of each level that nothing disturbed
-QUIET_SECONDS = 0.018  # seconds of measuring, where nothing does
-MAX_SECONDS = 0.5  # seconds, where something does
+TIMINGS = 4  # undisturbed measurements of each level
+QUIET_SECONDS = 0.018  # least time of measuring
+MAX_SECONDS = 0.5  # most time, if other processes disturb
 
-Timing = tuple[bool, float]  # whether it was disturbed, and its seconds
+Timing = tuple[bool, float]  # (whether another process took a core meanwhile, seconds)
 
 
 def choose_matmul(
     wanted: str, shape: tuple[int, int, int], device: str, remember: bool, before: str | None = None
 ) -> Matmul:
-    """Return what the config asks for; `auto` becomes the fastest level that is as exact as the highest.
+    """Return the configured level; for `auto` the fastest level that is as exact as the highest.
 
     Args:
         wanted: auto, highest, high, medium or bfloat16.
-        shape: (rows, in_features, out_features) of the largest product; rows are those of a batch.
-        device: cpu or cuda:N; a lower level of CUDA is never as exact.
-        remember: measure where nothing is remembered, and keep it in the user's cache folder.
-        before: the level that the run has had, which `auto` keeps.
+        shape: (rows of a batch, in_features, out_features) of the largest product.
+        device: cpu or cuda:N; on CUDA lower levels are never as exact.
+        remember: whether to measure if no result is stored, and store it in the user's cache folder.
+        before: the level that a resumed run used before; `auto` keeps it.
     """
-    if wanted == ROUNDED:  # where it is worth it
+    if wanted == ROUNDED:
         return Matmul(ROUNDED, LARGE, "as asked")
     if wanted != "auto":
         return Matmul(wanted, 0, "as asked")
@@ -62,7 +62,7 @@ def choose_matmul(
     level = _read_level(path)
     if level is None and remember:
         level = _write_level(path, measure(probe))
-    if level is None:  # measured by the next run as well, it might be another one
+    if level is None:  # a later run would measure again, and might choose another level
         return Matmul(reason="no measurement could be kept")
     return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
 
@@ -71,15 +71,15 @@ def choose_matmul(
 
 
 def measure(shape: tuple[int, int, int]) -> str:
-    """Return the fastest level whose error is not beyond LARGEST_ERROR times the highest level's.
+    """Return the fastest level with at most LARGEST_ERROR times the error of the highest level.
 
-    What is timed is the heart of a step: the layer's product on the way up, its gradient, and a change of
-    the weights by it. The change is the same at each level, but not its time: libraries share a product
-    out among the threads in different ways, and a core reads best what it has written itself. The error is
-    the Frobenius norm of the difference from float64 products of standard normal factors, in some rows.
+    Times the main work of a step: a layer's forward product, its weight gradient, and the update of its
+    weights. The update is the same at each level, but its time is not: libraries divide a product among the
+    threads in different ways, and a core reads fastest what it has written itself. The error is the
+    Frobenius norm of the difference from float64 products of standard normal factors, in some rows.
 
-    Levels take timings, and the shortest counts; where there are any, one of those in which no other process
-    took a core from this one.
+    Levels are timed in turn, and the shortest time counts: among those during which no other process took a
+    core, if there are any.
 
     Args:
         shape: (rows, in_features, out_features).
@@ -96,7 +96,7 @@ def measure(shape: tuple[int, int, int]) -> str:
 
 
 def fastest(timings: Mapping[str, Sequence[Timing]]) -> str:
-    """Return the level whose shortest turn is clearly shorter than those of all before it."""
+    """Return the level with the shortest time; a later level must beat the earlier ones clearly."""
     times = {level: min(of_level)[1] for level, of_level in timings.items()}
     best = next(iter(times))
     for level, seconds in times.items():
@@ -106,22 +106,22 @@ def fastest(timings: Mapping[str, Sequence[Timing]]) -> str:
 
 
 def _exact_levels(probe: "_Probe") -> list[str]:
-    """Return the highest level, and those that are as exact and not the same library again."""
-    levels, known, bound = [], list[torch.Tensor](), math.inf
+    """Return the highest level, and lower ones that are as exact and give other bits (another library)."""
+    levels, results, bound = [], list[torch.Tensor](), math.inf
     for level in LEVELS:
         probe.time(level)
         products = probe.sampled()
         if level == LEVELS[0]:
             bound = LARGEST_ERROR * probe.error(products)
-        elif probe.error(products) > bound or any(torch.equal(products, others) for others in known):
+        elif probe.error(products) > bound or any(torch.equal(products, others) for others in results):
             continue
         levels.append(level)
-        known.append(products)
+        results.append(products)
     return levels
 
 
 class _Probe:
-    """A layer's part in a step, for random numbers."""
+    """A layer's work in a step, on random numbers."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         rows, in_features, width = shape
@@ -136,7 +136,7 @@ class _Probe:
         self.exact = torch.cat((products, self.gradients[:SAMPLED_ROWS].double() @ inputs), dim=1)
 
     def time(self, level: str) -> Timing:
-        """Compute; return whether another process took a core meanwhile, and the seconds."""
+        """Compute at a level; return whether another process took a core meanwhile, and the seconds."""
         with Matmul(level).for_all_products():
             began, before = perf_counter(), interruptions()
             torch.mm(self.weights, self.inputs.T, out=self.products)
@@ -146,41 +146,41 @@ class _Probe:
         return interruptions() > before, seconds
 
     def sampled(self) -> torch.Tensor:
-        """Return some rows of what was computed last."""
+        """Return some rows of the last products."""
         return torch.cat((self.products[:SAMPLED_ROWS], self.gradient[:SAMPLED_ROWS]), dim=1)
 
     def error(self, sampled: torch.Tensor) -> float:
-        """Return their distance from the float64 products."""
+        """Return the distance of `sampled()` from the float64 products."""
         return float((sampled.double() - self.exact).norm())
 
 
-# --------------------------------------------------------------------------------------- the memory
+# ---------------------------------------------------------------------------------------- the cache
 
 
 def _cache_file(probe: tuple[int, int, int]) -> Path:
-    """Return the file that keeps a measurement."""
+    """Return the file that stores the level for this shape and machine."""
     from mlpkit.system.device import processor
 
-    about = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
-    name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
+    key = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
+    name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     return cache_folder() / "matmul" / f"{name}.json"
 
 
 def _write_level(path: Path, level: str) -> str | None:
-    """Write a level down; return the one that is kept, which is another run's where that was first."""
-    ours = path.with_suffix(f".{os.getpid()}")
+    """Store a level; return the stored one, which is another run's if that was first."""
+    temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(MlpkitError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and _read_level(path) is None:
-            path.unlink()  # a damaged one
-        write_json(ours, {"level": level})
+            path.unlink()  # damaged
+        write_json(temporary, {"level": level})
         try:
-            os.link(ours, path)  # unlike a rename, it does not take the place of one that is there
+            os.link(temporary, path)  # unlike a rename, a link never replaces an existing file
         except FileExistsError:
             pass
-        except OSError:  # a file system that knows no links
-            ours.replace(path)
-        ours.unlink(missing_ok=True)
+        except OSError:  # a file system without hard links
+            temporary.replace(path)
+        temporary.unlink(missing_ok=True)
     return _read_level(path)
 
 

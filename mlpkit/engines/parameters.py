@@ -1,4 +1,4 @@
-"""The trained values of K runs in one buffer, and more buffers of the same layout."""
+"""The parameters of K runs in one flat buffer, and other buffers with the same layout."""
 
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -10,59 +10,61 @@ Shapes = dict[str, torch.Size]
 
 
 class Flat:
-    """Holds tensors of K runs in one buffer, in the order of their names.
+    """Stores the tensors of K runs in one buffer, tensor by tensor.
 
-    The K versions of a tensor lie together, so that one operation writes them. Where runs have other shapes,
-    as with other hidden widths, every version has the largest one, and zeros where its run has nothing.
+    The K versions of a tensor are contiguous, so that one operation can write them. If their shapes differ
+    (hidden widths), each is padded with zeros to the largest shape.
 
     Attributes:
         runs: K.
-        shapes: of each tensor of a run, the largest of all runs, by name.
-        run_shapes: of each run's tensors.
-        values: (K · P), all of them.
-        best: likewise, as they were at each run's best epoch.
+        shapes: each tensor's padded shape, by name.
+        run_shapes: for each run, its tensors' own shapes, by name.
+        values: (K · P), the current values.
+        best: (K · P), the values at each run's best epoch.
     """
 
-    def __init__(self, of_each: Sequence[Mapping[str, Tensor]]) -> None:
+    def __init__(self, tensors_of_runs: Sequence[Mapping[str, Tensor]]) -> None:
         """Copy the runs' tensors into the buffer."""
-        self.runs = len(of_each)
-        self.run_shapes: list[Shapes] = [{name: of[name].shape for name in of} for of in of_each]
+        self.runs = len(tensors_of_runs)
+        self.run_shapes: list[Shapes] = [
+            {name: tensors[name].shape for name in tensors} for tensors in tensors_of_runs
+        ]
         self.shapes: Shapes = {
             name: torch.Size(
                 max(sizes) for sizes in zip(*(own[name] for own in self.run_shapes), strict=True)
             )
-            for name in of_each[0]
+            for name in tensors_of_runs[0]
         }
         self.is_padded = any(own != self.shapes for own in self.run_shapes)
-        first = next(iter(of_each[0].values()), torch.zeros(0))
+        first = next(iter(tensors_of_runs[0].values()), torch.zeros(0))
         size = self.runs * sum(shape.numel() for shape in self.shapes.values())
         self.values = torch.zeros(size, dtype=first.dtype, device=first.device)
-        for run, tensors in enumerate(of_each):
+        for run, tensors in enumerate(tensors_of_runs):
             for name, own in self.of_run(self.values, run).items():
                 own.copy_(tensors[name].detach())
         self.best = self.values.clone()
         self._pairs = list(zip(self.rows(self.best), self.rows(self.values), strict=True))
 
     @classmethod
-    def from_networks(cls, of_each: Sequence[Mapping[str, Tensor]]) -> Self:
-        """Return a buffer with tensors of networks, which from now on are views of it."""
-        flat = cls(of_each)
-        for run, tensors in enumerate(of_each):
+    def from_networks(cls, tensors_of_runs: Sequence[Mapping[str, Tensor]]) -> Self:
+        """Return a buffer with the networks' tensors, and make these tensors views of it."""
+        flat = cls(tensors_of_runs)
+        for run, tensors in enumerate(tensors_of_runs):
             for name, own in flat.of_run(flat.values, run).items():
                 tensors[name].data = own
         return flat
 
     def zeros_like(self) -> Tensor:
-        """Return another buffer (K · P) of this layout, with zeros."""
+        """Return a buffer (K · P) of zeros with the same layout."""
         return torch.zeros_like(self.values)
 
     def views(self, buffer: Tensor) -> dict[str, Tensor]:
-        """Return the parts (K, *shape) of a buffer by name; (*shape) where K = 1."""
+        """Return views (K, *shape) of a buffer by name; (*shape) where K = 1."""
         parts = self._parts(buffer)
         return {name: part[0] for name, part in parts.items()} if self.runs == 1 else parts
 
     def of_run(self, buffer: Tensor, run: int) -> dict[str, Tensor]:
-        """Return one run's tensors in a buffer, each of the run's own shape."""
+        """Return views of one run's tensors in a buffer, in the run's own shapes."""
         own = self.run_shapes[run]
         return {
             name: part[run][tuple(slice(size) for size in own[name])] if self.is_padded else part[run]
@@ -70,23 +72,23 @@ class Flat:
         }
 
     def stacked(self, buffer: Tensor) -> list[Tensor]:
-        """Return the parts (K, *shape) of a buffer, for one run as well."""
+        """Return views (K, *shape) of a buffer, with the axis K even where K = 1."""
         return list(self._parts(buffer).values())
 
     def rows(self, buffer: Tensor) -> list[Tensor]:
-        """Return tensors (K, numbers) that make up a buffer: all of it, or one for each name."""
+        """Return views (K, n) that together cover a buffer: one where K = 1, else one per name."""
         if self.runs == 1:
             return [buffer.view(1, -1)]
         return [part.view(self.runs, -1) for part in self._parts(buffer).values()]
 
     def run_slices(self, buffer: Tensor, first: int, stop: int) -> list[Tensor]:
-        """Return what holds the values of runs next to each other, each tensor in one piece."""
+        """Return contiguous views that together cover the values of the runs first to stop."""
         if (first, stop) == (0, self.runs):
             return [buffer]
         return [part[first:stop] for part in self._parts(buffer).values()]
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Keep the values of some runs (K,) as their best so far."""
+        """Copy values to `best` for the runs where `better` (K,) is true."""
         if all(better):
             self.best.copy_(self.values)
             return
@@ -95,7 +97,7 @@ class Flat:
             torch.where(mask, values, best, out=best)
 
     def swap_best(self) -> None:
-        """Exchange the values and the best ones."""
+        """Exchange `values` and `best`."""
         values = self.values.clone()
         self.values.copy_(self.best)
         self.best.copy_(values)

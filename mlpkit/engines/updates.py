@@ -1,7 +1,7 @@
-"""The optimizers of K runs: runs next to each other that are set alike take a step together.
+"""The optimizers of K runs: adjacent runs with equal settings share one update.
 
-Making a torch.optim object imports torch's compiler, which takes a second, and walks over a list of
-parameters at each step. The kernels that it calls are part of torch itself and take a flat buffer as well.
+Creating a torch.optim object imports torch's compiler (one second), and the object iterates over a list of
+parameters at each step. So this module calls the same kernels directly, on flat buffers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,53 +19,53 @@ from mlpkit.schedules.plateau import Plateau
 
 
 class Update:
-    """Changes the values of some runs by their gradients, in place.
+    """Updates the values of some runs in place.
 
     Attributes:
-        buffers: what it works on.
+        buffers: the values, gradients and optimizer state.
     """
 
     def __init__(self, config: OptimizerConfig, buffers: Buffers) -> None:
-        """Take the optimizer and what it works on."""
+        """Use the optimizer's fused step if it has one, else its `update` for each tensor."""
         self.config, self.buffers = config, buffers
         self._take_step = config.fused(buffers) or self._update_each
 
     def __call__(self, lr: float | Tensor) -> None:
-        """Take a step at a learning rate, which on a CUDA device may be a tensor."""
+        """Take a step; on a CUDA device the learning rate may be a tensor."""
         self._take_step(lr)
         self.buffers.begun = True
 
     def _update_each(self, lr: float | Tensor) -> None:
         """Call the optimizer's own `update` for each tensor."""
-        of, before = self.buffers, list[tuple[Tensor, Tensor]]()
-        numbers = [(number, number.clone()) for number in of.numbers.values()]
-        if of.flag is not None:
-            flat = [*of.values, *(tensor for tensors in of.tensors.values() for tensor in tensors)]
+        buffers, before = self.buffers, list[tuple[Tensor, Tensor]]()
+        numbers = [(number, number.clone()) for number in buffers.numbers.values()]
+        if buffers.flag is not None:
+            flat = [*buffers.values, *(tensor for tensors in buffers.tensors.values() for tensor in tensors)]
             before = [(tensor, tensor.clone()) for tensor in flat] + numbers
-        for place, (values, gradients) in enumerate(zip(of.values, of.gradients, strict=True)):
-            for number, old in numbers:  # one for all tensors, each of which would count it on
+        for index, (values, gradients) in enumerate(zip(buffers.values, buffers.gradients, strict=True)):
+            for number, old in numbers:  # shared by all tensors, and each update would increment it
                 number.copy_(old)
-            tensors = {name: tensors[place] for name, tensors in of.tensors.items()}
-            self.config.update(values, gradients, {**tensors, **of.numbers}, lr)
-        if of.flag is not None:
-            forbidden = of.flag[0].bool()
+            tensors = {name: tensors[index] for name, tensors in buffers.tensors.items()}
+            self.config.update(values, gradients, {**tensors, **buffers.numbers}, lr)
+        if buffers.flag is not None:
+            skip = buffers.flag[0].bool()
             for tensor, old in before:
-                torch.where(forbidden, old, tensor, out=tensor)
+                torch.where(skip, old, tensor, out=tensor)
 
 
 def tensors_of(config: OptimizerConfig) -> list[str]:
-    """Return the names of what an optimizer keeps for every value."""
+    """Return the names of the optimizer's state tensors, which have a parameter's shape."""
     return [name for name, kind in config.slots().items() if kind == "tensor"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Runs next to each other whose optimizers and schedules are set alike: one update serves them.
+    """Adjacent runs with equal optimizers and schedules, which share one update.
 
     Attributes:
         first: the first run.
         stop: the run after the last.
-        update: changes their values.
+        update: updates these runs.
     """
 
     first: int
@@ -74,21 +74,21 @@ class Block:
 
 
 class Optimizers:
-    """The optimizers of K runs, and what they keep.
+    """The optimizers of K runs and their state.
 
     Attributes:
-        blocks: of runs that one update serves.
+        blocks: adjacent runs that share one update.
     """
 
     def __init__(
         self, parameters: Flat, gradients: Tensor, configs: Sequence[Config], flag: Tensor | None = None
     ) -> None:
-        """Make what the optimizers keep.
+        """Allocate the state.
 
         Args:
-            parameters: of the runs.
-            gradients: (K · P), theirs.
-            configs: of the runs; neighbours that are set alike make a block.
+            parameters: the runs' parameters.
+            gradients: (K · P), the gradients of `parameters`.
+            configs: the runs' configs.
             flag: see `Buffers`.
         """
         self.parameters, self.configs = parameters, configs
@@ -111,12 +111,12 @@ class Optimizers:
             self.blocks.append(Block(first, stop, update))
 
     def __call__(self, lrs: Sequence[float | Tensor]) -> None:
-        """Take a step at the learning rate of each block."""
+        """Take a step with the learning rate of each block."""
         for block, lr in zip(self.blocks, lrs, strict=True):
             block.update(lr)
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """Return a run's part, named `<parameter>/<slot>`, where it lies; nothing before the first step."""
+        """Return views of a run's state by `<parameter>/<slot>`; {} before the first step."""
         buffers = self._block_of(run).update.buffers
         if not buffers.begun:
             return {}
@@ -128,28 +128,28 @@ class Optimizers:
         return found
 
     def restore(self, run: int, state: Mapping[str, Tensor]) -> None:
-        """Take a run's part back; all runs of a block have begun, or none has."""
+        """Restore a run's state; either all runs of a block are restored or none."""
         self._block_of(run).update.buffers.begun = True
-        for name, own in self.state(run).items():
-            own.copy_(state[name])
+        for name, tensor in self.state(run).items():
+            tensor.copy_(state[name])
 
     def _block_of(self, run: int) -> Block:
         return next(block for block in self.blocks if block.first <= run < block.stop)
 
 
 def equal_settings(configs: Sequence[Config]) -> list[tuple[int, int]]:
-    """Return (first, stop) of runs next to each other that one update serves.
+    """Return (first, stop) of adjacent runs with equal optimizers and schedules.
 
-    A plateau schedule has its own learning rate for each run.
+    Runs with a plateau schedule are never grouped, since each has its own learning rate.
     """
 
     def settings(run: int) -> tuple[Any, ...]:
         config = configs[run]
         return config.optimizer, config.scheduler, run if isinstance(config.scheduler, Plateau) else -1
 
-    found, first = [], 0
-    for _, alike in groupby(range(len(configs)), key=settings):
-        stop = first + len(list(alike))
-        found.append((first, stop))
+    blocks, first = [], 0
+    for _, block in groupby(range(len(configs)), key=settings):
+        stop = first + len(list(block))
+        blocks.append((first, stop))
         first = stop
-    return found
+    return blocks

@@ -1,10 +1,10 @@
 """A step of K small networks and the scores of its epoch as one function, for torch's compiler.
 
-The mathematics is that of `mlpkit.engines.backpropagation`, written unit by unit: a unit's values for all
-examples are a tensor (K, n) of their own, and a product is a sum of such tensors, each times a weight (K, 1).
-So nothing but element-wise operations and sums over examples is left, which the compiler makes a single loop
-of: it goes over the examples once, and holds in registers what is otherwise written to memory and read again
-by each operation. That is why it is for small networks: each weight is a line of the program.
+The formulas are those of `mlpkit.engines.backpropagation`, written unit by unit: each unit's values for all
+examples are a separate tensor (K, n), and a matrix product is a sum of such tensors, each times a weight
+(K, 1). Only element-wise operations and sums over examples remain. The compiler fuses them into one loop over
+the examples, with intermediate values in registers instead of memory. This is for small networks only, since
+each weight is a line of the compiled code.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,15 @@ from torch.nn import functional as F
 
 from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
 
-Activations = list[Tensor]  # (K, n) of each unit of a layer
-Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]  # (δ of a unit, its z, its f(z)) -> δ ⊙ f'(z)
+Activations = list[Tensor]  # (K, n) for each unit of a layer
+Derivative = Callable[
+    [Tensor, Tensor, Tensor], Tensor
+]  # (gradient with respect to f(z), z, f(z)) -> that with respect to z
 
 _SLOPE = nn.LeakyReLU().negative_slope
 aten = torch.ops.aten
 
-# By the names of torch's classes: f, and its derivative, as torch's compiler knows them.
+# (f, its derivative) by torch's class name, in operations that torch's compiler supports.
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
     "ReLU": (torch.relu, lambda gradient, z, a: torch.where(a > 0, gradient, 0.0)),
     "LeakyReLU": (
@@ -40,12 +42,12 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
 
 @dataclass
 class Rows:
-    """Rows of a split, examples next to each other.
+    """The rows of a split, with examples contiguous in memory.
 
     Attributes:
         inputs: (1 or K, features, n).
-        expected: (1 or K, width, n), what the outputs are compared with.
-        targets: (1 or K, 2 · width, n) for regression, see `regression_truth`; else like `expected`.
+        expected: (1 or K, width, n); see `LossConfig.expected`.
+        targets: (1 or K, 2 · width, n) for regression, see `regression_truth`; else `expected`.
     """
 
     inputs: Tensor
@@ -54,10 +56,10 @@ class Rows:
 
 
 class WholeStep(nn.Module):
-    """Takes a step on all training rows, and adds up scores before it and after it."""
+    """Takes a step on all training rows; sums scores before it (training) and after it (monitored split)."""
 
     def __init__(self, plan: CompilePlan) -> None:
-        """Take what the program is made for."""
+        """Store the plan."""
         super().__init__()
         self.plan, self.per_layer = plan, 2 if plan.bias else 1
 
@@ -70,29 +72,30 @@ class WholeStep(nn.Module):
         monitored: list[Tensor],
         unscaling: list[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Change values and averages in index, unless something is not finite: then nothing is changed.
+        """Update values and averages in place; change nothing if a loss or gradient is not finite.
 
         Args:
-            values: (K, *shape) of weights and biases, layer by layer.
-            averages: of the optimizer, likewise.
+            values: the weights and biases (K, *shape), layer by layer.
+            averages: the optimizer's state tensors, each list like `values`.
             settings: (settings, K); see `SETTINGS`.
-            train: what `Rows` holds.
-            monitored: likewise, of the split that is scored after the step.
-            unscaling: std and mean (1 or K, width, 1), or nothing.
+            train: the fields of `Rows` for the training split.
+            monitored: the fields of `Rows` for the monitored split, which is scored after the step.
+            unscaling: std and mean, each (K, width, 1); empty if outputs are not scaled.
 
         Returns:
-            The outputs (K, width, n) before the step; the norms (K, 1) of the gradients; whether all is
-            finite; sums (1 + statistics, K) over the training rows before it, and over the others after it.
+            The training outputs (K, width, n) before the step; the norms (K, 1) of the gradients; whether all
+            is finite; and sums (1 + statistics, K) over the training rows before the step and over the
+            monitored rows after it.
         """
         rows = Rows(*train)
         activations, kept = self._forward(values, rows.inputs)
         sums = self._sums(activations, rows, unscaling)
         gradients = self._gradients(values, kept, activations, rows)
         norms = _norms(gradients)
-        # A sum of numbers is not finite where one of them is not.
+        # A sum is not finite if one of its terms is not.
         finite = torch.isfinite((norms + sums[0][:, None]).sum())
         self._update(values, averages, self._clipped(gradients, norms, settings), settings, finite)
-        # What reads them now shall read memory, and not compute the update once more for each example.
+        # Makes the compiler read the updated values from memory, not recompute the update for each example.
         changed = [value.as_strided(value.shape, value.stride()) for value in values]
         after, _ = self._forward(changed, monitored[0])
         return (
@@ -106,7 +109,7 @@ class WholeStep(nn.Module):
     def _forward(
         self, values: Sequence[Tensor], inputs: Tensor
     ) -> tuple[Activations, list[tuple[Activations, Activations]]]:
-        """Return outputs, and for each hidden layer z and f(z); for the inputs, these."""
+        """Return the outputs, and (z, f(z)) of each hidden layer, preceded by (inputs, inputs)."""
         activations: Activations = list(inputs.unbind(1))
         kept = [(activations, activations)]
         for layer, name in enumerate((*self.plan.activations, "Identity")):
@@ -126,17 +129,17 @@ class WholeStep(nn.Module):
         outputs: Activations,
         rows: Rows,
     ) -> list[Tensor]:
-        """Return the gradients of the mean loss in the values."""
+        """Return the gradients of the mean loss with respect to the values."""
         plan = self.plan
         means = torch.stack(outputs, 1)
         if plan.loss == "binary_cross_entropy":
-            t = torch.exp(-means.abs())  # as the loss has it, so that it is computed once
+            t = torch.exp(-means.abs())  # the same expression as in the loss, so that it is computed once
             means = torch.where(means > 0, 1.0, t) / (1 + t)
         elif plan.loss == "cross_entropy":
             means = torch.softmax(means, 1)
         scale = (2 / plan.widths[-1] if plan.loss == "mse" else 1.0) / plan.rows[0]
         gradients = list(((means - rows.expected) * scale).unbind(1))
-        found: list[Tensor] = []
+        all_gradients: list[Tensor] = []
         for layer in reversed(range(len(plan.widths) - 1)):
             pre_activations, previous = kept[layer]
             of_layer = [
@@ -144,7 +147,7 @@ class WholeStep(nn.Module):
             ]
             if plan.bias:
                 of_layer.append(torch.stack([d.sum(-1) for d in gradients], 1))
-            found = of_layer + found
+            all_gradients = of_layer + all_gradients
             if layer:
                 weight, _ = self._layer(values, layer)
                 derive = FUNCTIONS[plan.activations[layer - 1]][1]
@@ -156,14 +159,14 @@ class WholeStep(nn.Module):
                     )
                     for i in range(len(previous))
                 ]
-        return found
+        return all_gradients
 
     def _sums(self, activations: Activations, rows: Rows, unscaling: list[Tensor]) -> Tensor:
-        """Return sums (1 + statistics, K) of losses and of what scores are made of; see `Task`."""
+        """Return the sums (1 + statistics, K) of losses and statistics; see `Task`."""
         outputs, y = torch.stack(activations, 1), rows.expected
         losses = self._losses(outputs, y)
         if self.plan.task == "regression":
-            exact, centred = (of.expand_as(outputs) for of in rows.targets.double().chunk(2, 1))
+            exact, centred = (part.expand_as(outputs) for part in rows.targets.double().chunk(2, 1))
             if unscaling:
                 outputs = outputs * unscaling[0] + unscaling[1]
             errors = outputs.double() - exact
@@ -173,19 +176,19 @@ class WholeStep(nn.Module):
             statistics = [((outputs > 0) == (y > 0.5)).squeeze(1).to(outputs.dtype)]
         else:
             statistics = [(outputs.argmax(1) == y.argmax(1)).to(outputs.dtype)]
-        return torch.stack([of.sum(1, dtype=torch.float64) for of in (losses, *statistics)])
+        return torch.stack([values.sum(1, dtype=torch.float64) for values in (losses, *statistics)])
 
     def _losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the losses (K, n)."""
         if self.plan.loss == "mse":
             return (outputs - y).square().mean(1)
         if self.plan.loss == "binary_cross_entropy":
-            against = ((1 - 2 * y) * outputs).squeeze(1)
-            return against.clamp_min(0) + _log1p(torch.exp(-outputs.abs()).squeeze(1))
+            signed = ((1 - 2 * y) * outputs).squeeze(1)
+            return signed.clamp_min(0) + _log1p(torch.exp(-outputs.abs()).squeeze(1))
         return torch.logsumexp(outputs - (outputs * y).sum(1, keepdim=True), 1)
 
     def _clipped(self, gradients: list[Tensor], norms: Tensor, settings: Tensor) -> list[Tensor]:
-        """Limit the gradients, first their values; see `Clipping`."""
+        """Clip the gradients, by value and then by norm; see `Clipping`."""
         by_norm, by_value = self.plan.limits
         if by_value:
             limits = settings[SETTINGS.index("value_limit")]
@@ -205,7 +208,7 @@ class WholeStep(nn.Module):
         settings: Tensor,
         finite: Tensor,
     ) -> None:
-        """Do what torch's fused optimizers do; see `mlpkit.engines.updates`."""
+        """Update as torch's fused optimizers do; see `mlpkit.engines.updates`."""
         change = self._sgd if self.plan.optimizer == "sgd" else self._adam
         for index, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
             states = [value, *(average[index] for average in averages)]
@@ -215,31 +218,34 @@ class WholeStep(nn.Module):
 
     def _adam(self, states: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
         value, mean, square = states
-        of = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
+        setting = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
         if self.plan.decays and self.plan.optimizer == "adamw":
-            value = value * (1 - of["lr"] * of["weight_decay"])
+            value = value * (1 - setting["lr"] * setting["weight_decay"])
         elif self.plan.decays:
-            gradient = gradient + value * of["weight_decay"]
-        mean = mean + (gradient - mean) * of["first_weight"]
-        square = square * of["decay"] + gradient * gradient * of["second_weight"]
+            gradient = gradient + value * setting["weight_decay"]
+        mean = mean + (gradient - mean) * setting["first_weight"]
+        square = square * setting["decay"] + gradient * gradient * setting["second_weight"]
         return [
-            value - of["step_size"] * mean / (square.sqrt() / of["bias_correction2_sqrt"] + of["eps"]),
+            value
+            - setting["step_size"]
+            * mean
+            / (square.sqrt() / setting["bias_correction2_sqrt"] + setting["eps"]),
             mean,
             square,
         ]
 
     def _sgd(self, states: list[Tensor], gradient: Tensor, settings: Tensor) -> list[Tensor]:
         value, *buffers = states
-        of = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
+        setting = {name: _like(settings[index], value) for index, name in enumerate(SETTINGS)}
         if self.plan.decays:
-            gradient = gradient + value * of["weight_decay"]
+            gradient = gradient + value * setting["weight_decay"]
         step = gradient
         if self.plan.momentum:
-            step = buffers[0] * of["decay"] + gradient * of["first_weight"]
+            step = buffers[0] * setting["decay"] + gradient * setting["first_weight"]
             buffers = [step]
             if self.plan.nesterov:
-                step = gradient + step * of["second_weight"]
-        return [value - of["lr"] * step, *buffers]
+                step = gradient + step * setting["second_weight"]
+        return [value - setting["lr"] * step, *buffers]
 
     def _layer(self, values: Sequence[Tensor], layer: int) -> tuple[Tensor, Tensor | None]:
         first = layer * self.per_layer
@@ -247,14 +253,14 @@ class WholeStep(nn.Module):
 
 
 def _like(column: Tensor, values: Tensor) -> Tensor:
-    """Return (K,) as it stands beside (K, …)."""
+    """Reshape (K,) to broadcast with values (K, …)."""
     return column.view(-1, *[1] * (values.dim() - 1))
 
 
 def _log1p(t: Tensor) -> Tensor:
-    """Return log(1 + t) for 0 ≤ t ≤ 1 as 2 artanh(t / (2 + t)): in float32 a few terms are exact enough.
+    """Return log(1 + t) for 0 ≤ t ≤ 1 as a series of 2 artanh(t / (2 + t)), exact in float32.
 
-    Torch's own function is compiled to a call that takes longer than all the rest of a small network.
+    Torch compiles its own log1p to a function call, which takes longer than the rest of a small network.
     """
     if t.dtype == torch.float64:
         return torch.log1p(t)
@@ -266,7 +272,7 @@ def _log1p(t: Tensor) -> Tensor:
 
 
 def _norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the norms (K, 1) of all of a run's gradients."""
+    """Return the norm of each run's gradient, (K, 1)."""
     return _sum([(g * g).flatten(1).sum(1, keepdim=True) for g in gradients]).sqrt()
 
 

@@ -1,1 +1,1 @@
-"""Losses, a file each: options, the loss of each row, and its gradient by hand."""
+"""Losses, one file each: the options, the loss per example and its gradient by hand."""

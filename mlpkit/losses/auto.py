@@ -1,4 +1,4 @@
-"""The loss that goes with the task."""
+"""The default loss of the task."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of two classes."""
+"""Cross-entropy for two classes."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -8,8 +8,8 @@ from mlpkit.config.registry import choice
 if TYPE_CHECKING:
     from torch import Tensor
 
-SURE = 40.0  # from where log(1 + exp(x)) is x in float64 as well
-MANY = 1000  # rows whose numbers take longer than to begin ten operations
+LINEAR_FROM = 40.0  # above this, log(1 + exp(x)) equals x even in float64
+MANY_ROWS = 1000  # above this, the arithmetic takes longer than starting ten operations
 
 
 @choice("loss")
@@ -22,19 +22,19 @@ class BinaryCrossEntropy(LossConfig):
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`.
 
-        Both are log(1 + exp((1 - 2y) z)), which is exact on either side, however sure the answer is.
+        Both cases are log(1 + exp((1 - 2y) z)), which is exact for logits of any size.
         """
         import torch
 
-        against = torch.addcmul(outputs, outputs, targets, value=-2)
-        if outputs.requires_grad or len(outputs) < MANY:
-            return torch.nn.functional.softplus(against, threshold=SURE).squeeze(1)
-        # For many rows torch's log(1 + t) takes twice as long as a log of w = 1 + t, and to give back what
-        # rounding has put into w (after Kahan; Goldberg 1991, theorem 4).
-        t = against.abs().neg_().exp_()
+        signed = torch.addcmul(outputs, outputs, targets, value=-2)
+        if outputs.requires_grad or len(outputs) < MANY_ROWS:
+            return torch.nn.functional.softplus(signed, threshold=LINEAR_FROM).squeeze(1)
+        # For many rows torch's log1p(t) takes twice as long as log(w) with w = 1 + t, corrected for the
+        # rounding of w (after Kahan; Goldberg 1991, theorem 4).
+        t = signed.abs().neg_().exp_()
         w = t + 1
         losses = t.sub_(w - 1)
-        return losses.add_(w.log_()).add_(against.clamp_min_(0)).squeeze(1)
+        return losses.add_(w.log_()).add_(signed.clamp_min_(0)).squeeze(1)
 
     def by_hand(self) -> OutputGradient:
         """σ(z) - y."""

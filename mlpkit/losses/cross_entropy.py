@@ -1,4 +1,4 @@
-"""Cross-entropy of several classes."""
+"""Cross-entropy for several classes."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ class CrossEntropy(LossConfig):
 
         if outputs.requires_grad:
             return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
-        # As exact, where many rows of few classes are scored, in a third of the time.
+        # As exact, in a third of the time for many rows of few classes.
         return torch.logsumexp(outputs - outputs.gather(1, targets[:, None]), 1)
 
     def by_hand(self) -> OutputGradient:
