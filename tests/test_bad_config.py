@@ -206,6 +206,8 @@ KEYS_AND_GROUPS = [
     ("++optimizer.lrr=1", "optimizer.lrr: unknown key; did you mean optimizer.lr?"),
     ("sed=1", "sed: unknown key; did you mean seed?"),
     ("lr=0.1", "lr: unknown key; did you mean optimizer.lr?"),
+    ("max_epochs=10", "max_epochs: unknown key; it is called trainer.epochs here"),
+    ("dataset.test_size=0.2", "dataset.test_size: unknown key; it is called dataset.test_fraction here"),
     ("moons", "'moons': no value; write dataset=moons"),
     ("scheduler.warmup_steps=1000", "scheduler.warmup_steps=1000: the run has 1000 steps; choose fewer"),
     ("a.b.c.d=1", "a: unknown key; did you mean init.a?"),

@@ -191,7 +191,7 @@ def test_the_whole_table(grid: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed, _ = said(capsys, "compare", "grid", "--top", "2", "--output", "board.md")
-    assert "3 more settings: mlpkit compare, without --top, shows all" in printed.splitlines()
+    assert "3 more settings: the same command without --top shows all" in printed.splitlines()
     assert (
         Path("board.md").read_text()
         == """\
@@ -203,7 +203,7 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
 | 2 | adamw | 0.1 | 0.9467 | 0.0143 | 3 | = | 0.25 |
 
 - = tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
-- 3 more settings: mlpkit compare, without --top, shows all
+- 3 more settings: the same command without --top shows all
 - failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 - unfinished (1): grid/0.001-adam-2
 """

@@ -156,7 +156,7 @@ def _legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[s
         texts.append(f"{some}/{all_of_them}: {some} of {all_of_them} have a score; the mean is over these")
     if more := len(found.settings) - len(settings):
         noun = "setting" if more == 1 else "settings"
-        texts.append(f"{more:,} more {noun}: mlpkit compare, without --top, shows all")
+        texts.append(f"{more:,} more {noun}: the same command without --top shows all")
     return texts
 
 

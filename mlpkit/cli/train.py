@@ -27,7 +27,9 @@ def train(
     config_dir: ConfigDir = None,
     multirun: Annotated[
         bool,
-        typer.Option("-m", "--multirun", help="Sweep: a key may have several values, as in lr=0.1,0.01."),
+        typer.Option(
+            "-m", "--multirun", help="Sweep: a key may have several values, as in optimizer.lr=0.1,0.01."
+        ),
     ] = False,
     paired: Annotated[
         bool, typer.Option("--zip", help="Sweep: pair the values instead of crossing them.")

@@ -18,6 +18,27 @@ Schema = dict[str, Any]
 PLUGIN_HINT = " (a plug-in's needs --plugin FILE)"
 MOST_PROBLEMS = 100  # in one error message
 
+SYNONYMS = {  # names of scikit-learn, Lightning and Keras
+    "max_epochs": "trainer.epochs",
+    "n_epochs": "trainer.epochs",
+    "num_epochs": "trainer.epochs",
+    "max_iter": "trainer.epochs",
+    "gradient_clip_val": "trainer.clip_norm",
+    "clipnorm": "trainer.clip_norm",
+    "accumulate_grad_batches": "trainer.accumulate",
+    "patience": "trainer.early_stopping.patience",
+    "hidden_layer_sizes": "model.hidden",
+    "dropout_rate": "model.dropout",
+    "learning_rate": "optimizer.lr",
+    "learning_rate_init": "optimizer.lr",
+    "n_samples": "dataset.n",
+    "test_size": "dataset.test_fraction",
+    "validation_fraction": "dataset.val_fraction",
+    "validation_split": "dataset.val_fraction",
+    "random_state": "seed",
+    "accelerator": "device",
+}
+
 
 def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str, str]) -> list[str]:
     """Return one line for each key that has a problem.
@@ -35,7 +56,7 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
             kind, location = "too_short", location[:-1]  # report a missing entry as a list that is too short
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_in_section(key, schema) or _similar(location, key, parent)}"
+            line = f"{key}: unknown key{_synonym(key) or _in_section(key, schema) or _similar(location, key, parent)}"
         elif kind == "missing":
             line = f"{key}: missing; {_required(node, schema)}"
         elif kind == "union_tag_not_found":
@@ -154,6 +175,12 @@ def _read_as_number(key: str, value: float, node: Schema, text: str) -> tuple[st
         return text, ""
     quoted = shlex.quote(f'{key}="{text}"')
     return text, f"; it is read as {show(value)}, so quote it: {quoted}"
+
+
+def _synonym(key: str) -> str:
+    """Return `; it is called trainer.epochs here` for another tool's name, such as max_epochs."""
+    name = key.rpartition(".")[2]
+    return f"; it is called {SYNONYMS[name]} here" if name in SYNONYMS else ""
 
 
 def _in_section(key: str, schema: Schema) -> str:
