@@ -56,7 +56,8 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
             kind, location = "too_short", location[:-1]  # report a missing entry as a list that is too short
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            line = f"{key}: unknown key{_synonym(key) or _in_section(key, schema) or _similar(location, key, parent)}"
+            way = _synonym(key) or _in_section(key, schema) or _similar(location, key, parent)
+            line = f"{key}: unknown key{way}"
         elif kind == "missing":
             line = f"{key}: missing; {_required(node, schema)}"
         elif kind == "union_tag_not_found":

@@ -69,8 +69,11 @@ def read(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
 
 def dump(data: Any, width: int = 80) -> str:
     """Return plain values as YAML, keys in their order; long texts are folded at `width` characters."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast
-    return str(yaml.dump(data, Dumper=dumper, sort_keys=False, width=width))
+    options: dict[str, Any] = {"sort_keys": False, "width": width}
+    try:  # libyaml is ten times as fast, but has no escapes for file names that are not UTF-8
+        return str(yaml.dump(data, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), **options))
+    except UnicodeEncodeError:
+        return str(yaml.dump(data, Dumper=yaml.SafeDumper, **options))
 
 
 def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:

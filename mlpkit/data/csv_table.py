@@ -185,7 +185,7 @@ def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Itera
     Raises:
         DataError: a quote is misplaced or not closed, which is_strict looks for.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+    limit = csv.field_size_limit(LONGEST)  # of all readers in the process
     with text.open(taken.encoding or "utf-8") as stream:
         lines = io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="")
         reader = csv.reader(lines, delimiter=taken.separator or ",", strict=is_strict)
@@ -198,3 +198,5 @@ def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Itera
         except csv.Error as error:
             reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
             raise DataError(f"{text.name}:{start}: {spell(reason)}; correct the row") from None
+        finally:
+            csv.field_size_limit(limit)
