@@ -148,7 +148,8 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
     assert read_object(runs("s")[2].summary)["epochs"] == LONG
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_processes_save_and_end_when_the_sweep_does(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

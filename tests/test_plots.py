@@ -525,6 +525,7 @@ def test_settings_of_matplotlib_come_back(tmp_path: Path) -> None:
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.long
 def test_matplotlib_loads_with_the_pictures_and_never_pyplot() -> None:
     code = (
         "import sys, mlpkit.engines.experiment, mlpkit.analysis.predict; "

@@ -187,6 +187,7 @@ def test_environment_and_command(tmp_path: Path) -> None:
     parse(yaml.safe_load((folder / "config.yaml").read_text()))
 
 
+@pytest.mark.long
 def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     chosen = ("dataset=sum", "dataset.standardize=true", "trainer.epochs=30", "run.plots=false")
     folder = train(tmp_path, *chosen)

@@ -170,6 +170,7 @@ def test_the_same_command_gives_the_same_trials(sampler: str, tmp_path: Path) ->
     assert not any(name.startswith("cma") for trial in trials for name in trial.system_attrs)
 
 
+@pytest.mark.long
 def test_tpe_learns_where_the_best_values_are(tmp_path: Path) -> None:
     arguments = ("--search", "tpe", "--trials", "30", "--batch", "10", "optimizer.lr=interval(1e-6,0.02)")
     trials = study(search(tmp_path, *LINE, "trainer.epochs=30", *arguments)).trials
@@ -179,6 +180,7 @@ def test_tpe_learns_where_the_best_values_are(tmp_path: Path) -> None:
     assert sum(late) / len(late) < 0.5 * sum(early) / len(early)
 
 
+@pytest.mark.long
 def test_integers_and_choices_are_what_was_asked_for(tmp_path: Path) -> None:
     arguments = (*MOONS, "--search", "random", "--trials", "12", "--batch", "12")
     folder = search(
@@ -265,6 +267,7 @@ def test_trials_that_train_alone_are_pruned_as_well(tmp_path: Path) -> None:
     assert len(tested) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "alone",
     [
@@ -302,6 +305,7 @@ def test_halving_takes_the_better_half_of_those_who_came_so_far() -> None:
     assert judge([0, 4], 4, [0.7, 0.6], [0.1, 0.1]) == [1]
 
 
+@pytest.mark.long
 def test_trials_that_ended_before_a_kill_are_compared_with(tmp_path: Path) -> None:
     """As if the last process had died with the last of those that left."""
     arguments = ("--search", "random", "--trials", "6", "--batch", "6", "--pruner", "halving")
@@ -586,6 +590,7 @@ def test_hostile_words_of_a_study_do_not_reach_the_terminal(
     assert winner.isprintable() and r"model.hidden=\x1b[31m" in winner
 
 
+@pytest.mark.long
 def test_a_found_search_fetches_no_data_and_draws_little(tmp_path: Path) -> None:
     asked = Search(sampler="random", pruner="none", trials=2, batch=2, overrides=[], folders=[], file=None)
     file, nothing = tmp_path / "search.json", tmp_path / "nothing"

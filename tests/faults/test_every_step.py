@@ -36,6 +36,7 @@ SOME = {"onecycle": (1, 35), "plateau": (STEPS, 3 * (STEPS + PAUSES) - PAUSES + 
 CASES = [(variant, tick) for variant in VARIANTS for tick in (range(1, TICKS + 1) if FULL else SOME[variant])]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("variant", "tick"), CASES)
 def test_interrupted_after_any_step(variant: str, tick: int, tmp_path: Path, uninterrupted: Train) -> None:
     arguments = (*COMMON_HERE, *VARIANTS[variant])

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import mlpkit
 from faults.counts import count
 from faults.separate import separate
@@ -29,6 +31,7 @@ FORBIDDEN_ATTRIBUTES = (
 FORBIDDEN_NAMES = ("FullLoader", "UnsafeLoader", "Loader", "instantiate", "import_module")
 
 
+@pytest.mark.long
 def test_hostile_files(tmp_path: Path) -> None:
     done = separate("faults.watched", count(80, 1), cwd=tmp_path, seconds=1800)
     assert done.returncode == 0, done.stderr[-3000:]
