@@ -41,7 +41,7 @@ def group(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_folder_of_runs_is_its_newest_run(
     name: str, group: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    which = "" if name == "resume" else " (best)"
+    which = "" if name == "resume" else " (best checkpoint)"
     assert command([name, str(group), *COMMANDS[name]]) == 0
     assert capsys.readouterr().err == f"newest run: {group / 'a-new'}{which}\n"
     assert command([name, str(group / "b-old"), *COMMANDS[name]]) == 0
@@ -58,7 +58,24 @@ def test_a_sweep_is_its_best_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert f"best run of rank 1: {best}\n" in capsys.readouterr().out
     for name in ("predict", "evaluate", "inspect", "plot"):
         assert command([name, str(sweep), *COMMANDS[name]]) == 0
-        assert capsys.readouterr().err == f"best run: {best} (best)\n"
+        assert capsys.readouterr().err == f"best run: {best} (best checkpoint)\n"
+
+
+def test_a_newest_run_in_a_sweep_stands_for_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = ("dataset=moons", "model=mlp", "optimizer.lr=1e-9,0.1,1e-8", "trainer.epochs=20")
+    assert command(["train", "-m", *values, *SMALL[1:], "run.dir=outputs/mine/sweep"]) == 0
+    results = read_results(find_runs([Path("outputs/mine/sweep")], print), print)
+    (best,) = [result.path for result in results if result.settings["optimizer.lr"] == 0.1]
+    capsys.readouterr()
+    for folder in ((), ("outputs/mine",)):
+        for name in ("predict", "evaluate", "inspect", "plot"):
+            assert command([name, *folder, *COMMANDS[name]]) == 0
+            assert capsys.readouterr().err == f"best run of the newest sweep: {best} (best checkpoint)\n"
+        assert command(["resume", *folder]) == 0
+        assert capsys.readouterr().err.startswith("newest sweep: outputs/mine/sweep\n")
 
 
 def test_a_folder_without_a_run_is_refused(

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -499,6 +500,18 @@ def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:
     assert [setting.p_value for setting in again.settings] == pytest.approx(
         [setting.p_value for setting in expected.settings]
     )
+
+
+def test_of_equal_scores_the_lower_loss_comes_first() -> None:
+    runs = []
+    for lr, seed, loss in ((0.1, 0, 0.3), (0.1, 1, 0.5), (0.2, 0, 0.4), (0.2, 1, 0.2)):
+        run = result(0.9, lr=lr, seed=seed)
+        assert run.best is not None
+        best = run.best.model_copy(update={"val": {"accuracy": 0.9, "loss": loss}})
+        runs.append(replace(run, best=best))
+    compared = compare(runs)
+    assert [setting.options["lr"] for setting in compared.settings] == [0.2, 0.1]
+    assert compared.best_run.settings["seed"] == 1
 
 
 def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -> None:

@@ -19,6 +19,7 @@ from mlpkit.analysis.keys import (
     values_of,
     with_lists,
 )
+from mlpkit.analysis.metric import Metric
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
 from mlpkit.config.metric import MetricConfig
 from mlpkit.config.problems import did_you_mean, show
@@ -32,31 +33,6 @@ TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is
 REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
 
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The compared score: a score of a split, at each run's best epoch.
-
-    Attributes:
-        split: train, val or test.
-        score: name of the score.
-        higher_is_better: whether higher values are better.
-        monitored: whether training chose the best epoch by this score.
-        reason: why it is not the monitored score although the user did not ask for another; else empty.
-    """
-
-    split: str
-    score: str
-    higher_is_better: bool
-    monitored: bool
-    reason: str = ""
-
-    def value(self, run: RunResult) -> float | None:
-        """Return a run's score; None if it has none."""
-        if run.best is None:
-            return None
-        return run.best.value if self.monitored else run.best.scores(self.split).get(self.score)
 
 
 @dataclass(frozen=True)
@@ -122,10 +98,14 @@ class Comparison:
 
     @property
     def best_run(self) -> RunResult:
-        """The run of the best setting with the best score; the first of equals."""
+        """The run of the best setting with the best score; of equals, the one with the lowest loss."""
         best, sign = self.settings[0], -1 if self.metric.higher_is_better else 1
-        _, place = min((sign * score, place) for place, score in enumerate(best.scores))
-        return list(best.runs.values())[place]
+        runs = list(best.runs.values())
+        losses = map(self.metric.loss, runs)
+        *_, place = min(
+            (sign * score, loss, i) for i, (score, loss) in enumerate(zip(best.scores, losses, strict=True))
+        )
+        return runs[place]
 
 
 def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | None = None) -> Comparison:
@@ -277,10 +257,17 @@ def _distinct(runs: Sequence[RunResult], keys: Sequence[str]) -> list[RunResult]
 
 
 def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
-    """Return the settings best first, each tested against the best; of equal means, more runs come first."""
+    """Return the settings best first, each tested against the best.
+
+    Of equal means, the setting with more runs comes first, then that with the lower mean loss.
+    """
     sign = -1 if metric.higher_is_better else 1
-    scored = [(mean, setting) for setting in settings if (mean := setting.mean) is not None]
-    ranked = [each for _, each in sorted(scored, key=lambda pair: (sign * pair[0], -len(pair[1].scores)))]
+
+    def order(setting: Setting) -> tuple[float, int, float]:
+        loss = mean([metric.loss(run) for run in setting.runs.values()])
+        return sign * mean(setting.scores), -len(setting.scores), loss
+
+    ranked = sorted((setting for setting in settings if setting.scores), key=order)
     p_values = holm([_p_value(ranked[0], setting, metric.value) for setting in ranked[1:]])
     tested = [
         replace(setting, rank=rank, p_value=p)

@@ -152,7 +152,7 @@ def open_run(
     chosen, reason = choose_run(run)
     path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
     if reason:
-        note(f"{reason}: {path.parent.parent} ({path.stem})")
+        note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint)")
     return path, stored
 
 
@@ -164,24 +164,41 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     """
     from mlpkit.errors import DataError
     from mlpkit.runs.find_run import newest_run
+    from mlpkit.runs.sweep_folder import is_sweep
+
+    path, newest = newest_of(run)
+    if not is_sweep(path):
+        return path, newest
+    try:
+        return _best_run(path), "best run of the newest sweep" if newest else "best run"
+    except DataError:
+        if not newest or (found := newest_run(path)) is None:
+            raise
+        return found, "newest run"
+
+
+def newest_of(run: str | None) -> tuple[Path, str]:
+    """Return the path that RUN refers to: a run, a checkpoint or a sweep; with "newest run" if it was chosen.
+
+    Without RUN, and for a folder of runs, it is the newest run, or the sweep of that run.
+
+    Raises:
+        DataError: RUN is left out and there is no run.
+    """
+    from mlpkit.errors import DataError
+    from mlpkit.runs.find_run import newest_run
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 
-    if run is None:
-        found = newest_run(Path("outputs"))
-        if found is None:
-            raise DataError(
-                "no trained run under outputs/; start one with `mlpkit train`, or name a run folder"
-            )
-        return found, "newest run"
-    path = expand(run)
-    if is_sweep(path):
-        return _best_run(path), "best run"
+    path = Path("outputs") if run is None else expand(run)
     own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
-    if path.is_dir() and not any(map(os.path.lexists, own)):  # else it is a run or sweep, perhaps damaged
-        found = newest_run(path)
-        if found is not None:
-            return found, "newest run"
+    if run is not None and (not path.is_dir() or any(map(os.path.lexists, own))):
+        return path, ""  # a run or sweep, perhaps damaged
+    found = newest_run(path)
+    if found is not None:
+        return (found.parent if is_sweep(found.parent) else found), "newest run"
+    if run is None:
+        raise DataError("no trained run under outputs/; start one with `mlpkit train`, or name a run folder")
     return path, ""
 
 

@@ -12,8 +12,8 @@ from mlpkit.cli.arguments import (
     Run,
     SlurmSettings,
     Workers,
-    choose_run,
     command_line,
+    newest_of,
     split_arguments,
 )
 
@@ -43,26 +43,27 @@ def resume(
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import LauncherOptions
     from mlpkit.system.console import make_console, note
-    from mlpkit.system.paths import expand
     from mlpkit.training.start import resume_run
 
     run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
     wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
-    if run is not None and is_sweep(expand(run)):
+    path, newest = newest_of(run)
+    if is_sweep(path):
         from mlpkit.cli.sweep import resume_sweep
 
         if strict:
             raise ConfigError("--strict: for a single run; resume those of the sweep one by one")
-        resume_sweep(expand(run), origin, wanted)
+        if newest:
+            note(f"newest sweep: {path}")
+        resume_sweep(path, origin, wanted)
         return
     if name := next((name for name, value in wanted.options().items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; name its folder")
-    chosen, reason = choose_run(run)
-    folder = find_run(chosen)
-    if reason:
-        note(f"{reason}: {folder.path}")
-    start = None if chosen.is_dir() else chosen
+    folder = find_run(path)
+    if newest:
+        note(f"{newest}: {folder.path}")
+    start = None if path.is_dir() else path
     config = override(
         yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
         Request(tuple(given)),
