@@ -1,0 +1,223 @@
+"""Prints what `mlpkit data` found: the columns of a table, the target, the splits, what looks wrong, rows."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.problems import spell
+from mlpkit.data.columns import ColumnKind, describe_columns
+from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.load import load_dataset
+from mlpkit.data.raw_table import RawTable
+from mlpkit.data.table_dataset import deal, infer_inputs
+from mlpkit.data.table_options import TableOptions
+from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.system.console import is_terminal, plain_table, say
+
+RARE = 0.05  # share of the rows below which a class is
+MOST_CLASSES = 20  # that are listed
+AT_A_TIME = 5  # rows beside each other, which fit 80 columns
+MOST_FEATURES = 40  # of a row
+
+
+def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
+    """Print all about a table; return what its columns hold."""
+    from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
+
+    raw, names = config.raw(), config.targets()
+    dataset, targets, train, held_out = None, None, np.arange(raw.table.num_rows), None
+    if names:
+        dataset, targets, dealt = _load(config, raw)
+        train = dealt["train"]
+        rest = [rows for name, rows in dealt.items() if name != "train"]
+        held_out = np.concatenate(rest) if rest else None
+    inputs, kinds = infer_inputs(config, raw, names, train)
+    columns = raw.columns([column.name for column in inputs])
+
+    _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
+    console.print()
+    table = plain_table("column", [])
+    for title, side in (("kind", "left"), ("missing", "right"), ("distinct", "right"), ("values", "left")):
+        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
+    for column in table.columns:
+        column.overflow, column.no_wrap = "ellipsis", True
+    for of in all_columns(raw, kinds, names, config.ignore):
+        distinct = "" if of.distinct is None else f"{of.distinct:,}"
+        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
+    console.print(table)
+
+    lines = describe_columns(kinds)[1:]
+    lines += odd_values(columns, kinds)
+    if repeated := count_repeated(raw.table):
+        lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
+    if dataset is not None and targets is not None:
+        print_target(console, dataset)
+        lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]
+        lines = list(dict.fromkeys(lines))
+        if held_out is not None:
+            from mlpkit.analysis.giveaways import find_giveaways
+
+            for found in find_giveaways(columns, kinds, targets, train, held_out):
+                score = "R²" if targets.task == "regression" else "balanced accuracy"
+                lines.append(
+                    f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
+                    f"{found.rows:,} held-out rows); if it is not known when you predict, put it into "
+                    "dataset.ignore"
+                )
+    if lines:
+        console.print()
+        _say(console, *lines)
+    return kinds
+
+
+def print_dataset(console: Console, config: DatasetConfig) -> None:
+    """Print all about a dataset that is no table."""
+    dataset = load_dataset(config)
+    shape = dataset.input_schema.input_shape
+    size = f"pictures of shape {shape}" if dataset.input_schema.is_image else f"{shape[0]:,} features"
+    rows = sum(len(split) for split in dataset.splits.values())
+    _say(console, f"{config.name}: {rows:,} rows, {size}")
+    print_target(console, dataset)
+    if dataset.remarks:
+        console.print()
+        _say(console, *dataset.remarks)
+
+
+def print_target(console: Console, dataset: Dataset) -> None:
+    """Print the task, the classes' shares or the target's range, and the splits."""
+    schema = dataset.input_schema
+    console.print()
+    described = [line for line in dataset.remarks if line.startswith("target ")]
+    _say(console, *(described or [f"target {', '.join(map(spell, schema.targets))}: {schema.task}"]))
+    targets = torch.cat([split.targets for split in dataset.splits.values()])
+    if schema.classes:
+        _print_classes(console, schema.classes, targets)
+    else:
+        table = plain_table("", ["lowest", "median", "highest", "mean", "std"])
+        for name, values in zip(schema.targets, targets.double().numpy().T, strict=True):
+            found = (values.min(), np.median(values), values.max(), values.mean(), values.std())
+            table.add_row(_cut(name, 24), *(f"{value:.6g}" for value in found))
+        console.print(table)
+    parts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    console.print()
+    _say(console, f"splits: {parts}")
+
+
+def _print_classes(console: Console, classes: Sequence[str], labels: Tensor) -> None:
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    shares = [count / len(labels) for count in counts]
+    table = plain_table("class", ["rows", "share"])
+    order = sorted(range(len(classes)), key=lambda place: -counts[place])
+    shown = range(len(classes)) if len(classes) <= MOST_CLASSES else order[:MOST_CLASSES]
+    for place in shown:
+        table.add_row(_cut(classes[place], 40), f"{counts[place]:,}", f"{shares[place]:.1%}")
+    console.print(table)
+    if len(classes) > MOST_CLASSES:
+        _say(console, f"… and {len(classes) - MOST_CLASSES:,} rarer classes")
+    if rare := [place for place in order if shares[place] < RARE]:
+        if len(classes) <= MOST_CLASSES:
+            names = ", ".join(spell(classes[place]) for place in rare)
+            _say(console, f"warning: under {RARE:.0%} of the rows: {names}; accuracy says little of them")
+
+
+def print_head(console: Console, config: DatasetConfig, count: int) -> None:
+    """Print the first training rows, as they are and as the model reads them."""
+    if not isinstance(config, TableOptions):
+        dataset = load_dataset(config)
+        before = None
+    elif not config.targets():
+        raw = config.raw()
+        _print_raw(console, raw, np.arange(min(count, raw.table.num_rows)), "as in the file")
+        return
+    else:
+        raw = config.raw()
+        dataset, _, dealt = _load(config, raw)
+        before = dealt["train"][:count]
+        _print_raw(console, raw, before, "before")
+    train, schema = dataset.splits["train"], dataset.input_schema
+    inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)
+    if before is None:
+        said = [[schema.classes[int(label)]] for label in targets] if schema.classes else _texts(targets)
+        _print_rows(console, "before", [*schema.features, *schema.targets], _joined(_texts(inputs), said))
+    console.print()
+    scaled = inputs if dataset.input_scaling is None else _scale(inputs, dataset.input_scaling)
+    after = targets if dataset.target_scaling is None else _scale(targets, dataset.target_scaling)
+    _print_rows(console, "after", [*schema.features, *schema.targets], _joined(_texts(scaled), _texts(after)))
+
+
+def _load(config: TableOptions, raw: RawTable) -> tuple[Dataset, Targets, dict[str, np.ndarray]]:
+    """Return the dataset that training has, its targets, and the rows of its splits."""
+    dataset = load_dataset(config)
+    columns = target_columns(raw.table, config.targets(), raw.source, raw.where)
+    targets = find_targets(columns, config.task)
+    return dataset, targets, deal(config, raw, targets)
+
+
+def _print_raw(console: Console, raw: RawTable, rows: np.ndarray, title: str) -> None:
+    values = raw.table.take(rows).to_pylist()
+    names = raw.table.column_names
+    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
+    _print_rows(
+        console, title, names, cells, [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
+    )
+
+
+def _print_rows(
+    console: Console,
+    title: str,
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    heads: Sequence[str] = (),
+) -> None:
+    """Print rows beside each other: a line for each of their values."""
+    last = len(names) - 1
+    shown = list(range(len(names))) if last < MOST_FEATURES else [*range(MOST_FEATURES - 1), last]
+    for start in range(0, len(cells), AT_A_TIME):
+        part = cells[start : start + AT_A_TIME]
+        table = plain_table(
+            title, heads[start : start + AT_A_TIME] or [f"row {start + i + 1}" for i in range(len(part))]
+        )
+        for place in shown:
+            if place == last and len(shown) < len(names):
+                table.add_row(f"… {len(names) - len(shown):,} more", *("" for _ in part))
+            table.add_row(_cut(names[place], 24), *(_cut(row[place], 20) for row in part))
+        for column in table.columns:
+            column.overflow, column.no_wrap = "ellipsis", True
+        console.print(table)
+
+
+def _scale(values: Tensor, scaling: Affine) -> Tensor:
+    """Return values as the model's first layer makes them: scaled by column, or by channel."""
+    parts = values.reshape(len(values), len(scaling.mean), -1)
+    scaled = (parts - scaling.mean[:, None]) / scaling.std[:, None]
+    return scaled.reshape(values.shape)
+
+
+def _texts(values: Tensor) -> list[list[str]]:
+    return [[f"{value:.4g}" for value in row] for row in values.tolist()]
+
+
+def _joined(inputs: Sequence[list[str]], targets: Sequence[list[str]]) -> list[list[str]]:
+    return [[*row, *said] for row, said in zip(inputs, targets, strict=True)]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _percent(share: float) -> str:
+    return "" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def _say(console: Console, *lines: str) -> None:
+    """Print lines, folded between words on a terminal; files of this folder by their names alone."""
+    for line in (line.replace(f"{Path.cwd()}{os.sep}", "") for line in lines):
+        folded = textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False)
+        say(console, *(folded if is_terminal(console) else [line]))
