@@ -1,5 +1,6 @@
 """mlpkit data."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ def data(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="A table, arrays (npz) or a folder of pictures; or dataset=NAME; then settings of dataset.*.",
+            help="A table, arrays (npz) or a folder of pictures; or dataset=NAME; and dataset.KEY=VALUE.",
             metavar="FILE|KEY=VALUE",
         ),
     ],
@@ -65,8 +66,10 @@ def data(
     from mlpkit.runs.output_file import check_output
     from mlpkit.system.console import make_console, say
 
+    words = [word.removeprefix("data=") for word in words]
     files = [word for word in words if "=" not in word or Path(word).exists()]
-    config = _dataset(files, [word for word in words if word not in files], target, tuple(config_dir or ()))
+    settings = [word for word in words if word not in files]
+    config = _dataset(files, settings, target, tuple(config_dir or ()))
     is_table = isinstance(config, TableOptions)
     writes = bool(files) and config.name == "table" and getattr(config, "target", None) is not None
     if output is not None:
@@ -101,12 +104,14 @@ def data(
     console.print()
     say(console, f"# {path}", *content.splitlines()[1:])
     console.print()
+    short = False
     if write:
-        say(console, write_new(path, content, files[0]))
+        line, is_ours = write_new(path, content)
+        say(console, line)
         console.print()
+        short = is_ours and path.parent == Path("configs/dataset")
     say(console, "next:")
-    short = path.parent == Path("configs/dataset") and write
-    dataset = f"dataset={path.stem}" if short else " ".join(_short(files, config.targets()))
+    dataset = f"dataset={path.stem}" if short else _long(files, config.targets(), settings)
     say(console, f"  mlpkit train {dataset} model=mlp")
     if config.fold is None and config.split.by in ("auto", "random", "stratified", "group"):
         say(console, f"  mlpkit train -m {dataset} model=mlp 'dataset.fold=range({config.folds})'")
@@ -145,9 +150,11 @@ def _dataset(
     return parse({**composed, "dataset": {**composed["dataset"], **added}}).dataset
 
 
-def _short(files: list[str], targets: tuple[str, ...]) -> list[str]:
-    import shlex
-
-    listed = [f"data={files[0] if len(files) == 1 else '[' + ','.join(files) + ']'}"]
-    listed.append(f"target={targets[0] if len(targets) == 1 else '[' + ','.join(targets) + ']'}")
-    return [shlex.quote(word) for word in listed]
+def _long(files: list[str], targets: tuple[str, ...], settings: list[str]) -> str:
+    """Return the words that name a table, its targets and its settings, for a shell."""
+    words = [
+        f"{key}={named[0] if len(named) == 1 else '[' + ','.join(named) + ']'}"
+        for key, named in {"data": files, "target": targets}.items()
+    ]
+    more = [setting for setting in settings if not setting.startswith(("target=", "dataset.target="))]
+    return shlex.join([*words, *more])

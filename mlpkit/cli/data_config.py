@@ -72,14 +72,18 @@ def check_new(path: Path) -> None:
         raise ConfigError(f"--output={path}: is there already, and is not written over; choose another name")
 
 
-def write_new(path: Path, content: str, file: str) -> str:
-    """Write a config where none is; return a line that says what was done."""
+def write_new(path: Path, content: str) -> tuple[str, bool]:
+    """Write a config where none is; return a line that says what was done, and whether the file says this.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
     if path.exists() or path.is_symlink():
         if path.is_file() and path.read_bytes() == content.encode():
-            return f"{path} is there already, and says this"
-        return f"{path} is there already, and stays as it is; --output FILE writes another one"
-    if path.parent == Path("configs/dataset"):
-        atomic_write(path, content.encode())
-    else:
+            return f"{path} is there already, and says this", True
+        return f"{path} is there already, and stays as it is; --output FILE writes another one", False
+    if path.parent.is_dir():
         write_output(path, content.encode())
-    return f"wrote {path}"
+    else:
+        atomic_write(path, content.encode())
+    return f"wrote {path}", True

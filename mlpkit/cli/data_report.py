@@ -18,6 +18,7 @@ from mlpkit.data.load import load_dataset
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_dataset import deal, infer_inputs
 from mlpkit.data.table_options import TableOptions
+from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.system.console import is_terminal, plain_table, say
 
@@ -55,6 +56,8 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
 
     lines = describe_columns(kinds)[1:]
     lines += odd_values(columns, kinds)
+    if targets is not None and targets.task == "regression":
+        lines += odd_values(raw.columns(names), [ColumnKind(name, "number", "target") for name in names])
     if repeated := count_repeated(raw.table):
         lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
     if dataset is not None and targets is not None:
@@ -65,7 +68,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
             from mlpkit.analysis.giveaways import find_giveaways
 
             for found in find_giveaways(columns, kinds, targets, train, held_out):
-                score = "R²" if targets.task == "regression" else "balanced accuracy"
+                score = "R²" if targets.task == "regression" else "accuracy"
                 lines.append(
                     f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
                     f"{found.rows:,} held-out rows); if it is not known when you predict, put it into "
@@ -81,9 +84,9 @@ def print_dataset(console: Console, config: DatasetConfig) -> None:
     """Print all about a dataset that is no table."""
     dataset = load_dataset(config)
     shape = dataset.input_schema.input_shape
-    size = f"pictures of shape {shape}" if dataset.input_schema.is_image else f"{shape[0]:,} features"
+    kind = "pictures" if dataset.input_schema.is_image else "inputs"
     rows = sum(len(split) for split in dataset.splits.values())
-    _say(console, f"{config.name}: {rows:,} rows, {size}")
+    _say(console, f"{config.name}: {rows:,} rows, {kind} of shape {list(shape)}")
     print_target(console, dataset)
     if dataset.remarks:
         console.print()
@@ -121,17 +124,16 @@ def _print_classes(console: Console, classes: Sequence[str], labels: Tensor) -> 
     console.print(table)
     if len(classes) > MOST_CLASSES:
         _say(console, f"… and {len(classes) - MOST_CLASSES:,} rarer classes")
-    if rare := [place for place in order if shares[place] < RARE]:
-        if len(classes) <= MOST_CLASSES:
-            names = ", ".join(spell(classes[place]) for place in rare)
-            _say(console, f"warning: under {RARE:.0%} of the rows: {names}; accuracy says little of them")
+    rare = ", ".join(spell(classes[place]) for place in order if shares[place] < RARE)
+    if rare and len(classes) <= MOST_CLASSES:
+        _say(console, f"warning: under {RARE:.0%} of the rows: {rare}; accuracy says little of them")
 
 
 def print_head(console: Console, config: DatasetConfig, count: int) -> None:
     """Print the first training rows, as they are and as the model reads them."""
+    heads = [f"row {number}" for number in range(1, count + 1)]
     if not isinstance(config, TableOptions):
         dataset = load_dataset(config)
-        before = None
     elif not config.targets():
         raw = config.raw()
         _print_raw(console, raw, np.arange(min(count, raw.table.num_rows)), "as in the file")
@@ -139,20 +141,20 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
     else:
         raw = config.raw()
         dataset, _, dealt = _load(config, raw)
-        before = dealt["train"][:count]
-        _print_raw(console, raw, before, "before")
+        heads = _print_raw(console, raw, dealt["train"][:count], "before")
     train, schema = dataset.splits["train"], dataset.input_schema
     inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)
-    if before is None:
+    names = [*schema.features, *schema.targets]
+    if not isinstance(config, TableOptions):
         said = [[schema.classes[int(label)]] for label in targets] if schema.classes else _texts(targets)
-        _print_rows(console, "before", [*schema.features, *schema.targets], _joined(_texts(inputs), said))
+        _print_rows(console, "before", names, _joined(_texts(inputs), said), heads)
     console.print()
     scaled = inputs if dataset.input_scaling is None else _scale(inputs, dataset.input_scaling)
     after = targets if dataset.target_scaling is None else _scale(targets, dataset.target_scaling)
-    _print_rows(console, "after", [*schema.features, *schema.targets], _joined(_texts(scaled), _texts(after)))
+    _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
 
 
-def _load(config: TableOptions, raw: RawTable) -> tuple[Dataset, Targets, dict[str, np.ndarray]]:
+def _load(config: TableOptions, raw: RawTable) -> tuple[Dataset, Targets, dict[str, Rows]]:
     """Return the dataset that training has, its targets, and the rows of its splits."""
     dataset = load_dataset(config)
     columns = target_columns(raw.table, config.targets(), raw.source, raw.where)
@@ -160,13 +162,15 @@ def _load(config: TableOptions, raw: RawTable) -> tuple[Dataset, Targets, dict[s
     return dataset, targets, deal(config, raw, targets)
 
 
-def _print_raw(console: Console, raw: RawTable, rows: np.ndarray, title: str) -> None:
-    values = raw.table.take(rows).to_pylist()
+def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:
+    """Print rows of a raw table; return what names each: its line or its number."""
     names = raw.table.column_names
+    values = raw.table.take(rows).to_pylist()
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
-    _print_rows(
-        console, title, names, cells, [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
-    )
+    places = [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
+    heads = [f"line {place}" if place.isdecimal() else place for place in places]
+    _print_rows(console, title, names, cells, heads)
+    return heads
 
 
 def _print_rows(
@@ -174,16 +178,14 @@ def _print_rows(
     title: str,
     names: Sequence[str],
     cells: Sequence[Sequence[str]],
-    heads: Sequence[str] = (),
+    heads: Sequence[str],
 ) -> None:
     """Print rows beside each other: a line for each of their values."""
     last = len(names) - 1
     shown = list(range(len(names))) if last < MOST_FEATURES else [*range(MOST_FEATURES - 1), last]
     for start in range(0, len(cells), AT_A_TIME):
         part = cells[start : start + AT_A_TIME]
-        table = plain_table(
-            title, heads[start : start + AT_A_TIME] or [f"row {start + i + 1}" for i in range(len(part))]
-        )
+        table = plain_table(title, heads[start : start + len(part)])
         for place in shown:
             if place == last and len(shown) < len(names):
                 table.add_row(f"… {len(names) - len(shown):,} more", *("" for _ in part))

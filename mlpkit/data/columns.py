@@ -102,7 +102,7 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     share = column.share_of_numbers()
     if share == 1:
         return of("number", "numbers written as text")
-    odd = f"; {share:.0%} are numbers: name the others in dataset.missing" if share > MOSTLY else ""
+    odd = f"; {int(100 * share)}% are numbers: name the others in dataset.missing" if share > MOSTLY else ""
     if len(words) > FEW_TEXTS and len(words) == known:
         return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
