@@ -70,7 +70,7 @@ def _fill(axes: Axes, column: RawColumn, filled: str) -> None:
     elif column.are_dates():
         dates = column.dates(None)
         axes.hist(dates[~np.isnat(dates)].astype("datetime64[us]"), bins=BINS, color=filled)
-        axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))  # type: ignore[no-untyped-call]
     else:
         _bars(axes, column, filled)
 
