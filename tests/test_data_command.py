@@ -300,6 +300,19 @@ def test_what_is_wrong_is_one_line(words: list[str], code: int, line: str, refus
     assert "\n" not in said
 
 
+def test_what_cannot_be_trained_on_is_described_first(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "small.csv").write_text("name;price\na;1,5\na;2,5\na;3,5\na;4,5\na;5,5\n")
+    assert command(["data", "small.csv", "--target", "price"]) == 65
+    said = capsys.readouterr()
+    assert row(said.out, "price")[0] == "target"
+    assert "left out name (constant): it is always 'a'" in said.out
+    assert (
+        said.err.replace(f"{here}/", "")
+        == "mlpkit: small.csv: no column is left to predict from; set dataset.columns.NAME.type\n"
+    )
+    assert not Path("configs").exists()
+
+
 def test_the_guide_shows_what_is_printed(show: Show, here: Path) -> None:
     names = ("customer_id", "age", "city", "plan", "income", "weight", "cancelled_on", "churned")
     write_csv(here / "churn.csv", [{name: row[name] for name in names} for row in odd_customers()])

@@ -20,6 +20,7 @@ from mlpkit.data.table_dataset import deal, infer_inputs
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.errors import DataError
 from mlpkit.system.console import is_terminal, plain_table, say
 
 RARE = 0.05  # share of the rows below which a class is
@@ -29,16 +30,25 @@ MOST_FEATURES = 40  # of a row
 
 
 def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
-    """Print all about a table; return what its columns hold."""
+    """Print all about a table; return what its columns hold.
+
+    Raises:
+        DataError: it cannot be trained on; its columns are printed before.
+    """
     from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
 
     raw, names = config.raw(), config.targets()
     dataset, targets, train, held_out = None, None, np.arange(raw.table.num_rows), None
+    problem = None
     if names:
-        dataset, targets, dealt = _load(config, raw)
-        train = dealt["train"]
-        rest = [rows for name, rows in dealt.items() if name != "train"]
-        held_out = np.concatenate(rest) if rest else None
+        try:
+            targets, dealt = _deal(config, raw)
+            train = dealt["train"]
+            dataset = load_dataset(config)
+            rest = [rows for name, rows in dealt.items() if name != "train"]
+            held_out = np.concatenate(rest) if rest else None
+        except DataError as error:
+            problem = error
     inputs, kinds = infer_inputs(config, raw, names, train)
     columns = raw.columns([column.name for column in inputs])
 
@@ -77,6 +87,8 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     if lines:
         console.print()
         _say(console, *lines)
+    if problem is not None:
+        raise problem
     return kinds
 
 
@@ -140,8 +152,8 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
         return
     else:
         raw = config.raw()
-        dataset, _, dealt = _load(config, raw)
-        heads = _print_raw(console, raw, dealt["train"][:count], "before")
+        dataset = load_dataset(config)
+        heads = _print_raw(console, raw, _deal(config, raw)[1]["train"][:count], "before")
     train, schema = dataset.splits["train"], dataset.input_schema
     inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)
     names = [*schema.features, *schema.targets]
@@ -154,12 +166,10 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
     _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
 
 
-def _load(config: TableOptions, raw: RawTable) -> tuple[Dataset, Targets, dict[str, Rows]]:
-    """Return the dataset that training has, its targets, and the rows of its splits."""
-    dataset = load_dataset(config)
-    columns = target_columns(raw.table, config.targets(), raw.source, raw.where)
-    targets = find_targets(columns, config.task)
-    return dataset, targets, deal(config, raw, targets)
+def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
+    """Return the targets of all rows, and the rows of the splits that training has."""
+    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
+    return targets, deal(config, raw, targets)
 
 
 def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:
