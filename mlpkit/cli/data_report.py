@@ -2,8 +2,9 @@
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import spell
+from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns
 from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.load import load_dataset
@@ -22,6 +24,9 @@ from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
 from mlpkit.system.console import is_terminal, plain_table, say
+
+if TYPE_CHECKING:
+    from mlpkit.analysis.table_report import ColumnSummary
 
 RARE = 0.05  # share of the rows below which a class is
 MOST_CLASSES = 20  # that are listed
@@ -38,34 +43,19 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
 
     raw, names = config.raw(), config.targets()
-    dataset, targets, train, held_out = None, None, np.arange(raw.table.num_rows), None
-    problem = None
+    dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
     if names:
         try:
             targets, dealt = _deal(config, raw)
-            train = dealt["train"]
             dataset = load_dataset(config)
-            rest = [rows for name, rows in dealt.items() if name != "train"]
-            held_out = np.concatenate(rest) if rest else None
         except DataError as error:
             problem = error
-    inputs, kinds = infer_inputs(config, raw, names, train)
+    inputs, kinds = infer_inputs(config, raw, names, dealt["train"])
     columns = raw.columns([column.name for column in inputs])
 
     _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
-    console.print()
-    table = plain_table("column", [])
-    for title, side in (("kind", "left"), ("missing", "right"), ("distinct", "right"), ("values", "left")):
-        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
-    for column in table.columns:
-        column.overflow, column.no_wrap = "ellipsis", True
-    for of in all_columns(raw, kinds, names, config.ignore):
-        distinct = "" if of.distinct is None else f"{of.distinct:,}"
-        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
-    console.print(table)
-
-    lines = describe_columns(kinds)[1:]
-    lines += odd_values(columns, kinds)
+    _print_columns(console, all_columns(raw, kinds, names, config.ignore))
+    lines = describe_columns(kinds)[1:] + odd_values(columns, kinds)
     if targets is not None and targets.task == "regression":
         lines += odd_values(raw.columns(names), [ColumnKind(name, "number", "target") for name in names])
     if repeated := count_repeated(raw.table):
@@ -73,23 +63,45 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     if dataset is not None and targets is not None:
         print_target(console, dataset)
         lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]
-        lines = list(dict.fromkeys(lines))
-        if held_out is not None:
-            from mlpkit.analysis.giveaways import find_giveaways
-
-            for found in find_giveaways(columns, kinds, targets, train, held_out):
-                score = "R²" if targets.task == "regression" else "accuracy"
-                lines.append(
-                    f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
-                    f"{found.rows:,} held-out rows); if it is not known when you predict, put it into "
-                    "dataset.ignore"
-                )
+        lines += _giveaways(columns, kinds, targets, dealt)
     if lines:
         console.print()
-        _say(console, *lines)
+        _say(console, *dict.fromkeys(lines))
     if problem is not None:
         raise problem
     return kinds
+
+
+def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None:
+    table = plain_table("column", [])
+    table.add_column("kind")
+    table.add_column("missing", justify="right")
+    table.add_column("distinct", justify="right")
+    table.add_column("values")
+    for column in table.columns:
+        column.overflow, column.no_wrap = "ellipsis", True
+    for of in columns:
+        distinct = "" if of.distinct is None else f"{of.distinct:,}"
+        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
+    console.print()
+    console.print(table)
+
+
+def _giveaways(
+    columns: Sequence[RawColumn], kinds: Sequence[ColumnKind], targets: Targets, dealt: Mapping[str, Rows]
+) -> list[str]:
+    """Return a warning for each column that predicts the target alone."""
+    from mlpkit.analysis.giveaways import find_giveaways
+
+    held_out = [rows for name, rows in dealt.items() if name != "train"]
+    if not held_out:
+        return []
+    score = "R²" if targets.task == "regression" else "accuracy"
+    return [
+        f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
+        f"{found.rows:,} held-out rows); if it is not known when you predict, put it into dataset.ignore"
+        for found in find_giveaways(columns, kinds, targets, dealt["train"], np.concatenate(held_out))
+    ]
 
 
 def print_dataset(console: Console, config: DatasetConfig) -> None:
