@@ -8,13 +8,26 @@ from collections.abc import Callable
 import typer
 
 from mlpkit import __version__
-from mlpkit.cli import compare, completion, config, doctor, evaluate, inspect, plot, predict, resume, train
+from mlpkit.cli import (
+    compare,
+    completion,
+    config,
+    data,
+    doctor,
+    evaluate,
+    inspect,
+    plot,
+    predict,
+    resume,
+    train,
+)
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
 from mlpkit.cli.memory import check_limit, is_lack_of_memory
 from mlpkit.errors import MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "data": (data.data, data.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
     "resume": (resume.resume, resume.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
@@ -28,7 +41,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
-TORCH = ("train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that import torch
+TORCH = ("data", "train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that import torch
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -32,7 +32,7 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
         dataset = any(line.startswith("dataset=") for line in overrides)
         way = f"dataset.target={spell(given['target'])}" if dataset else "data=FILE"
         raise ConfigError(f"target={spell(given['target'])}: only with data=FILE; add {way}")
-    dataset_name = _dataset_of(given["data"])
+    dataset_name = dataset_of(given["data"])
     if other := next((line for line in overrides if line.startswith("dataset=")), None):
         raise ConfigError(
             f"{spell(other)}: data={spell(given['data'])} chooses the dataset already; remove one"
@@ -44,8 +44,12 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _dataset_of(data: str) -> str:
-    """Return the name of the dataset that reads a path."""
+def dataset_of(data: str) -> str:
+    """Return the name of the dataset that reads a path.
+
+    Raises:
+        ConfigError: none does.
+    """
     path = data.strip("'\"")
     name = path.lower()
     for ending in PACKED:

@@ -109,15 +109,15 @@ class RawColumn:
 
     def texts(self) -> tuple[NDArray[np.int64], list[str]]:
         """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""
-        encoded = pc.dictionary_encode(self.flat)
-        places = _numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
         try:
+            encoded = pc.dictionary_encode(self.flat)
             words = encoded.dictionary.cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             kind = self.flat.type
             raise DataError(
                 f"{self.source}: column {spell(self.name)}: holds values of type {kind}; put it into ignore"
             ) from None
+        places = _numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
         words = pc.replace_substring_regex(words, _WHOLE, r"\1").to_pylist()
         found = {word: place for place, word in enumerate(dict.fromkeys(words))}
         renamed = np.array([*(found[word] for word in words), -1], np.int64)

@@ -32,12 +32,14 @@ class ColumnKind:
         kind: number, category, boolean or date; else it is left out: identifier, constant, text or unknown.
         reason: why it is taken for that.
         warns: whether the reason should be told.
+        is_guess: whether it could as well be another kind.
     """
 
     name: str
     kind: str
     reason: str
     warns: bool = False
+    is_guess: bool = False
 
     @property
     def is_encoded(self) -> bool:
@@ -76,7 +78,7 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     """Return what one column holds."""
 
     def of(kind: str, reason: str, warns: bool = False) -> ColumnKind:
-        return ColumnKind(column.name, kind, reason, warns)
+        return ColumnKind(column.name, kind, reason, warns, is_guess=warns)
 
     kind, missing = column.flat.type, column.missing
     if not column.name.strip() or not column.name.isprintable():
@@ -100,7 +102,7 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     share = column.share_of_numbers()
     if share == 1:
         return of("number", "numbers written as text")
-    odd = f"; {share:.0%} are numbers: name the others in dataset.missing" if share > MOSTLY else ""
+    odd = f"; {int(100 * share)}% are numbers: name the others in dataset.missing" if share > MOSTLY else ""
     if len(words) > FEW_TEXTS and len(words) == known:
         return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
@@ -119,8 +121,8 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
         if _KEY.search(column.name):
             return ColumnKind(column.name, "identifier", f"each of {known:,} values differs, and by its name")
     if 2 < len(words) <= FEW and known >= ROWS_OF_A_CODE * len(words):
-        return ColumnKind(column.name, "category", f"only {len(words)} different integers")
-    return ColumnKind(column.name, "number", "integers")
+        return ColumnKind(column.name, "category", f"only {len(words)} different integers", is_guess=True)
+    return ColumnKind(column.name, "number", "integers", is_guess=2 < len(words) <= FEW)
 
 
 def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:

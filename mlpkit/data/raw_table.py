@@ -26,6 +26,7 @@ class RawTable:
         where: how they name one of its rows, counted from 0.
         files: the rows of each split, where each has a file of its own.
         remarks: what was found out in reading it.
+        format: how the text was read; None where it is none.
     """
 
     table: pa.Table
@@ -33,6 +34,7 @@ class RawTable:
     where: Where
     files: dict[str, Rows] | None = None
     remarks: tuple[str, ...] = ()
+    format: TableFormat | None = None
 
     def columns(self, names: Sequence[str], rows: Rows | None = None) -> list[RawColumn]:
         """Return some columns, with all rows or some."""
@@ -72,7 +74,7 @@ def _read(
     formats = [f"{of.source}: {describe(of.format)}" for of in found.values() if of.format is not None]
     train = found["train"]
     if len(found) == 1:
-        return RawTable(train.table, train.source, train.where, None, tuple(formats))
+        return RawTable(train.table, train.source, train.where, None, tuple(formats), train.format)
     for of in found.values():
         if set(of.table.column_names) != set(train.table.column_names):
             raise DataError(
@@ -89,7 +91,9 @@ def _read(
             f"{train.source}: its columns are of other types than in the other files ({reason})"
         ) from None
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
-    return RawTable(joined, train.source, _where(list(found.values()), starts), rows, tuple(formats))
+    return RawTable(
+        joined, train.source, _where(list(found.values()), starts), rows, tuple(formats), train.format
+    )
 
 
 def _where(files: Sequence[TableFile], starts: NDArray[np.int64]) -> Where:

@@ -7,7 +7,8 @@ import torch
 
 from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
-from mlpkit.data.columns import describe_columns, infer_columns
+from mlpkit.data.column_values import RawColumn
+from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
 from mlpkit.data.dataset import Dataset, column_scaling, divide
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
@@ -114,10 +115,14 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
     return table_splits.cut(order, config.val_fraction, config.test_fraction, fold)
 
 
-def _fit(
-    config: TableOptions, raw: RawTable, targets: Sequence[str], train: Rows
-) -> tuple[TableEncoder, list[str]]:
-    """Return the encoder that the training rows ask for, and what to say of it."""
+def infer_inputs(
+    config: TableOptions, raw: RawTable, targets: Sequence[str], rows: Rows
+) -> tuple[list[RawColumn], list[ColumnKind]]:
+    """Return the columns that are neither targets nor ignored, with some rows, and what they hold.
+
+    Raises:
+        ConfigError: the config names a column that is not there, or one twice.
+    """
     for name in config.ignore:
         if name not in raw.table.column_names:
             raise ConfigError(
@@ -131,8 +136,15 @@ def _fit(
     used = {*targets, *config.ignore}
     if config.split.by in ("group", "column") and config.split.column is not None:
         used.add(config.split.column)
-    columns = raw.columns([name for name in raw.table.column_names if name not in used], train)
-    kinds = infer_columns(columns, config.columns, train)
+    columns = raw.columns([name for name in raw.table.column_names if name not in used], rows)
+    return columns, infer_columns(columns, config.columns, rows)
+
+
+def _fit(
+    config: TableOptions, raw: RawTable, targets: Sequence[str], train: Rows
+) -> tuple[TableEncoder, list[str]]:
+    """Return the encoder that the training rows ask for, and what to say of it."""
+    columns, kinds = infer_inputs(config, raw, targets, train)
     return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
 
 

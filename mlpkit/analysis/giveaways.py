@@ -1,0 +1,98 @@
+"""Finds columns that give the target away: those that predict it alone, nearly without an error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import balanced_accuracy_score, r2_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from mlpkit.data.column_values import Floats, RawColumn
+from mlpkit.data.columns import ColumnKind
+from mlpkit.data.table_splits import Rows
+from mlpkit.data.table_targets import Targets
+
+NEAR_PERFECT = 0.98
+MOST_ROWS = 20_000  # of the training rows, and of the others
+LEAST_ROWS = 20  # held out; fewer say nothing
+LEAF = 5  # least training rows that an answer rests on
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """A column that predicts the target alone.
+
+    Attributes:
+        column: its name.
+        score: on the rows that are held out: the balanced accuracy, or R².
+        rows: how many these are.
+    """
+
+    column: str
+    score: float
+    rows: int
+
+
+def find_giveaways(
+    columns: Sequence[RawColumn], kinds: Sequence[ColumnKind], targets: Targets, train: Rows, held_out: Rows
+) -> list[Giveaway]:
+    """Return the columns from which a decision tree predicts the target on held-out rows almost perfectly.
+
+    The accuracy is balanced, so that a rare class cannot be missed.
+
+    Args:
+        columns: of the inputs, with all rows.
+        kinds: what each holds.
+        targets: of all rows.
+        train: rows that the trees are fitted on.
+        held_out: rows that they are scored on.
+    """
+    train, held_out = train[:MOST_ROWS], held_out[:MOST_ROWS]
+    if len(held_out) < LEAST_ROWS:
+        return []
+    found = []
+    for column, kind in zip(columns, kinds, strict=True):
+        if not kind.is_encoded:
+            continue
+        score = _score(_codes(column, kind.kind), targets, train, held_out)
+        if score > NEAR_PERFECT:
+            found.append(Giveaway(column.name, score, len(held_out)))
+    return sorted(found, key=lambda giveaway: -giveaway.score)
+
+
+def _codes(column: RawColumn, kind: str) -> Floats:
+    """Return one number for each row: the number, the date's seconds, or the place of the text."""
+    if kind == "number":
+        return column.numbers()
+    if kind == "date" and column.are_dates():
+        dates = column.dates(None)
+        return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
+    return column.texts()[0].astype(np.float64)
+
+
+def _score(values: Floats, targets: Targets, train: Rows, held_out: Rows) -> float:
+    inputs: NDArray[np.float64] = values[:, None]
+    if targets.task != "regression":
+        true = targets.values[held_out]
+        if len(np.unique(true)) < 2:
+            return 0.0
+        tree = DecisionTreeClassifier(min_samples_leaf=LEAF, class_weight="balanced", random_state=0)
+        tree.fit(inputs[train], targets.values[train])
+        predicted = tree.predict(inputs[held_out])
+        return min(float(balanced_accuracy_score(true, predicted)), float(np.mean(true == predicted)))
+    true = targets.values[held_out]
+    tree = DecisionTreeRegressor(min_samples_leaf=LEAF, random_state=0)
+    tree.fit(inputs[train], targets.values[train])
+    scores = [_r2(true, tree.predict(inputs[held_out]))]
+    if not np.isnan(values).any():  # the tree has steps, which a line in another unit has not
+        line = LinearRegression().fit(inputs[train], targets.values[train])
+        scores.append(_r2(true, line.predict(inputs[held_out])))
+    return max(scores)
+
+
+def _r2(true: NDArray[np.float32], predicted: Floats) -> float:
+    """Return the R² of the target that is predicted best."""
+    each = r2_score(true, predicted.reshape(len(true), -1), multioutput="raw_values")
+    return float(np.max(each))

@@ -1,0 +1,139 @@
+"""What is in a table's columns, and what looks wrong about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute as pc
+
+from mlpkit.config.problems import spell
+from mlpkit.data.column_values import RawColumn, is_numeric
+from mlpkit.data.columns import MOSTLY, ColumnKind
+from mlpkit.data.raw_table import RawTable
+from mlpkit.errors import DataError
+
+FAR = 10.0  # interquartile ranges from the quartiles, beyond which a number is an outlier
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What a column holds, over all rows of the table.
+
+    Attributes:
+        name: of the column.
+        kind: as `ColumnKind.kind`, or its part: target, ignored or split.
+        missing: share of the rows without a value.
+        distinct: number of different values; None where they cannot be compared.
+        values: from the smallest to the largest, or the most frequent ones.
+    """
+
+    name: str
+    kind: str
+    missing: float
+    distinct: int | None
+    values: str
+
+
+def summarize(column: RawColumn, kind: str) -> ColumnSummary:
+    """Return what a column holds.
+
+    Args:
+        column: with all rows.
+        kind: what it is taken for.
+    """
+    try:
+        distinct, values = int(pc.count_distinct(column.flat).as_py()), _values(column)
+    except (pa.ArrowException, DataError):  # lists and the like
+        distinct, values = None, f"values of type {column.flat.type}"
+    return ColumnSummary(column.name, kind, float(column.missing.mean()), distinct, values)
+
+
+def count_repeated(table: pa.Table) -> int | None:
+    """Return how many rows equal an earlier one in all columns; None where values cannot be compared."""
+    try:
+        groups = table.group_by(table.column_names).aggregate([([], "count_all")])
+    except pa.ArrowException:
+        return None
+    return int(table.num_rows - groups.num_rows)
+
+
+def odd_values(columns: Sequence[RawColumn], kinds: Sequence[ColumnKind]) -> list[str]:
+    """Return a line for each column with outliers, and for each text column that is nearly one of numbers.
+
+    Args:
+        columns: of the inputs, with all rows.
+        kinds: what each holds.
+    """
+    lines = []
+    for column, kind in zip(columns, kinds, strict=True):
+        if kind.kind == "number" and (line := _outliers(column)):
+            lines.append(line)
+        elif pa.types.is_string(column.flat.type) and MOSTLY < (share := column.share_of_numbers()) < 1:
+            lines.append(
+                f"{share:.1%} of the texts in {spell(column.name)} are numbers; {_first_odd(column)}"
+            )
+    return lines
+
+
+def _outliers(column: RawColumn) -> str | None:
+    try:
+        numbers = column.numbers()
+    except DataError as error:
+        return str(error)
+    known = numbers[~np.isnan(numbers)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, (0.25, 0.75))
+    far = FAR * (high - low)
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero((numbers < low - far) | (numbers > high + far))
+    if far == 0 or not len(rows):
+        return None
+    farthest = rows[np.abs(numbers[rows] - (low + high) / 2).argmax()]
+    return (
+        f"outliers in {spell(column.name)}: {len(rows):,} over {FAR:g} interquartile ranges from the "
+        f"quartiles; the farthest is {numbers[farthest]:g} at {column.where(int(farthest))}; correct them, "
+        "or set scale=quantile"
+    )
+
+
+def _first_odd(column: RawColumn) -> str:
+    """Return the first value that is no number, with its place."""
+    try:
+        column.numbers()
+    except DataError as error:
+        return f"the first that is none: {error}"
+    return "all are numbers"
+
+
+def _values(column: RawColumn) -> str:
+    """Return a range of numbers or dates, or the most frequent texts."""
+    values, kind = column.flat.drop_null(), column.flat.type
+    if not len(values):
+        return ""
+    if pa.types.is_string(kind) and column.share_of_numbers() == 1:
+        numbers = column.numbers()
+        return f"{np.nanmin(numbers):g} … {np.nanmax(numbers):g}"
+    if (is_numeric(kind) and not pa.types.is_boolean(kind)) or pa.types.is_temporal(kind):
+        ends = pc.min_max(values).as_py()
+        low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in ends.values())
+        return f"{low} … {high}"
+    if pa.types.is_string(kind) and column.are_dates():
+        return f"{pc.min(values)} … {pc.max(values)}"
+    places, words = column.texts()
+    counts = np.bincount(places[places >= 0], minlength=len(words))
+    common = np.argsort(-counts, kind="stable")[:EXAMPLES]
+    listed = [words[place] if len(words[place]) <= 20 else f"{words[place][:19]}…" for place in common]
+    return ", ".join([*listed, "…"] if len(words) > EXAMPLES else listed)
+
+
+def all_columns(
+    raw: RawTable, kinds: Sequence[ColumnKind], targets: Sequence[str], ignored: Sequence[str]
+) -> list[ColumnSummary]:
+    """Return a summary of each column of a table, in the table's order."""
+    named = {kind.name: kind.kind for kind in kinds}
+    named |= dict.fromkeys(ignored, "ignored") | dict.fromkeys(targets, "target")
+    columns = raw.columns(raw.table.column_names)
+    return [summarize(column, named.get(column.name, "split")) for column in columns]

@@ -1,0 +1,160 @@
+"""mlpkit data."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpkit.cli.arguments import ConfigDir, Plugins
+from mlpkit.errors import ConfigError
+from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from mlpkit.config.dataset import DatasetConfig
+
+EXAMPLE = "mlpkit data dataset=iris --head 3"
+MOST_HEAD = 100
+
+
+def data(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="A table, arrays (npz) or a folder of pictures; or dataset=NAME; and dataset.KEY=VALUE.",
+            metavar="FILE|KEY=VALUE",
+        ),
+    ],
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="COLUMN", help="The column that is predicted; repeatable."),
+    ] = None,
+    head: Annotated[
+        int | None,
+        typer.Option(
+            "--head",
+            metavar="N",
+            min=1,
+            max=MOST_HEAD,
+            help="Only show N training rows, as they are and as the model reads them.",
+        ),
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write/--no-write", help="Whether to write the config of a file with a target."),
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=expand,
+            help="Where to write it; left out, configs/dataset/NAME.yaml.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", parser=expand, help="Draw a histogram of each column (png)."),
+    ] = None,
+    config_dir: ConfigDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Show what is in a dataset and what looks wrong, and write the config that trains on it."""
+    from mlpkit.cli.data_config import check_new, dataset_yaml, default_path, write_new
+    from mlpkit.cli.data_report import print_dataset, print_head, print_table
+    from mlpkit.data.table_options import TableOptions
+    from mlpkit.runs.output_file import check_output
+    from mlpkit.system.console import make_console, say
+
+    words = [word.removeprefix("data=") for word in words]
+    files = [word for word in words if "=" not in word or Path(word).exists()]
+    settings = [word for word in words if word not in files]
+    config = _dataset(files, settings, target, tuple(config_dir or ()))
+    is_table = isinstance(config, TableOptions)
+    writes = bool(files) and config.name == "table" and getattr(config, "target", None) is not None
+    if output is not None:
+        if not (writes and write and head is None):
+            raise ConfigError(f"--output={output}: only for a table file with --target, which it trains on")
+        check_new(output)
+    if plot is not None:
+        if not is_table or head is not None:
+            raise ConfigError(f"--plot={plot}: only for the columns of a table, without --head; leave it out")
+        check_output(plot, (".png",))
+    console = make_console()
+    if head is not None:
+        print_head(console, config, head)
+        return
+    if not isinstance(config, TableOptions):
+        print_dataset(console, config)
+        return
+    kinds = print_table(console, config)
+    if plot is not None:
+        from mlpkit.plots.histograms import draw_histograms
+        from mlpkit.runs.output_file import write_output
+
+        write_output(plot, draw_histograms(config.raw(), config.targets()))
+        console.print()
+        say(console, f"wrote {plot}")
+    if not writes:
+        if files and not config.targets():
+            console.print()
+            say(console, "next: name the column to predict with --target COLUMN")
+        return
+    content, path = dataset_yaml(config, kinds, files), output or default_path(files[0])
+    console.print()
+    say(console, f"# {path}", *content.splitlines()[1:])
+    console.print()
+    short = False
+    if write:
+        line, is_ours = write_new(path, content)
+        say(console, line)
+        console.print()
+        short = is_ours and path.parent == Path("configs/dataset")
+    say(console, "next:")
+    dataset = f"dataset={path.stem}" if short else _long(files, config.targets(), settings)
+    say(console, f"  mlpkit train {dataset} model=mlp")
+    if config.fold is None and config.split.by in ("auto", "random", "stratified", "group"):
+        say(console, f"  mlpkit train -m {dataset} model=mlp 'dataset.fold=range({config.folds})'")
+
+
+def _dataset(
+    files: list[str], overrides: list[str], target: list[str] | None, folders: tuple[Path, ...]
+) -> "DatasetConfig":
+    """Return the dataset's config: the one that `mlpkit train` has with the same words.
+
+    Raises:
+        ConfigError: it is not valid, or there is none.
+    """
+    from mlpkit.cli.compose import Request, compose
+    from mlpkit.cli.shorthand import dataset_of
+    from mlpkit.config.config import parse
+
+    given = [f"dataset.{line}" if line.startswith("target=") else line for line in overrides]
+    if bad := next(
+        (line for line in given if not line.lstrip("+~").startswith(("dataset=", "dataset."))), None
+    ):
+        raise ConfigError(f"{bad}: only settings of dataset.*; leave it out")
+    chosen = [line for line in given if line.startswith("dataset=")]
+    if files and chosen:
+        raise ConfigError(f"{chosen[0]}: {files[0]} chooses the dataset already; remove one")
+    if not files and not chosen:
+        raise ConfigError("data: no file is named; write mlpkit data FILE, or mlpkit data dataset=NAME")
+    if files:
+        given = [f"dataset={dataset_of(files[0])}", *given]
+    composed = compose(Request(tuple(given), folders))
+    added: dict[str, object] = {}
+    if files:
+        added["path"] = files[0] if len(files) == 1 else files
+    if target:
+        added["target"] = target[0] if len(target) == 1 else target
+    return parse({**composed, "dataset": {**composed["dataset"], **added}}).dataset
+
+
+def _long(files: list[str], targets: tuple[str, ...], settings: list[str]) -> str:
+    """Return the words that name a table, its targets and its settings, for a shell."""
+    words = [
+        f"{key}={named[0] if len(named) == 1 else '[' + ','.join(named) + ']'}"
+        for key, named in {"data": files, "target": targets}.items()
+    ]
+    more = [setting for setting in settings if not setting.startswith(("target=", "dataset.target="))]
+    return shlex.join([*words, *more])

@@ -1,0 +1,89 @@
+"""The config of somebody's table, as `mlpkit data` writes it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpkit.cli.shorthand import PACKED
+from mlpkit.config import search_path, yaml_file
+from mlpkit.data.columns import ColumnKind
+from mlpkit.data.table_options import TableOptions
+from mlpkit.errors import ConfigError
+from mlpkit.runs.output_file import check_output, write_output
+from mlpkit.system.atomic_write import atomic_write
+
+_OTHER_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # that YAML reads as no text
+
+
+def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Sequence[str]) -> str:
+    """Return the YAML that trains as `mlpkit train` does on the file with the same settings.
+
+    What was found out about the text's format, and kinds of columns that could be others, are written out.
+
+    Args:
+        config: of the table.
+        kinds: what its columns hold.
+        files: as typed.
+    """
+    raw = config.raw()
+    settings: dict[str, Any] = {"path": files[0] if len(files) == 1 else list(files)}
+    settings |= {
+        key: value
+        for key, value in config.model_dump(mode="json", exclude_defaults=True).items()
+        if key not in ("name", "path")
+    }
+    if raw.format is not None:
+        found = raw.format
+        settings |= {"separator": found.separator, "decimal": found.decimal}
+        settings |= {"encoding": found.encoding, "header": found.has_header}
+    columns = dict(settings.pop("columns", {}))
+    for kind in kinds:
+        if kind.is_guess and kind.is_encoded:
+            columns[kind.name] = {"type": kind.kind, **columns.get(kind.name, {})}
+    if columns:
+        settings["columns"] = columns
+    ignored = [kind.name for kind in kinds if kind.kind == "identifier" and not kind.is_guess]
+    if ignored:
+        settings["ignore"] = [*config.ignore, *ignored]
+    about = f"# {Path(files[0]).name}: {raw.table.num_rows:,} rows; written by mlpkit data\n"
+    return about + yaml_file.dump({"defaults": ["table"], **settings})
+
+
+def default_path(file: str) -> Path:
+    """Return configs/dataset/NAME.yaml for a file, with a name that no dataset of mlpkit has."""
+    name = Path(file).name.lower()
+    for ending in PACKED:
+        name = name.removesuffix(ending)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(name).stem).strip("_") or "table"
+    own = search_path.groups([search_path.packaged()])["dataset"]
+    is_word = name[0].isalpha() and name not in _OTHER_WORDS
+    return Path("configs/dataset") / f"{name if is_word and name not in own else f'my_{name}'}.yaml"
+
+
+def check_new(path: Path) -> None:
+    """Check that a config can be written to a path where nothing is.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    check_output(path, (".yaml",))
+    if path.exists():
+        raise ConfigError(f"--output={path}: is there already, and is not written over; choose another name")
+
+
+def write_new(path: Path, content: str) -> tuple[str, bool]:
+    """Write a config where none is; return a line that says what was done, and whether the file says this.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        if path.is_file() and path.read_bytes() == content.encode():
+            return f"{path} is there already, and says this", True
+        return f"{path} is there already, and stays as it is; --output FILE writes another one", False
+    if path.parent.is_dir():
+        write_output(path, content.encode())
+    else:
+        atomic_write(path, content.encode())
+    return f"wrote {path}", True

@@ -1,0 +1,247 @@
+"""Prints what `mlpkit data` found: the columns of a table, the target, the splits, what looks wrong, rows."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.problems import spell
+from mlpkit.data.column_values import RawColumn
+from mlpkit.data.columns import ColumnKind, describe_columns
+from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.load import load_dataset
+from mlpkit.data.raw_table import RawTable
+from mlpkit.data.table_dataset import deal, infer_inputs
+from mlpkit.data.table_options import TableOptions
+from mlpkit.data.table_splits import Rows
+from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.errors import DataError
+from mlpkit.system.console import is_terminal, plain_table, say
+
+if TYPE_CHECKING:
+    from mlpkit.analysis.table_report import ColumnSummary
+
+RARE = 0.05  # share of the rows below which a class is
+MOST_CLASSES = 20  # that are listed
+AT_A_TIME = 5  # rows beside each other, which fit 80 columns
+MOST_FEATURES = 40  # of a row
+
+
+def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
+    """Print all about a table; return what its columns hold.
+
+    Raises:
+        DataError: it cannot be trained on; its columns are printed before.
+    """
+    from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
+
+    raw, names = config.raw(), config.targets()
+    dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
+    if names:
+        try:
+            targets, dealt = _deal(config, raw)
+            dataset = load_dataset(config)
+        except DataError as error:
+            problem = error
+    inputs, kinds = infer_inputs(config, raw, names, dealt["train"])
+    columns = raw.columns([column.name for column in inputs])
+
+    _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
+    _print_columns(console, all_columns(raw, kinds, names, config.ignore))
+    lines = describe_columns(kinds)[1:] + odd_values(columns, kinds)
+    if targets is not None and targets.task == "regression":
+        lines += odd_values(raw.columns(names), [ColumnKind(name, "number", "target") for name in names])
+    if repeated := count_repeated(raw.table):
+        lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
+    if dataset is not None and targets is not None:
+        print_target(console, dataset)
+        lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]
+        lines += _giveaways(columns, kinds, targets, dealt)
+    if lines:
+        console.print()
+        _say(console, *dict.fromkeys(lines))
+    if problem is not None:
+        raise problem
+    return kinds
+
+
+def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None:
+    table = plain_table("column", [])
+    table.add_column("kind")
+    table.add_column("missing", justify="right")
+    table.add_column("distinct", justify="right")
+    table.add_column("values")
+    for column in table.columns:
+        column.overflow, column.no_wrap = "ellipsis", True
+    for of in columns:
+        distinct = "" if of.distinct is None else f"{of.distinct:,}"
+        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
+    console.print()
+    console.print(table)
+
+
+def _giveaways(
+    columns: Sequence[RawColumn], kinds: Sequence[ColumnKind], targets: Targets, dealt: Mapping[str, Rows]
+) -> list[str]:
+    """Return a warning for each column that predicts the target alone."""
+    from mlpkit.analysis.giveaways import find_giveaways
+
+    held_out = [rows for name, rows in dealt.items() if name != "train"]
+    if not held_out:
+        return []
+    score = "R²" if targets.task == "regression" else "accuracy"
+    return [
+        f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
+        f"{found.rows:,} held-out rows); if it is not known when you predict, put it into dataset.ignore"
+        for found in find_giveaways(columns, kinds, targets, dealt["train"], np.concatenate(held_out))
+    ]
+
+
+def print_dataset(console: Console, config: DatasetConfig) -> None:
+    """Print all about a dataset that is no table."""
+    dataset = load_dataset(config)
+    shape = dataset.input_schema.input_shape
+    kind = "pictures" if dataset.input_schema.is_image else "inputs"
+    rows = sum(len(split) for split in dataset.splits.values())
+    _say(console, f"{config.name}: {rows:,} rows, {kind} of shape {list(shape)}")
+    print_target(console, dataset)
+    if dataset.remarks:
+        console.print()
+        _say(console, *dataset.remarks)
+
+
+def print_target(console: Console, dataset: Dataset) -> None:
+    """Print the task, the classes' shares or the target's range, and the splits."""
+    schema = dataset.input_schema
+    console.print()
+    described = [line for line in dataset.remarks if line.startswith("target ")]
+    _say(console, *(described or [f"target {', '.join(map(spell, schema.targets))}: {schema.task}"]))
+    targets = torch.cat([split.targets for split in dataset.splits.values()])
+    if schema.classes:
+        _print_classes(console, schema.classes, targets)
+    else:
+        table = plain_table("", ["lowest", "median", "highest", "mean", "std"])
+        for name, values in zip(schema.targets, targets.double().numpy().T, strict=True):
+            found = (values.min(), np.median(values), values.max(), values.mean(), values.std())
+            table.add_row(_cut(name, 24), *(f"{value:.6g}" for value in found))
+        console.print(table)
+    parts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    console.print()
+    _say(console, f"splits: {parts}")
+
+
+def _print_classes(console: Console, classes: Sequence[str], labels: Tensor) -> None:
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    shares = [count / len(labels) for count in counts]
+    table = plain_table("class", ["rows", "share"])
+    order = sorted(range(len(classes)), key=lambda place: -counts[place])
+    shown = range(len(classes)) if len(classes) <= MOST_CLASSES else order[:MOST_CLASSES]
+    for place in shown:
+        table.add_row(_cut(classes[place], 40), f"{counts[place]:,}", f"{shares[place]:.1%}")
+    console.print(table)
+    if len(classes) > MOST_CLASSES:
+        _say(console, f"… and {len(classes) - MOST_CLASSES:,} rarer classes")
+    rare = ", ".join(spell(classes[place]) for place in order if shares[place] < RARE)
+    if rare and len(classes) <= MOST_CLASSES:
+        _say(console, f"warning: under {RARE:.0%} of the rows: {rare}; accuracy says little of them")
+
+
+def print_head(console: Console, config: DatasetConfig, count: int) -> None:
+    """Print the first training rows, as they are and as the model reads them."""
+    heads = [f"row {number}" for number in range(1, count + 1)]
+    if not isinstance(config, TableOptions):
+        dataset = load_dataset(config)
+    elif not config.targets():
+        raw = config.raw()
+        _print_raw(console, raw, np.arange(min(count, raw.table.num_rows)), "as in the file")
+        return
+    else:
+        raw = config.raw()
+        dataset = load_dataset(config)
+        heads = _print_raw(console, raw, _deal(config, raw)[1]["train"][:count], "before")
+    train, schema = dataset.splits["train"], dataset.input_schema
+    inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)
+    names = [*schema.features, *schema.targets]
+    if not isinstance(config, TableOptions):
+        said = [[schema.classes[int(label)]] for label in targets] if schema.classes else _texts(targets)
+        _print_rows(console, "before", names, _joined(_texts(inputs), said), heads)
+    console.print()
+    scaled = inputs if dataset.input_scaling is None else _scale(inputs, dataset.input_scaling)
+    after = targets if dataset.target_scaling is None else _scale(targets, dataset.target_scaling)
+    _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
+
+
+def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
+    """Return the targets of all rows, and the rows of the splits that training has."""
+    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
+    return targets, deal(config, raw, targets)
+
+
+def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:
+    """Print rows of a raw table; return what names each: its line or its number."""
+    names = raw.table.column_names
+    values = raw.table.take(rows).to_pylist()
+    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
+    places = [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
+    heads = [f"line {place}" if place.isdecimal() else place for place in places]
+    _print_rows(console, title, names, cells, heads)
+    return heads
+
+
+def _print_rows(
+    console: Console,
+    title: str,
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    heads: Sequence[str],
+) -> None:
+    """Print rows beside each other: a line for each of their values."""
+    last = len(names) - 1
+    shown = list(range(len(names))) if last < MOST_FEATURES else [*range(MOST_FEATURES - 1), last]
+    for start in range(0, len(cells), AT_A_TIME):
+        part = cells[start : start + AT_A_TIME]
+        table = plain_table(title, heads[start : start + len(part)])
+        for place in shown:
+            if place == last and len(shown) < len(names):
+                table.add_row(f"… {len(names) - len(shown):,} more", *("" for _ in part))
+            table.add_row(_cut(names[place], 24), *(_cut(row[place], 20) for row in part))
+        for column in table.columns:
+            column.overflow, column.no_wrap = "ellipsis", True
+        console.print(table)
+
+
+def _scale(values: Tensor, scaling: Affine) -> Tensor:
+    """Return values as the model's first layer makes them: scaled by column, or by channel."""
+    parts = values.reshape(len(values), len(scaling.mean), -1)
+    scaled = (parts - scaling.mean[:, None]) / scaling.std[:, None]
+    return scaled.reshape(values.shape)
+
+
+def _texts(values: Tensor) -> list[list[str]]:
+    return [[f"{value:.4g}" for value in row] for row in values.tolist()]
+
+
+def _joined(inputs: Sequence[list[str]], targets: Sequence[list[str]]) -> list[list[str]]:
+    return [[*row, *said] for row, said in zip(inputs, targets, strict=True)]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _percent(share: float) -> str:
+    return "" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def _say(console: Console, *lines: str) -> None:
+    """Print lines, folded between words on a terminal; files of this folder by their names alone."""
+    for line in (line.replace(f"{Path.cwd()}{os.sep}", "") for line in lines):
+        folded = textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False)
+        say(console, *(folded if is_terminal(console) else [line]))
