@@ -98,6 +98,7 @@ class Lost(MetricConfig):
     """A metric that is no number."""
 
     name: Literal["lost"]
+    higher_is_better = True
 
     def score(self, predictions: Tensor, probabilities: Tensor | None, targets: Tensor) -> float:
         return float("nan")

@@ -36,6 +36,7 @@ class ActivationConfig(Section):
         keeps_zeros: whether f(0) = 0. A sweep then pads narrow networks with zeros to the width of others.
     """
 
+    to_define: ClassVar[tuple[str, ...]] = ("function or torch_class",)
     name: str
     torch_class: ClassVar[str] = ""
     keeps_zeros: ClassVar[bool] = False

@@ -1,6 +1,6 @@
 """Base classes of datasets."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class Augment(Section):
 class DatasetConfig(Section):
     """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("load",)
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
     val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")

@@ -1,6 +1,6 @@
 """Base class of initialisations, which fill the first weights of a layer."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class InitConfig(Section):
     """An initialisation. A new one defines a name, options and `fill`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("fill",)
     name: str
     bias: float | Literal["default"] = Field(0.0, description="first value of the biases")
 

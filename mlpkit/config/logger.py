@@ -5,7 +5,7 @@ metrics.jsonl and train.log are written for every run, whichever loggers are cho
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mlpkit.config.section import Section
 
@@ -45,6 +45,7 @@ class Logger:
 class LoggerConfig(Section):
     """A logger's options. A new one defines a name and `open`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("open",)
     name: str
 
     def open(self, folder: Path, resumed_at: int | None) -> Logger:

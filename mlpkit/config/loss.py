@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, ClassVar, Optional
 
 from mlpkit.config.task_fit import ForTasks, check_task
 
@@ -31,6 +31,8 @@ class OutputGradient:
 
 class LossConfig(ForTasks):
     """The base class of losses: name, options, `tasks`, `per_example` and, optionally, `gradient`."""
+
+    to_define: ClassVar[tuple[str, ...]] = ("per_example or for_task",)
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.

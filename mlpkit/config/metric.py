@@ -20,6 +20,7 @@ class MetricConfig(ForTasks):
         higher_is_better: whether `mlpkit compare --metric` ranks higher values first.
     """
 
+    to_define: ClassVar[tuple[str, ...]] = ("score", "higher_is_better")
     higher_is_better: ClassVar[bool] = True
 
     def score(self, predictions: "Tensor", probabilities: "Tensor | None", targets: "Tensor") -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mlpkit.config.task_fit import ForTasks
 
@@ -43,6 +43,8 @@ class Layer:
 
 class ModelConfig(ForTasks):
     """A model. A new one defines a name, options, `tasks` and `build`."""
+
+    to_define: ClassVar[tuple[str, ...]] = ("build or layers",)
 
     def build(self, features: int, width: int) -> "nn.Module":
         """Return a module that maps (rows, features) to (rows, width), initialised.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Optional
+from typing import TYPE_CHECKING, ClassVar, Literal, Optional
 
 from pydantic import Field
 
@@ -39,6 +39,7 @@ class Buffers:
 class OptimizerConfig(Section):
     """An optimizer. A new one defines a name, options, `slots` and `update`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("update or fused",)
     name: str
     lr: Positive = Field(0.001, description="learning rate")
 

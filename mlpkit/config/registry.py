@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
+TASKS = ("regression", "binary", "multiclass")
 SECTIONS = {  # groups that are sections of a config, and their packages
     "dataset": "mlpkit.datasets",
     "model": "mlpkit.models",
@@ -51,6 +52,8 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
     Raises:
         ConfigError: there is no such group, the schema has no name, or the name is taken.
     """
+    if isinstance(group, type):  # the decorator without its argument
+        raise ConfigError(f'{group.__module__}.{group.__name__}: write @choice("optimizer"), with its group')
     if group not in PACKAGES:
         raise ConfigError(f'choice("{group}"): no such group; choose one of {", ".join(PACKAGES)}')
 
@@ -62,6 +65,8 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
         names = get_args(field.annotation) if field else ()
         if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
             raise ConfigError(f'{where}: a choice needs a field such as name: Literal["my_{group}"]')
+        if problem := _problem_with(schema):
+            raise ConfigError(f"{where}: {problem}")
         for name in names:
             other = _registered[group].get(name)
             if other and (other.__module__, other.__qualname__) != (schema.__module__, schema.__qualname__):
@@ -70,6 +75,19 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
         return schema
 
     return register
+
+
+def _problem_with(schema: type[Section]) -> str | None:
+    """Return what a choice's class lacks, or None; see `Section.to_define`."""
+    for place, base in enumerate(schema.__mro__):
+        own = {name for derived in schema.__mro__[:place] for name in vars(derived)}
+        for either in vars(base).get("to_define", ()):
+            if not own & set(either.split(" or ")):
+                return f"define {either}; see {base.__name__}"
+    tasks = getattr(schema, "tasks", TASKS)
+    if not isinstance(tasks, tuple) or not set(tasks) <= set(TASKS):
+        return f'tasks={tasks!r}: must be a tuple of {", ".join(TASKS)}, such as ("binary",)'
+    return None
 
 
 def choices(group: str) -> dict[str, type[Section]]:

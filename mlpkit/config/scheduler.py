@@ -1,7 +1,7 @@
 """Base classes of learning-rate schedules, which return a multiplier of `optimizer.lr`."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ Multiplier = Callable[[int], float]  # time (steps or epochs since the start) ->
 class SchedulerConfig(Section):
     """A schedule. A new one defines a name, options and `multiplier`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("multiplier",)
     name: str
     warmup_steps: int = Field(
         0, ge=0, le=10**9, description="steps of linear warm-up in front of the schedule"

@@ -1,6 +1,6 @@
 """The base class of all config sections, and types for their fields."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -36,9 +36,14 @@ FLOAT32_MAX = 3.4028234e38
 
 
 class Section(BaseModel):
-    """A config section: frozen, no unknown keys, no type conversion, no infinity or NaN."""
+    """A config section: frozen, no unknown keys, no type conversion, no infinity or NaN.
+
+    Attributes:
+        to_define: methods and attributes that a choice must define, as in "update or fused".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    to_define: ClassVar[tuple[str, ...]] = ()
 
     @field_validator("*")
     @classmethod

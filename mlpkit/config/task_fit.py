@@ -2,11 +2,9 @@
 
 from typing import ClassVar
 
-from mlpkit.config.registry import choices
+from mlpkit.config.registry import TASKS, choices
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
-
-TASKS = ("regression", "binary", "multiclass")
 
 
 class ForTasks(Section):

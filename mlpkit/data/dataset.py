@@ -117,7 +117,7 @@ def split_at_random(
         ConfigError: a split that is asked for would be empty.
         DataError: inputs and targets are not as the input schema says.
     """
-    regression = input_schema.task == "regression"
+    regression, classes = input_schema.task == "regression", input_schema.classes
     wanted = (
         ((len(inputs), len(input_schema.features)), torch.float32),
         ((len(inputs), len(input_schema.targets)), torch.float32)
@@ -130,6 +130,11 @@ def split_at_random(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
             )
+    if not regression and len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(classes):
+        raise DataError(
+            f"dataset={config.name}: its labels go from {int(targets.min())} to {int(targets.max())}, "
+            f"but there are {len(classes)} classes; count labels from 0"
+        )
     splits, _ = divide(inputs, targets, deal_rows(config, targets))
     train = splits["train"]
     return Dataset(

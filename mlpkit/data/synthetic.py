@@ -1,6 +1,6 @@
 """What datasets that are computed have in common."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Synthetic(DatasetConfig):
     """A dataset that is computed. A new one has a name, options, `input_schema` and `draw`."""
 
+    to_define: ClassVar[tuple[str, ...]] = ("input_schema", "draw")
     n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from mlpkit.config.config import Config
 from mlpkit.config.optimizer import Buffers, OptimizerConfig
 from mlpkit.engines.parameters import Flat
+from mlpkit.errors import ConfigError
 from mlpkit.schedules.plateau import Plateau
 
 
@@ -73,6 +74,15 @@ class Block:
     update: Update
 
 
+def _check_slots(optimizer: OptimizerConfig) -> None:
+    """Raise an error if an optimizer's state is of an unknown kind."""
+    for name, kind in optimizer.slots().items():
+        if kind not in ("tensor", "number"):
+            raise ConfigError(
+                f'optimizer={optimizer.name}: slot {name}: {kind!r} must be "tensor" or "number"'
+            )
+
+
 class Optimizers:
     """The optimizers of K runs and their state.
 
@@ -97,6 +107,7 @@ class Optimizers:
         self.blocks = []
         for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
+            _check_slots(optimizer)
             values, slopes = (parameters.run_slices(of, first, stop) for of in (parameters.values, gradients))
             tensors = {
                 name: parameters.run_slices(self.averages[name], first, stop)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CsvScores(Logger):
-    """Writes a line for each epoch and score; a run that is resumed loses the lines from there on."""
+    """Writes a line for each epoch and score; lines from a resumed step on are dropped."""
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         old = path.read_text().splitlines() if resumed_at and path.exists() else ["step,split,name,value"]

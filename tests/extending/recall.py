@@ -15,6 +15,7 @@ class Recall(MetricConfig):
 
     name: Literal["recall"]
     tasks = ("binary",)
+    higher_is_better = True
 
     def score(self, predictions: "Tensor", probabilities: "Tensor | None", targets: "Tensor") -> float:
         positive = targets == 1

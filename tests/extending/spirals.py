@@ -24,7 +24,10 @@ class Spirals(Synthetic):
     def input_schema(self) -> "InputSchema":
         from mlpkit.data.input_schema import InputSchema
 
-        return InputSchema("multiclass", ("x", "y"), (2,), ("spiral",), ("red", "green", "blue"))
+        colours = ("red", "green", "blue")
+        return InputSchema(
+            "multiclass", features=("x", "y"), input_shape=(2,), targets=("spiral",), classes=colours
+        )
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         import torch
