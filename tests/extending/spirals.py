@@ -24,10 +24,8 @@ class Spirals(Synthetic):
     def input_schema(self) -> "InputSchema":
         from mlpkit.data.input_schema import InputSchema
 
-        colours = ("red", "green", "blue")
-        return InputSchema(
-            "multiclass", features=("x", "y"), input_shape=(2,), targets=("spiral",), classes=colours
-        )
+        names = {"features": ("x", "y"), "targets": ("spiral",), "classes": ("red", "green", "blue")}
+        return InputSchema("multiclass", input_shape=(2,), **names)
 
     def draw(self) -> "tuple[Tensor, Tensor]":
         import torch
