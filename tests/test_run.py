@@ -328,3 +328,14 @@ def test_small_models_take_one_thread(tmp_path: Path) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_config_that_a_killed_process_left_unfinished_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.yaml.zczt19yc.tmp").write_text("format: 3")
+    (folder / ".lock").touch()
+    run = train(
+        tmp_path, "dataset=line", "model=linear", "trainer.epochs=1", f"run.dir={folder}", "run.plots=false"
+    )
+    assert [path.name for path in run.path.rglob(".*")] == []

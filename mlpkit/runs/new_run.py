@@ -81,6 +81,8 @@ def _fill(path: Path, config: Config, locks: ExitStack) -> RunFolder:
     with _removed_on_failure(path), ExitStack() as held:
         held.enter_context(locked(folder.lock))
         _check_free(folder)
+        for unfinished in _unfinished_configs(folder):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
         folder.write_config(config)
         locks.enter_context(held.pop_all())
     return folder
@@ -93,9 +95,13 @@ def _check_free(folder: RunFolder) -> None:
         raise ConfigError(
             f"run.dir={path}: already holds a run; name a new folder, or go on: mlpkit resume {path}"
         )
-    left = (folder.lock, folder.config, *path.glob(f".{folder.config.name}.*{SUFFIX}"))
+    left = (folder.lock, folder.config, *_unfinished_configs(folder))
     if path.exists() and (not path.is_dir() or any(file not in left for file in path.iterdir())):
         raise ConfigError(f"run.dir={path}: already holds other files; name a new folder")
+
+
+def _unfinished_configs(folder: RunFolder) -> list[Path]:
+    return list(folder.path.glob(f".{folder.config.name}.*{SUFFIX}"))
 
 
 @contextmanager
