@@ -162,7 +162,7 @@ def test_inspect_prints_the_learned_sum(place: Path) -> None:
 
 def test_predict_says_which_run_it_takes(place: Path) -> None:
     done = mlpkit("predict", "--values", "0.5,0.5", cwd=place)
-    assert re.match(r"newest run: outputs/moons-mlp/\S+ \(best\)\n", done.stderr)
+    assert re.match(r"newest run: outputs/moons-mlp/\S+ \(best checkpoint\)\n", done.stderr)
     header, row = done.stdout.splitlines()
     assert header == "label,class,p(upper),p(lower)"
     label, name, upper, lower = row.split(",")

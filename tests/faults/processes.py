@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -79,8 +80,9 @@ class Running:
         return code if code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
-        """Send a signal."""
-        os.kill(self.number, number)
+        """Send a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.number, number)
 
     def kill(self) -> int:
         """End it as kill -9 does, and return the exit code: 137, or what it was where it had ended before."""
