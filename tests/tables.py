@@ -15,7 +15,7 @@ from mlpkit.data.load import load_dataset
 def customers(rows: int = 240, seed: int = 0) -> list[dict[str, object]]:
     """Return rows of all kinds of columns, some values missing; `churned` follows from age, city, calls."""
     draw = random.Random(seed)
-    found = []
+    found: list[dict[str, object]] = []
     for number in range(rows):
         age, calls = draw.randint(18, 80), draw.randint(0, 60)
         city = draw.choices(("Paris", "Oslo", "Rome"), (5, 3, 2))[0]

@@ -189,7 +189,7 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     run = train(tmp_path, "dataset=arrays", "dataset.path=a.npz", *QUICK, f"run.dir={tmp_path / 'run'}").path
     best = run / "checkpoints" / "best.safetensors"
     predictor, stored = load_predictor(best)
-    assert stored.config.dataset.path == str(path)
+    assert stored.config.dataset.model_dump()["path"] == str(path)
     dataset = load_matching(stored.config.dataset, stored, best, pytest.fail)
     test = dataset.splits["test"].inputs
     np.save(tmp_path / "test.npy", test.numpy())

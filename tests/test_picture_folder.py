@@ -309,7 +309,7 @@ def test_a_changed_picture_is_noticed_at_resume(
     draw(tmp_path / "set")
     train(tmp_path, "dataset=image_folder", "dataset.path=set", *QUICK, "run.plots=false", "run.dir=run")
     stored = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
-    assert stored.config.dataset.path == str(tmp_path / "set")
+    assert stored.config.dataset.model_dump()["path"] == str(tmp_path / "set")
     Image.new("RGB", (8, 6), "white").save(tmp_path / "set" / "red" / "3.png")
     os.utime(tmp_path / "set" / "red" / "3.png", ns=(0, 1))
     monkeypatch.chdir("/")
