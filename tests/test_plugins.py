@@ -25,12 +25,12 @@ pytestmark = pytest.mark.usefixtures("own")
 
 
 def optimizer(name: str = "still", *lines: str) -> str:
-    """Return the text of a plug-in, an optimizer that leaves the weights alone."""
+    """Return the text of a plug-in, an optimizer that hardly changes the weights."""
     head = "from typing import Literal\nfrom mlpkit.config.optimizer import OptimizerConfig\n"
     of_class = (
-        f'class Still(OptimizerConfig):\n    """Leaves weights alone."""\n\n    name: Literal["{name}"]\n'
+        f'class Still(OptimizerConfig):\n    """Hardly changes weights."""\n\n    name: Literal["{name}"]\n'
     )
-    body = "    def update(self, values, gradients, slots, lr):\n        pass\n"
+    body = "    def update(self, values, gradients, slots, lr):\n        values.sub_(1e-3 * lr * gradients)\n"
     rest = "".join(f"{line}\n" for line in lines)
     return f'{head}from mlpkit.config.registry import choice\n{rest}@choice("optimizer")\n{of_class}{body}'
 
@@ -219,7 +219,7 @@ def test_an_installed_package_has_plug_ins(tmp_path: Path) -> None:
     (package / "optimizers.py").write_text(optimizer())
     (tmp_path / "my_package.py").write_text("raise SystemExit('imported from the working directory')\n")
     site = {"PYTHONPATH": str(tmp_path / "site")}
-    assert "  still  Leaves weights alone (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
+    assert "  still  Hardly changes weights (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
     (package / "optimizers.py").write_text("import no_where\n")
     done = mlpkit("list", cwd=tmp_path, check=False, **site)
     assert (done.returncode, done.stderr) == (

@@ -130,6 +130,13 @@ def split_at_random(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
             )
+    last = len(input_schema.classes) - 1
+    outside = targets[(targets < 0) | (targets > last)]
+    if len(outside) and not regression:
+        raise DataError(
+            f"dataset={config.name}: its labels must be from 0 to {last}, one for each of its classes, "
+            f"not {int(outside[0])}"
+        )
     splits, _ = divide(inputs, targets, deal_rows(config, targets))
     train = splits["train"]
     return Dataset(

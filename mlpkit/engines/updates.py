@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlpkit.config.config import Config
 from mlpkit.config.optimizer import Buffers, OptimizerConfig
+from mlpkit.engines.own_choices import check_update
 from mlpkit.engines.parameters import Flat
 from mlpkit.schedules.plateau import Plateau
 
@@ -26,9 +27,16 @@ class Update:
     """
 
     def __init__(self, config: OptimizerConfig, buffers: Buffers) -> None:
-        """Take the optimizer and what it works on."""
+        """Take the optimizer and what it works on.
+
+        Raises:
+            ConfigError: see `check_update`.
+        """
         self.config, self.buffers = config, buffers
-        self._take_step = config.fused(buffers) or self._update_each
+        fused = config.fused(buffers)
+        if fused is None:
+            check_update(config)
+        self._take_step = fused or self._update_each
 
     def __call__(self, lr: float | Tensor) -> None:
         """Take a step at a learning rate, which on a CUDA device may be a tensor."""
