@@ -80,8 +80,8 @@ def dataset(labels: str, inputs: str = "torch.randn(self.n, 2)") -> str:
 
 
 NOT_ELEMENTWISE = (
-    "optimizer=mine (my.py): update is not elementwise: "
-    "two halves of a tensor come out otherwise than the whole; compute each value from its own gradient and slots, without norms, means or random numbers"
+    "optimizer=mine (my.py): update is not elementwise: two halves of a tensor come out otherwise than the "
+    "whole; compute each value from its own gradient and slots, without norms, means or random numbers"
 )
 UNCHANGED = "optimizer=mine (my.py): update changes no value; change them in place, as values.sub_(…) does"
 GRADIENT = (
@@ -234,3 +234,8 @@ def test_a_failed_run_stores_what_the_error_said(tmp_path: Path, monkeypatch: py
         command(["train", "--plugin=my.py", "dataset=moons", "run.metrics=[mine]", *SMALL])
     stored = json.loads(RunFolder(Path("it")).summary.read_text())
     assert stored == {"status": "failed", "error": "KeyError: 'missing'"}
+
+
+@pytest.mark.parametrize("choice", ["optimizer=mine", "loss=mine", "dataset=mine", "model.activation=mine"])
+def test_an_unknown_choice_may_be_that_of_a_plug_in(choice: str, refused: Refused) -> None:
+    assert " (a plug-in's needs --plugin FILE)" in refused("train", choice, code=2)
