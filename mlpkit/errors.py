@@ -29,6 +29,14 @@ class NonFiniteError(MlpkitError):
     exit_code = 65
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an error says; where it is not one of these, its kind and its first line."""
+    if isinstance(error, MlpkitError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def diverged(step: int, epoch: int, what: str) -> NonFiniteError:
     """Return the error for training that produced NaN or infinity; step and epoch count from one."""
     return NonFiniteError(

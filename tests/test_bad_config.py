@@ -66,7 +66,8 @@ OPTION = "an option of Hydra's that mlpkit does not have"
 MLP = "model=mlp has hidden, activation, dropout, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
 
-MON = f"dataset=mon: no such dataset; choose one of {CHOICES['dataset']}; did you mean moons?"
+HINT = " (a plug-in's needs --plugin FILE)"
+MON = f"dataset=mon: no such dataset; choose one of {CHOICES['dataset']}{HINT}; did you mean moons?"
 
 SCHEMA = Config.model_json_schema()
 RULES = {"dataset", "optimizer", "trainer"}  # sections with a rule about several keys
@@ -162,7 +163,7 @@ TEXTS = [
     ("device=tpu", f"device='tpu': {DEVICE}"),
     ("device=", f"device='': {DEVICE}"),
     ("device=cuda:x", f"device='cuda:x': {DEVICE}"),
-    ("model.activation=rellu", f"model.activation='rellu': {ACTIVATION}; did you mean relu?"),
+    ("model.activation=rellu", f"model.activation='rellu': {ACTIVATION}{HINT}; did you mean relu?"),
     ("model.activation=null", f"model.activation=null: {ACTIVATION}"),
     ("run.plots=yes", "run.plots='yes': must be true or false (draw pictures at the end; default true)"),
     ("run.plots=1", "run.plots=1: must be true or false (draw pictures at the end; default true)"),
@@ -349,7 +350,7 @@ SEVERAL = [
     ),
     (
         ["optimizer.lr=-1", "trainer.epochs=0", "model.activation=x", "seed=a"],
-        f"seed='a': {SEED}\nmodel.activation='x': {ACTIVATION}\noptimizer.lr=-1: {LR}\n"
+        f"seed='a': {SEED}\nmodel.activation='x': {ACTIVATION}{HINT}\noptimizer.lr=-1: {LR}\n"
         f"trainer.epochs=0: {EPOCHS}",
     ),
     (
@@ -629,7 +630,7 @@ def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None
     (tmp_path / "configs/model/folder.yaml").mkdir(parents=True)
     os.mkfifo(tmp_path / "configs/model/pipe.yaml")
     for name in ("folder", "pipe"):
-        message = f"model={name}: no such model; choose one of {CHOICES['model']}"
+        message = f"model={name}: no such model; choose one of {CHOICES['model']}{HINT}"
         assert refused("train", f"model={name}", code=2) == message
     assert command(["list", "model"]) == 0
 

@@ -360,7 +360,8 @@ def test_a_thousand_jobs_are_planned_quickly() -> None:
         (
             ["dataset=moon,moons,line,lin", "seed=1,2"],
             [
-                f"dataset={name}: no such dataset; choose one of {DATASETS}; did you mean {near}?"
+                f"dataset={name}: no such dataset; choose one of {DATASETS} "
+                f"(a plug-in's needs --plugin FILE); did you mean {near}?"
                 for name, near in (("moon", "moons"), ("lin", "line"))
             ],
         ),

@@ -1,6 +1,7 @@
 """Plug-ins: choices of the user's own, from a file, a module or an installed package."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,19 +19,19 @@ from mlpkit.runs.run_folder import RunFolder
 LION = Path(__file__).with_name("extending") / "lion.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")
 QUIET = (*SMALL, "optimizer=lion", "trainer.epochs=2", "run.progress=none")
-UNKNOWN = "optimizer.name='lion': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)"
+UNKNOWN = "optimizer.name='lion': must be one of adam, adamw, sgd"
 
 
 pytestmark = pytest.mark.usefixtures("own")
 
 
 def optimizer(name: str = "still", *lines: str) -> str:
-    """Return the text of a plug-in, an optimizer that leaves the weights alone."""
+    """Return the text of a plug-in, an optimizer that hardly changes the weights."""
     head = "from typing import Literal\nfrom mlpkit.config.optimizer import OptimizerConfig\n"
     of_class = (
-        f'class Still(OptimizerConfig):\n    """Leaves weights alone."""\n\n    name: Literal["{name}"]\n'
+        f'class Still(OptimizerConfig):\n    """Hardly changes weights."""\n\n    name: Literal["{name}"]\n'
     )
-    body = "    def update(self, values, gradients, slots, lr):\n        pass\n"
+    body = "    def update(self, values, gradients, slots, lr):\n        values.sub_(1e-3 * lr * gradients)\n"
     rest = "".join(f"{line}\n" for line in lines)
     return f'{head}from mlpkit.config.registry import choice\n{rest}@choice("optimizer")\n{of_class}{body}'
 
@@ -73,7 +74,7 @@ def test_a_run_of_a_plug_in_needs_it_again(
     assert command(["train", given, *QUIET, "run.dir=outputs/it"]) == 0
     capsys.readouterr()
     own()
-    best = RunFolder(Path("outputs/it")).best
+    best, used = RunFolder(Path("outputs/it")).best, f"this run used {LION}: add --plugin {LION}"
     for name, arguments in {
         "resume": ("trainer.epochs=4",),
         "predict": ("--values", "0,0"),
@@ -82,7 +83,17 @@ def test_a_run_of_a_plug_in_needs_it_again(
     }.items():
         said = refused(name, "outputs/it", *arguments, code=2 if name == "resume" else 65)
         path = "" if name == "resume" else f"{best}: its config is not valid: "
-        assert said == path + UNKNOWN
+        assert said == f"{path}{UNKNOWN}; {used}"
+    left_out = f"left out: outputs/it/config.yaml: {UNKNOWN}; {used}"
+    assert command(["compare", "outputs/it"]) == 65
+    assert capsys.readouterr().err.splitlines() == [
+        left_out,
+        "mlpkit: compare: every run is left out; give --plugin FILE again",
+    ]
+    shutil.copytree("outputs/it", "outputs/again")
+    assert command(["compare", "outputs"]) == 65
+    assert capsys.readouterr().err.splitlines()[0] == left_out.replace("outputs/it/", "2 runs: ")
+    shutil.rmtree("outputs/again")
     for name in ("inspect", "evaluate", "compare", "plot"):
         own()
         assert command([name, "outputs/it", given]) == 0
@@ -219,7 +230,7 @@ def test_an_installed_package_has_plug_ins(tmp_path: Path) -> None:
     (package / "optimizers.py").write_text(optimizer())
     (tmp_path / "my_package.py").write_text("raise SystemExit('imported from the working directory')\n")
     site = {"PYTHONPATH": str(tmp_path / "site")}
-    assert "  still  Leaves weights alone (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
+    assert "  still  Hardly changes weights (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
     (package / "optimizers.py").write_text("import no_where\n")
     done = mlpkit("list", cwd=tmp_path, check=False, **site)
     assert (done.returncode, done.stderr) == (

@@ -300,7 +300,8 @@ def test_activations_from_outside(refused: Refused) -> None:
     said = refused("train", "model.activation=sin", code=2)
     assert said == (
         "model.activation='sin': must be one of relu, leaky_relu, elu, gelu, silu, tanh, sigmoid, identity, "
-        'mish, sine (function between the layers; default "relu"); did you mean sine?'
+        'mish, sine (function between the layers; default "relu") (a plug-in\'s needs --plugin FILE); '
+        "did you mean sine?"
     )
     said = refused("train", *SMALL, "model.activation=mish", "trainer.engine=stacked", code=2)
     assert said == (

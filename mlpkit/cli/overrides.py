@@ -10,7 +10,8 @@ from typing import Any
 
 from mlpkit.cli.hydra_habits import way_of
 from mlpkit.config import nested, search_path
-from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show, spell
+from mlpkit.config.registry import SECTIONS
 from mlpkit.errors import ConfigError
 from mlpkit.sweep.grid import Interval, Values
 
@@ -86,9 +87,11 @@ class Override:
         if str(self.value) not in choices:
             if other := search_path.with_other_suffix(folders, f"{self.key}/{self.value}"):
                 raise search_path.suffix_error(other)
+            is_name = isinstance(self.value, str) and self.value.isidentifier()
+            hint = PLUGIN_HINT if self.key in SECTIONS and is_name else ""
             raise ConfigError(
                 f"{self.text}: no such {self.key}; choose one of {', '.join(sorted(choices))}"
-                f"{did_you_mean(str(self.value), choices)}"
+                f"{hint}{did_you_mean(str(self.value), choices)}"
             )
         if file is not None:
             raise ConfigError(

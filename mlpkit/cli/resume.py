@@ -36,6 +36,7 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
+    from mlpkit.runs.environment import name_plugins
     from mlpkit.runs.find_run import find_run
     from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
@@ -64,10 +65,13 @@ def resume(
     if newest:
         note(f"{newest}: {folder.path}")
     start = None if path.is_dir() else path
-    config = override(
-        yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
-        Request(tuple(given)),
-        allowed=lambda key: key in (*MAY_CHANGE, *OLD_KEYS),
-        rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
-    )
+    try:
+        config = override(
+            yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
+            Request(tuple(given)),
+            allowed=lambda key: key in (*MAY_CHANGE, *OLD_KEYS),
+            rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",
+        )
+    except ConfigError as error:
+        raise ConfigError(*(name_plugins(problem, folder.path) for problem in error.args)) from None
     resume_run(folder, config, origin, make_console(), note, start, strict)

@@ -10,15 +10,17 @@ import pickle
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlpkit.config.registry import registered
-from mlpkit.errors import ConfigError
+from mlpkit.config.registry import registered, source_file
+from mlpkit.config.section import Section
+from mlpkit.errors import ConfigError, MlpkitError
 from mlpkit.system.paths import expand
 
 GROUP = "mlpkit.plugins"  # the entry-point group
@@ -50,6 +52,32 @@ _loaded: dict[str, Plugin] = {}  # by module name
 def loaded() -> tuple[Plugin, ...]:
     """Return the plug-ins imported by this process."""
     return tuple(_loaded.values())
+
+
+def is_own(schema: type[Section]) -> bool:
+    """Whether a choice is a plug-in's, not one of mlpkit's."""
+    return not schema.__module__.startswith("mlpkit.")
+
+
+def described(key: str, choice: Any) -> str:
+    """Return a choice and its file, such as optimizer=lion (lion.py), for an error message."""
+    return f"{key}={choice.name} ({Path(source_file(type(choice))).name})"
+
+
+@contextmanager
+def calling(what: str, choice: Section) -> Iterator[None]:
+    """Turn any error of a plug-in's methods into one line, which `what` begins.
+
+    Raises:
+        ConfigError: there was one.
+    """
+    try:
+        yield
+    except MlpkitError:
+        raise
+    except Exception as error:
+        file = source_file(type(choice))
+        raise ConfigError(f"{what}: {_reason(error, file, Path(file))}") from error
 
 
 def load(given: Iterable[str]) -> None:

@@ -160,8 +160,10 @@ def _about(node: Schema, value: object) -> str:
     parts = [node["description"]] if "description" in node else []
     if node.get("default") is not None:
         parts.append(f"default {json.dumps(node['default'])}")
-    similar = did_you_mean(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
-    return (f" ({'; '.join(parts)})" if parts else "") + similar
+    is_name = isinstance(value, str) and "enum" in node
+    similar = did_you_mean(str(value), node["enum"]) if is_name else ""
+    hint = PLUGIN_HINT if is_name and "group" in node else ""
+    return (f" ({'; '.join(parts)})" if parts else "") + hint + similar
 
 
 def _read_as_number(key: str, value: float, node: Schema, text: str) -> tuple[str, str]:

@@ -157,7 +157,7 @@ class NameOf:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         """Return the JSON Schema, from which error messages list the names."""
-        return {"type": "string", "enum": self.names()}
+        return {"type": "string", "enum": self.names(), "group": self.group}
 
     def _check(self, value: Any) -> Any:
         if value not in self.names():

@@ -117,7 +117,7 @@ def split_at_random(
         ConfigError: a split that is asked for would be empty.
         DataError: inputs and targets are not as the input schema says.
     """
-    regression, classes = input_schema.task == "regression", input_schema.classes
+    regression = input_schema.task == "regression"
     wanted = (
         ((len(inputs), len(input_schema.features)), torch.float32),
         ((len(inputs), len(input_schema.targets)), torch.float32)
@@ -130,10 +130,12 @@ def split_at_random(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
             )
-    if not regression and len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(classes):
+    last = len(input_schema.classes) - 1
+    outside = targets[(targets < 0) | (targets > last)]
+    if len(outside) and not regression:
         raise DataError(
-            f"dataset={config.name}: its labels go from {int(targets.min())} to {int(targets.max())}, "
-            f"but there are {len(classes)} classes; count labels from 0"
+            f"dataset={config.name}: its labels must be from 0 to {last}, one for each of its classes, "
+            f"not {int(outside[0])}"
         )
     splits, _ = divide(inputs, targets, deal_rows(config, targets))
     train = splits["train"]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.plugins import described, is_own
 from mlpkit.config.section import Fraction
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,8 @@ class Synthetic(DatasetConfig):
 
         inputs, targets = self.draw()
         if not (inputs.isfinite().all() and targets.isfinite().all()):
+            if is_own(type(self)):
+                raise DataError(f"{described('dataset', self)}: draw returns nan or infinite values")
             raise ConfigError(
                 f"dataset={self.name}: its options make values beyond float32; choose smaller ones"
             )

@@ -9,11 +9,17 @@ from mlpkit.models.torch_layers import Function
 
 def in_place_activation(module: nn.Module) -> InPlace | None:
     """Return a module's activation and its derivative; None if it is no activation or has no derivative."""
+    activation = activation_of(module)
+    return activation.in_place() if activation else None
+
+
+def activation_of(module: nn.Module) -> ActivationConfig | None:
+    """Return the activation that a module computes; None if it computes none."""
     if isinstance(module, Function):
-        return module.activation.in_place()
+        return module.activation
     for name, schema in choices("activation").items():
         activation = schema.model_validate({"name": name})
         assert isinstance(activation, ActivationConfig)
         if activation.torch_class and getattr(nn, activation.torch_class) is type(module):
-            return activation.in_place()
+            return activation
     return None

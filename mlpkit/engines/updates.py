@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mlpkit.config.config import Config
 from mlpkit.config.optimizer import Buffers, OptimizerConfig
+from mlpkit.engines.own_choices import check_update
 from mlpkit.engines.parameters import Flat
-from mlpkit.errors import ConfigError
 from mlpkit.schedules.plateau import Plateau
 
 
@@ -27,9 +27,16 @@ class Update:
     """
 
     def __init__(self, config: OptimizerConfig, buffers: Buffers) -> None:
-        """Use the optimizer's fused step if it has one, else its `update` for each tensor."""
+        """Use the optimizer's fused step if it has one, else its `update` for each tensor.
+
+        Raises:
+            ConfigError: see `check_update`.
+        """
         self.config, self.buffers = config, buffers
-        self._take_step = config.fused(buffers) or self._update_each
+        fused = config.fused(buffers)
+        if fused is None:
+            check_update(config)
+        self._take_step = fused or self._update_each
 
     def __call__(self, lr: float | Tensor) -> None:
         """Take a step; on a CUDA device the learning rate may be a tensor."""
@@ -74,15 +81,6 @@ class Block:
     update: Update
 
 
-def _check_slots(optimizer: OptimizerConfig) -> None:
-    """Raise an error if an optimizer's state is of an unknown kind."""
-    for name, kind in optimizer.slots().items():
-        if kind not in ("tensor", "number"):
-            raise ConfigError(
-                f'optimizer={optimizer.name}: slot {name}: {kind!r} must be "tensor" or "number"'
-            )
-
-
 class Optimizers:
     """The optimizers of K runs and their state.
 
@@ -107,7 +105,6 @@ class Optimizers:
         self.blocks = []
         for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
-            _check_slots(optimizer)
             values, slopes = (parameters.run_slices(of, first, stop) for of in (parameters.values, gradients))
             tensors = {
                 name: parameters.run_slices(self.averages[name], first, stop)

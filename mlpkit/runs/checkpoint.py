@@ -22,6 +22,7 @@ from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.problems import spell
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.runs.environment import name_plugins
 from mlpkit.runs.state import Progress, Scores, State, Tensors, are_plain
 from mlpkit.runs.tensor_check import check_tensors
 from mlpkit.runs.trust import Trust
@@ -188,7 +189,8 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             fingerprint=_validated(str, parts.get("fingerprint", "")),
         )
     except ConfigError as error:
-        raise DataError(f"{path}: its config is not valid: {error.args[0]}") from None
+        problem = name_plugins(str(error.args[0]), path.parents[1] if len(path.parents) > 1 else path.parent)
+        raise DataError(f"{path}: its config is not valid: {problem}") from None
     except ValidationError as error:
         where = "".join(f"{part}." for part in error.errors()[0]["loc"]).rstrip(".")
         raise DataError(

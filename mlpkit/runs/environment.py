@@ -4,9 +4,13 @@ import os
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from mlpkit.config import plugins
+from mlpkit.config.problems import PLUGIN_HINT, spell
+from mlpkit.errors import DataError
+from mlpkit.system.plain_json import read_object
 
 PACKAGES = (
     "mlpkit",
@@ -61,6 +65,31 @@ def _git(*arguments: str, no_match: int = 0) -> subprocess.CompletedProcess[str]
     if done.returncode not in (0, no_match):
         done.check_returncode()
     return done
+
+
+def name_plugins(problem: str, run: Path) -> str:
+    """Return a problem of a run's config, with the plug-ins named that the run used and nobody has given.
+
+    Args:
+        problem: one line; without PLUGIN_HINT it is returned as it is.
+        run: the run's folder, whose environment.json is read.
+    """
+    if PLUGIN_HINT not in problem:
+        return problem
+    try:
+        stored = read_object(run / "environment.json").get("plugins")
+    except (DataError, OSError):
+        return problem
+    used = [each.get("path") for each in stored if isinstance(each, dict)] if isinstance(stored, list) else []
+    known = {plugin.path or plugin.name for plugin in plugins.loaded()}
+    missing = [path for path in used if isinstance(path, str) and path not in known]
+    if not missing:
+        return problem
+    names = [
+        spell(os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path) for path in missing
+    ]
+    options = " ".join(f"--plugin {name}" for name in names)
+    return problem.replace(PLUGIN_HINT, f"; this run used {', '.join(names)}: add {options}")
 
 
 def process_environment(device: str) -> dict[str, Any]:

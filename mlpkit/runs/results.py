@@ -15,6 +15,7 @@ from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.checkpoint import read_header
+from mlpkit.runs.environment import name_plugins
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 
@@ -167,7 +168,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     try:
         return _flat(to_dict(parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))))
     except ConfigError as error:
-        problem = str(error.args[0])
+        problem = name_plugins(str(error.args[0]), folder.path)
         where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
         raise DataError(f"{where}{problem}") from None
 
@@ -194,19 +195,26 @@ def _changed(run: Path) -> int:
 
 
 def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
-    """Return the results of runs; `warn` is called for each damaged run, which is left out.
+    """Return the results of runs; `warn` is called once for all damaged runs with the same problem.
 
     Raises:
         DataError: all runs are damaged.
     """
-    results = []
+    results, left_out = [], dict[str, list[str]]()  # by the reason, in which the run is not named
     for folder in folders:
         try:
             results.append(read_result(folder))
+            continue
         except DataError as error:
-            warn(f"left out: {error}")
+            problem = str(error)
         except OSError as error:
-            warn(f"left out: {error.filename or folder}: cannot be read ({error.strerror})")
+            problem = f"{error.filename or folder}: cannot be read ({error.strerror})"
+        left_out.setdefault(problem.removeprefix(f"{folder}/"), []).append(problem)
+    for reason, problems in left_out.items():
+        alike = len(problems)
+        warn(f"left out: {problems[0] if alike == 1 else f'{alike} runs: {reason}'}")
     if not results:
-        raise DataError("compare: every run is damaged; name others")
+        needs_plugin = all("--plugin" in reason for reason in left_out)
+        way = "give --plugin FILE again" if needs_plugin else "name others"
+        raise DataError(f"compare: every run is {'left out' if needs_plugin else 'damaged'}; {way}")
     return results

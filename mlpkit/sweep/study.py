@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mlpkit.data.randomness import derived_seed
-from mlpkit.errors import DataError, WriteError
+from mlpkit.errors import DataError, WriteError, reason_of
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.search_plan import Space
@@ -79,7 +79,7 @@ class Study:
         except DataError:
             raise
         except Exception as error:  # from Optuna, SQLAlchemy or SQLite
-            raise (WriteError if new else DataError)(f"{path}: {_reason(error)}; search anew") from None
+            raise (WriteError if new else DataError)(f"{path}: {reason_of(error)}; search anew") from None
         self._past, self.told = past, len(past)
         self._load_past()
 
@@ -158,7 +158,7 @@ class Study:
         try:
             self._stored.add_trial(stored)
         except Exception as error:  # from Optuna, SQLAlchemy or SQLite
-            raise WriteError(f"{self.path}: cannot be written ({_reason(error)})") from None
+            raise WriteError(f"{self.path}: cannot be written ({reason_of(error)})") from None
         self.told += 1
 
     def _tell(self, trial: Trial, result: TrialResult) -> None:
@@ -198,8 +198,3 @@ def _distribution(values: Interval | tuple[str, ...]) -> BaseDistribution:
     if values.integer:
         return IntDistribution(int(low), int(high), log=values.log)
     return FloatDistribution(low, high, log=values.log)
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import metrics_for
+from mlpkit.config.plugins import calling, described, is_own
+from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
+from mlpkit.engines.activations import activation_of
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import steps_per_epoch
 from mlpkit.engines.choose import choose_engine
@@ -21,6 +24,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
+from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
 from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
@@ -61,6 +65,7 @@ def build(
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset, loss = datasets[0], experiments[0].loss
     matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
+    check_activations(network)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
@@ -95,25 +100,43 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
 
 
 def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
-    """Try a loss on a row or two, and refuse one whose results have another shape than is needed.
+    """Try a loss on a row or two, and compare the gradient of a plug-in's with autograd's.
 
     Raises:
-        ConfigError: so they have.
+        ConfigError: it fails, its results have another shape than is needed, or the gradient is wrong.
     """
     targets = task.encode(dataset.splits["train"].targets[:2], torch.float32)
     rows, width = len(targets), dataset.input_schema.width
     outputs = torch.zeros(rows, width)
     shapes: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
-    shapes["per_example"] = loss.per_example(outputs, targets), (rows,)
-    if type(loss).gradient is not LossConfig.gradient:
-        y = loss.expected(targets, width, torch.float32)
-        shapes["gradient"] = loss.gradient(outputs, y), (rows, width)
+    has_gradient = type(loss).gradient is not LossConfig.gradient
+    with calling(described("loss", loss), loss):
+        shapes["per_example"] = loss.per_example(outputs, targets), (rows,)
+        if has_gradient:
+            y = loss.expected(targets, width, torch.float32)
+            shapes["gradient"] = loss.gradient(outputs, y), (rows, width)
     for method, (found, shape) in shapes.items():
         if found.shape != shape:
             raise ConfigError(
                 f"loss={loss.name}: {method} returns {tuple(found.shape)} for outputs {(rows, width)}, "
                 f"not {shape}"
             )
+    if has_gradient and is_own(type(loss)):
+        check_gradient(loss, targets, width)
+
+
+def check_activations(network: Network) -> None:
+    """Compare the derivatives of a plug-in's activations with autograd's.
+
+    Raises:
+        ConfigError: see `check_derivative`.
+    """
+    own = [schema for schema in choices("activation").values() if is_own(schema)]
+    if not own:  # which saves looking at the layers
+        return
+    for activation in {type(each): each for each in map(activation_of, network.layers) if each}.values():
+        if type(activation) in own:
+            check_derivative(activation)
 
 
 def choices_made(engine: Engine) -> Choices:

@@ -13,7 +13,7 @@ from rich.console import Console
 from mlpkit.config.config import to_dict
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
-from mlpkit.errors import DataError, MlpkitError, NonFiniteError, RunInterruptedError, WriteError, diverged
+from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import one_warning
 from mlpkit.runs import checkpoint
@@ -254,7 +254,7 @@ class Recorder:
         elif isinstance(error, NonFiniteError) and self.is_alone:  # a sweep's report names the run folder
             error = NonFiniteError(f"{error}; the run so far is in {self.folder.path}")
         self._failure = error
-        reason = str(error) if isinstance(error, MlpkitError) else type(error).__name__
+        reason = reason_of(error)
         status = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
         # On a full disk these writes fail as well; the first error is the one to show.
         with suppress(WriteError):
