@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpkit.cli.shorthand import PACKED
+from mlpkit.cli.shorthand import without_packing
 from mlpkit.config import search_path, yaml_file
 from mlpkit.data.columns import ColumnKind
 from mlpkit.data.table_options import TableOptions
@@ -52,9 +52,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
 
 def default_path(file: str) -> Path:
     """Return configs/dataset/NAME.yaml for a file, with a name that no dataset of mlpkit has."""
-    name = Path(file).name.lower()
-    for ending in PACKED:
-        name = name.removesuffix(ending)
+    name = without_packing(Path(file).name.lower())
     name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(name).stem).strip("_") or "table"
     own = search_path.groups([search_path.packaged()])["dataset"]
     is_word = name[0].isalpha() and name not in _OTHER_WORDS

@@ -6,14 +6,11 @@ The dataset is `arrays` for .npz and .npy, and `image_folder` for a folder.
 from collections.abc import Sequence
 
 from mlpkit.config.problems import spell
+from mlpkit.data.table_format import CODECS, EXCEL, JSONS, TEXTS, TYPED
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand as expand_path
 
-TABLES = (  # as mlpkit.data.table_file, which loads pyarrow, reads them
-    *(".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json"),
-    *(".arrow", ".feather", ".ipc", ".xlsx"),
-)
-PACKED = (".gz", ".zst")
+TABLES = (*TEXTS, *JSONS, *TYPED, *EXCEL)
 ARRAYS = (".npz", ".npy")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
@@ -44,6 +41,13 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def without_packing(name: str) -> str:
+    """Return the name of a file without the ending of a packed one."""
+    for ending in CODECS:
+        name = name.removesuffix(ending)
+    return name
+
+
 def dataset_of(data: str) -> str:
     """Return the name of the dataset that reads a path.
 
@@ -51,9 +55,7 @@ def dataset_of(data: str) -> str:
         ConfigError: none does.
     """
     path = data.strip("'\"")
-    name = path.lower()
-    for ending in PACKED:
-        name = name.removesuffix(ending)
+    name = without_packing(path.lower())
     if data == "-":
         raise ConfigError("data=-: a run reads its data again when it goes on; save it in a file")
     if name.endswith(TABLES) or name.startswith("["):

@@ -1,25 +1,22 @@
 """scikit-learn's real tables that need no download."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import pyarrow as pa
+from sklearn import datasets
 
 from mlpkit.data.raw_table import RawTable
 
 
-def built_in(name: str, load: Callable[[], Any], target: str) -> RawTable:
+def built_in(name: str, target: str, options: Mapping[str, bool]) -> RawTable:
     """Return one of scikit-learn's tables, with the names of its columns and classes.
 
     Args:
-        name: how errors call it.
-        load: scikit-learn's function.
+        name: of scikit-learn's function without load_, and how errors call the table.
         target: the name of the target column.
+        options: of the function.
     """
-    bunch = load()
+    bunch = getattr(datasets, f"load_{name}")(**options)
     columns = {str(column): bunch.data[:, place] for place, column in enumerate(bunch.feature_names)}
-    if "target_names" in bunch:
-        columns[target] = bunch.target_names[bunch.target]
-    else:
-        columns[target] = bunch.target
+    columns[target] = bunch.target_names[bunch.target] if "target_names" in bunch else bunch.target
     return RawTable(pa.table(columns), name, lambda row: f"{name}: row {row + 1}")

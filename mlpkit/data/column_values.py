@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from pyarrow import compute as pc
 
 from mlpkit.config.problems import show, spell
+from mlpkit.config.section import FLOAT32_MAX
+from mlpkit.data.tables import NUMBER
 from mlpkit.errors import DataError
 
 YES = frozenset(("true", "yes", "y", "t", "1"))
 NO = frozenset(("false", "no", "n", "f", "0"))
 
-LARGEST = 3.4028234e38  # of float32
-
-_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 Floats = NDArray[np.float64]
@@ -95,9 +94,9 @@ class RawColumn:
         found: Floats = (
             values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
         )
-        if len(bad := np.flatnonzero(np.abs(found) > LARGEST)):  # NaN is not
+        if len(bad := np.flatnonzero(np.abs(found) > FLOAT32_MAX)):  # NaN is not
             value = spell(str(self.flat[int(bad[0])]))
-            raise self.error(int(bad[0]), f"{value} is no finite float32 (at most {LARGEST})")
+            raise self.error(int(bad[0]), f"{value} is no finite float32 (at most {FLOAT32_MAX})")
         return found
 
     def share_of_numbers(self) -> float:
@@ -166,7 +165,7 @@ class RawColumn:
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
 
     def _are_numbers(self, values: pa.Array) -> Flags:
-        return _numpy(pc.fill_null(pc.match_substring_regex(values, _NUMBER), True))
+        return _numpy(pc.fill_null(pc.match_substring_regex(values, f"^{NUMBER}$"), True))
 
 
 def is_numeric(kind: pa.DataType) -> bool:

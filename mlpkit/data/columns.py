@@ -93,7 +93,8 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     _, words = column.texts()
     if len(words) == 1 and not missing.any():
         return of("constant", f"it is always {show(words[0])}")
-    if {word.lower() for word in words} <= YES | NO and len({word.lower() for word in words}) <= 2:
+    lowered = {word.lower() for word in words}
+    if lowered <= YES | NO and len(lowered) <= 2:
         return of("boolean", "yes and no")
     if is_numeric(kind):
         return _of_numbers(column, words, known, rows)

@@ -14,6 +14,11 @@ from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+SPLIT_OF_WORD = {  # as people call them in columns and folders
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def deal(
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
     if labels is not None:
-        order = _by_class(order, labels)
+        order = by_class(order, labels)
     parts = torch.split(order, list(sizes.values()))
     return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
 
@@ -207,10 +212,15 @@ def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -
     return {name: places[name] for name in SPLITS if name in places}
 
 
-def _by_class(order: Tensor, labels: Tensor) -> Tensor:
-    """Return rows in an order of which every stretch has about the same shares of classes."""
+def by_class(order: Tensor, labels: Tensor) -> Tensor:
+    """Return rows in an order in which every stretch has about the same shares of classes.
+
+    Args:
+        order: some rows, shuffled.
+        labels: of all rows.
+    """
     grouped = order[torch.argsort(labels[order], stable=True)]
-    counts = torch.bincount(labels).tolist()
+    counts = torch.bincount(labels[order]).tolist()
     # The k-th of a class's n rows stands at (k + ½) / n of the way.
     way = torch.cat([(torch.arange(count, dtype=torch.float64) + 0.5) / count for count in counts if count])
     return grouped[torch.argsort(way, stable=True)]

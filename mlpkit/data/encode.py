@@ -8,7 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import show, spell
-from mlpkit.data.column_values import LARGEST, Flags, Floats, RawColumn, Where, date_part
+from mlpkit.config.section import FLOAT32_MAX
+from mlpkit.data.column_values import Flags, Floats, RawColumn, Where, date_part
 from mlpkit.data.encoder import (
     BooleanColumn,
     CategoryColumn,
@@ -88,7 +89,7 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) ->
             if isinstance(part, Odd):
                 found = Odd(of.column, found.missing, part.unseen, part.example)
                 continue
-            if len(bad := np.flatnonzero(~(np.abs(part) <= LARGEST))):
+            if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
                 raise raw.error(int(bad[0]), "too large for float32, in which the model computes")
             values[:, place] = part
             place += 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
 from mlpkit.data.arrays import MOST_NUMBERS, read_npz
+from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
 from mlpkit.data.input_schema import MOST_PIXELS
 from mlpkit.data.pictures import (
     SUFFIXES,
@@ -32,11 +33,6 @@ from mlpkit.errors import DataError, MlpkitError, WriteError
 from mlpkit.system.atomic_write import atomic_write
 from mlpkit.system.paths import cache_folder
 
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 CACHE_FORMAT = 1
 
 
@@ -140,7 +136,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others = []
     for name in names:
-        split = next((split for split, words in SPLITS.items() if name.lower() in words), None)
+        split = SPLIT_OF_WORD.get(name.lower())
         if split is None:
             others.append(name)
         elif split in found:

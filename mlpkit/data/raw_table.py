@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from mlpkit.data.column_values import RawColumn, Where
 from mlpkit.data.table_file import TableFile, TableFormat, describe, read_table
@@ -91,17 +90,9 @@ def _read(
             f"{train.source}: its columns are of other types than in the other files ({reason})"
         ) from None
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
-    return RawTable(
-        joined, train.source, _where(list(found.values()), starts), rows, tuple(formats), train.format
-    )
-
-
-def _where(files: Sequence[TableFile], starts: NDArray[np.int64]) -> Where:
-    def where(row: int) -> str:
-        place = int(np.searchsorted(starts, row, side="right")) - 1
-        return files[place].where(row - int(starts[place]))
-
-    return where
+    locations = tuple(location for of in found.values() for location in of.locations)
+    file = TableFile(joined, train.format, train.source, locations)
+    return RawTable(joined, file.source, file.where, rows, tuple(formats), file.format)
 
 
 def _stamp(path: str) -> object:

@@ -13,8 +13,8 @@ from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
-from mlpkit.data.table_format import TableFormat, describe
-from mlpkit.data.table_text import CODECS, NotUtf8Error, TableText, from_stdin
+from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, describe
+from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand
 
@@ -26,10 +26,6 @@ MISSING = (
     "?",
 )
 
-TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
-JSONS = (".jsonl", ".ndjson", ".json")
-TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
-EXCEL = (".xlsx",)
 PACKED = ", ".join(CODECS)
 _REFUSED = {
     **dict.fromkeys(
@@ -41,7 +37,6 @@ _REFUSED = {
     ".zip": "an archive; unpack it",
 }
 _FOUND_OUT = TableFormat()
-_NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def read_table(
 
 def first_odd(column: pyarrow.ChunkedArray) -> tuple[int, str] | None:
     """Return the row, counted from zero, and the text of a string column's first value that is no number."""
-    is_odd = pc.invert(pc.match_substring_regex(column, _NUMBER))
+    is_odd = pc.invert(pc.match_substring_regex(column, f"^{NUMBER}$"))
     row = pc.index(is_odd, True).as_py()
     return None if row < 0 else (row, column[row].as_py())
 

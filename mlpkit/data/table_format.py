@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 SEPARATORS = "\t;|, "  # a comma or a blank also stands inside values, so these are tried last
 LOOKED_AT = 1000  # rows
 
-_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+# Endings of the files that are read.
+TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
+JSONS = (".jsonl", ".ndjson", ".json")
+TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+EXCEL = (".xlsx",)
+CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending that they add to a text's or JSON's
+
+NUMBER = r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?"  # with either decimal mark
+_NUMBER = re.compile(NUMBER)
 _FRACTION = re.compile(r"[+-]?[0-9]*([.,])[0-9]+([eE][+-]?[0-9]+)?")
 
 

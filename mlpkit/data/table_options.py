@@ -1,6 +1,6 @@
 """What every dataset that is a table has: its columns, and how its rows are split."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -155,3 +155,25 @@ class TableOptions(DatasetConfig):
     def scales_inputs(self) -> bool:
         """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
         return False
+
+
+class BuiltInTable(TableOptions):
+    """One of scikit-learn's tables; its name is that of scikit-learn's function, without load_.
+
+    Attributes:
+        target_name: of the target column.
+        load_options: of scikit-learn's function.
+    """
+
+    target_name: ClassVar[str]
+    load_options: ClassVar[dict[str, bool]] = {}
+
+    def raw(self) -> "RawTable":
+        """See `TableOptions.raw`."""
+        from mlpkit.data.built_in_tables import built_in
+
+        return built_in(self.name, self.target_name, self.load_options)
+
+    def targets(self) -> tuple[str, ...]:
+        """See `TableOptions.targets`."""
+        return (self.target_name,)

@@ -12,17 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
+from mlpkit.data import dataset
 from mlpkit.data.column_values import RawColumn
+from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 
 Rows = NDArray[np.int64]
-
-WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 @dataclass(frozen=True)
@@ -59,12 +55,8 @@ def at_random(rows: Rows, seed: int) -> Order:
 
 def by_class(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
     """Return rows in an order in which every stretch has about the same shares of classes."""
-    shuffled = at_random(rows, seed).rows
-    grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    found, counts = np.unique(labels[grouped], return_counts=True)
-    # The k-th of a class's n rows stands at (k + ½) / n of the way.
-    way = np.concatenate([(np.arange(count) + 0.5) / count for count in counts]) if len(found) else grouped
-    return Order(grouped[np.argsort(way, kind="stable")])
+    shuffled = torch.from_numpy(at_random(rows, seed).rows)
+    return Order(dataset.by_class(shuffled, torch.from_numpy(labels)).numpy())
 
 
 def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
@@ -94,12 +86,12 @@ def by_word(rows: Rows, column: RawColumn) -> dict[str, Rows]:
     """
     _require(column, rows)
     codes, words = column.texts()
-    meant = [WORDS.get(word.lower(), "") for word in words]
+    meant = [SPLIT_OF_WORD.get(word.lower(), "") for word in words]
     found = np.array([*meant, ""])[codes]
     if len(bad := rows[found[rows] == ""]):
         word = words[codes[bad[0]]]
         raise column.error(int(bad[0]), f"{show(word)} names no split; write train, val or test")
-    return {name: part for name in ("train", "val", "test") if len(part := rows[found[rows] == name])}
+    return {name: part for name in SPLITS if len(part := rows[found[rows] == name])}
 
 
 def cut(
@@ -126,10 +118,7 @@ def cut(
     ends = [rows - round(test) - round(val_fraction * rows), rows - round(test), rows]
     ends = [order.cut(max(0, end)) for end in ends]
     starts = [0, *ends[:-1]]
-    parts = {
-        name: order.rows[start:end]
-        for name, start, end in zip(("train", "val", "test"), starts, ends, strict=True)
-    }
+    parts = {name: order.rows[start:end] for name, start, end in zip(SPLITS, starts, ends, strict=True)}
     fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
     for name, part in parts.items():
         if len(part) < 1 and fractions[name] > 0:

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow
 
 from mlpkit.config.problems import show
+from mlpkit.data.table_format import CODECS
 from mlpkit.errors import ConfigError, DataError
 
-CODECS = {".gz": "gzip", ".zst": "zstd"}
 BLOCK = 1 << 20  # bytes that are read at once
 MOST_GROWTH = 100  # times that unpacking may make a file larger; real tables stay below
 FREE_GROWTH = 64 << 20  # bytes that it may grow anyway

@@ -21,7 +21,8 @@ LARGEST = 3.4028235e38  # of float32
 _SEPARATED = re.compile(r"[;\s|]")  # by something else than commas
 
 # float() also reads 1_000, full-width digits, nan and infinity, none of which belong in a data file.
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_NUMBER = re.compile(NUMBER)
 
 Row = tuple[str, Sequence[Any]]  # where it stands, as errors say it, and its values
 

@@ -65,6 +65,7 @@ def build(
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset, loss = datasets[0], experiments[0].loss
     matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
+    check_loss(loss, experiments[0].task, dataset)  # all runs have the same
     check_activations(network)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
@@ -90,11 +91,10 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     """Return a run's objects.
 
     Raises:
-        ConfigError: the loss is not for the dataset's task, or its losses have another shape than is needed.
+        ConfigError: the loss or a metric is not for the dataset's task.
     """
     task = TASKS[dataset.input_schema.task]
     loss = loss_for(config.loss, task.name, dataset.name)
-    check_loss(loss, task, dataset)
     metrics = metrics_for(config.run.metrics, task.name, dataset.name)
     return Experiment(config, dataset, task, loss, network, metrics)
 
