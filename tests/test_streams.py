@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from running import mlpkit, train
 
 from mlpkit.cli.main import run as command
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.sweep.display import SweepDisplay
 from mlpkit.system.startup import _ProtectedFile
 from mlpkit.training.display import TrainingDisplay
 
@@ -103,6 +106,23 @@ def test_a_dumb_terminal_gets_lines(style: str, tmp_path: Path, monkeypatch: pyt
     train(tmp_path, *T[:-1], f"run.progress={style}")
     assert "epoch 1/2  train loss" in said.getvalue()
     assert TrainingDisplay(console, style, 1, "val", "accuracy")._progress is None
+
+
+def test_an_interrupted_sweep_keeps_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    display = SweepDisplay(Console(file=Terminal(), force_terminal=True, width=80), 4, 0)
+    display.begin([])
+    display._shown = 0.0
+    halfway = SimpleNamespace(epoch=50, batch=0)
+    group = SimpleNamespace(progress=halfway, recorders=range(4), steps_per_epoch=1, epochs=100)
+    display.on_step(cast(Any, group))
+    display.stop()
+    assert display._progress is not None
+    assert display._progress.tasks[0].completed == 2
 
 
 def test_a_description_after_a_mark_of_unicode_is_found(

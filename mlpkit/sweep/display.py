@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from mlpkit.system.console import is_terminal, say
+from mlpkit.system.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from mlpkit.sweep.groups import Group
@@ -30,7 +31,8 @@ class SweepDisplay:
         """
         self._console, self._jobs, self._done, self._failed = console, jobs, done, 0
         self._now, self._shown = "", time.monotonic()
-        self._progress: Progress | None = None
+        self._ahead = 0.0  # what the running group has trained, in runs
+        self._progress: ProgressBar | None = None
 
     def begin(self, groups: Sequence["Group"]) -> None:
         """Print how the remaining runs are grouped, and show the bar."""
@@ -57,7 +59,7 @@ class SweepDisplay:
 
     def _show_bar(self) -> None:
         if is_terminal(self._console) and not self._console.is_dumb_terminal:
-            self._progress = Progress(
+            self._progress = ProgressBar(
                 TextColumn("{task.fields[done]}/{task.total:.0f} runs"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[now]}"),
@@ -73,6 +75,7 @@ class SweepDisplay:
     def next_group(self, group: "Group") -> None:
         """Show which group starts training."""
         self._size = len(group.numbers)
+        self._ahead = 0.0
         self._now = f"{self._size} together" if group.together else f"run {group.numbers[0]}"
         self._refresh()
 
@@ -84,10 +87,10 @@ class SweepDisplay:
         progress, runs = trainer.progress, len(trainer.recorders)
         share = progress.batch / trainer.steps_per_epoch
         self._now = f"{runs} together, epoch {progress.epoch}/{trainer.epochs}"
-        ahead = runs * (progress.epoch + share) / trainer.epochs
+        self._ahead = runs * (progress.epoch + share) / trainer.epochs
         if self._progress is None:
             say(self._console, f"{self._done}/{self._jobs} runs; {self._now}")
-        self._refresh(ahead)
+        self._refresh()
 
     def note(self, line: str) -> None:
         """Print a warning or note."""
@@ -95,26 +98,27 @@ class SweepDisplay:
 
     def on_end(self, failed: bool) -> None:
         """Count a finished or failed run."""
+        self._ahead = max(0.0, self._ahead - 1)
         self._done += not failed
         self._failed += failed
         if time.monotonic() - self._shown > 1 / REFRESHES:
             self._refresh()
 
     def stop(self) -> None:
-        """Stop refreshing; the bar stays on the screen."""
+        """Stop refreshing; the bar stays on the screen, as far as it came."""
         if self._progress is not None:
             if self._done + self._failed == self._jobs:
                 self._now = ""
             self._refresh()
             self._progress.stop()
 
-    def _refresh(self, ahead: float = 0.0) -> None:
+    def _refresh(self) -> None:
         self._shown = time.monotonic()
         if self._progress is not None:
             failed = f", {self._failed} failed" if self._failed else ""
             self._progress.update(
                 self._task,
-                completed=self._done + self._failed + ahead,
+                completed=self._done + self._failed + self._ahead,
                 done=f"{self._done}{failed}",
                 now=self._now,
                 refresh=True,

@@ -4,9 +4,10 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from mlpkit.system.console import is_terminal, number, say
+from mlpkit.system.progress_bar import ProgressBar
 from mlpkit.training.records import EpochReport
 
 LINES = 20  # about so many epochs are printed as lines
@@ -48,9 +49,9 @@ class TrainingDisplay:
         if past is not None:
             self._epochs_done, self._rows, self._seconds = past.epoch, past.rows, past.seconds
         self._pending: EpochReport | None = None  # not shown yet
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
         if style == "bar":
-            self._progress = Progress(
+            self._progress = ProgressBar(
                 TextColumn("epoch {task.fields[done]}/{task.total:.0f}"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[scores]}"),
