@@ -439,10 +439,11 @@ def test_folders(refused: Refused, trained: dict[str, Path], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("none.csv", "none.csv: no such file"),
+        ("none.csv", "none.csv: no such file; check the path"),
         ("pipe.csv", "pipe.csv: not a regular file; - reads stdin"),
         ("/dev/zero", "/dev/zero: not a regular file; - reads stdin"),
-        ("loop.csv", "loop.csv: no such file"),
+        ("loop.csv", "loop.csv: no such file; check the path"),
+        ("pip.csv", "pip.csv: no such file; did you mean pipe.csv?"),
         ("y" * 300, f"{'y' * 300}: cannot be read (File name too long)"),
     ],
 )

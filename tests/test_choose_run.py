@@ -11,6 +11,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.runs.results import find_runs, read_results
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
+MISSING = "no such run folder or checkpoint; name one, or leave it out for the newest run"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "predict": ("--values", "0.5,0.25"),
     "evaluate": (),
@@ -86,8 +87,8 @@ def test_a_folder_without_a_run_is_refused(
     for arguments, problem in {
         ("inspect", "empty"): "empty: holds no checkpoint (checkpoints/last.safetensors); name a run folder",
         ("resume", "empty"): "empty: not a run folder (it has no config.yaml), which this command needs",
-        ("inspect", "none"): "none: no such run folder or checkpoint",
-        ("resume", "none"): "none: no such run folder or checkpoint",
+        ("inspect", "none"): f"none: {MISSING}",
+        ("resume", "none"): f"none: {MISSING}",
         ("inspect",): "no trained run under outputs/; start one with `mlpkit train`, or name a run folder",
     }.items():
         assert command(list(arguments)) == 65

@@ -335,7 +335,7 @@ def a_fifo(path: Path) -> None:
 
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "none.npz": (lambda path: None, "dataset.path={path}: no such file"),
+    "none.npz": (lambda path: None, "dataset.path={path}: no such file; check the path"),
     "fifo.npz": (a_fifo, "dataset.path={path}: not a regular file"),
     "folder.npz": (Path.mkdir, "dataset.path={path}: not a regular file"),
     "loop.npz": (

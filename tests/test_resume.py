@@ -317,7 +317,7 @@ RULE = (
         (("seed=1",), 2, f"seed=1: {RULE}"),
         (("run.dir=outputs/other",), 2, f"run.dir=outputs/other: {RULE}"),
         (("~model",), 2, f"~model: {RULE}"),
-        (("trainer.epochs=2",), 2, "trainer.epochs=2: the run is in epoch 3; choose more"),
+        (("trainer.epochs=2",), 2, "trainer.epochs=2: the run is in epoch 3; choose 3 or more"),
         (
             ("trainer.epochs=0",),
             2,

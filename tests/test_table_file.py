@@ -285,7 +285,7 @@ def test_stdin(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_regular_file(read: Read) -> None:
     Path("folder").mkdir()
     for name, line in {
-        "none.csv": "none.csv: no such file",
+        "none.csv": "none.csv: no such file; check the path",
         "folder": "folder: a folder; name a file in it, or several by folder/*.csv",
         "/dev/null": "/dev/null: not a regular file; - reads stdin",
         "https://x.org/t.csv": "https://x.org/t.csv: tables are read from files; download it first",

@@ -10,6 +10,7 @@ from mlpkit.config.problems import spell
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, read_npy, read_npz, refuse_pickle
 from mlpkit.data.tables import some
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.system.paths import no_such_file
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _WORDS = {"inputs": "inputs", "target": "targets"}  # by the key that names them
@@ -73,7 +74,7 @@ def _check_file(path: Path, key: str) -> None:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{key}={path}: not a regular file")
     except FileNotFoundError:
-        raise DataError(f"{key}={path}: no such file") from None
+        raise DataError(f"{key}={path}: {no_such_file(path)}") from None
     except OSError as error:
         raise DataError(f"{key}={path}: cannot be read ({error.strerror})") from None
 

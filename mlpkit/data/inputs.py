@@ -19,7 +19,7 @@ from mlpkit.data.pictures import Look, describe, files_in, is_picture, read_pict
 from mlpkit.data.pixels import check_range, warn_of_odd
 from mlpkit.data.tables import read_rows, read_text, some
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.system.paths import expand
+from mlpkit.system.paths import expand, no_such_file
 
 TEXTS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
 ARRAYS = (".npy", ".npz")
@@ -147,7 +147,7 @@ def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Wa
             raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
         return _read_pictures(files, path, input_schema, warn)
     if not path.is_file():
-        problem = "not a regular file; - reads stdin" if path.exists() else "no such file"
+        problem = "not a regular file; - reads stdin" if path.exists() else no_such_file(path)
         raise DataError(f"{path}: {problem}")
     if suffix in PICTURES:
         return _read_pictures([path], path.parent, input_schema, warn)

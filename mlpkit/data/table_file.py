@@ -16,7 +16,7 @@ from mlpkit.data.json_table import is_document, read_json, read_jsonl
 from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, describe
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
-from mlpkit.system.paths import expand
+from mlpkit.system.paths import expand, no_such_file
 
 __all__ = ["MISSING", "TableFile", "TableFormat", "describe", "first_odd", "read_table"]
 
@@ -149,7 +149,7 @@ def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFil
     if not path.is_file():
         folder = "a folder; name a file in it, or several by folder/*.csv"
         odd = folder if path.is_dir() else "not a regular file; - reads stdin"
-        raise DataError(f"{path}: {odd if path.exists() else 'no such file'}")
+        raise DataError(f"{path}: {odd if path.exists() else no_such_file(path)}")
     if kind in _REFUSED:
         raise DataError(f"{path}: {_REFUSED[kind]}")
     if path.stat().st_size == 0:

@@ -44,7 +44,9 @@ def find_checkpoints(path: Path, which: str) -> list[Path]:
 
 def _check_exists(path: Path) -> None:
     if not path.exists():
-        raise DataError(f"{path}: no such run folder or checkpoint")
+        raise DataError(
+            f"{path}: no such run folder or checkpoint; name one, or leave it out for the newest run"
+        )
 
 
 def newest_run(root: Path) -> Path | None:

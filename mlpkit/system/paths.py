@@ -1,5 +1,6 @@
 """Expansion of `~` in paths that the user gives, and the cache folder."""
 
+import difflib
 import os
 from contextlib import suppress
 from functools import cache
@@ -23,6 +24,15 @@ def expand(path: str | Path) -> Path:
     except RuntimeError as error:
         reason = str(error).rstrip(".")
         raise ConfigError(f"{path}: no path ({reason}); write the whole path") from None
+
+
+def no_such_file(path: Path) -> str:
+    """Return that a file does not exist, and the name of a similar one beside it."""
+    names: list[str] = []
+    with suppress(OSError):
+        names = [entry.name for entry in path.parent.iterdir() if entry.name != path.name]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"no such file; {f'did you mean {path.with_name(near[0])}?' if near else 'check the path'}"
 
 
 def cache_folder() -> Path:

@@ -61,7 +61,9 @@ def check_config(config: Config, stored: Checkpoint) -> None:
         )
     done = stored.state.progress.epoch + (stored.state.progress.batch > 0)
     if config.trainer.epochs < done:
-        raise ConfigError(f"trainer.epochs={config.trainer.epochs}: the run is in epoch {done}; choose more")
+        raise ConfigError(
+            f"trainer.epochs={config.trainer.epochs}: the run is in epoch {done}; choose {done} or more"
+        )
 
 
 def check_dataset(experiment: Experiment, stored: Checkpoint, warn: Warn) -> None:
