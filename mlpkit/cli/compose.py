@@ -7,6 +7,7 @@ a list in place of a number, with its rule, together with all other problems.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,25 @@ class Composer:
         try:
             return parse(self.compose(more), _typed_values([*self._overrides, *more]))
         except ConfigError as error:
-            raise ConfigError(*error.args, *self._shadowing_files(error.args, more)) from None
+            named = self._with_files(error.args, more)
+            raise ConfigError(*named, *self._shadowing_files(error.args, more)) from None
+
+    def _with_files(self, problems: Sequence[str], more: Sequence[Override]) -> list[str]:
+        """Return the problems, each with the user's file that set its key, unless key or file was typed."""
+        choices, settings = split_choices([*self._overrides, *more], self._groups)
+        chosen = [(choice.key, str(choice.value)) for choice in choices]
+        typed = {setting.key for setting in settings}
+        sources: dict[str, str] = {}
+        if self._request.file is None:  # else it was typed
+            with suppress(ConfigError):  # a file cannot be read: that is the problem already
+                sources = find_sources(self._folders, None, chosen)
+        named = []
+        for line in problems:
+            key = re.split("[:=]", line, maxsplit=1)[0]
+            file = "" if key in typed else sources.get(key, "")
+            is_own = file.startswith("configs/") or file.endswith(".py")  # mlpkit's, or a plug-in's defaults
+            named.append(line if is_own or not file else f"{line} (in {file})")
+        return named
 
     def _shadowing_files(self, problems: Sequence[str], more: Sequence[Override]) -> Iterator[str]:
         """Yield a line for each file with a problem that is read instead of mlpkit's own."""
