@@ -626,6 +626,15 @@ def test_defaults_of_ones_own_choice(text: str, message: str, refused: Refused, 
     assert refused("train", "dataset=mine", code=2) == f"configs/train.yaml: {message}"
 
 
+def test_a_key_names_the_file_of_ones_own_that_set_it(refused: Refused, tmp_path: Path) -> None:
+    file = tmp_path / "configs/dataset/noisy.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("defaults: [moons]\nnois: 0.35\n")
+    line = "dataset.nois: unknown key; did you mean dataset.noise?"
+    assert refused("train", "dataset=noisy", code=2) == f"{line} (in {file})"
+    assert refused("train", "dataset=noisy", "dataset.nois=1", code=2) == line
+
+
 def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "configs/model/folder.yaml").mkdir(parents=True)
     os.mkfifo(tmp_path / "configs/model/pipe.yaml")
@@ -752,8 +761,11 @@ def test_commands_on_a_run(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "No such command 'trian'. Did you mean 'train'?; see mlpkit --help"),
-        (["\x1b[31m"], "No such command '\\x1b[31m'; see mlpkit --help"),
+        (["trian"], "trian: no such command; did you mean train?"),
+        (["\x1b[31m"], "\\x1b[31m: no such command; see mlpkit --help"),
+        (["train", "--trials", "0"], "--trials=0: must be at least 1"),
+        (["train", "--workers=x"], "--workers=x: must be an integer"),
+        (["predict", "--pixels=5", "--pixels", "-1"], "--pixels=-1: must be at least 1"),
         (["--nope"], f"No such option: --nope; {DASHES}; see mlpkit --help"),
         (["doctor", "x"], "Got unexpected extra argument(s) (x); see mlpkit doctor --help"),
     ],

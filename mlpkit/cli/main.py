@@ -1,6 +1,5 @@
 """The command line: registers the commands, and turns errors into one line and an exit code."""
 
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from mlpkit.cli import (
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
 from mlpkit.cli.memory import check_limit, is_lack_of_memory
+from mlpkit.cli.usage import describe_usage
 from mlpkit.errors import MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
@@ -107,11 +107,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except UsageError as error:
         if debug:
             traceback.print_exc()
-        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
-        message = re.sub(r" \(Possible options: [^)]*\)", "", message)  # unrelated for a setting with dashes
-        command = f"{arguments[0]} " if arguments[0] in COMMANDS else ""
-        settings = "settings have no dashes, as in optimizer.lr=0.01; " if "No such option" in message else ""
-        print_error(f"{message}; {settings}see mlpkit {command}--help")
+        print_error(describe_usage(error, arguments, arguments[0] in COMMANDS))
         return 2
     except OSError as error:  # not handled elsewhere, such as a folder without permission
         if debug:
