@@ -62,7 +62,7 @@ Package = Annotated[
     str | None, typer.Option("--package", "-p", metavar="KEY", help="Print one section, such as optimizer.")
 ]
 Which = Annotated[
-    str, typer.Option("--checkpoint", metavar="best|last", help="Which of the run's checkpoints.")
+    str, typer.Option("--checkpoint", metavar="best | last", help="Which of the run's checkpoints.")
 ]
 AllowLarge = Annotated[
     bool, typer.Option("--allow-large", help="Open models and data of any size that can be trained.")
@@ -71,7 +71,7 @@ LauncherName = Annotated[
     str,
     typer.Option(
         "--launcher",
-        metavar="vectorized|processes|slurm",
+        metavar="vectorized | processes | slurm",
         help="Sweep: train runs of one shape as one program, or each in its own process or Slurm job.",
     ),
 ]

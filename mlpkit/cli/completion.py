@@ -17,7 +17,9 @@ _SCRIPTS = {"bash": (BASH, SH_CASE), "zsh": (ZSH, SH_CASE), "fish": (FISH, FISH_
 
 def completion(
     context: typer.Context,
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell that reads the script.")],
+    shell: Annotated[
+        str, typer.Argument(metavar="bash | zsh | fish", help="The shell that reads the script.")
+    ],
 ) -> None:
     """Print a script that lets the Tab key complete commands, options, settings and their choices."""
     if shell not in _SCRIPTS:
@@ -59,7 +61,7 @@ def words(group: Any) -> dict[str, list[str]]:
         following[name] = ["--help"]
         for parameter in command.params:
             taken = parameter.metavar or ""
-            named = taken.split("|") if re.fullmatch("[a-z|]+", taken) else []
+            named = taken.split(" | ") if re.fullmatch("[a-z |]+", taken) else []
             if parameter.param_type_name == "option":
                 options = [*parameter.opts, *parameter.secondary_opts]
                 following[name] += [option for option in options if option.startswith("--")]

@@ -31,7 +31,7 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="train|val|test", help="The rows to score; left out, test."),
+        typer.Option("--split", metavar="train | val | test", help="The rows to score; left out, test."),
     ] = None,
     input_: Annotated[
         str | None,

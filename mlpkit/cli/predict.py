@@ -37,7 +37,7 @@ def predict(
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", metavar="train|val|test", help="Predict the rows of a split.")
+        str | None, typer.Option("--split", metavar="train | val | test", help="Predict the rows of a split.")
     ] = None,
     output: Annotated[
         Path | None,

@@ -44,7 +44,7 @@ def train(
     sampler: Annotated[
         str | None,
         typer.Option(
-            "--search", metavar="tpe|random|cmaes", help="Search with -m, by one of Optuna's samplers."
+            "--search", metavar="tpe | random | cmaes", help="Search with -m, by one of Optuna's samplers."
         ),
     ] = None,
     trials: Annotated[
@@ -54,7 +54,7 @@ def train(
         str | None,
         typer.Option(
             "--pruner",
-            metavar="none|median|hyperband|halving",
+            metavar="none | median | hyperband | halving",
             help="Search: end poor runs before their last epoch.",
         ),
     ] = None,
