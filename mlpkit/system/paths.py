@@ -4,9 +4,12 @@ import difflib
 import os
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from mlpkit.errors import ConfigError
+
+MOST_NAMES = 10_000  # of a folder, compared with a name that is not in it
 
 
 def expand(path: str | Path) -> Path:
@@ -30,7 +33,7 @@ def no_such_file(path: Path) -> str:
     """Return that a file does not exist, and the name of a similar one beside it."""
     names: list[str] = []
     with suppress(OSError):
-        names = [entry.name for entry in path.parent.iterdir() if entry.name != path.name]
+        names = [entry.name for entry in islice(path.parent.iterdir(), MOST_NAMES)]
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"no such file; {f'did you mean {path.with_name(near[0])}?' if near else 'check the path'}"
 
