@@ -166,7 +166,7 @@ def test_of_several_runs_one_that_fails_is_reported_and_spares_the_others(kind, 
 def test_a_device_gives_the_numbers_of_the_cpu(overrides, runs):
     ours = made(CudaEngine, "cuda:0", ManualGradients, overrides, runs)
     assert_equal_within_rounding(ours, made(Engine, "cpu", ManualGradients, overrides, runs), 1e-4)
-    assert ours[0].engine.graphs.recorded
+    assert ours[0].engine.graphs.captured
 
 
 @CUDA
@@ -184,7 +184,7 @@ def test_masks_are_drawn_anew_in_each_step_of_a_record(runs):
     recorded, plain = (made(CudaEngine, "cuda:0", ManualGradients, DROPOUT, runs) for _ in range(2))
     plain[0].engine.graphs = None
     assert_equal_within_rounding(recorded, plain, 1e-5)
-    assert recorded[0].engine.graphs.recorded
+    assert recorded[0].engine.graphs.captured
 
 
 @CUDA

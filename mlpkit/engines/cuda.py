@@ -31,7 +31,8 @@ class CudaEngine(Engine):
         self._first_unread: tuple[int, int] | None = None  # step and epoch of the first step since `failures`
         super()._allocate(networks)
         self._norms = torch.zeros_like(self.clip.norms)
-        self._lrs = [torch.zeros((), device=device) for _ in self.optimizers.blocks]
+        lrs = torch.zeros(len(self.optimizers.blocks), device=device)
+        self._lrs, self._lr_of_block, self._sent = lrs, list(lrs.unbind()), list[float]()
         generators = [generator for generators in self.dropout for generator in generators]
         # Steps with autograd or augmentation cannot be captured, since they allocate tensors; deterministic
         # operations may wait for the device to check their indices.
@@ -47,8 +48,9 @@ class CudaEngine(Engine):
         randoms = self._seed(epoch, step)
         if self._first_unread is None:
             self._first_unread = step, epoch
-        for tensor, lr in zip(self._lrs, lrs, strict=True):
-            tensor.fill_(lr)
+        if lrs != self._sent:
+            self._lrs.copy_(torch.tensor(lrs), non_blocking=True)
+            self._sent = list(lrs)
         parts: list[Rows] = [rows]
         if not isinstance(rows, slice):
             parts = list(torch.split(rows, self.batch_size, dim=-1))
@@ -91,7 +93,7 @@ class CudaEngine(Engine):
         self.clip(measure)
         if measure:
             self._norms.copy_(self.clip.norms)
-        self.optimizers(self._lrs)
+        self.optimizers(self._lr_of_block)
         return outputs
 
     def _fixed_rows(self, index: int, rows: Rows) -> Rows:

@@ -33,7 +33,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "cuda")
 
 
 def main() -> None:
@@ -64,14 +64,20 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part in ("start", "busy"):
-        run = run_start_up if part == "start" else run_busy
+    if part in ("start", "busy", "cuda"):
+        run = {"start": run_start_up, "busy": run_busy, "cuda": _run_cuda}[part]
         return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}
     (run_growth if part == "growth" else run_loading)(repetitions)
     return {}
+
+
+def _run_cuda(repetitions: int) -> dict[str, float]:
+    from cuda_steps import run_cuda  # loads torch, which the other parts leave to their processes
+
+    return run_cuda(repetitions)
 
 
 def _arguments() -> argparse.Namespace:

@@ -58,12 +58,6 @@ CASES = {
         (MNIST, "trainer.batch_size=128", "model.hidden=[512,512]", "model.dropout=0.2"),
         (OURS, "plain_loop", "jax_scan", "products"),
     ),
-    "cuda": Case(
-        "MNIST on a CUDA device, 784-256-10, Adam 0.001, batch 64",
-        "samples/s",
-        (MNIST, "device=cuda"),
-        (OURS, "plain_loop", "graph_alone"),
-    ),
     "moons": Case(
         "moons, 2-64-64-1, 200 rows, Adam 0.001, full batch",
         "steps/s",

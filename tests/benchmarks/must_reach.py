@@ -44,6 +44,14 @@ GOALS = (
     Goal("seconds of the choice of a matrix product", "start", "matmul", 0.02, at_most=True),
     Goal("beside busy programs, times the fair share", "busy", "fair share", 2, at_most=True),
     Goal("on a quiet machine, times OpenMP's own waiting", "busy", "quiet", 1.03, at_most=True),
+    *(
+        Goal(f"CUDA, {case}, against eager PyTorch", "cuda", f"{case}, eager PyTorch", 10)
+        for case in ("mnist-64", "moons")
+    ),
+    Goal(
+        "CUDA, MNIST batch 64, times the replay's seconds", "cuda", "mnist-64, 1 runs over replay", 1.3, True
+    ),
+    Goal("CUDA, 64 runs of MNIST, times the seconds of one", "cuda", "mnist-64, 64 runs over one", 2, True),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 

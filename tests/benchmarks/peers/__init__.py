@@ -11,6 +11,5 @@ TITLES = {
     "lightning_trainer": "Lightning",
     "keras_on_jax": "Keras on JAX",
     "jax_scan": "JAX jit + scan",
-    "graph_alone": "the recorded step alone",
     "products": "the matrix products alone",
 }
