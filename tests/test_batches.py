@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from engines import engine_of
 
 from mlpkit.data.randomness import generator
-from mlpkit.engines.batches import rows_of_steps, steps_per_epoch
+from mlpkit.engines.batches import order_of, rows_of_steps, steps_per_epoch
+from mlpkit.engines.manual import ManualGradients
 
 
 @pytest.mark.parametrize(
@@ -21,19 +23,21 @@ from mlpkit.engines.batches import rows_of_steps, steps_per_epoch
     ],
 )
 def test_every_row_once_in_steps_of_the_size(rows, batch_size, accumulate, sizes):
-    steps = list(rows_of_steps(rows, batch_size, accumulate, seed=0, epoch=0))
+    steps = list(rows_of_steps(order_of(rows, seed=0, epoch=0), batch_size * accumulate))
     assert [len(step) for step in steps] == sizes
     assert sorted(torch.cat(steps).tolist()) == list(range(rows))
     assert steps_per_epoch(rows, batch_size, accumulate) == len(sizes)
 
 
 def test_a_full_batch_is_the_split_in_its_own_order():
-    assert list(rows_of_steps(10, "full", 1, seed=0, epoch=3)) == [slice(None)]
+    engine = engine_of(ManualGradients, "dataset=moons", "trainer.batch_size=full")
+    assert list(engine.rows_of_steps(3, 0)) == [slice(None)]
+    assert list(engine.rows_of_steps(3, 1)) == []
     assert steps_per_epoch(10, "full") == 1
 
 
 def order(seed, epoch, batch_size=7, accumulate=1):
-    return torch.cat(list(rows_of_steps(100, batch_size, accumulate, seed, epoch))).tolist()
+    return torch.cat(list(rows_of_steps(order_of(100, seed, epoch), batch_size * accumulate))).tolist()
 
 
 def test_order_is_a_permutation_of_its_own_generator():

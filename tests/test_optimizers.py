@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mlpkit.data.randomness import generator
+from mlpkit.engines.updates import MOST_TENSORS, pieces
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),
@@ -151,3 +152,24 @@ def test_float32(engine_kind, kind, options):
         take_step(plain, optimizer, nn.functional.binary_cross_entropy_with_logits(plain(inputs), targets))
     fit(engine)
     assert_same_weights(engine, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fused_update_of_pieces_is_that_of_the_whole():
+    values, slopes, *averages = (torch.randn(*shape) for shape in 4 * [(3, 70_000)])
+    averages = [average.abs() for average in averages]
+    whole, cut = ([of.clone() for of in (values, slopes, *averages)] for _ in range(2))
+    lists = [pieces([of]) for of in cut]
+    assert len(lists[0]) <= MOST_TENSORS
+    options = {
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "weight_decay": 0.1,
+        "eps": 1e-8,
+        "amsgrad": False,
+        "maximize": False,
+    }
+    for buffers in (lists, [[of] for of in whole]):
+        steps = [torch.tensor(3.0)] * len(buffers[0])
+        torch._fused_adam_(*buffers, [], steps, lr=0.1, **options)
+    assert all(map(torch.equal, whole, cut))
+    assert not torch.equal(whole[0], values)

@@ -24,7 +24,6 @@ class Buffers:
         gradients: one tensor for each of `values`, of the same shape.
         tensors: by slot name, optimizer state for each of `values`, of the same shape.
         numbers: by slot name, one float32 scalar tensor of optimizer state for all values.
-        flag: (1,); 0, or 1 to skip the update. On CUDA it is set on the device, so the host need not wait.
         begun: whether a step has been taken; until then the optimizer state is zero.
     """
 
@@ -32,7 +31,6 @@ class Buffers:
     gradients: "list[Tensor]"
     tensors: "dict[str, list[Tensor]]"
     numbers: "dict[str, Tensor]"
-    flag: "Tensor | None" = None
     begun: bool = False
 
 
@@ -69,10 +67,7 @@ class OptimizerConfig(Section):
         raise NotImplementedError(f"optimizer={self.name} has no update")
 
     def fused(self, buffers: Buffers) -> Optional[Step]:  # noqa: UP045  # Step is a text for Python
-        """Return a function that is called in place of `update`, such as a fused torch kernel.
-
-        It must skip the update if `buffers.flag` is 1.
-        """
+        """Return a function that is called in place of `update`, such as a fused torch kernel."""
         return None
 
     def keeps_zeros(self) -> bool:

@@ -1,17 +1,18 @@
 """The engine on a CUDA device: the host only sends the rows of each step, and never waits within an epoch.
 
 A step of a given shape runs normally once, is captured as a CUDA graph the second time, and is then replayed.
-A loss or gradient that is not finite sets the run's flag on the device; `failures` reads the flags. A failed
-run's gradients are set to zero; with K = 1, the optimizer's kernels skip the update. Learning rates are
-float32 on the device, whatever the dtype of the weights.
+After each step the device notes the largest gradient of each tensor; `failures` reads which runs have had one
+that is not finite, and in which step. Such a run is trained on until then: its numbers concern no other run.
+Learning rates are float32 on the device, whatever the dtype of the weights.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from mlpkit.engines.batches import Rows
+from mlpkit.engines.batches import Rows, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError, diverged
@@ -20,19 +21,20 @@ from mlpkit.runs.state import Tensors
 
 
 class CudaEngine(Engine):
-    """See `Engine`; losses and gradients are checked on the device, and `failures` returns the result."""
+    """See `Engine`; gradients are checked on the device, and `failures` returns the result."""
 
     def _allocate(self, networks: Sequence[Network]) -> None:
-        runs, device = len(networks), self.device
-        # For each run: whether it has failed, and the finite steps since `failures` was called.
-        self._failed = torch.zeros(runs, 1, dtype=torch.bool, device=device)
-        self._finite_steps = torch.zeros(runs, 1, device=device)
-        self.flag = torch.zeros(1, device=device) if runs == 1 else None
-        self._first_unread: tuple[int, int] | None = None  # step and epoch of the first step since `failures`
         super()._allocate(networks)
+        # (K, tensors): the largest gradients of a step and of all steps, and the steps so far in which they
+        # were finite. A step whose loss alone is infinite is found when the epoch is scored.
+        self._largest = self.gradients.new_zeros(self.runs, len(self._gradient_rows))
+        self._worst, self._finite_steps = torch.zeros_like(self._largest), torch.zeros_like(self._largest)
+        self._first_unread: tuple[int, int] | None = None  # step and epoch of the first step since `failures`
         self._norms = torch.zeros_like(self.clip.norms)
-        lrs = torch.zeros(len(self.optimizers.blocks), device=device)
-        self._lrs, self._lr_of_block, self._sent = lrs, list(lrs.unbind()), list[float]()
+        self._lrs = torch.zeros(len(self.optimizers.blocks), device=self.device)
+        self._lr_of_block, self._sent = list(self._lrs.unbind()), list[float]()
+        self._has_begun = False  # whether optimizers have taken a step
+        self._next: tuple[int, Tensor] | None = None  # the next epoch, and its order
         generators = [generator for generators in self.dropout for generator in generators]
         # Steps with autograd or augmentation cannot be captured, since they allocate tensors; deterministic
         # operations may wait for the device to check their indices.
@@ -40,8 +42,22 @@ class CudaEngine(Engine):
         is_fixed = (
             self.gradients_class is ManualGradients and self.augmentation is None and not config.deterministic
         )
-        self.graphs = Graphs(device, generators) if is_fixed else None
+        self.graphs = Graphs(self.device, generators) if is_fixed else None
         self._fixed: dict[tuple[int, int], Tensor] = {}
+
+    def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
+        """See `Engine.rows_of_steps`; the next order is drawn while the device computes the last steps."""
+        yield from super().rows_of_steps(epoch, first)
+        trainer = self._configs[0].trainer
+        if trainer.batch_size != "full" and epoch + 1 < trainer.epochs:
+            self._next = epoch + 1, self._order(epoch + 1)
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._next is not None and self._next[0] == epoch:
+            return self._next[1]
+        order = orders_of(self.data.rows, self._seeds, epoch)
+        # Only from pinned memory does the host copy without waiting for the device.
+        return order.pin_memory().to(self.device, non_blocking=True) if self.gradients.is_cuda else order
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`; always returns {}: `failures` returns what is not finite."""
@@ -52,20 +68,22 @@ class CudaEngine(Engine):
             self._lrs.copy_(torch.tensor(lrs), non_blocking=True)
             self._sent = list(lrs)
         parts: list[Rows] = [rows]
-        if not isinstance(rows, slice):
+        if isinstance(rows, Tensor) and rows.shape[-1] > self.batch_size:
             parts = list(torch.split(rows, self.batch_size, dim=-1))
+        self._has_begun = self._has_begun or all(of.update.buffers.begun for of in self.optimizers.blocks)
         with self.context:
             if self.graphs is None:
                 outputs = self._run_step(parts, randoms, measure)
             else:
                 fixed = [self._fixed_rows(index, part) for index, part in enumerate(parts)]
-                key = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor)), measure
-                begun = all(block.update.buffers.begun for block in self.optimizers.blocks)
-                outputs = self.graphs.run((key, begun), lambda: self._run_step(fixed, None, measure))
+                sizes = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor))
+                key = sizes, measure, self._has_begun
+                outputs = self.graphs.run(key, lambda: self._run_step(fixed, None, measure))
             for part, of_part in zip(parts, outputs, strict=True):
                 self.epoch_outputs.add(part, of_part)
-        for block in self.optimizers.blocks:
-            block.update.buffers.begun = True
+        if not self._has_begun:
+            for block in self.optimizers.blocks:
+                block.update.buffers.begun = True
         if measure:  # the next replay overwrites them before they are read
             self.clip.norms = self._norms.clone()
         return {}
@@ -73,23 +91,17 @@ class CudaEngine(Engine):
     def _run_step(
         self, parts: Sequence[Rows], randoms: list[torch.Generator] | None, measure: bool
     ) -> list[Tensor]:
-        """Compute the gradients of a step's batches, set flags, update weights; graphs capture this."""
+        """Compute the gradients of a step's batches and update the weights; graphs capture this."""
         count = sum(self.data.rows if isinstance(part, slice) else part.shape[-1] for part in parts)
         outputs = []
         for index, part in enumerate(parts):
             found = self.filler.fill(part, count, index > 0, randoms)
-            losses = self.data.losses(found.mT, "train", part).view(self.runs, -1)
-            self._failed.logical_or_(~losses.isfinite().all(1, keepdim=True))
             # The next batch of the same size overwrites the outputs.
             outputs.append(found if len(parts) == 1 else found.clone())
-        for gradients in self._gradient_rows:
-            self._failed.logical_or_(~gradients.isfinite().all(1, keepdim=True))
-        self._finite_steps.add_(~self._failed)
-        if self.flag is not None:
-            self.flag.copy_(self._failed[0])
-        else:
-            for gradients in self._gradient_rows:
-                gradients.masked_fill_(self._failed, 0.0)
+        for index, gradients in enumerate(self._gradient_rows):
+            torch.linalg.vector_norm(gradients, math.inf, dim=1, out=self._largest[:, index])
+        torch.maximum(self._worst, self._largest, out=self._worst)  # NaN if one is
+        self._finite_steps.add_(self._worst < math.inf)
         self.clip(measure)
         if measure:
             self._norms.copy_(self.clip.norms)
@@ -110,10 +122,11 @@ class CudaEngine(Engine):
         if self._first_unread is None:
             return {}
         (first, epoch), self._first_unread = self._first_unread, None
-        failed, finite = self._failed.view(-1).tolist(), self._finite_steps.view(-1).tolist()
+        finite_steps = self._finite_steps.amin(1).tolist()
+        failed = (~(self._worst < math.inf)).any(1).tolist()
         self._finite_steps.zero_()
         return {
-            run: diverged(first + int(finite[run]) + 1, epoch + 1, "the loss or a gradient is not finite")
+            run: diverged(first + int(finite_steps[run]) + 1, epoch + 1, "a gradient is not finite")
             for run in range(self.runs)
             if failed[run]
         }

@@ -15,7 +15,7 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.engines.batches import Rows, rows_of_steps, steps_per_epoch
+from mlpkit.engines.batches import Rows, orders_of, rows_of_steps, steps_per_epoch
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
 from mlpkit.engines.epoch_outputs import EpochOutputs
@@ -43,8 +43,6 @@ class Engine:
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
     """
-
-    flag: Tensor | None = None  # (1,), 1 makes torch's optimizer kernels skip the update; on CUDA with K = 1
 
     def __init__(
         self,
@@ -100,7 +98,7 @@ class Engine:
         else:
             self.filler = AutogradGradients(*shared, self.matmul, running, counters)
         self.name, self.context = self.filler.name, self.filler.context
-        self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, self.flag)
+        self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
         self.epoch_outputs = EpochOutputs(self.data, self.batch_size, self.parameters.values)
@@ -108,8 +106,14 @@ class Engine:
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """Yield the table indices of the rows of each step of an epoch; skip the first steps."""
         trainer = self._configs[0].trainer
-        options = trainer.batch_size, trainer.accumulate, self._seeds, epoch, first, self.device
-        return map(self.data.table_rows, rows_of_steps(self.data.rows, *options))
+        if trainer.batch_size == "full":  # not shuffled: its sum does not depend on the order
+            return iter([slice(None)][first:])
+        steps = rows_of_steps(self._order(epoch), trainer.batch_size * trainer.accumulate, first)
+        return map(self.data.table_rows, steps)
+
+    def _order(self, epoch: int) -> Tensor:
+        """Return the shuffled training rows of an epoch (K, rows), or (rows,) where K = 1."""
+        return orders_of(self.data.rows, self._seeds, epoch).to(self.device)
 
     def rows_in(self, steps: int) -> int:
         """Return the number of training rows in the first steps of an epoch."""

@@ -18,6 +18,9 @@ from mlpkit.engines.own_choices import check_update
 from mlpkit.engines.parameters import Flat
 from mlpkit.schedules.plateau import Plateau
 
+MOST_TENSORS = 36  # in a launch of torch's fused Adam
+ALIGNED = 2048  # elements that a block of threads updates at a time
+
 
 class Update:
     """Updates the values of some runs in place.
@@ -45,20 +48,13 @@ class Update:
 
     def _update_each(self, lr: float | Tensor) -> None:
         """Call the optimizer's own `update` for each tensor."""
-        buffers, before = self.buffers, list[tuple[Tensor, Tensor]]()
+        buffers = self.buffers
         numbers = [(number, number.clone()) for number in buffers.numbers.values()]
-        if buffers.flag is not None:
-            flat = [*buffers.values, *(tensor for tensors in buffers.tensors.values() for tensor in tensors)]
-            before = [(tensor, tensor.clone()) for tensor in flat] + numbers
         for index, (values, gradients) in enumerate(zip(buffers.values, buffers.gradients, strict=True)):
             for number, old in numbers:  # shared by all tensors, and each update would increment it
                 number.copy_(old)
             tensors = {name: tensors[index] for name, tensors in buffers.tensors.items()}
             self.config.update(values, gradients, {**tensors, **buffers.numbers}, lr)
-        if buffers.flag is not None:
-            skip = buffers.flag[0].bool()
-            for tensor, old in before:
-                torch.where(skip, old, tensor, out=tensor)
 
 
 def tensors_of(config: OptimizerConfig) -> list[str]:
@@ -88,16 +84,13 @@ class Optimizers:
         blocks: adjacent runs that share one update.
     """
 
-    def __init__(
-        self, parameters: Flat, gradients: Tensor, configs: Sequence[Config], flag: Tensor | None = None
-    ) -> None:
+    def __init__(self, parameters: Flat, gradients: Tensor, configs: Sequence[Config]) -> None:
         """Allocate the state.
 
         Args:
             parameters: the runs' parameters.
             gradients: (K · P), the gradients of `parameters`.
             configs: the runs' configs.
-            flag: see `Buffers`.
         """
         self.parameters, self.configs = parameters, configs
         names = {name for config in configs for name in tensors_of(config.optimizer)}
@@ -105,17 +98,17 @@ class Optimizers:
         self.blocks = []
         for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
-            values, slopes = (parameters.run_slices(of, first, stop) for of in (parameters.values, gradients))
-            tensors = {
-                name: parameters.run_slices(self.averages[name], first, stop)
-                for name in tensors_of(optimizer)
-            }
+            is_fused = gradients.is_cuda and type(optimizer).fused is not OptimizerConfig.fused
+            buffers = [parameters.values, gradients, *(self.averages[of] for of in tensors_of(optimizer))]
+            slices = [parameters.run_slices(buffer, first, stop) for buffer in buffers]
+            values, slopes, *averages = map(pieces, slices) if is_fused else slices
+            tensors = dict(zip(tensors_of(optimizer), averages, strict=True))
             numbers = {
                 name: torch.zeros((), device=gradients.device)
                 for name, kind in optimizer.slots().items()
                 if kind == "number"
             }
-            update = Update(optimizer, Buffers(values, slopes, tensors, numbers, flag))
+            update = Update(optimizer, Buffers(values, slopes, tensors, numbers))
             self.blocks.append(Block(first, stop, update))
 
     def __call__(self, lrs: Sequence[float | Tensor]) -> None:
@@ -143,6 +136,17 @@ class Optimizers:
 
     def _block_of(self, run: int) -> Block:
         return next(block for block in self.blocks if block.first <= run < block.stop)
+
+
+def pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Cut contiguous tensors into pieces for a fused CUDA kernel.
+
+    A block of threads updates up to 65,536 elements of a tensor, and a launch has at most 36 tensors: small
+    tensors in one piece would leave most of the device idle.
+    """
+    count, per_piece = sum(tensor.numel() for tensor in tensors), max(1, MOST_TENSORS - len(tensors))
+    size = -(-count // (per_piece * ALIGNED)) * ALIGNED
+    return [piece for tensor in tensors for piece in torch.split(tensor.view(-1), size)]
 
 
 def equal_settings(configs: Sequence[Config]) -> list[tuple[int, int]]:

@@ -34,7 +34,7 @@ class AdamOptions(OptimizerConfig):
         """Return a function that takes a step with one of torch's fused kernels."""
         import torch
 
-        count, flag = buffers.numbers["step"], buffers.flag
+        count = buffers.numbers["step"]
         # A tensor: torch would convert a Python number at each step, which takes longer than the addition.
         one = torch.ones_like(count)
         averages = buffers.tensors["exp_avg"], buffers.tensors["exp_avg_sq"]
@@ -48,14 +48,11 @@ class AdamOptions(OptimizerConfig):
             "eps": self.eps,
             "amsgrad": False,
             "maximize": False,
-            "found_inf": flag,
         }
 
         def step(lr: "float | Tensor") -> None:
             count.add_(one)
             kernel(*lists, lr=lr, **options)
-            if flag is not None:
-                count.sub_(flag[0])
 
         return step
 

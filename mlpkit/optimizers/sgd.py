@@ -39,7 +39,6 @@ class Sgd(OptimizerConfig):
             "weight_decay": self.weight_decay,
             "nesterov": self.nesterov,
             "maximize": False,
-            "found_inf": buffers.flag,
         }
 
         def step(lr: "float | Tensor") -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from turns import Entry, measure
 from workload import FULL_BATCH_EPOCHS, Trained, Workload, config_of, load_workload
 
+from mlpkit.data.load import load_dataset
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.training.build import build
@@ -133,7 +134,9 @@ def timed(function: Callable[[], object]) -> float:
 
 def time_runs(overrides: tuple[str, ...], runs: int, repetitions: int) -> tuple[float, float]:
     """Return mlpkit's seconds per step, shuffling and each portion's scores included, and the replay's."""
-    engine = build([config_of((*overrides, f"seed={seed}")) for seed in range(runs)])
+    config = config_of(overrides)
+    configs = [config.model_copy(update={"seed": seed}) for seed in range(runs)]
+    engine = build(configs, datasets=[load_dataset(config.dataset)] * runs)
     assert isinstance(engine, CudaEngine) and engine.graphs is not None
     recorders = [NoRecords(of, RunFolder(Path("nowhere")), None) for of in engine.experiments]
     trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
