@@ -24,8 +24,7 @@ compute δ_L themselves (`mlpkit.config.loss`). The backward pass is the chain r
 The forward pass has one matrix product per layer and the backward pass two; they take nearly all of a step's
 time. So buffers are allocated once, each product is written directly to its buffer, and a step is a list of
 operations (`mlpkit.engines.operations`). Examples are columns, so that one unit's values for all examples are
-contiguous in memory: activations and sums run along them. For one network on a CUDA device one example's
-values are contiguous instead: only then does cuBLAS add the bias within the product.
+contiguous in memory: activations and sums run along them.
 
 The same formulas train K networks of one shape at once: every shape above gets a leading axis K. If all
 networks read the same inputs, their first layers are stacked and computed as one layer of K · width_1 units.
@@ -129,11 +128,8 @@ class Pass:
         shapes = [(*layer.weight.shape[:-1], examples) for layer in layers for _ in kinds]
         sizes = [math.prod(shape) for shape in shapes]
         self.workspace = self.last.weight.new_zeros(sum(sizes))
-        parts = zip(torch.split(self.workspace, sizes), shapes, strict=True)
-        if self.workspace.is_cuda and len(shapes[0]) == 2:  # see `Matmul.product`
-            buffers = [part.view(shape[::-1]).mT for part, shape in parts]
-        else:
-            buffers = [part.view(shape) for part, shape in parts]
+        parts = torch.split(self.workspace, sizes)
+        buffers = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
         *pairs, (self.outputs, self.output_gradients) = zip(
             buffers[:: len(kinds)], buffers[len(kinds) - 1 :: len(kinds)], strict=True
         )

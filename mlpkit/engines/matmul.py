@@ -51,20 +51,18 @@ class Matmul:
         with_base: Operations = (
             [] if base is None else [partial(product_with_base, base, left, right, out=out)]
         )
-        bias = None if base is out else base
-        if bias is not None and out.is_cuda and out.dim() == 2 and out.mT.is_contiguous():
-            # cuBLAS adds a bias to each row.
-            with_base = [partial(torch.addmm, bias[:, 0], right.mT, left.mT, out=out.mT)]
         of_one_network = left.shape[-2] * left.shape[-1] * right.shape[-1] // networks
         if self.level == "highest" or of_one_network < self.smallest:
             return with_base or [partial(product, left, right, out=out)]
         if self.level == ROUNDED:
             return rounded(product, left, right, out, base)
         set_level = torch.set_float32_matmul_precision
-        # On a CPU the other library adds a bias more slowly than a second operation does.
-        separate = [] if bias is None or out.is_cuda else [partial(out.add_, bias)]
-        multiply = [partial(product, left, right, out=out)] if separate or base is None else with_base
-        return [partial(set_level, self.level), *multiply, partial(set_level, "highest"), *separate]
+        into_itself = base is out
+        operations: Operations = [partial(set_level, self.level)]
+        operations += with_base if into_itself else [partial(product, left, right, out=out)]
+        operations.append(partial(set_level, "highest"))
+        # The other library adds `base` more slowly than a second operation does.
+        return operations if base is None or into_itself else [*operations, partial(out.add_, base)]
 
     @property
     def for_scores(self) -> "Matmul":

@@ -32,6 +32,7 @@ class Sgd(OptimizerConfig):
         import torch
 
         kernel: Callable[..., None] = torch._fused_sgd_
+        has_momentum = self.momentum > 0
         lists = buffers.values, buffers.gradients, buffers.tensors.get("momentum_buffer", [])
         options = {
             "momentum": self.momentum,
@@ -42,7 +43,7 @@ class Sgd(OptimizerConfig):
         }
 
         def step(lr: "float | Tensor") -> None:
-            kernel(*lists, lr=lr, is_first_step=not buffers.begun, **options)
+            kernel(*lists, lr=lr, is_first_step=has_momentum and not buffers.begun, **options)
 
         return step
 

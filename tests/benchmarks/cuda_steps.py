@@ -19,6 +19,7 @@ from torch import nn
 from turns import Entry, measure
 from workload import FULL_BATCH_EPOCHS, Trained, Workload, config_of, load_workload
 
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.runs.run_folder import RunFolder
@@ -76,10 +77,9 @@ def run_cuda(repetitions: int) -> dict[str, float]:
     )
     for name, (title, overrides) in CASES.items():
         print(f"\n{title}")
-        work = load_workload(overrides)
-        alone = 0.0
+        work, dataset, alone = load_workload(overrides), load_dataset(config_of(overrides).dataset), 0.0
         for runs in RUNS:
-            ours, replay = time_runs(overrides, runs, repetitions)
+            ours, replay = time_runs(overrides, dataset, runs, repetitions)
             alone, bound = alone or ours, limits.step(work, runs)
             _print(
                 *(f"mlpkit, {runs} runs", ours, f"replay {1e6 * replay:8.1f} ({ours / replay:.2f} x)"),
@@ -89,7 +89,7 @@ def run_cuda(repetitions: int) -> dict[str, float]:
             reached[f"{name}, {runs} runs over replay"] = ours / replay
         for level, called in LEVELS.items():
             for runs in (1, 64):
-                ours, replay = time_runs((*overrides, f"trainer.matmul={level}"), runs, repetitions)
+                ours, replay = time_runs((*overrides, f"trainer.matmul={level}"), dataset, runs, repetitions)
                 _print(f"mlpkit, {runs} runs, {called}", ours, f"replay {1e6 * replay:8.1f}")
         for peer, prepare in PEERS.items():
             try:
@@ -132,11 +132,13 @@ def timed(function: Callable[[], object]) -> float:
     return perf_counter() - started
 
 
-def time_runs(overrides: tuple[str, ...], runs: int, repetitions: int) -> tuple[float, float]:
+def time_runs(
+    overrides: tuple[str, ...], dataset: Dataset, runs: int, repetitions: int
+) -> tuple[float, float]:
     """Return mlpkit's seconds per step, shuffling and each portion's scores included, and the replay's."""
     config = config_of(overrides)
     configs = [config.model_copy(update={"seed": seed}) for seed in range(runs)]
-    engine = build(configs, datasets=[load_dataset(config.dataset)] * runs)
+    engine = build(configs, datasets=[dataset] * runs)
     assert isinstance(engine, CudaEngine) and engine.graphs is not None
     recorders = [NoRecords(of, RunFolder(Path("nowhere")), None) for of in engine.experiments]
     trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
