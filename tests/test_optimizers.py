@@ -1,6 +1,7 @@
 """Training gives the weights of a plain torch loop, written here, to the last digits of float64."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -160,16 +161,10 @@ def test_a_fused_update_of_pieces_is_that_of_the_whole():
     whole, cut = ([of.clone() for of in (values, slopes, *averages)] for _ in range(2))
     lists = [pieces([of]) for of in cut]
     assert len(lists[0]) <= MOST_TENSORS
-    options = {
-        "beta1": 0.9,
-        "beta2": 0.99,
-        "weight_decay": 0.1,
-        "eps": 1e-8,
-        "amsgrad": False,
-        "maximize": False,
-    }
+    kernel: Any = torch._fused_adam_
+    options = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1, "eps": 1e-8}
     for buffers in (lists, [[of] for of in whole]):
         steps = [torch.tensor(3.0)] * len(buffers[0])
-        torch._fused_adam_(*buffers, [], steps, lr=0.1, **options)
+        kernel(*buffers, [], steps, lr=0.1, amsgrad=False, maximize=False, **options)
     assert all(map(torch.equal, whole, cut))
     assert not torch.equal(whole[0], values)
