@@ -96,7 +96,7 @@ class Composer:
         chosen = [(choice.key, str(choice.value)) for choice in choices]
         typed = {setting.key for setting in settings}
         sources: dict[str, str] = {}
-        if self._request.file is None:  # else it was typed
+        if self._request.file is None and self._folders != [search_path.packaged()]:
             with suppress(ConfigError):  # a file cannot be read: that is the problem already
                 sources = find_sources(self._folders, None, chosen)
         named = []
