@@ -40,7 +40,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     Raises:
         DataError: it cannot be trained on; its columns are printed before.
     """
-    from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
+    from mlpkit.analysis.table_report import all_columns, count_repeated, outliers
 
     raw, names = config.raw(), config.targets()
     dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
@@ -55,9 +55,11 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
 
     _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
     _print_columns(console, all_columns(raw, kinds, names, config.ignore))
-    lines = describe_columns(kinds)[1:] + odd_values(columns, kinds)
+    lines = describe_columns(kinds)[1:]
+    numbers = [column for column, kind in zip(columns, kinds, strict=True) if kind.kind == "number"]
     if targets is not None and targets.task == "regression":
-        lines += odd_values(raw.columns(names), [ColumnKind(name, "number", "target") for name in names])
+        numbers += raw.columns(names)
+    lines += [line for column in numbers if (line := outliers(column))]
     if repeated := count_repeated(raw.table):
         lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
     if dataset is not None and targets is not None:

@@ -34,7 +34,7 @@ class RawColumn:
 
     Attributes:
         name: its name.
-        values: what it holds.
+        values: what it holds, as `mlpkit.data.arrow_table.plain` leaves it.
         source: how errors name the table.
         where: how they name one of its rows, counted from 0.
     """
@@ -50,21 +50,11 @@ class RawColumn:
 
     @cached_property
     def flat(self) -> pa.Array:
-        """The values in one piece; texts without spaces around them, nulls for empty ones and for NaN."""
-        values = self.values.combine_chunks() if isinstance(self.values, pa.ChunkedArray) else self.values
+        """The values in one piece, floats as float64."""
+        values = self.values.combine_chunks()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
-            values = values.cast(pa.string())
-        if pa.types.is_string(values.type):
-            values = pc.utf8_trim_whitespace(values)
-            return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
-        if pa.types.is_floating(values.type):
-            values = values.cast(pa.float64())
-            return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-        return values
+        return values.cast(pa.float64()) if pa.types.is_floating(values.type) else values
 
     @property
     def missing(self) -> Flags:
@@ -79,10 +69,11 @@ class RawColumn:
         """
         values = self.flat
         if pa.types.is_string(values.type):
-            good = self._are_numbers(values)
-            if len(bad := np.flatnonzero(~good)):
+            if (odd := self.first_odd()) is not None:
                 raise self.error(
-                    int(bad[0]), f"{show(values[bad[0]].as_py())} is no plain number such as 0.5"
+                    odd,
+                    f"{show(values[odd].as_py())} is no plain number such as 0.5; correct it, leave it "
+                    "empty, or name it in dataset.missing",
                 )
             values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
         elif not is_numeric(values.type) and not pa.types.is_null(values.type):
@@ -105,6 +96,11 @@ class RawColumn:
             return float(is_numeric(self.flat.type))
         known = ~self.missing
         return float(self._are_numbers(self.flat)[known].mean()) if known.any() else 0.0
+
+    def first_odd(self) -> int | None:
+        """Return the row of the first text that is no number, or None."""
+        bad = np.flatnonzero(~self._are_numbers(self.flat))
+        return int(bad[0]) if len(bad) else None
 
     def texts(self) -> tuple[NDArray[np.int64], list[str]]:
         """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""

@@ -100,10 +100,9 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
         return _of_numbers(column, words, known, rows)
     if column.are_dates():
         return of("date", "dates in the form of ISO 8601")
-    share = column.share_of_numbers()
-    if share == 1:
-        return of("number", "numbers written as text")
-    odd = f"; {int(100 * share)}% are numbers: name the others in dataset.missing" if share > MOSTLY else ""
+    if column.share_of_numbers() == 1:  # as where a row that is not trained on has another text
+        return _of_numbers(column, words, known, rows)
+    odd = describe_odd(column)
     if len(words) > FEW_TEXTS and len(words) == known:
         return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
@@ -124,6 +123,21 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
     if 2 < len(words) <= FEW and known >= ROWS_OF_A_CODE * len(words):
         return ColumnKind(column.name, "category", f"only {len(words)} different integers", is_guess=True)
     return ColumnKind(column.name, "number", "integers", is_guess=2 < len(words) <= FEW)
+
+
+def describe_odd(column: RawColumn) -> str:
+    """Return which value makes a column of texts that are mostly numbers one of texts; empty for others."""
+    share, odd = (
+        column.share_of_numbers(),
+        column.first_odd() if pa.types.is_string(column.flat.type) else None,
+    )
+    if odd is None or share <= MOSTLY:
+        return ""
+    value = show(column.flat[odd].as_py())
+    return (
+        f"; {int(100 * share)}% are numbers, the first that is none is {value} at {column.where(odd)}: name "
+        "such texts in dataset.missing, or correct them"
+    )
 
 
 def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
@@ -97,9 +98,11 @@ def parse_raw(
     """
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
-    table = pa.table({name: pa.array([row[name] or None for row in rows], pa.string()) for name in columns})
+    table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
     encoder = _encoder_of(input_schema)
-    encoded = encode(encoder, table, "--values", lambda row: f"--values={spell(texts[row])}")
+    encoded = encode(
+        encoder, plain(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
+    )
     return RawInputs(_told(encoded, "--values", warn))
 
 

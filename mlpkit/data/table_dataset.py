@@ -15,6 +15,7 @@ from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.overlaps import overlaps
+from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
@@ -46,6 +47,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     dealt = deal(config, raw, targets)
     train = dealt["train"]
     remarks = [*raw.remarks, _describe_targets(config, names, targets)]
+    remarks += rare_classes(targets, dealt, raw.where)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.data.column_values import RawColumn, Where, is_numeric
-from mlpkit.data.columns import FEW, FEW_TEXTS
+from mlpkit.data.columns import FEW, FEW_TEXTS, describe_odd
 from mlpkit.data.fit_encoder import by_name
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import some
@@ -134,7 +134,7 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
     if column.flat.type == pa.bool_():
         return "classification", "true or false"
     if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
-        return "classification", "its values are texts"
+        return "classification", f"its values are texts{_checked_odd(column)}"
     numbers = column.numbers()
     known = np.unique(numbers[~np.isnan(numbers)])
     if (known != np.round(known)).any():
@@ -142,3 +142,18 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
     if len(known) <= FEW:
         return "classification", f"only {len(known)} different integers"
     return "regression", f"{len(known):,} different integers"
+
+
+def _checked_odd(column: RawColumn) -> str:
+    """Return what `describe_odd` says.
+
+    Raises:
+        DataError: there are so many different numbers that a regression must be meant.
+    """
+    odd = describe_odd(column)
+    if odd and len(column.texts()[1]) > FEW_TEXTS:
+        raise DataError(
+            f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "
+            "dataset.task=classification"
+        )
+    return odd
