@@ -176,7 +176,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
         _print_rows(console, "before", names, _joined(_texts(inputs), said), heads)
     console.print()
     scaled = inputs if dataset.input_scaling is None else _scale(inputs, dataset.input_scaling)
-    after = targets if dataset.target_scaling is None else _scale(targets, dataset.target_scaling)
+    after = targets if dataset.target_scaling is None else dataset.target_scaling.apply(targets)
     _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
 
 

@@ -59,6 +59,10 @@ class Affine:
     mean: Tensor
     std: Tensor
 
+    def apply(self, values: Tensor) -> Tensor:
+        """Return the scaled values (rows, columns)."""
+        return (values - self.mean) / self.std
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -103,7 +107,8 @@ class Dataset:
                 parts.append(f"{name} {list(values.shape)} {checksum:08x}")
         for scaling in (self.input_scaling, self.target_scaling):
             if scaling is not None:
-                parts.append(f"scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
+                kind = "" if type(scaling) is Affine else f"{type(scaling).__name__} "
+                parts.append(f"{kind}scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 

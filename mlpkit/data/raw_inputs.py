@@ -81,7 +81,7 @@ def read_raw(
         if absent := [name for name in input_schema.targets if name not in names]:
             raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
         columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
-        targets = torch.from_numpy(encode_targets(columns, input_schema))
+        targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")

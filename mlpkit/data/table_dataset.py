@@ -9,7 +9,7 @@ from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
-from mlpkit.data.dataset import Dataset, column_scaling, divide
+from mlpkit.data.dataset import Dataset, divide
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
@@ -19,8 +19,9 @@ from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
-from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
 from mlpkit.data.tables import some
+from mlpkit.data.target_scaling import fit_target_scaling
 from mlpkit.errors import ConfigError
 
 
@@ -44,6 +45,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         )
     columns = target_columns(raw.table, names, raw.source, raw.where)
     targets = find_targets(columns, config.task)
+    check_transform(columns, targets, config.target_transform)
     dealt = deal(config, raw, targets)
     train = dealt["train"]
     remarks = [*raw.remarks, _describe_targets(config, names, targets)]
@@ -60,14 +62,17 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     splits, _ = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
     remarks += overlaps(splits)
+    scaling = None
+    if targets.task == "regression":
+        scaling = fit_target_scaling(
+            splits["train"].targets, names, config.target_transform, config.standardize
+        )
     features = encoder.features()
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
         splits=splits,
-        target_scaling=column_scaling(splits["train"].targets)
-        if config.standardize and targets.task == "regression"
-        else None,
+        target_scaling=scaling,
         remarks=tuple(remarks),
     )
 

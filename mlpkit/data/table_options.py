@@ -99,6 +99,11 @@ class TableOptions(DatasetConfig):
         "auto",
         description="what is predicted; auto: classes where the target is text, yes or no, or few integers",
     )
+    target_transform: Literal["none", "log", "yeo_johnson"] = Field(
+        "none",
+        description="transform of regression targets before training, undone in predictions and scores; "
+        "log takes positive ones",
+    )
     columns: dict[ColumnName, ColumnSettings] = Field(
         {},
         description="settings of single columns by name: type, missing, scale, min_count, format and others",
@@ -155,6 +160,10 @@ class TableOptions(DatasetConfig):
     def scales_inputs(self) -> bool:
         """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
         return False
+
+    def transform_of_targets(self) -> str:
+        """See `DatasetConfig.transform_of_targets`."""
+        return self.target_transform
 
 
 class BuiltInTable(TableOptions):

@@ -78,8 +78,7 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
     if wanted == "auto":
         wanted, reason = _task_of(first) if len(columns) == 1 else ("regression", "several targets")
     if wanted == "regression":
-        values = np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
-        return Targets("regression", values, known, (), reason)
+        return Targets("regression", _numbers(columns), known, (), reason)
     places, words = first.texts()
     classes = sorted(words, key=by_name)
     if not 2 <= len(classes) <= MOST_CLASSES:
@@ -107,17 +106,54 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
     return Targets("binary" if len(classes) == 2 else "multiclass", labels, known, tuple(classes), reason)
 
 
-def encode_targets(columns: Sequence[RawColumn], input_schema: InputSchema) -> NDArray[Any]:
-    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+def check_transform(columns: Sequence[RawColumn], targets: Targets, transform: str) -> None:
+    """Check that targets can be transformed.
+
+    Args:
+        columns: the raw targets.
+        targets: of the same rows.
+        transform: none, log or yeo_johnson.
 
     Raises:
-        DataError: one is missing, or is no class of the model.
+        ConfigError: they are classes.
+        DataError: one has no logarithm.
+    """
+    if transform != "none" and targets.task != "regression":
+        raise ConfigError(
+            f"dataset.target_transform={transform}: only for a regression, and the task is {targets.task}; "
+            "leave it out, or set dataset.task=regression"
+        )
+    if transform != "log":
+        return
+    bad = targets.known[:, None] & (targets.values <= 0)
+    for row, place in np.argwhere(bad)[:1].tolist():
+        raise columns[place].error(
+            row,
+            f"{spell(str(columns[place].flat[row]))} has no logarithm, which dataset.target_transform=log "
+            "takes; correct it, or set target_transform=yeo_johnson",
+        )
+
+
+def encode_targets(
+    columns: Sequence[RawColumn], input_schema: InputSchema, transform: str = "none"
+) -> NDArray[Any]:
+    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+
+    Args:
+        columns: the raw targets.
+        input_schema: of the model.
+        transform: how the model's training targets were transformed.
+
+    Raises:
+        DataError: one is missing, is no class of the model, or cannot be transformed.
     """
     for column in columns:
         if len(bad := np.flatnonzero(column.missing)):
             raise column.error(int(bad[0]), "no value of the target; fill it in or remove the row")
     if not input_schema.classes:
-        return np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
+        found = _numbers(columns)
+        check_transform(columns, Targets("regression", found, np.ones(len(found), bool)), transform)
+        return found
     places, words = columns[0].texts()
     labels = {name: label for label, name in enumerate(input_schema.classes)}
     found = np.array([labels.get(word, -1) for word in words], np.int64)[places]
@@ -127,6 +163,10 @@ def encode_targets(columns: Sequence[RawColumn], input_schema: InputSchema) -> N
             row, f"{show(words[places[row]])} is no class of the model; it has {some(input_schema.classes)}"
         )
     return found
+
+
+def _numbers(columns: Sequence[RawColumn]) -> NDArray[Any]:
+    return np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
 
 
 def _task_of(column: RawColumn) -> tuple[str, str]:
