@@ -24,6 +24,7 @@ from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
 from mlpkit.system.console import is_terminal, plain_table, say
+from mlpkit.tasks import TASKS
 
 if TYPE_CHECKING:
     from mlpkit.analysis.table_report import ColumnSummary
@@ -100,10 +101,15 @@ def _giveaways(
         return []
     score = "R²" if targets.task == "regression" else "accuracy"
     return [
-        f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
-        f"{found.rows:,} held-out rows); if it is not known when you predict, put it into dataset.ignore"
+        f"warning: {spell(found.column)} alone predicts the target{_of(found.label)} ({score} "
+        f"{found.score:.3f} on {found.rows:,} held-out rows); if it is not known when you predict, put it "
+        "into dataset.ignore"
         for found in find_giveaways(columns, kinds, targets, dealt["train"], np.concatenate(held_out))
     ]
+
+
+def _of(label: str) -> str:
+    return f" {spell(label)}" if label else ""
 
 
 def print_dataset(console: Console, config: DatasetConfig) -> None:
@@ -128,6 +134,11 @@ def print_target(console: Console, dataset: Dataset) -> None:
     targets = torch.cat([split.targets for split in dataset.splits.values()])
     if schema.classes:
         _print_classes(console, schema.classes, targets)
+    elif TASKS[schema.task].probabilities is not None:
+        table = plain_table("label", ["rows", "share"])
+        for name, has in zip(schema.targets, targets.bool().T, strict=True):
+            table.add_row(_cut(name, 40), f"{int(has.sum()):,}", f"{float(has.double().mean()):.1%}")
+        console.print(table)
     else:
         table = plain_table("", ["lowest", "median", "highest", "mean", "std"])
         for name, values in zip(schema.targets, targets.double().numpy().T, strict=True):

@@ -118,6 +118,11 @@ class RawColumn:
         renamed = np.array([*(found[word] for word in words), -1], np.int64)
         return renamed[places], list(found)
 
+    def is_boolean(self) -> bool:
+        """Whether all values that are there are yes and no, in one spelling."""
+        lowered = {word.lower() for word in self.texts()[1]}
+        return lowered <= YES | NO and len(lowered) <= 2
+
     def booleans(self) -> tuple[Floats, Flags]:
         """Return 1 for yes, 0 for no, ½ for neither (rows,), and whether a value is no such word."""
         places, words = self.texts()

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
-from mlpkit.data.column_values import NO, YES, RawColumn, is_numeric
+from mlpkit.data.column_values import RawColumn, is_numeric
 from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
 
@@ -93,8 +93,7 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     _, words = column.texts()
     if len(words) == 1 and not missing.any():
         return of("constant", f"it is always {show(words[0])}")
-    lowered = {word.lower() for word in words}
-    if lowered <= YES | NO and len(lowered) <= 2:
+    if column.is_boolean():
         return of("boolean", "yes and no")
     if is_numeric(kind):
         return _of_numbers(column, words, known, rows)

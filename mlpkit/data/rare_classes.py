@@ -13,36 +13,38 @@ MOST_NAMED = 3
 
 
 def rare_classes(targets: Targets, dealt: Mapping[str, Rows], where: Where) -> list[str]:
-    """Return a warning about classes without a training row, and one about classes with one row only.
+    """Return a warning about classes or labels without a training row, and one about those with one row only.
 
     Args:
         targets: of all rows.
         dealt: the rows of each split.
         where: how a line names a row.
     """
-    if not targets.classes:
+    names, what = targets.classes or targets.labels, "class" if targets.classes else "label"
+    if not names:
         return []
     rows = np.sort(np.concatenate(list(dealt.values())))
-    count = len(targets.classes)
-    in_all, in_train = (np.bincount(targets.values[of], minlength=count) for of in (rows, dealt["train"]))
+    in_all, in_train = targets.counts(rows), targets.counts(dealt["train"])
 
-    def named(labels: Rows) -> str:
-        shown = [
-            f"{spell(targets.classes[label])} ({where(int(rows[targets.values[rows] == label][0]))})"
-            for label in labels[:MOST_NAMED]
+    def named(places: Rows) -> str:
+        first = [
+            f" ({where(targets.first(place, rows))})" if in_all[place] else ""
+            for place in places[:MOST_NAMED]
         ]
-        more = [f"{len(labels) - len(shown):,} more"] if len(labels) > len(shown) else []
+        shown = [f"{spell(names[place])}{row}" for place, row in zip(places, first, strict=False)]
+        more = [f"{len(places) - len(shown):,} more"] if len(places) > len(shown) else []
         return ", ".join([*shown, *more])
 
     lines = []
-    if len(unknown := np.flatnonzero((in_train == 0) & (in_all > 0))):
+    is_absent = (in_train == 0) & ((in_all > 0) | bool(targets.labels))
+    if len(unknown := np.flatnonzero(is_absent)):
         lines.append(
-            f"warning: no training row has the class {named(unknown)}, so it is never predicted; add rows of "
-            "it, remove them, or change dataset.split"
+            f"warning: no training row has the {what} {named(unknown)}, so it is never predicted; add rows "
+            "of it, remove them, or change dataset.split"
         )
     if len(single := np.flatnonzero((in_all == 1) & (in_train == 1))):
         lines.append(
-            f"warning: one row alone has the class {named(single)}: it is trained on, and no row is left "
+            f"warning: one row alone has the {what} {named(single)}: it is trained on, and no row is left "
             "that scores it; add rows of it"
         )
     return lines

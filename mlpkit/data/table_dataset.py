@@ -48,7 +48,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     check_transform(columns, targets, config.target_transform)
     dealt = deal(config, raw, targets)
     train = dealt["train"]
-    remarks = [*raw.remarks, _describe_targets(config, names, targets)]
+    remarks = [*raw.remarks, _describe_targets(names, targets)]
     remarks += rare_classes(targets, dealt, raw.where)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
@@ -103,10 +103,10 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
         column = raw.columns([split.column])[0]
     by = split.by
     if by == "auto":
-        by = "random" if targets.task == "regression" else "stratified"
-    if by == "stratified" and targets.task == "regression":
+        by = "stratified" if targets.classes else "random"
+    if by == "stratified" and not targets.classes:
         raise ConfigError(
-            "dataset.split.by=stratified: only for classes, and the task is a regression; set by=random"
+            f"dataset.split.by=stratified: only for classes, and the task is {targets.task}; set by=random"
         )
     if column is not None and by == "column":
         return table_splits.by_word(rows, column)
@@ -155,9 +155,7 @@ def _fit(
     return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
 
 
-def _describe_targets(config: TableOptions, names: Sequence[str], targets: Targets) -> str:
+def _describe_targets(names: Sequence[str], targets: Targets) -> str:
     classes = f", {len(targets.classes)} classes ({some(targets.classes)})" if targets.classes else ""
-    other = "classification" if targets.task == "regression" else "regression"
-    way = f"; dataset.task={other} takes it otherwise" if "integers" in targets.reason else ""
-    why = f": {targets.reason}{way}" if targets.reason else ""
+    why = f": {targets.reason}" if targets.reason else ""
     return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

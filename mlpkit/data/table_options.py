@@ -95,9 +95,10 @@ class TableOptions(DatasetConfig):
         True,
         description="scale numbers among the inputs before the model, and regression targets in the model",
     )
-    task: Literal["auto", "regression", "classification"] = Field(
+    task: Literal["auto", "regression", "classification", "multilabel"] = Field(
         "auto",
-        description="what is predicted; auto: classes where the target is text, yes or no, or few integers",
+        description="what is predicted; auto: classes where the target is text, yes or no, or few integers; "
+        "multilabel where several targets are each yes or no",
     )
     target_transform: Literal["none", "log", "yeo_johnson"] = Field(
         "none",
