@@ -38,6 +38,7 @@ def test_what_columns_hold_is_found_out() -> None:
         "never": [None] * rows,
         "typed": ["1.5", "+2"] * (rows // 2),
         "nearly": ["n.k.", *map(str, range(rows - 2)), "n.k."],
+        "mostly": ["2020-01-01", "later", *(f"2020-02-{1 + i % 28:02d}" for i in range(rows - 2))],
         "coded": [*map(str, [1, 2, 3] * (rows // 3)), "?"],
     }
     found = {kind.name: kind for kind in kinds_of(pa.table(columns))}
@@ -46,10 +47,11 @@ def test_what_columns_hold_is_found_out() -> None:
         "city": "category", "when": "date", "iso": "date", "user_id": "identifier", "nr": "identifier",
         "email": "identifier", "comment": "text", "always": "constant", "never": "constant",
         "typed": "number",
-        "nearly": "text", "coded": "category",
+        "nearly": "text", "coded": "category", "mostly": "category",
     }  # fmt: skip
     assert (
         "; 98% are numbers, the first that is none is 'n.k.' at 0: name such texts" in found["nearly"].reason
     )
+    assert "; 99% are dates, the first that is none is 'later' at 1: name such" in found["mostly"].reason
     chosen = kinds_of(pa.table(columns), {"user_id": ColumnSettings(type="category")})
     assert next(kind for kind in chosen if kind.name == "user_id").kind == "category"

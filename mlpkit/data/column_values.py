@@ -69,10 +69,10 @@ class RawColumn:
         """
         values = self.flat
         if pa.types.is_string(values.type):
-            if (odd := self.first_odd()) is not None:
+            if len(bad := np.flatnonzero(self.not_numbers())):
                 raise self.error(
-                    odd,
-                    f"{show(values[odd].as_py())} is no plain number such as 0.5; correct it, leave it "
+                    int(bad[0]),
+                    f"{show(values[bad[0]].as_py())} is no plain number such as 0.5; correct it, leave it "
                     "empty, or name it in dataset.missing",
                 )
             values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
@@ -94,13 +94,16 @@ class RawColumn:
         """Return the share of the values that are there which are, or can be read as, numbers."""
         if not pa.types.is_string(self.flat.type):
             return float(is_numeric(self.flat.type))
-        known = ~self.missing
-        return float(self._are_numbers(self.flat)[known].mean()) if known.any() else 0.0
+        known = int((~self.missing).sum())
+        return 1 - int(self.not_numbers().sum()) / known if known else 0.0
 
-    def first_odd(self) -> int | None:
-        """Return the row of the first text that is no number, or None."""
-        bad = np.flatnonzero(~self._are_numbers(self.flat))
-        return int(bad[0]) if len(bad) else None
+    def not_numbers(self) -> Flags:
+        """Return which rows have a text that is no number (rows,)."""
+        return _numpy(pc.fill_null(pc.invert(pc.match_substring_regex(self.flat, f"^{NUMBER}$")), False))
+
+    def not_dates(self) -> Flags:
+        """Return which rows have a text that is no date in the form of ISO 8601 (rows,)."""
+        return _numpy(pc.and_(pc.is_null(_read_dates(self.flat, None)), pc.is_valid(self.flat)))
 
     def texts(self) -> tuple[NDArray[np.int64], list[str]]:
         """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""
@@ -120,6 +123,8 @@ class RawColumn:
 
     def is_boolean(self) -> bool:
         """Whether all values that are there are yes and no, in one spelling."""
+        if pc.count_distinct(self.flat.slice(0, 1000)).as_py() > 20:  # saves reading all numbers
+            return False
         lowered = {word.lower() for word in self.texts()[1]}
         return lowered <= YES | NO and len(lowered) <= 2
 
@@ -159,14 +164,8 @@ class RawColumn:
         values = self.flat
         if pa.types.is_string(values.type):
             few = values.drop_null().slice(0, 20)
-            if len(few) == 0 or _read_dates(few, None).null_count:
-                return False
-            read = _read_dates(values, None)
-            return bool(read.null_count == values.null_count)
+            return len(few) > 0 and not _read_dates(few, None).null_count and not self.not_dates().any()
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
-
-    def _are_numbers(self, values: pa.Array) -> Flags:
-        return _numpy(pc.fill_null(pc.match_substring_regex(values, f"^{NUMBER}$"), True))
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from mlpkit.errors import ConfigError
 FEW = 10  # different integers that are taken for codes rather than amounts
 ROWS_OF_A_CODE = 20  # that each of them has on average
 FEW_TEXTS = 20  # different texts that are a category, however few rows there are
-MOSTLY = 0.9  # share of numbers from which a column of texts looks like one of numbers
+MOSTLY = 0.9  # share of numbers or dates above which a column of texts looks like one of these
 
 ENCODED = ("number", "category", "boolean", "date")
 
@@ -125,18 +125,18 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
 
 
 def describe_odd(column: RawColumn) -> str:
-    """Return which value makes a column of texts that are mostly numbers one of texts; empty for others."""
-    share, odd = (
-        column.share_of_numbers(),
-        column.first_odd() if pa.types.is_string(column.flat.type) else None,
-    )
-    if odd is None or share <= MOSTLY:
-        return ""
-    value = show(column.flat[odd].as_py())
-    return (
-        f"; {int(100 * share)}% are numbers, the first that is none is {value} at {column.where(odd)}: name "
-        "such texts in dataset.missing, or correct them"
-    )
+    """Return which text makes a column that is mostly numbers or dates one of texts; empty for others."""
+    known = int((~column.missing).sum())
+    for what, odd in (("numbers", column.not_numbers()), ("dates", column.not_dates())):
+        share = 1 - int(odd.sum()) / known
+        if MOSTLY < share < 1:
+            row = int(np.flatnonzero(odd)[0])
+            value = show(column.flat[row].as_py())
+            return (
+                f"; {int(100 * share)}% are {what}, the first that is none is {value} at "
+                f"{column.where(row)}: name such texts in dataset.missing, or correct them"
+            )
+    return ""
 
 
 def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:

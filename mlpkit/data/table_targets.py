@@ -224,7 +224,13 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
     if column.flat.type == pa.bool_():
         return "classification", "true or false"
     if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
-        return "classification", f"its values are texts{_checked_odd(column)}"
+        odd = describe_odd(column) if column.share_of_numbers() > MOSTLY else ""
+        if odd and len(column.texts()[1]) > FEW_TEXTS:  # a regression must be meant
+            raise DataError(
+                f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "
+                "dataset.task=classification"
+            )
+        return "classification", f"its values are texts{odd}"
     numbers = column.numbers()
     known = np.unique(numbers[~np.isnan(numbers)])
     if (known != np.round(known)).any():
@@ -233,18 +239,3 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
         way = "dataset.task=regression takes it otherwise"
         return "classification", f"only {len(known)} different integers; {way}"
     return "regression", f"{len(known):,} different integers; dataset.task=classification takes it otherwise"
-
-
-def _checked_odd(column: RawColumn) -> str:
-    """Return what `describe_odd` says.
-
-    Raises:
-        DataError: there are so many different numbers that a regression must be meant.
-    """
-    odd = describe_odd(column)
-    if odd and len(column.texts()[1]) > FEW_TEXTS:
-        raise DataError(
-            f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "
-            "dataset.task=classification"
-        )
-    return odd
