@@ -182,7 +182,7 @@ def test_the_step_is_not_compiled(houses: Path, tmp_path: Path) -> None:
         train(tmp_path, *settings(houses, "log"), *QUICK, "trainer.compile=true")
 
 
-def test_what_cannot_be_transformed_is_one_line(houses: Path, tmp_path: Path, refused: Refused) -> None:
+def test_what_cannot_be_transformed_is_one_line(tmp_path: Path, refused: Refused) -> None:
     rows: list[dict[str, object]] = [{"x": place / 7, "y": place * 0.3 % 7 - 1e-9} for place in range(60)]
     write_csv(tmp_path / "t.csv", rows)
     given = ("data=t.csv", "target=y", "dataset.target_transform=log")
