@@ -30,6 +30,29 @@ def classification_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     return {"loss": sums[0] / rows, "accuracy": sums[1] / rows}
 
 
+def multilabel_statistics(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return (rows,) share of right labels, whether all are right, labels found, labels predicted plus true.
+
+    Args:
+        predicted: (rows, labels) booleans.
+        targets: likewise.
+    """
+    right = predicted == targets
+    found, named = (predicted & targets).sum(1), predicted.sum(1) + targets.sum(1)
+    return right.double().mean(1), right.all(1), found, named
+
+
+def multilabel_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
+    """Return loss, accuracy, exact_match and f1_micro.
+
+    Accuracy is the mean over the labels of each one's accuracy, 1 - scikit-learn's hamming_loss; exact_match
+    is the share of rows with all labels right, its accuracy_score; f1_micro is its f1_score over all labels.
+    """
+    loss, right, exact, found, named = sums
+    f1 = 2 * found / (named + (named == 0))  # 0 where no label is there or predicted
+    return {"loss": loss / rows, "accuracy": right / rows, "exact_match": exact / rows, "f1_micro": f1}
+
+
 def regression_truth(targets: Tensor) -> Tensor:
     """Return (rows, 2 · targets) in float64: the targets y of a split, then y - ȳ, where ȳ is their mean.
 

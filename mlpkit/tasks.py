@@ -1,4 +1,4 @@
-"""The three tasks. The dataset decides the task; the task decides the encoding of targets, the decoding of
+"""The four tasks. The dataset decides the task; the task decides the encoding of targets, the decoding of
 outputs, the scores and the monitored score. The loss is a separate choice: `mlpkit.config.loss`.
 """
 
@@ -22,14 +22,15 @@ class Task:
     """A task: how to encode targets, decode outputs and compute scores.
 
     Attributes:
-        name: regression, binary or multiclass.
+        name: regression, binary, multiclass or multilabel.
         encode: (targets, dtype) -> targets for the loss; floats get the outputs' dtype.
         truth: encoded targets of a whole split -> the tensor that `statistics` compares with, computed once.
         targets: truth -> the targets, in the format of `decode`.
         statistics: (outputs, truth) -> values per example; scores are computed from their sums.
         scores: (sums, rows) -> scores by name; sums may be numbers or arrays (K,).
-        probabilities: outputs -> (rows, classes); None for regression.
-        decode: outputs -> labels (rows,), or values (rows, targets) for regression.
+        probabilities: outputs -> (rows, classes), or (rows, targets) for multilabel; None for regression.
+        decode: outputs -> labels (rows,), zeros and ones (rows, targets) for multilabel, or values (rows,
+            targets) for regression.
         monitor: the score that decides which epoch is best, by default.
         higher_is_better: whether higher values of `monitor` are better.
     """
@@ -128,4 +129,17 @@ MULTICLASS = Task(
     higher_is_better=True,
 )
 
-TASKS = {task.name: task for task in (REGRESSION, BINARY, MULTICLASS)}
+MULTILABEL = Task(
+    name="multilabel",
+    encode=lambda targets, dtype: targets.to(dtype),
+    truth=lambda targets: targets > 0.5,
+    targets=lambda truth: truth.long(),
+    statistics=lambda outputs, truth: metrics.multilabel_statistics(outputs > 0, truth),
+    scores=metrics.multilabel_scores,
+    probabilities=torch.sigmoid,
+    decode=lambda outputs: (outputs > 0).long(),
+    monitor="accuracy",
+    higher_is_better=True,
+)
+
+TASKS = {task.name: task for task in (REGRESSION, BINARY, MULTICLASS, MULTILABEL)}

@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
+from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.table_options import ColumnSettings
@@ -13,6 +14,7 @@ NOTHING: dict[str, ColumnSettings] = {}
 
 
 def kinds_of(table: pa.Table, settings: dict[str, ColumnSettings] = NOTHING) -> list[ColumnKind]:
+    table = plain(table, ("?",), "t.csv")
     columns = [RawColumn(name, table[name], "t.csv", str) for name in table.column_names]
     return infer_columns(columns, settings, np.arange(table.num_rows))
 
@@ -35,7 +37,9 @@ def test_what_columns_hold_is_found_out() -> None:
         "always": ["x"] * rows,
         "never": [None] * rows,
         "typed": ["1.5", "+2"] * (rows // 2),
-        "nearly": [*map(str, range(rows - 2)), "?", "?"],
+        "nearly": ["n.k.", *map(str, range(rows - 2)), "n.k."],
+        "mostly": ["2020-01-01", "later", *(f"2020-02-{1 + i % 28:02d}" for i in range(rows - 2))],
+        "coded": [*map(str, [1, 2, 3] * (rows // 3)), "?"],
     }
     found = {kind.name: kind for kind in kinds_of(pa.table(columns))}
     assert {name: kind.kind for name, kind in found.items()} == {
@@ -43,8 +47,11 @@ def test_what_columns_hold_is_found_out() -> None:
         "city": "category", "when": "date", "iso": "date", "user_id": "identifier", "nr": "identifier",
         "email": "identifier", "comment": "text", "always": "constant", "never": "constant",
         "typed": "number",
-        "nearly": "text",
+        "nearly": "text", "coded": "category", "mostly": "category",
     }  # fmt: skip
-    assert "98% are numbers: name the others in dataset.missing" in found["nearly"].reason
+    assert (
+        "; 98% are numbers, the first that is none is 'n.k.' at 0: name such texts" in found["nearly"].reason
+    )
+    assert "; 99% are dates, the first that is none is 'later' at 1: name such" in found["mostly"].reason
     chosen = kinds_of(pa.table(columns), {"user_id": ColumnSettings(type="category")})
     assert next(kind for kind in chosen if kind.name == "user_id").kind == "category"

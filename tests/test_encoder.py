@@ -19,6 +19,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.encode import Encoded, encode
@@ -36,6 +37,7 @@ def where(row: int) -> str:
 
 
 def raw(table: pa.Table) -> list[RawColumn]:
+    table = plain(table, ("",), "t.csv")
     return [RawColumn(name, table[name], "t.csv", where) for name in table.column_names]
 
 
@@ -48,7 +50,7 @@ def fit(table: pa.Table, standardize: bool = True, **settings: ColumnSettings) -
 
 
 def apply(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    return encode(encoder, table, "t.csv", where)
+    return encode(encoder, plain(table, ("",), "t.csv"), "t.csv", where)
 
 
 def numbers(rows: int = 500) -> NDArray[np.float64]:
@@ -272,8 +274,15 @@ def test_what_cannot_be_encoded_is_said() -> None:
     for table, line in (
         ({"x": [1]}, "t.csv: columns missing: c; it has x; add them (a value may be left empty)"),
         ({"x": [1, 2], "c": ["a", "q"]}, "t.csv:3: column c: 'q' is none of a, b, c"),
-        ({"x": ["1", "two"], "c": ["a", "a"]}, "t.csv:3: column x: 'two' is no plain number such as 0.5"),
-        ({"x": [[1]], "c": ["a"]}, "t.csv: column x: holds values of type list<item: int64>, not numbers"),
+        (
+            {"x": ["1", "two"], "c": ["a", "a"]},
+            "t.csv:3: column x: 'two' is no plain number such as 0.5; correct it, leave it empty, or "
+            "name it in dataset.missing",
+        ),
+        (
+            {"x": [datetime.date(2024, 1, 1)], "c": ["a"]},
+            "t.csv: column x: holds values of type date32[day], not numbers",
+        ),
     ):
         with pytest.raises(DataError) as caught:
             apply(encoder, pa.table(table))

@@ -162,7 +162,7 @@ def test_every_task_has_a_loss_of_its_own() -> None:
     for task, name in LOSS_OF_TASK.items():
         schema = registry.choices("loss")[name]
         assert issubclass(schema, LossConfig)
-        assert schema.tasks == (task,)
+        assert task in schema.tasks
 
 
 @pytest.mark.parametrize(

@@ -748,7 +748,7 @@ def test_trials_with_losses_in_different_units_are_refused(
     line = [text for text in LINE if not (text == "dataset=line" and searched[0].startswith("dataset="))]
     said = refused("train", "-m", "--search", "random", "--trials", "2", *line, *searched, code=2)
     assert said == (
-        "--search: with dataset.standardize=true each trial's val loss is in a unit of its own, by which "
+        "--search: with dataset.standardize each trial's val loss is in a unit of its own, by which "
         f"trials cannot be ranked; give {keys} one value, or set dataset.standardize=false"
     )
 

@@ -55,11 +55,12 @@ def test_a_right_label_is_what_decode_says(task):
         ("regression", 2, "loss", False),
         ("binary", 1, "accuracy", True),
         ("multiclass", 3, "accuracy", True),
+        ("multilabel", 2, "accuracy", True),
     ],
 )
 def test_what_follows_from_the_task(name, width, monitor, higher):
-    targets = ("a", "b") if name == "regression" else ("label",)
-    classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("x", "y", "z")}[name]
+    classes = {"binary": ("no", "yes"), "multiclass": ("x", "y", "z")}.get(name, ())
+    targets = ("label",) if classes else ("a", "b")
     task = TASKS[name]
     assert task.name == name
     assert InputSchema(name, ("f",), (1,), targets, classes).width == width

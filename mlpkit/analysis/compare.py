@@ -168,7 +168,7 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
                 f"choose one that all have, such as --metric train.{first.score}"
             )
         if first.score == "loss" and len(units) + len(kinds) > 2:
-            why = "dataset.standardize" if len(kinds) == 1 else "loss"
+            why = scaled_by([run.settings for run in runs]) if len(kinds) == 1 else "loss"
             reason = f"losses are in different units: {why}"
             return Metric(first.split, "rmse", higher_is_better=False, monitored=False, reason=reason)
         return Metric(first.split, first.score, first.higher_is_better, monitored=True)
@@ -190,8 +190,8 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
         )
     if score == "loss" and len(units) > 1:
         raise ConfigError(
-            f"--metric={show(wanted)[1:-1]}: with dataset.standardize each run's losses are in a unit of "
-            "its own; choose rmse, mae or r2"
+            f"--metric={show(wanted)[1:-1]}: with {scaled_by([run.settings for run in runs])} each run's "
+            "losses are in a unit of its own; choose rmse, mae or r2"
         )
     own = choices("metric").get(score)
     higher = own.higher_is_better if own and issubclass(own, MetricConfig) else score not in _LOWER_IS_BETTER
@@ -201,17 +201,24 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
 def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
     """Return a value that is equal for runs whose losses have the same unit.
 
-    In a regression with dataset.standardize the loss is computed on targets standardised by the run's own
-    training data, so the unit depends on the dataset. All other runs share one unit.
+    In a regression with dataset.standardize or target_transform the loss is computed on targets scaled by the
+    run's own training data, so the unit depends on the dataset. All other runs share one unit.
 
     Args:
         task: task of the run.
         settings: its config, by dotted key.
     """
-    if task != "regression" or not settings.get("dataset.standardize"):
+    scales = settings.get("dataset.standardize") or settings.get("dataset.target_transform", "none") != "none"
+    if task != "regression" or not scales:
         return None
     data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
     return tuple((key, hashable(data[key])) for key in sorted(data))
+
+
+def scaled_by(settings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the key that gives the losses of some runs units of their own; see `loss_unit`."""
+    transforms = {of.get("dataset.target_transform", "none") for of in settings}
+    return "dataset.standardize" if transforms == {"none"} else "dataset.target_transform"
 
 
 def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:

@@ -95,10 +95,11 @@ def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
     """
     task, outputs = predictor.task, predictor.outputs(rows.inputs)
     predicted = task.decode(outputs)
-    if task.name == "regression":
+    if task.probabilities is None:
         report = _regression_report(rows.targets, predicted)
     else:
-        report = _classification_report(rows.targets, predicted, predictor.input_schema.classes)
+        schema = predictor.input_schema
+        report = _classification_report(rows.targets.long(), predicted, schema.classes or schema.targets)
     return Evaluation(name, len(rows), scores_of(predictor, rows, outputs), report)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,13 @@ class Giveaway:
         column: its name.
         score: on the rows that are held out: the balanced accuracy, or R².
         rows: how many these are.
+        label: which one it predicts, where there are several.
     """
 
     column: str
     score: float
     rows: int
+    label: str = ""
 
 
 def find_giveaways(
@@ -53,12 +56,18 @@ def find_giveaways(
     if len(held_out) < LEAST_ROWS:
         return []
     found = []
+    labels = (
+        dict(zip(targets.labels, targets.values.T, strict=True)) if targets.labels else {"": targets.values}
+    )
+    score_of = _r2_score if targets.task == "regression" else _accuracy
     for column, kind in zip(columns, kinds, strict=True):
         if not kind.is_encoded:
             continue
-        score = _score(_codes(column, kind.kind), targets, train, held_out)
-        if score > NEAR_PERFECT:
-            found.append(Giveaway(column.name, score, len(held_out)))
+        inputs = _codes(column, kind.kind)[:, None]
+        for label, values in labels.items():
+            score = score_of(inputs, values, train, held_out)
+            if score > NEAR_PERFECT:
+                found.append(Giveaway(column.name, score, len(held_out), label))
     return sorted(found, key=lambda giveaway: -giveaway.score)
 
 
@@ -72,22 +81,22 @@ def _codes(column: RawColumn, kind: str) -> Floats:
     return column.texts()[0].astype(np.float64)
 
 
-def _score(values: Floats, targets: Targets, train: Rows, held_out: Rows) -> float:
-    inputs: NDArray[np.float64] = values[:, None]
-    if targets.task != "regression":
-        true = targets.values[held_out]
-        if len(np.unique(true)) < 2:
-            return 0.0
-        tree = DecisionTreeClassifier(min_samples_leaf=LEAF, class_weight="balanced", random_state=0)
-        tree.fit(inputs[train], targets.values[train])
-        predicted = tree.predict(inputs[held_out])
-        return min(float(balanced_accuracy_score(true, predicted)), float(np.mean(true == predicted)))
-    true = targets.values[held_out]
+def _accuracy(inputs: Floats, labels: NDArray[Any], train: Rows, held_out: Rows) -> float:
+    true = labels[held_out]
+    if len(np.unique(true)) < 2:
+        return 0.0
+    tree = DecisionTreeClassifier(min_samples_leaf=LEAF, class_weight="balanced", random_state=0)
+    predicted = tree.fit(inputs[train], labels[train]).predict(inputs[held_out])
+    return min(float(balanced_accuracy_score(true, predicted)), float(np.mean(true == predicted)))
+
+
+def _r2_score(inputs: Floats, values: NDArray[Any], train: Rows, held_out: Rows) -> float:
+    true = values[held_out]
     tree = DecisionTreeRegressor(min_samples_leaf=LEAF, random_state=0)
-    tree.fit(inputs[train], targets.values[train])
+    tree.fit(inputs[train], values[train])
     scores = [_r2(true, tree.predict(inputs[held_out]))]
-    if not np.isnan(values).any():  # the tree has steps, which a line in another unit has not
-        line = LinearRegression().fit(inputs[train], targets.values[train])
+    if not np.isnan(inputs).any():  # the tree has steps, which a line in another unit has not
+        line = LinearRegression().fit(inputs[train], values[train])
         scores.append(_r2(true, line.predict(inputs[held_out])))
     return max(scores)
 

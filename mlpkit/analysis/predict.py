@@ -24,8 +24,9 @@ class Predictions:
     """What a model says of some rows.
 
     Attributes:
-        values: (rows, targets) in the targets' unit for regression, else (rows,) labels.
-        probabilities: (rows, classes), or None for regression.
+        values: (rows, targets) in the targets' unit for regression, zeros and ones for multilabel; else
+            (rows,) labels.
+        probabilities: (rows, classes), (rows, targets) for multilabel, or None for regression.
     """
 
     values: Tensor

@@ -31,9 +31,10 @@ def as_columns(
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
-    Regression has a column for each target; classification has label, class name and the probability of each
-    class. `file` and the true values come first if they are given. Numbers stay numpy's, in the model's
-    precision, so that they are printed with no more digits than they have.
+    Regression has a column for each target, and so has multilabel, with one for each probability as well;
+    classification has label, class name and the probability of each class. `file` and the true values come
+    first if they are given. Numbers stay numpy's, in the model's precision, so that they are printed with no
+    more digits than they have.
 
     Args:
         predictions: the predictions.
@@ -58,19 +59,19 @@ def _said(
 ) -> Columns:
     columns: Columns = {"file": list(names)} if names else {}
     values = predictions.values.numpy()
-    if input_schema.task == "regression":
+    classes, targets = input_schema.classes, input_schema.targets
+    if classes:
         if true is not None:
-            columns |= {
-                f"true_{name}": list(true.numpy()[:, i]) for i, name in enumerate(input_schema.targets)
-            }
-        columns |= {name: list(values[:, i]) for i, name in enumerate(input_schema.targets)}
-        return columns
-    if true is not None:
-        columns["true"] = [input_schema.classes[label] for label in true.tolist()]
-    columns["label"] = values.tolist()
-    columns["class"] = [input_schema.classes[label] for label in values]
+            columns["true"] = [classes[label] for label in true.tolist()]
+        columns["label"] = values.tolist()
+        columns["class"] = [classes[label] for label in values]
+    else:
+        if true is not None:
+            known = true.numpy().astype(values.dtype)
+            columns |= {f"true_{name}": list(known[:, i]) for i, name in enumerate(targets)}
+        columns |= {name: list(values[:, i]) for i, name in enumerate(targets)}
     if predictions.probabilities is not None:
-        for index, name in enumerate(input_schema.classes):
+        for index, name in enumerate(classes or targets):
             columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
     return columns
 

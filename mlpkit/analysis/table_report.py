@@ -9,7 +9,7 @@ from pyarrow import compute as pc
 
 from mlpkit.config.problems import spell
 from mlpkit.data.column_values import RawColumn, is_numeric
-from mlpkit.data.columns import MOSTLY, ColumnKind
+from mlpkit.data.columns import ColumnKind
 from mlpkit.data.raw_table import RawTable
 from mlpkit.errors import DataError
 
@@ -59,25 +59,8 @@ def count_repeated(table: pa.Table) -> int | None:
     return int(table.num_rows - groups.num_rows)
 
 
-def odd_values(columns: Sequence[RawColumn], kinds: Sequence[ColumnKind]) -> list[str]:
-    """Return a line for each column with outliers, and for each text column that is nearly one of numbers.
-
-    Args:
-        columns: of the inputs, with all rows.
-        kinds: what each holds.
-    """
-    lines = []
-    for column, kind in zip(columns, kinds, strict=True):
-        if kind.kind == "number" and (line := _outliers(column)):
-            lines.append(line)
-        elif pa.types.is_string(column.flat.type) and MOSTLY < (share := column.share_of_numbers()) < 1:
-            lines.append(
-                f"{share:.1%} of the texts in {spell(column.name)} are numbers; {_first_odd(column)}"
-            )
-    return lines
-
-
-def _outliers(column: RawColumn) -> str | None:
+def outliers(column: RawColumn) -> str | None:
+    """Return a line about a column of numbers that has outliers, or None."""
     try:
         numbers = column.numbers()
     except DataError as error:
@@ -97,15 +80,6 @@ def _outliers(column: RawColumn) -> str | None:
         f"quartiles; the farthest is {numbers[farthest]:g} at {column.where(int(farthest))}; correct them, "
         "or set scale=quantile"
     )
-
-
-def _first_odd(column: RawColumn) -> str:
-    """Return the first value that is no number, with its place."""
-    try:
-        column.numbers()
-    except DataError as error:
-        return f"the first that is none: {error}"
-    return "all are numbers"
 
 
 def _values(column: RawColumn) -> str:

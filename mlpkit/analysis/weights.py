@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpkit.config.model import Layer
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.models.architecture import count, parameters
+from mlpkit.models.architecture import UNSCALINGS, count, parameters
 
 FEW = 10  # largest number of parameters that is shown
 
@@ -17,7 +17,8 @@ def readable_weights(layers: list[Layer], input_schema: InputSchema, read: Read)
     """Return (name, value) of each weight and bias; an empty list if there are more than FEW.
 
     The weights of a linear model are named after the features. If the model standardises, they are converted
-    to raw inputs and outputs: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x.
+    to raw inputs and outputs: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x. A target that the model
+    transforms stays transformed, as its name says: log(price).
 
     Args:
         layers: the layers of the model.
@@ -47,19 +48,18 @@ def _raw(
     ends = {
         end.name: list(zip(read(f"{end.name}.mean"), read(f"{end.name}.std"), strict=True))
         for end in layers
-        if end.kind in ("Scaling", "Unscaling")
+        if end.name in ("scaling", "unscaling")
     }
     columns = ends.get("scaling", [(0.0, 1.0)] * layer.in_features)
     outputs = ends.get("unscaling", [(0.0, 1.0)] * layer.out_features)
     weights = read(f"{layer.name}.weight")
     biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.out_features
-    rows = (
-        input_schema.targets
-        if input_schema.task == "regression"
-        else input_schema.classes[-layer.out_features :]
-    )
+    rows = input_schema.classes[-layer.out_features :] or input_schema.targets
+    transforms = {kind: name for name, kind in UNSCALINGS.items() if name != "none"}
+    if transform := next((transforms[end.kind] for end in layers if end.kind in transforms), None):
+        rows = tuple(f"{transform}({name})" for name in rows)
     for name, row, bias, (mean, std) in zip(rows, weights, biases, outputs, strict=True):
-        prefix = f"{name}: " if len(rows) > 1 else ""
+        prefix = f"{name}: " if len(rows) > 1 or transform else ""
         raw = [weight * std / column_std for weight, (_, column_std) in zip(row, columns, strict=True)]
         offset = sum(weight * column_mean for weight, (column_mean, _) in zip(raw, columns, strict=True))
         for feature, weight in zip(input_schema.features, raw, strict=True):

@@ -134,6 +134,9 @@ def _dataset(
         (line for line in given if not line.lstrip("+~").startswith(("dataset=", "dataset."))), None
     ):
         raise ConfigError(f"{bad}: only settings of dataset.*; leave it out")
+    typed = [line for line in given if line.startswith("dataset.target=")]
+    if target and typed:
+        raise ConfigError(f"--target={target[0]}: {typed[0]} names the target already; remove one")
     chosen = [line for line in given if line.startswith("dataset=")]
     if files and chosen:
         raise ConfigError(f"{chosen[0]}: {files[0]} chooses the dataset already; remove one")

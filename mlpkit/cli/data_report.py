@@ -24,6 +24,7 @@ from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
 from mlpkit.system.console import is_terminal, plain_table, say
+from mlpkit.tasks import TASKS
 
 if TYPE_CHECKING:
     from mlpkit.analysis.table_report import ColumnSummary
@@ -40,7 +41,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     Raises:
         DataError: it cannot be trained on; its columns are printed before.
     """
-    from mlpkit.analysis.table_report import all_columns, count_repeated, odd_values
+    from mlpkit.analysis.table_report import all_columns, count_repeated, outliers
 
     raw, names = config.raw(), config.targets()
     dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
@@ -55,9 +56,11 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
 
     _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
     _print_columns(console, all_columns(raw, kinds, names, config.ignore))
-    lines = describe_columns(kinds)[1:] + odd_values(columns, kinds)
+    lines = describe_columns(kinds)[1:]
+    numbers = [column for column, kind in zip(columns, kinds, strict=True) if kind.kind == "number"]
     if targets is not None and targets.task == "regression":
-        lines += odd_values(raw.columns(names), [ColumnKind(name, "number", "target") for name in names])
+        numbers += raw.columns(names)
+    lines += [line for column in numbers if (line := outliers(column))]
     if repeated := count_repeated(raw.table):
         lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
     if dataset is not None and targets is not None:
@@ -98,10 +101,15 @@ def _giveaways(
         return []
     score = "R²" if targets.task == "regression" else "accuracy"
     return [
-        f"warning: {spell(found.column)} alone predicts the target ({score} {found.score:.3f} on "
-        f"{found.rows:,} held-out rows); if it is not known when you predict, put it into dataset.ignore"
+        f"warning: {spell(found.column)} alone predicts the target{_of(found.label)} ({score} "
+        f"{found.score:.3f} on {found.rows:,} held-out rows); if it is not known when you predict, put it "
+        "into dataset.ignore"
         for found in find_giveaways(columns, kinds, targets, dealt["train"], np.concatenate(held_out))
     ]
+
+
+def _of(label: str) -> str:
+    return f" {spell(label)}" if label else ""
 
 
 def print_dataset(console: Console, config: DatasetConfig) -> None:
@@ -126,6 +134,11 @@ def print_target(console: Console, dataset: Dataset) -> None:
     targets = torch.cat([split.targets for split in dataset.splits.values()])
     if schema.classes:
         _print_classes(console, schema.classes, targets)
+    elif TASKS[schema.task].probabilities is not None:
+        table = plain_table("label", ["rows", "share"])
+        for name, has in zip(schema.targets, targets.bool().T, strict=True):
+            table.add_row(_cut(name, 40), f"{int(has.sum()):,}", f"{float(has.double().mean()):.1%}")
+        console.print(table)
     else:
         table = plain_table("", ["lowest", "median", "highest", "mean", "std"])
         for name, values in zip(schema.targets, targets.double().numpy().T, strict=True):
@@ -174,7 +187,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
         _print_rows(console, "before", names, _joined(_texts(inputs), said), heads)
     console.print()
     scaled = inputs if dataset.input_scaling is None else _scale(inputs, dataset.input_scaling)
-    after = targets if dataset.target_scaling is None else _scale(targets, dataset.target_scaling)
+    after = targets if dataset.target_scaling is None else dataset.target_scaling.apply(targets)
     _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
 
 

@@ -140,8 +140,11 @@ def _show(columns: dict[str, list[object]]) -> None:
     rows = list(zip(*columns.values(), strict=True))
     shown = [name for name in columns if not name.startswith("p(")]
     probabilities = [name for name in columns if name.startswith("p(")]
-    many = len(probabilities) > 4  # as many columns do not fit on 80 columns; the likeliest one does
-    names = [*shown, *(["probability"] if many else probabilities)]
+    if len(probabilities) > 4:  # as many columns do not fit on 80 columns; that of the class does
+        probabilities_shown = ["probability"] if "class" in columns else []
+    else:
+        probabilities_shown = probabilities
+    names = [*shown, *probabilities_shown]
     table = plain_table("row", names)
     for index, row in enumerate(rows[:ROWS_ON_A_TERMINAL]):
         cells = dict(zip(columns, row, strict=True))

@@ -22,7 +22,14 @@ SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
 BATCH = 16  # trials trained together: cost little more than one, and the sampler still learns in between
 # Keys whose values may lead to other datasets, models or tasks, so that all their values are composed.
-STRUCTURAL = ("dataset", "dataset.val_fraction", "dataset.standardize", "model", "experiment")
+STRUCTURAL = (
+    "dataset",
+    "dataset.val_fraction",
+    "dataset.standardize",
+    "dataset.target_transform",
+    "model",
+    "experiment",
+)
 SMALLEST_GENERATION = 4  # trials in a generation of CMA-ES
 
 

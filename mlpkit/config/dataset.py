@@ -52,6 +52,10 @@ class DatasetConfig(Section):
         """Whether the model's first layer standardises the inputs."""
         return self.standardize
 
+    def transform_of_targets(self) -> str:
+        """Return how regression targets are transformed before training: none, log or yeo_johnson."""
+        return "none"
+
     def fractions(self) -> tuple[float, float]:
         """Return the fractions of the rows that are held out at random for val and for test."""
         return self.val_fraction, 0.0

@@ -42,8 +42,8 @@ class LossConfig(ForTasks):
 
         Args:
             outputs: (rows, width): logits, or for regression values, standardised if the targets are.
-            targets: (rows, width) for regression, standardised with `dataset.standardize`; (rows, 1) zeros
-                and ones for two classes; (rows,) integers for more.
+            targets: (rows, width) for regression, standardised with `dataset.standardize`; (rows, width)
+                zeros and ones for two classes and for multilabel; (rows,) integers for more classes.
         """
         raise NotImplementedError(f"loss={self.name} has no per_example")
 

@@ -10,7 +10,10 @@ from mlpkit.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESERVED = ("loss", "accuracy", "r2", "mae", "rmse", "epoch", "step", "split", "lr", "grad_norm", "seconds")
+RESERVED = (
+    *("loss", "accuracy", "exact_match", "f1_micro", "r2", "mae", "rmse"),
+    *("epoch", "step", "split", "lr", "grad_norm", "seconds"),
+)
 
 
 class MetricConfig(ForTasks):
@@ -27,8 +30,9 @@ class MetricConfig(ForTasks):
         """Return the score of a split, a finite number; called once per epoch and split.
 
         Args:
-            predictions: labels (rows,), or values (rows, targets) in the targets' units for regression.
-            probabilities: (rows, classes); None for regression.
+            predictions: labels (rows,); zeros and ones (rows, targets) for multilabel; or values (rows,
+                targets) in the targets' units for regression.
+            probabilities: (rows, classes); (rows, targets) for multilabel; None for regression.
             targets: the true values, shaped like `predictions`.
         """
         raise NotImplementedError(f"run.metrics={self.name} has no score")

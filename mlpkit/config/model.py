@@ -54,7 +54,7 @@ class ModelConfig(ForTasks):
 
         Args:
             features: number of input features, which are standardised if `dataset.standardize` is set.
-            width: number of targets or of logits: one logit for two classes, else one for each class.
+            width: number of targets or of logits: one logit for two classes, else one a class or label.
         """
         raise NotImplementedError(f"model={self.name} has no build")
 

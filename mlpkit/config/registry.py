@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError
 
-TASKS = ("regression", "binary", "multiclass")
+TASKS = ("regression", "binary", "multiclass", "multilabel")
 SECTIONS = {  # groups that are sections of a config, and their packages
     "dataset": "mlpkit.datasets",
     "model": "mlpkit.models",

@@ -34,7 +34,7 @@ class RawColumn:
 
     Attributes:
         name: its name.
-        values: what it holds.
+        values: what it holds, as `mlpkit.data.arrow_table.plain` leaves it.
         source: how errors name the table.
         where: how they name one of its rows, counted from 0.
     """
@@ -50,21 +50,11 @@ class RawColumn:
 
     @cached_property
     def flat(self) -> pa.Array:
-        """The values in one piece; texts without spaces around them, nulls for empty ones and for NaN."""
-        values = self.values.combine_chunks() if isinstance(self.values, pa.ChunkedArray) else self.values
+        """The values in one piece, floats as float64."""
+        values = self.values.combine_chunks()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
-            values = values.cast(pa.string())
-        if pa.types.is_string(values.type):
-            values = pc.utf8_trim_whitespace(values)
-            return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
-        if pa.types.is_floating(values.type):
-            values = values.cast(pa.float64())
-            return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-        return values
+        return values.cast(pa.float64()) if pa.types.is_floating(values.type) else values
 
     @property
     def missing(self) -> Flags:
@@ -79,10 +69,11 @@ class RawColumn:
         """
         values = self.flat
         if pa.types.is_string(values.type):
-            good = self._are_numbers(values)
-            if len(bad := np.flatnonzero(~good)):
+            if len(bad := np.flatnonzero(self.not_numbers())):
                 raise self.error(
-                    int(bad[0]), f"{show(values[bad[0]].as_py())} is no plain number such as 0.5"
+                    int(bad[0]),
+                    f"{show(values[bad[0]].as_py())} is no plain number such as 0.5; correct it, leave it "
+                    "empty, or name it in dataset.missing",
                 )
             values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
         elif not is_numeric(values.type) and not pa.types.is_null(values.type):
@@ -103,8 +94,16 @@ class RawColumn:
         """Return the share of the values that are there which are, or can be read as, numbers."""
         if not pa.types.is_string(self.flat.type):
             return float(is_numeric(self.flat.type))
-        known = ~self.missing
-        return float(self._are_numbers(self.flat)[known].mean()) if known.any() else 0.0
+        known = int((~self.missing).sum())
+        return 1 - int(self.not_numbers().sum()) / known if known else 0.0
+
+    def not_numbers(self) -> Flags:
+        """Return which rows have a text that is no number (rows,)."""
+        return _numpy(pc.fill_null(pc.invert(pc.match_substring_regex(self.flat, f"^{NUMBER}$")), False))
+
+    def not_dates(self) -> Flags:
+        """Return which rows have a text that is no date in the form of ISO 8601 (rows,)."""
+        return _numpy(pc.and_(pc.is_null(_read_dates(self.flat, None)), pc.is_valid(self.flat)))
 
     def texts(self) -> tuple[NDArray[np.int64], list[str]]:
         """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""
@@ -121,6 +120,13 @@ class RawColumn:
         found = {word: place for place, word in enumerate(dict.fromkeys(words))}
         renamed = np.array([*(found[word] for word in words), -1], np.int64)
         return renamed[places], list(found)
+
+    def is_boolean(self) -> bool:
+        """Whether all values that are there are yes and no, in one spelling."""
+        if pc.count_distinct(self.flat.slice(0, 1000)).as_py() > 20:  # saves reading all numbers
+            return False
+        lowered = {word.lower() for word in self.texts()[1]}
+        return lowered <= YES | NO and len(lowered) <= 2
 
     def booleans(self) -> tuple[Floats, Flags]:
         """Return 1 for yes, 0 for no, ½ for neither (rows,), and whether a value is no such word."""
@@ -158,14 +164,8 @@ class RawColumn:
         values = self.flat
         if pa.types.is_string(values.type):
             few = values.drop_null().slice(0, 20)
-            if len(few) == 0 or _read_dates(few, None).null_count:
-                return False
-            read = _read_dates(values, None)
-            return bool(read.null_count == values.null_count)
+            return len(few) > 0 and not _read_dates(few, None).null_count and not self.not_dates().any()
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
-
-    def _are_numbers(self, values: pa.Array) -> Flags:
-        return _numpy(pc.fill_null(pc.match_substring_regex(values, f"^{NUMBER}$"), True))
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -9,14 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
-from mlpkit.data.column_values import NO, YES, RawColumn, is_numeric
+from mlpkit.data.column_values import RawColumn, is_numeric
 from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
 
 FEW = 10  # different integers that are taken for codes rather than amounts
 ROWS_OF_A_CODE = 20  # that each of them has on average
 FEW_TEXTS = 20  # different texts that are a category, however few rows there are
-MOSTLY = 0.9  # share of numbers from which a column of texts looks like one of numbers
+MOSTLY = 0.9  # share of numbers or dates above which a column of texts looks like one of these
 
 ENCODED = ("number", "category", "boolean", "date")
 
@@ -93,17 +93,15 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
     _, words = column.texts()
     if len(words) == 1 and not missing.any():
         return of("constant", f"it is always {show(words[0])}")
-    lowered = {word.lower() for word in words}
-    if lowered <= YES | NO and len(lowered) <= 2:
+    if column.is_boolean():
         return of("boolean", "yes and no")
     if is_numeric(kind):
         return _of_numbers(column, words, known, rows)
     if column.are_dates():
         return of("date", "dates in the form of ISO 8601")
-    share = column.share_of_numbers()
-    if share == 1:
-        return of("number", "numbers written as text")
-    odd = f"; {int(100 * share)}% are numbers: name the others in dataset.missing" if share > MOSTLY else ""
+    if column.share_of_numbers() == 1:  # as where a row that is not trained on has another text
+        return _of_numbers(column, words, known, rows)
+    odd = describe_odd(column)
     if len(words) > FEW_TEXTS and len(words) == known:
         return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
@@ -124,6 +122,21 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
     if 2 < len(words) <= FEW and known >= ROWS_OF_A_CODE * len(words):
         return ColumnKind(column.name, "category", f"only {len(words)} different integers", is_guess=True)
     return ColumnKind(column.name, "number", "integers", is_guess=2 < len(words) <= FEW)
+
+
+def describe_odd(column: RawColumn) -> str:
+    """Return which text makes a column that is mostly numbers or dates one of texts; empty for others."""
+    known = int((~column.missing).sum())
+    for what, odd in (("numbers", column.not_numbers()), ("dates", column.not_dates())):
+        share = 1 - int(odd.sum()) / known
+        if MOSTLY < share < 1:
+            row = int(np.flatnonzero(odd)[0])
+            value = show(column.flat[row].as_py())
+            return (
+                f"; {int(100 * share)}% are {what}, the first that is none is {value} at "
+                f"{column.where(row)}: name such texts in dataset.missing, or correct them"
+            )
+    return ""
 
 
 def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:

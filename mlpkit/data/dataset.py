@@ -27,7 +27,8 @@ class Split:
 
     Attributes:
         all_inputs: (all rows, features) of the table, raw, float32.
-        all_targets: (all rows, targets) float32 for regression; (all rows,) int64 class labels otherwise.
+        all_targets: (all rows, targets) float32 for regression and multilabel (0 or 1); (all rows,)
+            int64 class labels otherwise.
         rows: which of them: a slice, or (rows,) indices.
     """
 
@@ -58,6 +59,10 @@ class Affine:
 
     mean: Tensor
     std: Tensor
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Return the scaled values (rows, columns)."""
+        return (values - self.mean) / self.std
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ class Dataset:
                 parts.append(f"{name} {list(values.shape)} {checksum:08x}")
         for scaling in (self.input_scaling, self.target_scaling):
             if scaling is not None:
-                parts.append(f"scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
+                kind = "" if type(scaling) is Affine else f"{type(scaling).__name__} "
+                parts.append(f"{kind}scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -116,18 +122,18 @@ def split_at_random(
         config: says how large the splits are, and whether columns are scaled.
         input_schema: task and names.
         inputs: (rows, features) float32.
-        targets: (rows, targets) float32 for regression; (rows,) int64 class labels otherwise.
+        targets: (rows, targets) float32 for regression and multilabel; (rows,) int64 class labels otherwise.
 
     Raises:
         ConfigError: a split that is asked for would be empty.
         DataError: inputs and targets are not as the input schema says.
     """
-    regression = input_schema.task == "regression"
+    classes, regression = input_schema.classes, input_schema.task == "regression"
     wanted = (
         ((len(inputs), len(input_schema.features)), torch.float32),
-        ((len(inputs), len(input_schema.targets)), torch.float32)
-        if regression
-        else ((len(inputs),), torch.int64),
+        ((len(inputs),), torch.int64)
+        if classes
+        else ((len(inputs), len(input_schema.targets)), torch.float32),
     )
     for kind, values, (shape, dtype) in zip(("inputs", "targets"), (inputs, targets), wanted, strict=True):
         if (values.shape, values.dtype) != (shape, dtype):
@@ -135,13 +141,14 @@ def split_at_random(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
             )
-    last = len(input_schema.classes) - 1
-    outside = targets[(targets < 0) | (targets > last)]
-    if len(outside) and not regression:
+    last = len(classes) - 1
+    if classes and len(outside := targets[(targets < 0) | (targets > last)]):
         raise DataError(
             f"dataset={config.name}: its labels must be from 0 to {last}, one for each of its classes, "
             f"not {int(outside[0])}"
         )
+    if not classes and not regression and len(odd := targets[(targets != 0) & (targets != 1)]):
+        raise DataError(f"dataset={config.name}: its labels must be 0 or 1, not {float(odd[0]):g}")
     splits, _ = divide(inputs, targets, deal_rows(config, targets))
     train = splits["train"]
     return Dataset(

@@ -39,17 +39,17 @@ class InputSchema:
     """What a model reads and says; it travels with the checkpoint, and is checked when it is opened.
 
     Attributes:
-        task: regression, binary or multiclass.
+        task: regression, binary, multiclass or multilabel.
         features: names of the input columns, in order; an image has one for each pixel.
         input_shape: shape of one input; its product is the number of features. A picture has (height, width),
             or (3, height, width) in colour.
         targets: names of the target columns.
-        classes: names of the classes, in the order of their labels; empty for regression.
+        classes: names of the classes, in the order of their labels; empty for regression and multilabel.
         encoder: makes the features of a raw table's columns; None where the features are the columns.
         pictures: how pictures of one's own are read; None: files must have the size and the mode of inputs.
     """
 
-    task: Literal["regression", "binary", "multiclass"]
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
     features: Annotated[tuple[Name, ...], Field(min_length=1)]
     input_shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=3)]
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -64,6 +64,7 @@ class InputSchema:
         if self.picture_shape[0] not in (1, 3) or (self.pictures and not self.is_image):
             raise ValueError("the pictures are neither grey nor in colour")
         fits = {"regression": not self.classes, "binary": len(self.classes) == 2}
+        fits["multilabel"] = not self.classes and len(self.targets) > 1
         if not fits.get(self.task, len(self.classes) >= 2):
             raise ValueError("the classes do not go with the task")
         if len(set(self.features)) < len(self.features):
@@ -104,7 +105,7 @@ class InputSchema:
     @property
     def width(self) -> int:
         """The number of outputs that the task wants of a model."""
-        return {"regression": len(self.targets), "binary": 1}.get(self.task, len(self.classes))
+        return 1 if self.task == "binary" else len(self.classes or self.targets)
 
     @property
     def columns(self) -> tuple[str, ...]:

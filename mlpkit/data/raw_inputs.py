@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
@@ -80,7 +81,7 @@ def read_raw(
         if absent := [name for name in input_schema.targets if name not in names]:
             raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
         columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
-        targets = torch.from_numpy(encode_targets(columns, input_schema))
+        targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
@@ -97,9 +98,11 @@ def parse_raw(
     """
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
-    table = pa.table({name: pa.array([row[name] or None for row in rows], pa.string()) for name in columns})
+    table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
     encoder = _encoder_of(input_schema)
-    encoded = encode(encoder, table, "--values", lambda row: f"--values={spell(texts[row])}")
+    encoded = encode(
+        encoder, plain(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
+    )
     return RawInputs(_told(encoded, "--values", warn))
 
 

@@ -9,17 +9,19 @@ from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
-from mlpkit.data.dataset import Dataset, column_scaling, divide
+from mlpkit.data.dataset import Dataset, divide
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.overlaps import overlaps
+from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
-from mlpkit.data.table_targets import Targets, find_targets, target_columns
+from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
 from mlpkit.data.tables import some
+from mlpkit.data.target_scaling import fit_target_scaling
 from mlpkit.errors import ConfigError
 
 
@@ -43,9 +45,11 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         )
     columns = target_columns(raw.table, names, raw.source, raw.where)
     targets = find_targets(columns, config.task)
+    check_transform(columns, targets, config.target_transform)
     dealt = deal(config, raw, targets)
     train = dealt["train"]
-    remarks = [*raw.remarks, _describe_targets(config, names, targets)]
+    remarks = [*raw.remarks, _describe_targets(names, targets)]
+    remarks += rare_classes(targets, dealt, raw.where)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:
@@ -58,14 +62,17 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     splits, _ = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
     remarks += overlaps(splits)
+    scaling = None
+    if targets.task == "regression":
+        scaling = fit_target_scaling(
+            splits["train"].targets, names, config.target_transform, config.standardize
+        )
     features = encoder.features()
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
         splits=splits,
-        target_scaling=column_scaling(splits["train"].targets)
-        if config.standardize and targets.task == "regression"
-        else None,
+        target_scaling=scaling,
         remarks=tuple(remarks),
     )
 
@@ -96,10 +103,10 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
         column = raw.columns([split.column])[0]
     by = split.by
     if by == "auto":
-        by = "random" if targets.task == "regression" else "stratified"
-    if by == "stratified" and targets.task == "regression":
+        by = "stratified" if targets.classes else "random"
+    if by == "stratified" and not targets.classes:
         raise ConfigError(
-            "dataset.split.by=stratified: only for classes, and the task is a regression; set by=random"
+            f"dataset.split.by=stratified: only for classes, and the task is {targets.task}; set by=random"
         )
     if column is not None and by == "column":
         return table_splits.by_word(rows, column)
@@ -148,9 +155,7 @@ def _fit(
     return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
 
 
-def _describe_targets(config: TableOptions, names: Sequence[str], targets: Targets) -> str:
+def _describe_targets(names: Sequence[str], targets: Targets) -> str:
     classes = f", {len(targets.classes)} classes ({some(targets.classes)})" if targets.classes else ""
-    other = "classification" if targets.task == "regression" else "regression"
-    way = f"; dataset.task={other} takes it otherwise" if "integers" in targets.reason else ""
-    why = f": {targets.reason}{way}" if targets.reason else ""
+    why = f": {targets.reason}" if targets.reason else ""
     return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

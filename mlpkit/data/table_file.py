@@ -6,19 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow
-import pyarrow.compute as pc
 
 from mlpkit.config.problems import show, spell
 from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
-from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, describe
+from mlpkit.data.table_format import CODECS, EXCEL, JSONS, TEXTS, TYPED, TableFormat, describe
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand, no_such_file
 
-__all__ = ["MISSING", "TableFile", "TableFormat", "describe", "first_odd", "read_table"]
+__all__ = ["MISSING", "TableFile", "TableFormat", "describe", "read_table"]
 
 # Texts that mean that a value is missing: pandas' own and the question mark of UCI's tables.
 MISSING = (
@@ -73,12 +72,13 @@ def read_table(
     Args:
         sources: files, globs, or `-` for stdin; all with the same columns, in any order.
         table_format: what the user says of a text; what is None is found out.
-        missing: texts that mean that a value is missing.
+        missing: texts that mean that a value is missing; an empty one does as well.
 
     Raises:
         ConfigError: there is no such format or encoding, or an extra is not installed.
         DataError: a file cannot be read, is no table, or has other columns than the first.
     """
+    missing = ("", *missing)
     names = [name for source in sources for name in _named(source)]
     if not names:
         raise DataError("no file to read a table from; name one")
@@ -95,13 +95,6 @@ def read_table(
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
     return TableFile(_joined([file.table for file in files]), files[0].format, source, locations)
-
-
-def first_odd(column: pyarrow.ChunkedArray) -> tuple[int, str] | None:
-    """Return the row, counted from zero, and the text of a string column's first value that is no number."""
-    is_odd = pc.invert(pc.match_substring_regex(column, f"^{NUMBER}$"))
-    row = pc.index(is_odd, True).as_py()
-    return None if row < 0 else (row, column[row].as_py())
 
 
 def _named(source: str) -> list[str]:

@@ -95,9 +95,15 @@ class TableOptions(DatasetConfig):
         True,
         description="scale numbers among the inputs before the model, and regression targets in the model",
     )
-    task: Literal["auto", "regression", "classification"] = Field(
+    task: Literal["auto", "regression", "classification", "multilabel"] = Field(
         "auto",
-        description="what is predicted; auto: classes where the target is text, yes or no, or few integers",
+        description="what is predicted; auto: classes where the target is text, yes or no, or few integers; "
+        "multilabel where several targets are each yes or no",
+    )
+    target_transform: Literal["none", "log", "yeo_johnson"] = Field(
+        "none",
+        description="transform of regression targets before training, undone in predictions and scores; "
+        "log takes positive ones",
     )
     columns: dict[ColumnName, ColumnSettings] = Field(
         {},
@@ -155,6 +161,10 @@ class TableOptions(DatasetConfig):
     def scales_inputs(self) -> bool:
         """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
         return False
+
+    def transform_of_targets(self) -> str:
+        """See `DatasetConfig.transform_of_targets`."""
+        return self.target_transform
 
 
 class BuiltInTable(TableOptions):

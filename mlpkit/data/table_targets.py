@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.data.column_values import RawColumn, Where, is_numeric
-from mlpkit.data.columns import FEW, FEW_TEXTS
+from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_odd
 from mlpkit.data.fit_encoder import by_name
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import some
@@ -24,18 +24,32 @@ class Targets:
     """The targets of all rows.
 
     Attributes:
-        task: regression, binary or multiclass.
-        values: (rows, targets) float32 for regression; (rows,) int64 labels otherwise.
+        task: regression, binary, multiclass or multilabel.
+        values: (rows, targets) float32 for regression and multilabel (0 or 1); else (rows,) int64 labels.
         known: whether each row has all its targets (rows,).
         classes: their names, by label.
-        reason: why it is that task, where nobody has said it.
+        labels: the names of the targets of multilabel.
+        reason: why it is that task and how to set another, where nobody has said it.
     """
 
-    task: Literal["regression", "binary", "multiclass"]
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
     values: NDArray[Any]
     known: NDArray[np.bool_]
     classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     reason: str = ""
+
+    def counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of some rows have each class or label."""
+        if self.classes:
+            return np.bincount(self.values[rows], minlength=len(self.classes))
+        counted: NDArray[np.int64] = (self.values[rows] > 0).sum(0)
+        return counted
+
+    def first(self, place: int, rows: NDArray[np.int64]) -> int:
+        """Return the first of some rows that has a class or a label, by its place."""
+        of = self.values[rows]
+        return int(rows[of == place if self.classes else of[:, place] > 0][0])
 
 
 def target_columns(table: pa.Table, names: Sequence[str], source: str, where: Where) -> list[RawColumn]:
@@ -59,10 +73,10 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
 
     Args:
         columns: of the targets.
-        wanted: auto, regression or classification.
+        wanted: auto, regression, classification or multilabel.
 
     Raises:
-        ConfigError: there are several, and classes are wanted.
+        ConfigError: there are several, and classes are wanted; or one, and labels.
         DataError: a value is none that the task takes.
     """
     known = ~np.logical_or.reduce([column.missing for column in columns])
@@ -72,14 +86,21 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
     if len(columns) > 1 and wanted == "classification":
         raise ConfigError(
             "dataset.task=classification: takes one target; name one in dataset.target, or set "
-            "task=regression"
+            "task=multilabel or regression"
+        )
+    if len(columns) == 1 and wanted == "multilabel":
+        raise ConfigError(
+            "dataset.task=multilabel: takes several targets; name them as in dataset.target=[a,b], or set "
+            "task=classification"
         )
     reason = ""
     if wanted == "auto":
-        wanted, reason = _task_of(first) if len(columns) == 1 else ("regression", "several targets")
+        wanted, reason = _task_of(first) if len(columns) == 1 else _task_of_several(columns)
     if wanted == "regression":
-        values = np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
-        return Targets("regression", values, known, (), reason)
+        return Targets("regression", _numbers(columns), known, reason=reason)
+    if wanted == "multilabel":
+        labels = tuple(column.name for column in columns)
+        return Targets("multilabel", _yes_or_no(columns), known, labels=labels, reason=reason)
     places, words = first.texts()
     classes = sorted(words, key=by_name)
     if not 2 <= len(classes) <= MOST_CLASSES:
@@ -103,21 +124,61 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
             f"{first.source}: column {spell(first.name)}: the class {show(bad)} cannot be printed on a line; "
             "rename it"
         )
-    labels = np.array([*(classes.index(word) for word in words), -1], np.int64)[places]
-    return Targets("binary" if len(classes) == 2 else "multiclass", labels, known, tuple(classes), reason)
+    values = np.array([*(classes.index(word) for word in words), -1], np.int64)[places]
+    task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
+    return Targets(task, values, known, tuple(classes), reason=reason)
 
 
-def encode_targets(columns: Sequence[RawColumn], input_schema: InputSchema) -> NDArray[Any]:
-    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+def check_transform(columns: Sequence[RawColumn], targets: Targets, transform: str) -> None:
+    """Check that targets can be transformed.
+
+    Args:
+        columns: the raw targets.
+        targets: of the same rows.
+        transform: none, log or yeo_johnson.
 
     Raises:
-        DataError: one is missing, or is no class of the model.
+        ConfigError: they are classes.
+        DataError: one has no logarithm.
+    """
+    if transform != "none" and targets.task != "regression":
+        raise ConfigError(
+            f"dataset.target_transform={transform}: only for a regression, and the task is {targets.task}; "
+            "leave it out, or set dataset.task=regression"
+        )
+    if transform != "log":
+        return
+    bad = targets.known[:, None] & (targets.values <= 0)
+    for row, place in np.argwhere(bad)[:1].tolist():
+        raise columns[place].error(
+            row,
+            f"{spell(str(columns[place].flat[row]))} has no logarithm, which dataset.target_transform=log "
+            "takes; correct it, or set target_transform=yeo_johnson",
+        )
+
+
+def encode_targets(
+    columns: Sequence[RawColumn], input_schema: InputSchema, transform: str = "none"
+) -> NDArray[Any]:
+    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+
+    Args:
+        columns: the raw targets.
+        input_schema: of the model.
+        transform: how the model's training targets were transformed.
+
+    Raises:
+        DataError: one is missing, is no class of the model, or cannot be transformed.
     """
     for column in columns:
         if len(bad := np.flatnonzero(column.missing)):
             raise column.error(int(bad[0]), "no value of the target; fill it in or remove the row")
+    if input_schema.task == "multilabel":
+        return _yes_or_no(columns)
     if not input_schema.classes:
-        return np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
+        found = _numbers(columns)
+        check_transform(columns, Targets("regression", found, np.ones(len(found), bool)), transform)
+        return found
     places, words = columns[0].texts()
     labels = {name: label for label, name in enumerate(input_schema.classes)}
     found = np.array([labels.get(word, -1) for word in words], np.int64)[places]
@@ -129,16 +190,52 @@ def encode_targets(columns: Sequence[RawColumn], input_schema: InputSchema) -> N
     return found
 
 
+def _numbers(columns: Sequence[RawColumn]) -> NDArray[Any]:
+    return np.stack([column.numbers() for column in columns], axis=1).astype(np.float32)
+
+
+def _yes_or_no(columns: Sequence[RawColumn]) -> NDArray[Any]:
+    found = []
+    for column in columns:
+        values, odd = column.booleans()
+        if len(bad := np.flatnonzero(odd)):
+            raise column.error(
+                int(bad[0]),
+                f"{show(column.flat[int(bad[0])].as_py())} is neither yes nor no, which each target of "
+                "multilabel is; write 1 or 0, or set dataset.task=regression",
+            )
+        found.append(values)
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def _task_of_several(columns: Sequence[RawColumn]) -> tuple[str, str]:
+    """Return the task that several targets ask for, and why."""
+    numeric = [is_numeric(of.flat.type) or of.share_of_numbers() > MOSTLY for of in columns]
+    if all(column.is_boolean() for column in columns):
+        way = "; dataset.task=regression takes them for numbers" if all(numeric) else ""
+        return "multilabel", f"each is yes or no{way}"
+    if all(numeric):
+        return "regression", "several columns of numbers"
+    return "multilabel", "several columns that are not numbers"
+
+
 def _task_of(column: RawColumn) -> tuple[str, str]:
     """Return the task that a target asks for, and why."""
     if column.flat.type == pa.bool_():
         return "classification", "true or false"
     if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
-        return "classification", "its values are texts"
+        odd = describe_odd(column) if column.share_of_numbers() > MOSTLY else ""
+        if odd and len(column.texts()[1]) > FEW_TEXTS:  # a regression must be meant
+            raise DataError(
+                f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "
+                "dataset.task=classification"
+            )
+        return "classification", f"its values are texts{odd}"
     numbers = column.numbers()
     known = np.unique(numbers[~np.isnan(numbers)])
     if (known != np.round(known)).any():
         return "regression", "numbers with decimals"
     if len(known) <= FEW:
-        return "classification", f"only {len(known)} different integers"
-    return "regression", f"{len(known):,} different integers"
+        way = "dataset.task=regression takes it otherwise"
+        return "classification", f"only {len(known)} different integers; {way}"
+    return "regression", f"{len(known):,} different integers; dataset.task=classification takes it otherwise"

@@ -22,7 +22,7 @@ class TableDataset(TableOptions):
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
     )
     target: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1, strict=False)] | None = Field(
-        None, description="the column that is predicted, or a list of columns of numbers"
+        None, description="the column that is predicted, or a list of columns: of numbers, or of yes and no"
     )
     separator: str | None = Field(
         None, min_length=1, max_length=1, description="between the values of a text; null: found out"

@@ -11,7 +11,7 @@ z_L are the outputs. The loss is a mean over examples, so we want the gradient o
 Write δ_l = ∂loss / ∂z_l (width_l, n). For the last layer and the three usual losses,
 
     δ_L = (μ(z_L) - y) · c / n                   squared error:         μ(z) = z,          c = 2 / targets
-                                                 binary cross-entropy:  μ(z) = σ(z),       c = 1
+                                                 binary cross-entropy:  μ(z) = σ(z),       c = 1 / labels
                                                  softmax cross-entropy: μ(z) = softmax(z), c = 1, y one-hot
 
 which is one formula: each loss is the negative log-likelihood of a distribution with mean μ(z). Other losses

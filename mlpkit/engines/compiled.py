@@ -234,6 +234,8 @@ def obstacle_to_compiling(
         "it does not compute run.metrics": bool(first.run.metrics),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
+        "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
+        "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",
         f"it is for up to {MAX_WEIGHTS} weights between units, the model has {weights:,}": weights
         > MAX_WEIGHTS,
     }

@@ -1,7 +1,7 @@
 """The training and evaluation data of K runs, on one device."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,7 +111,7 @@ class DeviceData:
                 table = torch.tensor([table_of[id(dataset)] for dataset in datasets], device=device)
                 indices = table[:, None] * len(split) + torch.arange(len(split), device=device)
                 self.splits[name] = Part(inputs, scaled, targets, indices, len(split))
-        self._unscaling = self._affine()
+        self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
 
     def _part(self, network: Network, inputs: Tensor, targets: Tensor, is_raw: bool) -> Part:
@@ -121,16 +121,12 @@ class DeviceData:
             scaled = inputs if is_raw else network.scaling(inputs)
         return Part(scaled, network.standardize(encoded), self.task.truth(encoded), None, len(inputs))
 
-    def _affine(self) -> tuple[Tensor, Tensor] | None:
-        """Return (std, mean), each (targets,) or (K, 1, targets), that unscale the outputs."""
-        ends = [network.unscaling for network in self.networks]
-        affine = [end for end in ends if isinstance(end, Unscaling)]
-        if not affine:
+    def _unscaling_of_runs(self) -> Callable[[Tensor], Tensor] | None:
+        """Return the function that unscales outputs (rows, targets), or (K, rows, targets), of all runs."""
+        layers = [of.unscaling for of in self.networks if isinstance(of.unscaling, Unscaling)]
+        if not layers:
             return None
-        if self.runs == 1:
-            return affine[0].std, affine[0].mean
-        std, mean = (torch.stack([getattr(of, name) for of in affine]) for name in ("std", "mean"))
-        return std[:, None], mean[:, None]
+        return (layers[0] if len(layers) == 1 else layers[0].stacked_with(layers[1:])).function()
 
     def _clear_cache(self) -> None:
         """Drop the selected rows of each split; `all_rows` selects them again when they are needed."""
@@ -144,7 +140,7 @@ class DeviceData:
             name: part if part.indices is None else replace(part, indices=part.indices[list(runs)])
             for name, part in self.splits.items()
         }
-        selected._unscaling = selected._affine()
+        selected._unscaling = selected._unscaling_of_runs()
         selected._clear_cache()
         return selected
 
@@ -261,10 +257,7 @@ class DeviceData:
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
-        unscaled = outputs
-        if self._unscaling is not None:
-            std, mean = self._unscaling
-            unscaled = outputs * std + mean
+        unscaled = outputs if self._unscaling is None else self._unscaling(outputs)
         targets = self.targets_of(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
         # Contiguous, since argmax over strided values takes four times as long.

@@ -5,7 +5,10 @@ from typing import Literal
 from mlpkit.config.loss import LossConfig
 from mlpkit.config.registry import choice, choices
 
-LOSS_OF_TASK = {"regression": "mse", "binary": "binary_cross_entropy", "multiclass": "cross_entropy"}
+LOSS_OF_TASK = {
+    **{"regression": "mse", "binary": "binary_cross_entropy", "multiclass": "cross_entropy"},
+    "multilabel": "binary_cross_entropy",
+}
 
 
 @choice("loss")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages
+UNSCALINGS = {"none": "Unscaling", "log": "UnscalingLog", "yeo_johnson": "UnscalingYeoJohnson"}
 
 
 def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
@@ -31,8 +32,9 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
     if config.dataset.scales_inputs():
         found.insert(0, _scaling("scaling", "Scaling", features))
-    if config.dataset.standardize and input_schema.task == "regression":
-        found.append(_scaling("unscaling", "Unscaling", width))
+    transform = config.dataset.transform_of_targets()
+    if input_schema.task == "regression" and (config.dataset.standardize or transform != "none"):
+        found.append(_scaling("unscaling", UNSCALINGS[transform], width))
     return found
 
 
@@ -65,10 +67,14 @@ def _scaling(name: str, kind: str, width: int) -> Layer:
         import torch
 
         from mlpkit.data.dataset import Affine
-        from mlpkit.models.torch_layers import Scaling, Unscaling
+        from mlpkit.data.target_scaling import YeoJohnsonScaling
+        from mlpkit.models import torch_layers
 
-        values = Affine(torch.zeros(width), torch.zeros(width))
-        return Scaling(values) if kind == "Scaling" else Unscaling(values)
+        zeros, layer = torch.zeros(width), getattr(torch_layers, kind)
+        values = Affine(zeros, zeros) if len(shapes) == 2 else YeoJohnsonScaling(*[zeros] * len(shapes))
+        made: nn.Module = layer(values)
+        return made
 
-    shapes: dict[str, Shape] = {"mean": (width,), "std": (width,)}
+    more = ("power", "lowest", "highest") if kind == "UnscalingYeoJohnson" else ()
+    shapes: dict[str, Shape] = dict.fromkeys(("mean", "std", *more), (width,))
     return Layer(kind, width, width, make, buffers=shapes, keeps_zeros=True, name=name)

@@ -11,10 +11,10 @@ from mlpkit.models.layers import linear
 
 @choice("model")
 class LogisticModel(ModelConfig):
-    """Logistic regression, binary or multinomial."""
+    """Logistic regression, binary or multinomial, or one for each label."""
 
     name: Literal["logistic"]
-    tasks = ("binary", "multiclass")
+    tasks = ("binary", "multiclass", "multilabel")
     bias: bool = Field(True, description="add a bias")
 
     def layers(self, features: int, width: int) -> list[Layer]:

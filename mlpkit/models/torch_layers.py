@@ -1,6 +1,8 @@
 """Layers that torch.nn does not have: standardisation, own activations, dropout from a private generator."""
 
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from mlpkit.config.activation import ActivationConfig
 from mlpkit.data.dataset import Affine
 from mlpkit.data.randomness import derived_seed
+from mlpkit.data.target_scaling import inverse_yeo_johnson, yeo_johnson
 
 SHARES = 2**16  # 16 random bits per unit: four units share a 64-bit number, since drawing numbers is slow
 
@@ -20,16 +23,16 @@ class Scaling(nn.Module):
     std: Tensor
 
     def __init__(self, values: Affine) -> None:
-        """Keep copies of the mean and the standard deviation."""
+        """Keep copies of the mean, the standard deviation and what else the scaling has."""
         super().__init__()
-        self.register_buffer("mean", values.mean.clone())
-        self.register_buffer("std", values.std.clone())
+        for field in fields(values):
+            self.register_buffer(field.name, getattr(values, field.name).clone())
 
     def set(self, values: Affine) -> None:
-        """Copy another mean and standard deviation, of the same shape."""
+        """Copy another scaling of the same kind and shape."""
         with torch.no_grad():
-            self.mean.copy_(values.mean)
-            self.std.copy_(values.std)
+            for name, buffer in self.named_buffers():
+                buffer.copy_(getattr(values, name))
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the standardised values (rows, columns)."""
@@ -41,11 +44,53 @@ class Unscaling(Scaling):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values (rows, columns) in their own unit."""
-        return values * self.std + self.mean
+        return self.function()(values)
+
+    def function(self) -> Callable[[Tensor], Tensor]:
+        """Return `forward` with its buffers looked up, which takes as long as a few rows do."""
+        std, mean = self.std, self.mean
+        return lambda values: values * std + mean
 
     def inverse(self, values: Tensor) -> Tensor:
         """Return the standardised values (rows, columns)."""
         return super().forward(values)
+
+    def stacked_with(self, others: Sequence["Unscaling"]) -> "Unscaling":
+        """Return a layer for outputs (K, rows, columns) of K runs, given the other runs' layers."""
+        stacked = copy.deepcopy(self)
+        for name, _ in self.named_buffers():
+            setattr(stacked, name, torch.stack([getattr(of, name) for of in (self, *others)])[:, None])
+        return stacked
+
+
+class UnscalingLog(Unscaling):
+    """Undoes `dataset.target_transform=log`: exp(values · std + mean)."""
+
+    def function(self) -> Callable[[Tensor], Tensor]:
+        """See `Unscaling.function`."""
+        linear = super().function()
+        return lambda values: linear(values).exp()
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Return the standardised logarithms (rows, columns)."""
+        return super().inverse(values.log())
+
+
+class UnscalingYeoJohnson(Unscaling):
+    """Undoes `dataset.target_transform=yeo_johnson`; the buffers are those of `YeoJohnsonScaling`."""
+
+    power: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+    def function(self) -> Callable[[Tensor], Tensor]:
+        """See `Unscaling.function`."""
+        linear, power, lowest, highest = super().function(), self.power, self.lowest, self.highest
+        return lambda values: inverse_yeo_johnson(linear(values).clamp(lowest, highest), power)
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Return the standardised transformed values (rows, columns)."""
+        return super().inverse(yeo_johnson(values, self.power))
 
 
 class Function(nn.Module):

@@ -18,6 +18,7 @@ with matplotlib_import():
     from mlpkit.plots.classification import draw_boundary, draw_confusion
     from mlpkit.plots.curves import draw_curves
     from mlpkit.plots.images import draw_samples
+    from mlpkit.plots.labels import draw_labels
     from mlpkit.plots.regression import draw_fit, draw_predicted
 
 
@@ -64,6 +65,9 @@ def _drawings(
         return drawings
     scored = "test" if "test" in splits else dataset.monitored
     outputs = predictor.outputs(splits[scored].inputs)
+    if not input_schema.classes:
+        drawings["labels"] = lambda: draw_labels(dataset, predictor, scored, outputs)
+        return drawings
     if len(input_schema.features) == 2 and not input_schema.is_image:
         drawings["boundary"] = lambda: draw_boundary(dataset, predictor, scored, outputs)
     drawings["confusion"] = lambda: draw_confusion(dataset, predictor, scored, outputs)

@@ -55,7 +55,7 @@ class RunResult:
         path: the run folder.
         settings: by dotted key, without run.* and format, which do not affect training.
         status: the status in its summary; `unfinished` if there is no summary.
-        task: regression, binary or multiclass; empty if the summary does not give it.
+        task: regression, binary, multiclass or multilabel; empty if the summary does not give it.
         best: the best epoch; None if there is none, as in a failed run.
         seconds: training time; divided by their number for runs that were trained together.
     """

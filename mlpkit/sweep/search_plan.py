@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlpkit.analysis.compare import loss_kind, loss_unit
+from mlpkit.analysis.compare import loss_kind, loss_unit, scaled_by
 from mlpkit.config import nested
 from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
@@ -132,8 +132,9 @@ def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) 
     units = {loss_unit(task, of) for of in settings}
     keys = [key for key in space if key.lstrip("+~").startswith("dataset.")]
     if len(units) > 1 or (keys and units != {None}):
+        why = scaled_by(settings)
+        way = ", or set dataset.standardize=false" if why == "dataset.standardize" else ""
         raise ConfigError(
-            "--search: with dataset.standardize=true each trial's val loss is in a unit of its own, by which "
-            f"trials cannot be ranked; give {' and '.join(keys) or 'dataset'} one value, or set "
-            "dataset.standardize=false"
+            f"--search: with {why} each trial's val loss is in a unit of its own, by which trials cannot be "
+            f"ranked; give {' and '.join(keys) or 'dataset'} one value{way}"
         )
