@@ -1,6 +1,7 @@
 """Losses against torch's classes, in both engines, and how a config chooses one."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from engines import KINDS, Kind, collected, engine_of, model_of
 from running import config, content, train
 from scipy import special
 from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
 
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
@@ -24,7 +26,11 @@ from mlpkit.errors import ConfigError
 from mlpkit.losses.auto import LOSS_OF_TASK
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.losses.cross_entropy import CrossEntropy
+from mlpkit.losses.focal import Focal
+from mlpkit.losses.huber import Huber
+from mlpkit.losses.mae import Mae
 from mlpkit.losses.mse import Mse
+from mlpkit.losses.quantile import Quantile
 from mlpkit.models.torch_network import build_model
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
@@ -40,7 +46,7 @@ MSE, BCE, CE = (
     BinaryCrossEntropy(name="binary_cross_entropy"),
     CrossEntropy(name="cross_entropy"),
 )
-FILE = Path(__file__).with_name("extending") / "huber.py"
+FILE = Path(__file__).with_name("extending") / "log_cosh.py"
 
 
 def draw(*shape: int, scale: float = 3.0) -> Tensor:
@@ -51,7 +57,65 @@ def labels(classes: int) -> Tensor:
     return torch.randint(classes, (ROWS,), generator=torch.Generator().manual_seed(6))
 
 
+class Pinball(nn.Module):
+    """The formula of Koenker and Bassett, as scikit-learn has it."""
+
+    def __init__(self, q: float, reduction: str = "mean") -> None:
+        super().__init__()
+        self.q, self.reduction = q, reduction
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = torch.where(
+            targets > outputs, self.q * (targets - outputs), (1 - self.q) * (outputs - targets)
+        )
+        return losses if self.reduction == "none" else losses.mean()
+
+
+class FocalOf(nn.Module):
+    """torchvision's focal loss of two classes, and its formula for more."""
+
+    def __init__(self, gamma: float, reduction: str = "mean") -> None:
+        super().__init__()
+        self.gamma, self.reduction = gamma, reduction
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.shape[1] == 1:
+            return sigmoid_focal_loss(outputs, targets, alpha=-1, gamma=self.gamma, reduction=self.reduction)
+        p = outputs.softmax(1)[range(len(targets)), targets]
+        losses = -((1 - p) ** self.gamma) * p.log()
+        return losses if self.reduction == "none" else losses.mean()
+
+
+NUMBERS, WORDS = draw(ROWS, 3).cos(), labels(4)
 CASES = {
+    "mae": (Mae(name="mae"), draw(ROWS, 3), NUMBERS, nn.L1Loss),
+    "huber": (Huber(name="huber"), draw(ROWS, 3), NUMBERS, nn.HuberLoss),
+    "huber from 0.3": (
+        Huber(name="huber", delta=0.3),
+        draw(ROWS, 1),
+        NUMBERS[:, :1],
+        partial(nn.HuberLoss, delta=0.3),
+    ),
+    **{
+        f"quantile {q}": (Quantile(name="quantile", quantile=q), draw(ROWS, 3), NUMBERS, partial(Pinball, q))
+        for q in (0.1, 0.5, 0.9)
+    },
+    **{
+        f"focal {gamma} of {width}": (
+            Focal(name="focal", gamma=gamma),
+            draw(ROWS, width),
+            of,
+            partial(FocalOf, gamma),
+        )
+        for gamma in (0.0, 1.0, 2.5)
+        for width, of in ((1, labels(2).double()[:, None]), (4, WORDS))
+    },
+    "cross_entropy, smoothed": (
+        CrossEntropy(name="cross_entropy", label_smoothing=0.1),
+        draw(ROWS, 4),
+        WORDS,
+        partial(nn.CrossEntropyLoss, label_smoothing=0.1),
+    ),
     "mse": (MSE, draw(ROWS, 1), draw(ROWS, 1).cos(), nn.MSELoss),
     "mse of three targets": (MSE, draw(ROWS, 3), draw(ROWS, 3).cos(), nn.MSELoss),
     "binary_cross_entropy": (BCE, draw(ROWS, 1), labels(2).double()[:, None], nn.BCEWithLogitsLoss),
@@ -130,6 +194,19 @@ def test_binary_losses_are_exact_however_small(rows: int, dtype: torch.dtype, bo
         np.testing.assert_allclose(BCE.per_example(logits, encoded).double(), exact, rtol=bound)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_focal_gradient_of_sure_answers_stays_finite(gamma: float, width: int) -> None:
+    outputs = torch.tensor([[-1000.0] * width, [1000.0] + [0.0] * (width - 1)], requires_grad=True)
+    loss, targets = Focal(name="focal", gamma=gamma), labels(2)[:2]
+    encoded = (BINARY if width == 1 else MULTICLASS).encode(targets, torch.float32)
+    loss.per_example(outputs, encoded).sum().backward()  # type: ignore[no-untyped-call]
+    by_hand = loss.gradient(outputs.detach(), loss.expected(encoded, width, torch.float32))
+    assert outputs.grad is not None
+    torch.testing.assert_close(by_hand, outputs.grad)
+    assert by_hand.isfinite().all()
+
+
 @pytest.mark.parametrize("logit", [1000.0, -1000.0])
 def test_losses_of_sure_answers_stay_finite(logit: float) -> None:
     outputs = torch.tensor([[logit], [logit]])
@@ -152,7 +229,7 @@ def test_the_tasks_loss_by_its_name_is_auto(dataset: str, tmp_path: Path) -> Non
     auto = content(train(tmp_path, *chosen).last)
     named = content(train(tmp_path, *chosen, f"loss={OF_DATASET[dataset]}").last)
     assert auto["about"][0]["loss"] == {"name": "auto"}
-    assert named["about"][0]["loss"] == {"name": OF_DATASET[dataset]}
+    assert named["about"][0]["loss"]["name"] == OF_DATASET[dataset]
     for part in ("tensors", "scores", "progress"):
         assert named[part] == auto[part]
 
@@ -168,16 +245,16 @@ def test_every_task_has_a_loss_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("dataset", "loss", "kind", "way"),
     [
-        ("moons", "mse", "binary classification", "binary_cross_entropy"),
-        ("moons", "cross_entropy", "binary classification", "binary_cross_entropy"),
-        ("line", "cross_entropy", "regression", "mse"),
-        ("digits", "binary_cross_entropy", "multiclass classification", "cross_entropy"),
+        ("moons", "mse", "binary classification", "auto, binary_cross_entropy or focal"),
+        ("moons", "cross_entropy", "binary classification", "auto, binary_cross_entropy or focal"),
+        ("line", "cross_entropy", "regression", "auto, huber, mae, mse or quantile"),
+        ("digits", "mae", "multiclass classification", "auto, cross_entropy or focal"),
     ],
 )
 def test_a_loss_for_another_task_is_refused(
     dataset: str, loss: str, kind: str, way: str, refused: Refused
 ) -> None:
-    said = f"loss={loss}: dataset={dataset} is a {kind}; use loss=auto or loss={way}"
+    said = f"loss={loss}: dataset={dataset} is a {kind}; use loss={way}"
     chosen = (f"dataset={dataset}", f"loss={loss}")
     assert refused("train", *chosen, code=2) == said
     _, wrong = group({0: config(*chosen)}, Datasets())
@@ -217,8 +294,7 @@ def test_a_checkpoint_without_a_loss_is_loaded_and_resumed(
 OF_LOSSES = {"regression": MSE, "binary": BCE, "multiclass": CE}
 
 
-def test_runs_of_one_program_share_their_loss(own: Any) -> None:
-    plugins.load([str(FILE)])
+def test_runs_of_one_program_share_their_loss() -> None:
     base = to_dict(config("dataset=line", "model.hidden=[4]", *QUICK))
     losses = ({"name": "auto"}, {"name": "mse"}, {"name": "huber"}, {"name": "huber", "delta": 2.0})
     configs = {n: parse({**base, "loss": losses[n // 2], "seed": n % 2}) for n in range(8)}
@@ -265,23 +341,17 @@ def with_loss(name: str, *overrides: str, **options: Any) -> Config:
     return parse({**to_dict(config(*LINE, *overrides)), "loss": {"name": name, **options}})
 
 
-@pytest.fixture
-def huber(own: Any) -> None:
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+def test_a_loss_of_ones_own_is_its_formula(scale: float) -> None:
     plugins.load([str(FILE)])
+    loss = with_loss("log_cosh", scale=scale).loss
+    outputs, targets = draw(ROWS, 3), draw(ROWS, 3).cos()
+    expected = (scale**2 * np.log(np.cosh((outputs - targets).numpy() / scale))).mean(1)
+    np.testing.assert_allclose(loss.per_example(outputs, targets), expected)
+    check_gradient(loss, outputs, targets, lambda *both: loss.per_example(*both).mean())
 
 
-@pytest.mark.usefixtures("huber")
-@pytest.mark.parametrize("delta", [0.3, 1.0])
-def test_huber_is_torchs(delta: float) -> None:
-    loss = with_loss("huber", delta=delta).loss
-    for width in (1, 3):
-        outputs, targets = draw(ROWS, width), draw(ROWS, width).cos()
-        expected = nn.HuberLoss(reduction="none", delta=delta)(outputs, targets).mean(1)
-        torch.testing.assert_close(loss.per_example(outputs, targets), expected)
-        check_gradient(loss, outputs, targets, nn.HuberLoss(delta=delta))
-
-
-@pytest.mark.usefixtures("huber")
 @pytest.mark.parametrize("batch", ["full", 16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_huber_trains_as_a_loop_of_ones_own(kind: Kind, batch: str | int) -> None:
@@ -314,7 +384,7 @@ def test_huber_trains_as_a_loop_of_ones_own(kind: Kind, batch: str | int) -> Non
         assert collected(engine)["loss"] == pytest.approx(sum(losses) / len(train.targets), rel=1e-9)
 
 
-@pytest.mark.usefixtures("huber")
+@pytest.mark.usefixtures("own")
 def test_which_engine_trains_a_loss_of_ones_own(refused: Refused) -> None:
     registry.choice("loss")(Without)
     engine = build([with_loss("huber")])
@@ -356,7 +426,6 @@ def test_a_loss_of_another_shape_is_refused(schema: type[LossConfig], said: str)
     assert caught.value.args == (said,)
 
 
-@pytest.mark.usefixtures("huber")
 def test_a_run_with_a_loss_of_ones_own_is_used_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,7 +445,6 @@ def test_a_run_with_a_loss_of_ones_own_is_used_everywhere(
     assert float(predictor.losses(val.inputs, val.targets.double()).mean()) == pytest.approx(float(expected))
 
 
-@pytest.mark.usefixtures("huber")
 def test_losses_of_another_kind_are_not_ranked(
     tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry, search_path
 from mlpkit.config.config import json_schema, parse, to_dict
+from mlpkit.config.loss import LossConfig
 from mlpkit.config.model import ModelConfig
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
 from mlpkit.config.section import Section
@@ -51,6 +52,12 @@ def lion(own: Callable[[], None]) -> None:
     plugins.load([str(LION)])
 
 
+def tasks_of(loss: str) -> tuple[str, ...]:
+    schema = registry.choices("loss")[loss]
+    assert issubclass(schema, LossConfig)
+    return schema.tasks
+
+
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_trains_with_its_defaults(
     group: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,10 +72,10 @@ def test_every_choice_trains_with_its_defaults(
         section |= {"path": str(write_csv(tmp_path / "churn.csv", customers(60))), "target": "churned"}
     elif path := own_path(name, tmp_path):
         section |= {"path": str(path)}
-    elif name == "mse" or (name == "linear" and group == "model"):
+    elif group == "loss" and "binary" not in (tasks := tasks_of(name)):
+        whole["dataset"] = {"name": "line" if "regression" in tasks else "digits"}
+    elif name == "linear" and group == "model":
         whole["dataset"] = {"name": "line"}
-    elif name == "cross_entropy":
-        whole["dataset"] = {"name": "digits"}
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: section})])
     before = model_of(engine)
     trainer, (recorder,) = trainer_of(engine)

@@ -34,5 +34,6 @@ def check_task(group: str, chosen: ForTasks, task: str, dataset: str) -> None:
         kind = "regression" if task == "regression" else f"{task} classification"
         known = choices(group).items()
         others = [name for name, schema in known if issubclass(schema, ForTasks) and task in schema.tasks]
-        use = " or ".join(f"{group}={name}" for name in others)
-        raise ConfigError(f"{group}={chosen.name}: dataset={dataset} is a {kind}; use {use}")
+        *first, last = others
+        use = f"{', '.join(first)} or {last}" if first else last
+        raise ConfigError(f"{group}={chosen.name}: dataset={dataset} is a {kind}; use {group}={use}")

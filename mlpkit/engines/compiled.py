@@ -231,6 +231,7 @@ def obstacle_to_compiling(
         f"it knows no {name_of(unsupported[0])} layers" if unsupported else "": bool(unsupported),
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
+        "it does not know loss.label_smoothing": isinstance(loss, CrossEntropy) and loss.label_smoothing > 0,
         "it does not compute run.metrics": bool(first.run.metrics),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,

@@ -33,7 +33,8 @@ def no_such_file(path: Path) -> str:
     """Return that a file does not exist, and the name of a similar one beside it."""
     names: list[str] = []
     with suppress(OSError):
-        names = [entry.name for entry in islice(path.parent.iterdir(), MOST_NAMES)]
+        entries = islice(path.parent.iterdir(), MOST_NAMES)
+        names = [entry.name for entry in entries if entry.name != path.name]  # a link in a circle is there
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"no such file; {f'did you mean {path.with_name(near[0])}?' if near else 'check the path'}"
 

@@ -1,4 +1,4 @@
-"""Huber's loss: squared for small errors, so that outliers count less (Huber 1964)."""
+"""Huber's loss (1964): squared for small errors, so that outliers count less."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
 @choice("loss")
 class Huber(LossConfig):
-    """e²/2 for errors |e| ≤ delta, else delta (|e| - delta/2); a mean over the targets."""
+    """Mean over the targets of e²/2 for errors |e| ≤ delta, else delta (|e| - delta/2) (torch HuberLoss)."""
 
     name: Literal["huber"]
-    delta: Positive = Field(1.0, description="error from which the loss is linear")
+    delta: Positive = Field(
+        1.0, description="error from which the loss is linear, in the units of the (standardised) targets"
+    )
     tasks = ("regression",)
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """See `LossConfig.per_example`."""
         from torch.nn.functional import huber_loss
 
         return huber_loss(outputs, targets, reduction="none", delta=self.delta).mean(1)
 
     def gradient(self, outputs: "Tensor", y: "Tensor") -> "Tensor":
-        return (outputs - y).clamp(-self.delta, self.delta) / outputs.shape[-1]
+        """The error ŷ - y, at most delta, / width."""
+        return (outputs - y).clamp_(-self.delta, self.delta) / outputs.shape[-1]
