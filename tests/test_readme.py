@@ -82,6 +82,8 @@ def test_no_figure_is_left_out() -> None:
         "JSON",
         "YAML",
         "EPYC",
+        "NVIDIA",
+        "TFLOP",
         "README",
         "CHANGELOG",
         "CONTRIBUTING",
