@@ -1,8 +1,4 @@
-"""Hydra's edge: the only module that imports hydra and omegaconf.
-
-Hydra parses overrides and merges the YAML files of the chosen groups. This module returns mlpkit's own
-`Override` and plain dicts.
-"""
+"""Hydra's edge: the only module that imports hydra and omegaconf; returns `Override` and plain dicts."""
 
 import random
 import warnings
@@ -39,8 +35,6 @@ LONGEST = 100_000  # characters of an override
 
 # Hydra would read the environment for foreign files too. `mlpkit.cli.variables` does it for the user's own.
 OmegaConf.clear_resolver("oc.env")
-
-# -------------------------------------------------------------------------------------- overrides
 
 
 def _parser() -> OverridesParser:
@@ -168,9 +162,6 @@ def _contains_sweep(value: object) -> bool:
     return any(map(_contains_sweep, elements))
 
 
-# ------------------------------------------------------------------------------------------ files
-
-
 class _OtherFolders(SearchPathPlugin):
     """Appends all folders but the first to Hydra's search path; `initialize_config_dir` takes only one."""
 
@@ -201,18 +192,14 @@ def merge(folders: Sequence[Path], file: Path | None, choices: Sequence[tuple[st
     """
     own = search_path.packaged()
     is_own = file is None and list(folders) == [own]
-    if is_own and all((own / group / f"{name}.yaml").is_file() for group, name in choices):
-        return _merge_own(tuple(choices))  # no plug-in's
-    return _merge(folders, file, choices)
+    is_own = is_own and all((own / group / f"{name}.yaml").is_file() for group, name in choices)
+    return (_merge if is_own else _merge.__wrapped__)(tuple(folders), file, tuple(choices))
 
 
-@lru_cache(maxsize=1000)
-def _merge_own(choices: tuple[tuple[str, str], ...]) -> dict[Any, Any]:
-    """Return the merged files that come with mlpkit, which do not change. Do not change the result."""
-    return _merge([search_path.packaged()], None, choices)
-
-
-def _merge(folders: Sequence[Path], file: Path | None, choices: Sequence[tuple[str, str]]) -> dict[Any, Any]:
+@lru_cache(maxsize=1000)  # for mlpkit's own files, which do not change
+def _merge(
+    folders: tuple[Path, ...], file: Path | None, choices: tuple[tuple[str, str], ...]
+) -> dict[Any, Any]:
     with _initialized(folders, file, choices) as (name, overrides):
         merged = OmegaConf.to_container(hydra_compose(name, overrides=overrides), resolve=False)
     assert isinstance(merged, dict)

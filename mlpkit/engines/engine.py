@@ -119,8 +119,6 @@ class Engine:
         """Return the number of training rows in the first steps of an epoch."""
         return min(self.data.rows, steps * self.batch_size * self._configs[0].trainer.accumulate)
 
-    # ------------------------------------------------------------------------------------------ steps
-
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """Update all runs' weights from some training rows.
 
@@ -193,8 +191,6 @@ class Engine:
             if name := next(bad, None):
                 found[run] = f"the gradient of {name} is not finite"
         return found
-
-    # ----------------------------------------------------------------------------------------- scores
 
     def collect(self) -> Sums:
         """Return the sums over the training rows since the last call, computed before each row's update."""
