@@ -9,7 +9,9 @@ from typing import Any
 from faults.processes import run_forked
 
 from mlpkit.cli.compose import Request, compose
+from mlpkit.config import registry
 from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.loss import LossConfig
 from mlpkit.runs import checkpoint
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
@@ -19,6 +21,14 @@ from mlpkit.training.start import run
 
 TRAIN = Origin("mlpkit train", Trust.OWN)
 QUIET = ("run.progress=none",)
+
+
+def dataset_of_loss(name: str) -> str:
+    """Return a small dataset that a loss is for."""
+    schema = registry.choices("loss")[name]
+    assert issubclass(schema, LossConfig)
+    datasets = {"binary": "moons", "regression": "line", "multiclass": "digits"}
+    return next(dataset for task, dataset in datasets.items() if task in schema.tasks)
 
 
 def config(*overrides: str) -> Config:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from own_data import own_path
 from real_data import real_data
-from running import config
+from running import config, dataset_of_loss
 from tables import customers, write_csv
 
 from mlpkit.config import nested, search_path
@@ -25,10 +25,10 @@ def test_every_choice_composes_and_builds(
     group: str, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
-    if choice in ("linear", "mse") and group in ("model", "loss"):
+    if (group, choice) == ("model", "linear"):
         dataset = ["dataset=line"]
-    if choice == "binary_cross_entropy":
-        dataset = ["dataset=moons"]
+    if group == "loss":
+        dataset = [f"dataset={dataset_of_loss(choice)}"]
     chosen = config(f"{group}={choice}", *dataset, "run.root=unused")
     if group not in ("experiment", "trainer", "run"):
         assert getattr(chosen, group).name == choice

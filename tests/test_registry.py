@@ -9,7 +9,7 @@ import torch
 from conftest import Refused
 from engines import KINDS, Kind, engine_of, model_of, trainer_of
 from own_data import own_path
-from running import config, content
+from running import config, content, dataset_of_loss
 from tables import customers, write_csv
 from test_images import write_files
 from torch import Tensor
@@ -19,7 +19,6 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry, search_path
 from mlpkit.config.config import json_schema, parse, to_dict
-from mlpkit.config.loss import LossConfig
 from mlpkit.config.model import ModelConfig
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
 from mlpkit.config.section import Section
@@ -52,12 +51,6 @@ def lion(own: Callable[[], None]) -> None:
     plugins.load([str(LION)])
 
 
-def tasks_of(loss: str) -> tuple[str, ...]:
-    schema = registry.choices("loss")[loss]
-    assert issubclass(schema, LossConfig)
-    return schema.tasks
-
-
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_trains_with_its_defaults(
     group: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -72,8 +65,8 @@ def test_every_choice_trains_with_its_defaults(
         section |= {"path": str(write_csv(tmp_path / "churn.csv", customers(60))), "target": "churned"}
     elif path := own_path(name, tmp_path):
         section |= {"path": str(path)}
-    elif group == "loss" and "binary" not in (tasks := tasks_of(name)):
-        whole["dataset"] = {"name": "line" if "regression" in tasks else "digits"}
+    elif group == "loss":
+        whole["dataset"] = {"name": dataset_of_loss(name)}
     elif name == "linear" and group == "model":
         whole["dataset"] = {"name": "line"}
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: section})])
