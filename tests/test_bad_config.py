@@ -355,15 +355,15 @@ SEVERAL = [
     ),
     (
         ["dataset=moons", "model=linear"],
-        "model=linear: dataset=moons is a binary classification; use model=logistic or model=mlp",
+        "model=linear: dataset=moons is a binary classification; use model=logistic or mlp",
     ),
     (
         ["dataset=digits", "model=linear"],
-        "model=linear: dataset=digits is a multiclass classification; use model=logistic or model=mlp",
+        "model=linear: dataset=digits is a multiclass classification; use model=logistic or mlp",
     ),
     (
         ["dataset=line", "model=logistic"],
-        "model=logistic: dataset=line is a regression; use model=linear or model=mlp",
+        "model=logistic: dataset=line is a regression; use model=linear or mlp",
     ),
     (["--zip"], "--zip: only for a sweep; add -m"),
     (["--dry-run", "seed=1"], "--dry-run: only for a sweep; add -m"),

@@ -394,10 +394,10 @@ def test_a_text(
 def test_an_array(name: str, refused: Refused, trained: dict[str, Path], tmp_path: Path) -> None:
     content, message = ARRAYS[name]
     write(tmp_path / name, content)
-    started = time.perf_counter()
+    started = time.process_time()
     said = predict(refused, trained["moons"], name)
     assert re.fullmatch(re.escape(name + message).replace("…", ".*"), said)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("name", PICTURES)

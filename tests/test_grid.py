@@ -309,10 +309,10 @@ def test_equal_jobs_are_taken_once() -> None:
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_too_many_jobs(overrides: list[str], options: dict[str, Any], message: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     said = refused(*overrides, **options)
     assert said == f"{message}sweep fewer values or raise --max-jobs"
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_as_many_jobs_as_there_may_be() -> None:
@@ -339,9 +339,9 @@ def test_a_thousand_jobs_are_planned_quickly() -> None:
         ("optimizer=sgd,adam", "model.hidden=[4],[8]", "seed=range(250)"),
         ("dataset.seed=${seed}", "seed=range(1000)"),
     ):
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(planned(*overrides)) == 1000
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
 
 # --------------------------------------------------------------------------------------------- problems

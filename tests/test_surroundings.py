@@ -64,7 +64,7 @@ def test_a_primary_config_that_stands_in_for_mlpkits_own_is_named(refused: Refus
     assert refused("train", code=2).splitlines()[1:] == [last]
     other.write_text("lr: 0.1\n")
     assert refused("train", code=2).splitlines()[-2:] == [
-        "lr: unknown key; did you mean optimizer.lr?",
+        f"lr: unknown key; did you mean optimizer.lr? (in {other.resolve()})",
         last,
     ]
     other.write_text("hydra: {run: here}\n")

@@ -23,9 +23,9 @@ def test_a_fault_is_said_with_its_line(fault: str, tmp_path: Path) -> None:
     content, message = FAULTS[fault]
     path = tmp_path / "config.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    started = time.perf_counter()
+    started = time.process_time()
     assert refusal(path) == message.format(path=path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
