@@ -12,6 +12,7 @@ def main() -> None:
     remove_working_directory_from_path()
     protect_streams()
     from mlpkit.system import free_cores
+    from mlpkit.system.atomic_write import remove_unfinished
     from mlpkit.system.wait_policy import bound_spin
     from mlpkit.training.stop import leave_at_once
 
@@ -23,6 +24,7 @@ def main() -> None:
     from mlpkit.cli.main import main as command_line
 
     code = command_line()
+    remove_unfinished()
     sys.stdout.flush()
     sys.stderr.flush()
     # All files are closed. A normal exit would take one or two seconds more, to unload torch.

@@ -23,6 +23,7 @@ from mlpkit.system.tensor_file import TensorFile, encode
 
 RUN = "outputs/mine"
 LAST = f"{RUN}/checkpoints/last.safetensors"
+CUT = "damaged (cut off, or its header is wrong); use another checkpoint"
 OTHER = "not a checkpoint of mlpkit (a .safetensors file from a run folder)"
 PREDICT = ("predict", RUN, "--checkpoint", "last", "--values", "0,1")
 
@@ -103,7 +104,7 @@ GO = "its config and its input schema do not go together"
 WRONG = "tensors are missing, extra, misshapen or mistyped"
 
 FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
-    "empty": (lambda f: f.last.write_bytes(b""), OTHER),
+    "empty": (lambda f: f.last.write_bytes(b""), CUT),
     "text": (lambda f: f.last.write_bytes(b"hello, world"), OTHER),
     "a pickle": (lambda f: f.last.write_bytes(pickle.dumps({"model": [1.0]})), OTHER),
     "a .pt file": (lambda f: torch.save({"a": torch.zeros(2)}, f.last), OTHER),
@@ -114,14 +115,14 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
         lambda f: f.last.write_bytes(encode({"format": "pt"}, {"a": np.zeros(1, np.float32)})),
         OTHER,
     ),
-    "cut in the header": (lambda f: os.truncate(f.last, 300), OTHER),
+    "cut in the header": (lambda f: os.truncate(f.last, 300), CUT),
     "cut by a byte": (
         lambda f: os.truncate(f.last, f.last.stat().st_size - 1),
-        "damaged (its tensors do not fill the file); use another checkpoint",
+        "damaged (cut off, or its header is wrong); use another checkpoint",
     ),
     "a byte more": (
         lambda f: f.last.write_bytes(f.last.read_bytes() + b"\0"),
-        "damaged (its tensors do not fill the file); use another checkpoint",
+        "damaged (cut off, or its header is wrong); use another checkpoint",
     ),
     "a flipped bit": (
         lambda f: flip(f, -3),

@@ -261,7 +261,7 @@ def test_a_repeated_run_counts_once(
     forge("later/run", again, optimizer__lr=0.1, optimizer__name="adam", seed=0)
     os.utime("later/run/config.yaml", (2e9, 2e9))
     _, errors = said(capsys, "compare", "grid", "later", "later/run", "--output", "board.jsonl")
-    assert errors == "1 run repeats the settings and the seed of another; the newest counts\n"
+    assert errors == "left out 1 run with settings and seed of a newer one\n"
     line = next(
         line
         for line in rows(Path("board.jsonl"))

@@ -28,6 +28,11 @@ def test_settings_of_matplotlib_and_a_home_that_cannot_be_written_to(tmp_path: P
     done = mlpkit("train", *MOONS, "run.dir=outputs/run", cwd=tmp_path, check=False, **odd)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(list(tmp_path.glob("outputs/run/plots/*.png"))) == 3
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    for arguments in (("compare", "outputs/run", "--plot"), ("data", "a.csv", "--plot", "a.png")):
+        done = mlpkit(*arguments, cwd=tmp_path, check=False, **odd)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "outputs/plots/curves.png").exists() and (tmp_path / "a.png").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

@@ -73,7 +73,9 @@ def test_processes_give_the_runs_that_one_program_gives(
     swept = (*MOONS, "optimizer.lr=0.01,0.1", "seed=range(2)", "trainer.epochs=30")
     assert command(["train", "-m", *swept, *place("together")]) == 0
     options = ("--launcher=processes", "--workers=3")
-    done = mlpkit("train", "-m", *swept, *place("apart"), *options, cwd=tmp_path)
+    Path("t").mkdir()
+    done = mlpkit("train", "-m", *swept, *place("apart"), *options, cwd=tmp_path, TMPDIR=str(tmp_path / "t"))
+    assert not list(Path("t").glob("pymp-*"))  # of the socket
     assert done.stdout.startswith("sweep of 4 runs: 4 in processes of their own, 3 at a time\n")
     assert done.stderr == ""
     assert ledger("apart") == [(DONE, "")] * 4

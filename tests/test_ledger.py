@@ -38,6 +38,7 @@ ARGUMENTS = (
 )  # fmt: skip
 OTHER_SWEEP = tuple(line.replace(SWEEP, "outputs/other") for line in ARGUMENTS)
 NONE = "not a ledger of mlpkit"
+WAIT = "wait until the other process has ended, or stop it"
 OTHER = f"{NONE}, or one of another version; sweep anew"
 MAGIC = bytes.fromhex("d9d505f920a163d7")  # of SQLite's journals
 Captured = pytest.CaptureFixture[str]
@@ -135,7 +136,7 @@ def test_a_change_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> None
         for _ in range(2):
             with pytest.raises(WriteError) as caught:
                 ledger.mark([0], DONE)
-            assert str(caught.value) == f"{path}: cannot be written (database is locked); free some space"
+            assert str(caught.value) == f"{path}: cannot be written (database is locked); {WAIT}"
         other.execute("ROLLBACK")
         ledger.mark([0], DONE)
         assert ledger.entries()[0].status == DONE
@@ -534,7 +535,7 @@ def test_a_run_that_cannot_be_cleared_stops_no_other(name: str, here: Path, caps
     other, path = begun_again(1), begun_again(2)
     if name == ".lock":
         (path / name).symlink_to(here / "precious")
-        expected = f"{path}/.lock: cannot be written (Too many levels of symbolic links)"
+        expected = f"{path}/.lock: cannot be written (Too many levels of symbolic links); remove the link"
     else:
         (path / name).mkdir()
         (path / "config.yaml").rename(path / "train.log")
@@ -578,7 +579,7 @@ def test_failures_that_cannot_be_written_down_are_told(here: Path, capsys: Captu
     try:
         assert command(["resume", SWEEP]) == 74
         assert capsys.readouterr().err == (
-            f"mlpkit: {LEDGER}: cannot be written (database is locked); free some space\n"
+            f"mlpkit: {LEDGER}: cannot be written (database is locked); {WAIT}\n"
         )
     finally:
         reader.close()
@@ -666,7 +667,7 @@ def test_a_sweep_that_cannot_be_written(
     before = everything(disk.path)
     disk.make_read_only()
     assert said(capsys, "resume", SWEEP, code=74) == (
-        f"{SWEEP}/.lock: cannot be written (Read-only file system)"
+        f"{SWEEP}/.lock: cannot be written (Read-only file system); choose a place that can be written to"
     )
     assert said(capsys, *OTHER_SWEEP, code=74) == (
         "outputs/other: cannot make the sweep's folder (Read-only file system); choose another run.root"
@@ -714,7 +715,9 @@ def test_records_that_grow_too_large_fail_and_go_on_later(
     assert code == 1, lines
     assert lines[-1] == f"mlpkit: 3 of 3 runs failed; to try them again: mlpkit resume {SWEEP}"
     for line in lines[-4:-1]:
-        assert "metrics.jsonl: cannot write" in line and line.endswith("(File too large); free some space")
+        assert "metrics.jsonl: cannot write" in line and line.endswith(
+            "(File too large); raise the largest size of a file (ulimit -f)"
+        )
     assert command(["resume", SWEEP]) == 0, capsys.readouterr()
     for path in Path(SWEEP).glob("0*"):
         assert json.loads((path / "summary.json").read_text())["status"] == "done"

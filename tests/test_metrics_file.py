@@ -118,5 +118,5 @@ def test_a_piece_is_in_a_file_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(WriteError) as caught:
         AppendFile(tmp_path / "link")
     assert str(caught.value) == (
-        f"{tmp_path}/link: cannot be opened for writing (Too many levels of symbolic links)"
+        f"{tmp_path}/link: cannot be opened for writing (Too many levels of symbolic links); remove the link"
     )

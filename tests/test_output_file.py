@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Refused
+from running import train
 
 from mlpkit.cli.main import run as command
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.atomic_write import atomic_write
 
+FEW = ("run.plots=false", "run.tensorboard=false")
 ROWS = "x1,x2\n0.5,0.25\n"
 
 
@@ -58,6 +60,40 @@ def test_a_picture_of_the_folder_that_is_read_is_not_written_over(moons: Path, r
     assert refused(*arguments, code=2) == (
         "--output=out.csv: is what is read (pictures); choose another name"
     )
+
+
+@pytest.mark.parametrize(
+    ("output", "arguments", "said"),
+    [
+        ("in.csv", ("--input", "*.csv"), "*.csv"),
+        ("data.csv", ("--split", "test"), "data.csv"),
+        ("link.csv", ("--split", "test"), "data.csv"),
+    ],
+)
+def test_what_a_pattern_or_the_dataset_names_is_not_written_over(
+    output: str, arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    refused: Refused, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    rows = "a,b\n" + "".join(f"{number % 7}.25,{number % 3}.5\n" for number in range(20))
+    Path("data.csv").write_text(rows)
+    settings = ("dataset=table", "dataset.path=data.csv", "dataset.target=b", "model=linear")
+    train(Path("outputs"), *settings, "trainer.epochs=1", "run.dir=outputs/run", *FEW)
+    capsys.readouterr()
+    Path("in.csv").write_text("a\n1\n")
+    Path("link.csv").symlink_to("data.csv")
+    before = Path(output).read_text()
+    shown = said if "*" in said else str(tmp_path / said)
+    assert refused("predict", "outputs/run", *arguments, "--output", output, code=2) == (
+        f"--output={output}: is what is read ({shown}); choose another name"
+    )
+    assert Path(output).read_text() == before
+
+
+def test_another_option_is_named(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    said = refused("data", str(tmp_path / "a.csv"), "--plot", "a.pdf", code=2)
+    assert said == "--plot=a.pdf: the ending must be one of .png"
 
 
 def test_the_checkpoint_is_not_written_over(moons: Path, refused: Refused) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,3 +87,9 @@ def test_processes_are_started_anew_without_a_server(
     first, second = sorted(Path("outputs/sweep").glob("0*-*"))
     assert content(RunFolder(first).last)["tensors"] != content(RunFolder(second).last)["tensors"]
     assert [str(path) for path in Path().rglob("*") if NOT_IN_NAMES.search(path.name)] == []
+
+
+def test_a_temporary_folder_may_be_too_long_for_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    for length, method in ((70, "forkserver"), (71, "spawn")):
+        monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
+        assert fork_server.context().get_start_method() == method

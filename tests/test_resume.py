@@ -122,7 +122,7 @@ def test_a_finished_run_has_nothing_left_to_do(capsys: pytest.CaptureFixture[str
     before = files()
     assert command(["resume", "outputs/mine"]) == 0
     assert capsys.readouterr().out == (
-        "outputs/mine: all 3 epochs are done; trainer.epochs=N trains for more\n"
+        "outputs/mine: done after 3 epochs; trainer.epochs=N trains for more\n"
     )
     assert files() == before
 
@@ -189,7 +189,7 @@ def test_auto_starts_goes_on_and_ends(
     assert "resumed from last.safetensors: epoch 1, step 6\n" in MINE.log.read_text()
     assert files() == uninterrupted(monkeypatch, *chosen)
     assert command(["train", *SMALL, *chosen]) == 0
-    assert "all 4 epochs are done" in capsys.readouterr().out
+    assert "done after 4 epochs" in capsys.readouterr().out
     assert len(MINE.command.read_text().splitlines()) == 2
 
 

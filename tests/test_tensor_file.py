@@ -99,7 +99,7 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
 
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-SIZES = "damaged (its tensors do not fill the file); use another checkpoint"
+SIZES = "damaged (cut off, or its header is wrong); use another checkpoint"
 OTHER = "not a checkpoint of mlpkit (a .safetensors file from a run folder)"
 
 

@@ -22,7 +22,7 @@ from mlpkit.analysis.keys import (
 from mlpkit.analysis.metric import Metric
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
 from mlpkit.config.metric import MetricConfig
-from mlpkit.config.problems import did_you_mean, show
+from mlpkit.config.problems import did_you_mean, plural, show
 from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.losses.auto import LOSS_OF_TASK, Auto
@@ -123,7 +123,9 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     if not any(run.best for run in runs):
         reasons = Counter(run.status for run in runs)
         said = ", ".join(f"{count} {status}" for status, count in reasons.items())
-        raise DataError(f"compare: none of {len(runs)} runs has a score ({said}); see their train.log")
+        raise DataError(
+            f"compare: none of {plural(len(runs), 'run')} has a score ({said}); see their train.log"
+        )
     chosen = _choose_metric(runs, metric)
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     setting_keys = tuple(find_key(key, keys) for key in by) or tuple(

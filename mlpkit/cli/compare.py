@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlpkit.cli.arguments import Plugins
+from mlpkit.config.problems import plural
 from mlpkit.system.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
@@ -61,8 +62,7 @@ def compare(
     folders = find_runs(paths, note)
     compared = compare_runs(read_results(folders, note), by or (), metric)
     if compared.repeats:
-        count = "1 run repeats" if compared.repeats == 1 else f"{compared.repeats} runs repeat"
-        note(f"{count} the settings and the seed of another; the newest counts")
+        note(f"left out {plural(compared.repeats, 'run')} with settings and seed of a newer one")
     unit = "runs" if by else "seeds"
     settings = compared.settings[:top]
     console = make_console()
@@ -71,7 +71,10 @@ def compare(
         write_leaderboard(output, compared, settings, unit)
         say(console, f"leaderboard: {output}")
     if plot or plot_dir is not None:
-        from mlpkit.plots.comparison import draw_comparison, folder_for
+        from mlpkit.plots.drawing import drawing
 
-        for picture in draw_comparison(compared, plot_dir or folder_for(folders), note):
-            say(console, str(picture))
+        with drawing("pictures", note):
+            from mlpkit.plots.comparison import draw_comparison, folder_for
+
+            for picture in draw_comparison(compared, plot_dir or folder_for(folders), note):
+                say(console, str(picture))

@@ -64,7 +64,7 @@ def data(
     from mlpkit.cli.data_report import print_dataset, print_head, print_table
     from mlpkit.data.table_options import TableOptions
     from mlpkit.runs.output_file import check_output
-    from mlpkit.system.console import make_console, say
+    from mlpkit.system.console import make_console, note, say
 
     words = [word.removeprefix("data=") for word in words]
     files = [word for word in words if "=" not in word or Path(word).exists()]
@@ -79,7 +79,7 @@ def data(
     if plot is not None:
         if not is_table or head is not None:
             raise ConfigError(f"--plot={plot}: only for the columns of a table, without --head; leave it out")
-        check_output(plot, (".png",))
+        check_output(plot, (".png",), "--plot")
     console = make_console()
     if head is not None:
         print_head(console, config, head)
@@ -89,12 +89,15 @@ def data(
         return
     kinds = print_table(console, config)
     if plot is not None:
-        from mlpkit.plots.histograms import draw_histograms
+        from mlpkit.plots.drawing import drawing
         from mlpkit.runs.output_file import write_output
 
-        write_output(plot, draw_histograms(config.raw(), config.targets()))
-        console.print()
-        say(console, f"wrote {plot}")
+        with drawing(str(plot), note):
+            from mlpkit.plots.histograms import draw_histograms
+
+            write_output(plot, draw_histograms(config.raw(), config.targets()))
+            console.print()
+            say(console, f"wrote {plot}")
     if not writes:
         if files and not config.targets():
             console.print()

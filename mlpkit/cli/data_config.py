@@ -7,6 +7,7 @@ from typing import Any
 
 from mlpkit.cli.shorthand import without_packing
 from mlpkit.config import search_path, yaml_file
+from mlpkit.config.problems import plural
 from mlpkit.data.columns import ColumnKind
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError
@@ -46,7 +47,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
     ignored = [kind.name for kind in kinds if kind.kind == "identifier" and not kind.is_guess]
     if ignored:
         settings["ignore"] = [*config.ignore, *ignored]
-    about = f"# {Path(files[0]).name}: {raw.table.num_rows:,} rows; written by mlpkit data\n"
+    about = f"# {Path(files[0]).name}: {plural(raw.table.num_rows, 'row')}; written by mlpkit data\n"
     return about + yaml_file.dump({"defaults": ["table"], **settings})
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.config.problems import spell
+from mlpkit.config.problems import plural, spell
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns
 from mlpkit.data.dataset import Affine, Dataset
@@ -54,7 +54,11 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     inputs, kinds = infer_inputs(config, raw, names, dealt["train"])
     columns = raw.columns([column.name for column in inputs])
 
-    _say(console, *raw.remarks, f"{raw.table.num_rows:,} rows × {raw.table.num_columns:,} columns")
+    _say(
+        console,
+        *raw.remarks,
+        f"{plural(raw.table.num_rows, 'row')} × {plural(raw.table.num_columns, 'column')}",
+    )
     _print_columns(console, all_columns(raw, kinds, names, config.ignore))
     lines = describe_columns(kinds)[1:]
     numbers = [column for column, kind in zip(columns, kinds, strict=True) if kind.kind == "number"]
@@ -118,7 +122,7 @@ def print_dataset(console: Console, config: DatasetConfig) -> None:
     shape = dataset.input_schema.input_shape
     kind = "pictures" if dataset.input_schema.is_image else "inputs"
     rows = sum(len(split) for split in dataset.splits.values())
-    _say(console, f"{config.name}: {rows:,} rows, {kind} of shape {list(shape)}")
+    _say(console, f"{config.name}: {plural(rows, 'row')}, {kind} of shape {list(shape)}")
     print_target(console, dataset)
     if dataset.remarks:
         console.print()

@@ -16,6 +16,7 @@ from mlpkit.cli.arguments import (
     split_arguments,
     warn_of_nan,
 )
+from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def evaluate(
     warn_of_nan(stored.state.model, path)
     found = evaluate_rows(predictor, name, rows)
     console = make_console()
-    print_scores(console, f"{path.stem}, {found.rows:,} rows", {found.split: found.scores})
+    print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", {found.split: found.scores})
     console.print()
     say(console, *found.report.split("\n"))
 

@@ -12,7 +12,7 @@ def plot(
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.errors import WriteError
-    from mlpkit.plots.drawing import one_warning
+    from mlpkit.plots.drawing import drawing
     from mlpkit.runs.metrics_file import read_metrics
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.trust import Trust
@@ -27,7 +27,7 @@ def plot(
         predictor = make_predictor(stored)
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         lines, drawn = read_metrics(folder.metrics), []
-        with one_warning("pictures", note):
+        with drawing("pictures", note):
             from mlpkit.plots.pictures import draw_pictures
 
             drawn = draw_pictures(folder, predictor, dataset, lines, note)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, open_run, warn_of_nan
+from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
@@ -83,6 +84,7 @@ def predict(
 
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
+    from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
@@ -97,6 +99,11 @@ def predict(
     reading = Reading(header, pixels, invert)
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
+        if output is not None:
+            for _, text in texts(
+                stored.config.dataset.model_dump(mode="json")
+            ):  # among them the files that were read
+                refuse_input(output, text)
         rows = choose_split(dataset, split)[1]
         inputs, true = Inputs(rows.inputs), rows.targets
     elif keep or input_schema.encoder is not None:
@@ -123,7 +130,7 @@ def predict(
     columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept)
     if output is not None:
         write(output, columns)
-        say(make_console(), f"{len(inputs.values)} predictions: {output}")
+        say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")
     else:
         _show(columns)
 

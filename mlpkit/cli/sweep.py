@@ -9,6 +9,7 @@ from mlpkit.cli.arguments import check_folder
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
+from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.sweep_folder import SweepFolder
@@ -39,7 +40,7 @@ def sweep(
         return
     planned = plan(request, paired, most)
     if planned.dropped:
-        note(f"{planned.dropped} jobs repeat others and were left out")
+        note(f"left out {plural(planned.dropped, 'run')} equal to another")
     console = make_console()
     wanted.check()
     if dry_run:

@@ -40,6 +40,12 @@ SYNONYMS = {  # names of scikit-learn, Lightning and Keras
 }
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 2 rows, 3,000 classes."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str, str]) -> list[str]:
     """Return one line for each key that has a problem.
 

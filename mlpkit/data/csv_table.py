@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pyarrow
 import pyarrow.csv
 
-from mlpkit.config.problems import show, spell
+from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.table_format import TableFormat, recognise, split
 from mlpkit.data.table_text import NotUtf8Error, TableText
 from mlpkit.errors import ConfigError, DataError
@@ -175,8 +175,8 @@ class _Reading:
         width, name = len(self.names), self.text.name
         for line, row in _lines(self.text, self.taken):
             if len(row) != width:
-                values = f"{len(row)} value{'s' if len(row) > 1 else ''}"
-                raise DataError(f"{name}:{line}: {values} for {width} columns; correct or remove the row")
+                values, columns = plural(len(row), "value"), plural(width, "column")
+                raise DataError(f"{name}:{line}: {values} for {columns}; correct or remove the row")
 
 
 def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Iterator[tuple[int, list[str]]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.problems import plural
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError, DataError
@@ -189,8 +190,8 @@ def deal(
     for name, size in sizes.items():
         if size < 1 and fractions[name] > 0:
             raise ConfigError(
-                f"dataset: val_fraction={val_fraction} and test_fraction={test_fraction} of {rows} rows "
-                f"leave no row to {name}; change the fractions or have more rows"
+                f"dataset: val_fraction={val_fraction} and test_fraction={test_fraction} of "
+                f"{plural(rows, 'row')} leave no row to {name}; change the fractions or have more rows"
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
     if labels is not None:

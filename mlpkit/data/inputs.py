@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.config.problems import spell
+from mlpkit.config.problems import plural, spell
 from mlpkit.data.arrays import read_arrays, refuse_pickle
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pictures import SUFFIXES as PICTURES
@@ -170,7 +170,9 @@ def parse_values(
     rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
     for where, row in rows:
         if len(row) != len(features):
-            raise DataError(f"{where}: {len(row)} values, the model reads {len(features)}: {some(features)}")
+            raise DataError(
+                f"{where}: {plural(len(row), 'value')}, the model reads {len(features)}: {some(features)}"
+            )
     values = read_rows(rows, range(len(features)), input_schema, "--values")
     found = Inputs(values / reading.brightest if reading.brightest else values)
     return _as_pixels(found, "--values", input_schema, reading, warn)

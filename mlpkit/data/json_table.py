@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.json
 
-from mlpkit.config.problems import show, spell
+from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.pandas_json import from_pandas
 from mlpkit.data.table_text import TableText
 from mlpkit.errors import DataError
@@ -84,7 +84,8 @@ def _records(content: Any, name: str) -> Iterator[dict[str, Any]]:
             width = width or len(record)
             if len(record) != width:
                 raise DataError(
-                    f"{name}: row {number}: {len(record)} values, the first row has {width}; correct it"
+                    f"{name}: row {number}: {plural(len(record), 'value')}, "
+                    f"the first row has {width}; correct it"
                 )
             record = {f"c{place}": value for place, value in enumerate(record, 1)}
         if not isinstance(record, dict):

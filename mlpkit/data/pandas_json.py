@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mlpkit.config.problems import show
+from mlpkit.config.problems import plural, show
 from mlpkit.errors import DataError
 
 
@@ -43,7 +43,9 @@ def _from_split(names: list[Any], rows: list[Any], source: str) -> list[dict[str
         raise DataError(f"{source}: a column stands twice; keep one of them")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(columns):
-            raise DataError(f"{source}: row {number}: {show(row)} is no list of {len(columns)} values")
+            raise DataError(
+                f"{source}: row {number}: {show(row)} is no list of {plural(len(columns), 'value')}"
+            )
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpkit.config.problems import show
+from mlpkit.config.problems import plural, show
 from mlpkit.data.arrays import MOST_NUMBERS, read_npz
 from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
 from mlpkit.data.input_schema import MOST_PIXELS
@@ -59,8 +59,8 @@ class Listing:
     def describe(self) -> str:
         """Return a line that says how many pictures of which classes there are."""
         left = f"; {self.left_out:,} other files are left out" if self.left_out else ""
-        classes = f"{len(self.classes)} classes ({some(self.classes)})"
-        return f"{self.root}: {len(self.entries):,} pictures of {classes}{left}"
+        classes = f"{plural(len(self.classes), 'class')} ({some(self.classes)})"
+        return f"{self.root}: {plural(len(self.entries), 'picture')} of {classes}{left}"
 
 
 @dataclass(frozen=True)

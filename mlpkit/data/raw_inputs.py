@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
@@ -117,7 +117,9 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
             way = did_you_mean(unknown, columns) or f"; the model reads {some(columns)}"
             raise DataError(f"{where}: the model reads no column {spell(unknown)}{way}")
         if len(cells) != len(columns):
-            raise DataError(f"{where}: {len(cells)} values, the model reads {len(columns)}: {some(columns)}")
+            raise DataError(
+                f"{where}: {plural(len(cells), 'value')}, the model reads {len(columns)}: {some(columns)}"
+            )
         return dict(zip(columns, cells, strict=True))
     found = {name.strip(): value for name, _, value in pairs}
     if len(found) < len(pairs):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.config.problems import show, spell
+from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pandas_json import from_pandas
 from mlpkit.errors import ConfigError, DataError
@@ -131,14 +131,16 @@ def _parse_csv(
     if not has_header or (_counts_up(header) and not set(input_schema.features) <= set(header)):
         if len(header) != len(input_schema.features):
             raise DataError(
-                f"{source}: {len(header)} unnamed columns; the model reads {some(input_schema.features)}"
+                f"{source}: {plural(len(header), 'unnamed column')}; "
+                f"the model reads {some(input_schema.features)}"
             )
         header = list(input_schema.features)
     match_columns(header, input_schema, source)  # before their values: a wrong separator tears rows apart
     for number, row in lines:
         if len(row or [""]) != len(header):
             raise DataError(
-                f"{source}:{number}: {len(row)} values for {len(header)} columns; correct or remove the row"
+                f"{source}:{number}: {plural(len(row), 'value')} for {plural(len(header), 'column')}; "
+                "correct or remove the row"
             )
     return header, [(f"{source}:{number}", row or [""]) for number, row in lines]
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 
+from mlpkit.config.problems import plural
 from mlpkit.data.column_values import RawColumn, is_numeric
 from mlpkit.data.raw_table import RawTable
 from mlpkit.errors import DataError
@@ -30,7 +31,7 @@ def draw_histograms(raw: RawTable, targets: Sequence[str]) -> bytes:
     shown = names[:MOST_PANELS]
     down, across = -(-len(shown) // ACROSS), min(ACROSS, len(shown))
     more = f"  ·  the first {MOST_PANELS} of {len(names):,} columns" if len(shown) < len(names) else ""
-    subtitle = f"{raw.table.num_rows:,} rows; texts: the {BARS} most frequent{more}"
+    subtitle = f"{plural(raw.table.num_rows, 'row')}; texts: the {BARS} most frequent{more}"
     with style.applied():
         figure: Figure = style.headed_figure(
             2.4 * across + 0.4, 1.8 * down + 0.8, f"Columns of {_last(raw.source)}", subtitle

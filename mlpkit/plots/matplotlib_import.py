@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def matplotlib_import() -> Iterator[None]:
-    """Import matplotlib inside this block.
+    """Import matplotlib inside this block; `mlpkit.plots.drawing.drawing` does.
 
     MPLBACKEND is ignored: Jupyter sets it for all processes, to a backend that may not exist here, and
     mlpkit draws with Agg. If the home folder is not writable, matplotlib creates a temporary folder, and

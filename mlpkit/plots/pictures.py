@@ -4,22 +4,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.plots import style
+from mlpkit.plots.classification import draw_boundary, draw_confusion
+from mlpkit.plots.curves import draw_curves
 from mlpkit.plots.drawing import one_warning
-from mlpkit.plots.matplotlib_import import matplotlib_import
+from mlpkit.plots.images import draw_samples
+from mlpkit.plots.labels import draw_labels
+from mlpkit.plots.regression import draw_fit, draw_predicted
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.atomic_write import atomic_write
-
-with matplotlib_import():
-    from matplotlib.figure import Figure
-
-    from mlpkit.plots import style
-    from mlpkit.plots.classification import draw_boundary, draw_confusion
-    from mlpkit.plots.curves import draw_curves
-    from mlpkit.plots.images import draw_samples
-    from mlpkit.plots.labels import draw_labels
-    from mlpkit.plots.regression import draw_fit, draw_predicted
 
 
 def draw_pictures(

@@ -1,9 +1,11 @@
 """Checks the output paths that a user names, before any work is done, and writes output files."""
 
+import glob
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlpkit.errors import ConfigError
@@ -13,29 +15,32 @@ from mlpkit.system.atomic_write import atomic_write
 from mlpkit.system.paths import expand
 
 
-def check_output(path: Path, endings: Sequence[str]) -> None:
+def check_output(path: Path, endings: Sequence[str], option: str = "--output") -> None:
     """Check that an output file can be written, and that it does not belong to a run or a sweep.
 
     Args:
-        path: the value of --output.
+        path: the value of the option.
         endings: the allowed suffixes.
+        option: its name.
 
     Raises:
         ConfigError: the suffix is not allowed, the file cannot be written, or it belongs to a run or a sweep.
     """
     if path.suffix not in endings:
-        raise ConfigError(f"--output={path}: the ending must be one of {', '.join(endings)}")
+        raise ConfigError(f"{option}={path}: the ending must be one of {', '.join(endings)}")
     try:
         target = _target(path)
         if not target.parent.is_dir():
-            raise ConfigError(f"--output={path}: its folder does not exist; make it first")
+            raise ConfigError(f"{option}={path}: its folder does not exist; make it first")
         if target.is_symlink() or (target.exists() and not target.is_file()):  # a link cycle is not resolved
-            raise ConfigError(f"--output={path}: is there and no regular file; choose another name")
+            raise ConfigError(f"{option}={path}: is there and no regular file; choose another name")
         if target.exists() and not os.access(target, os.W_OK):
-            raise ConfigError(f"--output={path}: is write-protected; choose another name")
+            raise ConfigError(f"{option}={path}: is write-protected; choose another name")
+        if not os.access(target.parent, os.W_OK):
+            raise ConfigError(f"{option}={path}: its folder is write-protected; choose another one")
     except OSError as error:
-        raise ConfigError(f"--output={path}: {error.strerror}; choose another name") from None
-    _refuse_owned(target, f"--output={path}")
+        raise ConfigError(f"{option}={path}: {error.strerror}; choose another name") from None
+    _refuse_owned(target, f"{option}={path}")
 
 
 def check_picture_folder(path: Path) -> None:
@@ -53,27 +58,36 @@ def check_picture_folder(path: Path) -> None:
 
 
 def refuse_input(output: Path, source: str) -> None:
-    """Refuse an output file that is also the input.
+    """Refuse an output file that is also an input.
 
     Args:
         output: the value of --output.
-        source: the input file or folder; - is stdin.
+        source: the input file or folder, or a pattern of files; - is stdin.
 
     Raises:
         ConfigError: both are the same file, even under different names.
     """
     try:
         written = output.stat()
-        if source == "-":
-            read = [os.fstat(sys.stdin.fileno())]
-        else:
-            path = expand(source)
-            read = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
-    except (OSError, io.UnsupportedOperation):  # one of them does not exist
+    except OSError:  # it does not exist
         return
-    if any(os.path.samestat(written, file) for file in read):
+    if any(os.path.samestat(written, read) for read in _inputs(source)):
         name = "stdin" if source == "-" else source
         raise ConfigError(f"--output={output}: is what is read ({name}); choose another name")
+
+
+def _inputs(source: str) -> Iterator[os.stat_result]:
+    with suppress(OSError, ValueError, io.UnsupportedOperation):  # it does not exist, or is no path
+        if source == "-":
+            yield os.fstat(sys.stdin.fileno())
+            return
+        path = expand(source)
+        if path.is_dir():
+            yield from (file.stat() for file in path.iterdir())
+        elif path.exists():
+            yield path.stat()
+        else:
+            yield from (os.stat(file) for file in glob.iglob(str(path), recursive=True))  # noqa: PTH116, PTH207
 
 
 def write_output(path: Path, content: bytes) -> None:

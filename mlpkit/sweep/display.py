@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from mlpkit.config.problems import plural
 from mlpkit.system.console import is_terminal, say
 from mlpkit.system.progress_bar import ProgressBar
 
@@ -142,6 +143,4 @@ def opening_line(jobs: int, done: int, groups: Sequence["Group"]) -> str:
 
 def _join_opening(jobs: int, done: int, parts: Sequence[str]) -> str:
     before = f" ({done} done before)" if done else ""
-    return (
-        f"sweep of {jobs} run{'s' if jobs != 1 else ''}{before}: {', '.join(parts) or 'nothing left to do'}"
-    )
+    return f"sweep of {plural(jobs, 'run')}{before}: {', '.join(parts) or 'nothing left to do'}"

@@ -6,6 +6,7 @@ On systems without a fork server, each process is spawned and imports torch itse
 import multiprocessing
 from typing import Any
 
+from mlpkit.system.atomic_write import remove_at_exit
 from mlpkit.system.platform import start_method
 
 
@@ -17,7 +18,8 @@ def context() -> Any:
 def start() -> None:
     """Start the fork server, if the system has one, without waiting for its imports."""
     if start_method() == "forkserver":
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, util
 
         context().set_forkserver_preload(["mlpkit.sweep.preloaded"])
         forkserver.ensure_running()
+        remove_at_exit(util.get_temp_dir())  # of the server's socket

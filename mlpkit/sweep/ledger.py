@@ -20,6 +20,7 @@ from mlpkit.runs.sweep_folder import is_run_name, run_name, unfinished
 from mlpkit.sweep import database
 from mlpkit.sweep.grid import Job
 from mlpkit.system.atomic_write import sync_folder
+from mlpkit.system.failed_write import failed_write
 
 WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"
 
@@ -83,8 +84,9 @@ def write_ledger(path: Path, jobs: Sequence[Job]) -> None:
         for file in (temporary, *others):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
-        reason = str(error).partition(": ")[2] if isinstance(error, WriteError) else error.strerror
-        raise WriteError(f"{path}: {reason}") from None
+        if isinstance(error, OSError):
+            raise failed_write(path, error) from None
+        raise WriteError(f"{path}: {str(error).partition(': ')[2]}") from None
 
 
 class Ledger:
@@ -105,7 +107,7 @@ class Ledger:
                 self._connection.execute(_TABLE)
             is_ours = database.check(self._connection, path, [" ".join(_TABLE.split())])
         except sqlite3.OperationalError as error:
-            raise WriteError(f"{path}: cannot be written ({error})") from None
+            raise failed_write(path, error) from None
         except sqlite3.Error as error:
             raise DataError(f"{path}: not a ledger of mlpkit ({error})") from None
         if not is_ours:
@@ -167,7 +169,7 @@ class Ledger:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            raise WriteError(f"{self.path}: cannot be written ({error}); free some space") from None
+            raise failed_write(self.path, error) from None
 
     def close(self) -> None:
         """Close the file."""

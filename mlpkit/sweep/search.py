@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
+from mlpkit.config.problems import plural
 from mlpkit.errors import (
     ConfigError,
     DataError,
@@ -128,7 +129,8 @@ class _RunningSearch:
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
         say(
             self.console,
-            f"search of {search.trials} trials{before}: {search.sampler}, {search.batch} at once{pruned}",
+            f"search of {plural(search.trials, 'trial')}{before}: {search.sampler}, "
+            f"{search.batch} at once{pruned}",
         )
         if reason := why_no_pruning(
             search.pruner, search.trials, search.batch, self.plan.first.trainer.epochs

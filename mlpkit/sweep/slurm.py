@@ -19,6 +19,7 @@ from mlpkit.runs.run_folder import refuse_other_kind
 from mlpkit.sweep.job import clear_if_fresh, last_line, train_and_report
 from mlpkit.sweep.work import Work
 from mlpkit.system.device import cores
+from mlpkit.system.failed_write import failed_write
 
 POLL_SECONDS = 0.2  # between two checks for finished jobs
 STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
@@ -152,7 +153,7 @@ def _make_folder(parent: Path) -> Path:
         parent.mkdir(exist_ok=True)
         return Path(mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
     except OSError as error:
-        raise WriteError(f"{parent}: cannot be written ({error.strerror})") from None
+        raise failed_write(parent, error) from None
 
 
 def _value(text: str) -> Any:

@@ -25,6 +25,7 @@ from mlpkit.sweep import database
 from mlpkit.sweep.grid import Interval
 from mlpkit.sweep.search_plan import Space
 from mlpkit.sweep.trial_result import TrialResult
+from mlpkit.system.failed_write import failed_write
 
 LARGEST_STUDY = 1 << 27  # bytes: several times a study with the largest number of trials
 NAME = "search"  # of the study; hyperband assigns trials to brackets by a hash of it
@@ -158,7 +159,7 @@ class Study:
         try:
             self._stored.add_trial(stored)
         except Exception as error:  # from Optuna, SQLAlchemy or SQLite
-            raise WriteError(f"{self.path}: cannot be written ({reason_of(error)})") from None
+            raise failed_write(self.path, getattr(error, "orig", error)) from None
         self.told += 1
 
     def _tell(self, trial: Trial, result: TrialResult) -> None:

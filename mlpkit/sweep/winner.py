@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mlpkit.analysis.evaluate import scores_of
 from mlpkit.analysis.predict import make_predictor
+from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
 from mlpkit.runs import checkpoint
@@ -129,9 +130,8 @@ def describe_winner(winner: Winner, test: Mapping[str, float] | None, task: Task
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in winner.params.items()
     )
-    line = (
-        f"winner: {winner.folder} {settings}: val {task.monitor} {shown(winner.value)} (of {trials} trials)"
-    )
+    best = f"val {task.monitor} {shown(winner.value)} (of {plural(trials, 'trial')})"
+    line = f"winner: {winner.folder} {settings}: {best}"
     if test is None:
         return f"{line}; there is no test split"
     return f"{line}, test {task.monitor} {shown(test[task.monitor])} (computed for the winner only)"

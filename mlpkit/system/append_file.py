@@ -9,8 +9,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from mlpkit.errors import WriteError
 from mlpkit.system.atomic_write import flush, sync_folder
+from mlpkit.system.failed_write import failed_write
 from mlpkit.system.platform import BINARY, NO_FOLLOW
 
 
@@ -48,13 +48,13 @@ class AppendFile:
             if new:
                 sync_folder(path.parent)
         except OSError as error:
-            raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
+            raise failed_write(path, error, "cannot be opened for writing") from None
         try:
             if size is not None:
                 os.ftruncate(self._descriptor, size)
         except OSError as error:
             self.close()
-            raise WriteError(f"{path}: cannot be opened for writing ({error.strerror})") from None
+            raise failed_write(path, error, "cannot be opened for writing") from None
 
     def write(self, content: bytes) -> None:
         """Append bytes.
@@ -69,9 +69,7 @@ class AppendFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, before)
-            raise WriteError(
-                f"{self.path}: cannot write {len(content)} bytes ({error.strerror}); free some space"
-            ) from None
+            raise failed_write(self.path, error, f"cannot write {len(content)} bytes") from None
 
     def sync(self) -> None:
         """Flush the file to the disk.
@@ -82,7 +80,7 @@ class AppendFile:
         try:
             flush(self._descriptor)
         except OSError as error:
-            raise WriteError(f"{self.path}: cannot be flushed to the disk ({error.strerror})") from None
+            raise failed_write(self.path, error, "cannot be flushed to the disk") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlpkit.errors import WriteError
+from mlpkit.system.failed_write import failed_write
 from mlpkit.system.platform import flush_all, flushes_folders, give_owner
 
 SUFFIX = ".tmp"  # of temporary files, also those that a killed process leaves behind
@@ -46,10 +46,7 @@ def atomic_write(path: Path, content: bytes) -> None:
         temporary = None
         sync_folder(path.parent)  # the rename itself must survive a power cut
     except OSError as error:
-        raise WriteError(
-            f"{path}: cannot write {len(content)} bytes ({error.strerror or error}); "
-            "free some space or choose another place"
-        ) from None
+        raise failed_write(path, error, f"cannot write {len(content)} bytes") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -120,6 +117,11 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _unfinished.discard(folder)
+
+
+def remove_at_exit(folder: str) -> None:
+    """Delete a temporary folder when the program ends, as the atexit handler that os._exit skips would."""
+    _unfinished.add(folder)
 
 
 def remove_unfinished() -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mlpkit.errors import WriteError
+from mlpkit.system.failed_write import failed_write
 from mlpkit.system.startup import write_error
 
 Scores = Mapping[str, float]
@@ -74,7 +74,7 @@ def print_answer(text: str) -> None:
     print(text, end="", flush=True)
     error = write_error(sys.stdout)
     if error is not None and not isinstance(error, BrokenPipeError):
-        raise WriteError(f"stdout: cannot be written ({error.strerror}); free some space")
+        raise failed_write("stdout", error)
 
 
 def print_error(*problems: object) -> None:

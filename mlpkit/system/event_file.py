@@ -21,9 +21,9 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from mlpkit.errors import WriteError
 from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import printable
+from mlpkit.system.failed_write import failed_write
 
 _TIME = re.compile(r"events\.out\.tfevents\.([0-9]{1,18})\.")
 
@@ -45,7 +45,7 @@ class EventFile:
             folder.mkdir(parents=True, exist_ok=True)
             times = [int(found[1]) for name in folder.iterdir() if (found := _TIME.match(name.name))]
         except OSError as error:
-            raise WriteError(f"{folder}: cannot be written ({error.strerror})") from None
+            raise failed_write(folder, error) from None
         later = max([int(time.time()), *(number + 1 for number in times)])
         self._file = AppendFile(folder / f"events.out.tfevents.{later:010d}.mlpkit.{os.getpid()}.0")
         self._waiting = bytearray()

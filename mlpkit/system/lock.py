@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlpkit.errors import LockedError, WriteError
+from mlpkit.system.failed_write import failed_write
 from mlpkit.system.platform import NO_FOLLOW, NO_WAIT
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
@@ -55,7 +56,7 @@ def _acquire(path: Path) -> FileLock:
             time.sleep(0.01)  # the holder is about to write its name, or has just deleted the file
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
+                raise failed_write(path, error) from None
             return lock
         else:
             return lock

@@ -6,6 +6,7 @@ each branch for its own system (`make lint`).
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
@@ -13,12 +14,17 @@ BINARY = getattr(os, "O_BINARY", 0)  # flag of os.open: without it Windows chang
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # do not follow a symbolic link; Windows has no such flag
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # do not wait for a writer when opening a pipe
 
+LONGEST_SOCKET_FOLDER = 70  # bytes; the path of a socket has at most 103, and multiprocessing adds 33
 TICKS = 100  # per second in /proc/stat, if the system does not tell
 
 
 def start_method() -> str:
-    """Return the start method for multiprocessing; `spawn` imports torch again in each process."""
-    return "spawn" if sys.platform == "win32" else "forkserver"
+    """Return the start method for multiprocessing; `spawn` imports torch again in each process.
+
+    The fork server's socket lies in the temporary folder, whose path may be too long for one.
+    """
+    fits = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_SOCKET_FOLDER
+    return "spawn" if sys.platform == "win32" or not fits else "forkserver"
 
 
 def flushes_folders() -> bool:

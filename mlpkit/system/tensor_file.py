@@ -20,6 +20,7 @@ from mlpkit.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SUFFIX = ".safetensors"
 LARGEST_HEADER = 1 << 20  # bytes; in a hostile header each takes a few hundred ns and 20 bytes of memory
 FIELDS = {"dtype", "shape", "data_offsets"}  # of a tensor in the header; the library ignores others
 DTYPES = ("F32", "F64", "I64")  # dtypes that mlpkit writes
@@ -73,6 +74,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):  # invalid JSON, or a path with a NUL byte
         header = None
+    if path.suffix == SUFFIX and (len(start) < 8 or len(text) < length <= LARGEST_HEADER):
+        raise _damaged(path)
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
@@ -82,7 +85,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: damaged (its tensors do not fill the file); use another checkpoint")
+    return DataError(f"{path}: damaged (cut off, or its header is wrong); use another checkpoint")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import metrics_for
 from mlpkit.config.plugins import calling, described, is_own
+from mlpkit.config.problems import plural
 from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
@@ -199,7 +200,9 @@ def check_steps(config: Config, rows: int) -> None:
     trainer, warmup = config.trainer, config.scheduler.warmup_steps
     steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
     if warmup >= steps:
-        raise ConfigError(f"scheduler.warmup_steps={warmup}: the run has {steps} steps; choose fewer")
+        raise ConfigError(
+            f"scheduler.warmup_steps={warmup}: the run has {plural(steps, 'step')}; choose fewer"
+        )
     size = trainer.batch_size
     problem = config.model.problem_with_one_row()
     if problem and (rows == 1 if size == "full" else rows % size == 1 or size == 1):

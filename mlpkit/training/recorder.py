@@ -11,11 +11,12 @@ import torch
 from rich.console import Console
 
 from mlpkit.config.config import to_dict
+from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
 from mlpkit.models.torch_network import count_parameters
-from mlpkit.plots.drawing import one_warning
+from mlpkit.plots.drawing import drawing
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint, not_finite
 from mlpkit.runs.metrics_file import MetricsPosition, read_metrics
@@ -111,7 +112,7 @@ class Recorder:
         self._print(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
         parameters = count_parameters(self.experiment.network)
         self._print(
-            f"{config.model.name}: {parameters:,} parameters; engine: {engine.name} ({engine.reason})"
+            f"{config.model.name}: {plural(parameters, 'parameter')}; engine: {engine.name} ({engine.reason})"
         )
         self._print(describe_device(engine.device, config.device))
         if engine.matmul.reason:
@@ -215,7 +216,7 @@ class Recorder:
     def draw(self, progress: Progress) -> None:
         """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
-            with one_warning("pictures", self._warn):
+            with drawing("pictures", self._warn):
                 self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mlpkit.config.config import Config
+from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.runs import environment, new_run
@@ -251,10 +252,11 @@ def _why_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str 
         return None
     if summary.get("status") == "stopped early":
         patience = stored.config.trainer.early_stopping.patience
-        ended = f"stopped early after {progress.epoch} epochs (trainer.early_stopping.patience={patience})"
+        epochs_done = plural(progress.epoch, "epoch")
+        ended = f"stopped early after {epochs_done} (trainer.early_stopping.patience={patience})"
         if (epochs := config.trainer.epochs) != stored.config.trainer.epochs:
             raise ConfigError(f"trainer.epochs={epochs}: the run {ended}; train anew with a larger patience")
         return f"{ended}; nothing is left to do"
     if summary.get("status") == "done" and config.trainer.epochs == progress.epoch:
-        return f"all {progress.epoch} epochs are done; trainer.epochs=N trains for more"
+        return f"done after {plural(progress.epoch, 'epoch')}; trainer.epochs=N trains for more"
     return None

@@ -30,9 +30,8 @@ PICTURES = ("boundary.png", "confusion.png", "curves.png")
 
 # What a line says after the path.
 REASONS = re.compile(
-    r"cannot write \d+ bytes \(.+\); free some space( or choose another place)?"
-    r"|cannot be opened for writing \(.+\)"
-    r"|cannot be written \(.+\)"
+    r"cannot (write \d+ bytes|be opened for writing|be written) \(.+\); "
+    r"(free some space|raise the largest size of a file \(ulimit -f\))"
     r"|cannot make the run folder \(.+\); choose another run\.root"
 )
 

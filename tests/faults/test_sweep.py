@@ -332,7 +332,7 @@ def test_jobs_of_all_kinds_in_one_sweep(tmp_path: Path) -> None:
     )  # fmt: skip
     assert running.wait() == 0, running.stderr()
     assert running.stderr() == (
-        "16 jobs repeat others and were left out\n"
+        "left out 16 runs equal to another\n"
         "compare: runs of different tasks (binary: 8 runs, regression: 8 runs); name runs of one task\n"
     )
     assert len(runs(tmp_path)) == 16
