@@ -142,18 +142,28 @@ def open_run(
         trust: whether the checkpoint is the user's own or foreign.
         parts: the kinds of tensors to load.
     """
-    from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
     from mlpkit.runs.find_run import find_checkpoints
     from mlpkit.system.console import note
 
-    if which not in ("best", "last"):
-        raise ConfigError(f"--checkpoint={which}: must be best or last")
+    check_which(which)
     chosen, reason = choose_run(run)
     path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
     if reason:
         note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint)")
     return path, stored
+
+
+def check_which(which: str) -> None:
+    """Check the value of --checkpoint.
+
+    Raises:
+        ConfigError: it is neither best nor last.
+    """
+    from mlpkit.errors import ConfigError
+
+    if which not in ("best", "last"):
+        raise ConfigError(f"--checkpoint={which}: must be best or last")
 
 
 def choose_run(run: str | None) -> tuple[Path, str]:

@@ -71,9 +71,7 @@ def read_raw(
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
-    if unknown := next((name for name in keep if name not in names), None):
-        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
-        raise ConfigError(f"--keep={show(unknown)}: {file.source} has no such column{way}")
+    kept = keep_columns(table, keep, file.source)
     encoded = encode(_encoder_of(input_schema), table, file.source, file.where)
     targets = None
     if with_targets:
@@ -84,7 +82,20 @@ def read_raw(
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
-    return RawInputs(_told(encoded, file.source, warn), targets, {name: _plain(table[name]) for name in keep})
+    return RawInputs(_told(encoded, file.source, warn), targets, kept)
+
+
+def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:
+    """Return columns that are copied to the output, by name.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    names = table.column_names
+    if unknown := next((name for name in keep if name not in names), None):
+        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
+        raise ConfigError(f"--keep={show(unknown)}: {source} has no such column{way}")
+    return {name: _plain(table[name]) for name in keep}
 
 
 def parse_raw(

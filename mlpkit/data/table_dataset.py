@@ -56,7 +56,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
-    splits, _ = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
+    splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
     remarks += overlaps(splits)
     features = encoder.features()
     return Dataset(
@@ -66,6 +66,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         target_scaling=column_scaling(splits["train"].targets)
         if config.standardize and targets.task == "regression"
         else None,
+        order=order,
         remarks=tuple(remarks),
     )
 
