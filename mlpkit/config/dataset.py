@@ -48,6 +48,10 @@ class DatasetConfig(Section):
         """
         return self.load(download)
 
+    def title(self) -> str:
+        """Return what folders of runs are called after: the name; of one's own data, that of its file."""
+        return self.name
+
     def scales_inputs(self) -> bool:
         """Whether the model's first layer standardises the inputs."""
         return self.standardize

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 SEPARATORS = "\t;|, "  # a comma or a blank also stands inside values, so these are tried last
 LOOKED_AT = 1000  # rows
@@ -16,6 +17,8 @@ JSONS = (".jsonl", ".ndjson", ".json")
 TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 EXCEL = (".xlsx",)
 CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending that they add to a text's or JSON's
+
+MOST_LETTERS = 40  # of a name made of a file's
 
 NUMBER = r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?"  # with either decimal mark
 _NUMBER = re.compile(NUMBER)
@@ -37,6 +40,22 @@ class TableFormat:
     decimal: str | None = None
     encoding: str | None = None
     has_header: bool | None = None
+
+
+def without_packing(name: str) -> str:
+    """Return the name of a file without the ending of a packed one."""
+    for ending in CODECS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def title_of(path: str) -> str:
+    """Return the name of a file without its endings, as a folder may be called on any system; or nothing.
+
+    Letters and digits of any script stay, and hyphens; `data/house prices.csv.gz` becomes `house_prices`.
+    """
+    name = PurePath(without_packing(PurePath(path).name)).stem
+    return re.sub(r"[^\w-]+", "_", name).strip("_-")[:MOST_LETTERS].rstrip("_-")
 
 
 def describe(table_format: TableFormat) -> str:

@@ -46,6 +46,12 @@ class ArraysDataset(DatasetConfig):
         is_path = target is not None and path is not None and not path.lower().endswith(".npz")
         return absolute(target) if target is not None and is_path else target
 
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        return title_of(self.path or "") or self.name
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load(self.classes)

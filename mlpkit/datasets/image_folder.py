@@ -34,6 +34,12 @@ class ImageFolderDataset(ImageOptions):
     invert: bool = Field(False, description="whether pictures are dark on light, and become light on dark")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
 
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        return title_of(self.path or "") or self.name
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load()

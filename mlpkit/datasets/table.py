@@ -38,11 +38,22 @@ class TableDataset(TableOptions):
         None, strict=False, description="texts that mean that a value is missing; null: the usual ones, as NA"
     )
 
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        paths = self.paths()
+        return (title_of(paths[0]) if paths else "") or self.name
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the files of the table, or of its training rows."""
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
+
     def raw(self) -> "RawTable":
         """See `TableOptions.raw`."""
         from mlpkit.data.raw_table import read_files
 
-        paths = (self.path,) if isinstance(self.path, str) else self.path or ()
+        paths = self.paths()
         if not paths:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as houses.csv")
         if "-" in paths:
