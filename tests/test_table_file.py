@@ -249,6 +249,7 @@ def test_an_excel_book(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     file = read(book, "t.xlsx")
     assert columns(file) == {**COLUMNS, "day": [date(2024, 1, 31), None, date(2024, 2, 1)]}
     assert file.where(1) == "t.xlsx: row 2"
+    assert read(book, "t.xlsx", separator=";", decimal=",", encoding="cp1252").table == file.table  # of texts
     assert "damaged" in refusal(read, book[:1000], "t.xlsx")
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(ConfigError, match=r"^t.xlsx: .*; pip install 'mlpkit\[excel\]'$"):

@@ -34,9 +34,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
         if key not in ("name", "path")
     }
     if raw.format is not None:
-        found = raw.format
-        settings |= {"separator": found.separator, "decimal": found.decimal}
-        settings |= {"encoding": found.encoding, "header": found.has_header}
+        settings |= raw.format.settings()
     columns = dict(settings.pop("columns", {}))
     for kind in kinds:
         if kind.is_guess and kind.is_encoded:

@@ -15,7 +15,8 @@ from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.table_file import MISSING, TableFormat, read_table
+from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
+from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
 from mlpkit.data.tables import some
@@ -61,13 +62,8 @@ def read_raw(
         ConfigError: a column to keep is not there.
         DataError: a column is missing, or a value cannot be used.
     """
-    table_format = TableFormat()
-    missing: tuple[str, ...] = MISSING
-    if isinstance(config, TableOptions):
-        table_format, missing = config.table_format(), config.missing_texts()
-    if has_header is not None:
-        table_format = replace(table_format, has_header=has_header)
-    file = read_table([source], table_format, missing)
+    wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
+    file = _read_as_in_training(source, config, has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
@@ -83,6 +79,46 @@ def read_raw(
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
     return RawInputs(_told(encoded, file.source, warn), targets, kept)
+
+
+def _read_as_in_training(
+    source: str,
+    config: DatasetConfig,
+    has_header: bool | None,
+    wanted: Sequence[str],
+    warn: Callable[[str], None],
+) -> TableFile:
+    """Return a table, read as the training data were; where that gives other columns, as it is found to be.
+
+    Its encoding is always found out, unless the training data had a rare one.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
+    missing = config.missing_texts() if isinstance(config, TableOptions) else MISSING
+    header = trained.has_header if has_header is None else has_header
+    encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
+    ways = (
+        replace(trained, has_header=header, encoding=encoding),
+        TableFormat(has_header=has_header, encoding=encoding),
+    )
+    first: TableFile | DataError | None = None
+    for way in dict.fromkeys(ways):
+        try:
+            file = read_table([source], way, missing)
+        except DataError as error:
+            first = first or error
+            continue
+        if set(wanted) <= set(file.table.column_names):
+            if file.format is not None and (other := describe_difference(file.format, trained)):
+                warn(f"{file.source}: {other}")
+            return file
+        first = first or file
+    if isinstance(first, TableFile):
+        return first  # who reads it says what is missing
+    assert first is not None
+    raise first
 
 
 def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlpkit.data.column_values import RawColumn, Where
-from mlpkit.data.table_file import TableFile, TableFormat, describe, read_table
+from mlpkit.data.table_file import TableFile, TableFormat, common, describe, read_table
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.tables import some
 from mlpkit.errors import DataError
@@ -91,7 +91,8 @@ def _read(
         ) from None
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
     locations = tuple(location for of in found.values() for location in of.locations)
-    file = TableFile(joined, train.format, train.source, locations)
+    known = [of.format for of in found.values() if of.format is not None]
+    file = TableFile(joined, common(known) if known else None, train.source, locations)
     return RawTable(joined, file.source, file.where, rows, tuple(formats), file.format)
 
 

@@ -58,7 +58,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
     remarks += overlaps(splits)
-    features = encoder.features()
+    features, of_text = encoder.features(), raw.format.settings() if raw.format is not None else {}
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
@@ -68,6 +68,9 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         else None,
         order=order,
         remarks=tuple(remarks),
+        found={
+            key: of_text[key] for key in config.found_out if key in of_text and getattr(config, key) is None
+        },
     )
 
 

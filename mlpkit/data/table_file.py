@@ -13,12 +13,12 @@ from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
-from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, describe
+from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, common, describe
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand, no_such_file
 
-__all__ = ["MISSING", "TableFile", "TableFormat", "describe", "first_odd", "read_table"]
+__all__ = ["MISSING", "TableFile", "TableFormat", "common", "describe", "first_odd", "read_table"]
 
 # Texts that mean that a value is missing: pandas' own and the question mark of UCI's tables.
 MISSING = (
@@ -37,6 +37,7 @@ _REFUSED = {
     ".zip": "an archive; unpack it",
 }
 _FOUND_OUT = TableFormat()
+_OF_EXCEL = TableFormat(",", ".", "utf-8")  # as its rows are written as a text
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def read_table(
         return files[0]
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
-    return TableFile(_joined([file.table for file in files]), files[0].format, source, locations)
+    formats = [file.format for file in files if file.format is not None]
+    read_as = common(formats) if formats else None
+    return TableFile(_joined([file.table for file in files]), read_as, source, locations)
 
 
 def first_odd(column: pyarrow.ChunkedArray) -> tuple[int, str] | None:
@@ -161,7 +164,7 @@ def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFil
     if kind in JSONS:
         return _from_json(text, kind)
     if kind in EXCEL:
-        book = _from_csv(read_excel(path), said, missing)
+        book = _from_csv(read_excel(path), replace(_OF_EXCEL, has_header=said.has_header), missing)
         return replace(
             book, format=None, locations=((book.table.num_rows, lambda row: f"{path}: row {row + 1}"),)
         )

@@ -1,6 +1,6 @@
 """A table of one's own."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class TableDataset(TableOptions):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
+    found_out: ClassVar = ("separator", "decimal", "encoding", "header")
     name: Literal["table"]
     path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
