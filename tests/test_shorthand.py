@@ -92,7 +92,13 @@ def test_folders_of_runs_are_called_after_the_file(data: str, title: str) -> Non
             "dataset=moons: data=a.csv chooses the dataset already; remove one",
         ),
         (["data=-"], "data=-: a run reads its data again when it goes on; save it in a file"),
-        (["data=a.pt"], "data=a.pt: unknown kind; tables end in .csv, "),
+        (
+            ["data=a.pt"],
+            "data=a.pt: a pickle runs code when it is opened; where you trust it, save its table as ",
+        ),
+        (["data=a.pkl.gz"], "data=a.pkl.gz: a pickle runs code when it is opened; "),
+        (["data=a.xls"], "data=a.xls: an old Excel book; save it as .xlsx or .csv"),
+        (["data=a.doc"], "data=a.doc: unknown kind; tables end in .csv, "),
         (["data=pictures"], "data=pictures: unknown kind; tables end in .csv, "),
     ],
 )

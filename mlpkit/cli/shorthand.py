@@ -5,9 +5,10 @@ The dataset is `arrays` for .npz and .npy, and `image_folder` for a folder.
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_format import EXCEL, JSONS, TEXTS, TYPED, without_packing
+from mlpkit.data.table_format import EXCEL, JSONS, REFUSED, TEXTS, TYPED, without_packing
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand as expand_path
 
@@ -70,6 +71,8 @@ def dataset_of(data: str) -> str:
         return "arrays"
     if name.endswith("/") or expand_path(path).is_dir():
         return "image_folder"
+    if reason := REFUSED.get(PurePath(name).suffix):
+        raise ConfigError(f"data={spell(data)}: {reason}")
     raise ConfigError(
         f"data={spell(data)}: unknown kind; tables end in {', '.join(TABLES)}, packed or not, arrays in "
         f"{', '.join(ARRAYS)}, and a folder holds pictures; for others write dataset=table dataset.path=…"

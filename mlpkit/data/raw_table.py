@@ -1,5 +1,6 @@
 """Raw tables: what files hold, before anything is made of it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,7 +98,9 @@ def _read(
 
 
 def _stamp(path: str) -> object:
-    """Return what changes when a file does; None where it is no file, such as a glob."""
+    """Return what changes when a file does; for stdin, its stream; of a glob, what is never the same."""
+    if path == "-":
+        return sys.stdin.buffer
     try:
         about = Path(path).stat()
     except OSError:

@@ -13,7 +13,18 @@ from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
-from mlpkit.data.table_format import CODECS, EXCEL, JSONS, NUMBER, TEXTS, TYPED, TableFormat, common, describe
+from mlpkit.data.table_format import (
+    CODECS,
+    EXCEL,
+    JSONS,
+    NUMBER,
+    REFUSED,
+    TEXTS,
+    TYPED,
+    TableFormat,
+    common,
+    describe,
+)
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand, no_such_file
@@ -27,15 +38,6 @@ MISSING = (
 )
 
 PACKED = ", ".join(CODECS)
-_REFUSED = {
-    **dict.fromkeys(
-        (".pkl", ".pickle", ".pt", ".pth", ".joblib"),
-        "a pickle runs code when it is opened; save the table as .parquet or .csv where you trust it",
-    ),
-    **dict.fromkeys((".npy", ".npz"), "an array without column names; save the table as .parquet or .csv"),
-    ".xls": "an old Excel book; save it as .xlsx or .csv",
-    ".zip": "an archive; unpack it",
-}
 _FOUND_OUT = TableFormat()
 _OF_EXCEL = TableFormat(",", ".", "utf-8")  # as its rows are written as a text
 
@@ -153,8 +155,8 @@ def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFil
         folder = "a folder; name a file in it, or several by folder/*.csv"
         odd = folder if path.is_dir() else "not a regular file; - reads stdin"
         raise DataError(f"{path}: {odd if path.exists() else no_such_file(path)}")
-    if kind in _REFUSED:
-        raise DataError(f"{path}: {_REFUSED[kind]}")
+    if kind in REFUSED:
+        raise DataError(f"{path}: {REFUSED[kind]}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: empty")
     text = TableText(str(path), path)

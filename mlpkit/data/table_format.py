@@ -19,6 +19,17 @@ TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 EXCEL = (".xlsx",)
 CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending that they add to a text's or JSON's
 
+REFUSED = {  # why, by ending
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".pt", ".pth", ".joblib"),
+        "a pickle runs code when it is opened; where you trust it, save its table as .parquet or .csv, its "
+        "arrays with numpy.savez(FILE, X=…, y=…)",
+    ),
+    **dict.fromkeys((".npy", ".npz"), "an array without column names; save the table as .parquet or .csv"),
+    ".xls": "an old Excel book; save it as .xlsx or .csv",
+    ".zip": "an archive; unpack it",
+}
+
 MOST_LETTERS = 40  # of a name made of a file's
 
 FOUND_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")  # which nobody needs to say

@@ -9,6 +9,7 @@ from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mlpkit.data.dataset import Dataset
     from mlpkit.data.raw_table import RawTable
     from mlpkit.data.table_file import TableFormat
 
@@ -57,13 +58,17 @@ class TableDataset(TableOptions):
         paths = self.paths()
         if not paths:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as houses.csv")
-        if "-" in paths:
-            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
         files = {"train": paths}
         files |= {
             name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
         }
         return read_files(files, self.table_format(), self.missing_texts())
+
+    def load(self, download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load`."""
+        if "-" in (*self.paths(), self.split.val, self.split.test):
+            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
+        return super().load(download)
 
     def targets(self) -> tuple[str, ...]:
         """See `TableOptions.targets`."""
