@@ -1,6 +1,7 @@
 """`data=FILE target=COLUMN` is short for a table."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Refused
@@ -23,7 +24,7 @@ def test_a_name_may_have_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for name, target in (("häuser (1).csv", "Preis (€)"), ('a,b"c.csv', "[x,y]"), ("日本.csv", "ü: 1")):
         (tmp_path / name).touch()
-        chosen = config(*expand([f"data={name}", f"target={target}"])).dataset
+        chosen: Any = config(*expand([f"data={name}", f"target={target}"])).dataset
         assert (chosen.path, chosen.target) == (
             str(tmp_path / name),
             ("x", "y") if target[0] == "[" else target,

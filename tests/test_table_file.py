@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
@@ -242,6 +243,23 @@ def test_typed_files(read: Read) -> None:
         assert refusal(read, whole[: len(whole) // 2], name).startswith(f"{name}: ")
     pyarrow.parquet.write_table(pa.table({"a": [[1]]}), "t.parquet")
     assert "column a: holds list" in refusal(read, Path("t.parquet").read_bytes(), "t.parquet")
+
+
+@pytest.mark.parametrize(("odd", "kind"), [("0.5", "double"), ("x", "string")])
+def test_columns_that_change_far_down_are_read_twice_more_at_most(
+    odd: str, kind: str, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: each reading of a large file takes seconds."""
+    rows = [["1"] * 12 for _ in range(60_000)]
+    for place in range(12):
+        rows[-1 - 100 * place][place] = odd
+    text = "\n".join(",".join(row) for row in ([f"a{place}" for place in range(12)], *rows))
+    calls, read_csv = list[int](), pyarrow.csv.read_csv
+    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *given: calls.append(1) or read_csv(*given))
+    file = read(text)
+    assert {str(field.type) for field in file.table.schema} == {kind}
+    assert file.table["a3"][59_999 - 300].as_py() == (odd if kind == "string" else 0.5)
+    assert len(calls) <= 1 + 3  # of the sample, and of all
 
 
 def test_an_excel_book(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
