@@ -57,7 +57,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
-    remarks += overlaps(splits)
+    remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
     features, of_text = encoder.features(), raw.format.settings() if raw.format is not None else {}
     return Dataset(
         name=config.name,

@@ -68,6 +68,7 @@ class ArraysDataset(DatasetConfig):
         from mlpkit.data.dataset import Dataset, channel_scaling, column_scaling, deal_rest, divide
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
+        from mlpkit.data.overlaps import overlaps
         from mlpkit.data.tables import some
 
         if self.path is None:
@@ -114,6 +115,7 @@ class ArraysDataset(DatasetConfig):
                 *inputs.remarks,
                 *targets.remarks,
                 *([f"{self.path}: other arrays are left out: {some(left)}"] if left else []),
+                *overlaps(splits, "picture" if is_picture else "row"),
             ),
         )
 
