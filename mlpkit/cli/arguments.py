@@ -100,6 +100,18 @@ Plugins = Annotated[
         help="Import a file.py or an installed module that registers choices; may be given several times.",
     ),
 ]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv holds names.")
+]
+Pixels = Annotated[
+    int | None,
+    typer.Option(
+        "--pixels", metavar="N", min=1, help="The largest possible pixel of a table or an array, such as 255."
+    ),
+]
+Invert = Annotated[
+    bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 

@@ -9,6 +9,9 @@ import typer
 from mlpkit.cli.arguments import (
     AllowLarge,
     Device,
+    Header,
+    Invert,
+    Pixels,
     Plugins,
     Run,
     Which,
@@ -64,22 +67,9 @@ def predict(
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
     ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether the first line of a csv holds names."),
-    ] = None,
-    pixels: Annotated[
-        int | None,
-        typer.Option(
-            "--pixels",
-            metavar="N",
-            min=1,
-            help="The largest possible pixel of a table or an array, such as 255.",
-        ),
-    ] = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
-    ] = False,
+    header: Header = None,
+    pixels: Pixels = None,
+    invert: Invert = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -133,7 +123,7 @@ def predict(
         if values:
             inputs = Inputs(parse_raw(values, input_schema, note).values)
         else:
-            raw = read_raw(str(input_), input_schema, stored.config.dataset, header, keep or (), warn=note)
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, reading, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
     elif values:
         inputs = parse_values(values, input_schema, reading, note)

@@ -57,6 +57,10 @@ class DatasetConfig(Section):
         """Return what folders of runs are called after: the name; of one's own data, that of its file."""
         return self.name
 
+    def array_names(self) -> tuple[str | None, str | None]:
+        """Return the names of inputs and targets in files of arrays; None: the usual ones."""
+        return None, None
+
     def scales_inputs(self) -> bool:
         """Whether the model's first layer standardises the inputs."""
         return self.standardize

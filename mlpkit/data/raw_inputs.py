@@ -15,6 +15,7 @@ from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.inputs import AS_FOUND, Inputs, Reading, as_pixels
 from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
@@ -42,7 +43,7 @@ def read_raw(
     source: str,
     input_schema: InputSchema,
     config: DatasetConfig,
-    has_header: bool | None = None,
+    reading: Reading = AS_FOUND,
     keep: Sequence[str] = (),
     with_targets: bool = False,
     warn: Callable[[str], None] = lambda line: None,
@@ -53,7 +54,7 @@ def read_raw(
         source: the file, or `-` for stdin.
         input_schema: what the model reads.
         config: of the dataset that the model was trained on: other files of it are written in the same way.
-        has_header: whether the first line of a text holds names; None where that is to be found out.
+        reading: what the user says of it.
         keep: columns that are returned as they are.
         with_targets: whether the rows are to be scored.
         warn: is told what is odd.
@@ -63,7 +64,7 @@ def read_raw(
         DataError: a column is missing, or a value cannot be used.
     """
     wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
-    file = _read_as_in_training(source, config, has_header, wanted, warn)
+    file = _read_as_in_training(source, config, reading.has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
@@ -78,7 +79,11 @@ def read_raw(
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
-    return RawInputs(_told(encoded, file.source, warn), targets, kept)
+    values = _told(encoded, file.source, warn)
+    if reading.brightest is not None:
+        values = values / reading.brightest
+    values = as_pixels(Inputs(values), file.source, input_schema, reading, warn).values
+    return RawInputs(values, targets, kept)
 
 
 def _read_as_in_training(

@@ -46,6 +46,11 @@ class ArraysDataset(DatasetConfig):
         is_path = target is not None and path is not None and not path.lower().endswith(".npz")
         return absolute(target) if target is not None and is_path else target
 
+    def array_names(self) -> tuple[str | None, str | None]:
+        """See `DatasetConfig.array_names`."""
+        is_npy = self.path is not None and not self.path.lower().endswith(".npz")
+        return self.inputs, None if is_npy else self.target
+
     def title(self) -> str:
         """See `DatasetConfig.title`."""
         from mlpkit.data.table_format import title_of
