@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,27 @@ from mlpkit.data.table_targets import Targets
 from mlpkit.plots.histograms import draw_histograms
 
 Show = Callable[..., str]
+
+
+def test_stdin_is_shown_as_a_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    """With all options, though it can be read once only; a run, which reads it again, refuses it."""
+    content = write_csv(tmp_path / "churn.csv", odd_customers()).read_bytes()
+    for more in (["--no-write"], ["--head", "3"], ["--plot", "page.png"]):
+        answers = []
+        for name in ("churn.csv", "-"):
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+            assert command(["data", name, "--target", "churned", *more]) == 0
+            answers.append(capsys.readouterr().out.replace("stdin", "churn.csv"))
+        shown, _, config = answers[0].partition("\n# configs/dataset/churn.yaml")
+        assert (config != "") == (more[0] != "--head")
+        assert answers[1].startswith(shown)
+    assert answers[1].endswith("next: save the table in a file, which mlpkit train data=FILE reads\n")
+    (tmp_path / "page.png").unlink()
+    for given in (["data=-"], ["dataset=table", "dataset.path=-", "dataset.target=churned"]):
+        line = refused("train", *given, code=2)
+        assert line.endswith("=-: a run reads its data again when it goes on; save it in a file")
 
 
 def odd_customers() -> list[dict[str, object]]:

@@ -19,6 +19,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlpkit.data import encode as encoding
 from mlpkit.data.arrow_table import plain
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
@@ -294,3 +295,30 @@ def test_equal_quantiles_are_in_the_middle_of_their_shares() -> None:
     encoder = TableEncoder((NumberColumn("x", 0.0, Quantile((0.0, 0.0, 0.0, 0.0, 1.0))),))
     found = apply(encoder, pa.table({"x": [0.0]})).values[0, 0]
     assert found == pytest.approx(-0.3186, abs=1e-4)
+
+
+def test_rows_are_encoded_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same features to the bit, what is odd counted over all of them, and errors at their rows."""
+    draw = np.random.default_rng(0)
+    train = pa.table(
+        {
+            "number": numbers(),
+            "city": draw.choice(["Oslo", "Paris", "Rome"], 500),
+            "day": np.datetime64("2024-01-01") + draw.integers(0, 900, 500).astype("timedelta64[D]"),
+        }
+    )
+    encoder = fit(train, number=ColumnSettings(scale="quantile"))
+    city = [*train["city"].to_pylist()[:498], "Lima", "Bonn"]
+    table = train.set_column(1, "city", pa.array(city))
+    whole = apply(encoder, table)
+    monkeypatch.setattr(encoding, "PORTION", 7)
+    parts = apply(encoder, table)
+    assert parts.values.tobytes() == whole.values.tobytes()
+    assert parts.odd == whole.odd
+    assert [str(odd) for odd in parts.odd] == [
+        f"column number: {np.isnan(numbers()).sum()} missing",
+        "column city: 2 not seen in training, such as 'Lima'",
+    ]
+    bad = table.set_column(0, "number", pa.array(["1"] * 100 + ["x"] * 400))
+    with pytest.raises(DataError, match=r"^t.csv:102: column number: 'x' is no plain number"):
+        apply(encoder, bad)

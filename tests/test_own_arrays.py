@@ -421,3 +421,24 @@ def test_floats_that_look_like_classes_are_remarked(y: np.ndarray, remark: str, 
 def test_too_few_rows(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave no row to val"):
         load(save(tmp_path, X=X[:2], y=LABELS[:2]))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4, 5), (4, 5)])
+def test_equal_rows_in_two_splits_are_counted(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Of columns with their targets, of pictures by their pixels alone."""
+    inputs = RANDOM.random((40, *shape)).astype(np.float32)
+    parts = {"X_train": inputs[:20], "X_val": inputs[20:30], "X_test": inputs[30:]}
+    labels = {f"y{name[1:]}": np.arange(len(part)) % 2 for name, part in parts.items()}
+
+    def warnings() -> list[str]:
+        remarks = load(save(tmp_path, **parts, **labels)).remarks
+        return [line for line in remarks if line.startswith("warning: ")]
+
+    assert warnings() == []
+    parts["X_test"][:5] = parts["X_train"][:5]
+    labels["y_test"][0] = 1 - labels["y_test"][0]
+    kind, again = ("row", 4) if len(shape) == 1 else ("picture", 5)
+    (line,) = warnings()
+    assert line.startswith(
+        f"warning: {again} of 10 test {kind}s are equal to a training {kind}, so its scores"
+    )

@@ -533,3 +533,21 @@ def test_a_faulty_option(override: str, line: str) -> None:
         config("dataset=image_folder", override)
     (said,) = caught.value.args
     assert said.startswith(line), said
+
+
+def test_equal_pictures_in_two_splits_are_counted(tmp_path: Path) -> None:
+    """By their pixels, in whatever files and classes they are; from the cache as well."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        draw(tmp_path / "set" / split, names=("blue", "red"), count=4)
+        for file in (tmp_path / "set" / split).rglob("*.png"):  # `draw` always draws the same
+            Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).save(file)
+    assert len(load(tmp_path / "set").remarks) == 1
+    for name in ("0", "1"):
+        with Image.open(tmp_path / "set" / "train" / "blue" / f"{name}.png") as picture:
+            picture.save(tmp_path / "set" / "test" / "red" / f"again{name}.bmp")
+    for _ in range(2):
+        assert load(tmp_path / "set").remarks[1:] == (
+            "warning: 2 of 10 test pictures are equal to a training picture, so its scores are too good; "
+            "remove repeated pictures",
+        )

@@ -1,9 +1,11 @@
 """`data=FILE target=COLUMN` is short for a table."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Refused
+from running import config
 from tables import customers, write_csv
 
 from mlpkit.cli.main import run as command
@@ -12,9 +14,23 @@ from mlpkit.cli.shorthand import expand
 
 def test_it_is_written_out() -> None:
     given = ("data=a b.csv.gz", "target=y", "model=mlp", "dataset.fold=1")
-    wanted = ("dataset=table", "dataset.path=a b.csv.gz", "dataset.target=y", *given[2:])
+    wanted = ("dataset=table", 'dataset.path="a b.csv.gz"', "dataset.target=y", *given[2:])
     assert expand(given) == wanted
     assert expand(given[2:]) == given[2:]
+
+
+def test_a_name_may_have_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which Hydra reads in quotes alone; its own lists and functions stay."""
+    monkeypatch.chdir(tmp_path)
+    for name, target in (("häuser (1).csv", "Preis (€)"), ('a,b"c.csv', "[x,y]"), ("日本.csv", "ü: 1")):
+        (tmp_path / name).touch()
+        chosen: Any = config(*expand([f"data={name}", f"target={target}"])).dataset
+        assert (chosen.path, chosen.target) == (
+            str(tmp_path / name),
+            ("x", "y") if target[0] == "[" else target,
+        )
+    for value in ("[a.csv,b.csv]", "a.csv,b.csv", "'a b.csv'", "choice(a.csv,b.csv)", "${oc.env:D}/a.csv"):
+        assert expand(["data=[a.csv]", f"target={value}"])[2] == f"dataset.target={value}"
 
 
 def test_arrays_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +58,29 @@ def test_a_run_is_the_same_as_with_whole_keys(
     assert f"path: {tmp_path / 'churn.csv'}" in answers[0]
     command(["train", "data=churn.csv", "target=churned", "model=mlp", "trainer.epochs=1", "run.plots=false"])
     assert "table: binary, 36 train, 12 val, 12 test" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["churn-mlp"]
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ("/data/house prices.v2.csv.gz", "house_prices_v2"),
+        ("[jan.csv,feb.csv]", "jan"),
+        ("'house-*.csv'", "house"),
+        ("*.csv", "table"),
+        ("日本.csv", "日本"),
+        (f"{'x' * 300}.csv", "x" * 40),
+        ("../arrays.npz", "arrays"),
+        ("../flowers/", "flowers"),
+        ("/", "image_folder"),
+    ],
+)
+def test_folders_of_runs_are_called_after_the_file(data: str, title: str) -> None:
+    """Whatever its name: in their names are letters, digits, hyphens and underscores alone."""
+    given = config(*expand([f"data={data}"]))
+    assert given.dataset.title() == title
+    odd = config("dataset=table").dataset.model_copy(update={"path": "/data/..\udce9\n$ .csv"})
+    assert odd.title() == "table"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +93,13 @@ def test_a_run_is_the_same_as_with_whole_keys(
             "dataset=moons: data=a.csv chooses the dataset already; remove one",
         ),
         (["data=-"], "data=-: a run reads its data again when it goes on; save it in a file"),
-        (["data=a.pt"], "data=a.pt: unknown kind; tables end in .csv, "),
+        (
+            ["data=a.pt"],
+            "data=a.pt: a pickle runs code when it is opened; where you trust it, save its table as ",
+        ),
+        (["data=a.pkl.gz"], "data=a.pkl.gz: a pickle runs code when it is opened; "),
+        (["data=a.xls"], "data=a.xls: an old Excel book; save it as .xlsx or .csv"),
+        (["data=a.doc"], "data=a.doc: unknown kind; tables end in .csv, "),
         (["data=pictures"], "data=pictures: unknown kind; tables end in .csv, "),
     ],
 )

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
@@ -241,11 +242,29 @@ def test_typed_files(read: Read) -> None:
     assert "column a: holds list" in refusal(read, Path("t.parquet").read_bytes(), "t.parquet")
 
 
+@pytest.mark.parametrize(("odd", "kind"), [("0.5", "double"), ("x", "string")])
+def test_columns_that_change_far_down_are_read_twice_more_at_most(
+    odd: str, kind: str, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: each reading of a large file takes seconds."""
+    rows = [["1"] * 12 for _ in range(60_000)]
+    for place in range(12):
+        rows[-1 - 100 * place][place] = odd
+    text = "\n".join(",".join(row) for row in ([f"a{place}" for place in range(12)], *rows))
+    calls, read_csv = list[int](), pyarrow.csv.read_csv
+    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *given: calls.append(1) or read_csv(*given))
+    file = read(text)
+    assert {str(field.type) for field in file.table.schema} == {kind}
+    assert file.table["a3"][59_999 - 300].as_py() == (odd if kind == "string" else 0.5)
+    assert len(calls) <= 1 + 3  # of the sample, and of all
+
+
 def test_an_excel_book(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     book = (Path(__file__).parent / "table.xlsx").read_bytes()
     file = read(book, "t.xlsx")
     assert columns(file) == {**COLUMNS, "day": [date(2024, 1, 31), None, date(2024, 2, 1)]}
     assert file.where(1) == "t.xlsx: row 2"
+    assert read(book, "t.xlsx", separator=";", decimal=",", encoding="cp1252").table == file.table  # of texts
     assert "damaged" in refusal(read, book[:1000], "t.xlsx")
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(ConfigError, match=r"^t.xlsx: .*; pip install 'mlpkit\[excel\]'$"):

@@ -83,7 +83,10 @@ class Predictor:
 
     def predict(self, inputs: Tensor) -> Predictions:
         """Return the predictions for raw inputs (rows, features)."""
-        outputs = self.outputs(inputs)
+        return self.decode(self.outputs(inputs))
+
+    def decode(self, outputs: Tensor) -> Predictions:
+        """Return the predictions that raw outputs (rows, width) mean."""
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
         return Predictions(self.task.decode(outputs), probabilities)
 

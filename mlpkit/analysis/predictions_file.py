@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
@@ -28,13 +29,14 @@ def as_columns(
     names: tuple[str, ...] = (),
     true: Any = None,
     kept: Columns | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
     Regression has a column for each target, and so has multilabel, with one for each probability as well;
-    classification has label, class name and the probability of each class. `file` and the true values come
-    first if they are given. Numbers stay numpy's, in the model's precision, so that they are printed with no
-    more digits than they have.
+    classification has label, class name and the probability of each class. `row`, `file` and the true values
+    come first if they are given. Numbers stay numpy's, in the model's precision, so that they are printed
+    with no more digits than they have.
 
     Args:
         predictions: the predictions.
@@ -42,11 +44,13 @@ def as_columns(
         names: the image file of each row, if the inputs are files.
         true: the targets, if they are known.
         kept: columns of the input that are copied to the output.
+        rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
 
     Raises:
         ConfigError: a kept column has the name of another column of the output.
     """
-    columns = _said(predictions, input_schema, names, true)
+    numbers: Columns = {} if rows is None else {"row": [row + 1 for row in rows]}
+    columns = numbers | _said(predictions, input_schema, names, true)
     if clash := next((name for name in kept or {} if name in columns), None):
         raise ConfigError(
             f"--keep={show(clash)}: the output has such a column of its own; rename it in the input"

@@ -100,6 +100,18 @@ Plugins = Annotated[
         help="Import a file.py or an installed module that registers choices; may be given several times.",
     ),
 ]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv holds names.")
+]
+Pixels = Annotated[
+    int | None,
+    typer.Option(
+        "--pixels", metavar="N", min=1, help="The largest possible pixel of a table or an array, such as 255."
+    ),
+]
+Invert = Annotated[
+    bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -142,18 +154,28 @@ def open_run(
         trust: whether the checkpoint is the user's own or foreign.
         parts: the kinds of tensors to load.
     """
-    from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
     from mlpkit.runs.find_run import find_checkpoints
     from mlpkit.system.console import note
 
-    if which not in ("best", "last"):
-        raise ConfigError(f"--checkpoint={which}: must be best or last")
+    check_which(which)
     chosen, reason = choose_run(run)
     path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
     if reason:
         note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint)")
     return path, stored
+
+
+def check_which(which: str) -> None:
+    """Check the value of --checkpoint.
+
+    Raises:
+        ConfigError: it is neither best nor last.
+    """
+    from mlpkit.errors import ConfigError
+
+    if which not in ("best", "last"):
+        raise ConfigError(f"--checkpoint={which}: must be best or last")
 
 
 def choose_run(run: str | None) -> tuple[Path, str]:

@@ -21,7 +21,8 @@ def data(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="A table, arrays (npz) or a folder of pictures; or dataset=NAME; and dataset.KEY=VALUE.",
+            help="A table (- is stdin), arrays (npz) or a folder of pictures; or dataset=NAME; and "
+            "dataset.KEY=VALUE.",
             metavar="FILE|KEY=VALUE",
         ),
     ],
@@ -71,7 +72,9 @@ def data(
     settings = [word for word in words if word not in files]
     config = _dataset(files, settings, target, tuple(config_dir or ()))
     is_table = isinstance(config, TableOptions)
+    is_stdin = "-" in files
     writes = bool(files) and config.name == "table" and getattr(config, "target", None) is not None
+    writes = writes and not is_stdin
     if output is not None:
         if not (writes and write and head is None):
             raise ConfigError(f"--output={output}: only for a table file with --target, which it trains on")
@@ -99,9 +102,11 @@ def data(
             console.print()
             say(console, f"wrote {plot}")
     if not writes:
-        if files and not config.targets():
+        ways = ["name the column to predict with --target COLUMN"] if files and not config.targets() else []
+        ways += ["save the table in a file, which mlpkit train data=FILE reads"] if is_stdin else []
+        if ways:
             console.print()
-            say(console, "next: name the column to predict with --target COLUMN")
+            say(console, f"next: {'; '.join(ways)}")
         return
     content, path = dataset_yaml(config, kinds, files), output or default_path(files[0])
     console.print()
@@ -146,7 +151,7 @@ def _dataset(
     if not files and not chosen:
         raise ConfigError("data: no file is named; write mlpkit data FILE, or mlpkit data dataset=NAME")
     if files:
-        given = [f"dataset={dataset_of(files[0])}", *given]
+        given = [f"dataset={'table' if files[0] == '-' else dataset_of(files[0])}", *given]
     composed = compose(Request(tuple(given), folders))
     added: dict[str, object] = {}
     if files:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpkit.cli.shorthand import without_packing
 from mlpkit.config import search_path, yaml_file
 from mlpkit.config.problems import plural
 from mlpkit.data.columns import ColumnKind
+from mlpkit.data.table_format import title_of
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError
 from mlpkit.runs.output_file import check_output, write_output
@@ -35,9 +35,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
         if key not in ("name", "path")
     }
     if raw.format is not None:
-        found = raw.format
-        settings |= {"separator": found.separator, "decimal": found.decimal}
-        settings |= {"encoding": found.encoding, "header": found.has_header}
+        settings |= raw.format.settings()
     columns = dict(settings.pop("columns", {}))
     for kind in kinds:
         if kind.is_guess and kind.is_encoded:
@@ -53,8 +51,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
 
 def default_path(file: str) -> Path:
     """Return configs/dataset/NAME.yaml for a file, with a name that no dataset of mlpkit has."""
-    name = without_packing(Path(file).name.lower())
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", Path(name).stem).strip("_") or "table"
+    name = re.sub(r"[^a-z0-9_]+", "_", title_of(file).lower()).strip("_") or "table"
     own = search_path.groups([search_path.packaged()])["dataset"]
     is_word = name[0].isalpha() and name not in _OTHER_WORDS
     return Path("configs/dataset") / f"{name if is_word and name not in own else f'my_{name}'}.yaml"

@@ -16,9 +16,9 @@ from mlpkit.config.problems import plural, spell
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns
 from mlpkit.data.dataset import Affine, Dataset
-from mlpkit.data.load import load_dataset
+from mlpkit.data.load import check_classes, load_dataset
 from mlpkit.data.raw_table import RawTable
-from mlpkit.data.table_dataset import deal, infer_inputs
+from mlpkit.data.table_dataset import deal, infer_inputs, table_dataset
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
@@ -48,7 +48,8 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     if names:
         try:
             targets, dealt = _deal(config, raw)
-            dataset = load_dataset(config)
+            dataset = table_dataset(config, raw)
+            check_classes(dataset)
         except DataError as error:
             problem = error
     inputs, kinds = infer_inputs(config, raw, names, dealt["train"])
@@ -181,7 +182,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
         return
     else:
         raw = config.raw()
-        dataset = load_dataset(config)
+        dataset = table_dataset(config, raw)
         heads = _print_raw(console, raw, _deal(config, raw)[1]["train"][:count], "before")
     train, schema = dataset.splits["train"], dataset.input_schema
     inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)

@@ -8,7 +8,10 @@ import typer
 from mlpkit.cli.arguments import (
     AllowLarge,
     Device,
+    Header,
+    Invert,
     Overrides,
+    Pixels,
     Plugins,
     Run,
     Which,
@@ -21,6 +24,7 @@ from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Split
+    from mlpkit.data.inputs import Reading
     from mlpkit.runs.checkpoint import Checkpoint
     from mlpkit.runs.trust import Trust
 
@@ -36,12 +40,16 @@ def evaluate(
     ] = None,
     input_: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="Score the rows of a table that has the target."),
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="Score what has the targets: a table, arrays (npz), a folder with a folder of pictures for "
+            "each class, or -.",
+        ),
     ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether the first line of a csv holds names."),
-    ] = None,
+    header: Header = None,
+    pixels: Pixels = None,
+    invert: Invert = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -50,6 +58,7 @@ def evaluate(
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
+    from mlpkit.data.inputs import Reading
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, print_scores, say
     from mlpkit.system.device import choose_device
@@ -58,13 +67,13 @@ def evaluate(
     if input_ is not None and (given or split is not None):
         other = given[0] if given else f"--split={split}"
         raise ConfigError(f"{other}: only for rows of a dataset; leave it out with --input")
-    if header is not None and input_ is None:
-        raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
+    if input_ is None and (header is not None or pixels is not None or invert):
+        raise ConfigError("--header, --no-header, --pixels and --invert: only with --input; leave them out")
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))
     if input_ is not None:
-        name, rows = "input", _read_rows(input_, header, stored)
+        name, rows = "input", _read_rows(input_, Reading(header, pixels, invert), stored)
     else:
         name, rows = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
@@ -75,16 +84,12 @@ def evaluate(
     say(console, *found.report.split("\n"))
 
 
-def _read_rows(source: str, header: bool | None, stored: "Checkpoint") -> "Split":
+def _read_rows(source: str, reading: "Reading", stored: "Checkpoint") -> "Split":
     """Return the rows of a file, with their targets."""
-    from mlpkit.data.dataset import Split
-    from mlpkit.data.raw_inputs import read_raw
+    from mlpkit.data.labelled import read_labelled
     from mlpkit.system.console import note
 
-    config = stored.config.dataset
-    found = read_raw(source, stored.input_schema, config, header, with_targets=True, warn=note)
-    assert found.targets is not None
-    return Split(found.values, found.targets)
+    return read_labelled(source, stored.input_schema, stored.config.dataset, reading, note)
 
 
 def _rows_of_split(

@@ -1,14 +1,31 @@
 """mlpkit predict."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, open_run, warn_of_nan
+from mlpkit.cli.arguments import (
+    AllowLarge,
+    Device,
+    Header,
+    Invert,
+    Pixels,
+    Plugins,
+    Run,
+    Which,
+    check_which,
+    newest_of,
+    open_run,
+    warn_of_nan,
+)
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from mlpkit.runs.trust import Trust
 
 ROWS_ON_A_TERMINAL = 40
 
@@ -40,26 +57,20 @@ def predict(
     split: Annotated[
         str | None, typer.Option("--split", metavar="train | val | test", help="Predict the rows of a split.")
     ] = None,
+    out_of_fold: Annotated[
+        bool,
+        typer.Option(
+            "--out-of-fold",
+            help="Predict every row of a cross-validation's table, each by the models that did not see it.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
     ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether the first line of a csv holds names."),
-    ] = None,
-    pixels: Annotated[
-        int | None,
-        typer.Option(
-            "--pixels",
-            metavar="N",
-            min=1,
-            help="The largest possible pixel of a table or an array, such as 255.",
-        ),
-    ] = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
-    ] = False,
+    header: Header = None,
+    pixels: Pixels = None,
+    invert: Invert = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -69,14 +80,17 @@ def predict(
     from mlpkit.analysis.predictions_file import ENDINGS, as_columns, write
     from mlpkit.runs.output_file import check_output, refuse_input
 
-    if sum(given is not None for given in (input_, values or None, split)) != 1:
-        raise ConfigError("predict: give one of --input FILE, --values A,B,… or --split NAME")
+    if sum(given is not None for given in (input_, values or None, split, out_of_fold or None)) != 1:
+        raise ConfigError(
+            "predict: give one of --input FILE, --values A,B,…, --split NAME or, for a sweep, --out-of-fold"
+        )
     if header is not None and input_ is None:
         raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
-    if keep and input_ is None:
-        raise ConfigError(f"--keep={keep[0]}: only with --input; leave it out")
-    if split is not None and (pixels is not None or invert):
-        raise ConfigError("--pixels and --invert: only for inputs of your own; leave them out with --split")
+    if keep and input_ is None and not out_of_fold:
+        raise ConfigError(f"--keep={keep[0]}: only with --input or --out-of-fold; leave it out")
+    if (split is not None or out_of_fold) and (pixels is not None or invert):
+        way = "--out-of-fold" if out_of_fold else "--split"
+        raise ConfigError(f"--pixels and --invert: only for inputs of your own; leave them out with {way}")
     if output is not None:
         check_output(output, ENDINGS)
         if input_ is not None:
@@ -91,6 +105,9 @@ def predict(
     from mlpkit.system.device import choose_device
 
     trust = Trust.foreign(allow_large)
+    if out_of_fold:
+        _predict_out_of_fold(run, keep or (), output, checkpoint, device, trust)
+        return
     path, stored = open_run(run, checkpoint, trust)
     if output is not None:
         refuse_input(output, str(path))
@@ -113,7 +130,7 @@ def predict(
         if values:
             inputs = Inputs(parse_raw(values, input_schema, note).values)
         else:
-            raw = read_raw(str(input_), input_schema, stored.config.dataset, header, keep or (), warn=note)
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, reading, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
     elif values:
         inputs = parse_values(values, input_schema, reading, note)
@@ -122,17 +139,71 @@ def predict(
     predictions = predictor.predict(inputs.values)
     if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
-        source = input_ or (f"--split={split}" if split else "--values")
-        raise DataError(
-            f"{source}: {named}: the prediction is no finite number, since the inputs are too large for the "
-            "model; correct or remove the row"
-        )
+        raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
     columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")
     else:
         _show(columns)
+
+
+def _predict_out_of_fold(
+    run: str | None, keep: Sequence[str], output: Path | None, checkpoint: str, device: str, trust: "Trust"
+) -> None:
+    """Predict every row of the table that a sweep's best setting was trained on in folds."""
+    from mlpkit.analysis.compare import compare
+    from mlpkit.analysis.out_of_fold import predict_out_of_fold
+    from mlpkit.analysis.predictions_file import as_columns, write
+    from mlpkit.data.raw_inputs import keep_columns
+    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.runs.sweep_folder import is_sweep
+    from mlpkit.system.console import make_console, note, say
+    from mlpkit.system.device import choose_device
+
+    check_which(checkpoint)
+    sweep, newest = newest_of(run)
+    if not is_sweep(sweep):
+        raise ConfigError(
+            f"--out-of-fold: {sweep} is no sweep; name that of mlpkit train -m dataset=… "
+            "'dataset.fold=range(5)'"
+        )
+    if newest:
+        note(f"newest sweep: {sweep}")
+    settings = compare(read_results(find_runs([sweep], note), note)).settings
+    if len(settings) > 1:
+        options = " ".join(f"{key}={value}" for key, value in settings[0].options.items())
+        note(f"the best of {len(settings)} settings: {options}")
+    found = predict_out_of_fold(sweep, settings[0], checkpoint, note, choose_device(device), trust)
+    raw, predictions = found.config.raw(), found.predictions()
+    if (bad := predictions.first_not_finite()) is not None:
+        raise _not_finite(raw.where(int(found.rows[bad])))
+    kept = keep_columns(raw.table.take(found.rows.numpy()), keep, raw.source)
+    schema, rows = found.predictor.input_schema, found.rows.tolist()
+    columns = as_columns(predictions, schema, true=found.targets, kept=kept, rows=rows)
+    if left := len(raw.table) - len(rows):
+        note(f"left out {left:,} rows without a value of the target")
+    if found.chosen_by_test:
+        note(
+            "warning: dataset.val_fraction=0: the best epochs were chosen by the rows that are predicted, so "
+            "the scores are too good; --checkpoint last takes the last ones"
+        )
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in found.scores().items())
+    seeds = f", the mean of {found.seeds} seeds" if found.seeds > 1 else ""
+    line = f"out of fold: {scores} ({len(rows):,} rows{seeds})"
+    if output is None:
+        _show(columns)
+        note(line)
+    else:
+        write(output, columns)
+        say(make_console(), line, f"{len(rows)} predictions: {output}")
+
+
+def _not_finite(where: str) -> DataError:
+    return DataError(
+        f"{where}: the prediction is no finite number, since the inputs are too large for the model; correct "
+        "or remove the row"
+    )
 
 
 def _show(columns: dict[str, list[object]]) -> None:

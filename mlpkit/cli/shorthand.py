@@ -3,10 +3,12 @@
 The dataset is `arrays` for .npz and .npy, and `image_folder` for a folder.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_format import CODECS, EXCEL, JSONS, TEXTS, TYPED
+from mlpkit.data.table_format import EXCEL, JSONS, REFUSED, TEXTS, TYPED, without_packing
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand as expand_path
 
@@ -14,6 +16,8 @@ TABLES = (*TEXTS, *JSONS, *TYPED, *EXCEL)
 ARRAYS = (".npz", ".npy")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
+_PLAIN = re.compile(r"[A-Za-z0-9_./~*?-]*")  # letters that need no quotes
+_HYDRAS = re.compile(r"""['"\[{].*|\w+\(.*\)|.*(,|\$\{).*""", re.DOTALL)
 
 
 def expand(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -37,15 +41,18 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     found = [f"dataset={dataset_name}"]
     for line in overrides:
         key, sign, value = line.partition("=")
-        found.append(f"{_LONG.get(key, key)}{sign}{value}")
+        found.append(f"{_LONG[key]}{sign}{_quoted(value)}" if key in _LONG else line)
     return tuple(found)
 
 
-def without_packing(name: str) -> str:
-    """Return the name of a file without the ending of a packed one."""
-    for ending in CODECS:
-        name = name.removesuffix(ending)
-    return name
+def _quoted(value: str) -> str:
+    """Return a path or a column's name as Hydra reads it whatever letters are in it, such as `ü` or `(`.
+
+    Lists, values to sweep, functions and what is quoted already stay, unless a file is called so.
+    """
+    if _PLAIN.fullmatch(value) or (_HYDRAS.fullmatch(value) and not expand_path(value).exists()):
+        return value
+    return '"' + value.replace('"', '\\"') + '"'
 
 
 def dataset_of(data: str) -> str:
@@ -64,6 +71,8 @@ def dataset_of(data: str) -> str:
         return "arrays"
     if name.endswith("/") or expand_path(path).is_dir():
         return "image_folder"
+    if reason := REFUSED.get(PurePath(name).suffix):
+        raise ConfigError(f"data={spell(data)}: {reason}")
     raise ConfigError(
         f"data={spell(data)}: unknown kind; tables end in {', '.join(TABLES)}, packed or not, arrays in "
         f"{', '.join(ARRAYS)}, and a folder holds pictures; for others write dataset=table dataset.path=…"

@@ -20,9 +20,14 @@ class Augment(Section):
 
 
 class DatasetConfig(Section):
-    """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`."""
+    """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`.
+
+    Attributes:
+        found_out: options that `load` finds out where they are null; see `Dataset.found`.
+    """
 
     to_define: ClassVar[tuple[str, ...]] = ("load",)
+    found_out: ClassVar[tuple[str, ...]] = ()
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
     val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")
@@ -47,6 +52,14 @@ class DatasetConfig(Section):
             download: see `load`.
         """
         return self.load(download)
+
+    def title(self) -> str:
+        """Return what folders of runs are called after: the name; of one's own data, that of its file."""
+        return self.name
+
+    def array_names(self) -> tuple[str | None, str | None]:
+        """Return the names of inputs and targets in files of arrays; None: the usual ones."""
+        return None, None
 
     def scales_inputs(self) -> bool:
         """Whether the model's first layer standardises the inputs."""

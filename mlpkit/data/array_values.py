@@ -1,6 +1,7 @@
 """What the arrays of a dataset say: inputs are pictures or columns, targets are classes or numbers."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -138,7 +139,7 @@ def read_targets(parts: Sequence[Named], names: tuple[str, ...] | None, is_said:
                 f"dataset.classes: {name} is {first.dtype}, for regression; save integers for classes"
             )
         return _numbers(arrays, [source for _, source in parts])
-    return _classes(arrays, [source for _, source in parts], names)
+    return _classes(arrays, [source for _, source in parts], names, is_said)
 
 
 def _kind(array: Array) -> str:
@@ -169,7 +170,9 @@ def _numbers(arrays: list[Array], sources: list[str]) -> Targets:
     return Targets("regression", found, remarks=(remark,))
 
 
-def _classes(arrays: list[Array], sources: list[str], names: tuple[str, ...] | None) -> Targets:
+def _classes(
+    arrays: list[Array], sources: list[str], names: tuple[str, ...] | None, is_said: bool
+) -> Targets:
     """Return labels: of texts by their names; of integers by their names, else by their place."""
     values = np.concatenate(arrays)
     found, places = np.unique(values, return_inverse=True)
@@ -185,7 +188,12 @@ def _classes(arrays: list[Array], sources: list[str], names: tuple[str, ...] | N
             f"{sources[0]}: the classes {some(names)} must be different names that can be printed"
         )
     by_name = {name: label for label, name in enumerate(names)}
-    if arrays[0].dtype.kind in "US" or all(text in by_name for text in texts):
+    are_integers = all(re.fullmatch("-?[0-9]+", name) for name in names)  # a model's own, not names of them
+    if (
+        arrays[0].dtype.kind in "US"
+        or (are_integers and not is_said)
+        or all(text in by_name for text in texts)
+    ):
         labels = np.array([by_name.get(text, -1) for text in texts], np.int64)
     elif int(found.min()) >= 0 and int(found.max()) < len(names):
         labels = found.astype(np.int64)

@@ -47,20 +47,20 @@ def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None =
 def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return _as_inputs(read_npy(path), source, input_schema, brightest)
+        return as_inputs(read_npy(path), source, input_schema, brightest)
     names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     whole = [name for name in INPUTS if name in names and name not in input_schema.features]
     if whole or len(names) == 1:
         array = arrays[names.index(whole[0]) if whole else 0]
-        return _as_inputs(array, source, input_schema, brightest)
+        return as_inputs(array, source, input_schema, brightest)
     columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
         check_numbers(column, source)
-    return _as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
+    return as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
 
 
 def refuse_pickle(path: Path, name: str) -> None:
@@ -121,7 +121,12 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
-def _as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
+def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
+    """Return an array as the inputs (rows, features) of a model; see `read_arrays`.
+
+    Raises:
+        DataError: it does not fit the model.
+    """
     features, shape = len(input_schema.features), input_schema.input_shape
     check_numbers(array, source)
     if array.shape == shape or (array.ndim == 1 and features == 1):

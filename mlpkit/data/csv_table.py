@@ -121,11 +121,12 @@ class _Reading:
         types = self._parse(pyarrow.BufferReader(sample.encode()), {}).schema
         return {field.name: field.type for field in types if field.type != pyarrow.null()}
 
-    def read(self, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:
+    def read(self, types: dict[str, pyarrow.DataType], is_again: bool = False) -> pyarrow.Table:
         """Return the table.
 
-        A value further down may be of another type than those in the sample: then its column is read again,
-        integers as numbers, all else as whatever fits.
+        A value further down may be of another type than those in the sample. Then all is read again, the
+        integers of its column as numbers. Where more does not fit, pyarrow finds all types out: one slower
+        reading, where each column that does not fit would take another one.
 
         Raises:
             DataError: it is none.
@@ -137,9 +138,8 @@ class _Reading:
             except pyarrow.ArrowException as error:
                 if found := _MISFIT.match(str(error)):
                     name = self.names[int(found[1])]
-                    others = {other: kind for other, kind in types.items() if other != name}
-                    is_integer = types[name] == pyarrow.int64()
-                    return self.read({**others, name: pyarrow.float64()} if is_integer else others)
+                    can_widen = types[name] == pyarrow.int64() and not is_again
+                    return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
                 self._explain()
                 raise DataError(f"{self.text.name}: no table ({show(str(error))}); correct it") from None
             if stream.quotes % 2:

@@ -2,8 +2,10 @@
 
 import hashlib
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,6 +81,7 @@ class Dataset:
         true_line: (slope, intercept) where the data was made from a line.
         order: of the table that was divided: the place that each of its rows had before.
         remarks: lines that say what was found out in making it, and what seems odd.
+        found: options of its config that were null, with what was found out; a run's config keeps it.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Dataset:
     true_line: tuple[float, float] | None = None
     order: Tensor | None = None
     remarks: tuple[str, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def monitored(self) -> str:

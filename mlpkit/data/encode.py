@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ from mlpkit.data.encoder import (
 from mlpkit.data.tables import some
 from mlpkit.errors import DataError
 
+PORTION = 1 << 16  # rows that are encoded at once: what is made of them stays in the processor's caches
+
 FARTHEST = 5.19933758  # of the normal distribution, where scikit-learn ends as well
 
 
@@ -42,6 +45,11 @@ class Odd:
     missing: int = 0
     unseen: int = 0
     example: str = ""
+
+    def plus(self, other: "Odd") -> "Odd":
+        """Return what is odd about the values here and there."""
+        missing, unseen = self.missing + other.missing, self.unseen + other.unseen
+        return Odd(self.column, missing, unseen, self.example or other.example)
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -81,21 +89,35 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) ->
             "(a value may be left empty)"
         )
     values = np.empty((table.num_rows, encoder.width), np.float32)
-    odd, place = [], 0
+    odd = {of.column: Odd(of.column) for of in encoder.columns}
+    for start in range(0, table.num_rows, PORTION):
+        portion = table.slice(start, PORTION)
+        for found in _encode(encoder, portion, source, partial(_later, where, start), values[start:]):
+            odd[found.column] = odd[found.column].plus(found)
+    return Encoded(values, tuple(found for found in odd.values() if found.missing or found.unseen))
+
+
+def _later(where: Where, start: int, row: int) -> str:
+    """Return how errors name a row of a portion."""
+    return where(start + row)
+
+
+def _encode(
+    encoder: TableEncoder, table: pa.Table, source: str, where: Where, values: NDArray[np.float32]
+) -> Iterator[Odd]:
+    """Write the features of some rows into the first rows of an array; yield what is odd about columns."""
+    place = 0
     for of in encoder.columns:
         raw = RawColumn(of.column, table[of.column], source, where)
-        found = Odd(of.column, int(raw.missing.sum()))
+        yield Odd(of.column, int(raw.missing.sum()))
         for part in _features(of, raw):
             if isinstance(part, Odd):
-                found = Odd(of.column, found.missing, part.unseen, part.example)
+                yield part
                 continue
             if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
                 raise raw.error(int(bad[0]), "too large for float32, in which the model computes")
-            values[:, place] = part
+            values[: len(part), place] = part
             place += 1
-        if found.missing or found.unseen:
-            odd.append(found)
-    return Encoded(values, tuple(odd))
 
 
 def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:

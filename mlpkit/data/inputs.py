@@ -100,10 +100,15 @@ def read_inputs(
         DataError: it cannot be read, or does not fit the model.
     """
     reading.check(input_schema)
-    return _as_pixels(_read(source, input_schema, reading, warn), source, input_schema, reading, warn)
+    return as_pixels(_read(source, input_schema, reading, warn), source, input_schema, reading, warn)
 
 
-def _as_pixels(found: Inputs, source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+def as_pixels(found: Inputs, source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+    """Return rows as the model's training pictures were, where it reads pictures: from 0 to 1, light on dark.
+
+    Raises:
+        DataError: they are not from 0 to 1.
+    """
     if not input_schema.is_image:
         return found
     check_range(found.values, source, reading.brightest)
@@ -135,22 +140,32 @@ def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, rea
     return Inputs(values / reading.brightest if reading.brightest else values)
 
 
-def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+def check_options(path: Path, reading: Reading) -> None:
+    """Refuse what is said of a file of another kind.
+
+    Raises:
+        ConfigError: so it is.
+    """
     suffix = path.suffix.lower()
     if reading.has_header is not None and suffix not in TEXTS:
         raise ConfigError(f"--{'' if reading.has_header else 'no-'}header: only for csv; leave it out")
     if reading.brightest is not None and (suffix in PICTURES or path.is_dir()):
         raise ConfigError(f"--pixels={reading.brightest}: only for tables and arrays; leave it out")
+
+
+def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+    suffix = path.suffix.lower()
+    check_options(path, reading)
     if path.is_dir():
         files = [entry.path for entry in files_in(path) if is_picture(entry.path) and entry.path.is_file()]
         if not files:
             raise DataError(f"{path}: a folder without a {', '.join(PICTURES)} file; put pictures into it")
-        return _read_pictures(files, path, input_schema, warn)
+        return read_pictures(files, path, input_schema, warn)
     if not path.is_file():
         problem = "not a regular file; - reads stdin" if path.exists() else no_such_file(path)
         raise DataError(f"{path}: {problem}")
     if suffix in PICTURES:
-        return _read_pictures([path], path.parent, input_schema, warn)
+        return read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
         return Inputs(read_arrays(path, input_schema, reading.brightest))
     refuse_pickle(path, str(path))
@@ -175,10 +190,10 @@ def parse_values(
             )
     values = read_rows(rows, range(len(features)), input_schema, "--values")
     found = Inputs(values / reading.brightest if reading.brightest else values)
-    return _as_pixels(found, "--values", input_schema, reading, warn)
+    return as_pixels(found, "--values", input_schema, reading, warn)
 
 
-def _read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
+def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
     """Return a row for each picture, with its path from the folder on."""
     pixels: list[Tensor] = []
     looks: list[Look] = []

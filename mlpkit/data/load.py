@@ -29,12 +29,21 @@ def load_dataset(
         dataset = config.load(download)
     else:
         dataset = divide_again(like, config)
+    check_classes(dataset)
+    return dataset
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Refuse training rows that are all of one class.
+
+    Raises:
+        DataError: they are.
+    """
     train = dataset.splits["train"]
     if dataset.input_schema.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(
-            f"dataset={config.name}: the {len(train)} training rows are all of one class; have more rows"
+            f"dataset={dataset.name}: the {len(train)} training rows are all of one class; have more rows"
         )
-    return dataset
 
 
 def table_of(config: DatasetConfig) -> str:

@@ -16,7 +16,9 @@ from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.table_file import MISSING, TableFormat, read_table
+from mlpkit.data.inputs import AS_FOUND, Inputs, Reading, as_pixels
+from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
+from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
 from mlpkit.data.tables import some
@@ -42,7 +44,7 @@ def read_raw(
     source: str,
     input_schema: InputSchema,
     config: DatasetConfig,
-    has_header: bool | None = None,
+    reading: Reading = AS_FOUND,
     keep: Sequence[str] = (),
     with_targets: bool = False,
     warn: Callable[[str], None] = lambda line: None,
@@ -53,7 +55,7 @@ def read_raw(
         source: the file, or `-` for stdin.
         input_schema: what the model reads.
         config: of the dataset that the model was trained on: other files of it are written in the same way.
-        has_header: whether the first line of a text holds names; None where that is to be found out.
+        reading: what the user says of it.
         keep: columns that are returned as they are.
         with_targets: whether the rows are to be scored.
         warn: is told what is odd.
@@ -62,19 +64,12 @@ def read_raw(
         ConfigError: a column to keep is not there.
         DataError: a column is missing, or a value cannot be used.
     """
-    table_format = TableFormat()
-    missing: tuple[str, ...] = MISSING
-    if isinstance(config, TableOptions):
-        table_format, missing = config.table_format(), config.missing_texts()
-    if has_header is not None:
-        table_format = replace(table_format, has_header=has_header)
-    file = read_table([source], table_format, missing)
+    wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
+    file = _read_as_in_training(source, config, reading.has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
-    if unknown := next((name for name in keep if name not in names), None):
-        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
-        raise ConfigError(f"--keep={show(unknown)}: {file.source} has no such column{way}")
+    kept = keep_columns(table, keep, file.source)
     encoded = encode(_encoder_of(input_schema), table, file.source, file.where)
     targets = None
     if with_targets:
@@ -85,7 +80,64 @@ def read_raw(
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
-    return RawInputs(_told(encoded, file.source, warn), targets, {name: _plain(table[name]) for name in keep})
+    values = _told(encoded, file.source, warn)
+    if reading.brightest is not None:
+        values = values / reading.brightest
+    values = as_pixels(Inputs(values), file.source, input_schema, reading, warn).values
+    return RawInputs(values, targets, kept)
+
+
+def _read_as_in_training(
+    source: str,
+    config: DatasetConfig,
+    has_header: bool | None,
+    wanted: Sequence[str],
+    warn: Callable[[str], None],
+) -> TableFile:
+    """Return a table, read as the training data were; where that gives other columns, as it is found to be.
+
+    Its encoding is always found out, unless the training data had a rare one.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
+    missing = config.missing_texts() if isinstance(config, TableOptions) else MISSING
+    header = trained.has_header if has_header is None else has_header
+    encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
+    ways = (
+        replace(trained, has_header=header, encoding=encoding),
+        TableFormat(has_header=has_header, encoding=encoding),
+    )
+    first: TableFile | DataError | None = None
+    for way in dict.fromkeys(ways):
+        try:
+            file = read_table([source], way, missing)
+        except DataError as error:
+            first = first or error
+            continue
+        if set(wanted) <= set(file.table.column_names):
+            if file.format is not None and (other := describe_difference(file.format, trained)):
+                warn(f"{file.source}: {other}")
+            return file
+        first = first or file
+    if isinstance(first, TableFile):
+        return first  # who reads it says what is missing
+    assert first is not None
+    raise first
+
+
+def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:
+    """Return columns that are copied to the output, by name.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    names = table.column_names
+    if unknown := next((name for name in keep if name not in names), None):
+        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
+        raise ConfigError(f"--keep={show(unknown)}: {source} has no such column{way}")
+    return {name: _plain(table[name]) for name in keep}
 
 
 def parse_raw(

@@ -1,5 +1,6 @@
 """Raw tables: what files hold, before anything is made of it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlpkit.data.column_values import RawColumn, Where
-from mlpkit.data.table_file import TableFile, TableFormat, describe, read_table
+from mlpkit.data.table_file import TableFile, TableFormat, common, describe, read_table
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.tables import some
 from mlpkit.errors import DataError
@@ -91,12 +92,15 @@ def _read(
         ) from None
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
     locations = tuple(location for of in found.values() for location in of.locations)
-    file = TableFile(joined, train.format, train.source, locations)
+    known = [of.format for of in found.values() if of.format is not None]
+    file = TableFile(joined, common(known) if known else None, train.source, locations)
     return RawTable(joined, file.source, file.where, rows, tuple(formats), file.format)
 
 
 def _stamp(path: str) -> object:
-    """Return what changes when a file does; None where it is no file, such as a glob."""
+    """Return what changes when a file does; for stdin, its stream; of a glob, what is never the same."""
+    if path == "-":
+        return sys.stdin.buffer
     try:
         about = Path(path).stat()
     except OSError:

@@ -60,20 +60,24 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
-    splits, _ = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
-    remarks += overlaps(splits)
+    splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
+    remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
         scaling = fit_target_scaling(
             splits["train"].targets, names, config.target_transform, config.standardize
         )
-    features = encoder.features()
+    features, of_text = encoder.features(), raw.format.settings() if raw.format is not None else {}
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
         splits=splits,
         target_scaling=scaling,
+        order=order,
         remarks=tuple(remarks),
+        found={
+            key: of_text[key] for key in config.found_out if key in of_text and getattr(config, key) is None
+        },
     )
 
 

@@ -12,12 +12,22 @@ from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
-from mlpkit.data.table_format import CODECS, EXCEL, JSONS, TEXTS, TYPED, TableFormat, describe
+from mlpkit.data.table_format import (
+    CODECS,
+    EXCEL,
+    JSONS,
+    REFUSED,
+    TEXTS,
+    TYPED,
+    TableFormat,
+    common,
+    describe,
+)
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand, no_such_file
 
-__all__ = ["MISSING", "TableFile", "TableFormat", "describe", "read_table"]
+__all__ = ["MISSING", "TableFile", "TableFormat", "common", "describe", "read_table"]
 
 # Texts that mean that a value is missing: pandas' own and the question mark of UCI's tables.
 MISSING = (
@@ -26,16 +36,8 @@ MISSING = (
 )
 
 PACKED = ", ".join(CODECS)
-_REFUSED = {
-    **dict.fromkeys(
-        (".pkl", ".pickle", ".pt", ".pth", ".joblib"),
-        "a pickle runs code when it is opened; save the table as .parquet or .csv where you trust it",
-    ),
-    **dict.fromkeys((".npy", ".npz"), "an array without column names; save the table as .parquet or .csv"),
-    ".xls": "an old Excel book; save it as .xlsx or .csv",
-    ".zip": "an archive; unpack it",
-}
 _FOUND_OUT = TableFormat()
+_OF_EXCEL = TableFormat(",", ".", "utf-8")  # as its rows are written as a text
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ def read_table(
         return files[0]
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
-    return TableFile(_joined([file.table for file in files]), files[0].format, source, locations)
+    formats = [file.format for file in files if file.format is not None]
+    read_as = common(formats) if formats else None
+    return TableFile(_joined([file.table for file in files]), read_as, source, locations)
 
 
 def _named(source: str) -> list[str]:
@@ -143,8 +147,8 @@ def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFil
         folder = "a folder; name a file in it, or several by folder/*.csv"
         odd = folder if path.is_dir() else "not a regular file; - reads stdin"
         raise DataError(f"{path}: {odd if path.exists() else no_such_file(path)}")
-    if kind in _REFUSED:
-        raise DataError(f"{path}: {_REFUSED[kind]}")
+    if kind in REFUSED:
+        raise DataError(f"{path}: {REFUSED[kind]}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: empty")
     text = TableText(str(path), path)
@@ -154,7 +158,7 @@ def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFil
     if kind in JSONS:
         return _from_json(text, kind)
     if kind in EXCEL:
-        book = _from_csv(read_excel(path), said, missing)
+        book = _from_csv(read_excel(path), replace(_OF_EXCEL, has_header=said.has_header), missing)
         return replace(
             book, format=None, locations=((book.table.num_rows, lambda row: f"{path}: row {row + 1}"),)
         )

@@ -5,7 +5,9 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePath
+from typing import Any
 
 SEPARATORS = "\t;|, "  # a comma or a blank also stands inside values, so these are tried last
 LOOKED_AT = 1000  # rows
@@ -16,6 +18,21 @@ JSONS = (".jsonl", ".ndjson", ".json")
 TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 EXCEL = (".xlsx",)
 CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending that they add to a text's or JSON's
+
+REFUSED = {  # why, by ending
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".pt", ".pth", ".joblib"),
+        "a pickle runs code when it is opened; where you trust it, save its table as .parquet or .csv, its "
+        "arrays with numpy.savez(FILE, X=…, y=…)",
+    ),
+    **dict.fromkeys((".npy", ".npz"), "an array without column names; save the table as .parquet or .csv"),
+    ".xls": "an old Excel book; save it as .xlsx or .csv",
+    ".zip": "an archive; unpack it",
+}
+
+MOST_LETTERS = 40  # of a name made of a file's
+
+FOUND_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")  # which nobody needs to say
 
 NUMBER = r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?"  # with either decimal mark
 _NUMBER = re.compile(NUMBER)
@@ -38,12 +55,64 @@ class TableFormat:
     encoding: str | None = None
     has_header: bool | None = None
 
+    def settings(self) -> dict[str, Any]:
+        """Return what is known by the keys of a dataset's config."""
+        known = {
+            "separator": self.separator,
+            "decimal": self.decimal,
+            "encoding": self.encoding,
+            "header": self.has_header,
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+def common(formats: Sequence[TableFormat]) -> TableFormat:
+    """Return what is the same in all formats, such as those of several files; all else is None."""
+    first = asdict(formats[0])
+    return TableFormat(
+        **{key: value for key, value in first.items() if all(getattr(of, key) == value for of in formats)}
+    )
+
+
+def without_packing(name: str) -> str:
+    """Return the name of a file without the ending of a packed one."""
+    for ending in CODECS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def title_of(path: str) -> str:
+    """Return the name of a file without its endings, as a folder may be called on any system; or nothing.
+
+    Letters and digits of any script stay, and hyphens; `data/house prices.csv.gz` becomes `house_prices`.
+    """
+    name = PurePath(without_packing(PurePath(path).name)).stem
+    return re.sub(r"[^\w-]+", "_", name).strip("_-")[:MOST_LETTERS].rstrip("_-")
+
 
 def describe(table_format: TableFormat) -> str:
     """Return what was taken, in the words of a line that says so."""
+    return ", ".join(_in_words(table_format).values())
+
+
+def describe_difference(table_format: TableFormat, trained: TableFormat) -> str:
+    """Return in what a text differs from a model's training data, as far as these are known; or nothing."""
+    before = trained.settings()
+    keys = [key for key, value in table_format.settings().items() if before.get(key, value) != value]
+    new, old = _in_words(table_format), _in_words(trained)
+    here, there = (", ".join(words[key] for key in keys) for words in (new, old))
+    return f"{here}; the training data: {there}" if keys else ""
+
+
+def _in_words(table_format: TableFormat) -> dict[str, str]:
+    """Return each of the settings in words."""
     separator = {"\t": "tab", " ": "blank"}.get(table_format.separator or "", f'"{table_format.separator}"')
-    header = "header in line 1" if table_format.has_header else "no header: columns are c1, c2, …"
-    return f'separator {separator}, decimal "{table_format.decimal}", {table_format.encoding}, {header}'
+    return {
+        "separator": f"separator {separator}",
+        "decimal": f'decimal "{table_format.decimal}"',
+        "encoding": table_format.encoding or "encodings differ",
+        "header": "header in line 1" if table_format.has_header else "no header: columns are c1, c2, …",
+    }
 
 
 def recognise(sample: str, said: TableFormat, missing: Sequence[str]) -> TableFormat:

@@ -5,8 +5,9 @@ import io
 import sys
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 
@@ -92,8 +93,13 @@ class TableText:
 
 
 def from_stdin() -> TableText:
-    """Return the text on stdin, read to its end, since it is read twice."""
-    return TableText("stdin", content=sys.stdin.buffer.read())
+    """Return the text on stdin, read to its end and kept, since it is read more than once."""
+    return TableText("stdin", content=_content(sys.stdin.buffer))
+
+
+@lru_cache(maxsize=1)
+def _content(stream: BinaryIO) -> bytes:
+    return stream.read()
 
 
 def _read(source: pyarrow.NativeFile, count: int, name: str) -> bytes:

@@ -46,6 +46,17 @@ class ArraysDataset(DatasetConfig):
         is_path = target is not None and path is not None and not path.lower().endswith(".npz")
         return absolute(target) if target is not None and is_path else target
 
+    def array_names(self) -> tuple[str | None, str | None]:
+        """See `DatasetConfig.array_names`."""
+        is_npy = self.path is not None and not self.path.lower().endswith(".npz")
+        return self.inputs, None if is_npy else self.target
+
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        return title_of(self.path or "") or self.name
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load(self.classes)
@@ -62,6 +73,7 @@ class ArraysDataset(DatasetConfig):
         from mlpkit.data.dataset import Dataset, channel_scaling, column_scaling, deal_rest, divide
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
+        from mlpkit.data.overlaps import overlaps
         from mlpkit.data.tables import some
 
         if self.path is None:
@@ -108,6 +120,7 @@ class ArraysDataset(DatasetConfig):
                 *inputs.remarks,
                 *targets.remarks,
                 *([f"{self.path}: other arrays are left out: {some(left)}"] if left else []),
+                *overlaps(splits, "picture" if is_picture else "row"),
             ),
         )
 

@@ -34,6 +34,12 @@ class ImageFolderDataset(ImageOptions):
     invert: bool = Field(False, description="whether pictures are dark on light, and become light on dark")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
 
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        return title_of(self.path or "") or self.name
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load()
@@ -48,6 +54,7 @@ class ImageFolderDataset(ImageOptions):
         from mlpkit.data.dataset import Split, deal_rest, divide
         from mlpkit.data.images import image_dataset
         from mlpkit.data.input_schema import OwnPictures
+        from mlpkit.data.overlaps import overlaps
         from mlpkit.data.picture_folder import list_pictures, read_pixels
 
         if self.path is None:
@@ -62,6 +69,7 @@ class ImageFolderDataset(ImageOptions):
         dealt = deal_rest(self, labels, listing.splits or {"train": slice(None)})
         # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
         splits, order = divide(torch.from_numpy(pixels.values).reshape(rows, -1), labels, dealt)
+        shared = overlaps(splits, "picture")
         inputs, targets = splits["train"].all_inputs / 255, splits["train"].all_targets
         if self.invert:
             inputs = 1 - inputs
@@ -72,7 +80,7 @@ class ImageFolderDataset(ImageOptions):
             tuple(shape[1:] if shape[0] == 1 else shape),
             listing.classes,
             OwnPictures(self.invert),
-            (listing.describe(), *pixels.remarks),
+            (listing.describe(), *pixels.remarks, *shared),
         )
 
     def fractions(self) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """A table of one's own."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mlpkit.data.dataset import Dataset
     from mlpkit.data.raw_table import RawTable
     from mlpkit.data.table_file import TableFormat
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class TableDataset(TableOptions):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
+    found_out: ClassVar = ("separator", "decimal", "encoding", "header")
     name: Literal["table"]
     path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
@@ -38,20 +40,35 @@ class TableDataset(TableOptions):
         None, strict=False, description="texts that mean that a value is missing; null: the usual ones, as NA"
     )
 
+    def title(self) -> str:
+        """See `DatasetConfig.title`."""
+        from mlpkit.data.table_format import title_of
+
+        paths = self.paths()
+        return (title_of(paths[0]) if paths else "") or self.name
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the files of the table, or of its training rows."""
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
+
     def raw(self) -> "RawTable":
         """See `TableOptions.raw`."""
         from mlpkit.data.raw_table import read_files
 
-        paths = (self.path,) if isinstance(self.path, str) else self.path or ()
+        paths = self.paths()
         if not paths:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as houses.csv")
-        if "-" in paths:
-            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
         files = {"train": paths}
         files |= {
             name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
         }
         return read_files(files, self.table_format(), self.missing_texts())
+
+    def load(self, download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load`."""
+        if "-" in (*self.paths(), self.split.val, self.split.test):
+            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
+        return super().load(download)
 
     def targets(self) -> tuple[str, ...]:
         """See `TableOptions.targets`."""

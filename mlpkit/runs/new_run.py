@@ -32,7 +32,7 @@ def create(config: Config, trust: Trust, locks: ExitStack) -> RunFolder:
         root = expand(config.run.root)
         if config.run.dir is not None:
             return _create_named(resolve_run_dir(config, trust), config, locks)
-        group = root / (config.run.name or f"{config.dataset.name}-{config.model.name}")
+        group = root / (config.run.name or f"{config.dataset.title()}-{config.model.name}")
         group.mkdir(parents=True, exist_ok=True)
         while True:
             path = group / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

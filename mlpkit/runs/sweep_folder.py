@@ -168,10 +168,8 @@ def create(configs: Sequence[Config]) -> SweepFolder:
                 raise ConfigError(f"run.dir={path}: already holds other files; name a new folder")
             path.mkdir(parents=True, exist_ok=True)
             return SweepFolder(path)
-        datasets, models = (
-            "+".join(dict.fromkeys(getattr(config, part).name for config in configs))
-            for part in ("dataset", "model")
-        )
+        datasets = "+".join(dict.fromkeys(config.dataset.title() for config in configs))
+        models = "+".join(dict.fromkeys(config.model.name for config in configs))
         group = root / (run.name or f"{datasets}-{models}")
         group.mkdir(parents=True, exist_ok=True)
         path = group / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -89,7 +89,7 @@ def build(
 
 
 def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experiment:
-    """Return a run's objects.
+    """Return a run's objects; its config has what was found out in reading the data.
 
     Raises:
         ConfigError: the loss or a metric is not for the dataset's task.
@@ -97,6 +97,9 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     task = TASKS[dataset.input_schema.task]
     loss = loss_for(config.loss, task.name, dataset.name)
     metrics = metrics_for(config.run.metrics, task.name, dataset.name)
+    if dataset.found:
+        data = config.dataset.model_copy(update=dict(dataset.found))
+        config = config.model_copy(update={"dataset": data})
     return Experiment(config, dataset, task, loss, network, metrics)
 
 

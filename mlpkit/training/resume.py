@@ -45,11 +45,14 @@ def newest_good(paths: list[Path], warn: Warn, trust: Trust = Trust.FOREIGN) -> 
 def check_config(config: Config, stored: Checkpoint) -> None:
     """Check that only keys have changed that may change when a run is resumed.
 
+    Options of the dataset that are null in the new config are found out as they were found out then.
+
     Raises:
         ConfigError: another key has changed, or trainer.epochs is smaller than the epochs done.
     """
     new, old = (dict(nested.items(to_dict(c))) for c in (config, stored.config))
-    free = (*MAY_CHANGE, *_FOLDER_KEYS)
+    found_out = [key for key in config.dataset.found_out if getattr(config.dataset, key) is None]
+    free = (*MAY_CHANGE, *_FOLDER_KEYS, *(f"dataset.{key}" for key in found_out))
     changed = [key for key in {**new, **old} if new.get(key) != old.get(key) and key not in free]
     if changed:
         raise ConfigError(

@@ -58,7 +58,7 @@ def run(
         environment.git_commit()
     with stop_on_signals() as stop, ExitStack() as locks:
         try:
-            folder = new_run.create(config, origin.trust, locks)
+            folder = new_run.create(engine.experiments[0].config, origin.trust, locks)
         except ConfigError:
             if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
                 raise

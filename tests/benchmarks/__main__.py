@@ -16,6 +16,7 @@ from pathlib import Path
 import data_folder
 from busy import run_busy
 from cases import CASES, OURS, run_case
+from csv_tables import run_table
 from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
@@ -33,7 +34,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "cuda")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "table", "cuda")
 
 
 def main() -> None:
@@ -64,8 +65,8 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part in ("start", "busy", "cuda"):
-        run = {"start": run_start_up, "busy": run_busy, "cuda": _run_cuda}[part]
+    if part in ("start", "busy", "table", "cuda"):
+        run = {"start": run_start_up, "busy": run_busy, "table": run_table, "cuda": _run_cuda}[part]
         return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)

@@ -44,6 +44,10 @@ GOALS = (
     Goal("seconds of the choice of a matrix product", "start", "matmul", 0.02, at_most=True),
     Goal("beside busy programs, times the fair share", "busy", "fair share", 2, at_most=True),
     Goal("on a quiet machine, times OpenMP's own waiting", "busy", "quiet", 1.03, at_most=True),
+    Goal("100,000 rows of csv to a scored model, seconds", "table", "train seconds", 20, at_most=True),
+    Goal("the same, peak memory in GB", "table", "train GB", 1, at_most=True),
+    Goal("1 GB of csv, seconds to read", "table", "read seconds", 20, at_most=True),
+    Goal("the same, peak memory, times the table's", "table", "read memory", 3, at_most=True),
     *(
         Goal(f"CUDA, {case}, against eager PyTorch", "cuda", f"{case}, eager PyTorch", 10)
         for case in ("mnist-64", "moons")
