@@ -689,11 +689,11 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["predict"], 2, "predict: give one of --input FILE, --values A,B,… or --split NAME"),
+        (["predict"], 2, "predict: give one of --input FILE, --values A,B,…, --split NAME or --out-of-fold"),
         (
             ["predict", "--values", "1,2", "--split", "val"],
             2,
-            "predict: give one of --input FILE, --values A,B,… or --split NAME",
+            "predict: give one of --input FILE, --values A,B,…, --split NAME or --out-of-fold",
         ),
         (["predict", "--values", "1,2", "--checkpoint", "foo"], 2, "--checkpoint=foo: must be best or last"),
         (["predict", "--split", "foo"], 2, "--split=foo: this run has train, val, test"),

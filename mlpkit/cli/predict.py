@@ -81,9 +81,7 @@ def predict(
     from mlpkit.runs.output_file import check_output, refuse_input
 
     if sum(given is not None for given in (input_, values or None, split, out_of_fold or None)) != 1:
-        raise ConfigError(
-            "predict: give one of --input FILE, --values A,B,…, --split NAME or, for a sweep, --out-of-fold"
-        )
+        raise ConfigError("predict: give one of --input FILE, --values A,B,…, --split NAME or --out-of-fold")
     if header is not None and input_ is None:
         raise ConfigError(f"--{'' if header else 'no-'}header: only with --input; leave it out")
     if keep and input_ is None and not out_of_fold:

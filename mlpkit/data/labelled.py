@@ -116,7 +116,7 @@ def _encoded(targets: Array, source: str, input_schema: InputSchema) -> Tensor:
         targets = targets.astype(np.float64)
     found = read_targets([(targets, source)], input_schema.classes or None, is_said=False)
     width = found.values.shape[1] if found.values.ndim == 2 else 0
-    if found.task != input_schema.task or width not in (0, len(input_schema.targets)):
+    if found.classes != input_schema.classes or width not in (0, len(input_schema.targets)):
         wanted = f"labels of {some(input_schema.classes)}" if input_schema.classes else "numbers"
         raise DataError(
             f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model says {wanted} for "
