@@ -211,7 +211,7 @@ def test_no_lines_of_json(read: Read, text: str, line: str) -> None:
         ("[" * 50_000, f"t.json: {NESTED}"),
         ("[]", "t.json: no rows; a table has a line for each"),
         ("7", f"t.json: row 1: 7 {LIKE}"),
-        ("[[1, 2], [3]]", "t.json: row 2: 1 values, the first row has 2; correct it"),
+        ("[[1, 2], [3]]", "t.json: row 2: 1 value, the first row has 2; correct it"),
         ('{"a": [1], "b": []}', "t.json: its columns have different lengths; give each as many values"),
         ('[{"a": 1}, {"a": "x"}]', f"t.json: row 2: {MIXED}"),
     ],
