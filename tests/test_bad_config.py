@@ -127,7 +127,7 @@ NUMBERS = [
     ),
     (
         "dataset.n=1",
-        "dataset: val_fraction=0.2 and test_fraction=0.2 of 1 rows leave no row to val; "
+        "dataset: val_fraction=0.2 and test_fraction=0.2 of 1 row leave no row to val; "
         "change the fractions or have more rows",
     ),
     (
@@ -210,7 +210,7 @@ KEYS_AND_GROUPS = [
     ("max_epochs=10", "max_epochs: unknown key; it is called trainer.epochs here"),
     ("dataset.test_size=0.2", "dataset.test_size: unknown key; it is called dataset.test_fraction here"),
     ("moons", "'moons': no value; write dataset=moons"),
-    ("scheduler.warmup_steps=1000", "scheduler.warmup_steps=1000: the run has 1000 steps; choose fewer"),
+    ("scheduler.warmup_steps=1000", "scheduler.warmup_steps=1000: the run has 1,000 steps; choose fewer"),
     ("a.b.c.d=1", "a: unknown key; did you mean init.a?"),
     ("x" * 200 + "=1", f"'{'x' * 56}...: unknown key; {KEYS}"),
     ("dataset.low=5", f"dataset.low: unknown key; {MOONS}"),
@@ -283,7 +283,7 @@ SYNTAX = [
     ("\x1b[31m=1", f"'\\x1b[31m=1': '\\x1b[31m' {NO_KEY}"),
     ("\udcff=1", f"'\\udcff=1': '\\udcff' {NO_KEY}"),
     ("seed=1=2", unreadable("'seed=1=2'", "seed")),
-    ("run.name=ünï", unreadable("'run.name=ünï'", "run.name")),
+    ("run.name=ünï", f"run.name='ünï': {NAME}"),
     ('run.name="', unreadable("'run.name=\"'", "run.name")),
     ("run.name=\x1b[31m", unreadable("'run.name=\\x1b[31m'", "run.name")),
     ("run.name=${${seed}}", unreadable("'run.name=${${seed}}'", "run.name")),
@@ -712,7 +712,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
             2,
             "--output=/proc: the ending must be one of .csv, .jsonl, .npz",
         ),
-        (["predict", "--values", "1"], 65, "--values=1: 1 values, the model reads 2: x1, x2"),
+        (["predict", "--values", "1"], 65, "--values=1: 1 value, the model reads 2: x1, x2"),
         (["evaluate", "--split", "foo"], 2, "--split=foo: this run has train, val, test"),
         (
             ["evaluate", "seed=1"],

@@ -442,7 +442,8 @@ def test_folders(refused: Refused, trained: dict[str, Path], tmp_path: Path) -> 
         ("none.csv", "none.csv: no such file; check the path"),
         ("pipe.csv", "pipe.csv: not a regular file; - reads stdin"),
         ("/dev/zero", "/dev/zero: not a regular file; - reads stdin"),
-        ("loop.csv", "loop.csv: no such file; check the path"),
+        ("loop.csv", "loop.csv: a link that leads to no file; mend the link"),
+        ("dangling.csv", "dangling.csv: a link that leads to no file; mend the link"),
         ("pip.csv", "pip.csv: no such file; did you mean pipe.csv?"),
         ("y" * 300, f"{'y' * 300}: cannot be read (File name too long)"),
     ],
@@ -452,6 +453,7 @@ def test_what_is_no_file(
 ) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "loop.csv").symlink_to("loop.csv")
+    (tmp_path / "dangling.csv").symlink_to("nothing")
     assert predict(refused, trained["moons"], source) == message
 
 
@@ -488,10 +490,10 @@ def test_stdin(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("1", "1: 1 values, the model reads 2: x1, x2"),
-        ("", "'': 1 values, the model reads 2: x1, x2"),
+        ("1", "1: 1 value, the model reads 2: x1, x2"),
+        ("", "'': 1 value, the model reads 2: x1, x2"),
         ("1,2,3", "1,2,3: 3 values, the model reads 2: x1, x2"),
-        ("1;2", "1;2: 1 values, the model reads 2: x1, x2"),
+        ("1;2", "1;2: 1 value, the model reads 2: x1, x2"),
         ("1,a", f"1,a: column x2: 'a' {PLAIN}"),
         (",1", f",1: column x1: {FILL_IN}"),
         ("1,nan", f"1,nan: column x2: 'nan' {PLAIN}"),

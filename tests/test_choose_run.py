@@ -79,6 +79,24 @@ def test_a_newest_run_in_a_sweep_stands_for_the_sweep(
         assert capsys.readouterr().err.startswith("newest sweep: outputs/mine/sweep\n")
 
 
+def test_resume_takes_a_sweep_without_a_checkpoint(
+    trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained["moons"], "outputs/moons/run")
+    assert command(["train", "-m", "dataset=sum", "seed=1,2", *SMALL, "run.dir=outputs/sum/sweep"]) == 0
+    for path in Path("outputs/sum/sweep").glob("0*"):  # as if it had been killed before its first run
+        shutil.rmtree(path)
+    other = Path("outputs/2026-01-01/.hydra/config.yaml")  # Hydra's own folders are called outputs too
+    other.parent.mkdir(parents=True)
+    other.write_text("lr: 1\n")
+    capsys.readouterr()
+    assert command(["resume"]) == 0
+    assert capsys.readouterr().err == "newest sweep: outputs/sum/sweep\n"
+    assert len(list(Path("outputs/sum/sweep").glob("0*/summary.json"))) == 2
+
+
 def test_a_folder_without_a_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -318,11 +318,11 @@ KINDS: dict[str, tuple[Callable[[RunFolder], object], str]] = {
         "summary.json: its best scores cannot be read; mend or remove the file",
     ),
     "no config": (
-        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text("")),
+        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text(""), f.environment.touch()),
         "config.yaml: empty; write a mapping of keys, such as `seed: 0`",
     ),
     "a wrong config": (
-        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text("seed: -1")),
+        lambda f: (shutil.rmtree(f.last.parent), f.config.write_text("format: 3\nseed: -1")),
         "config.yaml: seed=-1: must be an integer ≥ 0 and < 9223372036854775808 (seed of weights, "
         "data order, dropout and augmentation; default 0)",
     ),

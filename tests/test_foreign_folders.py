@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 from mlpkit.cli.main import run as command
@@ -192,6 +195,13 @@ def test_names_that_are_not_utf_8_work(
     assert command(["resume", sweep]) == 0
     assert command(["compare", sweep, "--output", "table\udcff.csv", "--plot"]) == 0
     assert command(["inspect", run]) == 0
+    rows = pyarrow.table({"a": [0.5, 1.5, 2.5, 3.5, 4.5] * 4, "b": [0.5, 2.5] * 10})
+    pyarrow.csv.write_csv(rows, "rows.csv")
+    pyarrow.parquet.write_table(rows, "rows.parquet")
+    pyarrow.feather.write_feather(rows, "rows.feather")
+    for path in Path().glob("rows.*"):
+        data = path.rename(f"\udcff{path.name}")
+        assert command(["train", f"data={data}", "target=b", "model=linear", *T[3:-1]]) == 0
     printed, said = capsys.readouterr()
     assert all(line.isprintable() for line in (printed + said).splitlines())
     assert "outputs/run\\udcff" in printed

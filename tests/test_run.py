@@ -23,6 +23,7 @@ from mlpkit.data.load import load_dataset
 from mlpkit.errors import NonFiniteError, RunInterruptedError
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system import device
 
 FAST = ("trainer.epochs=4", "run.plots=false")
 FILES = {
@@ -339,3 +340,12 @@ def test_a_config_that_a_killed_process_left_unfinished_is_removed(tmp_path: Pat
         tmp_path, "dataset=line", "model=linear", "trainer.epochs=1", f"run.dir={folder}", "run.plots=false"
     )
     assert [path.name for path in run.path.rglob(".*")] == []
+
+
+def test_more_threads_than_cores_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    said = device.describe_device("cpu", "cpu")
+    torch.set_num_threads(before)
+    assert said == "device: cpu (3 threads; they share 2 cores, fewer are faster)"

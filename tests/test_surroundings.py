@@ -31,17 +31,19 @@ def test_sweeps_run_beside_a_config_of_something_else(
     monkeypatch.chdir(tmp_path)
     write("config.yaml", "theme: dark\n")
     write("outputs/config.yaml", "theme: light\n")
+    for name in ("train.log", "metrics.jsonl", "summary.json"):
+        write(name, "")
     assert command(["train", "-m", *SMALL, "seed=1,2", f"run.root={root}", "run.dir=outputs/sweep"]) == 0
     assert len(list(Path("outputs/sweep").glob("*/summary.json"))) == 2
     assert command(["compare", "outputs"]) == 0
     assert command(["compare"]) == 0
+    run = str(next(Path("outputs/sweep").glob("0*")))
+    assert command(["predict", run, "--values", "1,2", "--output", "metrics.jsonl"]) == 0  # not a run's
 
 
 def test_a_run_is_not_begun_inside_another(trained: dict[str, Path], refused: Refused) -> None:
-    """As before: a folder with a config.yaml and something else of a run's is one."""
     Path("run").mkdir()
-    for name in ("config.yaml", "summary.json"):
-        (Path("run") / name).write_bytes((trained["moons"] / name).read_bytes())
+    Path("run/config.yaml").write_bytes((trained["moons"] / "config.yaml").read_bytes())
     said = refused("train", *SMALL, "run.root=.", "run.dir=run/below", code=2)
     assert said == "run.dir=run/below: inside the run run; name a folder beside it"
 

@@ -199,16 +199,20 @@ def choose_run(run: str | None) -> tuple[Path, str]:
         return found, "newest run"
 
 
-def newest_of(run: str | None) -> tuple[Path, str]:
+def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
     """Return the path that RUN refers to: a run, a checkpoint or a sweep; with "newest run" if it was chosen.
 
     Without RUN, and for a folder of runs, it is the newest run, or the sweep of that run.
+
+    Args:
+        run: the argument.
+        begun: whether the newest run may be without a checkpoint.
 
     Raises:
         DataError: RUN is left out and there is no run.
     """
     from mlpkit.errors import DataError
-    from mlpkit.runs.find_run import newest_run
+    from mlpkit.runs.find_run import newest_begun, newest_run
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 
@@ -216,7 +220,7 @@ def newest_of(run: str | None) -> tuple[Path, str]:
     own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
     if run is not None and (not path.is_dir() or any(map(os.path.lexists, own))):
         return path, ""  # a run or sweep, perhaps damaged
-    found = newest_run(path)
+    found = newest_begun(path) if begun else newest_run(path)
     if found is not None:
         return (found.parent if is_sweep(found.parent) else found), "newest run"
     if run is None:

@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpkit.cli.overrides import Groups, Override, count_range, how_to_write, make_interval, with_quoted_home
+from mlpkit.cli.overrides import Groups, Override, count_range, how_to_write, make_interval, with_quotes
 from mlpkit.config import nested, registry, search_path, yaml_file
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
@@ -76,7 +76,7 @@ def parse_override(line: str, groups: Groups) -> Override:
     if len(line) > LONGEST:
         raise ConfigError(f"{show(line)}: {len(line)} characters; an override has at most {LONGEST}")
     try:
-        parsed = _PARSER.parse_overrides([with_quoted_home(line)])[0]
+        parsed = _PARSER.parse_overrides([with_quotes(line)])[0]
     except (HydraException, RecursionError, ValueError):
         raise ConfigError(how_to_write(line)) from None
     key, value = parsed.key_or_group, parsed.value()

@@ -19,7 +19,8 @@ Groups = Mapping[str, Mapping[str, Path | None]]  # group -> choice -> file; see
 
 COUNTED = 10**6  # longest range that is counted one by one
 
-_HOME = re.compile(r"^([^=]+=)(~[^\"'\\]*)$")  # key=~/folder
+# key=~/folder, and text with letters outside ASCII, such as key=Läufe
+_UNQUOTED = re.compile(r"^([^=]+=)(~[^\"'\\]*|[^\"'\\,()\[\]{}$]*[^\0-\x7f][^\"'\\,()\[\]{}$]*)$")
 _KEY = re.compile(r"(\+\+?|~)?[a-z_][a-z0-9_]*([./][a-z0-9_]+)*", re.IGNORECASE | re.ASCII)
 
 
@@ -193,9 +194,9 @@ def count_range(start: float, stop: float, step: float, text: str) -> int:
     return count
 
 
-def with_quoted_home(line: str) -> str:
-    """Return an override with quotes around a value that starts with `~`: Hydra cannot parse it unquoted."""
-    return _HOME.sub(r'\1"\2"', line)
+def with_quotes(line: str) -> str:
+    """Return an override with quotes around a value that Hydra cannot parse without them."""
+    return _UNQUOTED.sub(r'\1"\2"', line)
 
 
 def how_to_write(line: str) -> str:

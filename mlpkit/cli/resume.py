@@ -49,7 +49,7 @@ def resume(
     run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
     wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
-    path, newest = newest_of(run)
+    path, newest = newest_of(run, begun=True)
     if is_sweep(path):
         from mlpkit.cli.sweep import resume_sweep
 

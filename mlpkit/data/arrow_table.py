@@ -11,7 +11,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH
+from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH, open_file
 from mlpkit.errors import DataError
 
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
@@ -24,7 +24,10 @@ def read_parquet(path: Path) -> pyarrow.Table:
         DataError: it says that it holds far more than a file of its size does.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
-    with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        open_file(path) as source,
+        pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file,
+    ):
         values = file.metadata.num_rows * file.metadata.num_columns
         if values * 8 > path.stat().st_size * MOST_GROWTH + FREE_GROWTH:
             raise DataError(
@@ -43,9 +46,10 @@ def read_arrow(path: Path) -> pyarrow.Table:
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith((b"ARROW1", b"FEA1")):
-        table = pyarrow.feather.read_table(path, memory_map=False)
+        with open_file(path) as file:
+            table = pyarrow.feather.read_table(file, memory_map=False)
     else:
-        with pyarrow.OSFile(str(path)) as file, pyarrow.ipc.open_stream(file) as reader:
+        with open_file(path) as file, pyarrow.ipc.open_stream(file) as reader:
             table = reader.read_all()
     table.validate(full=True)  # it is read as it lies in the file: nothing has looked at it yet
     return _without_index(table)

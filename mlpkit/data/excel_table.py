@@ -24,7 +24,7 @@ def read_excel(path: Path) -> TableText:
         raise ConfigError(f"{path}: Excel books need an extra; pip install 'mlpkit[excel]'") from None
     _check_size(path)
     try:
-        with python_calamine.CalamineWorkbook.from_path(path) as book:
+        with path.open("rb") as file, python_calamine.CalamineWorkbook.from_filelike(file) as book:
             sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     except (python_calamine.CalamineError, OSError, ValueError, OverflowError) as error:
         raise DataError(

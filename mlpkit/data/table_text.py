@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class NotUtf8Error(DataError):
         self.was_utf8 = was_utf8
 
 
+def open_file(path: Path) -> pyarrow.OSFile:
+    """Open a file for pyarrow, which takes names that are not UTF-8 as bytes only."""
+    return pyarrow.OSFile(os.fsencode(path))
+
+
 @dataclass(frozen=True)
 class TableText:
     """Where the text of a table comes from.
@@ -72,7 +78,7 @@ class TableText:
         """Return a stream of its bytes and how many there may be; None: any number."""
         if self.path is None:
             return pyarrow.BufferReader(self.content), None
-        file = pyarrow.OSFile(str(self.path))
+        file = open_file(self.path)
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             return file, None

@@ -55,4 +55,18 @@ def newest_run(root: Path) -> Path | None:
     trained = [folder for folder in trained if folder.config.is_file()]
     if not trained:
         return None
-    return max(trained, key=lambda folder: (folder.config.stat().st_mtime_ns, folder.path.name)).path
+    return max((folder.config for folder in trained), key=_age).parent
+
+
+def newest_begun(root: Path) -> Path | None:
+    """Return the newest run or sweep anywhere below `root`, or None; it may have no checkpoint yet."""
+    runs = [RunFolder(file.parent) for file in root.rglob("config.yaml")]
+    begun = [folder.config for folder in runs if folder.is_run]
+    ledgers = [file for file in root.rglob("ledger.sqlite") if not any(file.parent.glob("*/config.yaml"))]
+    found = max([*begun, *ledgers], key=_age, default=None)
+    return found and found.parent
+
+
+def _age(file: Path) -> tuple[int, str]:
+    """Return a sort key that is greater for a newer run."""
+    return file.stat().st_mtime_ns, file.parent.name

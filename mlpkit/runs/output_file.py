@@ -105,7 +105,7 @@ def _target(path: Path) -> Path:
 
 def _refuse_owned(target: Path, option: str) -> None:
     for folder in target.parents:
-        if RunFolder(folder).config.is_file() and RunFolder(folder).owns(target):
+        if RunFolder(folder).is_run and RunFolder(folder).owns(target):
             raise ConfigError(f"{option}: belongs to the run {folder}; choose another name")
         if is_sweep(folder) and SweepFolder(folder).owns(target):
             raise ConfigError(f"{option}: belongs to the sweep {folder}; choose another name")

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +92,13 @@ class RunFolder:
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder holds a run: config.yaml alone is not enough, other tools use that name too."""
-        others = (self.command, self.environment, self.metrics, self.summary, self.log, self.last)
-        return self.config.is_file() and any(path.exists() for path in others)
+        """Whether the folder holds a run: other tools have a config.yaml too, often beside a train.log."""
+        if not self.config.is_file():
+            return False
+        with suppress(OSError), self.config.open("rb") as stream:
+            if stream.read(len(_FIRST_KEY)) == _FIRST_KEY:
+                return True
+        return self.environment.exists() or self.last.exists()  # a damaged run
 
     def write_config(self, config: Config) -> None:
         """Write the resolved config, whole or not at all.
@@ -182,6 +187,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
 
+_FIRST_KEY = b"format: "  # of a run's config.yaml
 _STEP = re.compile(r"step-([0-9]{9,18})\.safetensors", re.ASCII)
 
 

@@ -48,6 +48,8 @@ def describe_device(device: str, wanted: str) -> str:
         return f"device: {device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
     busy = f"; others use {_busy:.1f} of {cores()} cores" if _busy else ""
+    if threads > cores():
+        busy = f"; they share {cores()} core{'s' if cores() > 1 else ''}, fewer are faster"
     reason = "" if wanted == "cpu" else "; no CUDA device was found"
     return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{busy}{reason})"
 

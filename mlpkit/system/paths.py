@@ -31,6 +31,8 @@ def expand(path: str | Path) -> Path:
 
 def no_such_file(path: Path) -> str:
     """Return that a file does not exist, and the name of a similar one beside it."""
+    if path.is_symlink():
+        return "a link that leads to no file; mend the link"
     names: list[str] = []
     with suppress(OSError):
         entries = islice(path.parent.iterdir(), MOST_NAMES)
