@@ -24,6 +24,8 @@ def completion(
     """Print a script that lets the Tab key complete commands, options, settings and their choices."""
     if shell not in _SCRIPTS:
         raise ConfigError(f"completion {shell}: must be bash, zsh or fish")
+    from mlpkit.system.console import print_answer
+
     assert context.parent is not None
     script, case = _SCRIPTS[shell]
     by_answer: dict[tuple[str, ...], list[str]] = {}  # completions -> words that they may follow
@@ -34,7 +36,7 @@ def completion(
         case.format(separator.join(map(shlex.quote, before)), " ".join(map(shlex.quote, following)))
         for following, before in by_answer.items()
     )
-    print(script.replace("CASES\n", "".join(cases)), end="")
+    print_answer(script.replace("CASES\n", "".join(cases)))
 
 
 def words(group: Any) -> dict[str, list[str]]:

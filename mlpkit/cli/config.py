@@ -25,9 +25,10 @@ def config(
     import json
 
     from mlpkit.config.config import json_schema, to_dict
+    from mlpkit.system.console import print_answer
 
     if schema:
-        print(json.dumps(json_schema(), indent=2))
+        print_answer(f"{json.dumps(json_schema(), indent=2)}\n")
         return
 
     from mlpkit.cli.compose import Request, read_config
@@ -61,6 +62,7 @@ def print_config(config: "Config", package: str | None = None) -> None:
     from mlpkit.config.config import to_dict
     from mlpkit.config.problems import spell
     from mlpkit.errors import ConfigError
+    from mlpkit.system.console import print_answer
 
     keys = package.split(".") if package not in (None, "_global_") else []
     found: Any = to_dict(config)
@@ -69,8 +71,7 @@ def print_config(config: "Config", package: str | None = None) -> None:
             raise ConfigError(f"--package={spell(str(package))}: no such key; `mlpkit config` shows all")
         found = found[name]
     if not isinstance(found, dict | list):
-        print(found)
+        print_answer(f"{found}\n")
         return
-    if keys:
-        print(f"# @package {package}")
-    print(yaml_file.dump(found), end="")
+    header = f"# @package {package}\n" if keys else ""
+    print_answer(f"{header}{yaml_file.dump(found)}")
