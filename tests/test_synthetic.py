@@ -138,8 +138,8 @@ def test_a_split_without_rows(n, val, test, split):
     with pytest.raises(ConfigError) as error:
         load_dataset(SumDataset(name="sum", n=n, val_fraction=val, test_fraction=test))
     assert str(error.value) == (
-        f"dataset: val_fraction={val} and test_fraction={test} of {n} row{'s' * (n > 1)} leave no row to {split}; "
-        "change the fractions or have more rows"
+        f"dataset: val_fraction={val} and test_fraction={test} of {n} row{'s' * (n > 1)} "
+        f"leave no row to {split}; change the fractions or have more rows"
     )
 
 
