@@ -31,7 +31,7 @@ PICTURES = ("boundary.png", "confusion.png", "curves.png")
 # What a line says after the path.
 REASONS = re.compile(
     r"cannot (write \d+ bytes|be opened for writing|be written) \(.+\); "
-    r"(free some space|raise the largest size of a file \(ulimit -f\))"
+    r"(free some space|raise the largest size of a file \(ulimit -f\)|choose a place that can be written to)"
     r"|cannot make the run folder \(.+\); choose another run\.root"
 )
 
