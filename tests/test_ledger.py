@@ -39,6 +39,8 @@ ARGUMENTS = (
 OTHER_SWEEP = tuple(line.replace(SWEEP, "outputs/other") for line in ARGUMENTS)
 NONE = "not a ledger of mlpkit"
 WAIT = "wait until the other process has ended, or stop it"
+DAMAGED = f"damaged, or {NONE}"
+ONE_BY_ONE = "resume the runs one by one, or sweep anew"
 OTHER = f"{NONE}, or one of another version; sweep anew"
 MAGIC = bytes.fromhex("d9d505f920a163d7")  # of SQLite's journals
 Captured = pytest.CaptureFixture[str]
@@ -162,10 +164,16 @@ def config_is(text: str) -> str:
 
 
 STRANGE: dict[str, tuple[Callable[[], object], str]] = {
-    "not SQLite": (lambda: Path(LEDGER).write_text("hello" * 1000), f"{NONE} (file is not a database)"),
+    "not SQLite": (
+        lambda: Path(LEDGER).write_text("hello" * 1000),
+        f"{DAMAGED} (file is not a database); {ONE_BY_ONE}",
+    ),
     "empty": (lambda: Path(LEDGER).write_bytes(b""), OTHER),
-    "truncated": (lambda: os.truncate(LEDGER, 5000), f"{NONE} (database disk image is malformed)"),
-    "cut in its header": (lambda: os.truncate(LEDGER, 50), f"{NONE} ("),
+    "truncated": (
+        lambda: os.truncate(LEDGER, 5000),
+        f"{DAMAGED} (database disk image is malformed); {ONE_BY_ONE}",
+    ),
+    "cut in its header": (lambda: os.truncate(LEDGER, 50), f"{DAMAGED} ("),
     "no table": (lambda: change("DROP TABLE jobs"), OTHER),
     "other columns": (lambda: change("ALTER TABLE jobs RENAME COLUMN folder TO place"), OTHER),
     "another column": (lambda: change("ALTER TABLE jobs ADD COLUMN more TEXT"), OTHER),

@@ -21,6 +21,17 @@ def write(path: str, text: str) -> Path:
     return file.resolve()
 
 
+@pytest.mark.parametrize("line", ["train", "resume", "list"])
+def test_a_working_directory_that_was_deleted(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command([line]) == 2
+    assert capsys.readouterr().err == "mlpkit: the working directory was deleted; change into another one\n"
+
+
 # ------------------------------------------------------------------------- a config.yaml of something else
 
 

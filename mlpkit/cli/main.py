@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -24,7 +25,7 @@ from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
 from mlpkit.cli.memory import check_limit, is_lack_of_memory
 from mlpkit.cli.usage import describe_usage
-from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.errors import ConfigError, MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "data": (data.data, data.EXAMPLE),
@@ -73,6 +74,18 @@ def options(
     """Train linear, logistic and multilayer-perceptron models from composable YAML configs."""
 
 
+def _check_working_directory() -> None:
+    """Check that the working directory exists: without one, relative paths and torch's libraries fail.
+
+    Raises:
+        ConfigError: it was deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the working directory was deleted; change into another one") from None
+
+
 def main() -> int:
     """Run the command line; return its exit code."""
     arguments = sys.argv[1:]
@@ -93,6 +106,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
         return 2
     try:
+        _check_working_directory()
         refuse_options(arguments)
         if arguments and arguments[0] in TORCH:
             check_limit()

@@ -109,7 +109,10 @@ class Ledger:
         except sqlite3.OperationalError as error:
             raise failed_write(path, error) from None
         except sqlite3.Error as error:
-            raise DataError(f"{path}: not a ledger of mlpkit ({error})") from None
+            raise DataError(
+                f"{path}: damaged, or not a ledger of mlpkit ({error}); "
+                "resume the runs one by one, or sweep anew"
+            ) from None
         if not is_ours:
             self.close()
             raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
