@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.table_options import ColumnSettings
@@ -14,7 +14,7 @@ NOTHING: dict[str, ColumnSettings] = {}
 
 
 def kinds_of(table: pa.Table, settings: dict[str, ColumnSettings] = NOTHING) -> list[ColumnKind]:
-    table = plain(table, ("?",), "t.csv")
+    table = normalize(table, ("?",), "t.csv")
     columns = [RawColumn(name, table[name], "t.csv", str) for name in table.column_names]
     return infer_columns(columns, settings, np.arange(table.num_rows))
 

@@ -20,11 +20,19 @@ from sklearn.preprocessing import (
 )
 
 from mlpkit.data import encode as encoding
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.encode import Encoded, encode
-from mlpkit.data.encoder import CategoryColumn, DateColumn, Linear, NumberColumn, Part, Quantile, TableEncoder
+from mlpkit.data.encoder import (
+    CategoryColumn,
+    DateColumn,
+    DateFeature,
+    Linear,
+    NumberColumn,
+    Quantile,
+    TableEncoder,
+)
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.table_options import ColumnSettings
@@ -38,7 +46,7 @@ def where(row: int) -> str:
 
 
 def raw(table: pa.Table) -> list[RawColumn]:
-    table = plain(table, ("",), "t.csv")
+    table = normalize(table, ("",), "t.csv")
     return [RawColumn(name, table[name], "t.csv", where) for name in table.column_names]
 
 
@@ -51,7 +59,7 @@ def fit(table: pa.Table, standardize: bool = True, **settings: ColumnSettings) -
 
 
 def apply(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    return encode(encoder, plain(table, ("",), "t.csv"), "t.csv", where)
+    return encode(encoder, normalize(table, ("",), "t.csv"), "t.csv", where)
 
 
 def numbers(rows: int = 500) -> NDArray[np.float64]:
@@ -158,7 +166,7 @@ def test_dates_become_parts() -> None:
         for hours in draw.integers(-500_000, 50_000, 200)
     ]
     names = ("year", "month", "day", "weekday", "hour", "days")
-    encoder = TableEncoder((DateColumn("when", tuple(Part(name, Linear()) for name in names)),))
+    encoder = TableEncoder((DateColumn("when", tuple(DateFeature(name, Linear()) for name in names)),))
     begin = datetime.datetime(1970, 1, 1)
     wanted = [
         [d.year, d.month, d.day, d.weekday(), d.hour, (d - begin) / datetime.timedelta(days=1)] for d in dates

@@ -15,7 +15,7 @@ from PIL import Image
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import Reading, parse_values, read_inputs
+from mlpkit.data.inputs import ReadOptions, parse_values, read_inputs
 from mlpkit.data.pictures import read_picture
 from mlpkit.errors import ConfigError, DataError
 
@@ -129,15 +129,17 @@ def test_the_largest_pixel_may_be_said(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WHOLE)
     np.save(tmp_path / "bytes.npy", WHOLE.astype("uint8"))
     for name in ("a.csv", "a.npy", "bytes.npy"):
-        assert torch.equal(read_inputs(str(tmp_path / name), IMAGE, Reading(brightest=255)).values, expected)
-    said = Reading(brightest=255)
+        assert torch.equal(
+            read_inputs(str(tmp_path / name), IMAGE, ReadOptions(max_pixel=255)).values, expected
+        )
+    said = ReadOptions(max_pixel=255)
     assert torch.equal(parse_values(["0,51,102,153,204,255"], IMAGE, said).values, expected)
     with pytest.raises(DataError, match="add --pixels 255"):
         parse_values(["0,51,102,153,204,255"], IMAGE)
     with pytest.raises(
         DataError, match="pixels from 0 to 255, and --pixels 16 reads 0 to 16; give the largest"
     ):
-        read_inputs(str(tmp_path / "a.csv"), IMAGE, Reading(brightest=16))
+        read_inputs(str(tmp_path / "a.csv"), IMAGE, ReadOptions(max_pixel=16))
 
 
 def test_pictures_that_are_dark_on_light(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_pictures_that_are_dark_on_light(tmp_path: Path) -> None:
     ]
     assert torch.equal(found[2], torch.from_numpy(light).float().flatten())
     for name in ("dark.npy", "dark.png"):
-        turned = read_inputs(str(tmp_path / name), frame, Reading(inverted=True), said.append).values
+        turned = read_inputs(str(tmp_path / name), frame, ReadOptions(inverted=True), said.append).values
         assert torch.equal(turned[0], torch.from_numpy(light).float().flatten())
     assert len(said) == 2
 
@@ -180,27 +182,27 @@ def test_bytes_that_are_hardly_lighter_than_black_are_warned_of(tmp_path: Path) 
         (
             "a.npy",
             PAIR,
-            Reading(brightest=255),
+            ReadOptions(max_pixel=255),
             "--pixels=255: the model reads no pictures but the columns x1",
         ),
         (
             "a.npy",
             PAIR,
-            Reading(inverted=True),
+            ReadOptions(inverted=True),
             "--invert: the model reads no pictures but the columns x1, x2",
         ),
-        ("a.npy", PAIR, Reading(has_header=True), "--header: only for csv; leave it out"),
-        ("a.png", IMAGE, Reading(brightest=16), "--pixels=16: only for tables and arrays; leave it out"),
-        (".", IMAGE, Reading(brightest=16), "--pixels=16: only for tables and arrays; leave it out"),
+        ("a.npy", PAIR, ReadOptions(has_header=True), "--header: only for csv; leave it out"),
+        ("a.png", IMAGE, ReadOptions(max_pixel=16), "--pixels=16: only for tables and arrays; leave it out"),
+        (".", IMAGE, ReadOptions(max_pixel=16), "--pixels=16: only for tables and arrays; leave it out"),
     ],
 )
 def test_what_does_not_go_with_the_input_is_refused(
-    source: str, input_schema: InputSchema, reading: Reading, said: str, tmp_path: Path
+    source: str, input_schema: InputSchema, options: ReadOptions, said: str, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     with pytest.raises(ConfigError) as caught:
-        read_inputs(str(tmp_path / source), input_schema, reading)
+        read_inputs(str(tmp_path / source), input_schema, options)
     assert str(caught.value).startswith(said)
 
 

@@ -20,7 +20,7 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.input_schema import InputSchema, pixel_names
-from mlpkit.data.inputs import Reading, read_inputs
+from mlpkit.data.inputs import ReadOptions, read_inputs
 from mlpkit.data.load import load_dataset
 from mlpkit.datasets.image_folder import ImageFolderDataset
 from mlpkit.errors import ConfigError, DataError
@@ -263,7 +263,7 @@ def test_other_pictures_are_read_as_in_training(runs: dict[str, Path], tmp_path:
     assert torch.equal(colour.values[0], wanted)
     grey = read_inputs(str(tmp_path / "a.png"), schemas["grey"], warn=said.append)
     torch.testing.assert_close(grey.values[0], 1 - wanted[:48])
-    straight = read_inputs(str(tmp_path / "a.png"), schemas["grey"], Reading(inverted=True), said.append)
+    straight = read_inputs(str(tmp_path / "a.png"), schemas["grey"], ReadOptions(inverted=True), said.append)
     torch.testing.assert_close(straight.values[0], wanted[:48])
     resized = f"{tmp_path}: 1 of 1 pictures resized to 6×8 (height × width)"
     greyed = f"{tmp_path}: 1 of 1 pictures in colour, read as grey"

@@ -11,7 +11,7 @@ import torch
 
 from mlpkit.data.arrays import read_arrays
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.tables import match_columns, read_text, some
+from mlpkit.data.tables import listed, match_columns, read_text
 from mlpkit.errors import ConfigError, DataError
 
 PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
@@ -194,6 +194,6 @@ def test_columns_are_matched_by_name_and_only_by_name() -> None:
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    assert some([]) == "none"
-    assert some(["a", "", "b\n"]) == "a, '', 'b\\n'"
-    assert some([f"c{i}" for i in range(9)]) == "c0, c1, c2, …, c8"
+    assert listed([]) == "none"
+    assert listed(["a", "", "b\n"]) == "a, '', 'b\\n'"
+    assert listed([f"c{i}" for i in range(9)]) == "c0, c1, c2, …, c8"

@@ -18,7 +18,7 @@ from mlpkit.data.columns import ColumnKind, describe_columns
 from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.load import check_classes, load_dataset
 from mlpkit.data.raw_table import RawTable
-from mlpkit.data.table_dataset import deal, infer_inputs, table_dataset
+from mlpkit.data.table_dataset import infer_inputs, split_table, table_dataset
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
@@ -199,7 +199,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
 def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
     """Return the targets of all rows, and the rows of the splits that training has."""
     targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
-    return targets, deal(config, raw, targets)
+    return targets, split_table(config, raw, targets)
 
 
 def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:

@@ -99,7 +99,7 @@ def predict(
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.nested import texts
-    from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
+    from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
@@ -113,7 +113,7 @@ def predict(
         refuse_input(output, str(path))
     predictor = make_predictor(stored, choose_device(device))
     input_schema, true = predictor.input_schema, None
-    reading = Reading(header, pixels, invert)
+    options = ReadOptions(header, pixels, invert)
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         if output is not None:
@@ -126,16 +126,16 @@ def predict(
     elif keep or input_schema.encoder is not None:
         from mlpkit.data.raw_inputs import parse_raw, read_raw
 
-        reading.check(input_schema)
+        options.check(input_schema)
         if values:
             inputs = Inputs(parse_raw(values, input_schema, note).values)
         else:
-            raw = read_raw(str(input_), input_schema, stored.config.dataset, reading, keep or (), warn=note)
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
     elif values:
-        inputs = parse_values(values, input_schema, reading, note)
+        inputs = parse_values(values, input_schema, options, note)
     else:
-        inputs = read_inputs(str(input_), input_schema, reading, note)
+        inputs = read_inputs(str(input_), input_schema, options, note)
     predictions = predictor.predict(inputs.values)
     if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlpkit.config.problems import spell
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, read_npy, read_npz, refuse_pickle
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import no_such_file
 
@@ -17,7 +17,7 @@ _WORDS = {"inputs": "inputs", "target": "targets"}  # by the key that names them
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitArrays:
     """The arrays of a split.
 
     Attributes:
@@ -33,7 +33,9 @@ class Part:
     targets_name: str
 
 
-def read_parts(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, Part], list[str]]:
+def read_split_arrays(
+    path: Path, inputs: str | None, target: str | None
+) -> tuple[dict[str, SplitArrays], list[str]]:
     """Return the arrays of train, and of val and test where they are there, and the names of others.
 
     Args:
@@ -61,7 +63,7 @@ def read_parts(path: Path, inputs: str | None, target: str | None) -> tuple[dict
         _check_file(other, "dataset.target")
         if other.suffix.lower() != ".npy":
             raise ConfigError(f"dataset.target={target}: with a .npy of inputs it must be a .npy too")
-        part = Part(read_npy(path), read_npy(other), str(path), str(other))
+        part = SplitArrays(read_npy(path), read_npy(other), str(path), str(other))
     _check_rows(part)
     return {"train": part}, []
 
@@ -79,7 +81,7 @@ def _check_file(path: Path, key: str) -> None:
         raise DataError(f"{key}={path}: cannot be read ({error.strerror})") from None
 
 
-def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, Part], list[str]]:
+def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, SplitArrays], list[str]]:
     names, arrays = read_npz(path)
     left = dict(zip(names, arrays, strict=True))
     parts = {}
@@ -92,11 +94,11 @@ def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[
             if name is None:
                 usual = f"X or X_{split}" if key == "inputs" else f"y or y_{split}"
                 raise DataError(
-                    f"{path}: no array of the {split} {_WORDS[key]}, such as {usual}; it has {some(names)}; "
-                    f"name one with dataset.{key}=NAME"
+                    f"{path}: no array of the {split} {_WORDS[key]}, such as {usual}; it has "
+                    f"{listed(names)}; name one with dataset.{key}=NAME"
                 )
         assert of_inputs is not None and of_targets is not None
-        parts[split] = Part(
+        parts[split] = SplitArrays(
             left.pop(of_inputs), left.pop(of_targets), f"{path}: {of_inputs}", f"{path}: {of_targets}"
         )
         _check_rows(parts[split])
@@ -115,12 +117,12 @@ def _find(
     found = [name for name in wanted if name in arrays]
     if len(found) > 1:
         raise DataError(
-            f"{path}: {some(found)} may all be the {split} {_WORDS[key]}; name one with dataset.{key}=NAME"
+            f"{path}: {listed(found)} may all be the {split} {_WORDS[key]}; name one with dataset.{key}=NAME"
         )
     return found[0] if found else None
 
 
-def _check_rows(part: Part) -> None:
+def _check_rows(part: SplitArrays) -> None:
     for array, name in ((part.inputs, part.inputs_name), (part.targets, part.targets_name)):
         if array.ndim == 0 or len(array) == 0:
             raise DataError(f"{name}: no rows; give at least one")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlpkit.config.problems import show
 from mlpkit.data.arrays import MOST_NUMBERS, Array, check_numbers
 from mlpkit.data.input_schema import MOST_PIXELS
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 MOST_COLUMNS = 50_000  # of numbers that are no pictures; their names are in each checkpoint
@@ -103,13 +103,13 @@ def read_inputs(parts: Sequence[Named]) -> Inputs:
     return Inputs(values, shape if is_picture else (features,), tuple(remarks))
 
 
-def read_targets(parts: Sequence[Named], names: tuple[str, ...] | None, is_said: bool) -> Targets:
+def read_targets(parts: Sequence[Named], names: tuple[str, ...] | None, names_are_given: bool) -> Targets:
     """Return the targets of all splits, of which the first is train.
 
     Args:
         parts: the arrays.
         names: of the classes, where they are known.
-        is_said: whether a config says so, and not a trained model.
+        names_are_given: whether a config says so, and not a trained model.
 
     Raises:
         ConfigError: the names do not go with the targets.
@@ -134,12 +134,12 @@ def read_targets(parts: Sequence[Named], names: tuple[str, ...] | None, is_said:
         )
         raise DataError(f"{name}: {show(str(first.dtype))} of shape {first.shape}; {way}")
     if kind == "f":
-        if is_said:
+        if names_are_given:
             raise ConfigError(
                 f"dataset.classes: {name} is {first.dtype}, for regression; save integers for classes"
             )
         return _numbers(arrays, [source for _, source in parts])
-    return _classes(arrays, [source for _, source in parts], names, is_said)
+    return _classes(arrays, [source for _, source in parts], names, names_are_given)
 
 
 def _kind(array: Array) -> str:
@@ -171,7 +171,7 @@ def _numbers(arrays: list[Array], sources: list[str]) -> Targets:
 
 
 def _classes(
-    arrays: list[Array], sources: list[str], names: tuple[str, ...] | None, is_said: bool
+    arrays: list[Array], sources: list[str], names: tuple[str, ...] | None, names_are_given: bool
 ) -> Targets:
     """Return labels: of texts by their names; of integers by their names, else by their place."""
     values = np.concatenate(arrays)
@@ -185,13 +185,13 @@ def _classes(
         raise DataError(f"{sources[0]}: {len(names):,} classes, and there must be 2 to {MOST_CLASSES:,}{way}")
     if len(set(names)) < len(names) or not all(0 < len(n) <= 200 and n.isprintable() for n in names):
         raise DataError(
-            f"{sources[0]}: the classes {some(names)} must be different names that can be printed"
+            f"{sources[0]}: the classes {listed(names)} must be different names that can be printed"
         )
     by_name = {name: label for label, name in enumerate(names)}
     are_integers = all(re.fullmatch("-?[0-9]+", name) for name in names)  # a model's own, not names of them
     if (
         arrays[0].dtype.kind in "US"
-        or (are_integers and not is_said)
+        or (are_integers and not names_are_given)
         or all(text in by_name for text in texts)
     ):
         labels = np.array([by_name.get(text, -1) for text in texts], np.int64)
@@ -205,8 +205,8 @@ def _classes(
     if len(bad := np.flatnonzero(rows < 0)):
         source, row = _place([len(array) for array in arrays], int(bad[0]), sources)
         text = texts[int(places.reshape(-1)[bad[0]])]
-        raise DataError(f"{source}: row {row + 1}: {show(text)} is no class; there is {some(names)}")
-    said = f"{sources[0]}: {arrays[0].dtype}: {len(names)} classes ({some(names)})"
+        raise DataError(f"{source}: row {row + 1}: {show(text)} is no class; there is {listed(names)}")
+    said = f"{sources[0]}: {arrays[0].dtype}: {len(names)} classes ({listed(names)})"
     return Targets("binary" if len(names) == 2 else "multiclass", rows, names, (said,))
 
 

@@ -26,7 +26,7 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None = None) -> Tensor:
+def read_arrays(path: Path, input_schema: InputSchema, max_pixel: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
     A .npz holds an array of all inputs (one of INPUTS, or one of any name), or an array for each column.
@@ -34,33 +34,33 @@ def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None =
     Args:
         path: the file.
         input_schema: the model's columns.
-        brightest: what pixels are divided by; None: bytes by 255, other numbers by nothing.
+        max_pixel: what pixels are divided by; None: bytes by 255, other numbers by nothing.
 
     Raises:
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd headers and huge numbers, which are read or refused anyway
-        return _read(path, input_schema, brightest)
+        return _read(path, input_schema, max_pixel)
 
 
-def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
+def _read(path: Path, input_schema: InputSchema, max_pixel: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return as_inputs(read_npy(path), source, input_schema, brightest)
+        return as_inputs(read_npy(path), source, input_schema, max_pixel)
     names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     whole = [name for name in INPUTS if name in names and name not in input_schema.features]
     if whole or len(names) == 1:
         array = arrays[names.index(whole[0]) if whole else 0]
-        return as_inputs(array, source, input_schema, brightest)
+        return as_inputs(array, source, input_schema, max_pixel)
     columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
     for column in columns:
         check_numbers(column, source)
-    return as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
+    return as_inputs(np.stack(columns, axis=1), source, input_schema, max_pixel)
 
 
 def refuse_pickle(path: Path, name: str) -> None:
@@ -121,7 +121,7 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
 
 
-def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
+def as_inputs(array: Array, source: str, input_schema: InputSchema, max_pixel: float | None) -> Tensor:
     """Return an array as the inputs (rows, features) of a model; see `read_arrays`.
 
     Raises:
@@ -146,7 +146,7 @@ def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: f
         raise DataError(f"{source}: {array.size} values, at most {MOST_VALUES}; split it")
     # Bytes are pixels as image files store them; the model's are numbers from 0 to 1.
     is_bytes = input_schema.is_image and array.dtype == np.uint8
-    scale = brightest or (255.0 if is_bytes else 1.0)
+    scale = max_pixel or (255.0 if is_bytes else 1.0)
     values = array.reshape(len(array), features).astype(np.float64) / scale
     bad = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(bad):

@@ -11,7 +11,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH
+from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION
 from mlpkit.errors import DataError
 
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
@@ -26,7 +26,7 @@ def read_parquet(path: Path) -> pyarrow.Table:
     """
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         values = file.metadata.num_rows * file.metadata.num_columns
-        if values * 8 > path.stat().st_size * MOST_GROWTH + FREE_GROWTH:
+        if values * 8 > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
             raise DataError(
                 f"{path}: says that it holds {values} values, too many for its size; if it does, "
                 "write it as .csv"
@@ -57,7 +57,7 @@ def _without_index(table: pyarrow.Table) -> pyarrow.Table:
     )
 
 
-def plain(table: pyarrow.Table, missing: Sequence[str], source: str) -> pyarrow.Table:
+def normalize(table: pyarrow.Table, missing: Sequence[str], source: str) -> pyarrow.Table:
     """Return the table with each column as one of the types that `TableFile` names.
 
     Blanks around texts go, texts that mean a missing value and NaN become null.

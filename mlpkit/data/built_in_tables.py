@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 from sklearn import datasets
 
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.raw_table import RawTable
 
 
@@ -20,4 +20,4 @@ def built_in(name: str, target: str, options: Mapping[str, bool]) -> RawTable:
     bunch = getattr(datasets, f"load_{name}")(**options)
     columns = {str(column): bunch.data[:, place] for place, column in enumerate(bunch.feature_names)}
     columns[target] = bunch.target_names[bunch.target] if "target_names" in bunch else bunch.target
-    return RawTable(plain(pa.table(columns), (), name), name, lambda row: f"{name}: row {row + 1}")
+    return RawTable(normalize(pa.table(columns), (), name), name, lambda row: f"{name}: row {row + 1}")

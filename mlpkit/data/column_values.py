@@ -34,7 +34,7 @@ class RawColumn:
 
     Attributes:
         name: its name.
-        values: what it holds, as `mlpkit.data.arrow_table.plain` leaves it.
+        values: what it holds, as `mlpkit.data.arrow_table.normalize` leaves it.
         source: how errors name the table.
         where: how they name one of its rows, counted from 0.
     """
@@ -69,7 +69,7 @@ class RawColumn:
         """
         values = self.flat
         if pa.types.is_string(values.type):
-            if len(bad := np.flatnonzero(self.not_numbers())):
+            if len(bad := np.flatnonzero(self.unparsed_numbers())):
                 raise self.error(
                     int(bad[0]),
                     f"{show(values[bad[0]].as_py())} is no plain number such as 0.5; correct it, leave it "
@@ -95,13 +95,13 @@ class RawColumn:
         if not pa.types.is_string(self.flat.type):
             return float(is_numeric(self.flat.type))
         known = int((~self.missing).sum())
-        return 1 - int(self.not_numbers().sum()) / known if known else 0.0
+        return 1 - int(self.unparsed_numbers().sum()) / known if known else 0.0
 
-    def not_numbers(self) -> Flags:
+    def unparsed_numbers(self) -> Flags:
         """Return which rows have a text that is no number (rows,)."""
         return _numpy(pc.fill_null(pc.invert(pc.match_substring_regex(self.flat, f"^{NUMBER}$")), False))
 
-    def not_dates(self) -> Flags:
+    def unparsed_dates(self) -> Flags:
         """Return which rows have a text that is no date in the form of ISO 8601 (rows,)."""
         return _numpy(pc.and_(pc.is_null(_read_dates(self.flat, None)), pc.is_valid(self.flat)))
 
@@ -164,7 +164,7 @@ class RawColumn:
         values = self.flat
         if pa.types.is_string(values.type):
             few = values.drop_null().slice(0, 20)
-            return len(few) > 0 and not _read_dates(few, None).null_count and not self.not_dates().any()
+            return len(few) > 0 and not _read_dates(few, None).null_count and not self.unparsed_dates().any()
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
 
 

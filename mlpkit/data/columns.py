@@ -101,7 +101,7 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
         return of("date", "dates in the form of ISO 8601")
     if column.share_of_numbers() == 1:  # as where a row that is not trained on has another text
         return _of_numbers(column, words, known, rows)
-    odd = describe_odd(column)
+    odd = describe_unparsed(column)
     if len(words) > FEW_TEXTS and len(words) == known:
         return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
@@ -124,10 +124,10 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
     return ColumnKind(column.name, "number", "integers", is_guess=2 < len(words) <= FEW)
 
 
-def describe_odd(column: RawColumn) -> str:
+def describe_unparsed(column: RawColumn) -> str:
     """Return which text makes a column that is mostly numbers or dates one of texts; empty for others."""
     known = int((~column.missing).sum())
-    for what, odd in (("numbers", column.not_numbers()), ("dates", column.not_dates())):
+    for what, odd in (("numbers", column.unparsed_numbers()), ("dates", column.unparsed_dates())):
         share = 1 - int(odd.sum()) / known
         if MOSTLY < share < 1:
             row = int(np.flatnonzero(odd)[0])

@@ -81,7 +81,8 @@ class Dataset:
         true_line: (slope, intercept) where the data was made from a line.
         order: of the table that was divided: the place that each of its rows had before.
         remarks: lines that say what was found out in making it, and what seems odd.
-        found: options of its config that were null, with what was found out; a run's config keeps it.
+        inferred: options that were null in its config, with the values that `load` inferred; the run's config
+            keeps them.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Dataset:
     true_line: tuple[float, float] | None = None
     order: Tensor | None = None
     remarks: tuple[str, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict)
+    inferred: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def monitored(self) -> str:
@@ -154,7 +155,7 @@ def split_at_random(
         )
     if not classes and not regression and len(odd := targets[(targets != 0) & (targets != 1)]):
         raise DataError(f"dataset={config.name}: its labels must be 0 or 1, not {float(odd[0]):g}")
-    splits, _ = divide(inputs, targets, deal_rows(config, targets))
+    splits, _ = gather_splits(inputs, targets, split_rows(config, targets))
     train = splits["train"]
     return Dataset(
         name=config.name,
@@ -165,12 +166,12 @@ def split_at_random(
     )
 
 
-def deal_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
-    """Return which rows are in each split that is dealt at random, given all targets; see `deal`."""
-    return deal_rest(config, targets, {"train": slice(None)})
+def split_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
+    """Return which rows are in each split that is dealt at random, given all targets; see `random_split`."""
+    return split_remaining(config, targets, {"train": slice(None)})
 
 
-def deal(
+def random_split(
     rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Deal rows into train, val and test at random, as a function of the seed.
@@ -199,12 +200,12 @@ def deal(
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
     if labels is not None:
-        order = by_class(order, labels)
+        order = interleave_classes(order, labels)
     parts = torch.split(order, list(sizes.values()))
     return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
 
 
-def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
+def split_remaining(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
     """Return which rows are in each split; what is not given is dealt from train at random.
 
     Args:
@@ -219,12 +220,12 @@ def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -
     )
     is_class = targets.dtype == torch.int64
     labels = targets[train] if is_class and config.is_stratified() else None
-    dealt = deal(len(train), config.seed, val, test, labels)
+    dealt = random_split(len(train), config.seed, val, test, labels)
     places |= {name: train[rows] for name, rows in dealt.items()}
     return {name: places[name] for name in SPLITS if name in places}
 
 
-def by_class(order: Tensor, labels: Tensor) -> Tensor:
+def interleave_classes(order: Tensor, labels: Tensor) -> Tensor:
     """Return rows in an order in which every stretch has about the same shares of classes.
 
     Args:
@@ -238,7 +239,9 @@ def by_class(order: Tensor, labels: Tensor) -> Tensor:
     return grouped[torch.argsort(way, stable=True)]
 
 
-def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[dict[str, Split], Tensor]:
+def gather_splits(
+    inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]
+) -> tuple[dict[str, Split], Tensor]:
     """Return splits of one table, each in one piece of it, and the order in which its rows now lie.
 
     Args:
@@ -255,7 +258,7 @@ def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[d
     return splits, order
 
 
-def divide_again(dataset: Dataset, config: DatasetConfig) -> Dataset:
+def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
     """Return the dataset with its table divided as another config says; it is the same one in memory.
 
     Args:
@@ -265,7 +268,7 @@ def divide_again(dataset: Dataset, config: DatasetConfig) -> Dataset:
     assert dataset.order is not None
     places = torch.argsort(dataset.order)
     train = dataset.splits["train"]
-    dealt = deal_rows(config, train.all_targets[places])
+    dealt = split_rows(config, train.all_targets[places])
     again = {name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in dealt.items()}
     apart = {name: of for name, of in dataset.splits.items() if of.all_inputs is not train.all_inputs}
     return replace(dataset, splits=again | apart)

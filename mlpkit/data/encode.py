@@ -22,7 +22,7 @@ from mlpkit.data.encoder import (
     Quantile,
     TableEncoder,
 )
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 
 PORTION = 1 << 16  # rows that are encoded at once: what is made of them stays in the processor's caches
@@ -31,7 +31,7 @@ FARTHEST = 5.19933758  # of the normal distribution, where scikit-learn ends as 
 
 
 @dataclass(frozen=True)
-class Odd:
+class ColumnIssues:
     """What is odd about a column's values.
 
     Attributes:
@@ -46,10 +46,10 @@ class Odd:
     unseen: int = 0
     example: str = ""
 
-    def plus(self, other: "Odd") -> "Odd":
+    def plus(self, other: "ColumnIssues") -> "ColumnIssues":
         """Return what is odd about the values here and there."""
         missing, unseen = self.missing + other.missing, self.unseen + other.unseen
-        return Odd(self.column, missing, unseen, self.example or other.example)
+        return ColumnIssues(self.column, missing, unseen, self.example or other.example)
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -64,11 +64,11 @@ class Encoded:
 
     Attributes:
         values: (rows, features) float32.
-        odd: the columns with missing or unseen values.
+        issues: the columns with missing or unseen values.
     """
 
     values: NDArray[np.float32]
-    odd: tuple[Odd, ...]
+    issues: tuple[ColumnIssues, ...]
 
 
 def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) -> Encoded:
@@ -85,11 +85,11 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) ->
     """
     if missing := [of.column for of in encoder.columns if of.column not in table.column_names]:
         raise DataError(
-            f"{source}: columns missing: {some(missing)}; it has {some(table.column_names)}; add them "
+            f"{source}: columns missing: {listed(missing)}; it has {listed(table.column_names)}; add them "
             "(a value may be left empty)"
         )
     values = np.empty((table.num_rows, encoder.width), np.float32)
-    odd = {of.column: Odd(of.column) for of in encoder.columns}
+    odd = {of.column: ColumnIssues(of.column) for of in encoder.columns}
     for start in range(0, table.num_rows, PORTION):
         portion = table.slice(start, PORTION)
         for found in _encode(encoder, portion, source, partial(_later, where, start), values[start:]):
@@ -104,14 +104,14 @@ def _later(where: Where, start: int, row: int) -> str:
 
 def _encode(
     encoder: TableEncoder, table: pa.Table, source: str, where: Where, values: NDArray[np.float32]
-) -> Iterator[Odd]:
+) -> Iterator[ColumnIssues]:
     """Write the features of some rows into the first rows of an array; yield what is odd about columns."""
     place = 0
     for of in encoder.columns:
         raw = RawColumn(of.column, table[of.column], source, where)
-        yield Odd(of.column, int(raw.missing.sum()))
+        yield ColumnIssues(of.column, int(raw.missing.sum()))
         for part in _features(of, raw):
-            if isinstance(part, Odd):
+            if isinstance(part, ColumnIssues):
                 yield part
                 continue
             if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
@@ -144,7 +144,7 @@ def signed_log(values: Floats) -> Floats:
     return found
 
 
-def _features(of: Column, raw: RawColumn) -> Iterator[Floats | Flags | Odd]:
+def _features(of: Column, raw: RawColumn) -> Iterator[Floats | Flags | ColumnIssues]:
     """Yield the features of a column in their order, and what is odd about it."""
     missing = raw.missing
     if _refuses_missing(of) and missing.any():
@@ -167,7 +167,7 @@ def _features(of: Column, raw: RawColumn) -> Iterator[Floats | Flags | Odd]:
         yield missing
 
 
-def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | Odd]:
+def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | ColumnIssues]:
     places, words = raw.texts()
     known = {level: place for place, level in enumerate(of.levels)}
     level: NDArray[np.int64] = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[places]
@@ -175,7 +175,7 @@ def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Flo
     other = unseen if of.flags_missing else level < 0
     if "unknown" in of.refuses and unseen.any():
         row = int(np.flatnonzero(unseen)[0])
-        raise raw.error(row, f"{show(words[places[row]])} is none of {some(of.levels)}")
+        raise raw.error(row, f"{show(words[places[row]])} is none of {listed(of.levels)}")
     if of.is_single:
         single: Floats = np.where(level < 0, 0.5, level.astype(np.float64))
         yield single
@@ -187,10 +187,10 @@ def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Flo
     yield _unseen(raw, unseen)
 
 
-def _unseen(raw: RawColumn, unseen: Flags) -> Odd:
+def _unseen(raw: RawColumn, unseen: Flags) -> ColumnIssues:
     """Return how many values are unseen, and one of them."""
     rows = np.flatnonzero(unseen)
-    return Odd(raw.name, 0, len(rows), show(raw.flat[rows[0]].as_py()) if len(rows) else "")
+    return ColumnIssues(raw.name, 0, len(rows), show(raw.flat[rows[0]].as_py()) if len(rows) else "")
 
 
 def _refuses_missing(of: Column) -> bool:

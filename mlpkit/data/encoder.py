@@ -145,7 +145,7 @@ class BooleanColumn:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Part:
+class DateFeature:
     """A number that is made of a date."""
 
     name: DatePart
@@ -165,7 +165,7 @@ class DateColumn:
     """
 
     column: Name
-    parts: Annotated[tuple[Part, ...], Field(min_length=1, max_length=6)]
+    parts: Annotated[tuple[DateFeature, ...], Field(min_length=1, max_length=6)]
     format: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     refuses_missing: bool = False
     flags_missing: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH, TableText
+from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION, TableText
 from mlpkit.errors import ConfigError, DataError
 
 
@@ -45,8 +45,10 @@ def _check_size(path: Path) -> None:
     try:
         with ZipFile(path) as book:
             unpacked = sum(member.file_size for member in book.infolist())
-            if unpacked > path.stat().st_size * MOST_GROWTH + FREE_GROWTH:
-                raise DataError(f"{path}: unpacks to more than {MOST_GROWTH} times its size; save it as .csv")
+            if unpacked > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
+                raise DataError(
+                    f"{path}: unpacks to more than {MAX_EXPANSION} times its size; save it as .csv"
+                )
             damaged = book.testzip()  # which also stops at the size that is said
     except (BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise DataError(

@@ -15,10 +15,10 @@ from mlpkit.data.encoder import (
     CategoryColumn,
     Column,
     DateColumn,
+    DateFeature,
     Linear,
     Log,
     NumberColumn,
-    Part,
     Quantile,
     TableEncoder,
 )
@@ -80,7 +80,9 @@ def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, standardize: bool
         column.booleans()
         return BooleanColumn(column.name, refuses, flags)
     dates = column.dates(wanted.format)
-    parts = [Part(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)]
+    parts = [
+        DateFeature(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)
+    ]
     return DateColumn(column.name, tuple(parts), wanted.format, refuses, flags)
 
 
@@ -157,7 +159,7 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
         raise column.error(
             int(np.flatnonzero(places == words.index(long))[0]), "a text of over 1000 characters"
         )
-    levels = sorted((words[place] for place in kept), key=by_name)
+    levels = sorted((words[place] for place in kept), key=numbers_then_text)
     refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
     names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
     return CategoryColumn(
@@ -169,7 +171,7 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
     )
 
 
-def by_name(text: str) -> tuple[float, str]:
+def numbers_then_text(text: str) -> tuple[float, str]:
     """Return the key that sorts numbers by size, before texts by name."""
     try:
         number = float(text)

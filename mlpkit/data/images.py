@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import IdxOptions, ImageOptions
-from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, deal_rows, divide
+from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, gather_splits, split_rows
 from mlpkit.data.idx import read_idx
 from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
 from mlpkit.errors import DataError
@@ -112,7 +112,7 @@ def _idx_splits(config: IdxOptions, kind: str, download: bool) -> Divided:
     if missing := missing_files(kind, root):
         _download(config, kind, root, missing, download)
     train = _read_split(root, kind, "train")
-    splits, order = divide(train.inputs, train.targets, deal_rows(config, train.targets))
+    splits, order = gather_splits(train.inputs, train.targets, split_rows(config, train.targets))
     test = _read_split(root, kind, "test")
     # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
     dealt = splits["train"]

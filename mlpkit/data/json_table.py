@@ -46,7 +46,8 @@ def read_json(text: TableText) -> pyarrow.Table:
     try:
         records = list(
             _records(
-                from_pandas(json.loads(content, object_pairs_hook=_unrepeated), (), text.name), text.name
+                from_pandas(json.loads(content, object_pairs_hook=_reject_repeated_keys), (), text.name),
+                text.name,
             )
         )
         lines = "\n".join(json.dumps(record) for record in records)
@@ -131,7 +132,7 @@ def _check(line: bytes, kinds: dict[str, str], where: str) -> None:
         DataError: it is none.
     """
     try:
-        record = json.loads(line, object_pairs_hook=_unrepeated)
+        record = json.loads(line, object_pairs_hook=_reject_repeated_keys)
     except RecursionError:
         raise DataError(f"{where}: nested too deep for a table; correct it") from None
     except ValueError as error:
@@ -159,7 +160,7 @@ def _reason(error: ValueError) -> str:
     return f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         raise ValueError("a key stands twice")

@@ -1,7 +1,7 @@
 """Loads the dataset that a config names."""
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data.dataset import Dataset, divide_again
+from mlpkit.data.dataset import Dataset, resplit
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
 
@@ -28,7 +28,7 @@ def load_dataset(
     elif like is None or like.order is None:
         dataset = config.load(download)
     else:
-        dataset = divide_again(like, config)
+        dataset = resplit(like, config)
     check_classes(dataset)
     return dataset
 

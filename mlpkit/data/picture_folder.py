@@ -19,16 +19,16 @@ from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
 from mlpkit.data.input_schema import MOST_PIXELS
 from mlpkit.data.pictures import (
     SUFFIXES,
-    Entry,
+    FileEntry,
     Size,
-    describe,
+    describe_changes,
     files_in,
     is_picture,
-    look_at,
-    opened,
+    open_picture,
+    picture_info,
     to_bytes,
 )
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError, MlpkitError, WriteError
 from mlpkit.system.atomic_write import atomic_write
 from mlpkit.system.paths import cache_folder
@@ -51,7 +51,7 @@ class Listing:
 
     root: Path
     classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[FileEntry, ...]
     labels: tuple[int, ...]
     splits: dict[str, slice] | None
     left_out: int
@@ -59,7 +59,7 @@ class Listing:
     def describe(self) -> str:
         """Return a line that says how many pictures of which classes there are."""
         left = f"; {self.left_out:,} other files are left out" if self.left_out else ""
-        classes = f"{plural(len(self.classes), 'class')} ({some(self.classes)})"
+        classes = f"{plural(len(self.classes), 'class')} ({listed(self.classes)})"
         return f"{self.root}: {plural(len(self.entries), 'picture')} of {classes}{left}"
 
 
@@ -100,7 +100,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
     for name in known:
         if not name.isprintable() or len(name) > 200:
             raise DataError(f"{root}: the class {show(name)} cannot be printed on a line; rename its folder")
-    entries: list[Entry] = []
+    entries: list[FileEntry] = []
     labels: list[int] = []
     splits, left_out = {}, 0
     for split, folder in (folders or {"": root}).items():
@@ -108,7 +108,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
         found = _folders_in(folder)
         if unknown := next((name for name in found if name not in known), None):
             raise DataError(
-                f"{folder / unknown}: no such class in training, which has {some(known)}; remove the folder"
+                f"{folder / unknown}: no such class in training, which has {listed(known)}; remove the folder"
             )
         if not found:
             raise DataError(f"{folder}: no folder for each class in it, as in train; move it elsewhere")
@@ -216,29 +216,29 @@ def _kept(path: Path, fingerprint: str, rows: int) -> Pixels | None:
 
 
 def _decode(listing: Listing, channels: int | None, size: Size | None) -> Pixels:
-    looks = []
+    infos = []
     for entry in listing.entries:
-        with opened(entry.path) as picture:
-            looks.append(look_at(picture, entry.path))
+        with open_picture(entry.path) as picture:
+            infos.append(picture_info(picture, entry.path))
     if channels is None:
-        channels = 1 if all(look.is_grey for look in looks) else 3
+        channels = 1 if all(info.is_grey for info in infos) else 3
     if size is None:
         train = listing.splits["train"] if listing.splits else slice(None)
-        size = Counter(look.size for look in looks[train]).most_common(1)[0][0]
+        size = Counter(info.size for info in infos[train]).most_common(1)[0][0]
     height, width = size
     if channels * height * width > MOST_PIXELS:
         raise DataError(
             f"{listing.root}: pictures of {height}×{width} pixels (height × width) have more than "
             f"{MOST_PIXELS:,} inputs; set a smaller dataset.size, such as dataset.size=[32,32]"
         )
-    shape = (len(looks), channels, height, width)
+    shape = (len(infos), channels, height, width)
     if (numbers := int(np.prod(shape, dtype=object))) > MOST_NUMBERS:
         raise DataError(
-            f"{listing.root}: {len(looks):,} pictures have {numbers:,} pixels, at most {MOST_NUMBERS:,}; set "
+            f"{listing.root}: {len(infos):,} pictures have {numbers:,} pixels, at most {MOST_NUMBERS:,}; set "
             "a smaller dataset.size"
         )
     values = np.empty(shape, np.uint8)
     for row, entry in enumerate(listing.entries):
-        with opened(entry.path) as picture:
+        with open_picture(entry.path) as picture:
             values[row] = to_bytes(picture, channels, size)
-    return Pixels(values, tuple(describe(looks, channels, size)))
+    return Pixels(values, tuple(describe_changes(infos, channels, size)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError, MlpkitError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Size = tuple[int, int]  # height and width
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureInfo:
     """What a picture is before it becomes pixels.
 
     Attributes:
@@ -45,7 +45,7 @@ class Look:
 
 
 @contextmanager
-def opened(path: Path, wanted: str = "") -> "Iterator[Image]":
+def open_picture(path: Path, wanted: str = "") -> "Iterator[Image]":
     """Open a picture, the right way up; whatever Pillow then raises on it is one line.
 
     Args:
@@ -75,7 +75,7 @@ def opened(path: Path, wanted: str = "") -> "Iterator[Image]":
         raise DataError(f"{path}: no {KINDS}, or a damaged one; save it again") from None
 
 
-def look_at(picture: "Image", path: Path) -> Look:
+def picture_info(picture: "Image", path: Path) -> PictureInfo:
     """Return what a picture is.
 
     Raises:
@@ -84,7 +84,7 @@ def look_at(picture: "Image", path: Path) -> Look:
     if picture.mode not in MODES:
         raise DataError(f"{path}: mode {picture.mode}; save it with 8 bits for each channel, as grey or RGB")
     has_alpha = picture.mode in ("LA", "RGBA") or "transparency" in picture.info
-    return Look((picture.height, picture.width), picture.mode in GREY, has_alpha)
+    return PictureInfo((picture.height, picture.width), picture.mode in GREY, has_alpha)
 
 
 def to_bytes(picture: "Image", channels: int, size: Size) -> NDArray[np.uint8]:
@@ -99,7 +99,7 @@ def to_bytes(picture: "Image", channels: int, size: Size) -> NDArray[np.uint8]:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, Look]:
+def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, PictureInfo]:
     """Return the pixels (features,) of a picture to predict, from 0 to 1, and what it was.
 
     Raises:
@@ -107,37 +107,38 @@ def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, Look]:
     """
     if not input_schema.is_image:
         raise DataError(
-            f"{path}: a picture, but the model reads the columns {some(input_schema.features)}; give a table"
+            f"{path}: a picture, but the model reads the columns {listed(input_schema.features)}; "
+            "give a table"
         )
     channels, height, width = input_schema.picture_shape
     wanted = f"the model reads {'grayscale' if channels == 1 else 'RGB'} {width}×{height}"
-    with opened(path, wanted) as picture:
+    with open_picture(path, wanted) as picture:
         if input_schema.pictures is None:
             if picture.size != (width, height):
                 raise DataError(f"{path}: {picture.width}×{picture.height} pixels, {wanted}; resize it")
             if picture.mode not in (("L", "1") if channels == 1 else ("RGB",)):
                 way = "8-bit grayscale" if channels == 1 else "RGB"
                 raise DataError(f"{path}: mode {picture.mode}, {wanted}; save it as {way}")
-        look = look_at(picture, path)
+        info = picture_info(picture, path)
         pixels = to_bytes(picture, channels, (height, width))
-    return torch.from_numpy(pixels.reshape(-1).copy()).float() / 255, look
+    return torch.from_numpy(pixels.reshape(-1).copy()).float() / 255, info
 
 
-def describe(looks: list[Look], channels: int, size: Size) -> list[str]:
+def describe_changes(infos: list[PictureInfo], channels: int, size: Size) -> list[str]:
     """Return lines that say how many pictures of some were changed to become inputs, and how."""
-    total = f"of {len(looks):,} pictures"
+    total = f"of {len(infos):,} pictures"
     lines = []
-    if resized := sum(look.size != size for look in looks):
+    if resized := sum(info.size != size for info in infos):
         lines.append(f"{resized:,} {total} resized to {size[0]}×{size[1]} (height × width)")
-    if greyed := sum(channels == 1 and not look.is_grey for look in looks):
+    if greyed := sum(channels == 1 and not info.is_grey for info in infos):
         lines.append(f"{greyed:,} {total} in colour, read as grey")
-    if transparent := sum(look.has_alpha for look in looks):
+    if transparent := sum(info.has_alpha for info in infos):
         lines.append(f"{transparent:,} {total} with transparent pixels, whose colour is read as it is")
     return lines
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """A file in a folder.
 
     Attributes:
@@ -152,13 +153,13 @@ class Entry:
 MOST_ENTRIES = 2_000_000  # of a folder and the folders in it
 
 
-def files_in(folder: Path) -> list[Entry]:
+def files_in(folder: Path) -> list[FileEntry]:
     """Return the files of a folder and of the folders in it, folder by folder; hidden ones are left out.
 
     Raises:
         DataError: a folder cannot be read, is in itself, or holds too many files.
     """
-    found: list[Entry] = []
+    found: list[FileEntry] = []
     left: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
     try:
         while left:
@@ -174,7 +175,7 @@ def files_in(folder: Path) -> list[Entry]:
                 if inside.is_dir():
                     left.append((inside, (*around, here)))
                 else:
-                    found.append(Entry(inside, about))
+                    found.append(FileEntry(inside, about))
             if len(found) + len(left) > MOST_ENTRIES:
                 raise DataError(f"{folder}: more than {MOST_ENTRIES:,} files; name a folder of pictures")
     except OSError as error:

@@ -10,27 +10,27 @@ from mlpkit.errors import DataError
 SCALES = (16, 255, 65535)  # of scikit-learn's digits, of bytes and of 16-bit pictures
 
 BRIGHT = 0.5  # mean of a border that is taken for a light background; no picture of the data sets has 0.42
-FAINT = 0.1  # of the brightest of all pixels
+FAINT = 0.1  # of the largest possible pixel
 
 
-def check_range(pixels: Tensor, source: str, brightest: int | None) -> None:
+def check_range(pixels: Tensor, source: str, max_pixel: int | None) -> None:
     """Refuse pixels that are not from 0 to 1, with advice that fits them.
 
     Args:
-        pixels: (rows, features), divided by the brightest where that is known.
+        pixels: (rows, features), divided by max_pixel where it is given.
         source: how the error names them.
-        brightest: the value of --pixels.
+        max_pixel: the value of --pixels.
 
     Raises:
         DataError: they are not.
     """
     if bool(((pixels >= 0) & (pixels <= 1)).all()):
         return
-    found = pixels.double() * (brightest or 1)
+    found = pixels.double() * (max_pixel or 1)
     low, high = found.min().item(), found.max().item()
     said = f"{source}: pixels from {low:g} to {high:g}"
-    if brightest is not None and low >= 0:
-        raise DataError(f"{said}, and --pixels {brightest} reads 0 to {brightest}; give the largest possible")
+    if max_pixel is not None and low >= 0:
+        raise DataError(f"{said}, and --pixels {max_pixel} reads 0 to {max_pixel}; give the largest possible")
     raise DataError(f"{said}, the model reads 0 to 1; {_advice(found, low, high)}")
 
 
@@ -50,7 +50,7 @@ def _advice(found: Tensor, low: float, high: float) -> str:
     return f"add --pixels {scale} where {scale} is the largest possible"
 
 
-def warn_of_odd(pixels: Tensor, shape: tuple[int, ...], source: str, warn: Callable[[str], None]) -> None:
+def warn_of_unusual(pixels: Tensor, shape: tuple[int, ...], source: str, warn: Callable[[str], None]) -> None:
     """Warn where pictures seem to be dark on light, or hardly lighter than black.
 
     Args:

@@ -12,19 +12,19 @@ from mlpkit.data.table_targets import Targets
 MOST_NAMED = 3
 
 
-def rare_classes(targets: Targets, dealt: Mapping[str, Rows], where: Where) -> list[str]:
+def rare_classes(targets: Targets, rows_by_split: Mapping[str, Rows], where: Where) -> list[str]:
     """Return a warning about classes or labels without a training row, and one about those with one row only.
 
     Args:
         targets: of all rows.
-        dealt: the rows of each split.
+        rows_by_split: the rows of each split.
         where: how a line names a row.
     """
     names, what = targets.classes or targets.labels, "class" if targets.classes else "label"
     if not names:
         return []
-    rows = np.sort(np.concatenate(list(dealt.values())))
-    in_all, in_train = targets.counts(rows), targets.counts(dealt["train"])
+    rows = np.sort(np.concatenate(list(rows_by_split.values())))
+    in_all, in_train = targets.counts(rows), targets.counts(rows_by_split["train"])
 
     def named(places: Rows) -> str:
         first = [

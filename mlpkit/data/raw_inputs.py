@@ -11,17 +11,17 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, plural, show, spell
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import AS_FOUND, Inputs, Reading, as_pixels
+from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, ReadOptions, as_pixels
 from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 
@@ -44,7 +44,7 @@ def read_raw(
     source: str,
     input_schema: InputSchema,
     config: DatasetConfig,
-    reading: Reading = AS_FOUND,
+    options: ReadOptions = DEFAULT_OPTIONS,
     keep: Sequence[str] = (),
     with_targets: bool = False,
     warn: Callable[[str], None] = lambda line: None,
@@ -55,7 +55,7 @@ def read_raw(
         source: the file, or `-` for stdin.
         input_schema: what the model reads.
         config: of the dataset that the model was trained on: other files of it are written in the same way.
-        reading: what the user says of it.
+        options: what the user says of it.
         keep: columns that are returned as they are.
         with_targets: whether the rows are to be scored.
         warn: is told what is odd.
@@ -65,7 +65,7 @@ def read_raw(
         DataError: a column is missing, or a value cannot be used.
     """
     wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
-    file = _read_as_in_training(source, config, reading.has_header, wanted, warn)
+    file = _read_as_in_training(source, config, options.has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
@@ -74,16 +74,16 @@ def read_raw(
     targets = None
     if with_targets:
         if absent := [name for name in input_schema.targets if name not in names]:
-            raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
+            raise DataError(f"{file.source}: the target {listed(absent)} is missing; it has {listed(names)}")
         columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
-        warn(f"{file.source}: not read: {some(extra)}")
-    values = _told(encoded, file.source, warn)
-    if reading.brightest is not None:
-        values = values / reading.brightest
-    values = as_pixels(Inputs(values), file.source, input_schema, reading, warn).values
+        warn(f"{file.source}: not read: {listed(extra)}")
+    values = _warn_of_issues(encoded, file.source, warn)
+    if options.max_pixel is not None:
+        values = values / options.max_pixel
+    values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
     return RawInputs(values, targets, kept)
 
 
@@ -135,7 +135,7 @@ def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str,
     """
     names = table.column_names
     if unknown := next((name for name in keep if name not in names), None):
-        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
+        way = did_you_mean(unknown, names) or f"; it has {listed(names)}"
         raise ConfigError(f"--keep={show(unknown)}: {source} has no such column{way}")
     return {name: _plain(table[name]) for name in keep}
 
@@ -153,9 +153,9 @@ def parse_raw(
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
     encoder = _encoder_of(input_schema)
     encoded = encode(
-        encoder, plain(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
+        encoder, normalize(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
     )
-    return RawInputs(_told(encoded, "--values", warn))
+    return RawInputs(_warn_of_issues(encoded, "--values", warn))
 
 
 def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
@@ -166,11 +166,11 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
         named = [name.strip() for name, sign, _ in pairs if sign]
         if len(named) == len(cells):
             unknown = next(name for name in named if name not in columns)
-            way = did_you_mean(unknown, columns) or f"; the model reads {some(columns)}"
+            way = did_you_mean(unknown, columns) or f"; the model reads {listed(columns)}"
             raise DataError(f"{where}: the model reads no column {spell(unknown)}{way}")
         if len(cells) != len(columns):
             raise DataError(
-                f"{where}: {plural(len(cells), 'value')}, the model reads {len(columns)}: {some(columns)}"
+                f"{where}: {plural(len(cells), 'value')}, the model reads {len(columns)}: {listed(columns)}"
             )
         return dict(zip(columns, cells, strict=True))
     found = {name.strip(): value for name, _, value in pairs}
@@ -178,14 +178,14 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
         raise DataError(f"{where}: a column stands twice; keep one of them")
     if absent := [name for name in columns if name not in found]:
         raise DataError(
-            f"{where}: columns missing: {some(absent)}; an unknown value is left empty, as in NAME="
+            f"{where}: columns missing: {listed(absent)}; an unknown value is left empty, as in NAME="
         )
     return found
 
 
-def _told(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
+def _warn_of_issues(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
     """Tell what is odd about rows, and return them."""
-    for odd in encoded.odd:
+    for odd in encoded.issues:
         warn(f"{source}: {odd}")
     return torch.from_numpy(encoded.values)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from mlpkit.data.column_values import RawColumn, Where
-from mlpkit.data.table_file import TableFile, TableFormat, common, describe, read_table
+from mlpkit.data.table_file import TableFile, TableFormat, common_format, describe_format, read_table
 from mlpkit.data.table_splits import Rows
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 
 
@@ -71,15 +71,15 @@ def _read(
     stamps: tuple[object, ...],
 ) -> RawTable:
     found = {name: read_table(paths, table_format, missing) for name, paths in named}
-    formats = [f"{of.source}: {describe(of.format)}" for of in found.values() if of.format is not None]
+    formats = [f"{of.source}: {describe_format(of.format)}" for of in found.values() if of.format is not None]
     train = found["train"]
     if len(found) == 1:
         return RawTable(train.table, train.source, train.where, None, tuple(formats), train.format)
     for of in found.values():
         if set(of.table.column_names) != set(train.table.column_names):
             raise DataError(
-                f"{of.source}: has the columns {some(of.table.column_names)}, {train.source} has "
-                f"{some(train.table.column_names)}; give all files the same"
+                f"{of.source}: has the columns {listed(of.table.column_names)}, {train.source} has "
+                f"{listed(train.table.column_names)}; give all files the same"
             )
     tables = [of.table.select(train.table.column_names) for of in found.values()]
     starts = np.cumsum([0, *(len(table) for table in tables)])
@@ -93,7 +93,7 @@ def _read(
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
     locations = tuple(location for of in found.values() for location in of.locations)
     known = [of.format for of in found.values() if of.format is not None]
-    file = TableFile(joined, common(known) if known else None, train.source, locations)
+    file = TableFile(joined, common_format(known) if known else None, train.source, locations)
     return RawTable(joined, file.source, file.where, rows, tuple(formats), file.format)
 
 

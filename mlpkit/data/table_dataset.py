@@ -9,7 +9,7 @@ from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
-from mlpkit.data.dataset import Dataset, divide
+from mlpkit.data.dataset import Dataset, gather_splits
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
@@ -20,7 +20,7 @@ from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.data.target_scaling import fit_target_scaling
 from mlpkit.errors import ConfigError
 
@@ -41,26 +41,28 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     if not names:
         raise ConfigError(
             f"dataset.target: no column is named; write dataset.target=NAME with one of "
-            f"{some(raw.table.column_names)}"
+            f"{listed(raw.table.column_names)}"
         )
     columns = target_columns(raw.table, names, raw.source, raw.where)
     targets = find_targets(columns, config.task)
     check_transform(columns, targets, config.target_transform)
-    dealt = deal(config, raw, targets)
-    train = dealt["train"]
+    rows_by_split = split_table(config, raw, targets)
+    train = rows_by_split["train"]
     remarks = [*raw.remarks, _describe_targets(names, targets)]
-    remarks += rare_classes(targets, dealt, raw.where)
+    remarks += rare_classes(targets, rows_by_split, raw.where)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:
         encoder, lines = _fit(config, raw, names, train)
         remarks += lines
     encoded = encode(encoder, raw.table, raw.source, raw.where)
-    remarks += [f"{odd}" for odd in encoded.odd if odd.unseen]
+    remarks += [f"{odd}" for odd in encoded.issues if odd.unseen]
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
-    splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
+    splits, order = gather_splits(
+        inputs, values, {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
+    )
     remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
@@ -75,13 +77,15 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         target_scaling=scaling,
         order=order,
         remarks=tuple(remarks),
-        found={
-            key: of_text[key] for key in config.found_out if key in of_text and getattr(config, key) is None
+        inferred={
+            key: of_text[key]
+            for key in config.inferred_options
+            if key in of_text and getattr(config, key) is None
         },
     )
 
 
-def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
+def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
     """Return the rows of each split; rows without a target are in none.
 
     Raises:
@@ -102,7 +106,7 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
         if split.column not in raw.table.column_names:
             raise ConfigError(
                 f"dataset.split.column={spell(split.column)}: {raw.source} has no such column; there is "
-                f"{some(raw.table.column_names)}"
+                f"{listed(raw.table.column_names)}"
             )
         column = raw.columns([split.column])[0]
     by = split.by
@@ -113,16 +117,18 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
             f"dataset.split.by=stratified: only for classes, and the task is {targets.task}; set by=random"
         )
     if column is not None and by == "column":
-        return table_splits.by_word(rows, column)
+        return table_splits.split_by_column(rows, column)
     if column is not None:
         group = by == "group"
         order = (
-            table_splits.by_group(rows, column, config.seed) if group else table_splits.by_time(rows, column)
+            table_splits.group_order(rows, column, config.seed)
+            if group
+            else table_splits.time_order(rows, column)
         )
     elif by == "stratified":
-        order = table_splits.by_class(rows, targets.values, config.seed)
+        order = table_splits.stratified_order(rows, targets.values, config.seed)
     else:
-        order = table_splits.at_random(rows, config.seed)
+        order = table_splits.random_order(rows, config.seed)
     return table_splits.cut(order, config.val_fraction, config.test_fraction, fold)
 
 
@@ -138,7 +144,7 @@ def infer_inputs(
         if name not in raw.table.column_names:
             raise ConfigError(
                 f"dataset.ignore: {raw.source} has no column {spell(name)}; there is "
-                f"{some(raw.table.column_names)}"
+                f"{listed(raw.table.column_names)}"
             )
     if both := next((name for name in config.ignore if name in config.columns), None):
         raise ConfigError(
@@ -160,6 +166,6 @@ def _fit(
 
 
 def _describe_targets(names: Sequence[str], targets: Targets) -> str:
-    classes = f", {len(targets.classes)} classes ({some(targets.classes)})" if targets.classes else ""
+    classes = f", {len(targets.classes)} classes ({listed(targets.classes)})" if targets.classes else ""
     why = f": {targets.reason}" if targets.reason else ""
     return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

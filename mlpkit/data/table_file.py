@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow
 
 from mlpkit.config.problems import show, spell
-from mlpkit.data.arrow_table import plain, read_arrow, read_parquet
+from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
@@ -20,14 +20,14 @@ from mlpkit.data.table_format import (
     TEXTS,
     TYPED,
     TableFormat,
-    common,
-    describe,
+    common_format,
+    describe_format,
 )
 from mlpkit.data.table_text import NotUtf8Error, TableText, from_stdin
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand, no_such_file
 
-__all__ = ["MISSING", "TableFile", "TableFormat", "common", "describe", "read_table"]
+__all__ = ["MISSING", "TableFile", "TableFormat", "common_format", "describe_format", "read_table"]
 
 # Texts that mean that a value is missing: pandas' own and the question mark of UCI's tables.
 MISSING = (
@@ -97,7 +97,7 @@ def read_table(
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
     formats = [file.format for file in files if file.format is not None]
-    read_as = common(formats) if formats else None
+    read_as = common_format(formats) if formats else None
     return TableFile(_joined([file.table for file in files]), read_as, source, locations)
 
 
@@ -125,7 +125,7 @@ def _read_one(name: str, said: TableFormat, missing: Sequence[str]) -> TableFile
     columns = file.table.column_names
     if twice := next((column for column in columns if columns.count(column) > 1), None):
         raise DataError(f"{name}: the column {spell(twice)} stands twice; rename or remove one of them")
-    return replace(file, table=plain(file.table, missing, name))
+    return replace(file, table=normalize(file.table, missing, name))
 
 
 def _read_kind(name: str, said: TableFormat, missing: Sequence[str]) -> TableFile:

@@ -66,7 +66,7 @@ class TableFormat:
         return {key: value for key, value in known.items() if value is not None}
 
 
-def common(formats: Sequence[TableFormat]) -> TableFormat:
+def common_format(formats: Sequence[TableFormat]) -> TableFormat:
     """Return what is the same in all formats, such as those of several files; all else is None."""
     first = asdict(formats[0])
     return TableFormat(
@@ -74,23 +74,23 @@ def common(formats: Sequence[TableFormat]) -> TableFormat:
     )
 
 
-def without_packing(name: str) -> str:
+def without_compression(name: str) -> str:
     """Return the name of a file without the ending of a packed one."""
     for ending in CODECS:
         name = name.removesuffix(ending)
     return name
 
 
-def title_of(path: str) -> str:
+def file_title(path: str) -> str:
     """Return the name of a file without its endings, as a folder may be called on any system; or nothing.
 
     Letters and digits of any script stay, and hyphens; `data/house prices.csv.gz` becomes `house_prices`.
     """
-    name = PurePath(without_packing(PurePath(path).name)).stem
+    name = PurePath(without_compression(PurePath(path).name)).stem
     return re.sub(r"[^\w-]+", "_", name).strip("_-")[:MOST_LETTERS].rstrip("_-")
 
 
-def describe(table_format: TableFormat) -> str:
+def describe_format(table_format: TableFormat) -> str:
     """Return what was taken, in the words of a line that says so."""
     return ", ".join(_in_words(table_format).values())
 
@@ -115,22 +115,22 @@ def _in_words(table_format: TableFormat) -> dict[str, str]:
     }
 
 
-def recognise(sample: str, said: TableFormat, missing: Sequence[str]) -> TableFormat:
+def infer_format(sample: str, given: TableFormat, missing: Sequence[str]) -> TableFormat:
     """Return the format with separator, decimal mark and header filled in.
 
     Args:
         sample: the first lines of the text.
-        said: what the user says, which is taken as it is.
+        given: what the user says, which is taken as it is.
         missing: texts that mean that a value is missing.
     """
-    separator = said.separator or _separator(sample)
-    rows = split(sample, separator)
-    decimal = said.decimal or _decimal(rows, separator)
-    has_header = _has_header(rows, missing) if said.has_header is None else said.has_header
-    return replace(said, separator=separator, decimal=decimal, has_header=has_header)
+    separator = given.separator or _separator(sample)
+    rows = parse_rows(sample, separator)
+    decimal = given.decimal or _decimal(rows, separator)
+    has_header = _has_header(rows, missing) if given.has_header is None else given.has_header
+    return replace(given, separator=separator, decimal=decimal, has_header=has_header)
 
 
-def split(sample: str, separator: str) -> list[list[str]]:
+def parse_rows(sample: str, separator: str) -> list[list[str]]:
     """Return the first rows of a text, without empty lines, as far as they can be told apart."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)
     rows: list[list[str]] = []
@@ -149,7 +149,7 @@ def _separator(sample: str) -> str:
     """Return the one that gives most rows the same number of columns, two or more; a comma if none does."""
     best, most = ",", 0.0
     for separator in SEPARATORS:
-        widths = Counter(len(row) for row in split(sample, separator))
+        widths = Counter(len(row) for row in parse_rows(sample, separator))
         width, rows = max(widths.items(), key=lambda item: item[1], default=(1, 0))
         if width > 1 and rows / widths.total() > most:
             best, most = separator, rows / widths.total()

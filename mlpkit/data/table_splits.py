@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
-from mlpkit.data import dataset
 from mlpkit.data.column_values import RawColumn
-from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
+from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS, interleave_classes
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 
@@ -31,35 +30,35 @@ class Order:
     """
 
     rows: Rows
-    together: Rows | None = None
+    groups: Rows | None = None
 
     def cut(self, at: float) -> int:
         """Return the place nearest to a number of rows where the order may be cut."""
-        if self.together is None:
+        if self.groups is None:
             return round(at)
-        starts = np.flatnonzero(np.diff(self.together, prepend=-1))
+        starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
         places = np.append(starts, len(self.rows))
         return int(places[np.abs(places - at).argmin()])
 
-    def turned(self, start: int, end: int) -> "Order":
+    def rotated(self, start: int, end: int) -> "Order":
         """Return the order with the part from start to end at its end."""
         places = np.concatenate((np.arange(end, len(self.rows)), np.arange(end)))
-        together = None if self.together is None else self.together[places]
-        return Order(self.rows[places], together) if start < end else self
+        groups = None if self.groups is None else self.groups[places]
+        return Order(self.rows[places], groups) if start < end else self
 
 
-def at_random(rows: Rows, seed: int) -> Order:
+def random_order(rows: Rows, seed: int) -> Order:
     """Return rows in a random order."""
     return Order(rows[torch.randperm(len(rows), generator=generator(seed, "split")).numpy()])
 
 
-def by_class(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
+def stratified_order(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
     """Return rows in an order in which every stretch has about the same shares of classes."""
-    shuffled = torch.from_numpy(at_random(rows, seed).rows)
-    return Order(dataset.by_class(shuffled, torch.from_numpy(labels)).numpy())
+    shuffled = torch.from_numpy(random_order(rows, seed).rows)
+    return Order(interleave_classes(shuffled, torch.from_numpy(labels)).numpy())
 
 
-def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
+def group_order(rows: Rows, column: RawColumn, seed: int) -> Order:
     """Return rows with equal values next to each other, the groups in a random order."""
     _require(column, rows)
     codes, words = column.texts()
@@ -68,7 +67,7 @@ def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
     return Order(rows[order], drawn[order])
 
 
-def by_time(rows: Rows, column: RawColumn) -> Order:
+def time_order(rows: Rows, column: RawColumn) -> Order:
     """Return rows from the earliest to the latest; those of one time stay together."""
     _require(column, rows)
     is_date = column.are_dates()
@@ -78,7 +77,7 @@ def by_time(rows: Rows, column: RawColumn) -> Order:
     return Order(rows[order], codes)
 
 
-def by_word(rows: Rows, column: RawColumn) -> dict[str, Rows]:
+def split_by_column(rows: Rows, column: RawColumn) -> dict[str, Rows]:
     """Return the rows that a column's words (train, val, test) deal into each split.
 
     Raises:
@@ -87,11 +86,11 @@ def by_word(rows: Rows, column: RawColumn) -> dict[str, Rows]:
     _require(column, rows)
     codes, words = column.texts()
     meant = [SPLIT_OF_WORD.get(word.lower(), "") for word in words]
-    found = np.array([*meant, ""])[codes]
-    if len(bad := rows[found[rows] == ""]):
+    splits = np.array([*meant, ""])[codes]
+    if len(bad := rows[splits[rows] == ""]):
         word = words[codes[bad[0]]]
         raise column.error(int(bad[0]), f"{show(word)} names no split; write train, val or test")
-    return {name: part for name in SPLITS if len(part := rows[found[rows] == name])}
+    return {name: part for name in SPLITS if len(part := rows[splits[rows] == name])}
 
 
 def cut(
@@ -113,7 +112,7 @@ def cut(
     if fold is not None:
         number, folds = fold
         start, end = (order.cut(rows * part / folds) for part in (number, number + 1))
-        order, test = order.turned(start, end), end - start
+        order, test = order.rotated(start, end), end - start
         test_fraction = 1.0
     ends = [rows - round(test) - round(val_fraction * rows), rows - round(test), rows]
     ends = [order.cut(max(0, end)) for end in ends]
@@ -122,9 +121,7 @@ def cut(
     fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
     for name, part in parts.items():
         if len(part) < 1 and fractions[name] > 0:
-            groups = (
-                "" if order.together is None else f" in {len(np.unique(order.together)):,} groups or times"
-            )
+            groups = "" if order.groups is None else f" in {len(np.unique(order.groups)):,} groups or times"
             asked = f"dataset.folds={fold[1]}" if fold else f"test_fraction={test_fraction}"
             raise ConfigError(
                 f"dataset: val_fraction={val_fraction} and {asked} of {rows:,} rows{groups} leave no row to "
@@ -146,6 +143,6 @@ def check_fold(by: str) -> None:
     """
     if by in ("time", "column", "files"):
         raise ConfigError(
-            f"dataset.fold: rows are dealt by {by}, which knows no folds; set dataset.split.by=random, "
+            f"dataset.fold: rows are split by {by}, which has no folds; set dataset.split.by=random, "
             "stratified or group, or leave dataset.fold out"
         )

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
 from mlpkit.data.column_values import RawColumn, Where, is_numeric
-from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_odd
-from mlpkit.data.fit_encoder import by_name
+from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_unparsed
+from mlpkit.data.fit_encoder import numbers_then_text
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 MOST_CLASSES = 1000
@@ -63,7 +63,7 @@ def target_columns(table: pa.Table, names: Sequence[str], source: str, where: Wh
             way = did_you_mean(name, table.column_names)
             raise ConfigError(
                 f"dataset.target={show(name)}: {source} has no such column{way}; there is "
-                f"{some(table.column_names)}"
+                f"{listed(table.column_names)}"
             )
     return [RawColumn(name, table[name], source, where) for name in names]
 
@@ -102,7 +102,7 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
         labels = tuple(column.name for column in columns)
         return Targets("multilabel", _yes_or_no(columns), known, labels=labels, reason=reason)
     places, words = first.texts()
-    classes = sorted(words, key=by_name)
+    classes = sorted(words, key=numbers_then_text)
     if not 2 <= len(classes) <= MOST_CLASSES:
         way = (
             "set dataset.task=regression, or name another target"
@@ -185,7 +185,8 @@ def encode_targets(
     if len(bad := np.flatnonzero(found < 0)):
         row = int(bad[0])
         raise columns[0].error(
-            row, f"{show(words[places[row]])} is no class of the model; it has {some(input_schema.classes)}"
+            row,
+            f"{show(words[places[row]])} is no class of the model; it has {listed(input_schema.classes)}",
         )
     return found
 
@@ -224,7 +225,7 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
     if column.flat.type == pa.bool_():
         return "classification", "true or false"
     if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
-        odd = describe_odd(column) if column.share_of_numbers() > MOSTLY else ""
+        odd = describe_unparsed(column) if column.share_of_numbers() > MOSTLY else ""
         if odd and len(column.texts()[1]) > FEW_TEXTS:  # a regression must be meant
             raise DataError(
                 f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "

@@ -16,8 +16,8 @@ from mlpkit.data.table_format import CODECS
 from mlpkit.errors import ConfigError, DataError
 
 BLOCK = 1 << 20  # bytes that are read at once
-MOST_GROWTH = 100  # times that unpacking may make a file larger; real tables stay below
-FREE_GROWTH = 64 << 20  # bytes that it may grow anyway
+MAX_EXPANSION = 100  # times that unpacking may make a file larger; real tables stay below
+FREE_EXPANSION = 64 << 20  # bytes that it may grow anyway
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _STARTS = {
@@ -76,7 +76,7 @@ class TableText:
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             return file, None
-        return pyarrow.CompressedInputStream(file, codec), file.size() * MOST_GROWTH + FREE_GROWTH
+        return pyarrow.CompressedInputStream(file, codec), file.size() * MAX_EXPANSION + FREE_EXPANSION
 
     def encoding(self) -> str:
         """Return what the first bytes say of the encoding; UTF-8 where they say nothing.
@@ -167,7 +167,7 @@ class Utf8Stream(io.RawIOBase):
         self._at_end = not block
         if self._most is not None and self._bytes_read > self._most:
             raise DataError(
-                f"{self._name}: unpacks to more than {MOST_GROWTH} times its size, as no table does; "
+                f"{self._name}: unpacks to more than {MAX_EXPANSION} times its size, as no table does; "
                 "if it is one, unpack it first"
             )
         # Blocks of ASCII need no look at each letter, unless half of one waits.

@@ -86,18 +86,18 @@ def match_columns(header: Sequence[str], input_schema: InputSchema, source: str)
     if missing := [name for name in features if name not in names]:
         commas = "; put commas between the columns" if len(names) == 1 and _SEPARATED.search(names[0]) else ""
         raise DataError(
-            f"{source}: columns missing: {some(missing)}; it has {some(names)}, "
-            f"the model reads {some(features)}{commas}"
+            f"{source}: columns missing: {listed(missing)}; it has {listed(names)}, "
+            f"the model reads {listed(features)}{commas}"
         )
     if extra := [name for name in names if name not in features and name not in input_schema.targets]:
         raise DataError(
-            f"{source}: columns that the model does not read: {some(extra)}; remove them and keep "
-            f"{some(features)} (the target {some(input_schema.targets)} may stay)"
+            f"{source}: columns that the model does not read: {listed(extra)}; remove them and keep "
+            f"{listed(features)} (the target {listed(input_schema.targets)} may stay)"
         )
     return [names.index(name) for name in features]
 
 
-def some(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Return names in a list of bearable length."""
     shown = [spell(str(name)) for name in names]
     few = len(shown) <= 4 or (len(shown) <= 8 and sum(map(len, shown)) <= 300)
@@ -122,7 +122,7 @@ def _parse_csv(
     if len(lines[0][1] if lines else []) != 1:  # in a file of one column, an empty line is a missing value
         lines = [(number, row) for number, row in lines if row]
     if not lines:
-        raise DataError(f"{source}: empty; write a line with {some(input_schema.features)} and the rows")
+        raise DataError(f"{source}: empty; write a line with {listed(input_schema.features)} and the rows")
     header = [cell.strip() for cell in lines[0][1]]
     if has_header is None:
         has_header = _has_header(header, len(lines), input_schema, source)
@@ -132,7 +132,7 @@ def _parse_csv(
         if len(header) != len(input_schema.features):
             raise DataError(
                 f"{source}: {plural(len(header), 'unnamed column')}; "
-                f"the model reads {some(input_schema.features)}"
+                f"the model reads {listed(input_schema.features)}"
             )
         header = list(input_schema.features)
     match_columns(header, input_schema, source)  # before their values: a wrong separator tears rows apart
@@ -151,7 +151,7 @@ def _has_header(first: Sequence[str], lines: int, input_schema: InputSchema, sou
         return True
     if lines > 1 and len(first) == len(input_schema.features) and _counts_up(first):
         raise DataError(
-            f"{source}: its first line, {some(first)}, may be names or a row; say which with --header or "
+            f"{source}: its first line, {listed(first)}, may be names or a row; say which with --header or "
             "--no-header"
         )
     return False
@@ -177,8 +177,8 @@ def _parse_json(text: str, source: str, kind: str, input_schema: InputSchema) ->
                 raise DataError(f"{source}: its columns have different lengths; give each as many values")
             rows = enumerate(zip(*content.values(), strict=True), 1)
             return list(content), [(f"{source}: row {number}", row) for number, row in rows]
-        listed = content if isinstance(content, list) else [content]
-        records = [(f"{source}: row {number}", record) for number, record in enumerate(listed, 1)]
+        rows_or_records = content if isinstance(content, list) else [content]
+        records = [(f"{source}: row {number}", record) for number, record in enumerate(rows_or_records, 1)]
     example = "{" + ", ".join(f'"{name}": 0.5' for name in input_schema.features[:2])
     example += ", …}" if len(input_schema.features) > 2 else "}"
     if not records:
@@ -189,7 +189,7 @@ def _parse_json(text: str, source: str, kind: str, input_schema: InputSchema) ->
     for where, record in records:
         if isinstance(record, Mapping):
             if set(record) != set(header):
-                raise DataError(f"{where}: has the keys {some(record)}, the first row {some(header)}")
+                raise DataError(f"{where}: has the keys {listed(record)}, the first row {listed(header)}")
             found.append((where, [record[name] for name in header]))
         elif isinstance(record, list) and len(record) == len(header):
             found.append((where, record))
@@ -200,14 +200,14 @@ def _parse_json(text: str, source: str, kind: str, input_schema: InputSchema) ->
 
 def _load(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unrepeated, parse_int=float)
+        return json.loads(text, object_pairs_hook=_reject_repeated_keys, parse_int=float)
     except RecursionError:
         raise DataError(f"{where}: not valid JSON (nested too deep); correct it") from None
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({error}); correct it") from None
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         twice = _repeated([name for name, _ in pairs])

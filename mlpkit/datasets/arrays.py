@@ -53,9 +53,9 @@ class ArraysDataset(DatasetConfig):
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
-        return title_of(self.path or "") or self.name
+        return file_title(self.path or "") or self.name
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
@@ -68,17 +68,23 @@ class ArraysDataset(DatasetConfig):
     def _load(self, classes: tuple[str, ...] | None) -> "Dataset":
         import torch
 
-        from mlpkit.data.array_file import read_parts
+        from mlpkit.data.array_file import read_split_arrays
         from mlpkit.data.array_values import read_inputs, read_targets
-        from mlpkit.data.dataset import Dataset, channel_scaling, column_scaling, deal_rest, divide
+        from mlpkit.data.dataset import (
+            Dataset,
+            channel_scaling,
+            column_scaling,
+            gather_splits,
+            split_remaining,
+        )
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
         from mlpkit.data.overlaps import overlaps
-        from mlpkit.data.tables import some
+        from mlpkit.data.tables import listed
 
         if self.path is None:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
-        parts, left = read_parts(Path(self.path), self.inputs, self.target)
+        parts, left = read_split_arrays(Path(self.path), self.inputs, self.target)
         inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
         targets = read_targets(
             [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
@@ -88,7 +94,7 @@ class ArraysDataset(DatasetConfig):
             given[name] = slice(start, start + len(part.inputs))
             start += len(part.inputs)
         values, said = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
-        splits, _ = divide(values, said, deal_rest(self, said, given))
+        splits, _ = gather_splits(values, said, split_remaining(self, said, given))
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
         augment = self.augment
         if not is_picture and any((augment.rotation, augment.translation, augment.scale)):
@@ -119,7 +125,7 @@ class ArraysDataset(DatasetConfig):
             remarks=(
                 *inputs.remarks,
                 *targets.remarks,
-                *([f"{self.path}: other arrays are left out: {some(left)}"] if left else []),
+                *([f"{self.path}: other arrays are left out: {listed(left)}"] if left else []),
                 *overlaps(splits, "picture" if is_picture else "row"),
             ),
         )

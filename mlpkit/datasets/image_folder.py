@@ -36,9 +36,9 @@ class ImageFolderDataset(ImageOptions):
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
-        return title_of(self.path or "") or self.name
+        return file_title(self.path or "") or self.name
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
@@ -51,7 +51,7 @@ class ImageFolderDataset(ImageOptions):
     def _load(self, trained: "InputSchema | None" = None) -> "Dataset":
         import torch
 
-        from mlpkit.data.dataset import Split, deal_rest, divide
+        from mlpkit.data.dataset import Split, gather_splits, split_remaining
         from mlpkit.data.images import image_dataset
         from mlpkit.data.input_schema import OwnPictures
         from mlpkit.data.overlaps import overlaps
@@ -66,9 +66,9 @@ class ImageFolderDataset(ImageOptions):
             pixels = read_pixels(listing, channels, (height, width))
         rows, *shape = pixels.values.shape
         labels = torch.tensor(listing.labels)
-        dealt = deal_rest(self, labels, listing.splits or {"train": slice(None)})
+        dealt = split_remaining(self, labels, listing.splits or {"train": slice(None)})
         # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
-        splits, order = divide(torch.from_numpy(pixels.values).reshape(rows, -1), labels, dealt)
+        splits, order = gather_splits(torch.from_numpy(pixels.values).reshape(rows, -1), labels, dealt)
         shared = overlaps(splits, "picture")
         inputs, targets = splits["train"].all_inputs / 255, splits["train"].all_targets
         if self.invert:

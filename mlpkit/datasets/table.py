@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TableDataset(TableOptions):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
-    found_out: ClassVar = ("separator", "decimal", "encoding", "header")
+    inferred_options: ClassVar = ("separator", "decimal", "encoding", "header")
     name: Literal["table"]
     path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
@@ -42,10 +42,10 @@ class TableDataset(TableOptions):
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
         paths = self.paths()
-        return (title_of(paths[0]) if paths else "") or self.name
+        return (file_title(paths[0]) if paths else "") or self.name
 
     def paths(self) -> tuple[str, ...]:
         """Return the files of the table, or of its training rows."""
