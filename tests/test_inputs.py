@@ -177,7 +177,7 @@ def test_bytes_that_are_hardly_lighter_than_black_are_warned_of(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("source", "input_schema", "reading", "said"),
+    ("source", "input_schema", "options", "said"),
     [
         (
             "a.npy",

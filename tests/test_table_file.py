@@ -17,7 +17,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from mlpkit.data.table_file import TableFile, TableFormat, describe, read_table
+from mlpkit.data.table_file import TableFile, TableFormat, describe_format, read_table
 from mlpkit.errors import ConfigError, DataError
 
 COLUMNS = {"age": [41, None, 30], "city": ["Oslo", "Rome", None], "score": [0.5, -2.0, 1e3]}
@@ -104,10 +104,12 @@ def test_encodings_are_recognised(read: Read, kind: str) -> None:
 def test_what_was_taken_is_said(read: Read) -> None:
     file = read("größe;preis\n1,5;a\n2;b\n".encode("cp1252"))
     assert file.format
-    assert describe(file.format) == 'separator ";", decimal ",", cp1252, header in line 1'
+    assert describe_format(file.format) == 'separator ";", decimal ",", cp1252, header in line 1'
     file = read("5.1,setosa\n4.9,setosa\n")
     assert file.format
-    assert describe(file.format) == 'separator ",", decimal ".", utf-8, no header: columns are c1, c2, …'
+    assert (
+        describe_format(file.format) == 'separator ",", decimal ".", utf-8, no header: columns are c1, c2, …'
+    )
 
 
 @pytest.mark.parametrize(
