@@ -50,8 +50,8 @@ def test_what_columns_hold_is_found_out() -> None:
         "nearly": "text", "coded": "category", "mostly": "category",
     }  # fmt: skip
     assert (
-        "; 98% are numbers, the first that is none is 'n.k.' at 0: name such texts" in found["nearly"].reason
+        "; 98% are numbers, the first other value is 'n.k.' at 0: name such texts" in found["nearly"].reason
     )
-    assert "; 99% are dates, the first that is none is 'later' at 1: name such" in found["mostly"].reason
+    assert "; 99% are dates, the first other value is 'later' at 1: name such" in found["mostly"].reason
     chosen = kinds_of(pa.table(columns), {"user_id": ColumnSettings(type="category")})
     assert next(kind for kind in chosen if kind.name == "user_id").kind == "category"

@@ -254,13 +254,13 @@ def test_names_of_features_are_printable_and_differ() -> None:
 @pytest.mark.parametrize(
     ("column", "settings", "line"),
     [
-        (["1", "x1"], {"type": "number"}, "t.csv:3: column x: 'x1' is no plain number such as 0.5"),
-        (["1", "1e400"], {"type": "number"}, "t.csv:3: column x: 1e400 is no finite float32"),
-        ([1.0, float("inf")], {}, "t.csv:3: column x: inf is no finite float32"),
+        (["1", "x1"], {"type": "number"}, "t.csv:3: column x: 'x1' is not a plain number such as 0.5"),
+        (["1", "1e400"], {"type": "number"}, "t.csv:3: column x: 1e400 is not a finite float32"),
+        ([1.0, float("inf")], {}, "t.csv:3: column x: inf is not a finite float32"),
         (
             ["2020-01-01", "1.2.2020"],
             {"type": "date"},
-            "t.csv:3: column x: '1.2.2020' is no date such as 2024-01-31",
+            "t.csv:3: column x: '1.2.2020' is not a date such as 2024-01-31",
         ),
         (
             [1, None, 3],
@@ -285,7 +285,7 @@ def test_what_cannot_be_encoded_is_said() -> None:
         ({"x": [1, 2], "c": ["a", "q"]}, "t.csv:3: column c: 'q' is none of a, b, c"),
         (
             {"x": ["1", "two"], "c": ["a", "a"]},
-            "t.csv:3: column x: 'two' is no plain number such as 0.5; correct it, leave it empty, or "
+            "t.csv:3: column x: 'two' is not a plain number such as 0.5; correct it, leave it empty, or "
             "name it in dataset.missing",
         ),
         (
@@ -328,5 +328,5 @@ def test_rows_are_encoded_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
         "column city: 2 not seen in training, such as 'Lima'",
     ]
     bad = table.set_column(0, "number", pa.array(["1"] * 100 + ["x"] * 400))
-    with pytest.raises(DataError, match=r"^t.csv:102: column number: 'x' is no plain number"):
+    with pytest.raises(DataError, match=r"^t.csv:102: column number: 'x' is not a plain number"):
         apply(encoder, bad)

@@ -126,20 +126,23 @@ def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest
     for arrays, line in (
         (
             {"X": inputs},
-            "a.npz: no array y; it has X, and needs one of the inputs and one of the targets, as",
+            "a.npz: no array y; it has X, but needs one array of inputs and one of targets, as",
         ),
-        ({"X": inputs, "y": y, "Y": y}, "a.npz: y, Y may all be meant; it has X, y, Y, and needs one of the"),
-        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows for the 60 of a.npz: X; save one each"),
+        (
+            {"X": inputs, "y": y, "Y": y},
+            "a.npz: y, Y could all be meant; it has X, y, Y, and needs one of the",
+        ),
+        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows for the 60 of a.npz: X; save one target for each row"),
         (
             {"X": inputs, "y": y + 0.5},
-            "a.npz: y: float64 of shape (60,), the model says labels of 0, 1, 2 for label;",
+            "a.npz: y: float64 of shape (60,), the model predicts labels of 0, 1, 2 for label;",
         ),
-        ({"X": inputs, "y": y + 1}, "a.npz: y: row 3: '3' is no class; there is 0, 1, 2"),
+        ({"X": inputs, "y": y + 1}, "a.npz: y: row 3: '3' is not a class; the classes are 0, 1, 2"),
         ({"X": inputs[:, :2], "y": y}, "a.npz: X: has shape (60, 2), the model reads (rows, 3); reshape it"),
     ):
         save(tmp_path, **arrays)
         assert refused("evaluate", str(run), "--input", "a.npz", code=65).startswith(line)
     line = refused("evaluate", str(run), "--input", "x.npy", code=65)
-    assert line == "x.npy: a .npy holds inputs alone; save both with numpy.savez(FILE, X=…, y=…)"
+    assert line == "x.npy: a .npy holds only the inputs; save both with numpy.savez(FILE, X=…, y=…)"
     line = refused("evaluate", str(run), "--input", "folder", code=65)
     assert line == "folder: a folder, and the model is of the columns x1, x2, x3; name a file"

@@ -182,7 +182,7 @@ def test_the_columns_decide_the_task(
     assert dataset.input_schema.task == task
     said = next(line for line in dataset.remarks if line.startswith("target a, b: "))
     assert said.startswith(f"target a, b: {task}")
-    assert ("dataset.task=regression takes them for numbers" in said) == (
+    assert ("dataset.task=regression reads them as numbers" in said) == (
         first == second == CODES and not more
     )
 
@@ -192,16 +192,16 @@ def test_the_columns_decide_the_task(
     [
         (
             {"a": WORDS, "b": CODES}, (), DataError,
-            "{path}:2: column a: 'a' is neither yes nor no, which each target of multilabel is; write 1 or "
+            "{path}:2: column a: 'a' is neither yes nor no, as multilabel needs; write 1 or "
             "0, or set dataset.task=regression",
         ),
         (
             {"a": DECIMALS, "b": CODES}, ("dataset.task=multilabel",), DataError,
-            "{path}:2: column a: 0.5 is neither yes nor no, which each target",
+            "{path}:2: column a: 0.5 is neither yes nor no, as multilabel needs",
         ),
         (
             {"a": CODES, "b": [*map(str, range(19)), "n.k."]}, (), DataError,
-            "{path}:21: column b: 'n.k.' is no plain number such as 0.5; correct it, leave it empty, or",
+            "{path}:21: column b: 'n.k.' is not a plain number such as 0.5; correct it, leave it empty, or",
         ),
         (
             {"a": CODES, "b": CODES}, ("dataset.task=classification",), ConfigError,
@@ -213,7 +213,7 @@ def test_the_columns_decide_the_task(
         ),
         (
             {"a": CODES, "b": CODES}, ("dataset.target_transform=log",), ConfigError,
-            "dataset.target_transform=log: only for a regression, and the task is multilabel",
+            "dataset.target_transform=log: only for a regression, but the task is multilabel",
         ),
     ],
 )  # fmt: skip

@@ -198,7 +198,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
 
 def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
     """Return the targets of all rows, and the rows of the splits that training has."""
-    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
+    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.locate), config.task)
     return targets, split_table(config, raw, targets)
 
 
@@ -207,7 +207,7 @@ def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[
     names = raw.table.column_names
     values = raw.table.take(rows).to_pylist()
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
-    places = [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
+    places = [raw.locate(int(row)).rpartition(":")[2].strip() for row in rows]
     heads = [f"line {place}" if place.isdecimal() else place for place in places]
     _print_rows(console, title, names, cells, heads)
     return heads

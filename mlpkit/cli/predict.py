@@ -165,7 +165,7 @@ def _predict_out_of_fold(
     sweep, newest = newest_of(run)
     if not is_sweep(sweep):
         raise ConfigError(
-            f"--out-of-fold: {sweep} is no sweep; name that of mlpkit train -m dataset=… "
+            f"--out-of-fold: {sweep} is not a sweep; name that of mlpkit train -m dataset=… "
             "'dataset.fold=range(5)'"
         )
     if newest:
@@ -177,7 +177,7 @@ def _predict_out_of_fold(
     found = predict_out_of_fold(sweep, settings[0], checkpoint, note, choose_device(device), trust)
     raw, predictions = found.config.raw(), found.predictions()
     if (bad := predictions.first_not_finite()) is not None:
-        raise _not_finite(raw.where(int(found.rows[bad])))
+        raise _not_finite(raw.locate(int(found.rows[bad])))
     kept = keep_columns(raw.table.take(found.rows.numpy()), keep, raw.source)
     schema, rows = found.predictor.input_schema, found.rows.tolist()
     columns = as_columns(predictions, schema, true=found.targets, kept=kept, rows=rows)
@@ -201,7 +201,8 @@ def _predict_out_of_fold(
 
 def _not_finite(where: str) -> DataError:
     return DataError(
-        f"{where}: the prediction is no finite number, since the inputs are too large for the model; correct "
+        f"{where}: the prediction is not a finite number, since the inputs are too large for the model; "
+        "correct "
         "or remove the row"
     )
 

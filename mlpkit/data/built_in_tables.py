@@ -1,4 +1,4 @@
-"""scikit-learn's real tables that need no download."""
+"""scikit-learn's small real tables, which need no download."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ def built_in(name: str, target: str, options: Mapping[str, bool]) -> RawTable:
     """Return one of scikit-learn's tables, with the names of its columns and classes.
 
     Args:
-        name: of scikit-learn's function without load_, and how errors call the table.
+        name: the name of scikit-learn's function without load_; errors name the table so.
         target: the name of the target column.
-        options: of the function.
+        options: arguments of scikit-learn's function.
     """
     bunch = getattr(datasets, f"load_{name}")(**options)
     columns = {str(column): bunch.data[:, place] for place, column in enumerate(bunch.feature_names)}

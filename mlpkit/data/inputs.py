@@ -1,4 +1,4 @@
-"""Finds out what an input is, and reads it: a table, arrays, a picture, a folder of pictures, or stdin."""
+"""Reads --input, whatever it is: a table, arrays, a picture, a folder of pictures, or stdin."""
 
 import json
 import os
@@ -35,11 +35,11 @@ STARTS = {
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a user says that inputs are to be read.
+    """The user's options for reading inputs.
 
     Attributes:
-        has_header: whether the first line of a csv holds names; None where that is to be found out.
-        max_pixel: the largest possible pixel; None: 255 of bytes and pictures, else 1.
+        has_header: whether the first line of a csv holds names; None: inferred.
+        max_pixel: the largest possible pixel; None: 255 for bytes and pictures, else 1.
         inverted: whether pictures are dark on light.
     """
 
@@ -48,10 +48,10 @@ class ReadOptions:
     inverted: bool = False
 
     def check(self, input_schema: InputSchema) -> None:
-        """Refuse what is said of pixels where the model reads none.
+        """Refuse options about pixels if the model does not read pictures.
 
         Raises:
-            ConfigError: so it is.
+            ConfigError: such an option is set.
         """
         if input_schema.is_image:
             return
@@ -59,7 +59,7 @@ class ReadOptions:
             option = "--invert" if self.inverted else f"--pixels={self.max_pixel}"
             columns = listed(input_schema.features)
             raise ConfigError(
-                f"{option}: the model reads no pictures but the columns {columns}; leave it out"
+                f"{option}: the model does not read pictures, but the columns {columns}; leave it out"
             )
 
 
@@ -75,8 +75,8 @@ class Inputs:
 
     Attributes:
         values: (rows, features), raw.
-        names: the file of each row, for pictures.
-        kept: raw columns that are to be in the output, by name.
+        names: for pictures, the file of each row.
+        kept: raw columns to copy to the output, by name.
     """
 
     values: Tensor
@@ -94,13 +94,13 @@ def read_inputs(
 
     Args:
         source: the file, the folder or `-`.
-        input_schema: what the model reads.
-        options: what the user says of it.
-        warn: is told of what seems odd.
+        input_schema: the model's input schema.
+        options: the user's options.
+        warn: is called with each warning.
 
     Raises:
-        ConfigError: what the user says does not go with it.
-        DataError: it cannot be read, or does not fit the model.
+        ConfigError: an option does not fit the input.
+        DataError: the input cannot be read, or does not fit the model.
     """
     options.check(input_schema)
     return as_pixels(_read(source, input_schema, options, warn), source, input_schema, options, warn)
@@ -109,16 +109,16 @@ def read_inputs(
 def as_pixels(
     found: Inputs, source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn
 ) -> Inputs:
-    """Return rows as the model's training pictures were, where it reads pictures: from 0 to 1, light on dark.
+    """If the model reads pictures, check that pixels are from 0 to 1, and invert them where needed.
 
     Raises:
-        DataError: they are not from 0 to 1.
+        DataError: a pixel is not from 0 to 1.
     """
     if not input_schema.is_image:
         return found
     check_range(found.values, source, options.max_pixel)
     own = input_schema.pictures
-    # The option says that they are the other way round than the model's training pictures were.
+    # --invert means: dark and light are swapped compared to the training pictures.
     inverted = options.inverted != (own is not None and own.inverted)
     values = 1 - found.values if inverted else found.values
     if own is None and not inverted:
@@ -146,10 +146,10 @@ def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, opt
 
 
 def check_options(path: Path, options: ReadOptions) -> None:
-    """Refuse what is said of a file of another kind.
+    """Refuse options that do not apply to the kind of file.
 
     Raises:
-        ConfigError: so it is.
+        ConfigError: such an option is set.
     """
     suffix = path.suffix.lower()
     if options.has_header is not None and suffix not in TEXTS:
@@ -191,10 +191,11 @@ def parse_values(
     options.check(input_schema)
     features = input_schema.features
     rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
-    for where, row in rows:
+    for location, row in rows:
         if len(row) != len(features):
             raise DataError(
-                f"{where}: {plural(len(row), 'value')}, the model reads {len(features)}: {listed(features)}"
+                f"{location}: {plural(len(row), 'value')}, the model reads {len(features)}: "
+                f"{listed(features)}"
             )
     values = read_rows(rows, range(len(features)), input_schema, "--values")
     found = Inputs(values / options.max_pixel if options.max_pixel else values)
@@ -202,12 +203,12 @@ def parse_values(
 
 
 def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
-    """Return a row for each picture, with its path from the folder on."""
+    """Return a row for each picture, named by its path relative to the folder."""
     pixels: list[Tensor] = []
     infos: list[PictureInfo] = []
     for file in files:
-        of_file, info = read_picture(file, input_schema)
-        pixels.append(of_file)
+        picture, info = read_picture(file, input_schema)
+        pixels.append(picture)
         infos.append(info)
     channels, height, width = input_schema.picture_shape
     for line in describe_changes(infos, channels, (height, width)):
@@ -216,7 +217,7 @@ def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, wa
 
 
 def _name(path: Path) -> str:
-    """Return a path as text that can be written, whatever bytes it is made of."""
+    """Return a path as valid Unicode; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -228,7 +229,7 @@ def _decode(content: bytes, source: str) -> str:
 
 
 def _json_kind(text: str) -> str:
-    """Return jsonl where the first of several lines is whole."""
+    """Return jsonl if there are several lines and the first is valid JSON; else json."""
     first, *others = [line for line in text.split("\n") if line.strip()]
     try:
         json.loads(first)

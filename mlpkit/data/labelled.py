@@ -1,4 +1,4 @@
-"""Rows with their targets, to score a model on: a table, arrays, or a folder of pictures for each class."""
+"""Reads rows with targets for `evaluate`: a table, arrays, or a folder of pictures for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,14 +33,14 @@ def read_labelled(
 
     Args:
         source: a table, a .npz, a folder with a folder for each class, or `-` for a table on stdin.
-        input_schema: what the model reads and says.
-        config: of the dataset that the model was trained on.
-        options: what the user says of it.
-        warn: is told of what seems odd.
+        input_schema: the model's input schema.
+        config: the config of the dataset that the model was trained on.
+        options: the user's options.
+        warn: is called with each warning.
 
     Raises:
-        ConfigError: what the user says does not go with it.
-        DataError: it cannot be read, has no targets, or does not fit the model.
+        ConfigError: an option does not fit the input.
+        DataError: the input cannot be read, has no targets, or does not fit the model.
     """
     options.check(input_schema)
     path = expand(source)
@@ -65,12 +65,15 @@ def _from_folder(folder: Path, input_schema: InputSchema, options: ReadOptions, 
     classes = input_schema.classes
     if not input_schema.is_image or not classes:
         wanted = (
-            "classes of pictures" if input_schema.is_image else f"the columns {listed(input_schema.columns)}"
+            "pictures, but has no classes"
+            if input_schema.is_image
+            else f"the columns {listed(input_schema.columns)}"
         )
-        raise DataError(f"{folder}: a folder, and the model is of {wanted}; name a file")
+        raise DataError(f"{folder}: a folder, but the model reads {wanted}; name a file")
     if not any(entry.is_dir() for entry in folder.iterdir()):
         raise DataError(
-            f"{folder}: no folder in it; put the pictures of {listed(classes)} into a folder each"
+            f"{folder}: no folder in it; put the pictures of each class ({listed(classes)}) into a folder "
+            "of its own"
         )
     listing = list_pictures(folder, classes)
     if listing.splits is not None:
@@ -88,7 +91,7 @@ def _from_arrays(
     names: tuple[str | None, str | None],
 ) -> Split:
     if path.suffix.lower() == ".npy":
-        raise DataError(f"{path}: a .npy holds inputs alone; save both with numpy.savez(FILE, X=…, y=…)")
+        raise DataError(f"{path}: a .npy holds only the inputs; save both with numpy.savez(FILE, X=…, y=…)")
     found = dict(zip(*read_npz(path), strict=True))
     inputs, inputs_name = _array(found, path, names[0], INPUTS)
     targets, targets_name = _array(found, path, names[1], TARGETS)
@@ -97,7 +100,8 @@ def _from_arrays(
     if targets.ndim == 0 or len(targets) != len(values):
         rows = len(targets) if targets.ndim else 0
         raise DataError(
-            f"{targets_name}: {rows:,} rows for the {len(values):,} of {inputs_name}; save one each"
+            f"{targets_name}: {rows:,} rows, but {inputs_name} has {len(values):,}; save one target for "
+            "each row"
         )
     return Split(values, _encoded(targets, targets_name, input_schema))
 
@@ -105,19 +109,22 @@ def _from_arrays(
 def _array(
     found: dict[str, Array], path: Path, wanted: str | None, usual: Sequence[str]
 ) -> tuple[Array, str]:
-    """Return an array, and how errors name it."""
-    named = [name for name in ((wanted,) if wanted else usual) if name in found]
-    if len(named) != 1:
-        odd = f"{listed(named)} may all be meant" if named else f"no array {spell(wanted or usual[1])}"
+    """Return the array of inputs or targets, and its name in errors."""
+    matches = [name for name in ((wanted,) if wanted else usual) if name in found]
+    if len(matches) != 1:
+        problem = (
+            f"{listed(matches)} could all be meant" if matches else f"no array {spell(wanted or usual[1])}"
+        )
         raise DataError(
-            f"{path}: {odd}; it has {listed(found)}, and needs one of the inputs and one of the targets, as "
+            f"{path}: {problem}; it has {listed(found)}, but needs one array of inputs and one of targets, "
+            "as "
             "numpy.savez(FILE, X=…, y=…) writes them"
         )
-    return found[named[0]], f"{path}: {named[0]}"
+    return found[matches[0]], f"{path}: {matches[0]}"
 
 
 def _encoded(targets: Array, source: str, input_schema: InputSchema) -> Tensor:
-    """Return targets as the model learns them: labels of its classes, or numbers."""
+    """Encode targets as in training: labels of the model's classes, or numbers."""
     if not input_schema.classes and targets.dtype.kind in "biu":
         targets = targets.astype(np.float64)
     found = read_targets([(targets, source)], input_schema.classes or None, names_are_given=False)
@@ -125,7 +132,8 @@ def _encoded(targets: Array, source: str, input_schema: InputSchema) -> Tensor:
     if found.task != input_schema.task or width not in (0, len(input_schema.targets)):
         wanted = f"labels of {listed(input_schema.classes)}" if input_schema.classes else "numbers"
         raise DataError(
-            f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model says {wanted} for "
+            f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model predicts {wanted} "
+            "for "
             f"{listed(input_schema.targets)}; save such targets"
         )
     return torch.from_numpy(found.values)

@@ -1,4 +1,4 @@
-"""A folder of pictures: which classes and splits it holds, and the pixels of all, which a cache keeps."""
+"""Reads a folder of pictures: its classes and splits, and the pixels, which are cached."""
 
 import hashlib
 import json
@@ -38,15 +38,15 @@ CACHE_FORMAT = 1
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder, none of them opened.
+    """The picture files of a folder.
 
     Attributes:
         root: the folder.
-        classes: their names, by label.
+        classes: names of the classes, by label.
         entries: the files.
-        labels: of each file.
-        splits: the files of train, val and test, as slices; None where the folder holds no splits.
-        left_out: how many files are no pictures, or of no class.
+        labels: the label of each file.
+        splits: the files of train, val and test, as slices; None if the folder has no splits.
+        left_out: how many files are not pictures, or not in a class folder.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class Listing:
     left_out: int
 
     def describe(self) -> str:
-        """Return a line that says how many pictures of which classes there are."""
+        """Return a line with the number of pictures and the classes."""
         left = f"; {self.left_out:,} other files are left out" if self.left_out else ""
         classes = f"{plural(len(self.classes), 'class')} ({listed(self.classes)})"
         return f"{self.root}: {plural(len(self.entries), 'picture')} of {classes}{left}"
@@ -69,7 +69,7 @@ class Pixels:
 
     Attributes:
         values: (rows, channels, height, width), from 0 to 255.
-        remarks: how pictures were changed.
+        remarks: lines that say how pictures were converted.
     """
 
     values: NDArray[np.uint8]
@@ -77,14 +77,14 @@ class Pixels:
 
 
 def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
-    """Return the pictures of a folder with a folder for each class, or with such folders for each split.
+    """List the pictures of a folder that holds a folder for each class, or train, val and test with these.
 
     Args:
         root: the folder.
-        classes: their names where a model knows them; None: the names of the training folders, sorted.
+        classes: the classes of a trained model; None: the sorted names of the training folders.
 
     Raises:
-        DataError: it is no such folder.
+        DataError: the folder has another layout.
     """
     if not root.is_dir():
         problem = "not a folder; name the one that holds a folder for each class"
@@ -131,7 +131,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each split; none where the folders are classes."""
+    """Return the folder of each split; empty if the folders are classes."""
     names = _folders_in(root)
     found: dict[str, Path] = {}
     others = []
@@ -144,7 +144,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
         else:
             found[split] = root / name
     if "train" not in found or not _folders_in(found["train"]):
-        return {}  # classes, one of which may be called so
+        return {}  # then the folders are classes, even if one is called train
     if others:
         raise DataError(
             f"{root / others[0]}: neither train, val nor test, which lie beside it; move it elsewhere"
@@ -162,23 +162,23 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def read_pixels(listing: Listing, channels: int | None, size: Size | None) -> Pixels:
-    """Return the pixels of all pictures, from the cache where it has them.
+    """Return the pixels of all pictures, from the cache if they are in it.
 
     Args:
         listing: the pictures.
-        channels: 1 or 3; None: 1 where all are grey.
-        size: height and width; None: those of most training pictures.
+        channels: 1 or 3; None: 1 if all pictures are grey, else 3.
+        size: height and width; None: the most common size of the training pictures.
 
     Raises:
         DataError: a picture cannot be read, or there are too many pixels.
     """
-    place = hashlib.blake2b(
+    key = hashlib.blake2b(
         os.fsencode(listing.root) + f"\0{channels} {size}".encode(), digest_size=16
     ).hexdigest()
-    path = cache_folder() / "pictures" / f"{place}.npz"
+    path = cache_folder() / "pictures" / f"{key}.npz"
     fingerprint = _fingerprint(listing)
-    if (kept := _kept(path, fingerprint, len(listing.entries))) is not None:
-        return kept
+    if (cached := _read_cache(path, fingerprint, len(listing.entries))) is not None:
+        return cached
     found = _decode(listing, channels, size)
     about = {"fingerprint": fingerprint, "remarks": found.remarks}
     stream = BytesIO()
@@ -186,31 +186,31 @@ def read_pixels(listing: Listing, channels: int | None, size: Size | None) -> Pi
     try:
         atomic_write(path, stream.getvalue())
     except WriteError as error:
-        return Pixels(found.values, (*found.remarks, f"warning: pictures are read anew each time: {error}"))
+        return Pixels(found.values, (*found.remarks, f"warning: the pixels cannot be cached: {error}"))
     return found
 
 
 def _fingerprint(listing: Listing) -> str:
-    """Return what tells these files from others: names, sizes and when they were changed."""
+    """Return a hash of the files' names, sizes and modification times."""
     digest = hashlib.blake2b(f"{CACHE_FORMAT}\0".encode(), digest_size=16)
     for entry in listing.entries:
         digest.update(os.fsencode(entry.path.relative_to(listing.root)))
         digest.update(f"\0{entry.about.st_size} {entry.about.st_mtime_ns}\0".encode())
-    if listing.splits:  # of whose training pictures most decide the size
+    if listing.splits:  # the training pictures decide the size
         digest.update(str(listing.splits).encode())
     return digest.hexdigest()
 
 
-def _kept(path: Path, fingerprint: str, rows: int) -> Pixels | None:
-    """Return what the cache has of these files; None where it has nothing, other files, or is damaged."""
+def _read_cache(path: Path, fingerprint: str, rows: int) -> Pixels | None:
+    """Return the pixels from the cache; None if the cache file is missing, damaged or of other files."""
     if not path.is_file():
         return None
     try:
-        names, arrays = read_npz(path)  # which checks the archive's checksums
+        names, arrays = read_npz(path)  # it checks the archive's checksums
         by_name = dict(zip(names, arrays, strict=True))
         about, pixels = json.loads(by_name["about"].tobytes()), by_name["pixels"]
-        is_it = about["fingerprint"] == fingerprint and pixels.dtype == np.uint8 and len(pixels) == rows
-        return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"])) if is_it else None
+        is_current = about["fingerprint"] == fingerprint and pixels.dtype == np.uint8 and len(pixels) == rows
+        return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"])) if is_current else None
     except (MlpkitError, KeyError, ValueError, TypeError):
         return None
 

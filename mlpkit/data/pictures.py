@@ -1,4 +1,4 @@
-"""Reads files of pictures: their pixels as bytes, grey or in colour, resized where that is needed."""
+"""Reads picture files: pixels as bytes, in grey or colour, resized where needed."""
 
 import os
 import warnings
@@ -31,12 +31,12 @@ Size = tuple[int, int]  # height and width
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """What a picture is before it becomes pixels.
+    """Properties of a picture file before it is converted to pixels.
 
     Attributes:
-        size: its height and width.
-        is_grey: whether it is not in colour.
-        has_alpha: whether it says how transparent its pixels are, which is left out.
+        size: height and width.
+        is_grey: whether it has no colours.
+        has_alpha: whether it has transparency, which is ignored.
     """
 
     size: Size
@@ -46,37 +46,37 @@ class PictureInfo:
 
 @contextmanager
 def open_picture(path: Path, wanted: str = "") -> "Iterator[Image]":
-    """Open a picture, the right way up; whatever Pillow then raises on it is one line.
+    """Open a picture, turned upright. Exceptions of Pillow become a DataError, also later in the block.
 
     Args:
         path: the file.
         wanted: what the model reads, for the error.
 
     Raises:
-        DataError: it cannot be read, is no picture or a damaged one, or has far too many pixels.
+        DataError: the file cannot be read, is damaged or not a picture, or has far too many pixels.
     """
     from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd palettes and metadata
+            warnings.simplefilter("ignore")  # Pillow warns of unusual palettes and metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as picture:
-                # A camera that is held upright writes so into the file, and does not turn the pixels.
+                # Cameras store the orientation as EXIF metadata and leave the pixels unrotated.
                 yield ImageOps.exif_transpose(picture) if "exif" in picture.info else picture
     except MlpkitError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         wanted = f", {wanted}" if wanted else ""
         raise DataError(f"{path}: far too many pixels{wanted}; resize it") from None
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files
+    except Exception as error:  # Pillow raises many kinds of exceptions on damaged files
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-        raise DataError(f"{path}: no {KINDS}, or a damaged one; save it again") from None
+        raise DataError(f"{path}: not a {KINDS}, or a damaged one; save it again") from None
 
 
 def picture_info(picture: "Image", path: Path) -> PictureInfo:
-    """Return what a picture is.
+    """Return the properties of a picture.
 
     Raises:
         DataError: its channels have more than 8 bits.
@@ -88,7 +88,7 @@ def picture_info(picture: "Image", path: Path) -> PictureInfo:
 
 
 def to_bytes(picture: "Image", channels: int, size: Size) -> NDArray[np.uint8]:
-    """Return the pixels (channels, height, width) of a picture, resized as torchvision does it."""
+    """Return the pixels (channels, height, width) of a picture, resized as by torchvision."""
     from PIL import Image
 
     picture = picture.convert("L" if channels == 1 else "RGB")
@@ -100,7 +100,7 @@ def to_bytes(picture: "Image", channels: int, size: Size) -> NDArray[np.uint8]:
 
 
 def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, PictureInfo]:
-    """Return the pixels (features,) of a picture to predict, from 0 to 1, and what it was.
+    """Return the pixels (features,) of a picture to predict, from 0 to 1, and the picture's properties.
 
     Raises:
         DataError: it cannot be read, or the model does not read such pictures.
@@ -125,7 +125,7 @@ def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, Picture
 
 
 def describe_changes(infos: list[PictureInfo], channels: int, size: Size) -> list[str]:
-    """Return lines that say how many pictures of some were changed to become inputs, and how."""
+    """Return lines that say how many pictures were resized, converted to grey or transparent."""
     total = f"of {len(infos):,} pictures"
     lines = []
     if resized := sum(info.size != size for info in infos):
@@ -143,21 +143,21 @@ class FileEntry:
 
     Attributes:
         path: where it is.
-        about: what the system knows of it; of a link, of what it leads to.
+        about: the file's status; for a link, that of its target.
     """
 
     path: Path
     about: os.stat_result
 
 
-MOST_ENTRIES = 2_000_000  # of a folder and the folders in it
+MOST_ENTRIES = 2_000_000  # in a folder and its subfolders
 
 
 def files_in(folder: Path) -> list[FileEntry]:
-    """Return the files of a folder and of the folders in it, folder by folder; hidden ones are left out.
+    """Return the files of a folder and its subfolders, sorted; hidden ones are left out.
 
     Raises:
-        DataError: a folder cannot be read, is in itself, or holds too many files.
+        DataError: a folder cannot be read, contains itself through a link, or has too many files.
     """
     found: list[FileEntry] = []
     left: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
@@ -167,7 +167,7 @@ def files_in(folder: Path) -> list[FileEntry]:
             about = path.stat()
             here = (about.st_dev, about.st_ino)
             if here in around:
-                raise DataError(f"{path}: a link to a folder that it lies in; remove it")
+                raise DataError(f"{path}: a link to a folder that contains it; remove it")
             for inside in path.iterdir():
                 if inside.name.startswith("."):
                     continue
@@ -184,5 +184,5 @@ def files_in(folder: Path) -> list[FileEntry]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is named as a picture."""
+    """Whether a file's extension is that of a picture."""
     return path.suffix.lower() in SUFFIXES

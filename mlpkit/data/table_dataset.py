@@ -1,4 +1,4 @@
-"""A raw table in, a dataset out: targets, splits, and inputs encoded by what the training rows are like."""
+"""Turns a raw table into a dataset: targets, splits, and inputs encoded with a fitted encoder."""
 
 from collections.abc import Sequence
 
@@ -26,15 +26,15 @@ from mlpkit.errors import ConfigError
 
 
 def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | None = None) -> Dataset:
-    """Return the dataset that a raw table is.
+    """Turn a raw table into a dataset.
 
     Args:
-        config: names the target, and says how columns are read and rows are split.
+        config: names the target, and sets how columns are encoded and rows are split.
         raw: the table.
-        trained: what a model was trained to read, which is kept; None: the training rows decide.
+        trained: the input schema of a trained model, whose encoder is used; None: fit an encoder.
 
     Raises:
-        ConfigError: the config does not go with the table.
+        ConfigError: the config does not fit the table.
         DataError: a value cannot be used.
     """
     names = config.targets()
@@ -43,20 +43,20 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
             f"dataset.target: no column is named; write dataset.target=NAME with one of "
             f"{listed(raw.table.column_names)}"
         )
-    columns = target_columns(raw.table, names, raw.source, raw.where)
+    columns = target_columns(raw.table, names, raw.source, raw.locate)
     targets = find_targets(columns, config.task)
     check_transform(columns, targets, config.target_transform)
     rows_by_split = split_table(config, raw, targets)
     train = rows_by_split["train"]
     remarks = [*raw.remarks, _describe_targets(names, targets)]
-    remarks += rare_classes(targets, rows_by_split, raw.where)
+    remarks += rare_classes(targets, rows_by_split, raw.locate)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:
         encoder, lines = _fit(config, raw, names, train)
         remarks += lines
-    encoded = encode(encoder, raw.table, raw.source, raw.where)
-    remarks += [f"{odd}" for odd in encoded.issues if odd.unseen]
+    encoded = encode(encoder, raw.table, raw.source, raw.locate)
+    remarks += [f"{issues}" for issues in encoded.issues if issues.unseen]
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
@@ -69,7 +69,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         scaling = fit_target_scaling(
             splits["train"].targets, names, config.target_transform, config.standardize
         )
-    features, of_text = encoder.features(), raw.format.settings() if raw.format is not None else {}
+    features, text_settings = encoder.features(), raw.format.settings() if raw.format is not None else {}
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
@@ -78,19 +78,19 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         order=order,
         remarks=tuple(remarks),
         inferred={
-            key: of_text[key]
+            key: text_settings[key]
             for key in config.inferred_options
-            if key in of_text and getattr(config, key) is None
+            if key in text_settings and getattr(config, key) is None
         },
     )
 
 
 def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
-    """Return the rows of each split; rows without a target are in none.
+    """Return the rows of each split; rows without a target are left out.
 
     Raises:
-        ConfigError: a split that is asked for would be empty, or the rows know no folds.
-        DataError: a row has no value that the split needs.
+        ConfigError: a requested split would be empty, or folds are not possible with this kind of split.
+        DataError: a row has no value in the column by which rows are split.
     """
     rows, split = np.flatnonzero(targets.known), config.split
     if config.fold == "none":
@@ -135,10 +135,10 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
 def infer_inputs(
     config: TableOptions, raw: RawTable, targets: Sequence[str], rows: Rows
 ) -> tuple[list[RawColumn], list[ColumnKind]]:
-    """Return the columns that are neither targets nor ignored, with some rows, and what they hold.
+    """Return the input columns (neither targets nor ignored) with the given rows, and their kinds.
 
     Raises:
-        ConfigError: the config names a column that is not there, or one twice.
+        ConfigError: the config names a column that does not exist, or both ignores and configures one.
     """
     for name in config.ignore:
         if name not in raw.table.column_names:
@@ -160,7 +160,7 @@ def infer_inputs(
 def _fit(
     config: TableOptions, raw: RawTable, targets: Sequence[str], train: Rows
 ) -> tuple[TableEncoder, list[str]]:
-    """Return the encoder that the training rows ask for, and what to say of it."""
+    """Return the encoder fitted on the training rows, and lines that describe the columns."""
     columns, kinds = infer_inputs(config, raw, targets, train)
     return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
 

@@ -1,8 +1,8 @@
-"""Deals the rows of a table into train, val and test: at random, by class, group, time or a column's word.
+"""Splits the rows of a table into train, val and test: at random, stratified, by group, time or a column.
 
-All ways are one: rows are put into an order in which every stretch is as good as any other, and the order is
-cut into train, val and test. Rows that must stay together lie together, and no cut goes through them. Fold i
-is the same order turned so that its i-th part comes last.
+First the rows are ordered, for example shuffled, or sorted by time. Then the order is cut into train, val and
+test. The rows of a group are next to each other in the order, and are never cut apart. For fold i, the i-th
+part of the order is moved to the end, where the test rows are.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class Order:
     """Rows in the order in which they are cut.
 
     Attributes:
-        rows: their numbers.
-        together: what rows that stay together have in common, in the same order; None: each stands alone.
+        rows: row indices.
+        groups: the group of each row; None: a cut is allowed anywhere.
     """
 
     rows: Rows
     groups: Rows | None = None
 
     def cut(self, at: float) -> int:
-        """Return the place nearest to a number of rows where the order may be cut."""
+        """Return the allowed cut that is nearest to a position."""
         if self.groups is None:
             return round(at)
         starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
@@ -53,7 +53,7 @@ def random_order(rows: Rows, seed: int) -> Order:
 
 
 def stratified_order(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
-    """Return rows in an order in which every stretch has about the same shares of classes."""
+    """Return rows in a random order in which any contiguous part has about the same class proportions."""
     shuffled = torch.from_numpy(random_order(rows, seed).rows)
     return Order(interleave_classes(shuffled, torch.from_numpy(labels)).numpy())
 
@@ -68,7 +68,7 @@ def group_order(rows: Rows, column: RawColumn, seed: int) -> Order:
 
 
 def time_order(rows: Rows, column: RawColumn) -> Order:
-    """Return rows from the earliest to the latest; those of one time stay together."""
+    """Return rows from the earliest to the latest; rows of the same time stay together."""
     _require(column, rows)
     is_date = column.are_dates()
     times = column.dates(None).astype(np.int64) if is_date else column.numbers()
@@ -78,10 +78,10 @@ def time_order(rows: Rows, column: RawColumn) -> Order:
 
 
 def split_by_column(rows: Rows, column: RawColumn) -> dict[str, Rows]:
-    """Return the rows that a column's words (train, val, test) deal into each split.
+    """Split rows by a column that names their split: train, val or test.
 
     Raises:
-        DataError: a row has another word, or none is for training.
+        DataError: a value names no split.
     """
     _require(column, rows)
     codes, words = column.texts()
@@ -89,7 +89,7 @@ def split_by_column(rows: Rows, column: RawColumn) -> dict[str, Rows]:
     splits = np.array([*meant, ""])[codes]
     if len(bad := rows[splits[rows] == ""]):
         word = words[codes[bad[0]]]
-        raise column.error(int(bad[0]), f"{show(word)} names no split; write train, val or test")
+        raise column.error(int(bad[0]), f"{show(word)} is not a split; write train, val or test")
     return {name: part for name in SPLITS if len(part := rows[splits[rows] == name])}
 
 
@@ -99,13 +99,13 @@ def cut(
     """Return the rows of each split that has any.
 
     Args:
-        order: of the rows.
-        val_fraction: share of the rows that validate.
-        test_fraction: share of the rows that test; with folds, that is one of them.
-        fold: which one tests, and of how many.
+        order: the order of the rows.
+        val_fraction: fraction of the rows for validation.
+        test_fraction: fraction of the rows for testing; ignored with a fold.
+        fold: the index of the fold that tests, and the number of folds.
 
     Raises:
-        ConfigError: a split that is asked for would be empty.
+        ConfigError: a requested split would be empty.
     """
     rows = len(order.rows)
     test = test_fraction * rows
@@ -136,10 +136,10 @@ def _require(column: RawColumn, rows: Rows) -> None:
 
 
 def check_fold(by: str) -> None:
-    """Refuse folds of rows that have a place of their own.
+    """Refuse folds if the time, a column or files decide the split.
 
     Raises:
-        ConfigError: it is so.
+        ConfigError: they do.
     """
     if by in ("time", "column", "files"):
         raise ConfigError(
