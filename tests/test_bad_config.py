@@ -127,7 +127,7 @@ NUMBERS = [
     ),
     (
         "dataset.n=1",
-        "dataset: val_fraction=0.2 and test_fraction=0.2 of 1 rows leave no row to val; "
+        "dataset: val_fraction=0.2 and test_fraction=0.2 of 1 row leave no row to val; "
         "change the fractions or have more rows",
     ),
     (
@@ -712,7 +712,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
             2,
             "--output=/proc: the ending must be one of .csv, .jsonl, .npz",
         ),
-        (["predict", "--values", "1"], 65, "--values=1: 1 values, the model reads 2: x1, x2"),
+        (["predict", "--values", "1"], 65, "--values=1: 1 value, the model reads 2: x1, x2"),
         (["evaluate", "--split", "foo"], 2, "--split=foo: this run has train, val, test"),
         (
             ["evaluate", "seed=1"],

@@ -491,10 +491,10 @@ def test_stdin(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("1", "1: 1 values, the model reads 2: x1, x2"),
-        ("", "'': 1 values, the model reads 2: x1, x2"),
+        ("1", "1: 1 value, the model reads 2: x1, x2"),
+        ("", "'': 1 value, the model reads 2: x1, x2"),
         ("1,2,3", "1,2,3: 3 values, the model reads 2: x1, x2"),
-        ("1;2", "1;2: 1 values, the model reads 2: x1, x2"),
+        ("1;2", "1;2: 1 value, the model reads 2: x1, x2"),
         ("1,a", f"1,a: column x2: 'a' {PLAIN}"),
         (",1", f",1: column x1: {FILL_IN}"),
         ("1,nan", f"1,nan: column x2: 'nan' {PLAIN}"),

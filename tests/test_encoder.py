@@ -110,7 +110,7 @@ def test_categories_are_one_hot_as_scikit_learn_does() -> None:
     found = apply(encoder, pa.table({"x": other}))
     assert (found.values == estimator.transform(np.array(other)[:, None])).all()
     assert encoder.features() == ("x=a", "x=b", "x=c", "x=d")
-    assert [str(odd) for odd in found.odd] == ["column x: 1 not seen in training, such as 'never'"]
+    assert [str(odd) for odd in found.issues] == ["column x: 1 not seen in training, such as 'never'"]
 
 
 def test_rare_and_missing_categories() -> None:
@@ -120,7 +120,7 @@ def test_rare_and_missing_categories() -> None:
     assert encoder.features() == ("x=a", "x=b", "x other", "x missing")
     found = apply(encoder, pa.table({"x": ["a", "b", "c", None, "new"]}))
     assert found.values.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
-    assert (found.odd[0].missing, found.odd[0].unseen) == (1, 2)
+    assert (found.issues[0].missing, found.issues[0].unseen) == (1, 2)
     assert fit(table, x=ColumnSettings(max_levels=1)).features() == ("x=a", "x other", "x missing")
 
 
@@ -146,7 +146,7 @@ def test_a_value_is_the_same_however_it_was_read(column: pa.Array) -> None:
     encoder = fit(train, **settings)
     found = apply(encoder, pa.table({"code": column, "amount": column}))
     assert (found.values == apply(encoder, train).values).all()
-    assert found.odd == ()
+    assert found.issues == ()
 
 
 def test_booleans_in_all_spellings() -> None:
@@ -156,7 +156,7 @@ def test_booleans_in_all_spellings() -> None:
         assert apply(encoder, pa.table({"x": column})).values.tolist() == [[1, 0], [0, 0]]
     found = apply(encoder, pa.table({"x": ["maybe", None]}))
     assert found.values.tolist() == [[0.5, 0], [0.5, 1]]
-    assert (found.odd[0].missing, found.odd[0].unseen) == (1, 1)
+    assert (found.issues[0].missing, found.issues[0].unseen) == (1, 1)
 
 
 def test_dates_become_parts() -> None:
@@ -239,7 +239,7 @@ def test_a_foreign_encoder_is_checked(columns: list[object]) -> None:
 
 def test_an_encoder_must_make_the_features() -> None:
     encoder = TableEncoder((NumberColumn("x", 0.0, Linear()),))
-    with pytest.raises(ValidationError, match="the encoder makes other features"):
+    with pytest.raises(ValidationError, match="the encoder has another number of features"):
         InputSchema("regression", ("x", "y"), (2,), ("z",), (), encoder)
 
 
@@ -267,9 +267,9 @@ def test_names_of_features_are_printable_and_differ() -> None:
             {"missing": "refuse"},
             "t.csv:3: column x: no value, and dataset.columns.x.missing=refuse",
         ),
-        (["a", "b", "c"], {"scale": "log"}, "dataset.columns.x.scale: only for a number, and the column is"),
-        ([1.5, 2.5], {"min_count": 2}, "dataset.columns.x.min_count: only for a category, and"),
-        (["a", "b", "c"], {"min_count": 9}, "dataset.columns.x.min_count=9: no value stands in so many"),
+        (["a", "b", "c"], {"scale": "log"}, "dataset.columns.x.scale: only for a number, but the column is"),
+        ([1.5, 2.5], {"min_count": 2}, "dataset.columns.x.min_count: only for a category, but"),
+        (["a", "b", "c"], {"min_count": 9}, "dataset.columns.x.min_count=9: no value occurs in so many"),
     ],
 )
 def test_what_cannot_be_fitted_is_said(column: list[object], settings: dict[str, Any], line: str) -> None:
@@ -290,7 +290,7 @@ def test_what_cannot_be_encoded_is_said() -> None:
         ),
         (
             {"x": [datetime.date(2024, 1, 1)], "c": ["a"]},
-            "t.csv: column x: holds values of type date32[day], not numbers",
+            "t.csv: column x: has type date32[day]; it must hold numbers",
         ),
     ):
         with pytest.raises(DataError) as caught:
@@ -322,8 +322,8 @@ def test_rows_are_encoded_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "PORTION", 7)
     parts = apply(encoder, table)
     assert parts.values.tobytes() == whole.values.tobytes()
-    assert parts.odd == whole.odd
-    assert [str(odd) for odd in parts.odd] == [
+    assert parts.issues == whole.issues
+    assert [str(odd) for odd in parts.issues] == [
         f"column number: {np.isnan(numbers()).sum()} missing",
         "column city: 2 not seen in training, such as 'Lima'",
     ]

@@ -54,7 +54,7 @@ def test_a_folder_for_each_class(
     for source, line in {
         "set": "set: holds train, val, test; name one of them",
         "other": "other/pink: no such class in training, which has blue, green, red; remove the folder",
-        "flat": "flat: no folder in it; put the pictures of blue, green, red into a folder each",
+        "flat": "flat: no folder in it; put the pictures of each class (blue, green, red) into a folder of its own",
         "few/red/0.png": "few/red/0.png: a picture does not say its class; name a folder that holds a folder",
     }.items():
         assert refused("evaluate", str(run), "--input", source, code=65).startswith(line)
@@ -76,9 +76,7 @@ def test_pixels_in_a_table(
     assert scored(run, "--input", str(path), "--pixels", "16") == scored(run)
     write_csv(path, map(without_id, rows))
     line = refused("evaluate", str(run), "--input", "digits.csv", code=65)
-    assert line.startswith(
-        "digits.csv: pixels from 0 to 16, the model reads 0 to 1; add --pixels 16 where 16"
-    )
+    assert line.startswith("digits.csv: pixels from 0 to 16, the model reads 0 to 1; add --pixels 16 if 16")
     line = refused("evaluate", str(run), "--pixels", "16", code=2)
     assert line == "--header, --no-header, --pixels and --invert: only with --input; leave them out"
     answers = []
@@ -130,7 +128,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest
         ),
         (
             {"X": inputs, "y": y, "Y": y},
-            "a.npz: y, Y could all be meant; it has X, y, Y, and needs one of the",
+            "a.npz: y, Y could all be meant; it has X, y, Y, but needs one array of",
         ),
         ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows for the 60 of a.npz: X; save one target for each row"),
         (

@@ -237,7 +237,7 @@ def test_one_target_is_no_multilabel(refused: Refused) -> None:
     assert refused("train", "dataset=iris", "dataset.task=multilabel", code=2).startswith(
         "dataset.task=multilabel: takes several targets; name them as in dataset.target=[a,b], or set task="
     )
-    with pytest.raises(ValueError, match="the classes do not go with the task"):
+    with pytest.raises(ValueError, match="the classes do not fit the task"):
         InputSchema("multilabel", ("x",), (1,), ("a",))
     assert InputSchema("multilabel", ("x",), (1,), ("a", "b")).width == 2
 
@@ -274,7 +274,7 @@ def test_a_column_that_knows_a_label_is_named(things: Path, tmp_path: Path) -> N
     chosen = config("dataset=table", f"dataset.path={write_csv(tmp_path / 't.csv', rows)}").dataset
     raw = chosen.raw()  # type: ignore[attr-defined]
     assert isinstance(raw, RawTable)
-    targets = find_targets(target_columns(raw.table, ["a", "b"], raw.source, raw.where), "auto")
+    targets = find_targets(target_columns(raw.table, ["a", "b"], raw.source, raw.locate), "auto")
     columns: list[RawColumn] = raw.columns(["x", "known"])
     kinds = [ColumnKind("x", "number", ""), ColumnKind("known", "boolean", "")]
     found = find_giveaways(columns, kinds, targets, np.arange(120), np.arange(120, 200))

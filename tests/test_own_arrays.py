@@ -264,7 +264,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "texts as inputs": ({"X": TEXTS, "y": LABELS}, ": X: holds <U3, not numbers; convert it to float32"),
     "complex targets": (
         {"X": X, "y": X[:, 0] * 1j},
-        ": y: 'complex128' of shape (60,); give integers, texts or true and false for classes, and floats "
+        ": y: 'complex128' of shape (60,); save integers, strings or booleans for classes, and floats "
         "for regression",
     ),
     "lengths": (

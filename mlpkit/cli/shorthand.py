@@ -64,7 +64,7 @@ def dataset_of(data: str) -> str:
     path = data.strip("'\"")
     name = without_compression(path.lower())
     if data == "-":
-        raise ConfigError("data=-: a run reads its data again when it goes on; save it in a file")
+        raise ConfigError("data=-: stdin cannot be read again when a run is resumed; save it in a file")
     if name.endswith(TABLES) or name.startswith("["):
         return "table"
     if name.endswith(ARRAYS):
