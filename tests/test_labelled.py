@@ -54,7 +54,7 @@ def test_a_folder_for_each_class(
     for source, line in {
         "set": "set: holds train, val, test; name one of them",
         "other": "other/pink: no such class in training, which has blue, green, red; remove the folder",
-        "flat": "flat: no folder in it; put the pictures of each class (blue, green, red) into a folder of its own",
+        "flat": "flat: no folder in it; put the pictures of each class (blue, green, red) into a folder",
         "few/red/0.png": "few/red/0.png: a picture does not say its class; name a folder that holds a folder",
     }.items():
         assert refused("evaluate", str(run), "--input", source, code=65).startswith(line)

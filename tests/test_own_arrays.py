@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "lengths": (
         {"X": X, "y": LABELS[:59]},
-        ": y: 59 rows for the 60 of {path}: X; save arrays with the same number of rows",
+        ": y: 59 rows, but {path}: X has 60; save arrays with the same number of rows",
     ),
     "no targets": (
         {"X": X, "z": LABELS},
@@ -299,15 +299,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         ": y: 'int64' of shape (60, 3); give one label for each row, such as numpy.argmax(y, axis=1)",
     ),
     "no rows": ({"X": X[:0], "y": LABELS[:0]}, ": X: no rows; give at least one"),
-    "no columns": ({"X": X[:, :0], "y": LABELS}, ": X: has shape (60, 0); each row needs at least one number"),
+    "no columns": (
+        {"X": X[:, :0], "y": LABELS},
+        ": X: has shape (60, 0); each row needs at least one number",
+    ),
     "other columns in test": (
         {"X": X, "y": LABELS, "X_test": X[:, :2], "y_test": LABELS},
-        ": X_test: rows of (2,) float64 are not as those of {path}: X, which are (3,) float64; save them "
-        "alike",
+        ": X_test: rows are (2,) float64, but those of {path}: X are (3,) float64; save them "
+        "in the same way",
     ),
     "other targets in test": (
         {"X": X, "y": LABELS, "X_test": X, "y_test": LABELS * 1.0},
-        ": y_test: float64 of shape (60,), and {path}: y is int64 of shape (60,); save them in the same way",
+        ": y_test: float64 of shape (60,), but {path}: y is int64 of shape (60,); save them in the same way",
     ),
     "a name that cannot be printed": (
         {"X": X, "y": np.array(["a\n", "b"] * 30)},

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.datasets import make_moons
 
+from mlpkit.config.problems import plural
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
 from mlpkit.datasets.line import LineDataset
@@ -138,8 +139,8 @@ def test_a_split_without_rows(n, val, test, split):
     with pytest.raises(ConfigError) as error:
         load_dataset(SumDataset(name="sum", n=n, val_fraction=val, test_fraction=test))
     assert str(error.value) == (
-        f"dataset: val_fraction={val} and test_fraction={test} of {n} rows leave no row to {split}; "
-        "change the fractions or have more rows"
+        f"dataset: val_fraction={val} and test_fraction={test} of {plural(n, 'row')} leave no row to "
+        f"{split}; change the fractions or have more rows"
     )
 
 
