@@ -130,7 +130,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest
             {"X": inputs, "y": y, "Y": y},
             "a.npz: y, Y could all be meant; it has X, y, Y, but needs one array of",
         ),
-        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows for the 60 of a.npz: X; save one target for each row"),
+        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows, but a.npz: X has 60; save one target for each row"),
         (
             {"X": inputs, "y": y + 0.5},
             "a.npz: y: float64 of shape (60,), the model predicts labels of 0, 1, 2 for label;",

@@ -265,7 +265,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "complex targets": (
         {"X": X, "y": X[:, 0] * 1j},
         ": y: 'complex128' of shape (60,); save integers, strings or booleans for classes, and floats "
-        "for regression",
+        "for a regression",
     ),
     "lengths": (
         {"X": X, "y": LABELS[:59]},
