@@ -23,8 +23,8 @@ def test_classes_that_cannot_be_learned_or_scored_are_named(tmp_path: Path) -> N
     assert warnings[:2] == [
         f"warning: no training row has the class late ({path}:43), odd ({path}:45), so it is never "
         "predicted; add rows of it, remove them, or change dataset.split",
-        f"warning: only one row has the class lone ({path}:42): it is a training row, and none is left that "
-        "scores it; add rows of it",
+        f"warning: only one row has the class lone ({path}:42): it is a training row, and none is left to "
+        "score it; add rows of it",
     ]
 
 
