@@ -106,9 +106,9 @@ READS = "the model reads 0 to 1; "
         (WHOLE / 1.3, f"0 to 196.154, {READS}add --pixels 255 if 255 is the largest possible pixel"),
         (WHOLE // 17, f"0 to 15, {READS}add --pixels 16 if 16 is the largest possible pixel"),
         (WHOLE.astype("uint16") * 257, f"0 to 65535, {READS}add --pixels 65535 if 65535 is the largest "
-                                       "possible"),
+                                       "possible pixel"),
         (WHOLE * 1000, f"0 to 255000, {READS}divide them by the largest possible pixel"),
-        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, where "
+        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, in which "
                                                "values above 127 become negative: save them as uint8"),
         (WHOLE / 127.5 - 1, f"-1 to 1, {READS}these seem to be scaled to -1 to 1: add 1 and divide by 2"),
         ((WHOLE / 255 - 0.13) / 0.31, f"-0.419355 to 2.80645, {READS}these seem to be standardised, which "

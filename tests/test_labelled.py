@@ -143,4 +143,4 @@ def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest
     line = refused("evaluate", str(run), "--input", "x.npy", code=65)
     assert line == "x.npy: a .npy holds only the inputs; save both with numpy.savez(FILE, X=…, y=…)"
     line = refused("evaluate", str(run), "--input", "folder", code=65)
-    assert line == "folder: a folder, and the model is of the columns x1, x2, x3; name a file"
+    assert line == "folder: a folder, but the model reads the columns x1, x2, x3; name a file"
