@@ -41,11 +41,11 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "an at sign": ("a: @x\n", "{path}:1: not valid YAML (found character '@' that cannot start any token)"),
     "a duplicate key": (
         "seed: 1\nbias: true\nseed: 2\n",
-        "{path}:3: the key 'seed' stands twice; keep one of them",
+        "{path}:3: the key 'seed' appears twice; keep one of them",
     ),
     "a duplicate key below": (
         "model:\n  bias: true\n  bias: true\n",
-        "{path}:3: the key 'bias' stands twice; keep one of them",
+        "{path}:3: the key 'bias' appears twice; keep one of them",
     ),
     "a number as key": ("1: 2\n", "{path}:1: the key 1 is not text; put it in quotes"),
     "null as key": ("~: 2\n", "{path}:1: the key null is not text; put it in quotes"),

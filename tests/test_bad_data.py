@@ -19,8 +19,8 @@ from running import mlpkit
 
 Content = str | bytes
 
-PLAIN = "is no plain number such as 0.5"
-FINITE = "is no finite float32 (at most 3.4028235e+38)"
+PLAIN = "is not a plain number such as 0.5"
+FINITE = "is not a finite float32 (at most 3.4028235e+38)"
 FILL_IN = "no value; fill it in or remove the row"
 EXAMPLE = '{"x1": 0.5, "x2": 0.5}'
 KEEP = "remove them and keep x1, x2 (the target moon may stay)"
@@ -51,7 +51,7 @@ CSV: dict[str, tuple[Content, str]] = {
         "x1,x2," + ",".join(f"c{i}" for i in range(100)),
         f": {UNREAD}: c0, c1, c2, …, c99; {KEEP}",
     ),
-    "a column twice": ("x1,x2,x1\n1,2,3\n", ": the column 'x1' stands twice; keep one of them"),
+    "a column twice": ("x1,x2,x1\n1,2,3\n", ": the column 'x1' appears twice; keep one of them"),
     "another case": ("X1,X2\n1,2\n", ": columns missing: x1, x2; it has X1, X2, the model reads x1, x2"),
     "semicolons": (
         "x1;x2\n1;2\n",
@@ -83,15 +83,15 @@ CSV: dict[str, tuple[Content, str]] = {
     "NUL": ("x1,x2\n1,2\0\n", ": holds a NUL byte, which no text has; save it as UTF-8 text"),
     "an open quote": (
         'x1,x2\n1,2\n"1,2\n',
-        ":3: no line of a csv file (unexpected end of data); correct it",
+        ":3: not valid csv (unexpected end of data); correct it",
     ),
     "a quote inside": (
         'x1,x2\n"1"2,2\n',
-        ":2: no line of a csv file (',' expected after '\"'); correct it",
+        ":2: not valid csv (',' expected after '\"'); correct it",
     ),
     "a huge field": (
         f"x1,x2\n1,{'9' * 200_000}\n",
-        ":2: no line of a csv file (field larger than field limit (131072)); correct it",
+        ":2: not valid csv (field larger than field limit (131072)); correct it",
     ),
     "a value missing": ("x1,x2\n1,\n", f":2: column x2: {FILL_IN}"),
     "a blank value": ("x1,x2\n1,2\n ,2\n", f":3: column x1: {FILL_IN}"),
@@ -128,30 +128,30 @@ JSON: dict[str, tuple[Content, str]] = {
     "deep": ("[" * 100_000, ": not valid JSON (nested too deep); correct it"),
     "no rows": ("[]", f": no rows; write a list of objects such as {EXAMPLE}"),
     "no values": ('{"x1": [], "x2": []}', ": no rows below the column names; add a line for each"),
-    "a number": ("5", f": row 1: 5.0 is no row; write it like {EXAMPLE}"),
-    "a text": ('"x\\u001b"', f": row 1: 'x\\x1b' is no row; write it like {EXAMPLE}"),
-    "null": ("null", f": row 1: null is no row; write it like {EXAMPLE}"),
-    "a flat list": ("[1, 2]", f": row 1: 1.0 is no row; write it like {EXAMPLE}"),
-    "a short list": ("[[1, 2], [3]]", f": row 2: [3.0] is no row; write it like {EXAMPLE}"),
+    "a number": ("5", f": row 1: 5.0 is not a row; write it like {EXAMPLE}"),
+    "a text": ('"x\\u001b"', f": row 1: 'x\\x1b' is not a row; write it like {EXAMPLE}"),
+    "null": ("null", f": row 1: null is not a row; write it like {EXAMPLE}"),
+    "a flat list": ("[1, 2]", f": row 1: 1.0 is not a row; write it like {EXAMPLE}"),
+    "a short list": ("[[1, 2], [3]]", f": row 2: [3.0] is not a row; write it like {EXAMPLE}"),
     "nothing in it": ("{}", ": columns missing: x1, x2; it has none, the model reads x1, x2"),
     "a column missing": ('[{"x1":1,"y":2}]', ": columns missing: x2; it has x1, y, the model reads x1, x2"),
     "a column extra": ('[{"x1":1,"x2":2,"q\\n":3}]', f": {UNREAD}: 'q\\n'; {KEEP}"),
     "a column twice": (
         '[{"x1":1,"x1":5,"x2":2}]',
-        ": not valid JSON (the key 'x1' stands twice); correct it",
+        ": not valid JSON (the key 'x1' appears twice); correct it",
     ),
-    "other columns": ('[{"x1":1,"x2":2},{"x1":1}]', ": row 2: has the keys x1, the first row x1, x2"),
+    "other columns": ('[{"x1":1,"x2":2},{"x1":1}]', ": row 2: has the keys x1, but the first row has x1, x2"),
     "columns of different rows": (
         '{"x1":{"0":1,"1":2},"x2":{"0":2}}',
         ": its columns have different rows; give each as many values",
     ),
     "a split table with a short row": (
         '{"columns":["x1","x2"],"data":[[1,2],[3]]}',
-        ": row 2: [3.0] is no list of 2 values",
+        ": row 2: [3.0] is not a list of 2 values",
     ),
     "a split table with a column twice": (
         '{"columns":["x1","x1"],"data":[[1,2]]}',
-        ": a column stands twice; keep one of them",
+        ": a column appears twice; keep one of them",
     ),
     "numbered columns of pandas": (
         '{"0":{"0":1},"1":{"0":2}}',
@@ -182,12 +182,15 @@ JSONL: dict[str, tuple[Content, str]] = {
         ":3: not valid JSON (Expecting ',' delimiter: line 1 column 8 (char 7)); correct it",
     ),
     "a word": ("[1,2]\nxx\n", ":2: not valid JSON (Expecting value: line 1 column 1 (char 0)); correct it"),
-    "a number": ("[1,2]\n5\n", f":2: 5.0 is no row; write it like {EXAMPLE}"),
+    "a number": ("[1,2]\n5\n", f":2: 5.0 is not a row; write it like {EXAMPLE}"),
     "a list of objects": (
         '[{"x1":1,"x2":2}]\n',
-        f':1: [{{"x1": 1.0, "x2": 2.0}}] is no row; write it like {EXAMPLE}',
+        f':1: [{{"x1": 1.0, "x2": 2.0}}] is not a row; write it like {EXAMPLE}',
     ),
-    "other columns": ('{"x1":1,"x2":2}\n{"x1":1,"x3":2}\n', ":2: has the keys x1, x3, the first row x1, x2"),
+    "other columns": (
+        '{"x1":1,"x2":2}\n{"x1":1,"x3":2}\n',
+        ":2: has the keys x1, x3, but the first row has x1, x2",
+    ),
     "a bad value": ('{"x1":1,"x2":2}\n\n{"x1":1,"x2":"a"}\n', f":3: column x2: 'a' {PLAIN}"),
     "a line separator in a text": ('{"x1":1,"x2":"\u2028"}\n', f":1: column x2: {FILL_IN}"),
 }
@@ -223,7 +226,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 
 def broken(reason: str) -> str:
     """Return the message for a file that numpy cannot read; … stands for numpy's own words."""
-    return f": no array file of numbers (…{reason}…); save the arrays again"
+    return f": not a readable array file (…{reason}…); save the arrays again"
 
 
 def claiming(size: int, content: bytes) -> bytes:
@@ -303,15 +306,15 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
     ),
     "a column twice.npz": (
         archive(("x1.npy", npy([1.0])), ("x2.npy", npy([1.0])), ("x1", npy([1.0]))),
-        ": the column 'x1' stands twice; keep one of them",
+        ": the column 'x1' appears twice; keep one of them",
     ),
     "ragged.npz": (
         npz(x1=[1.0, 2], x2=[1.0]),
-        ": its columns must be arrays of one dimension and one length",
+        ": its columns must be 1-dimensional arrays of the same length",
     ),
     "tables.npz": (
         npz(x1=np.zeros((2, 2)), x2=np.zeros((2, 2))),
-        ": its columns must be arrays of one dimension and one length",
+        ": its columns must be 1-dimensional arrays of the same length",
     ),
     "a claim too large.npz": (
         claiming(1 << 31, ONE),
@@ -325,7 +328,7 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
 
 # ---------------------------------------------------------------------------------------- pictures
 
-DAMAGED = ": no PNG, JPEG, BMP or WebP picture, or a damaged one; save it again"
+DAMAGED = ": not a PNG, JPEG, BMP or WebP picture, or a damaged one; save it again"
 READS = "the model reads grayscale 8×8"
 GRAYSCALE = f"{READS}; save it as 8-bit grayscale"
 

@@ -171,7 +171,7 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
         lambda f: forge(f, signature={**SIGNATURE, "features": ["\x1b[31m", "x2"]}),
         UNREAD.format("InputSchema features.0"),
     ),
-    "a name that stands twice": (
+    "a name that appears twice": (
         lambda f: forge(f, signature={**SIGNATURE, "features": ["x1", "x1"]}),
         UNREAD.format("InputSchema"),
     ),

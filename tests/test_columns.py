@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.table_options import ColumnSettings
@@ -14,7 +14,7 @@ NOTHING: dict[str, ColumnSettings] = {}
 
 
 def kinds_of(table: pa.Table, settings: dict[str, ColumnSettings] = NOTHING) -> list[ColumnKind]:
-    table = plain(table, ("?",), "t.csv")
+    table = normalize(table, ("?",), "t.csv")
     columns = [RawColumn(name, table[name], "t.csv", str) for name in table.column_names]
     return infer_columns(columns, settings, np.arange(table.num_rows))
 
@@ -50,8 +50,8 @@ def test_what_columns_hold_is_found_out() -> None:
         "nearly": "text", "coded": "category", "mostly": "category",
     }  # fmt: skip
     assert (
-        "; 98% are numbers, the first that is none is 'n.k.' at 0: name such texts" in found["nearly"].reason
+        "; 98% are numbers, the first other value is 'n.k.' at 0: name such texts" in found["nearly"].reason
     )
-    assert "; 99% are dates, the first that is none is 'later' at 1: name such" in found["mostly"].reason
+    assert "; 99% are dates, the first other value is 'later' at 1: name such" in found["mostly"].reason
     chosen = kinds_of(pa.table(columns), {"user_id": ColumnSettings(type="category")})
     assert next(kind for kind in chosen if kind.name == "user_id").kind == "category"

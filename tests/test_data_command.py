@@ -50,7 +50,7 @@ def test_stdin_is_shown_as_a_file_is(
     (tmp_path / "page.png").unlink()
     for given in (["data=-"], ["dataset=table", "dataset.path=-", "dataset.target=churned"]):
         line = refused("train", *given, code=2)
-        assert line.endswith("=-: a run reads its data again when it goes on; save it in a file")
+        assert line.endswith("=-: stdin cannot be read again when a run is resumed; save it in a file")
 
 
 def odd_customers() -> list[dict[str, object]]:
@@ -114,7 +114,7 @@ def test_what_looks_wrong_is_said(show: Show) -> None:
     assert "rows that equal an earlier one in all columns: 1\n" in text
     assert "outliers in income: 1 over 10 interquartile ranges" in text
     assert "the farthest is 9e+09 at churn.csv:7;" in text
-    assert "99% are numbers, the first that is none is 'n.k.' at churn.csv:19: name such texts in" in text
+    assert "99% are numbers, the first other value is 'n.k.' at churn.csv:19: name such texts in" in text
     alone = re.findall(
         r"warning: (\w+) alone predicts the target \(accuracy 1\.000 on 96 held-out rows\)", text
     )

@@ -20,11 +20,19 @@ from sklearn.preprocessing import (
 )
 
 from mlpkit.data import encode as encoding
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.encode import Encoded, encode
-from mlpkit.data.encoder import CategoryColumn, DateColumn, Linear, NumberColumn, Part, Quantile, TableEncoder
+from mlpkit.data.encoder import (
+    CategoryColumn,
+    DateColumn,
+    DateFeature,
+    Linear,
+    NumberColumn,
+    Quantile,
+    TableEncoder,
+)
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.table_options import ColumnSettings
@@ -38,7 +46,7 @@ def where(row: int) -> str:
 
 
 def raw(table: pa.Table) -> list[RawColumn]:
-    table = plain(table, ("",), "t.csv")
+    table = normalize(table, ("",), "t.csv")
     return [RawColumn(name, table[name], "t.csv", where) for name in table.column_names]
 
 
@@ -51,7 +59,7 @@ def fit(table: pa.Table, standardize: bool = True, **settings: ColumnSettings) -
 
 
 def apply(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    return encode(encoder, plain(table, ("",), "t.csv"), "t.csv", where)
+    return encode(encoder, normalize(table, ("",), "t.csv"), "t.csv", where)
 
 
 def numbers(rows: int = 500) -> NDArray[np.float64]:
@@ -102,7 +110,7 @@ def test_categories_are_one_hot_as_scikit_learn_does() -> None:
     found = apply(encoder, pa.table({"x": other}))
     assert (found.values == estimator.transform(np.array(other)[:, None])).all()
     assert encoder.features() == ("x=a", "x=b", "x=c", "x=d")
-    assert [str(odd) for odd in found.odd] == ["column x: 1 not seen in training, such as 'never'"]
+    assert [str(odd) for odd in found.issues] == ["column x: 1 not seen in training, such as 'never'"]
 
 
 def test_rare_and_missing_categories() -> None:
@@ -112,7 +120,7 @@ def test_rare_and_missing_categories() -> None:
     assert encoder.features() == ("x=a", "x=b", "x other", "x missing")
     found = apply(encoder, pa.table({"x": ["a", "b", "c", None, "new"]}))
     assert found.values.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
-    assert (found.odd[0].missing, found.odd[0].unseen) == (1, 2)
+    assert (found.issues[0].missing, found.issues[0].unseen) == (1, 2)
     assert fit(table, x=ColumnSettings(max_levels=1)).features() == ("x=a", "x other", "x missing")
 
 
@@ -138,7 +146,7 @@ def test_a_value_is_the_same_however_it_was_read(column: pa.Array) -> None:
     encoder = fit(train, **settings)
     found = apply(encoder, pa.table({"code": column, "amount": column}))
     assert (found.values == apply(encoder, train).values).all()
-    assert found.odd == ()
+    assert found.issues == ()
 
 
 def test_booleans_in_all_spellings() -> None:
@@ -148,7 +156,7 @@ def test_booleans_in_all_spellings() -> None:
         assert apply(encoder, pa.table({"x": column})).values.tolist() == [[1, 0], [0, 0]]
     found = apply(encoder, pa.table({"x": ["maybe", None]}))
     assert found.values.tolist() == [[0.5, 0], [0.5, 1]]
-    assert (found.odd[0].missing, found.odd[0].unseen) == (1, 1)
+    assert (found.issues[0].missing, found.issues[0].unseen) == (1, 1)
 
 
 def test_dates_become_parts() -> None:
@@ -158,7 +166,7 @@ def test_dates_become_parts() -> None:
         for hours in draw.integers(-500_000, 50_000, 200)
     ]
     names = ("year", "month", "day", "weekday", "hour", "days")
-    encoder = TableEncoder((DateColumn("when", tuple(Part(name, Linear()) for name in names)),))
+    encoder = TableEncoder((DateColumn("when", tuple(DateFeature(name, Linear()) for name in names)),))
     begin = datetime.datetime(1970, 1, 1)
     wanted = [
         [d.year, d.month, d.day, d.weekday(), d.hour, (d - begin) / datetime.timedelta(days=1)] for d in dates
@@ -231,7 +239,7 @@ def test_a_foreign_encoder_is_checked(columns: list[object]) -> None:
 
 def test_an_encoder_must_make_the_features() -> None:
     encoder = TableEncoder((NumberColumn("x", 0.0, Linear()),))
-    with pytest.raises(ValidationError, match="the encoder makes other features"):
+    with pytest.raises(ValidationError, match="the encoder has another number of features"):
         InputSchema("regression", ("x", "y"), (2,), ("z",), (), encoder)
 
 
@@ -246,22 +254,22 @@ def test_names_of_features_are_printable_and_differ() -> None:
 @pytest.mark.parametrize(
     ("column", "settings", "line"),
     [
-        (["1", "x1"], {"type": "number"}, "t.csv:3: column x: 'x1' is no plain number such as 0.5"),
-        (["1", "1e400"], {"type": "number"}, "t.csv:3: column x: 1e400 is no finite float32"),
-        ([1.0, float("inf")], {}, "t.csv:3: column x: inf is no finite float32"),
+        (["1", "x1"], {"type": "number"}, "t.csv:3: column x: 'x1' is not a plain number such as 0.5"),
+        (["1", "1e400"], {"type": "number"}, "t.csv:3: column x: 1e400 is not a finite float32"),
+        ([1.0, float("inf")], {}, "t.csv:3: column x: inf is not a finite float32"),
         (
             ["2020-01-01", "1.2.2020"],
             {"type": "date"},
-            "t.csv:3: column x: '1.2.2020' is no date such as 2024-01-31",
+            "t.csv:3: column x: '1.2.2020' is not a date such as 2024-01-31",
         ),
         (
             [1, None, 3],
             {"missing": "refuse"},
             "t.csv:3: column x: no value, and dataset.columns.x.missing=refuse",
         ),
-        (["a", "b", "c"], {"scale": "log"}, "dataset.columns.x.scale: only for a number, and the column is"),
-        ([1.5, 2.5], {"min_count": 2}, "dataset.columns.x.min_count: only for a category, and"),
-        (["a", "b", "c"], {"min_count": 9}, "dataset.columns.x.min_count=9: no value stands in so many"),
+        (["a", "b", "c"], {"scale": "log"}, "dataset.columns.x.scale: only for a number, but the column is"),
+        ([1.5, 2.5], {"min_count": 2}, "dataset.columns.x.min_count: only for a category, but"),
+        (["a", "b", "c"], {"min_count": 9}, "dataset.columns.x.min_count=9: no value occurs in so many"),
     ],
 )
 def test_what_cannot_be_fitted_is_said(column: list[object], settings: dict[str, Any], line: str) -> None:
@@ -277,12 +285,12 @@ def test_what_cannot_be_encoded_is_said() -> None:
         ({"x": [1, 2], "c": ["a", "q"]}, "t.csv:3: column c: 'q' is none of a, b, c"),
         (
             {"x": ["1", "two"], "c": ["a", "a"]},
-            "t.csv:3: column x: 'two' is no plain number such as 0.5; correct it, leave it empty, or "
+            "t.csv:3: column x: 'two' is not a plain number such as 0.5; correct it, leave it empty, or "
             "name it in dataset.missing",
         ),
         (
             {"x": [datetime.date(2024, 1, 1)], "c": ["a"]},
-            "t.csv: column x: holds values of type date32[day], not numbers",
+            "t.csv: column x: has type date32[day]; it must hold numbers",
         ),
     ):
         with pytest.raises(DataError) as caught:
@@ -314,11 +322,11 @@ def test_rows_are_encoded_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "PORTION", 7)
     parts = apply(encoder, table)
     assert parts.values.tobytes() == whole.values.tobytes()
-    assert parts.odd == whole.odd
-    assert [str(odd) for odd in parts.odd] == [
+    assert parts.issues == whole.issues
+    assert [str(odd) for odd in parts.issues] == [
         f"column number: {np.isnan(numbers()).sum()} missing",
         "column city: 2 not seen in training, such as 'Lima'",
     ]
     bad = table.set_column(0, "number", pa.array(["1"] * 100 + ["x"] * 400))
-    with pytest.raises(DataError, match=r"^t.csv:102: column number: 'x' is no plain number"):
+    with pytest.raises(DataError, match=r"^t.csv:102: column number: 'x' is not a plain number"):
         apply(encoder, bad)

@@ -15,7 +15,7 @@ from PIL import Image
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import Reading, parse_values, read_inputs
+from mlpkit.data.inputs import ReadOptions, parse_values, read_inputs
 from mlpkit.data.pictures import read_picture
 from mlpkit.errors import ConfigError, DataError
 
@@ -102,18 +102,18 @@ READS = "the model reads 0 to 1; "
 @pytest.mark.parametrize(
     ("pixels", "said"),
     [
-        (WHOLE, f"0 to 255, {READS}add --pixels 255 where 255 is the largest possible"),
-        (WHOLE / 1.3, f"0 to 196.154, {READS}add --pixels 255 where 255 is the largest possible"),
-        (WHOLE // 17, f"0 to 15, {READS}add --pixels 16 where 16 is the largest possible"),
-        (WHOLE.astype("uint16") * 257, f"0 to 65535, {READS}add --pixels 65535 where 65535 is the largest "
-                                       "possible"),
-        (WHOLE * 1000, f"0 to 255000, {READS}divide them by the largest possible"),
-        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, where "
-                                               "what is above 127 turns negative: save them as uint8"),
+        (WHOLE, f"0 to 255, {READS}add --pixels 255 if 255 is the largest possible pixel"),
+        (WHOLE / 1.3, f"0 to 196.154, {READS}add --pixels 255 if 255 is the largest possible pixel"),
+        (WHOLE // 17, f"0 to 15, {READS}add --pixels 16 if 16 is the largest possible pixel"),
+        (WHOLE.astype("uint16") * 257, f"0 to 65535, {READS}add --pixels 65535 if 65535 is the largest "
+                                       "possible pixel"),
+        (WHOLE * 1000, f"0 to 255000, {READS}divide them by the largest possible pixel"),
+        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, in "
+                                               "which values above 127 become negative: save them as uint8"),
         (WHOLE / 127.5 - 1, f"-1 to 1, {READS}these seem to be scaled to -1 to 1: add 1 and divide by 2"),
         ((WHOLE / 255 - 0.13) / 0.31, f"-0.419355 to 2.80645, {READS}these seem to be standardised, which "
-                                      "the model does itself: give them as they were before"),
-        (WHOLE / 250, f"0 to 1.02, {READS}these are hardly above it: clip them"),
+                                      "the model does itself: give the original pixels"),
+        (WHOLE / 250, f"0 to 1.02, {READS}some are slightly above 1: clip them"),
     ],
 )  # fmt: skip
 def test_advice_fits_the_pixels(pixels: np.ndarray, said: str, tmp_path: Path) -> None:
@@ -129,15 +129,17 @@ def test_the_largest_pixel_may_be_said(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WHOLE)
     np.save(tmp_path / "bytes.npy", WHOLE.astype("uint8"))
     for name in ("a.csv", "a.npy", "bytes.npy"):
-        assert torch.equal(read_inputs(str(tmp_path / name), IMAGE, Reading(brightest=255)).values, expected)
-    said = Reading(brightest=255)
+        assert torch.equal(
+            read_inputs(str(tmp_path / name), IMAGE, ReadOptions(max_pixel=255)).values, expected
+        )
+    said = ReadOptions(max_pixel=255)
     assert torch.equal(parse_values(["0,51,102,153,204,255"], IMAGE, said).values, expected)
     with pytest.raises(DataError, match="add --pixels 255"):
         parse_values(["0,51,102,153,204,255"], IMAGE)
     with pytest.raises(
         DataError, match="pixels from 0 to 255, and --pixels 16 reads 0 to 16; give the largest"
     ):
-        read_inputs(str(tmp_path / "a.csv"), IMAGE, Reading(brightest=16))
+        read_inputs(str(tmp_path / "a.csv"), IMAGE, ReadOptions(max_pixel=16))
 
 
 def test_pictures_that_are_dark_on_light(tmp_path: Path) -> None:
@@ -152,14 +154,14 @@ def test_pictures_that_are_dark_on_light(tmp_path: Path) -> None:
     assert said == []
     found = read_inputs(str(tmp_path / "dark.npy"), frame, warn=said.append).values
     read_inputs(str(tmp_path / "dark.png"), frame, warn=said.append)
-    reads = "and the model reads light on dark; add --invert where they are dark on light"
+    reads = "and the model reads light on dark; add --invert if they are dark on light"
     assert said == [
         f"warning: {tmp_path / 'dark.npy'}: 2 of 3 pictures have a bright border, {reads}",
         f"warning: {tmp_path / 'dark.png'}: 1 of 1 pictures have a bright border, {reads}",
     ]
     assert torch.equal(found[2], torch.from_numpy(light).float().flatten())
     for name in ("dark.npy", "dark.png"):
-        turned = read_inputs(str(tmp_path / name), frame, Reading(inverted=True), said.append).values
+        turned = read_inputs(str(tmp_path / name), frame, ReadOptions(inverted=True), said.append).values
         assert torch.equal(turned[0], torch.from_numpy(light).float().flatten())
     assert len(said) == 2
 
@@ -170,37 +172,37 @@ def test_bytes_that_are_hardly_lighter_than_black_are_warned_of(tmp_path: Path) 
     read_inputs(str(tmp_path / "a.npy"), IMAGE, warn=said.append)
     assert said == [
         f"warning: {tmp_path / 'a.npy'}: the brightest pixel is 0.059, and the model's reach 1; --pixels N "
-        "says what the largest possible is"
+        "sets the largest possible pixel"
     ]
 
 
 @pytest.mark.parametrize(
-    ("source", "input_schema", "reading", "said"),
+    ("source", "input_schema", "options", "said"),
     [
         (
             "a.npy",
             PAIR,
-            Reading(brightest=255),
-            "--pixels=255: the model reads no pictures but the columns x1",
+            ReadOptions(max_pixel=255),
+            "--pixels=255: the model does not read pictures, but the columns x1",
         ),
         (
             "a.npy",
             PAIR,
-            Reading(inverted=True),
-            "--invert: the model reads no pictures but the columns x1, x2",
+            ReadOptions(inverted=True),
+            "--invert: the model does not read pictures, but the columns x1, x2",
         ),
-        ("a.npy", PAIR, Reading(has_header=True), "--header: only for csv; leave it out"),
-        ("a.png", IMAGE, Reading(brightest=16), "--pixels=16: only for tables and arrays; leave it out"),
-        (".", IMAGE, Reading(brightest=16), "--pixels=16: only for tables and arrays; leave it out"),
+        ("a.npy", PAIR, ReadOptions(has_header=True), "--header: only for csv; leave it out"),
+        ("a.png", IMAGE, ReadOptions(max_pixel=16), "--pixels=16: only for tables and arrays; leave it out"),
+        (".", IMAGE, ReadOptions(max_pixel=16), "--pixels=16: only for tables and arrays; leave it out"),
     ],
 )
 def test_what_does_not_go_with_the_input_is_refused(
-    source: str, input_schema: InputSchema, reading: Reading, said: str, tmp_path: Path
+    source: str, input_schema: InputSchema, options: ReadOptions, said: str, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     with pytest.raises(ConfigError) as caught:
-        read_inputs(str(tmp_path / source), input_schema, reading)
+        read_inputs(str(tmp_path / source), input_schema, options)
     assert str(caught.value).startswith(said)
 
 

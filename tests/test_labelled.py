@@ -54,7 +54,7 @@ def test_a_folder_for_each_class(
     for source, line in {
         "set": "set: holds train, val, test; name one of them",
         "other": "other/pink: no such class in training, which has blue, green, red; remove the folder",
-        "flat": "flat: no folder in it; put the pictures of blue, green, red into a folder each",
+        "flat": "flat: no folder in it; put the pictures of each class (blue, green, red) into a folder",
         "few/red/0.png": "few/red/0.png: a picture does not say its class; name a folder that holds a folder",
     }.items():
         assert refused("evaluate", str(run), "--input", source, code=65).startswith(line)
@@ -76,9 +76,7 @@ def test_pixels_in_a_table(
     assert scored(run, "--input", str(path), "--pixels", "16") == scored(run)
     write_csv(path, map(without_id, rows))
     line = refused("evaluate", str(run), "--input", "digits.csv", code=65)
-    assert line.startswith(
-        "digits.csv: pixels from 0 to 16, the model reads 0 to 1; add --pixels 16 where 16"
-    )
+    assert line.startswith("digits.csv: pixels from 0 to 16, the model reads 0 to 1; add --pixels 16 if 16")
     line = refused("evaluate", str(run), "--pixels", "16", code=2)
     assert line == "--header, --no-header, --pixels and --invert: only with --input; leave them out"
     answers = []
@@ -126,20 +124,23 @@ def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest
     for arrays, line in (
         (
             {"X": inputs},
-            "a.npz: no array y; it has X, and needs one of the inputs and one of the targets, as",
+            "a.npz: no array y; it has X, but needs one array of inputs and one of targets, as",
         ),
-        ({"X": inputs, "y": y, "Y": y}, "a.npz: y, Y may all be meant; it has X, y, Y, and needs one of the"),
-        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows for the 60 of a.npz: X; save one each"),
+        (
+            {"X": inputs, "y": y, "Y": y},
+            "a.npz: y, Y could all be meant; it has X, y, Y, but needs one array of",
+        ),
+        ({"X": inputs, "y": y[:9]}, "a.npz: y: 9 rows, but a.npz: X has 60; save one target for each row"),
         (
             {"X": inputs, "y": y + 0.5},
-            "a.npz: y: float64 of shape (60,), the model says labels of 0, 1, 2 for label;",
+            "a.npz: y: float64 of shape (60,), the model predicts labels of 0, 1, 2 for label;",
         ),
-        ({"X": inputs, "y": y + 1}, "a.npz: y: row 3: '3' is no class; there is 0, 1, 2"),
+        ({"X": inputs, "y": y + 1}, "a.npz: y: row 3: '3' is not a class; the classes are 0, 1, 2"),
         ({"X": inputs[:, :2], "y": y}, "a.npz: X: has shape (60, 2), the model reads (rows, 3); reshape it"),
     ):
         save(tmp_path, **arrays)
         assert refused("evaluate", str(run), "--input", "a.npz", code=65).startswith(line)
     line = refused("evaluate", str(run), "--input", "x.npy", code=65)
-    assert line == "x.npy: a .npy holds inputs alone; save both with numpy.savez(FILE, X=…, y=…)"
+    assert line == "x.npy: a .npy holds only the inputs; save both with numpy.savez(FILE, X=…, y=…)"
     line = refused("evaluate", str(run), "--input", "folder", code=65)
-    assert line == "folder: a folder, and the model is of the columns x1, x2, x3; name a file"
+    assert line == "folder: a folder, but the model reads the columns x1, x2, x3; name a file"

@@ -185,15 +185,15 @@ STRANGE: dict[str, tuple[Callable[[], object], str]] = {
     "an index": (lambda: change("CREATE INDEX i ON jobs (hex(zeroblob(number)))"), OTHER),
     "a folder above": (
         lambda: change(folder_is("'../precious'")),
-        "cannot be read ('../precious' is no name of a run's folder); sweep anew",
+        "cannot be read ('../precious' is not the name of a run folder); sweep anew",
     ),
     "a folder elsewhere": (
         lambda: change(folder_is("'/tmp/precious'")),
-        "cannot be read ('/tmp/precious' is no name of a run's folder); sweep anew",
+        "cannot be read ('/tmp/precious' is not the name of a run folder); sweep anew",
     ),
     "a folder of two lines": (
         lambda: change(folder_is("'0002-abcdef' || char(10)")),
-        "cannot be read ('0002-abcdef\\n' is no name of a run's folder); sweep anew",
+        "cannot be read ('0002-abcdef\\n' is not the name of a run folder); sweep anew",
     ),
     "a folder of bytes": (
         lambda: change(folder_is("x'00ff'")),

@@ -182,7 +182,7 @@ def test_the_columns_decide_the_task(
     assert dataset.input_schema.task == task
     said = next(line for line in dataset.remarks if line.startswith("target a, b: "))
     assert said.startswith(f"target a, b: {task}")
-    assert ("dataset.task=regression takes them for numbers" in said) == (
+    assert ("dataset.task=regression reads them as numbers" in said) == (
         first == second == CODES and not more
     )
 
@@ -192,16 +192,16 @@ def test_the_columns_decide_the_task(
     [
         (
             {"a": WORDS, "b": CODES}, (), DataError,
-            "{path}:2: column a: 'a' is neither yes nor no, which each target of multilabel is; write 1 or "
+            "{path}:2: column a: 'a' is neither yes nor no, as multilabel needs; write 1 or "
             "0, or set dataset.task=regression",
         ),
         (
             {"a": DECIMALS, "b": CODES}, ("dataset.task=multilabel",), DataError,
-            "{path}:2: column a: 0.5 is neither yes nor no, which each target",
+            "{path}:2: column a: 0.5 is neither yes nor no, as multilabel needs",
         ),
         (
             {"a": CODES, "b": [*map(str, range(19)), "n.k."]}, (), DataError,
-            "{path}:21: column b: 'n.k.' is no plain number such as 0.5; correct it, leave it empty, or",
+            "{path}:21: column b: 'n.k.' is not a plain number such as 0.5; correct it, leave it empty, or",
         ),
         (
             {"a": CODES, "b": CODES}, ("dataset.task=classification",), ConfigError,
@@ -213,7 +213,7 @@ def test_the_columns_decide_the_task(
         ),
         (
             {"a": CODES, "b": CODES}, ("dataset.target_transform=log",), ConfigError,
-            "dataset.target_transform=log: only for a regression, and the task is multilabel",
+            "dataset.target_transform=log: only for a regression, but the task is multilabel",
         ),
     ],
 )  # fmt: skip
@@ -237,7 +237,7 @@ def test_one_target_is_no_multilabel(refused: Refused) -> None:
     assert refused("train", "dataset=iris", "dataset.task=multilabel", code=2).startswith(
         "dataset.task=multilabel: takes several targets; name them as in dataset.target=[a,b], or set task="
     )
-    with pytest.raises(ValueError, match="the classes do not go with the task"):
+    with pytest.raises(ValueError, match="the classes do not fit the task"):
         InputSchema("multilabel", ("x",), (1,), ("a",))
     assert InputSchema("multilabel", ("x",), (1,), ("a", "b")).width == 2
 
@@ -274,7 +274,7 @@ def test_a_column_that_knows_a_label_is_named(things: Path, tmp_path: Path) -> N
     chosen = config("dataset=table", f"dataset.path={write_csv(tmp_path / 't.csv', rows)}").dataset
     raw = chosen.raw()  # type: ignore[attr-defined]
     assert isinstance(raw, RawTable)
-    targets = find_targets(target_columns(raw.table, ["a", "b"], raw.source, raw.where), "auto")
+    targets = find_targets(target_columns(raw.table, ["a", "b"], raw.source, raw.locate), "auto")
     columns: list[RawColumn] = raw.columns(["x", "known"])
     kinds = [ColumnKind("x", "number", ""), ColumnKind("known", "boolean", "")]
     found = find_giveaways(columns, kinds, targets, np.arange(120), np.arange(120, 200))

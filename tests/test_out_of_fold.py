@@ -98,7 +98,7 @@ def test_what_is_no_cross_validation_is_refused(
 ) -> None:
     run = next(path for path in (folder / "one").iterdir() if path.is_dir())
     line = refused("predict", str(run), "--out-of-fold", code=2)
-    assert line.endswith(" is no sweep; name that of mlpkit train -m dataset=… 'dataset.fold=range(5)'")
+    assert line.endswith(" is not a sweep; name that of mlpkit train -m dataset=… 'dataset.fold=range(5)'")
     line = refused("predict", str(folder / "one"), "--out-of-fold", "--split", "test", code=2)
     assert line.startswith("predict: give one of --input FILE, ")
     line = refused("predict", str(folder / "one"), "--out-of-fold", "--keep", "custmer_id", code=2)

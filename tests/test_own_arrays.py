@@ -242,82 +242,85 @@ def holes(row: int, value: float) -> np.ndarray:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "nan": (
         {"X": holes(4, np.nan), "y": LABELS},
-        ": X: row 5: value 2 is no finite float32; correct or remove it",
+        ": X: row 5: value 2 is not a finite float32; correct or remove it",
     ),
     "infinity in test": (
         {"X": X, "y": LABELS, "X_test": holes(2, -np.inf), "y_test": LABELS},
-        ": X_test: row 3: value 2 is no finite float32; correct or remove it",
+        ": X_test: row 3: value 2 is not a finite float32; correct or remove it",
     ),
     "beyond float32": (
         {"X": holes(0, 1e300), "y": LABELS},
-        ": X: row 1: value 2 is no finite float32; correct or remove it",
+        ": X: row 1: value 2 is not a finite float32; correct or remove it",
     ),
     "a target that is nan": (
         {"X": X, "y": np.where(LABELS, np.nan, 1.0)},
-        ": y: row 2: no finite float32; correct or remove the row",
+        ": y: row 2: not a finite float32; correct or remove the row",
     ),
     "objects": (
         {"X": X, "y": np.array([object()] * 60)},
-        ": no array file of numbers (Object arrays cannot be loaded when allow_pickle=False); save the "
+        ": not a readable array file (Object arrays cannot be loaded when allow_pickle=False); save the "
         "arrays again",
     ),
     "texts as inputs": ({"X": TEXTS, "y": LABELS}, ": X: holds <U3, not numbers; convert it to float32"),
     "complex targets": (
         {"X": X, "y": X[:, 0] * 1j},
-        ": y: 'complex128' of shape (60,); give integers, texts or true and false for classes, and floats "
-        "for regression",
+        ": y: 'complex128' of shape (60,); save integers, strings or booleans for classes, and floats "
+        "for a regression",
     ),
     "lengths": (
         {"X": X, "y": LABELS[:59]},
-        ": y: 59 rows for the 60 of {path}: X; save arrays that belong together",
+        ": y: 59 rows, but {path}: X has 60; save arrays with the same number of rows",
     ),
     "no targets": (
         {"X": X, "z": LABELS},
-        ": no array of the train targets, such as y or y_train; it has X, z; name one with "
+        ": no array of train targets, such as y or y_train; it has X, z; name one with "
         "dataset.target=NAME",
     ),
     "no test targets": (
         {"X": X, "y": LABELS, "X_test": X},
-        ": no array of the test targets, such as y or y_test; it has X, y, X_test; name one with "
+        ": no array of test targets, such as y or y_test; it has X, y, X_test; name one with "
         "dataset.target=NAME",
     ),
     "two inputs": (
         {"X": X, "inputs": X, "y": LABELS},
-        ": inputs, X may all be the train inputs; name one with dataset.inputs=NAME",
+        ": inputs, X could all be the train inputs; name one with dataset.inputs=NAME",
     ),
-    "one class": ({"X": X, "y": LABELS * 0}, ": y: 1 classes, and there must be 2 to 1,000"),
+    "one class": ({"X": X, "y": LABELS * 0}, ": y: 1 classes; there must be 2 to 1,000"),
     "too many classes": (
         {"X": np.zeros((2000, 1)), "y": np.arange(2000)},
-        ": y: 2,000 classes, and there must be 2 to 1,000; save y as floats for a regression",
+        ": y: 2,000 classes; there must be 2 to 1,000; save y as floats for a regression",
     ),
     "a class of test alone": (
         {"X": X, "y": LABELS, "X_test": X, "y_test": LABELS + 1},
-        ": y_test: row 3: '3' is no class; there is 0, 1, 2",
+        ": y_test: row 3: '3' is not a class; the classes are 0, 1, 2",
     ),
     "a label for each class": (
         {"X": X, "y": np.eye(3, dtype=int)[LABELS]},
-        ": y: 'int64' of shape (60, 3); give a label for each row, such as numpy.argmax(y, axis=1)",
+        ": y: 'int64' of shape (60, 3); give one label for each row, such as numpy.argmax(y, axis=1)",
     ),
     "no rows": ({"X": X[:0], "y": LABELS[:0]}, ": X: no rows; give at least one"),
-    "no columns": ({"X": X[:, :0], "y": LABELS}, ": X: has shape (60, 0); give each row a number at least"),
+    "no columns": (
+        {"X": X[:, :0], "y": LABELS},
+        ": X: has shape (60, 0); each row needs at least one number",
+    ),
     "other columns in test": (
         {"X": X, "y": LABELS, "X_test": X[:, :2], "y_test": LABELS},
-        ": X_test: rows of (2,) float64 are not as those of {path}: X, which are (3,) float64; save them "
-        "alike",
+        ": X_test: rows are (2,) float64, but those of {path}: X are (3,) float64; save them "
+        "in the same way",
     ),
     "other targets in test": (
         {"X": X, "y": LABELS, "X_test": X, "y_test": LABELS * 1.0},
-        ": y_test: float64 of shape (60,), and {path}: y is int64 of shape (60,); save them alike",
+        ": y_test: float64 of shape (60,), but {path}: y is int64 of shape (60,); save them in the same way",
     ),
     "a name that cannot be printed": (
         {"X": X, "y": np.array(["a\n", "b"] * 30)},
-        ": y: the classes 'a\\n', b must be different names that can be printed",
+        ": y: the classes 'a\\n', b must be different, printable names",
     ),
     "too many columns": (
         {"X": np.zeros((60, 50_001), np.int8), "y": LABELS},
         ": X: 50,001 numbers in a row, at most 50,000; take fewer",
     ),
-    "nothing": ({}, ": no array of the train inputs, such as X or X_train; it has none; name one with "
+    "nothing": ({}, ": no array of train inputs, such as X or X_train; it has none; name one with "
                 "dataset.inputs=NAME"),
 }  # fmt: skip
 
@@ -344,7 +347,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "text.npz": (
         lambda path: path.write_text("hello"),
-        "{path}: no array file of numbers (File is not a zip file); save the arrays again",
+        "{path}: not a readable array file (File is not a zip file); save the arrays again",
     ),
     "table.csv": (
         lambda path: path.write_text("x,y\n1,2"),
@@ -379,8 +382,8 @@ def test_a_pickle_is_refused_at_predict(refused: Refused, trained: dict[str, Pat
     ("options", "message"),
     [
         ({}, "dataset.target: no file is named"),
-        ({"target": "y.npz"}, "must be a .npy too"),
-        ({"target": "y.npy", "inputs": "X"}, "dataset.inputs=X: a .npy has no names"),
+        ({"target": "y.npz"}, "must be a .npy file, since the inputs are one"),
+        ({"target": "y.npy", "inputs": "X"}, "dataset.inputs=X: a .npy file has no array names"),
     ],
 )
 def test_options_that_do_not_go_with_a_npy(options: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -395,7 +398,7 @@ def test_options_that_do_not_go_with_a_npy(options: dict[str, str], message: str
 
 def test_names_that_do_not_go_with_the_targets(tmp_path: Path) -> None:
     path = save(tmp_path, X=X, y=LABELS * 3)
-    with pytest.raises(DataError, match="row 1: '0' is no class; there is a, b"):
+    with pytest.raises(DataError, match="row 1: '0' is not a class; the classes are a, b"):
         load(path, classes=("a", "b"))
     with pytest.raises(ConfigError, match=r"dataset\.classes: .* is float64, for regression"):
         load(save(tmp_path, X=X, y=X[:, 0]), classes=("a", "b"))
@@ -408,10 +411,10 @@ def test_names_that_do_not_go_with_the_targets(tmp_path: Path) -> None:
     [
         (
             np.eye(3)[LABELS],
-            "a regression on 3 targets, each 0 or 1; numpy.argmax(y, axis=1) would make classes of it",
+            "a regression on 3 targets, each 0 or 1; numpy.argmax(y, axis=1) turns them into classes",
         ),
-        (LABELS * 1.0, "a regression on 3 different whole numbers; y.astype(int) would make classes of it"),
-        (X[:, 0], "float64: a regression"),
+        (LABELS * 1.0, "a regression on 3 different whole numbers; y.astype(int) turns them into classes"),
+        (X[:, 0], "float64, read as a regression"),
     ],
 )
 def test_floats_that_look_like_classes_are_remarked(y: np.ndarray, remark: str, tmp_path: Path) -> None:

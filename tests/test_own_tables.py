@@ -161,7 +161,7 @@ def test_columns_are_matched_by_name(
     assert line == "--keep='aeg': few.csv has no such column; did you mean age?"
     bad = write_csv(tmp_path / "few.csv", [row, row | {"churned": "perhaps"}])
     line = refused("evaluate", str(trained_churn), "--input", bad.name, code=65)
-    assert line.endswith("column churned: 'perhaps' is no class of the model; it has no, yes")
+    assert line.endswith("column churned: 'perhaps' is not a class of the model; it has no, yes")
 
 
 def test_models_without_an_encoder_are_scored_on_a_file(

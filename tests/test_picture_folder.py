@@ -20,7 +20,7 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.input_schema import InputSchema, pixel_names
-from mlpkit.data.inputs import Reading, read_inputs
+from mlpkit.data.inputs import ReadOptions, read_inputs
 from mlpkit.data.load import load_dataset
 from mlpkit.datasets.image_folder import ImageFolderDataset
 from mlpkit.errors import ConfigError, DataError
@@ -210,9 +210,7 @@ def test_a_cache_that_cannot_be_written(cache: Path, tmp_path: Path) -> None:
     cache.write_text("no folder")
     dataset = load(draw(tmp_path / "set"))
     assert len(everything(dataset)) == 30
-    assert dataset.remarks[-1].startswith(
-        f"warning: pictures are read anew each time: {cache}/mlpkit/pictures/"
-    )
+    assert dataset.remarks[-1].startswith(f"warning: the pixels cannot be cached: {cache}/mlpkit/pictures/")
 
 
 # ------------------------------------------------------------------------------- runs and predictions
@@ -263,7 +261,7 @@ def test_other_pictures_are_read_as_in_training(runs: dict[str, Path], tmp_path:
     assert torch.equal(colour.values[0], wanted)
     grey = read_inputs(str(tmp_path / "a.png"), schemas["grey"], warn=said.append)
     torch.testing.assert_close(grey.values[0], 1 - wanted[:48])
-    straight = read_inputs(str(tmp_path / "a.png"), schemas["grey"], Reading(inverted=True), said.append)
+    straight = read_inputs(str(tmp_path / "a.png"), schemas["grey"], ReadOptions(inverted=True), said.append)
     torch.testing.assert_close(straight.values[0], wanted[:48])
     resized = f"{tmp_path}: 1 of 1 pictures resized to 6×8 (height × width)"
     greyed = f"{tmp_path}: 1 of 1 pictures in colour, read as grey"
@@ -356,7 +354,7 @@ def test_large_pictures_leave_the_names_of_pixels_out() -> None:
 
 # --------------------------------------------------------------------------------- what is refused
 
-DAMAGED = "no PNG, JPEG, BMP or WebP picture, or a damaged one; save it again"
+DAMAGED = "not a PNG, JPEG, BMP or WebP picture, or a damaged one; save it again"
 
 
 def cut(path: Path) -> None:
@@ -445,7 +443,7 @@ def as_splits(root: Path, **folders: tuple[str, ...]) -> None:
 
 CLASSES = tuple(COLOURS)
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a link back": (link_back, "/red/again: a link to a folder that it lies in; remove it"),
+    "a link back": (link_back, "/red/again: a link to a folder that contains it; remove it"),
     "a link to itself": (link_to_itself, "/red/self.png: cannot be read (Too many levels of symbolic links)"),
     "a link to nothing": (link_to_nothing, "/red/none.png: cannot be read (No such file or directory)"),
     "no pictures": (

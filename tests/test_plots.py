@@ -24,7 +24,7 @@ from torch import nn
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.loss import loss_for
-from mlpkit.data.dataset import Dataset, Split, deal, divide
+from mlpkit.data.dataset import Dataset, Split, gather_splits, random_split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
 from mlpkit.losses.cross_entropy import CrossEntropy
@@ -81,7 +81,7 @@ def blobs(classes: tuple[str, ...], features: tuple[str, str] = ("x1", "x2")) ->
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, len(classes)))
     network = Network(layers, None, None)
-    splits, _ = divide(points, labels, deal(len(points), 0, 0.2, 0.2))
+    splits, _ = gather_splits(points, labels, random_split(len(points), 0, 0.2, 0.2))
     loss = CrossEntropy(name="cross_entropy")
     return Predictor(network, input_schema, loss), Dataset("blobs", input_schema, splits)
 

@@ -26,7 +26,8 @@ def test_an_answer_that_is_no_number_is_refused(
 ) -> None:
     """The sums of inputs that are themselves finite overflow: a class would be a guess."""
     problem = (
-        "the prediction is no finite number, since the inputs are too large for the model; correct or remove "
+        "the prediction is not a finite number, since the inputs are too large for the model; correct or "
+        "remove "
         "the row"
     )
     output = ("--output", f"out.{ending}")
@@ -53,7 +54,7 @@ def test_a_model_of_nan_writes_valid_json(
         assert len(said) == 2 and len(set(said)) == 1
         assert said[0].endswith(" holds values that are not finite; the predictions mean nothing")
     assert command(["evaluate", str(tmp_path / "line.safetensors")]) == 0
-    assert capsys.readouterr().out.endswith("\n20 of 20 predictions are no finite numbers\n")
+    assert capsys.readouterr().out.endswith("\n20 of 20 predictions are not finite numbers\n")
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])

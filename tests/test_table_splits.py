@@ -111,7 +111,7 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
         (["dataset.target=chrned"], "dataset.target='chrned': churn.csv has no such column; did you mean "),
         (["dataset.target=null"], "dataset.target: no column is named; write dataset.target=NAME"),
         (["dataset.path=null"], "dataset.path: no file is named; write dataset.path=FILE"),
-        (["dataset.path=-"], "dataset.path=-: a run reads its data again when it goes on"),
+        (["dataset.path=-"], "dataset.path=-: stdin cannot be read again when a run is resumed"),
         (
             ["dataset.ignore=[nam]"],
             "dataset.ignore: churn.csv has no column nam; there is customer_id, age, ",
@@ -127,7 +127,7 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
         (["dataset.split.by=group"], "dataset.split: by=group needs column=NAME"),
         (
             ["dataset.split={by: time, column: signup}", "dataset.fold=1"],
-            "dataset.fold: rows are dealt by time, ",
+            "dataset.fold: rows are split by time, ",
         ),
         (["dataset.split={by: group, column: country}"], "240 rows in 1 groups or times leave no row to "),
         (

@@ -23,8 +23,8 @@ def test_classes_that_cannot_be_learned_or_scored_are_named(tmp_path: Path) -> N
     assert warnings[:2] == [
         f"warning: no training row has the class late ({path}:43), odd ({path}:45), so it is never "
         "predicted; add rows of it, remove them, or change dataset.split",
-        f"warning: one row alone has the class lone ({path}:42): it is trained on, and no row is left that "
-        "scores it; add rows of it",
+        f"warning: only one row has the class lone ({path}:42): it is a training row, and none is left to "
+        "score it; add rows of it",
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_text_in_a_row_that_is_not_trained_on_changes_no_column(tmp_path: Path
     with pytest.raises(DataError) as caught:
         load(path, *BY_PART, "dataset.columns={code: {type: number}}", target="y")
     assert str(caught.value) == (
-        f"{path}:92: column code: 'n.k.' is no plain number such as 0.5; correct it, leave it empty, or "
+        f"{path}:92: column code: 'n.k.' is not a plain number such as 0.5; correct it, leave it empty, or "
         "name it in dataset.missing"
     )
     missing = load(path, *BY_PART, "dataset.missing=[n.k.]", target="y")
@@ -57,7 +57,7 @@ def test_a_text_among_the_numbers_of_a_target_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(path, target="y")
     assert str(caught.value) == (
-        f"{path}: column y: its values are texts; 98% are numbers, the first that is none is 'n.k.' at "
+        f"{path}: column y: its values are texts; 98% are numbers, the first other value is 'n.k.' at "
         f"{path}:92: "
         "name such texts in dataset.missing, or correct them; for classes set "
         "dataset.task=classification"

@@ -11,7 +11,7 @@ import torch
 
 from mlpkit.data.arrays import read_arrays
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.tables import match_columns, read_text, some
+from mlpkit.data.tables import listed, match_columns, read_text
 from mlpkit.errors import ConfigError, DataError
 
 PAIR = InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
@@ -74,7 +74,7 @@ def test_a_first_line_that_may_be_names_or_a_row(first: str) -> None:
         read(text)
     shown = first.replace(",", ", ")
     assert str(caught.value) == (
-        f"rows: its first line, {shown}, may be names or a row; say which with --header or --no-header"
+        f"rows: its first line, {shown}, may be names or a row; choose with --header or --no-header"
     )
     row = [float(cell) for cell in first.split(",")]
     assert read_text(text, "rows", "csv", PAIR, has_header=True).tolist() == [[0.5, 0.25]]
@@ -88,7 +88,7 @@ def test_names_that_are_numbers_are_names_where_the_model_has_them() -> None:
 
 
 def test_what_is_said_of_a_header_is_obeyed() -> None:
-    with pytest.raises(DataError, match="column x1: 'x1' is no plain number"):
+    with pytest.raises(DataError, match="column x1: 'x1' is not a plain number"):
         read_text("x1,x2\n1,2\n", "rows", "csv", PAIR, has_header=False)
     with pytest.raises(DataError, match=r"columns missing: x1, x2; it has 5, 3"):
         read_text("5,3\n1,2\n", "rows", "csv", PAIR, has_header=True)
@@ -189,11 +189,11 @@ def test_reading_an_array_keeps_no_hold_on_the_file(tmp_path: Path) -> None:
 
 def test_columns_are_matched_by_name_and_only_by_name() -> None:
     assert match_columns(["moon", "x2", "x1"], PAIR, "rows") == [2, 1]
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="appears twice"):
         match_columns(["x1", "x2", "moon", "moon"], PAIR, "rows")
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    assert some([]) == "none"
-    assert some(["a", "", "b\n"]) == "a, '', 'b\\n'"
-    assert some([f"c{i}" for i in range(9)]) == "c0, c1, c2, …, c8"
+    assert listed([]) == "none"
+    assert listed(["a", "", "b\n"]) == "a, '', 'b\\n'"
+    assert listed([f"c{i}" for i in range(9)]) == "c0, c1, c2, …, c8"

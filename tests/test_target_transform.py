@@ -192,7 +192,7 @@ def test_what_cannot_be_transformed_is_one_line(tmp_path: Path, refused: Refused
         "or set target_transform=yeo_johnson"
     )
     classes = refused("train", "dataset=iris", "dataset.target_transform=log", code=2)
-    assert classes.startswith("dataset.target_transform=log: only for a regression, and the task is multi")
+    assert classes.startswith("dataset.target_transform=log: only for a regression, but the task is multi")
 
 
 def test_a_labelled_file_with_a_target_that_has_no_logarithm(

@@ -129,7 +129,7 @@ def _regression_report(targets: torch.Tensor, predicted: torch.Tensor) -> str:
 
     true, found = targets.double().numpy(), predicted.double().numpy()
     if unknown := int((~predicted.isfinite()).any(1).sum()):  # which scikit-learn refuses
-        return f"{unknown:,} of {len(found):,} predictions are no finite numbers"
+        return f"{unknown:,} of {len(found):,} predictions are not finite numbers"
     lines = {
         "mean squared error": metrics.mean_squared_error(true, found),
         "mean absolute error": metrics.mean_absolute_error(true, found),

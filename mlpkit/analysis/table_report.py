@@ -77,7 +77,7 @@ def outliers(column: RawColumn) -> str | None:
     farthest = rows[np.abs(numbers[rows] - (low + high) / 2).argmax()]
     return (
         f"outliers in {spell(column.name)}: {len(rows):,} over {FAR:g} interquartile ranges from the "
-        f"quartiles; the farthest is {numbers[farthest]:g} at {column.where(int(farthest))}; correct them, "
+        f"quartiles; the farthest is {numbers[farthest]:g} at {column.locate(int(farthest))}; correct them, "
         "or set scale=quantile"
     )
 

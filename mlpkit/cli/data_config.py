@@ -8,7 +8,7 @@ from typing import Any
 from mlpkit.config import search_path, yaml_file
 from mlpkit.config.problems import plural
 from mlpkit.data.columns import ColumnKind
-from mlpkit.data.table_format import title_of
+from mlpkit.data.table_format import file_title
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError
 from mlpkit.runs.output_file import check_output, write_output
@@ -51,7 +51,7 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
 
 def default_path(file: str) -> Path:
     """Return configs/dataset/NAME.yaml for a file, with a name that no dataset of mlpkit has."""
-    name = re.sub(r"[^a-z0-9_]+", "_", title_of(file).lower()).strip("_") or "table"
+    name = re.sub(r"[^a-z0-9_]+", "_", file_title(file).lower()).strip("_") or "table"
     own = search_path.groups([search_path.packaged()])["dataset"]
     is_word = name[0].isalpha() and name not in _OTHER_WORDS
     return Path("configs/dataset") / f"{name if is_word and name not in own else f'my_{name}'}.yaml"

@@ -18,7 +18,7 @@ from mlpkit.data.columns import ColumnKind, describe_columns
 from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.load import check_classes, load_dataset
 from mlpkit.data.raw_table import RawTable
-from mlpkit.data.table_dataset import deal, infer_inputs, table_dataset
+from mlpkit.data.table_dataset import infer_inputs, split_table, table_dataset
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
@@ -198,8 +198,8 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
 
 def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
     """Return the targets of all rows, and the rows of the splits that training has."""
-    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
-    return targets, deal(config, raw, targets)
+    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.locate), config.task)
+    return targets, split_table(config, raw, targets)
 
 
 def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:
@@ -207,7 +207,7 @@ def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[
     names = raw.table.column_names
     values = raw.table.take(rows).to_pylist()
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
-    places = [raw.where(int(row)).rpartition(":")[2].strip() for row in rows]
+    places = [raw.locate(int(row)).rpartition(":")[2].strip() for row in rows]
     heads = [f"line {place}" if place.isdecimal() else place for place in places]
     _print_rows(console, title, names, cells, heads)
     return heads

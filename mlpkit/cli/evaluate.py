@@ -24,7 +24,7 @@ from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Split
-    from mlpkit.data.inputs import Reading
+    from mlpkit.data.inputs import ReadOptions
     from mlpkit.runs.checkpoint import Checkpoint
     from mlpkit.runs.trust import Trust
 
@@ -58,7 +58,7 @@ def evaluate(
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
-    from mlpkit.data.inputs import Reading
+    from mlpkit.data.inputs import ReadOptions
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, print_scores, say
     from mlpkit.system.device import choose_device
@@ -73,7 +73,7 @@ def evaluate(
     path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))
     if input_ is not None:
-        name, rows = "input", _read_rows(input_, Reading(header, pixels, invert), stored)
+        name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
     else:
         name, rows = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
@@ -84,12 +84,12 @@ def evaluate(
     say(console, *found.report.split("\n"))
 
 
-def _read_rows(source: str, reading: "Reading", stored: "Checkpoint") -> "Split":
+def _read_rows(source: str, options: "ReadOptions", stored: "Checkpoint") -> "Split":
     """Return the rows of a file, with their targets."""
     from mlpkit.data.labelled import read_labelled
     from mlpkit.system.console import note
 
-    return read_labelled(source, stored.input_schema, stored.config.dataset, reading, note)
+    return read_labelled(source, stored.input_schema, stored.config.dataset, options, note)
 
 
 def _rows_of_split(

@@ -97,7 +97,7 @@ def predict(
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.nested import texts
-    from mlpkit.data.inputs import Inputs, Reading, parse_values, read_inputs
+    from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
@@ -111,7 +111,7 @@ def predict(
         refuse_input(output, str(path))
     predictor = make_predictor(stored, choose_device(device))
     input_schema, true = predictor.input_schema, None
-    reading = Reading(header, pixels, invert)
+    options = ReadOptions(header, pixels, invert)
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         if output is not None:
@@ -124,16 +124,16 @@ def predict(
     elif keep or input_schema.encoder is not None:
         from mlpkit.data.raw_inputs import parse_raw, read_raw
 
-        reading.check(input_schema)
+        options.check(input_schema)
         if values:
             inputs = Inputs(parse_raw(values, input_schema, note).values)
         else:
-            raw = read_raw(str(input_), input_schema, stored.config.dataset, reading, keep or (), warn=note)
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
     elif values:
-        inputs = parse_values(values, input_schema, reading, note)
+        inputs = parse_values(values, input_schema, options, note)
     else:
-        inputs = read_inputs(str(input_), input_schema, reading, note)
+        inputs = read_inputs(str(input_), input_schema, options, note)
     predictions = predictor.predict(inputs.values)
     if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
@@ -163,7 +163,7 @@ def _predict_out_of_fold(
     sweep, newest = newest_of(run)
     if not is_sweep(sweep):
         raise ConfigError(
-            f"--out-of-fold: {sweep} is no sweep; name that of mlpkit train -m dataset=… "
+            f"--out-of-fold: {sweep} is not a sweep; name that of mlpkit train -m dataset=… "
             "'dataset.fold=range(5)'"
         )
     if newest:
@@ -175,7 +175,7 @@ def _predict_out_of_fold(
     found = predict_out_of_fold(sweep, settings[0], checkpoint, note, choose_device(device), trust)
     raw, predictions = found.config.raw(), found.predictions()
     if (bad := predictions.first_not_finite()) is not None:
-        raise _not_finite(raw.where(int(found.rows[bad])))
+        raise _not_finite(raw.locate(int(found.rows[bad])))
     kept = keep_columns(raw.table.take(found.rows.numpy()), keep, raw.source)
     schema, rows = found.predictor.input_schema, found.rows.tolist()
     columns = as_columns(predictions, schema, true=found.targets, kept=kept, rows=rows)
@@ -199,7 +199,8 @@ def _predict_out_of_fold(
 
 def _not_finite(where: str) -> DataError:
     return DataError(
-        f"{where}: the prediction is no finite number, since the inputs are too large for the model; correct "
+        f"{where}: the prediction is not a finite number, since the inputs are too large for the model; "
+        "correct "
         "or remove the row"
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_format import EXCEL, JSONS, REFUSED, TEXTS, TYPED, without_packing
+from mlpkit.data.table_format import EXCEL, JSONS, REFUSED, TEXTS, TYPED, without_compression
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand as expand_path
 
@@ -62,9 +62,9 @@ def dataset_of(data: str) -> str:
         ConfigError: none does.
     """
     path = data.strip("'\"")
-    name = without_packing(path.lower())
+    name = without_compression(path.lower())
     if data == "-":
-        raise ConfigError("data=-: a run reads its data again when it goes on; save it in a file")
+        raise ConfigError("data=-: stdin cannot be read again when a run is resumed; save it in a file")
     if name.endswith(TABLES) or name.startswith("["):
         return "table"
     if name.endswith(ARRAYS):

@@ -23,11 +23,11 @@ class DatasetConfig(Section):
     """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`.
 
     Attributes:
-        found_out: options that `load` finds out where they are null; see `Dataset.found`.
+        inferred_options: options that `load` finds out where they are null; see `Dataset.inferred`.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("load",)
-    found_out: ClassVar[tuple[str, ...]] = ()
+    inferred_options: ClassVar[tuple[str, ...]] = ()
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
     val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")

@@ -101,7 +101,7 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
             if not isinstance(key, str):
                 raise ConfigError(f"{line}: the key {show(key)} is not text; put it in quotes")
             if key in mapping:
-                raise ConfigError(f"{line}: the key {show(key)} stands twice; keep one of them")
+                raise ConfigError(f"{line}: the key {show(key)} appears twice; keep one of them")
             mapping[key] = _plain(value_node, path, seen, depth + 1)
         return mapping
     if isinstance(node, yaml.SequenceNode):

@@ -1,4 +1,4 @@
-"""Files of arrays to train on: which of their arrays are inputs and targets, and of which split."""
+"""Finds the arrays of inputs and targets of each split in NumPy files."""
 
 import stat
 import warnings
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlpkit.config.problems import spell
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, read_npy, read_npz, refuse_pickle
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import no_such_file
 
@@ -17,14 +17,14 @@ _WORDS = {"inputs": "inputs", "target": "targets"}  # by the key that names them
 
 
 @dataclass(frozen=True)
-class Part:
-    """The arrays of a split.
+class SplitArrays:
+    """Inputs and targets of one split.
 
     Attributes:
         inputs: (rows, …).
         targets: (rows,) or (rows, …).
-        inputs_name: how errors name them: the file, and the array in it.
-        targets_name: likewise.
+        inputs_name: the file and the array of the inputs, for errors.
+        targets_name: the same for the targets.
     """
 
     inputs: Array
@@ -33,35 +33,37 @@ class Part:
     targets_name: str
 
 
-def read_parts(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, Part], list[str]]:
-    """Return the arrays of train, and of val and test where they are there, and the names of others.
+def read_split_arrays(
+    path: Path, inputs: str | None, target: str | None
+) -> tuple[dict[str, SplitArrays], list[str]]:
+    """Return the arrays of each split in the file, and the names of the arrays that were not used.
 
     Args:
         path: a .npz with inputs and targets, or a .npy with inputs.
-        inputs: name of the array of inputs; None: one of INPUTS.
-        target: name of the array of targets; None: one of TARGETS; for a .npy, the .npy of the targets.
+        inputs: name of the input array; None: one of INPUTS.
+        target: name of the target array; None: one of TARGETS. For a .npy: the path of the targets' .npy.
 
     Raises:
-        ConfigError: the options do not go with the file.
-        DataError: it is damaged, or does not hold both.
+        ConfigError: the options do not fit the kind of file.
+        DataError: the file is damaged, or inputs or targets are missing.
     """
     _check_file(path, "dataset.path")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd headers, which are read or refused anyway
+        warnings.simplefilter("ignore")  # numpy warns of unusual headers; it reads or refuses them anyway
         if path.suffix.lower() == ".npz":
             return _from_npz(path, inputs, target)
         if inputs is not None:
-            raise ConfigError(f"dataset.inputs={spell(inputs)}: a .npy has no names; leave it out")
+            raise ConfigError(f"dataset.inputs={spell(inputs)}: a .npy file has no array names; leave it out")
         if target is None:
             raise ConfigError(
-                "dataset.target: no file is named, and a .npy holds inputs alone; write "
+                "dataset.target: no file is named, and a .npy holds only the inputs; write "
                 "dataset.target=FILE.npy, or save both with numpy.savez(FILE, X=…, y=…)"
             )
         other = Path(target)
         _check_file(other, "dataset.target")
         if other.suffix.lower() != ".npy":
-            raise ConfigError(f"dataset.target={target}: with a .npy of inputs it must be a .npy too")
-        part = Part(read_npy(path), read_npy(other), str(path), str(other))
+            raise ConfigError(f"dataset.target={target}: must be a .npy file, since the inputs are one")
+        part = SplitArrays(read_npy(path), read_npy(other), str(path), str(other))
     _check_rows(part)
     return {"train": part}, []
 
@@ -79,25 +81,28 @@ def _check_file(path: Path, key: str) -> None:
         raise DataError(f"{key}={path}: cannot be read ({error.strerror})") from None
 
 
-def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, Part], list[str]]:
+def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, SplitArrays], list[str]]:
     names, arrays = read_npz(path)
     left = dict(zip(names, arrays, strict=True))
     parts = {}
     for split in SPLITS:
-        of_inputs = _find(left, path, split, "inputs", inputs, INPUTS)
-        of_targets = _find(left, path, split, "target", target, TARGETS)
-        if of_inputs is None and of_targets is None and split != "train":
+        inputs_array = _find(left, path, split, "inputs", inputs, INPUTS)
+        targets_array = _find(left, path, split, "target", target, TARGETS)
+        if inputs_array is None and targets_array is None and split != "train":
             continue
-        for key, name in (("inputs", of_inputs), ("target", of_targets)):
+        for key, name in (("inputs", inputs_array), ("target", targets_array)):
             if name is None:
                 usual = f"X or X_{split}" if key == "inputs" else f"y or y_{split}"
                 raise DataError(
-                    f"{path}: no array of the {split} {_WORDS[key]}, such as {usual}; it has {some(names)}; "
-                    f"name one with dataset.{key}=NAME"
+                    f"{path}: no array of {split} {_WORDS[key]}, such as {usual}; it has "
+                    f"{listed(names)}; name one with dataset.{key}=NAME"
                 )
-        assert of_inputs is not None and of_targets is not None
-        parts[split] = Part(
-            left.pop(of_inputs), left.pop(of_targets), f"{path}: {of_inputs}", f"{path}: {of_targets}"
+        assert inputs_array is not None and targets_array is not None
+        parts[split] = SplitArrays(
+            left.pop(inputs_array),
+            left.pop(targets_array),
+            f"{path}: {inputs_array}",
+            f"{path}: {targets_array}",
         )
         _check_rows(parts[split])
     return parts, list(left)
@@ -106,26 +111,27 @@ def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[
 def _find(
     arrays: dict[str, Array], path: Path, split: str, key: str, named: str | None, usual: Sequence[str]
 ) -> str | None:
-    """Return the name of an array of a split, or None."""
-    roots = (named,) if named is not None else usual
+    """Return the name of the split's array of inputs or targets, or None."""
+    stems = (named,) if named is not None else usual
     words = SPLITS[split]
-    wanted = [form for root in roots for word in words for form in (f"{root}_{word}", f"{word}_{root}")]
+    wanted = [form for stem in stems for word in words for form in (f"{stem}_{word}", f"{word}_{stem}")]
     if split == "train":
-        wanted = [*roots, *wanted]
-    found = [name for name in wanted if name in arrays]
-    if len(found) > 1:
+        wanted = [*stems, *wanted]
+    matches = [name for name in wanted if name in arrays]
+    if len(matches) > 1:
         raise DataError(
-            f"{path}: {some(found)} may all be the {split} {_WORDS[key]}; name one with dataset.{key}=NAME"
+            f"{path}: {listed(matches)} could all be the {split} {_WORDS[key]}; name one with "
+            f"dataset.{key}=NAME"
         )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
-def _check_rows(part: Part) -> None:
+def _check_rows(part: SplitArrays) -> None:
     for array, name in ((part.inputs, part.inputs_name), (part.targets, part.targets_name)):
         if array.ndim == 0 or len(array) == 0:
             raise DataError(f"{name}: no rows; give at least one")
     if len(part.inputs) != len(part.targets):
         raise DataError(
-            f"{part.targets_name}: {len(part.targets):,} rows for the {len(part.inputs):,} of "
-            f"{part.inputs_name}; save arrays that belong together"
+            f"{part.targets_name}: {len(part.targets):,} rows, but {part.inputs_name} has "
+            f"{len(part.inputs):,}; save arrays with the same number of rows"
         )

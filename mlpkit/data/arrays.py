@@ -1,4 +1,4 @@
-"""Reads rows to predict from the array files of numpy: npy and npz."""
+"""Reads rows to predict from NumPy files: .npy and .npz."""
 
 import math
 import warnings
@@ -15,9 +15,9 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.tables import LARGEST, match_columns
 from mlpkit.errors import DataError
 
-MOST_VALUES = 1 << 27  # of an array; as many as 170,000 pictures of MNIST have
-MOST_NUMBERS = 1 << 29  # of a dataset's inputs; the 60,000 pictures of CIFAR-10 have a third
-MOST_BYTES = 1 << 30  # of an unpacked .npz, whatever a compressed file would grow to
+MOST_VALUES = 1 << 27  # of an array: 170,000 MNIST pictures
+MOST_NUMBERS = 1 << 29  # of a dataset's inputs: three times CIFAR-10
+MOST_BYTES = 1 << 30  # of an unpacked .npz
 
 INPUTS = ("inputs", "X", "x", "images", "data")  # names of an array in a .npz
 TARGETS = ("targets", "y", "Y", "target", "labels")
@@ -26,48 +26,55 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path, input_schema: InputSchema, brightest: float | None = None) -> Tensor:
+def read_arrays(path: Path, input_schema: InputSchema, max_pixel: float | None = None) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
-    A .npz holds an array of all inputs (one of INPUTS, or one of any name), or an array for each column.
+    A .npz holds one array of all inputs (named as in INPUTS, or the only one), or one array for each column.
 
     Args:
         path: the file.
         input_schema: the model's columns.
-        brightest: what pixels are divided by; None: bytes by 255, other numbers by nothing.
+        max_pixel: the largest possible pixel, by which pixels are divided; None: uint8 pixels are divided by
+            255, others stay as they are.
 
     Raises:
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd headers and huge numbers, which are read or refused anyway
-        return _read(path, input_schema, brightest)
+        warnings.simplefilter(
+            "ignore"
+        )  # numpy warns of unusual headers and huge numbers; both are checked below
+        return _read(path, input_schema, max_pixel)
 
 
-def _read(path: Path, input_schema: InputSchema, brightest: float | None) -> Tensor:
+def _read(path: Path, input_schema: InputSchema, max_pixel: float | None) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
-        return as_inputs(read_npy(path), source, input_schema, brightest)
+        return as_inputs(read_npy(path), source, input_schema, max_pixel)
     names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
     whole = [name for name in INPUTS if name in names and name not in input_schema.features]
     if whole or len(names) == 1:
         array = arrays[names.index(whole[0]) if whole else 0]
-        return as_inputs(array, source, input_schema, brightest)
+        return as_inputs(array, source, input_schema, max_pixel)
     columns = [arrays[place] for place in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
-        raise DataError(f"{source}: its columns must be arrays of one dimension and one length")
+        raise DataError(f"{source}: its columns must be 1-dimensional arrays of the same length")
     for column in columns:
         check_numbers(column, source)
-    return as_inputs(np.stack(columns, axis=1), source, input_schema, brightest)
+    return as_inputs(np.stack(columns, axis=1), source, input_schema, max_pixel)
 
 
 def refuse_pickle(path: Path, name: str) -> None:
-    """Refuse a file that can run code when it is read.
+    """Refuse a pickle, which can run code when it is read.
+
+    Args:
+        path: the file.
+        name: the name of the file in errors.
 
     Raises:
-        DataError: it is named so.
+        DataError: the file is named as a pickle.
     """
     if path.suffix.lower() in PICKLES:
         raise DataError(
@@ -77,14 +84,14 @@ def refuse_pickle(path: Path, name: str) -> None:
 
 
 def read_npy(path: Path) -> Array:
-    """Return the array of a .npy, mapped from the file, which a header cannot make larger than it is.
+    """Return the array of a .npy file. It is memory-mapped, so a wrong header cannot take memory.
 
     Raises:
         DataError: it is damaged.
     """
     try:
         array: np.memmap = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy raises half a dozen kinds on a damaged file
+    except Exception as error:  # numpy raises many kinds of exceptions on a damaged file
         raise DataError(_damaged(path, error)) from None
     if array.offset + array.nbytes != path.stat().st_size:
         raise DataError(f"{path}: has bytes left over after its array; save the array again")
@@ -95,7 +102,7 @@ def read_npz(path: Path) -> tuple[list[str], list[Array]]:
     """Return the names and the arrays of a .npz.
 
     Raises:
-        DataError: it is damaged, or would be larger than MOST_BYTES.
+        DataError: it is damaged, or larger than MOST_BYTES when unpacked.
     """
     try:
         with ZipFile(path) as archive:
@@ -109,7 +116,7 @@ def read_npz(path: Path) -> tuple[list[str], list[Array]]:
                     arrays.append(np.lib.format.read_array(stream, allow_pickle=False))
     except DataError:
         raise
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on a damaged file
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds of exceptions on a damaged file
         raise DataError(_damaged(path, error)) from None
     return [member.filename.removesuffix(".npy") for member in members], arrays
 
@@ -118,10 +125,10 @@ def _damaged(path: Path, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return f"{path}: cannot be read ({error.strerror})"
     reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{path}: no array file of numbers ({reason[:80]}); save the arrays again"
+    return f"{path}: not a readable array file ({reason[:80]}); save the arrays again"
 
 
-def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: float | None) -> Tensor:
+def as_inputs(array: Array, source: str, input_schema: InputSchema, max_pixel: float | None) -> Tensor:
     """Return an array as the inputs (rows, features) of a model; see `read_arrays`.
 
     Raises:
@@ -132,7 +139,7 @@ def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: f
     if array.shape == shape or (array.ndim == 1 and features == 1):
         array = array.reshape(-1, features)
     if len(shape) == 3 and array.shape[-3:] == (*shape[1:], shape[0]) != shape:
-        array = np.moveaxis(array, -1, -3)  # the channels last
+        array = np.moveaxis(array, -1, -3)  # channels last
         array = array.reshape(-1, features)
     is_fit = array.ndim >= 2 and math.prod(array.shape[1:]) == features
     if not is_fit or (len(shape) == 3 and array.shape[1:] not in ((features,), shape)):
@@ -144,25 +151,25 @@ def as_inputs(array: Array, source: str, input_schema: InputSchema, brightest: f
         raise DataError(f"{source}: no rows; give at least one")
     if array.size > MOST_VALUES:
         raise DataError(f"{source}: {array.size} values, at most {MOST_VALUES}; split it")
-    # Bytes are pixels as image files store them; the model's are numbers from 0 to 1.
+    # Image files store pixels as bytes; the model reads numbers from 0 to 1.
     is_bytes = input_schema.is_image and array.dtype == np.uint8
-    scale = brightest or (255.0 if is_bytes else 1.0)
+    scale = max_pixel or (255.0 if is_bytes else 1.0)
     values = array.reshape(len(array), features).astype(np.float64) / scale
     bad = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(bad):
         row, column = bad[0]
         raise DataError(
             f"{source}: row {row + 1}: column {input_schema.features[column]}: {values[row, column]} "
-            f"is no finite float32 (at most {LARGEST})"
+            f"is not a finite float32 (at most {LARGEST})"
         )
     return torch.from_numpy(values).float()
 
 
 def check_numbers(array: Array, source: str) -> None:
-    """Refuse an array that holds no numbers.
+    """Refuse an array that does not hold numbers.
 
     Raises:
-        DataError: it is so.
+        DataError: its dtype is not numeric.
     """
     if array.dtype.kind not in "fiu":
         raise DataError(f"{source}: holds {spell(str(array.dtype))}, not numbers; convert it to float32")

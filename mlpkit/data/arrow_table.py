@@ -1,4 +1,4 @@
-"""Reads tables whose files know their types (parquet, arrow), and brings types to the few that there are."""
+"""Reads parquet and arrow files, and converts column types to the few that mlpkit uses."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_text import FREE_GROWTH, MOST_GROWTH, open_file
+from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION, open_file
 from mlpkit.errors import DataError
 
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
@@ -21,7 +21,7 @@ def read_parquet(path: Path) -> pyarrow.Table:
     """Return the columns of a parquet file, without the index that pandas adds.
 
     Raises:
-        DataError: it says that it holds far more than a file of its size does.
+        DataError: its header declares far more values than a file of its size can hold.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
     with (
@@ -29,10 +29,10 @@ def read_parquet(path: Path) -> pyarrow.Table:
         pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file,
     ):
         values = file.metadata.num_rows * file.metadata.num_columns
-        if values * 8 > path.stat().st_size * MOST_GROWTH + FREE_GROWTH:
+        if values * 8 > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
             raise DataError(
-                f"{path}: says that it holds {values} values, too many for its size; if it does, "
-                "write it as .csv"
+                f"{path}: its header declares {values} values, too many for its size; if that is right, "
+                "save it as .csv"
             )
         return _without_index(file.read())
 
@@ -51,7 +51,7 @@ def read_arrow(path: Path) -> pyarrow.Table:
     else:
         with open_file(path) as file, pyarrow.ipc.open_stream(file) as reader:
             table = reader.read_all()
-    table.validate(full=True)  # it is read as it lies in the file: nothing has looked at it yet
+    table.validate(full=True)  # pyarrow does not check arrow data while it reads them
     return _without_index(table)
 
 
@@ -61,31 +61,31 @@ def _without_index(table: pyarrow.Table) -> pyarrow.Table:
     )
 
 
-def plain(table: pyarrow.Table, missing: Sequence[str], source: str) -> pyarrow.Table:
-    """Return the table with each column as one of the types that `TableFile` names.
+def normalize(table: pyarrow.Table, missing: Sequence[str], source: str) -> pyarrow.Table:
+    """Convert each column to one of the types that `TableFile` lists.
 
-    Blanks around texts go, texts that mean a missing value and NaN become null.
+    Strings are stripped. NaN and the strings in `missing` become null.
 
     Args:
-        table: as a file holds it.
-        missing: texts that mean that a value is missing.
-        source: how errors name it.
+        table: the table as it was read.
+        missing: strings that stand for a missing value.
+        source: the name of the table in errors.
 
     Raises:
-        DataError: a column holds lists or the like.
+        DataError: a column has nested or other unsupported types.
     """
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        columns.append(_cleaned(_plain_type(column, f"{source}: column {spell(name)}"), missing))
+        columns.append(_clean(_convert_type(column, f"{source}: column {spell(name)}"), missing))
     return pyarrow.table(columns, names=table.column_names)
 
 
-def _plain_type(column: pyarrow.ChunkedArray, where: str) -> pyarrow.ChunkedArray:
+def _convert_type(column: pyarrow.ChunkedArray, location: str) -> pyarrow.ChunkedArray:
     kind = column.type
     if isinstance(kind, pyarrow.BaseExtensionType):
-        return _plain_type(column.cast(kind.storage_type), where)
+        return _convert_type(column.cast(kind.storage_type), location)
     if types.is_dictionary(kind):
-        return _plain_type(column.cast(kind.value_type), where)
+        return _convert_type(column.cast(kind.value_type), location)
     if types.is_large_string(kind) or types.is_string_view(kind) or types.is_time(kind):
         return column.cast(pyarrow.string())
     if types.is_decimal(kind):
@@ -98,11 +98,12 @@ def _plain_type(column: pyarrow.ChunkedArray, where: str) -> pyarrow.ChunkedArra
     if any(is_kind(kind) for is_kind in (*known, types.is_string, types.is_null)):
         return column
     raise DataError(
-        f"{where}: holds {kind}; a table holds numbers, texts, dates, true and false: convert or leave it out"
+        f"{location}: has type {kind}; a column holds numbers, strings, dates or booleans: convert or "
+        "remove it"
     )
 
 
-def _cleaned(column: pyarrow.ChunkedArray, missing: Sequence[str]) -> pyarrow.ChunkedArray:
+def _clean(column: pyarrow.ChunkedArray, missing: Sequence[str]) -> pyarrow.ChunkedArray:
     if types.is_floating(column.type):
         is_nan = pc.is_nan(column)
         return pc.if_else(is_nan, None, column) if pc.any(is_nan).as_py() else column

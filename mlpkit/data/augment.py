@@ -1,4 +1,4 @@
-"""Random rotation, translation and scale of images, one draw for each image, vectorised."""
+"""Random rotation, translation and scaling of images. Each image gets its own draw."""
 
 import math
 from collections.abc import Callable
@@ -13,14 +13,14 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: torch.Generator) -> Tensor:
-    """Return changed copies of flattened images; what enters from outside the frame is black.
+    """Return augmented copies of flattened images. Pixels from outside the frame are black.
 
     Args:
         images: (batch, pixels), from 0 to 1.
-        shape: of an image: (height, width) or (channels, height, width).
+        shape: shape of one image: (height, width) or (channels, height, width).
         options: the largest rotation (degrees), translation (pixels) and change of scale (fraction);
-            each image draws its own between minus and plus that.
-        random: where the draws come from, on the images' device.
+            each image draws its own values between minus and plus these.
+        random: the generator, on the images' device.
     """
     channels, height, width = (1, *shape)[-3:]
     count = len(images)
@@ -29,7 +29,7 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
     # affine_grid maps each output pixel to the place it is taken from, so the scale is inverted.
     scale = 1 / (1 + draws[1] * options.scale)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # Its coordinates run from -1 to 1 over each side, so x and y differ in unit where sides differ.
+    # Coordinates run from -1 to 1 along each side, so x and y differ in unit if the image is not square.
     shift_x, shift_y = (
         draws[2] * (2 * options.translation / width),
         draws[3] * (2 * options.translation / height),
@@ -42,7 +42,7 @@ def augment(images: Tensor, shape: tuple[int, ...], options: Augment, random: to
 
 
 def augmentation_of(options: Augment, shape: tuple[int, ...]) -> Augmentation | None:
-    """Return the function (images, random) that augments a batch, or None where nothing would change."""
+    """Return the function (images, random) that augments a batch, or None if the options change nothing."""
     if not any((options.rotation, options.translation, options.scale)):
         return None
     return lambda images, random: augment(images, shape, options, random)

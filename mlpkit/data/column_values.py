@@ -1,6 +1,6 @@
-"""The values of one raw column of a table as numpy arrays: numbers, texts, yes and no, dates.
+"""Parses one raw column of a table into NumPy arrays: numbers, strings, booleans or dates.
 
-A value means the same wherever it was read: 3, 3.0 and "3" are one number and one text.
+The type in the file does not matter: 3, 3.0 and "3" are the same number and the same string.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Where = Callable[[int], str]
+Locate = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,23 @@ class RawColumn:
 
     Attributes:
         name: its name.
-        values: what it holds, as `mlpkit.data.arrow_table.plain` leaves it.
-        source: how errors name the table.
-        where: how they name one of its rows, counted from 0.
+        values: its values, after `mlpkit.data.arrow_table.normalize`.
+        source: the name of the table in errors.
+        locate: names one of its rows, counted from 0, in errors, such as `houses.csv:17`.
     """
 
     name: str
     values: pa.ChunkedArray
     source: str
-    where: Where
+    locate: Locate
 
     def error(self, row: int, problem: str) -> DataError:
-        """Return the error of a row."""
-        return DataError(f"{self.where(row)}: column {spell(self.name)}: {problem}")
+        """Return an error that names the row and the column."""
+        return DataError(f"{self.locate(row)}: column {spell(self.name)}: {problem}")
 
     @cached_property
     def flat(self) -> pa.Array:
-        """The values in one piece, floats as float64."""
+        """The values as one array, floats as float64."""
         values = self.values.combine_chunks()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
@@ -58,78 +58,79 @@ class RawColumn:
 
     @property
     def missing(self) -> Flags:
-        """Whether each row has no value (rows,)."""
-        return _numpy(pc.is_null(self.flat))
+        """Whether the value of each row is missing (rows,)."""
+        return _to_numpy(pc.is_null(self.flat))
 
     def numbers(self) -> Floats:
-        """Return the numbers (rows,), NaN where one is missing.
+        """Return the numbers (rows,), NaN for missing values.
 
         Raises:
-            DataError: a value is no finite number; the first one.
+            DataError: a value is not a finite number; the error names the first one.
         """
         values = self.flat
         if pa.types.is_string(values.type):
-            if len(bad := np.flatnonzero(self.not_numbers())):
+            if len(bad := np.flatnonzero(self.unparsed_numbers())):
                 raise self.error(
                     int(bad[0]),
-                    f"{show(values[bad[0]].as_py())} is no plain number such as 0.5; correct it, leave it "
+                    f"{show(values[bad[0]].as_py())} is not a plain number such as 0.5; correct it, leave it "
                     "empty, or name it in dataset.missing",
                 )
             values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
         elif not is_numeric(values.type) and not pa.types.is_null(values.type):
             raise DataError(
-                f"{self.source}: column {spell(self.name)}: holds values of type {values.type}, not numbers"
+                f"{self.source}: column {spell(self.name)}: has type {values.type}; it must hold numbers"
             )
         elif pa.types.is_boolean(values.type):
             values = values.cast(pa.uint8())
         found: Floats = (
             values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
         )
-        if len(bad := np.flatnonzero(np.abs(found) > FLOAT32_MAX)):  # NaN is not
+        if len(bad := np.flatnonzero(np.abs(found) > FLOAT32_MAX)):  # False for NaN
             value = spell(str(self.flat[int(bad[0])]))
-            raise self.error(int(bad[0]), f"{value} is no finite float32 (at most {FLOAT32_MAX})")
+            raise self.error(int(bad[0]), f"{value} is not a finite float32 (at most {FLOAT32_MAX})")
         return found
 
     def share_of_numbers(self) -> float:
-        """Return the share of the values that are there which are, or can be read as, numbers."""
+        """Return the share of the non-missing values that are numbers or can be parsed as numbers."""
         if not pa.types.is_string(self.flat.type):
             return float(is_numeric(self.flat.type))
         known = int((~self.missing).sum())
-        return 1 - int(self.not_numbers().sum()) / known if known else 0.0
+        return 1 - int(self.unparsed_numbers().sum()) / known if known else 0.0
 
-    def not_numbers(self) -> Flags:
-        """Return which rows have a text that is no number (rows,)."""
-        return _numpy(pc.fill_null(pc.invert(pc.match_substring_regex(self.flat, f"^{NUMBER}$")), False))
+    def unparsed_numbers(self) -> Flags:
+        """Whether each row has a string that is not a number (rows,)."""
+        return _to_numpy(pc.fill_null(pc.invert(pc.match_substring_regex(self.flat, f"^{NUMBER}$")), False))
 
-    def not_dates(self) -> Flags:
-        """Return which rows have a text that is no date in the form of ISO 8601 (rows,)."""
-        return _numpy(pc.and_(pc.is_null(_read_dates(self.flat, None)), pc.is_valid(self.flat)))
+    def unparsed_dates(self) -> Flags:
+        """Whether each row has a string that is not an ISO 8601 date (rows,)."""
+        return _to_numpy(pc.and_(pc.is_null(_read_dates(self.flat, None)), pc.is_valid(self.flat)))
 
     def texts(self) -> tuple[NDArray[np.int64], list[str]]:
-        """Return the place of each row's value in a list of texts, each once, and the list; -1: missing."""
+        """Return the values as strings: codes (rows,), -1 for missing, and the list of distinct strings."""
         try:
             encoded = pc.dictionary_encode(self.flat)
             words = encoded.dictionary.cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             kind = self.flat.type
             raise DataError(
-                f"{self.source}: column {spell(self.name)}: holds values of type {kind}; put it into ignore"
+                f"{self.source}: column {spell(self.name)}: has type {kind}, which is not supported; put "
+                "it into dataset.ignore"
             ) from None
-        places = _numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
+        places = _to_numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
         words = pc.replace_substring_regex(words, _WHOLE, r"\1").to_pylist()
         found = {word: place for place, word in enumerate(dict.fromkeys(words))}
         renamed = np.array([*(found[word] for word in words), -1], np.int64)
         return renamed[places], list(found)
 
     def is_boolean(self) -> bool:
-        """Whether all values that are there are yes and no, in one spelling."""
-        if pc.count_distinct(self.flat.slice(0, 1000)).as_py() > 20:  # saves reading all numbers
+        """Whether all non-missing values are yes and no, in one spelling such as true and false."""
+        if pc.count_distinct(self.flat.slice(0, 1000)).as_py() > 20:  # fast exit for long columns
             return False
         lowered = {word.lower() for word in self.texts()[1]}
         return lowered <= YES | NO and len(lowered) <= 2
 
     def booleans(self) -> tuple[Floats, Flags]:
-        """Return 1 for yes, 0 for no, ½ for neither (rows,), and whether a value is no such word."""
+        """Return 1 for yes, 0 for no and ½ otherwise (rows,), and whether each value is neither."""
         places, words = self.texts()
         known = [1.0 if w.lower() in YES else 0.0 if w.lower() in NO else np.nan for w in words]
         found = np.array([*known, 0.5])[places]
@@ -137,39 +138,41 @@ class RawColumn:
         return np.where(unseen, 0.5, found), unseen
 
     def dates(self, form: str | None) -> NDArray[np.datetime64]:
-        """Return the dates (rows,), to the second, NaT where one is missing.
+        """Return the dates (rows,), to the second, NaT for missing values.
 
         Args:
-            form: how texts are written; None: ISO 8601.
+            form: the strptime format of strings; None: ISO 8601.
 
         Raises:
-            DataError: a value is no date; the first one.
+            DataError: a value is not a date; the error names the first one.
         """
         values = self.flat
         if pa.types.is_integer(values.type) and form is not None:
             values = values.cast(pa.string())
         if pa.types.is_string(values.type):
             read = _read_dates(values, form)
-            if len(bad := np.flatnonzero(_numpy(pc.and_(pc.is_null(read), pc.is_valid(values))))):
+            if len(bad := np.flatnonzero(_to_numpy(pc.and_(pc.is_null(read), pc.is_valid(values))))):
                 wanted = f"of the form {form}" if form else "such as 2024-01-31; set columns.NAME.format"
-                raise self.error(int(bad[0]), f"{show(values[bad[0]].as_py())} is no date {wanted}")
+                raise self.error(int(bad[0]), f"{show(values[bad[0]].as_py())} is not a date {wanted}")
             values = read
         elif not pa.types.is_temporal(values.type) and not pa.types.is_null(values.type):
-            raise DataError(f"{self.source}: column {spell(self.name)}: holds {values.type}, not dates")
+            raise DataError(
+                f"{self.source}: column {spell(self.name)}: has type {values.type}; it must hold dates"
+            )
         seconds = values.cast(pa.timestamp("s"), safe=False)
-        return _numpy(seconds).astype("datetime64[s]")
+        return _to_numpy(seconds).astype("datetime64[s]")
 
     def are_dates(self) -> bool:
-        """Whether all values that are there are dates, or texts in the form of ISO 8601."""
+        """Whether all non-missing values are dates or ISO 8601 strings."""
         values = self.flat
         if pa.types.is_string(values.type):
             few = values.drop_null().slice(0, 20)
-            return len(few) > 0 and not _read_dates(few, None).null_count and not self.not_dates().any()
+            return len(few) > 0 and not _read_dates(few, None).null_count and not self.unparsed_dates().any()
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
 
 
 def is_numeric(kind: pa.DataType) -> bool:
-    """Whether values of a type are numbers."""
+    """Whether a type is a number or a boolean."""
     return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -179,7 +182,7 @@ def is_numeric(kind: pa.DataType) -> bool:
 
 
 def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
-    """Return a part of each date (rows,); NaN where it is missing."""
+    """Return one component of each date, such as its month (rows,); NaN for missing dates."""
     days = dates.astype("datetime64[D]")
     found: NDArray[Any]
     if name == "days":
@@ -198,7 +201,7 @@ def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
 
 
 def _read_dates(values: pa.Array, form: str | None) -> pa.Array:
-    """Return timestamps, null where a text is no date."""
+    """Parse strings into timestamps, null for a string that is not a date."""
     if form is not None:
         return pc.strptime(values, format=form, unit="s", error_is_null=True)
     tidy = pc.replace_substring_regex(values, r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)$", r"\1T\2:00")
@@ -208,6 +211,6 @@ def _read_dates(values: pa.Array, form: str | None) -> pa.Array:
     return pc.strptime(tidy, format="%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
 
 
-def _numpy(values: pa.Array) -> NDArray[Any]:
+def _to_numpy(values: pa.Array) -> NDArray[Any]:
     found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     return found

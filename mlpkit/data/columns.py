@@ -1,4 +1,4 @@
-"""Finds out what each column of a table holds, from the training rows alone, and says why."""
+"""Infers the kind of each column of a table from the training rows, and says why."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from mlpkit.data.column_values import RawColumn, is_numeric
 from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
 
-FEW = 10  # different integers that are taken for codes rather than amounts
-ROWS_OF_A_CODE = 20  # that each of them has on average
-FEW_TEXTS = 20  # different texts that are a category, however few rows there are
-MOSTLY = 0.9  # share of numbers or dates above which a column of texts looks like one of these
+FEW = 10  # up to so many distinct integers are codes of a category rather than amounts,
+ROWS_OF_A_CODE = 20  # if each of them has so many rows on average
+FEW_TEXTS = 20  # up to so many distinct strings are a category, however few rows there are
+MOSTLY = 0.9  # a column of strings with a larger share of numbers (or dates) was probably meant as such
 
 ENCODED = ("number", "category", "boolean", "date")
 
@@ -25,14 +25,14 @@ _KEY = re.compile(r"(^|[_\W])(id|uuid|guid|index|rownames?)$|[a-z]I[dD]$|^unname
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What a column holds.
+    """The kind of a column.
 
     Attributes:
-        name: of the column.
-        kind: number, category, boolean or date; else it is left out: identifier, constant, text or unknown.
-        reason: why it is taken for that.
-        warns: whether the reason should be told.
-        is_guess: whether it could as well be another kind.
+        name: name of the column.
+        kind: number, category, boolean or date; or identifier, constant, text or unknown, which are left out.
+        reason: why the column has this kind.
+        warns: whether the reason is printed as a warning.
+        is_guess: whether another kind is just as likely.
     """
 
     name: str
@@ -50,15 +50,15 @@ class ColumnKind:
 def infer_columns(
     columns: Sequence[RawColumn], settings: Mapping[str, ColumnSettings], rows: NDArray[np.int64]
 ) -> list[ColumnKind]:
-    """Return what columns hold.
+    """Return the kind of each column.
 
     Args:
-        columns: with the training rows.
-        settings: what the user says, by column.
-        rows: the numbers of the training rows in the file.
+        columns: the columns, with the training rows only.
+        settings: the user's settings, by column.
+        rows: the indices of the training rows in the file.
 
     Raises:
-        ConfigError: the user's settings name a column that is not there.
+        ConfigError: a setting names a column that does not exist.
     """
     names = [column.name for column in columns]
     if unknown := next((name for name in settings if name not in names), None):
@@ -75,41 +75,43 @@ def infer_columns(
 
 
 def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
-    """Return what one column holds."""
+    """Return the kind of one column."""
 
-    def of(kind: str, reason: str, warns: bool = False) -> ColumnKind:
+    def is_a(kind: str, reason: str, warns: bool = False) -> ColumnKind:
         return ColumnKind(column.name, kind, reason, warns, is_guess=warns)
 
     kind, missing = column.flat.type, column.missing
     if not column.name.strip() or not column.name.isprintable():
-        return of("identifier", "it has no name that can be printed")
+        return is_a("identifier", "its name is empty or not printable")
     if missing.all():
-        return of("constant", "no training row has a value")
+        return is_a("constant", "no training row has a value")
     known = len(missing) - int(missing.sum())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return of("date", "dates")
+        return is_a("date", "dates")
     if not (is_numeric(kind) or pa.types.is_string(kind)):
-        return of("unknown", f"values of type {kind} are not read", warns=True)
+        return is_a("unknown", f"values of type {kind} are not read", warns=True)
     _, words = column.texts()
     if len(words) == 1 and not missing.any():
-        return of("constant", f"it is always {show(words[0])}")
+        return is_a("constant", f"it is always {show(words[0])}")
     if column.is_boolean():
-        return of("boolean", "yes and no")
+        return is_a("boolean", "yes and no")
     if is_numeric(kind):
-        return _of_numbers(column, words, known, rows)
+        return _infer_numeric(column, words, known, rows)
     if column.are_dates():
-        return of("date", "dates in the form of ISO 8601")
-    if column.share_of_numbers() == 1:  # as where a row that is not trained on has another text
-        return _of_numbers(column, words, known, rows)
-    odd = describe_odd(column)
+        return is_a("date", "dates in the form of ISO 8601")
+    if column.share_of_numbers() == 1:  # numbers read as strings, since a row of another split has text
+        return _infer_numeric(column, words, known, rows)
+    unparsed = describe_unparsed(column)
     if len(words) > FEW_TEXTS and len(words) == known:
-        return of("identifier", f"each of {known:,} texts differs{odd}", bool(odd))
+        return is_a("identifier", f"each of {known:,} texts differs{unparsed}", bool(unparsed))
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
-        return of("text", f"{len(words):,} different texts in {known:,} rows{odd}", warns=True)
-    return of("category", f"{len(words):,} different texts{odd}", bool(odd))
+        return is_a("text", f"{len(words):,} different texts in {known:,} rows{unparsed}", warns=True)
+    return is_a("category", f"{len(words):,} different texts{unparsed}", bool(unparsed))
 
 
-def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArray[np.int64]) -> ColumnKind:
+def _infer_numeric(
+    column: RawColumn, words: Sequence[str], known: int, rows: NDArray[np.int64]
+) -> ColumnKind:
     numbers = column.numbers()
     known_numbers = numbers[~np.isnan(numbers)]
     if (known_numbers != np.round(known_numbers)).any():
@@ -124,23 +126,23 @@ def _of_numbers(column: RawColumn, words: Sequence[str], known: int, rows: NDArr
     return ColumnKind(column.name, "number", "integers", is_guess=2 < len(words) <= FEW)
 
 
-def describe_odd(column: RawColumn) -> str:
-    """Return which text makes a column that is mostly numbers or dates one of texts; empty for others."""
+def describe_unparsed(column: RawColumn) -> str:
+    """Name the first value that keeps a column from being numbers or dates; empty unless most values are."""
     known = int((~column.missing).sum())
-    for what, odd in (("numbers", column.not_numbers()), ("dates", column.not_dates())):
-        share = 1 - int(odd.sum()) / known
+    for what, unparsed in (("numbers", column.unparsed_numbers()), ("dates", column.unparsed_dates())):
+        share = 1 - int(unparsed.sum()) / known
         if MOSTLY < share < 1:
-            row = int(np.flatnonzero(odd)[0])
+            row = int(np.flatnonzero(unparsed)[0])
             value = show(column.flat[row].as_py())
             return (
-                f"; {int(100 * share)}% are {what}, the first that is none is {value} at "
-                f"{column.where(row)}: name such texts in dataset.missing, or correct them"
+                f"; {int(100 * share)}% are {what}, the first other value is {value} at "
+                f"{column.locate(row)}: name such texts in dataset.missing, or correct them"
             )
     return ""
 
 
 def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:
-    """Return a few lines that say what was found, and what is left out and why."""
+    """Return lines that list the columns of each kind, and the columns that are left out and why."""
     lines = []
     taken = {kind: [column.name for column in kinds if column.kind == kind] for kind in ENCODED}
     plural = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
@@ -149,8 +151,8 @@ def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:
     for column in kinds:
         if not column.is_encoded:
             advice = {
-                "text": "; text is not read: make a category or numbers of it",
-                "identifier": f"; dataset.columns.{spell(column.name)}.type=category takes it",
+                "text": "; free text is not read: turn it into categories or numbers",
+                "identifier": f"; dataset.columns.{spell(column.name)}.type=category keeps it",
             }.get(column.kind, "")
             lines.append(f"left out {spell(column.name)} ({column.kind}): {column.reason}{advice}")
         elif column.warns:

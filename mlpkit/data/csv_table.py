@@ -1,4 +1,4 @@
-"""Reads text with separated columns: csv, tsv and the like."""
+"""Reads csv, tsv and other delimited text."""
 
 import csv
 import io
@@ -11,78 +11,82 @@ import pyarrow
 import pyarrow.csv
 
 from mlpkit.config.problems import plural, show, spell
-from mlpkit.data.table_format import TableFormat, recognise, split
+from mlpkit.data.table_format import TableFormat, infer_format, parse_rows
 from mlpkit.data.table_text import NotUtf8Error, TableText
 from mlpkit.errors import ConfigError, DataError
 
-SAMPLE = 1 << 20  # bytes in which the format and the types are looked for
+SAMPLE = 1 << 20  # bytes from which the format and the column types are inferred
 LONGEST = 4 << 20  # bytes of a row
 
 _MISFIT = re.compile(r"In CSV column #([0-9]+): .*conversion error", re.S)
 
 
-def read_csv(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
-    """Return the columns and the format that was taken.
+def read_csv(
+    text: TableText, given: TableFormat, missing: Sequence[str]
+) -> tuple[pyarrow.Table, TableFormat]:
+    """Return the table and the format with which it was read.
 
     Args:
-        text: where it comes from.
-        said: what the user says of its format.
-        missing: texts that mean that a value is missing.
+        text: the text.
+        given: the format as far as the user gave it.
+        missing: strings that stand for a missing value.
 
     Raises:
-        ConfigError: what the user says is no format.
-        DataError: it is no table.
+        ConfigError: the given format is not valid.
+        DataError: the text is not a table.
     """
-    _check(said)
-    encoding = said.encoding or text.encoding()
+    _check(given)
+    encoding = given.encoding or text.encoding()
     try:
-        return _read(text, replace(said, encoding=encoding), missing)
+        return _read(text, replace(given, encoding=encoding), missing)
     except NotUtf8Error as error:
-        if said.encoding or encoding != "utf-8" or error.was_utf8:
+        if given.encoding or encoding != "utf-8" or error.was_utf8:
             raise
-    return _read(text, replace(said, encoding="cp1252"), missing)
+    return _read(text, replace(given, encoding="cp1252"), missing)
 
 
 def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
-    """Return the line, counted from one, on which a row, counted from zero, begins."""
+    """Return the number of the line (from 1) on which a row (from 0) begins."""
     wanted = row + bool(table_format.has_header)
     rows = enumerate(_lines(text, table_format, is_strict=False))
     return next((line for number, (line, _) in rows if number == wanted), 0)
 
 
-def _check(said: TableFormat) -> None:
-    if said.separator is not None and (len(said.separator) != 1 or said.separator in '\r\n"\\\0'):
+def _check(given: TableFormat) -> None:
+    if given.separator is not None and (len(given.separator) != 1 or given.separator in '\r\n"\\\0'):
         raise ConfigError(
-            f'dataset.separator={show(said.separator)}: must be one character, such as "," or ";"'
+            f'dataset.separator={show(given.separator)}: must be one character, such as "," or ";"'
         )
-    if said.separator is not None and not said.separator.isascii():
-        raise ConfigError(f"dataset.separator={show(said.separator)}: must be an ASCII character")
-    if said.decimal not in (None, ".", ","):
-        raise ConfigError(f'dataset.decimal={show(said.decimal)}: must be "." or ","')
+    if given.separator is not None and not given.separator.isascii():
+        raise ConfigError(f"dataset.separator={show(given.separator)}: must be an ASCII character")
+    if given.decimal not in (None, ".", ","):
+        raise ConfigError(f'dataset.decimal={show(given.decimal)}: must be "." or ","')
 
 
-def _read(text: TableText, said: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
-    sample = _sample(text, said.encoding or "utf-8")
-    taken = recognise(sample, said, missing)
-    rows = split(sample, taken.separator or ",")
+def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
+    sample = _sample(text, given.encoding or "utf-8")
+    table_format = infer_format(sample, given, missing)
+    rows = parse_rows(sample, table_format.separator or ",")
     if not rows:
         raise DataError(f"{text.name}: empty; it must hold a line of column names and a line for each row")
-    names = _names(rows[0], taken, text.name)
-    if taken.has_header and len(rows) == 1 and len(sample) < SAMPLE:
+    names = _names(rows[0], table_format, text.name)
+    if table_format.has_header and len(rows) == 1 and len(sample) < SAMPLE:
         raise DataError(f"{text.name}: no rows below the column names; add a line for each")
     blank = len(sample) - len(sample.lstrip("\r\n"))
-    reading = _Reading(text, taken, names, missing, len(sample[:blank].splitlines()))
+    reading = _Reading(text, table_format, names, missing, len(sample[:blank].splitlines()))
     try:
         types = reading.types_in(sample)
-    except pyarrow.ArrowException:  # what is wrong with it is said by who reads it all
+    except pyarrow.ArrowException:  # `read` below reads the whole text and reports the error
         types = {}
     table = reading.read(types)
-    unnamed = [name for name, cell in zip(names, rows[0], strict=True) if taken.has_header and not cell]
-    return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), taken
+    unnamed = [
+        name for name, cell in zip(names, rows[0], strict=True) if table_format.has_header and not cell
+    ]
+    return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), table_format
 
 
 def _sample(text: TableText, encoding: str) -> str:
-    """Return the first lines, two of them at least."""
+    """Return the first lines of the text, at least two."""
     start = bytearray()
     with text.open(encoding) as stream:
         while len(start) < SAMPLE or start.count(b"\n") < 2:
@@ -95,19 +99,21 @@ def _sample(text: TableText, encoding: str) -> str:
     return start[: start.rfind(b"\n") + 1].decode(errors="replace")
 
 
-def _names(first: Sequence[str], taken: TableFormat, source: str) -> list[str]:
-    names = [(cell if taken.has_header else "") or f"c{number}" for number, cell in enumerate(first, 1)]
+def _names(first: Sequence[str], table_format: TableFormat, source: str) -> list[str]:
+    names = [
+        (cell if table_format.has_header else "") or f"c{number}" for number, cell in enumerate(first, 1)
+    ]
     if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise DataError(f"{source}:1: the column {spell(twice)} stands twice; rename or remove one of them")
+        raise DataError(f"{source}:1: the column {spell(twice)} appears twice; rename or remove one of them")
     return names
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """How pyarrow is to read one text."""
+    """The arguments with which pyarrow reads one text."""
 
     text: TableText
-    taken: TableFormat
+    table_format: TableFormat
     names: list[str]
     missing: Sequence[str]
     empty_lines: int  # above the first row
@@ -115,8 +121,8 @@ class _Reading:
     def types_in(self, sample: str) -> dict[str, pyarrow.DataType]:
         """Return the types of the columns in the first lines.
 
-        With them pyarrow keeps no text beside the columns, which takes a third of the memory. They are the
-        types that it would find anyway, as long as every value is of them.
+        If pyarrow knows the types beforehand, it need not keep the text of the values, which saves a third of
+        the memory. The result is the same as without them if all values have these types.
         """
         types = self._parse(pyarrow.BufferReader(sample.encode()), {}).schema
         return {field.name: field.type for field in types if field.type != pyarrow.null()}
@@ -124,14 +130,14 @@ class _Reading:
     def read(self, types: dict[str, pyarrow.DataType], is_again: bool = False) -> pyarrow.Table:
         """Return the table.
 
-        A value further down may be of another type than those in the sample. Then all is read again, the
-        integers of its column as numbers. Where more does not fit, pyarrow finds all types out: one slower
-        reading, where each column that does not fit would take another one.
+        A later value may not have the type that the sample suggested. Then the text is read again, with the
+        integers of that column as floats. If that fails too, pyarrow infers all types itself: one slow pass
+        instead of one more pass for each such column.
 
         Raises:
-            DataError: it is none.
+            DataError: the text is not a table.
         """
-        stream = self.text.open(self.taken.encoding or "utf-8")
+        stream = self.text.open(self.table_format.encoding or "utf-8")
         with stream:
             try:
                 table = self._parse(stream, types)
@@ -141,7 +147,7 @@ class _Reading:
                     can_widen = types[name] == pyarrow.int64() and not is_again
                     return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
                 self._explain()
-                raise DataError(f"{self.text.name}: no table ({show(str(error))}); correct it") from None
+                raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
             if stream.quotes % 2:
                 self._explain()
         return table
@@ -157,38 +163,40 @@ class _Reading:
             pyarrow.csv.ReadOptions(
                 column_names=self.names,
                 skip_rows=self.empty_lines,
-                skip_rows_after_names=int(bool(self.taken.has_header)),
+                skip_rows_after_names=int(bool(self.table_format.has_header)),
                 block_size=LONGEST,
             ),
-            pyarrow.csv.ParseOptions(delimiter=self.taken.separator, newlines_in_values=True),
+            pyarrow.csv.ParseOptions(delimiter=self.table_format.separator, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(
                 null_values=around,
                 strings_can_be_null=True,
-                decimal_point=self.taken.decimal,
+                decimal_point=self.table_format.decimal,
                 column_types=types,
-                check_utf8=False,  # the stream has
+                check_utf8=False,  # the stream has checked it
             ),
         )
 
     def _explain(self) -> None:
-        """Raise the first thing that is wrong with the lines, with its line; slow, and only after a fault."""
+        """Raise an error for the first row with a wrong number of values. Slow: only for failures."""
         width, name = len(self.names), self.text.name
-        for line, row in _lines(self.text, self.taken):
+        for line, row in _lines(self.text, self.table_format):
             if len(row) != width:
                 values, columns = plural(len(row), "value"), plural(width, "column")
                 raise DataError(f"{name}:{line}: {values} for {columns}; correct or remove the row")
 
 
-def _lines(text: TableText, taken: TableFormat, is_strict: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty, the header too, with the line on which it begins.
+def _lines(
+    text: TableText, table_format: TableFormat, is_strict: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not empty, including the header, with the number of its first line.
 
     Raises:
-        DataError: a quote is misplaced or not closed, which is_strict looks for.
+        DataError: with is_strict, a quote is misplaced or not closed.
     """
-    limit = csv.field_size_limit(LONGEST)  # of all readers in the process
-    with text.open(taken.encoding or "utf-8") as stream:
+    limit = csv.field_size_limit(LONGEST)  # a global setting of the csv module
+    with text.open(table_format.encoding or "utf-8") as stream:
         lines = io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="")
-        reader = csv.reader(lines, delimiter=taken.separator or ",", strict=is_strict)
+        reader = csv.reader(lines, delimiter=table_format.separator or ",", strict=is_strict)
         start = 1
         try:
             for row in reader:

@@ -1,4 +1,4 @@
-"""What a dataset is: splits of raw inputs and targets, held as tensors, and their input_schema."""
+"""Datasets: splits of raw inputs and targets as tensors, with their input schema."""
 
 import hashlib
 import zlib
@@ -17,7 +17,7 @@ from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
-SPLIT_OF_WORD = {  # as people call them in columns and folders
+SPLIT_OF_WORD = {  # common names of the splits, in columns and folders
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -32,7 +32,7 @@ class Split:
         all_inputs: (all rows, features) of the table, raw, float32.
         all_targets: (all rows, targets) float32 for regression and multilabel (0 or 1); (all rows,)
             int64 class labels otherwise.
-        rows: which of them: a slice, or (rows,) indices.
+        rows: the rows of this split: a slice, or indices (rows,).
     """
 
     all_inputs: Tensor
@@ -41,12 +41,12 @@ class Split:
 
     @property
     def inputs(self) -> Tensor:
-        """The inputs of the rows (rows, features): a view where they lie together, else a copy."""
+        """The inputs of the split (rows, features): a view if `rows` is a slice, else a copy."""
         return self.all_inputs[self.rows]
 
     @property
     def targets(self) -> Tensor:
-        """The targets of the rows, likewise."""
+        """The targets of the split: a view or a copy, as for `inputs`."""
         return self.all_targets[self.rows]
 
     def __len__(self) -> int:
@@ -73,15 +73,16 @@ class Dataset:
     """Splits in memory, and what a model needs to know about them.
 
     Attributes:
-        name: as in the config.
-        input_schema: what goes in and what comes out.
-        splits: train, and val and test where they have rows, in this order.
+        name: the dataset's name in the config.
+        input_schema: names and shapes of features and targets.
+        splits: train, val and test, in this order; val and test only if they have rows.
         input_scaling: the model's first layer; None leaves the inputs as they are.
-        target_scaling: undone by the model's last layer; None for none.
-        true_line: (slope, intercept) where the data was made from a line.
-        order: of the table that was divided: the place that each of its rows had before.
-        remarks: lines that say what was found out in making it, and what seems odd.
-        found: options of its config that were null, with what was found out; a run's config keeps it.
+        target_scaling: scaling of the targets, which the model's last layer inverts; None: no scaling.
+        true_line: (slope, intercept) of the line that generated the data.
+        order: the original index of each row of the reordered table; None: it cannot be split again.
+        remarks: lines to print: what was inferred from the data, and warnings.
+        inferred: options that were null in its config, with the values that `load` inferred; the run's config
+            keeps them.
     """
 
     name: str
@@ -92,19 +93,18 @@ class Dataset:
     true_line: tuple[float, float] | None = None
     order: Tensor | None = None
     remarks: tuple[str, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict)
+    inferred: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def monitored(self) -> str:
-        """The split whose score decides what is best: val, else test, else train."""
+        """The split whose score selects the best epoch: val, else test, else train."""
         return next(name for name in ("val", "test", "train") if name in self.splits)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return what tells this data from any other, however alike: sizes and checksums of all numbers.
+        """Return a hash of the data: shapes and checksums of all splits, and the scaling.
 
-        A checksum (CRC-32) finds a change as surely as a digest where nobody made it to hide it, and
-        takes a third of the time.
+        CRC-32 detects accidental changes as reliably as a cryptographic hash, in a third of the time.
         """
         parts: list[str] = [self.input_schema.task]
         for name, split in self.splits.items():
@@ -121,17 +121,17 @@ class Dataset:
 def split_at_random(
     config: DatasetConfig, input_schema: InputSchema, inputs: Tensor, targets: Tensor
 ) -> Dataset:
-    """Return a dataset of rows that are split at random.
+    """Return a dataset whose rows are split at random.
 
     Args:
-        config: says how large the splits are, and whether columns are scaled.
-        input_schema: task and names.
+        config: sets the sizes of the splits, and whether columns are scaled.
+        input_schema: the task and the names of features, targets and classes.
         inputs: (rows, features) float32.
         targets: (rows, targets) float32 for regression and multilabel; (rows,) int64 class labels otherwise.
 
     Raises:
         ConfigError: a split that is asked for would be empty.
-        DataError: inputs and targets are not as the input schema says.
+        DataError: inputs or targets do not match the input schema.
     """
     classes, regression = input_schema.classes, input_schema.task == "regression"
     wanted = (
@@ -154,7 +154,7 @@ def split_at_random(
         )
     if not classes and not regression and len(odd := targets[(targets != 0) & (targets != 1)]):
         raise DataError(f"dataset={config.name}: its labels must be 0 or 1, not {float(odd[0]):g}")
-    splits, _ = divide(inputs, targets, deal_rows(config, targets))
+    splits, _ = gather_splits(inputs, targets, split_rows(config, targets))
     train = splits["train"]
     return Dataset(
         name=config.name,
@@ -165,22 +165,22 @@ def split_at_random(
     )
 
 
-def deal_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
-    """Return which rows are in each split that is dealt at random, given all targets; see `deal`."""
-    return deal_rest(config, targets, {"train": slice(None)})
+def split_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
+    """Split all rows at random; see `random_split`."""
+    return split_remaining(config, targets, {"train": slice(None)})
 
 
-def deal(
+def random_split(
     rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Deal rows into train, val and test at random, as a function of the seed.
+    """Split rows into train, val and test at random; the seed decides how.
 
     Args:
-        rows: how many there are.
-        seed: of the draw.
-        val_fraction: share of the rows that validate.
-        test_fraction: share of the rows that test.
-        labels: of all rows (rows,), int64: each split has about the classes' shares; None: as they come.
+        rows: the number of rows.
+        seed: the seed.
+        val_fraction: fraction of the rows for validation.
+        test_fraction: fraction of the rows for testing.
+        labels: the labels of all rows (rows,), int64, for a stratified split; None: not stratified.
 
     Returns:
         The indices of the rows of each split that has any.
@@ -199,18 +199,18 @@ def deal(
             )
     order = torch.randperm(rows, generator=generator(seed, "split"))
     if labels is not None:
-        order = by_class(order, labels)
+        order = interleave_classes(order, labels)
     parts = torch.split(order, list(sizes.values()))
     return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
 
 
-def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
-    """Return which rows are in each split; what is not given is dealt from train at random.
+def split_remaining(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
+    """Return the row indices of each split; a split that is not given is taken from train at random.
 
     Args:
-        config: says how large the splits are that are dealt.
-        targets: of all rows.
-        given: which rows each split has.
+        config: sets the sizes of the splits that are taken from train.
+        targets: the targets of all rows.
+        given: the rows of train, and of the splits that the data already has.
     """
     places = {name: torch.arange(len(targets))[rows] for name, rows in given.items()}
     train = places.pop("train")
@@ -219,60 +219,68 @@ def deal_rest(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -
     )
     is_class = targets.dtype == torch.int64
     labels = targets[train] if is_class and config.is_stratified() else None
-    dealt = deal(len(train), config.seed, val, test, labels)
-    places |= {name: train[rows] for name, rows in dealt.items()}
+    rows_by_split = random_split(len(train), config.seed, val, test, labels)
+    places |= {name: train[rows] for name, rows in rows_by_split.items()}
     return {name: places[name] for name in SPLITS if name in places}
 
 
-def by_class(order: Tensor, labels: Tensor) -> Tensor:
-    """Return rows in an order in which every stretch has about the same shares of classes.
+def interleave_classes(order: Tensor, labels: Tensor) -> Tensor:
+    """Reorder rows so that any contiguous part of them has about the same class proportions.
 
     Args:
-        order: some rows, shuffled.
-        labels: of all rows.
+        order: shuffled row indices.
+        labels: the labels of all rows.
     """
     grouped = order[torch.argsort(labels[order], stable=True)]
     counts = torch.bincount(labels[order]).tolist()
-    # The k-th of a class's n rows stands at (k + ½) / n of the way.
-    way = torch.cat([(torch.arange(count, dtype=torch.float64) + 0.5) / count for count in counts if count])
-    return grouped[torch.argsort(way, stable=True)]
+    # The k-th of a class's n rows gets the relative position (k + ½) / n.
+    positions = torch.cat(
+        [(torch.arange(count, dtype=torch.float64) + 0.5) / count for count in counts if count]
+    )
+    return grouped[torch.argsort(positions, stable=True)]
 
 
-def divide(inputs: Tensor, targets: Tensor, dealt: dict[str, Tensor]) -> tuple[dict[str, Split], Tensor]:
-    """Return splits of one table, each in one piece of it, and the order in which its rows now lie.
+def gather_splits(
+    inputs: Tensor, targets: Tensor, rows_by_split: dict[str, Tensor]
+) -> tuple[dict[str, Split], Tensor]:
+    """Reorder a table so that each split is one slice of it; return the splits and the order of the rows.
 
     Args:
-        inputs: of all rows.
-        targets: likewise.
-        dealt: the rows of each split.
+        inputs: the inputs of all rows.
+        targets: the targets of all rows.
+        rows_by_split: the row indices of each split.
     """
-    order = torch.cat(list(dealt.values()))
+    order = torch.cat(list(rows_by_split.values()))
     inputs, targets = inputs[order], targets[order]
     splits, start = {}, 0
-    for name, rows in dealt.items():
+    for name, rows in rows_by_split.items():
         splits[name] = Split(inputs, targets, slice(start, start + len(rows)))
         start += len(rows)
     return splits, order
 
 
-def divide_again(dataset: Dataset, config: DatasetConfig) -> Dataset:
-    """Return the dataset with its table divided as another config says; it is the same one in memory.
+def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
+    """Split the dataset's table again, as another config says. The table in memory is shared.
 
     Args:
-        dataset: one that has been divided, whose scaling does not depend on how.
-        config: another one of the same table.
+        dataset: a dataset whose scaling does not depend on the split.
+        config: another config of the same table.
     """
     assert dataset.order is not None
     places = torch.argsort(dataset.order)
     train = dataset.splits["train"]
-    dealt = deal_rows(config, train.all_targets[places])
-    again = {name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in dealt.items()}
-    apart = {name: of for name, of in dataset.splits.items() if of.all_inputs is not train.all_inputs}
-    return replace(dataset, splits=again | apart)
+    rows_by_split = split_rows(config, train.all_targets[places])
+    again = {
+        name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in rows_by_split.items()
+    }
+    others = {
+        name: split for name, split in dataset.splits.items() if split.all_inputs is not train.all_inputs
+    }
+    return replace(dataset, splits=again | others)
 
 
 def column_scaling(values: Tensor) -> Affine:
-    """Return mean and standard deviation of each column; a constant column keeps its scale."""
+    """Return mean and standard deviation of each column; a constant column gets the standard deviation 1."""
     exact = values.double()
     std = exact.std(0, correction=0)
     std = torch.where(std > 0, std, torch.ones_like(std))
@@ -283,9 +291,8 @@ def channel_scaling(pixels: Tensor, channels: int) -> Affine:
     """Return mean and standard deviation (channels,) of each channel of images (rows, pixels)."""
     values = pixels.reshape(len(pixels), channels, -1)
     count = values.shape[0] * values.shape[2]
-    parts = torch.split(
-        values, 4096
-    )  # exact numbers of all rows at once would take twice the memory of the rows
+    # In parts, since float64 copies of all rows at once would take twice the memory of the rows.
+    parts = torch.split(values, 4096)
     mean = (
         sum((part.double().sum((0, 2)) for part in parts), torch.zeros(channels, dtype=torch.float64)) / count
     )

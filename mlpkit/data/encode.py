@@ -1,4 +1,4 @@
-"""Applies a fitted encoder: raw columns in, the numbers that a model reads out."""
+"""Applies a fitted encoder: turns raw columns into features."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import show, spell
 from mlpkit.config.section import FLOAT32_MAX
-from mlpkit.data.column_values import Flags, Floats, RawColumn, Where, date_part
+from mlpkit.data.column_values import Flags, Floats, Locate, RawColumn, date_part
 from mlpkit.data.encoder import (
     BooleanColumn,
     CategoryColumn,
@@ -22,23 +22,23 @@ from mlpkit.data.encoder import (
     Quantile,
     TableEncoder,
 )
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 
-PORTION = 1 << 16  # rows that are encoded at once: what is made of them stays in the processor's caches
+PORTION = 1 << 16  # rows that are encoded at once, so that they fit into the processor's caches
 
-FARTHEST = 5.19933758  # of the normal distribution, where scikit-learn ends as well
+FARTHEST = 5.19933758  # largest output of quantile scaling, the same as scikit-learn's
 
 
 @dataclass(frozen=True)
-class Odd:
-    """What is odd about a column's values.
+class ColumnIssues:
+    """Counts of missing and unseen values in a column.
 
     Attributes:
-        column: its name.
-        missing: how many are missing.
-        unseen: how many no training row has.
-        example: one of those.
+        column: name of the column.
+        missing: how many values are missing.
+        unseen: how many values did not occur in the training rows.
+        example: one of the unseen values.
     """
 
     column: str
@@ -46,13 +46,13 @@ class Odd:
     unseen: int = 0
     example: str = ""
 
-    def plus(self, other: "Odd") -> "Odd":
-        """Return what is odd about the values here and there."""
+    def plus(self, other: "ColumnIssues") -> "ColumnIssues":
+        """Return the sum of both counts."""
         missing, unseen = self.missing + other.missing, self.unseen + other.unseen
-        return Odd(self.column, missing, unseen, self.example or other.example)
+        return ColumnIssues(self.column, missing, unseen, self.example or other.example)
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the counts as text."""
         parts = [f"{self.missing:,} missing"] if self.missing else []
         parts += [f"{self.unseen:,} not seen in training, such as {self.example}"] if self.unseen else []
         return f"column {spell(self.column)}: {', '.join(parts)}"
@@ -60,58 +60,60 @@ class Odd:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as a model reads them.
+    """Encoded rows.
 
     Attributes:
         values: (rows, features) float32.
-        odd: the columns with missing or unseen values.
+        issues: the columns with missing or unseen values.
     """
 
     values: NDArray[np.float32]
-    odd: tuple[Odd, ...]
+    issues: tuple[ColumnIssues, ...]
 
 
-def encode(encoder: TableEncoder, table: pa.Table, source: str, where: Where) -> Encoded:
-    """Return the rows of a raw table as features; each row by itself, whatever others there are.
+def encode(encoder: TableEncoder, table: pa.Table, source: str, locate: Locate) -> Encoded:
+    """Encode the rows of a raw table; a row's features do not depend on the other rows.
 
     Args:
-        encoder: fitted on training rows.
-        table: its columns are found by name, and others are not read.
-        source: how errors name it.
-        where: how errors name one of its rows.
+        encoder: the encoder, fitted on training rows.
+        table: the raw table; columns are matched by name, and others are ignored.
+        source: the name of the table in errors.
+        locate: names one of its rows in errors.
 
     Raises:
-        DataError: a column is missing, or a value is none that the encoder takes.
+        DataError: a column is missing, or the encoder cannot encode a value.
     """
-    if missing := [of.column for of in encoder.columns if of.column not in table.column_names]:
+    if missing := [spec.column for spec in encoder.columns if spec.column not in table.column_names]:
         raise DataError(
-            f"{source}: columns missing: {some(missing)}; it has {some(table.column_names)}; add them "
+            f"{source}: columns missing: {listed(missing)}; it has {listed(table.column_names)}; add them "
             "(a value may be left empty)"
         )
     values = np.empty((table.num_rows, encoder.width), np.float32)
-    odd = {of.column: Odd(of.column) for of in encoder.columns}
+    issues = {spec.column: ColumnIssues(spec.column) for spec in encoder.columns}
     for start in range(0, table.num_rows, PORTION):
         portion = table.slice(start, PORTION)
-        for found in _encode(encoder, portion, source, partial(_later, where, start), values[start:]):
-            odd[found.column] = odd[found.column].plus(found)
-    return Encoded(values, tuple(found for found in odd.values() if found.missing or found.unseen))
+        for found in _encode(
+            encoder, portion, source, partial(_locate_in_portion, locate, start), values[start:]
+        ):
+            issues[found.column] = issues[found.column].plus(found)
+    return Encoded(values, tuple(found for found in issues.values() if found.missing or found.unseen))
 
 
-def _later(where: Where, start: int, row: int) -> str:
-    """Return how errors name a row of a portion."""
-    return where(start + row)
+def _locate_in_portion(locate: Locate, start: int, row: int) -> str:
+    """Locate a row of a portion that begins at a row of the table."""
+    return locate(start + row)
 
 
 def _encode(
-    encoder: TableEncoder, table: pa.Table, source: str, where: Where, values: NDArray[np.float32]
-) -> Iterator[Odd]:
-    """Write the features of some rows into the first rows of an array; yield what is odd about columns."""
+    encoder: TableEncoder, table: pa.Table, source: str, locate: Locate, values: NDArray[np.float32]
+) -> Iterator[ColumnIssues]:
+    """Write the features of a portion into `values`, and yield the issues of each column."""
     place = 0
-    for of in encoder.columns:
-        raw = RawColumn(of.column, table[of.column], source, where)
-        yield Odd(of.column, int(raw.missing.sum()))
-        for part in _features(of, raw):
-            if isinstance(part, Odd):
+    for spec in encoder.columns:
+        raw = RawColumn(spec.column, table[spec.column], source, locate)
+        yield ColumnIssues(spec.column, int(raw.missing.sum()))
+        for part in _features(spec, raw):
+            if isinstance(part, ColumnIssues):
                 yield part
                 continue
             if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
@@ -121,11 +123,11 @@ def _encode(
 
 
 def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
-    """Return numbers as a scale makes them."""
+    """Return scaled numbers."""
     if isinstance(scale, Quantile):
         import torch
 
-        # From below and from above, so that equal quantiles give the middle of their shares.
+        # Interpolate from both sides, so that a value with several quantiles gets the middle of them.
         known, shares = np.asarray(scale.values), np.linspace(0, 1, len(scale.values))
         below = np.interp(values, known, shares)
         above = -np.interp(-values, -known[::-1], -shares[::-1])
@@ -133,7 +135,7 @@ def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
         return np.clip(found, -FARTHEST, FARTHEST)
     if isinstance(scale, Log):
         values = signed_log(values)
-    with np.errstate(over="ignore"):  # what is too large is refused with its row
+    with np.errstate(over="ignore"):  # `_encode` refuses values that are too large, and names the row
         linear: Floats = (values - scale.shift) / scale.divide_by
     return linear
 
@@ -144,56 +146,58 @@ def signed_log(values: Floats) -> Floats:
     return found
 
 
-def _features(of: Column, raw: RawColumn) -> Iterator[Floats | Flags | Odd]:
-    """Yield the features of a column in their order, and what is odd about it."""
+def _features(spec: Column, raw: RawColumn) -> Iterator[Floats | Flags | ColumnIssues]:
+    """Yield the features of a column in order, and its unseen values."""
     missing = raw.missing
-    if _refuses_missing(of) and missing.any():
+    if _refuses_missing(spec) and missing.any():
         raise raw.error(int(np.flatnonzero(missing)[0]), "no value; fill it in or remove the row")
-    if isinstance(of, NumberColumn):
+    if isinstance(spec, NumberColumn):
         numbers = raw.numbers()
-        yield scaled(np.where(np.isnan(numbers), 0.0 if of.fill is None else of.fill, numbers), of.scale)
-    elif isinstance(of, BooleanColumn):
+        yield scaled(
+            np.where(np.isnan(numbers), 0.0 if spec.fill is None else spec.fill, numbers), spec.scale
+        )
+    elif isinstance(spec, BooleanColumn):
         found, unseen = raw.booleans()
         yield found
         yield _unseen(raw, unseen)
-    elif isinstance(of, CategoryColumn):
-        yield from _one_hot(of, raw, missing)
-    elif isinstance(of, DateColumn):
-        dates = raw.dates(of.format)
-        for part in of.parts:
+    elif isinstance(spec, CategoryColumn):
+        yield from _one_hot(spec, raw, missing)
+    elif isinstance(spec, DateColumn):
+        dates = raw.dates(spec.format)
+        for part in spec.parts:
             numbers = scaled(date_part(dates, part.name), part.scale)
             yield np.where(np.isnan(numbers), 0.0, numbers)  # the mean of the training rows
-    if of.flags_missing:
+    if spec.flags_missing:
         yield missing
 
 
-def _one_hot(of: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | Odd]:
+def _one_hot(spec: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | ColumnIssues]:
     places, words = raw.texts()
-    known = {level: place for place, level in enumerate(of.levels)}
+    known = {level: place for place, level in enumerate(spec.levels)}
     level: NDArray[np.int64] = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[places]
     unseen = (level < 0) & ~missing
-    other = unseen if of.flags_missing else level < 0
-    if "unknown" in of.refuses and unseen.any():
+    other = unseen if spec.flags_missing else level < 0
+    if "unknown" in spec.refuses and unseen.any():
         row = int(np.flatnonzero(unseen)[0])
-        raise raw.error(row, f"{show(words[places[row]])} is none of {some(of.levels)}")
-    if of.is_single:
+        raise raw.error(row, f"{show(words[places[row]])} is none of {listed(spec.levels)}")
+    if spec.is_single:
         single: Floats = np.where(level < 0, 0.5, level.astype(np.float64))
         yield single
     else:
-        for place in range(len(of.levels)):
+        for place in range(len(spec.levels)):
             yield np.equal(level, place)
-    if of.has_other:
+    if spec.has_other:
         yield other
     yield _unseen(raw, unseen)
 
 
-def _unseen(raw: RawColumn, unseen: Flags) -> Odd:
-    """Return how many values are unseen, and one of them."""
+def _unseen(raw: RawColumn, unseen: Flags) -> ColumnIssues:
+    """Return the number of unseen values, with an example."""
     rows = np.flatnonzero(unseen)
-    return Odd(raw.name, 0, len(rows), show(raw.flat[rows[0]].as_py()) if len(rows) else "")
+    return ColumnIssues(raw.name, 0, len(rows), show(raw.flat[rows[0]].as_py()) if len(rows) else "")
 
 
-def _refuses_missing(of: Column) -> bool:
-    if isinstance(of, NumberColumn):
-        return of.fill is None
-    return "missing" in of.refuses if isinstance(of, CategoryColumn) else of.refuses_missing
+def _refuses_missing(spec: Column) -> bool:
+    if isinstance(spec, NumberColumn):
+        return spec.fill is None
+    return "missing" in spec.refuses if isinstance(spec, CategoryColumn) else spec.refuses_missing

@@ -1,7 +1,7 @@
-"""The fitted encoder of a table: plain data that says how raw columns become the numbers that a model reads.
+"""The fitted encoder of a table: how each raw column becomes features.
 
-It is fitted on training rows (`mlpkit.data.fit_encoder`), applied by `mlpkit.data.encode`, and travels in the
-checkpoint as JSON, which may be anybody's: every size is bounded and every number finite.
+`mlpkit.data.fit_encoder` fits it on training rows, and `mlpkit.data.encode` applies it. It is stored in the
+checkpoint as JSON. A checkpoint may come from anybody, so sizes are bounded and numbers finite.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ Divisor = Annotated[float, Field(gt=0, le=1e300)]
 
 
 def _printable(name: str) -> str:
-    """Refuse what a terminal would obey rather than show."""
+    """Refuse names with control characters, which a terminal would interpret."""
     if not name.isprintable():
         raise ValueError("not printable")
     return name
@@ -52,10 +52,10 @@ class Log:
 
 @dataclass(frozen=True, config=_STRICT)
 class Quantile:
-    """The normal distribution's value at the share of training rows below x.
+    """Φ⁻¹ of the share of training rows below x, as in scikit-learn's QuantileTransformer.
 
     Attributes:
-        values: of the training rows, at equal steps from the smallest to the largest.
+        values: evenly spaced quantiles of the training rows, from the minimum to the maximum.
     """
 
     values: Annotated[tuple[Number, ...], Field(min_length=2, max_length=1000)]
@@ -77,9 +77,9 @@ class NumberColumn:
 
     Attributes:
         column: its name.
-        fill: what stands for a missing value; None: a missing value is an error.
+        fill: the value that replaces missing ones; None: a missing value is an error.
         scale: how values are scaled.
-        flags_missing: whether a feature says that the value is missing.
+        flags_missing: whether an extra feature is 1 where the value is missing.
     """
 
     column: Name
@@ -95,14 +95,15 @@ class NumberColumn:
 
 @dataclass(frozen=True, config=_STRICT)
 class CategoryColumn:
-    """A column of names, one-hot encoded; two names and nothing else become one feature.
+    """A column of categories, one-hot encoded; two categories without `other` become one feature.
 
     Attributes:
         column: its name.
-        levels: the values that have a feature of their own, as text.
-        has_other: whether a feature says that the value is another one, as rare ones in training were.
-        flags_missing: whether a feature says that the value is missing; else it counts as another one.
-        refuses: missing, unknown: what is an error instead.
+        levels: the categories, as strings; each has its own feature.
+        has_other: whether an `other` feature stands for all other values, such as rare ones.
+        flags_missing: whether an extra feature is 1 where the value is missing; if not, missing counts as
+            other.
+        refuses: the values that are errors: missing, unknown or both.
     """
 
     column: Name
@@ -115,7 +116,7 @@ class CategoryColumn:
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.levels)) < len(self.levels):
-            raise ValueError("a level stands twice")
+            raise ValueError("a level appears twice")
         return self
 
     @property
@@ -145,8 +146,8 @@ class BooleanColumn:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Part:
-    """A number that is made of a date."""
+class DateFeature:
+    """One feature of a date, such as its month, and how it is scaled."""
 
     name: DatePart
     scale: Linear
@@ -154,18 +155,18 @@ class Part:
 
 @dataclass(frozen=True, config=_STRICT)
 class DateColumn:
-    """A column of dates; a missing one is the mean of the training rows.
+    """A column of dates; the features of a missing date are the means of the training rows.
 
     Attributes:
         column: its name.
-        parts: the numbers that are made of a date.
-        format: how texts are read; None: ISO 8601.
+        parts: the features that a date becomes.
+        format: the strptime format of strings; None: ISO 8601.
         refuses_missing: whether a missing date is an error.
-        flags_missing: whether a feature says that the date is missing.
+        flags_missing: whether an extra feature is 1 where the date is missing.
     """
 
     column: Name
-    parts: Annotated[tuple[Part, ...], Field(min_length=1, max_length=6)]
+    parts: Annotated[tuple[DateFeature, ...], Field(min_length=1, max_length=6)]
     format: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     refuses_missing: bool = False
     flags_missing: bool = False
@@ -193,7 +194,7 @@ class TableEncoder:
     def _check(self) -> Self:
         names = [column.column for column in self.columns]
         if len(set(names)) < len(names):
-            raise ValueError("a column stands twice")
+            raise ValueError("a column appears twice")
         if sum(len(column.features()) for column in self.columns) > MOST_FEATURES:
             raise ValueError("too many features")
         return self
@@ -204,7 +205,7 @@ class TableEncoder:
         return sum(len(column.features()) for column in self.columns)
 
     def features(self) -> tuple[str, ...]:
-        """Return the names of the features: printable, of bearable length, each once."""
+        """Return the names of the features: printable, shortened and unique."""
         names: dict[str, None] = {}
         for name in (name for column in self.columns for name in column.features()):
             shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

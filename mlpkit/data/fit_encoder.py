@@ -15,10 +15,10 @@ from mlpkit.data.encoder import (
     CategoryColumn,
     Column,
     DateColumn,
+    DateFeature,
     Linear,
     Log,
     NumberColumn,
-    Part,
     Quantile,
     TableEncoder,
 )
@@ -28,7 +28,7 @@ from mlpkit.errors import ConfigError, DataError
 MOST_QUANTILES = 256
 PLAIN = ColumnSettings()
 
-_ONLY_FOR = {  # the settings that a kind of column has, besides type and missing
+_ONLY_FOR = {  # the settings of each kind of column, besides type and missing
     "number": ("scale",),
     "category": ("min_count", "max_levels", "unknown"),
     "boolean": (),
@@ -42,17 +42,17 @@ def fit_encoder(
     settings: Mapping[str, ColumnSettings],
     standardize: bool,
 ) -> TableEncoder:
-    """Return the encoder of the columns that become features.
+    """Fit the encoder of the columns that become features.
 
     Args:
-        columns: with the training rows.
-        kinds: what each holds.
-        settings: what the user says, by column.
-        standardize: whether numbers are standardised where the user says nothing else.
+        columns: the columns, with the training rows only.
+        kinds: the kind of each column.
+        settings: the user's settings, by column.
+        standardize: whether numbers with scale=auto are standardised.
 
     Raises:
-        ConfigError: a setting does not go with its column.
-        DataError: a value is none that the column takes; or no column is left.
+        ConfigError: a setting does not fit the kind of its column.
+        DataError: a value does not fit the kind of its column, or no column is left.
     """
     fitted = [
         _fit(column, kind.kind, settings.get(column.name, PLAIN), standardize)
@@ -80,20 +80,22 @@ def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, standardize: bool
         column.booleans()
         return BooleanColumn(column.name, refuses, flags)
     dates = column.dates(wanted.format)
-    parts = [Part(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)]
+    parts = [
+        DateFeature(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)
+    ]
     return DateColumn(column.name, tuple(parts), wanted.format, refuses, flags)
 
 
 def _check(column: RawColumn, kind: str, wanted: ColumnSettings) -> None:
-    """Refuse a setting that says something of another kind of column."""
+    """Refuse a setting that belongs to another kind of column."""
     others = {key: other for other, keys in _ONLY_FOR.items() for key in keys if other != kind}
     if kind != "number" and wanted.missing not in ("median", "refuse"):
         others["missing"] = "number"
     for key, other in others.items():
         if key == "missing" or getattr(wanted, key) != getattr(PLAIN, key):
             raise ConfigError(
-                f"dataset.columns.{spell(column.name)}.{key}: only for a {other}, and the column is taken "
-                f"for a {kind}; leave it out, or set type={other}"
+                f"dataset.columns.{spell(column.name)}.{key}: only for a {other}, but the column is "
+                f"a {kind}; leave it out, or set type={other}"
             )
 
 
@@ -139,7 +141,7 @@ def _standard(values: Floats) -> Linear:
 
 
 def _divisor(spread: float) -> float:
-    """Return what is divided by: a constant column keeps its scale."""
+    """Return the divisor of a scale: 1 for a constant column."""
     return spread if 0 < spread <= 1e300 else 1.0
 
 
@@ -150,14 +152,14 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
     kept = common[: wanted.max_levels]
     if not kept:
         raise ConfigError(
-            f"dataset.columns.{spell(column.name)}.min_count={wanted.min_count}: no value stands in so many "
-            "training rows; choose a smaller one"
+            f"dataset.columns.{spell(column.name)}.min_count={wanted.min_count}: no value occurs in so many "
+            "training rows; choose a smaller number"
         )
     if long := next((words[place] for place in kept if len(words[place]) > 1000), None):
         raise column.error(
-            int(np.flatnonzero(places == words.index(long))[0]), "a text of over 1000 characters"
+            int(np.flatnonzero(places == words.index(long))[0]), "a value of over 1000 characters; shorten it"
         )
-    levels = sorted((words[place] for place in kept), key=by_name)
+    levels = sorted((words[place] for place in kept), key=numbers_then_text)
     refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
     names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
     return CategoryColumn(
@@ -169,8 +171,8 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
     )
 
 
-def by_name(text: str) -> tuple[float, str]:
-    """Return the key that sorts numbers by size, before texts by name."""
+def numbers_then_text(text: str) -> tuple[float, str]:
+    """Sort key: numbers by value first, then other strings alphabetically."""
     try:
         number = float(text)
     except ValueError:

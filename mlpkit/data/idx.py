@@ -3,8 +3,8 @@
 Four bytes of magic (0, 0, type, number of dimensions), a big-endian 32-bit size for each dimension,
 then the values. Only unsigned bytes (type 8) are read. Source: yann.lecun.com/exdb/mnist.
 
-Not a library: torchvision's reader takes memory for the whole file before it looks at the sizes, and says
-nothing of what is wrong with a damaged one.
+torchvision's reader is not used: it allocates memory before it checks the sizes, and does not say what is
+wrong with a damaged file.
 """
 
 import gzip
@@ -25,10 +25,10 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
 
     Args:
         path: the file, plain, or gzipped with the ending `.gz`.
-        shape: what one entry must look like; () for labels.
+        shape: the expected shape of one entry; () for labels.
 
     Raises:
-        DataError: not an IDX file of that shape, truncated, damaged or with bytes left over.
+        DataError: the file is not an IDX file of that shape, is truncated or damaged, or has bytes left over.
     """
     if not path.is_file():
         raise DataError(f"{path}: not a regular file")
@@ -45,11 +45,11 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
                 raise DataError(f"{path}: ends inside its header; fetch the file again")
             count, *found = struct.unpack(f">{1 + len(shape)}I", head[4:])
             if tuple(found) != shape:
-                raise DataError(f"{path}: entries of {_by(found)}, expected {_by(shape)}")
+                raise DataError(f"{path}: entries of {_shape_text(found)}, expected {_shape_text(shape)}")
             size = count * (shape[0] * shape[1] if shape else 1)
             if count == 0 or size > LARGEST:
-                raise DataError(f"{path}: says that it holds {count} entries; fetch the file again")
-            # Never more than the header says and one byte, whatever a compressed file would grow to.
+                raise DataError(f"{path}: its header declares {count} entries; fetch the file again")
+            # One byte more than the header declares shows whether bytes are left over.
             values = stream.read(size + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file ({error}); fetch the file again") from None
@@ -61,5 +61,5 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(count, *shape)
 
 
-def _by(shape: tuple[int, ...] | list[int]) -> str:
+def _shape_text(shape: tuple[int, ...] | list[int]) -> str:
     return "×".join(str(size) for size in shape) or "one value"

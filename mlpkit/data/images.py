@@ -1,4 +1,4 @@
-"""Image datasets, and the four IDX files of those that are like MNIST."""
+"""Image datasets, and the IDX files of MNIST-like datasets."""
 
 import contextlib
 import math
@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import IdxOptions, ImageOptions
-from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, deal_rows, divide
+from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, gather_splits, split_rows
 from mlpkit.data.idx import read_idx
 from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
 from mlpkit.errors import DataError
 from mlpkit.system.atomic_write import temporary_folder
 from mlpkit.system.paths import cache_folder, expand
 
-Divided = tuple[dict[str, Split], Tensor | None]  # the splits, and the order of the table's rows
+Divided = tuple[
+    dict[str, Split], Tensor | None
+]  # splits, and the order of the table's rows; see `Dataset.order`
 
 DIGITS = tuple(str(digit) for digit in range(10))
 _FILES = {
@@ -30,11 +32,11 @@ _FILES = {
 
 
 def load_idx(config: IdxOptions, folder: str, classes: tuple[str, ...], download: bool = True) -> Dataset:
-    """Return a dataset of four IDX files, such as MNIST; pixels are float32 from 0 to 1.
+    """Load a dataset of four IDX files, such as MNIST; pixels are float32 from 0 to 1.
 
     Args:
-        config: of the dataset.
-        folder: of its files, as torchvision calls it.
+        config: the dataset's config.
+        folder: the folder of its files, named as by torchvision.
         classes: names of the labels.
         download: fetch missing files where the config allows it.
 
@@ -55,9 +57,9 @@ def image_dataset(
     """Return a dataset of images.
 
     Args:
-        config: of the dataset.
-        divided: its splits, whose inputs are pixels row by row, and the order of the table's rows; None: it
-            cannot be divided again.
+        config: the dataset's config.
+        divided: its splits, with flattened pixels as inputs, and the order of the table's rows; an order of
+            None: it cannot be split again.
         shape: (height, width) of an image, or (3, height, width).
         classes: names of the labels.
         pictures: see `InputSchema`.
@@ -76,7 +78,7 @@ def image_dataset(
 
 
 def pixel_scaling(config: ImageOptions, pixels: Tensor, shape: tuple[int, ...]) -> Affine:
-    """Return the config's mean and standard deviation, for each pixel; null ones are the channels' own."""
+    """Return mean and standard deviation for each pixel: the config's, or if null those of its channel."""
     width = math.prod(shape[-2:])
     channels = math.prod(shape) // width
     if config.mean is not None and config.std is not None:
@@ -90,19 +92,19 @@ def pixel_scaling(config: ImageOptions, pixels: Tensor, shape: tuple[int, ...]) 
 
 
 def for_each_pixel(scaling: Affine, pixels: int) -> Affine:
-    """Return a scaling (channels,) for each of a channel's pixels."""
+    """Repeat a scaling (channels,) for each pixel of its channel."""
     return Affine(scaling.mean.repeat_interleave(pixels), scaling.std.repeat_interleave(pixels))
 
 
 def default_root() -> Path:
-    """Return where the files lie unless dataset.root says otherwise."""
+    """Return the folder of the files if dataset.root is null."""
     if named := os.environ.get("MLPKIT_DATA"):
         return expand(named)
     return cache_folder()
 
 
 def missing_files(kind: str, root: Path) -> list[str]:
-    """Return which files are not under the root, of a dataset by its name in torchvision."""
+    """Return the files of a dataset (named as by torchvision) that are missing under the root."""
     wanted = [file for pair in _FILES.values() for file in pair]
     return [file for file in wanted if _find(root, kind, file) is None]
 
@@ -112,11 +114,11 @@ def _idx_splits(config: IdxOptions, kind: str, download: bool) -> Divided:
     if missing := missing_files(kind, root):
         _download(config, kind, root, missing, download)
     train = _read_split(root, kind, "train")
-    splits, order = divide(train.inputs, train.targets, deal_rows(config, train.targets))
+    splits, order = gather_splits(train.inputs, train.targets, split_rows(config, train.targets))
     test = _read_split(root, kind, "test")
-    # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
-    dealt = splits["train"]
-    inputs, targets = dealt.all_inputs / 255, dealt.all_targets.long()
+    # Reorder the bytes before converting them to float32: this moves a quarter of the memory.
+    train_split = splits["train"]
+    inputs, targets = train_split.all_inputs / 255, train_split.all_targets.long()
     divided = {name: Split(inputs, targets, split.rows) for name, split in splits.items()}
     return {**divided, "test": Split(test.inputs / 255, test.targets.long())}, order
 
@@ -146,9 +148,9 @@ def _find(root: Path, kind: str, file: str) -> Path | None:
 
 
 def _download(config: IdxOptions, kind: str, root: Path, missing: list[str], allowed: bool) -> None:
-    """Fetch the files with torchvision, which knows the mirrors and the checksums.
+    """Download the files with torchvision, which knows the mirrors and the checksums.
 
-    They are made elsewhere and then moved: what fails or is interrupted leaves nothing that looks like data.
+    They are downloaded to a temporary folder and then moved, so a failed download leaves no partial files.
     """
     folder = root / kind / "raw"
     way_out = f"put {', '.join(missing)} (plain or .gz) into {folder}, or set dataset.root or MLPKIT_DATA"
@@ -162,18 +164,18 @@ def _download(config: IdxOptions, kind: str, root: Path, missing: list[str], all
 
     note(f"downloading {config.name} to {folder}")
     waited = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # torchvision sets none, and would wait for ever
+    socket.setdefaulttimeout(30)  # torchvision sets no timeout
     try:
         with (
             temporary_folder(next(path for path in folder.parents if path.is_dir())) as fresh,
-            contextlib.redirect_stdout(sys.stderr),  # torchvision prints there; stdout is for results
+            contextlib.redirect_stdout(sys.stderr),  # torchvision prints to stdout, which is for results
         ):
             getattr(datasets, kind)(str(fresh), download=True)
             folder.mkdir(parents=True, exist_ok=True)
             for file in missing:
                 (fresh / folder.relative_to(root) / file).replace(folder / file)
     except (OSError, RuntimeError, HTTPException) as error:
-        # The lines before the last one name mirrors.
+        # Only the last line says what failed; the others name mirrors.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DataError(f"dataset={config.name}: cannot be downloaded ({reason[:120]}); {way_out}") from None
     finally:

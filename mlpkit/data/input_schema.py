@@ -1,4 +1,4 @@
-"""What a model is trained to read and to say."""
+"""The input schema: features, targets and classes of a model."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from mlpkit.data.encoder import Name, TableEncoder
 
 Size = Annotated[int, Field(ge=1, le=10**6)]
 
-MOST_PIXELS = 1 << 18  # numbers of a picture: 512×512 in grey, 295×295 in colour
-MOST_NAMED = 10_000  # pixels whose names are written: a checkpoint's header has 1 MB
+MOST_PIXELS = 1 << 18  # values of a picture: 512×512 in grey, 295×295 in colour
+MOST_NAMED = 10_000  # more pixel names are not stored, since a checkpoint's header has 1 MB
 COLOURS = ("red", "green", "blue")
 
 
 def pixel_names(shape: Sequence[int]) -> tuple[str, ...]:
-    """Return a feature's name for each pixel of a picture: (height, width), or (3, height, width)."""
+    """Return a feature name for each pixel of a picture of shape (height, width) or (3, height, width)."""
     *channels, height, width = shape
     colours = COLOURS if channels else ("pixel",)
     return tuple(f"{colour}{place}" for colour in colours for place in range(height * width))
@@ -25,10 +25,10 @@ def pixel_names(shape: Sequence[int]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class OwnPictures:
-    """Says that files of pictures of any size and colour are read, as the model's training pictures were.
+    """Marks a model that reads picture files of any size and colour, like its training pictures.
 
     Attributes:
-        inverted: whether they are dark on light, and become light on dark.
+        inverted: whether the training pictures were dark on light, and were inverted.
     """
 
     inverted: bool = False
@@ -36,17 +36,17 @@ class OwnPictures:
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class InputSchema:
-    """What a model reads and says; it travels with the checkpoint, and is checked when it is opened.
+    """Features, targets and classes of a model. It is stored in the checkpoint, and validated on loading.
 
     Attributes:
         task: regression, binary, multiclass or multilabel.
-        features: names of the input columns, in order; an image has one for each pixel.
+        features: names of the features, in order; an image has one for each pixel.
         input_shape: shape of one input; its product is the number of features. A picture has (height, width),
             or (3, height, width) in colour.
         targets: names of the target columns.
         classes: names of the classes, in the order of their labels; empty for regression and multilabel.
-        encoder: makes the features of a raw table's columns; None where the features are the columns.
-        pictures: how pictures of one's own are read; None: files must have the size and the mode of inputs.
+        encoder: encodes the columns of a raw table as features; None: the columns are the features.
+        pictures: how picture files are converted; None: they must have the right size and mode already.
     """
 
     task: Literal["regression", "binary", "multiclass", "multilabel"]
@@ -60,21 +60,21 @@ class InputSchema:
     @model_validator(mode="after")
     def _check(self) -> Self:
         if math.prod(self.input_shape) != len(self.features):
-            raise ValueError("input_shape is not that of the features")
+            raise ValueError("input_shape does not match the number of features")
         if self.picture_shape[0] not in (1, 3) or (self.pictures and not self.is_image):
             raise ValueError("the pictures are neither grey nor in colour")
         fits = {"regression": not self.classes, "binary": len(self.classes) == 2}
         fits["multilabel"] = not self.classes and len(self.targets) > 1
         if not fits.get(self.task, len(self.classes) >= 2):
-            raise ValueError("the classes do not go with the task")
+            raise ValueError("the classes do not fit the task")
         if len(set(self.features)) < len(self.features):
-            raise ValueError("a feature stands twice")
+            raise ValueError("a feature appears twice")
         if self.encoder is not None and self.encoder.width != len(self.features):
-            raise ValueError("the encoder makes other features")
+            raise ValueError("the encoder has another number of features")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; newer keys only if needed, so that older versions can read it."""
+        """Return plain JSON values; newer keys only where needed, so that older versions can read it."""
         named = not self.is_image or len(self.features) <= MOST_NAMED
         newer: dict[str, Any] = {}
         if self.encoder is not None:
@@ -92,7 +92,7 @@ class InputSchema:
 
     @staticmethod
     def completed(content: Any) -> Any:
-        """Return what `to_dict` has made with the names of pixels that it left out."""
+        """Add the pixel names that `to_dict` left out."""
         if not isinstance(content, dict) or "features" in content:
             return content
         shape = content.get("input_shape")
@@ -104,13 +104,15 @@ class InputSchema:
 
     @property
     def width(self) -> int:
-        """The number of outputs that the task wants of a model."""
+        """The number of outputs that the model needs for the task."""
         return 1 if self.task == "binary" else len(self.classes or self.targets)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns that are read."""
-        return self.features if self.encoder is None else tuple(of.column for of in self.encoder.columns)
+        """The names of the columns that the model reads."""
+        return (
+            self.features if self.encoder is None else tuple(column.column for column in self.encoder.columns)
+        )
 
     @property
     def is_image(self) -> bool:
@@ -119,6 +121,6 @@ class InputSchema:
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
-        """The channels, the height and the width of a picture; a table's row counts as one that is 1 high."""
+        """Channels, height and width of a picture; a row of a table counts as a picture of height 1."""
         channels, height, width = (1, 1, *self.input_shape)[-3:]
         return channels, height, width

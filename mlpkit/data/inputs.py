@@ -1,4 +1,4 @@
-"""Finds out what an input is, and reads it: a table, arrays, a picture, a folder of pictures, or stdin."""
+"""Reads --input, whatever it is: a table, arrays, a picture, a folder of pictures, or stdin."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from mlpkit.config.problems import plural, spell
 from mlpkit.data.arrays import read_arrays, refuse_pickle
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pictures import SUFFIXES as PICTURES
-from mlpkit.data.pictures import Look, describe, files_in, is_picture, read_picture
-from mlpkit.data.pixels import check_range, warn_of_odd
-from mlpkit.data.tables import read_rows, read_text, some
+from mlpkit.data.pictures import PictureInfo, describe_changes, files_in, is_picture, read_picture
+from mlpkit.data.pixels import check_range, warn_of_unusual
+from mlpkit.data.tables import listed, read_rows, read_text
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand, no_such_file
 
@@ -34,39 +34,39 @@ STARTS = {
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a user says that inputs are to be read.
+class ReadOptions:
+    """The user's options for reading inputs.
 
     Attributes:
-        has_header: whether the first line of a csv holds names; None where that is to be found out.
-        brightest: the largest possible pixel; None: 255 of bytes and pictures, else 1.
+        has_header: whether the first line of a csv holds names; None: inferred.
+        max_pixel: the largest possible pixel; None: 255 for bytes and pictures, else 1.
         inverted: whether pictures are dark on light.
     """
 
     has_header: bool | None = None
-    brightest: int | None = None
+    max_pixel: int | None = None
     inverted: bool = False
 
     def check(self, input_schema: InputSchema) -> None:
-        """Refuse what is said of pixels where the model reads none.
+        """Refuse options about pixels if the model does not read pictures.
 
         Raises:
-            ConfigError: so it is.
+            ConfigError: such an option is set.
         """
         if input_schema.is_image:
             return
-        if self.brightest is not None or self.inverted:
-            option = "--invert" if self.inverted else f"--pixels={self.brightest}"
-            columns = some(input_schema.features)
+        if self.max_pixel is not None or self.inverted:
+            option = "--invert" if self.inverted else f"--pixels={self.max_pixel}"
+            columns = listed(input_schema.features)
             raise ConfigError(
-                f"{option}: the model reads no pictures but the columns {columns}; leave it out"
+                f"{option}: the model does not read pictures, but the columns {columns}; leave it out"
             )
 
 
 Warn = Callable[[str], None]
 
 
-AS_FOUND = Reading()
+DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Inputs:
 
     Attributes:
         values: (rows, features), raw.
-        names: the file of each row, for pictures.
-        kept: raw columns that are to be in the output, by name.
+        names: for pictures, the file of each row.
+        kept: raw columns to copy to the output, by name.
     """
 
     values: Tensor
@@ -85,77 +85,82 @@ class Inputs:
 
 
 def read_inputs(
-    source: str, input_schema: InputSchema, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+    source: str,
+    input_schema: InputSchema,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    warn: Warn = lambda line: None,
 ) -> Inputs:
     """Return the rows of a file, a folder of pictures, or stdin (`-`).
 
     Args:
         source: the file, the folder or `-`.
-        input_schema: what the model reads.
-        reading: what the user says of it.
-        warn: is told of what seems odd.
+        input_schema: the model's input schema.
+        options: the user's options.
+        warn: is called with each warning.
 
     Raises:
-        ConfigError: what the user says does not go with it.
-        DataError: it cannot be read, or does not fit the model.
+        ConfigError: an option does not fit the input.
+        DataError: the input cannot be read, or does not fit the model.
     """
-    reading.check(input_schema)
-    return as_pixels(_read(source, input_schema, reading, warn), source, input_schema, reading, warn)
+    options.check(input_schema)
+    return as_pixels(_read(source, input_schema, options, warn), source, input_schema, options, warn)
 
 
-def as_pixels(found: Inputs, source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
-    """Return rows as the model's training pictures were, where it reads pictures: from 0 to 1, light on dark.
+def as_pixels(
+    found: Inputs, source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn
+) -> Inputs:
+    """If the model reads pictures, check that pixels are from 0 to 1, and invert them where needed.
 
     Raises:
-        DataError: they are not from 0 to 1.
+        DataError: a pixel is not from 0 to 1.
     """
     if not input_schema.is_image:
         return found
-    check_range(found.values, source, reading.brightest)
+    check_range(found.values, source, options.max_pixel)
     own = input_schema.pictures
-    # The option says that they are the other way round than the model's training pictures were.
-    inverted = reading.inverted != (own is not None and own.inverted)
+    # --invert means: dark and light are swapped compared to the training pictures.
+    inverted = options.inverted != (own is not None and own.inverted)
     values = 1 - found.values if inverted else found.values
     if own is None and not inverted:
-        warn_of_odd(values, input_schema.input_shape, source, warn)
+        warn_of_unusual(values, input_schema.input_shape, source, warn)
     return replace(found, values=values)
 
 
-def _read(source: str, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+def _read(source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Inputs:
     if source == "-":
         content = sys.stdin.buffer.read()
         if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
             raise DataError(f"stdin: {kind}; tables are read from stdin, as text: name the file instead")
         text = _decode(content, "stdin")
         kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
-        return _read_text(text, "stdin", kind, input_schema, reading)
+        return _read_text(text, "stdin", kind, input_schema, options)
     try:
-        return _read_path(expand(source), input_schema, reading, warn)
+        return _read_path(expand(source), input_schema, options, warn)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from None
 
 
-def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, reading: Reading) -> Inputs:
-    values = read_text(text, source, kind, input_schema, reading.has_header)
-    return Inputs(values / reading.brightest if reading.brightest else values)
+def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, options: ReadOptions) -> Inputs:
+    values = read_text(text, source, kind, input_schema, options.has_header)
+    return Inputs(values / options.max_pixel if options.max_pixel else values)
 
 
-def check_options(path: Path, reading: Reading) -> None:
-    """Refuse what is said of a file of another kind.
+def check_options(path: Path, options: ReadOptions) -> None:
+    """Refuse options that do not apply to the kind of file.
 
     Raises:
-        ConfigError: so it is.
+        ConfigError: such an option is set.
     """
     suffix = path.suffix.lower()
-    if reading.has_header is not None and suffix not in TEXTS:
-        raise ConfigError(f"--{'' if reading.has_header else 'no-'}header: only for csv; leave it out")
-    if reading.brightest is not None and (suffix in PICTURES or path.is_dir()):
-        raise ConfigError(f"--pixels={reading.brightest}: only for tables and arrays; leave it out")
+    if options.has_header is not None and suffix not in TEXTS:
+        raise ConfigError(f"--{'' if options.has_header else 'no-'}header: only for csv; leave it out")
+    if options.max_pixel is not None and (suffix in PICTURES or path.is_dir()):
+        raise ConfigError(f"--pixels={options.max_pixel}: only for tables and arrays; leave it out")
 
 
-def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Warn) -> Inputs:
+def _read_path(path: Path, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Inputs:
     suffix = path.suffix.lower()
-    check_options(path, reading)
+    check_options(path, options)
     if path.is_dir():
         files = [entry.path for entry in files_in(path) if is_picture(entry.path) and entry.path.is_file()]
         if not files:
@@ -167,48 +172,52 @@ def _read_path(path: Path, input_schema: InputSchema, reading: Reading, warn: Wa
     if suffix in PICTURES:
         return read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
-        return Inputs(read_arrays(path, input_schema, reading.brightest))
+        return Inputs(read_arrays(path, input_schema, options.max_pixel))
     refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
         raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
     text = _decode(path.read_bytes(), str(path))
-    return _read_text(text, str(path), TEXTS[suffix], input_schema, reading)
+    return _read_text(text, str(path), TEXTS[suffix], input_schema, options)
 
 
 def parse_values(
-    texts: list[str], input_schema: InputSchema, reading: Reading = AS_FOUND, warn: Warn = lambda line: None
+    texts: list[str],
+    input_schema: InputSchema,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    warn: Warn = lambda line: None,
 ) -> Inputs:
     """Return the rows of `--values`, each a comma-separated list in the order of the features."""
-    reading.check(input_schema)
+    options.check(input_schema)
     features = input_schema.features
     rows = [(f"--values={spell(text)}", text.split(",")) for text in texts]
-    for where, row in rows:
+    for location, row in rows:
         if len(row) != len(features):
             raise DataError(
-                f"{where}: {plural(len(row), 'value')}, the model reads {len(features)}: {some(features)}"
+                f"{location}: {plural(len(row), 'value')}, the model reads {len(features)}: "
+                f"{listed(features)}"
             )
     values = read_rows(rows, range(len(features)), input_schema, "--values")
-    found = Inputs(values / reading.brightest if reading.brightest else values)
-    return as_pixels(found, "--values", input_schema, reading, warn)
+    found = Inputs(values / options.max_pixel if options.max_pixel else values)
+    return as_pixels(found, "--values", input_schema, options, warn)
 
 
 def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
-    """Return a row for each picture, with its path from the folder on."""
+    """Return a row for each picture, named by its path relative to the folder."""
     pixels: list[Tensor] = []
-    looks: list[Look] = []
+    infos: list[PictureInfo] = []
     for file in files:
-        of_file, look = read_picture(file, input_schema)
-        pixels.append(of_file)
-        looks.append(look)
+        picture, info = read_picture(file, input_schema)
+        pixels.append(picture)
+        infos.append(info)
     channels, height, width = input_schema.picture_shape
-    for line in describe(looks, channels, (height, width)):
+    for line in describe_changes(infos, channels, (height, width)):
         warn(f"{folder}: {line}")
     return Inputs(torch.stack(pixels), tuple(_name(file.relative_to(folder)) for file in files))
 
 
 def _name(path: Path) -> str:
-    """Return a path as text that can be written, whatever bytes it is made of."""
+    """Return a path as valid Unicode; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -220,7 +229,7 @@ def _decode(content: bytes, source: str) -> str:
 
 
 def _json_kind(text: str) -> str:
-    """Return jsonl where the first of several lines is whole."""
+    """Return jsonl if there are several lines and the first is valid JSON; else json."""
     first, *others = [line for line in text.split("\n") if line.strip()]
     try:
         json.loads(first)

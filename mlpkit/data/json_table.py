@@ -1,4 +1,4 @@
-"""Reads tables written as JSON: an object on each line, or one document of records or columns."""
+"""Reads JSON tables: JSON lines, or one document of records or columns."""
 
 import io
 import json
@@ -16,26 +16,26 @@ from mlpkit.errors import DataError
 
 LARGEST_DOCUMENT = 256 << 20  # bytes; as Python objects they take ten times as much
 LONGEST = 4 << 20  # bytes of a line
-DEEPEST = 100  # opening brackets in a line, from which on it is looked at; a row has one
+DEEPEST = 100  # a line with more opening brackets is checked before pyarrow reads it; a row has one
 
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
 _EXAMPLE = '{"age": 41, "city": "Oslo"}'
 
 
 def read_jsonl(text: TableText) -> pyarrow.Table:
-    """Return the columns of a text that holds an object on each line.
+    """Return the table in a text with one JSON object on each line.
 
     Raises:
-        DataError: it does not.
+        DataError: the text is something else.
     """
     return _read_lines(text, lambda line: f"{text.name}:{line}")
 
 
 def read_json(text: TableText) -> pyarrow.Table:
-    """Return the columns of one JSON document, in any of the layouts that pandas writes.
+    """Return the table in one JSON document, in any of the layouts that pandas writes.
 
     Raises:
-        DataError: it is no table.
+        DataError: the document is not a table.
     """
     with text.open(text.encoding()) as stream:
         content = stream.read(LARGEST_DOCUMENT + 1)
@@ -46,7 +46,8 @@ def read_json(text: TableText) -> pyarrow.Table:
     try:
         records = list(
             _records(
-                from_pandas(json.loads(content, object_pairs_hook=_unrepeated), (), text.name), text.name
+                from_pandas(json.loads(content, object_pairs_hook=_reject_repeated_keys), (), text.name),
+                text.name,
             )
         )
         lines = "\n".join(json.dumps(record) for record in records)
@@ -61,7 +62,7 @@ def read_json(text: TableText) -> pyarrow.Table:
 
 
 def is_document(start: bytes) -> bool:
-    """Whether JSON that begins so is one document, not an object on each line."""
+    """Whether JSON with this beginning is one document rather than JSON lines."""
     first = start.lstrip()[:1]
     if first != b"{":
         return True
@@ -89,15 +90,15 @@ def _records(content: Any, name: str) -> Iterator[dict[str, Any]]:
                 )
             record = {f"c{place}": value for place, value in enumerate(record, 1)}
         if not isinstance(record, dict):
-            raise DataError(f"{name}: row {number}: {show(record)} is no row; write it like {_EXAMPLE}")
+            raise DataError(f"{name}: row {number}: {show(record)} is not a row; write it like {_EXAMPLE}")
         yield record
 
 
-def _read_lines(text: TableText, where: Callable[[int], str]) -> pyarrow.Table:
-    # pyarrow ends the process, without a word, at a value that is nested thousands of levels deep.
+def _read_lines(text: TableText, locate: Callable[[int], str]) -> pyarrow.Table:
+    # pyarrow crashes without a message on a value that is nested thousands of levels deep.
     for number, line in _lines(text):
         if line.count(b"{") + line.count(b"[") > DEEPEST:
-            _check(line, {}, where(number))
+            _check(line, {}, locate(number))
     try:
         with text.open(text.encoding()) as stream:
             table = pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=LONGEST))
@@ -108,8 +109,8 @@ def _read_lines(text: TableText, where: Callable[[int], str]) -> pyarrow.Table:
         reason = str(error)
     kinds: dict[str, str] = {}
     for number, line in _lines(text):
-        _check(line, kinds, where(number))
-    raise DataError(f"{text.name}: no table ({show(reason)}); correct it")
+        _check(line, kinds, locate(number))
+    raise DataError(f"{text.name}: not a table ({show(reason)}); correct it")
 
 
 def _lines(text: TableText) -> Iterator[tuple[int, bytes]]:
@@ -119,48 +120,48 @@ def _lines(text: TableText) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _check(line: bytes, kinds: dict[str, str], where: str) -> None:
-    """Refuse a line that is no row.
+def _check(line: bytes, kinds: dict[str, str], location: str) -> None:
+    """Refuse a line that is not a row of the table.
 
     Args:
         line: the line.
-        kinds: what the rows before hold in each column; this one is added.
-        where: how errors name the line.
+        kinds: the kind of values that earlier rows have in each column; updated with this row.
+        location: the name of the line in errors.
 
     Raises:
-        DataError: it is none.
+        DataError: the line is not a row.
     """
     try:
-        record = json.loads(line, object_pairs_hook=_unrepeated)
+        record = json.loads(line, object_pairs_hook=_reject_repeated_keys)
     except RecursionError:
-        raise DataError(f"{where}: nested too deep for a table; correct it") from None
+        raise DataError(f"{location}: nested too deep for a table; correct it") from None
     except ValueError as error:
-        raise DataError(f"{where}: not valid JSON ({_reason(error)}); correct the line") from None
+        raise DataError(f"{location}: not valid JSON ({_reason(error)}); correct the line") from None
     if not isinstance(record, dict):
-        raise DataError(f"{where}: {show(record)} is no row; write it like {_EXAMPLE}")
+        raise DataError(f"{location}: {show(record)} is not a row; write it like {_EXAMPLE}")
     for name, value in record.items():
-        here = f"{where}: column {spell(name)}"
+        cell = f"{location}: column {spell(name)}"
         if value is None:
             continue
         if isinstance(value, list | dict):
             what = "a list" if isinstance(value, list) else "an object"
-            raise DataError(f"{here}: {what}; write a column for each value in it")
+            raise DataError(f"{cell}: {what}; write a column for each value in it")
         kind = _KINDS[type(value)]
         if kinds.setdefault(name, kind) != kind:
             raise DataError(
-                f"{here}: {show(value)} is {kind}, the rows before have {kinds[name]}; write one "
-                "kind, and null for what is missing"
+                f"{cell}: {show(value)} is {kind}, earlier rows have {kinds[name]}; write one "
+                "kind, and null for missing values"
             )
         if isinstance(value, float) and math.isinf(value):
-            raise DataError(f"{here}: no finite number; correct it")
+            raise DataError(f"{cell}: not a finite number; correct it")
 
 
 def _reason(error: ValueError) -> str:
     return f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return content

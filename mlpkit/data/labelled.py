@@ -1,4 +1,4 @@
-"""Rows with their targets, to score a model on: a table, arrays, or a folder of pictures for each class."""
+"""Reads rows with targets for `evaluate`: a table, arrays, or a folder of pictures for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from mlpkit.data.array_values import read_targets
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, as_inputs, read_npz
 from mlpkit.data.dataset import Split
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import Inputs, Reading, Warn, as_pixels, check_options, read_pictures
+from mlpkit.data.inputs import Inputs, ReadOptions, Warn, as_pixels, check_options, read_pictures
 from mlpkit.data.picture_folder import list_pictures
 from mlpkit.data.pictures import SUFFIXES as PICTURES
 from mlpkit.data.raw_inputs import read_raw
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand
 
@@ -26,72 +26,82 @@ def read_labelled(
     source: str,
     input_schema: InputSchema,
     config: DatasetConfig,
-    reading: Reading,
+    options: ReadOptions,
     warn: Warn,
 ) -> Split:
     """Return the rows of a file or a folder, with their targets.
 
     Args:
         source: a table, a .npz, a folder with a folder for each class, or `-` for a table on stdin.
-        input_schema: what the model reads and says.
-        config: of the dataset that the model was trained on.
-        reading: what the user says of it.
-        warn: is told of what seems odd.
+        input_schema: the model's input schema.
+        config: the config of the dataset that the model was trained on.
+        options: the user's options.
+        warn: is called with each warning.
 
     Raises:
-        ConfigError: what the user says does not go with it.
-        DataError: it cannot be read, has no targets, or does not fit the model.
+        ConfigError: an option does not fit the input.
+        DataError: the input cannot be read, has no targets, or does not fit the model.
     """
-    reading.check(input_schema)
+    options.check(input_schema)
     path = expand(source)
     suffix = path.suffix.lower()
     is_folder = source != "-" and path.is_dir()
     if is_folder or suffix in (".npz", ".npy", *PICTURES):
-        check_options(path, reading)
+        check_options(path, options)
     if is_folder:
-        return _from_folder(path, input_schema, reading, warn)
+        return _from_folder(path, input_schema, options, warn)
     if suffix in PICTURES:
         raise DataError(
             f"{path}: a picture does not say its class; name a folder that holds a folder for each class"
         )
     if suffix in (".npz", ".npy"):
-        return _from_arrays(path, input_schema, reading, warn, config.array_names())
-    found = read_raw(source, input_schema, config, reading, with_targets=True, warn=warn)
+        return _from_arrays(path, input_schema, options, warn, config.array_names())
+    found = read_raw(source, input_schema, config, options, with_targets=True, warn=warn)
     assert found.targets is not None
     return Split(found.values, found.targets)
 
 
-def _from_folder(folder: Path, input_schema: InputSchema, reading: Reading, warn: Warn) -> Split:
+def _from_folder(folder: Path, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Split:
     classes = input_schema.classes
     if not input_schema.is_image or not classes:
         wanted = (
-            "classes of pictures" if input_schema.is_image else f"the columns {some(input_schema.columns)}"
+            "pictures, but has no classes"
+            if input_schema.is_image
+            else f"the columns {listed(input_schema.columns)}"
         )
-        raise DataError(f"{folder}: a folder, and the model is of {wanted}; name a file")
+        raise DataError(f"{folder}: a folder, but the model reads {wanted}; name a file")
     if not any(entry.is_dir() for entry in folder.iterdir()):
-        raise DataError(f"{folder}: no folder in it; put the pictures of {some(classes)} into a folder each")
+        raise DataError(
+            f"{folder}: no folder in it; put the pictures of each class ({listed(classes)}) into a folder "
+            "of its own"
+        )
     listing = list_pictures(folder, classes)
     if listing.splits is not None:
         raise DataError(f"{folder}: holds {', '.join(listing.splits)}; name one of them")
     found = read_pictures([entry.path for entry in listing.entries], folder, input_schema, warn)
-    pixels = as_pixels(found, str(folder), input_schema, reading, warn).values
+    pixels = as_pixels(found, str(folder), input_schema, options, warn).values
     return Split(pixels, torch.tensor(listing.labels))
 
 
 def _from_arrays(
-    path: Path, input_schema: InputSchema, reading: Reading, warn: Warn, names: tuple[str | None, str | None]
+    path: Path,
+    input_schema: InputSchema,
+    options: ReadOptions,
+    warn: Warn,
+    names: tuple[str | None, str | None],
 ) -> Split:
     if path.suffix.lower() == ".npy":
-        raise DataError(f"{path}: a .npy holds inputs alone; save both with numpy.savez(FILE, X=…, y=…)")
+        raise DataError(f"{path}: a .npy holds only the inputs; save both with numpy.savez(FILE, X=…, y=…)")
     found = dict(zip(*read_npz(path), strict=True))
     inputs, inputs_name = _array(found, path, names[0], INPUTS)
     targets, targets_name = _array(found, path, names[1], TARGETS)
-    values = as_inputs(inputs, inputs_name, input_schema, reading.brightest)
-    values = as_pixels(Inputs(values), str(path), input_schema, reading, warn).values
+    values = as_inputs(inputs, inputs_name, input_schema, options.max_pixel)
+    values = as_pixels(Inputs(values), str(path), input_schema, options, warn).values
     if targets.ndim == 0 or len(targets) != len(values):
         rows = len(targets) if targets.ndim else 0
         raise DataError(
-            f"{targets_name}: {rows:,} rows for the {len(values):,} of {inputs_name}; save one each"
+            f"{targets_name}: {rows:,} rows, but {inputs_name} has {len(values):,}; save one target for "
+            "each row"
         )
     return Split(values, _encoded(targets, targets_name, input_schema))
 
@@ -99,27 +109,31 @@ def _from_arrays(
 def _array(
     found: dict[str, Array], path: Path, wanted: str | None, usual: Sequence[str]
 ) -> tuple[Array, str]:
-    """Return an array, and how errors name it."""
-    named = [name for name in ((wanted,) if wanted else usual) if name in found]
-    if len(named) != 1:
-        odd = f"{some(named)} may all be meant" if named else f"no array {spell(wanted or usual[1])}"
+    """Return the array of inputs or targets, and its name in errors."""
+    matches = [name for name in ((wanted,) if wanted else usual) if name in found]
+    if len(matches) != 1:
+        problem = (
+            f"{listed(matches)} could all be meant" if matches else f"no array {spell(wanted or usual[1])}"
+        )
         raise DataError(
-            f"{path}: {odd}; it has {some(found)}, and needs one of the inputs and one of the targets, as "
+            f"{path}: {problem}; it has {listed(found)}, but needs one array of inputs and one of targets, "
+            "as "
             "numpy.savez(FILE, X=…, y=…) writes them"
         )
-    return found[named[0]], f"{path}: {named[0]}"
+    return found[matches[0]], f"{path}: {matches[0]}"
 
 
 def _encoded(targets: Array, source: str, input_schema: InputSchema) -> Tensor:
-    """Return targets as the model learns them: labels of its classes, or numbers."""
+    """Encode targets as in training: labels of the model's classes, or numbers."""
     if not input_schema.classes and targets.dtype.kind in "biu":
         targets = targets.astype(np.float64)
-    found = read_targets([(targets, source)], input_schema.classes or None, is_said=False)
+    found = read_targets([(targets, source)], input_schema.classes or None, names_are_given=False)
     width = found.values.shape[1] if found.values.ndim == 2 else 0
     if found.classes != input_schema.classes or width not in (0, len(input_schema.targets)):
-        wanted = f"labels of {some(input_schema.classes)}" if input_schema.classes else "numbers"
+        wanted = f"labels of {listed(input_schema.classes)}" if input_schema.classes else "numbers"
         raise DataError(
-            f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model says {wanted} for "
-            f"{some(input_schema.targets)}; save such targets"
+            f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model predicts {wanted} "
+            "for "
+            f"{listed(input_schema.targets)}; save such targets"
         )
     return torch.from_numpy(found.values)

@@ -1,7 +1,7 @@
-"""Loads the dataset that a config names."""
+"""Loads the dataset of a config."""
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data.dataset import Dataset, divide_again
+from mlpkit.data.dataset import Dataset, resplit
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
 
@@ -12,40 +12,41 @@ def load_dataset(
     like: Dataset | None = None,
     trained: InputSchema | None = None,
 ) -> Dataset:
-    """Return the dataset that the config names.
+    """Return the dataset of a config.
 
     Args:
-        config: of the dataset.
-        download: fetch missing files; else the files must be there.
-        like: a dataset with the same `table_of`, whose table is shared instead of read again.
-        trained: what a model reads that is used on the dataset.
+        config: the dataset's config.
+        download: download missing files.
+        like: a dataset with the same `table_of`; its table is shared instead of read again.
+        trained: the input schema of a trained model that will be used on the dataset.
 
     Raises:
-        DataError: the data is missing or cannot be used; the line says what to do.
+        DataError: the data is missing or cannot be used; the message says what to do.
     """
     if trained is not None:
         dataset = config.load_as(trained, download)
     elif like is None or like.order is None:
         dataset = config.load(download)
     else:
-        dataset = divide_again(like, config)
+        dataset = resplit(like, config)
     check_classes(dataset)
     return dataset
 
 
 def check_classes(dataset: Dataset) -> None:
-    """Refuse training rows that are all of one class.
+    """Refuse a dataset whose training rows all have the same class.
 
     Raises:
-        DataError: they are.
+        DataError: they do.
     """
     train = dataset.splits["train"]
     if dataset.input_schema.classes and bool((train.targets == train.targets[0]).all()):
         raise DataError(
-            f"dataset={dataset.name}: the {len(train)} training rows are all of one class; have more rows"
+            f"dataset={dataset.name}: the {len(train)} training rows all have the same class; add rows of "
+            "other classes"
         )
 
 
 def table_of(config: DatasetConfig) -> str:
-    """Return what decides the rows of a dataset's table; with images it is all but how they are divided."""
+    """Return a key of the table: datasets with equal keys have the same table, perhaps split differently."""
     return repr(config.model_dump(exclude=config.divided_by()))

@@ -1,4 +1,4 @@
-"""Counts rows of the validation and test splits that are training rows as well."""
+"""Counts validation and test rows that also occur among the training rows."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlpkit.data.dataset import Split
 
-MOST_ROWS = 2_000_000  # of all splits, which take a second or two
+MOST_ROWS = 2_000_000  # of all splits; so many take a second or two
 
 
 def overlaps(
@@ -16,17 +16,17 @@ def overlaps(
 ) -> list[str]:
     """Return a warning for each split that shares rows with the training split.
 
-    Rows are equal where their inputs and their targets are, as the model reads them; pictures where all their
-    pixels are, whatever their classes.
+    Rows are equal if their encoded inputs and their targets are. Pictures are equal if their pixels are,
+    whatever their classes.
 
     Args:
-        splits: of one dataset.
-        kind: what the rows are.
-        way: what else may be done about them than to remove them.
+        splits: the splits of one dataset.
+        kind: whether rows are rows of a table or pictures.
+        way: advice to append, besides removing the rows.
     """
     rows = sum(map(len, splits.values()))
     if rows > MOST_ROWS:
-        return [f"equal {kind}s in two splits are not looked for among more than {MOST_ROWS:,}"]
+        return [f"{kind}s that occur in two splits are not searched for in more than {MOST_ROWS:,} {kind}s"]
     known, lines = _keys(splits["train"], kind), []
     for name, split in splits.items():
         again = 0 if name == "train" else int(np.isin(_keys(split, kind), known).sum())
@@ -39,7 +39,7 @@ def overlaps(
 
 
 def _keys(split: Split, kind: str) -> NDArray[np.int64]:
-    """Return a number of 64 bits for each row, which differs where the rows do but once in 10^19 pairs."""
+    """Return a 64-bit hash of each row; two different rows share one with probability 10^-19."""
     inputs, targets = split.inputs.numpy(), split.targets.numpy()
     if kind == "picture":
         keys = (hash(row.tobytes()) for row in inputs)

@@ -8,17 +8,18 @@ from mlpkit.errors import DataError
 
 
 def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:
-    """Return a table of pandas' as an object of columns or a list of rows; anything else as it is.
+    """Convert a table that pandas wrote to an object of columns or a list of rows; return all else unchanged.
 
-    Its layouts (`orient`) are split, table, columns and index; records and values are lists of rows already.
+    It converts the layouts (`orient`) split, table, columns and index; records and values are lists of rows
+    already.
 
     Args:
-        content: what the JSON says.
-        features: the columns that the model reads; none where that is not known.
-        source: how errors name it.
+        content: the parsed JSON.
+        features: the columns that the model reads; empty if they are not known.
+        source: the name of the file in errors.
 
     Raises:
-        DataError: it is such a table, but columns or rows do not fit together.
+        DataError: columns or rows have different lengths.
     """
     if not isinstance(content, dict) or not content:
         return content
@@ -31,7 +32,7 @@ def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:
         first = next(iter(content.values()))
         if features:
             is_by_row = not set(features) & set(content) and bool(set(features) & set(first))
-        else:  # labels of rows are mostly numbers, names of columns are not
+        else:  # row labels are mostly numbers, column names are not
             is_by_row = all(map(str.isdigit, content)) and not all(map(str.isdigit, first))
         return list(content.values()) if is_by_row else _from_columns(content, list(first), source)
     return content
@@ -40,17 +41,17 @@ def from_pandas(content: Any, features: Sequence[str], source: str) -> Any:
 def _from_split(names: list[Any], rows: list[Any], source: str) -> list[dict[str, Any]]:
     columns = [name if isinstance(name, str) else show(name) for name in names]
     if len(set(columns)) < len(columns):
-        raise DataError(f"{source}: a column stands twice; keep one of them")
+        raise DataError(f"{source}: a column appears twice; keep one of them")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(columns):
             raise DataError(
-                f"{source}: row {number}: {show(row)} is no list of {plural(len(columns), 'value')}"
+                f"{source}: row {number}: {show(row)} is not a list of {plural(len(columns), 'value')}"
             )
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _from_table(rows: list[Any], schema: dict[str, Any], features: Sequence[str]) -> list[Any]:
-    """Return the rows without the labels that pandas gives them."""
+    """Return the rows without pandas' index columns."""
     keys = schema.get("primaryKey")
     labels = [key for key in keys if key not in features] if isinstance(keys, list) else []
     return [

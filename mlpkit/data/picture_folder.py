@@ -1,4 +1,4 @@
-"""A folder of pictures: which classes and splits it holds, and the pixels of all, which a cache keeps."""
+"""Reads a folder of pictures: its classes and splits, and the pixels, which are cached."""
 
 import hashlib
 import json
@@ -19,16 +19,16 @@ from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
 from mlpkit.data.input_schema import MOST_PIXELS
 from mlpkit.data.pictures import (
     SUFFIXES,
-    Entry,
+    FileEntry,
     Size,
-    describe,
+    describe_changes,
     files_in,
     is_picture,
-    look_at,
-    opened,
+    open_picture,
+    picture_info,
     to_bytes,
 )
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError, MlpkitError, WriteError
 from mlpkit.system.atomic_write import atomic_write
 from mlpkit.system.paths import cache_folder
@@ -38,28 +38,28 @@ CACHE_FORMAT = 1
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder, none of them opened.
+    """The picture files of a folder.
 
     Attributes:
         root: the folder.
-        classes: their names, by label.
+        classes: names of the classes, by label.
         entries: the files.
-        labels: of each file.
-        splits: the files of train, val and test, as slices; None where the folder holds no splits.
-        left_out: how many files are no pictures, or of no class.
+        labels: the label of each file.
+        splits: the files of train, val and test, as slices; None if the folder has no splits.
+        left_out: how many files are not pictures, or not in a class folder.
     """
 
     root: Path
     classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[FileEntry, ...]
     labels: tuple[int, ...]
     splits: dict[str, slice] | None
     left_out: int
 
     def describe(self) -> str:
-        """Return a line that says how many pictures of which classes there are."""
+        """Return a line with the number of pictures and the classes."""
         left = f"; {self.left_out:,} other files are left out" if self.left_out else ""
-        classes = f"{plural(len(self.classes), 'class')} ({some(self.classes)})"
+        classes = f"{plural(len(self.classes), 'class')} ({listed(self.classes)})"
         return f"{self.root}: {plural(len(self.entries), 'picture')} of {classes}{left}"
 
 
@@ -69,7 +69,7 @@ class Pixels:
 
     Attributes:
         values: (rows, channels, height, width), from 0 to 255.
-        remarks: how pictures were changed.
+        remarks: lines that say how pictures were converted.
     """
 
     values: NDArray[np.uint8]
@@ -77,14 +77,14 @@ class Pixels:
 
 
 def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
-    """Return the pictures of a folder with a folder for each class, or with such folders for each split.
+    """List the pictures of a folder that holds a folder for each class, or train, val and test with these.
 
     Args:
         root: the folder.
-        classes: their names where a model knows them; None: the names of the training folders, sorted.
+        classes: the classes of a trained model; None: the sorted names of the training folders.
 
     Raises:
-        DataError: it is no such folder.
+        DataError: the folder has another layout.
     """
     if not root.is_dir():
         problem = "not a folder; name the one that holds a folder for each class"
@@ -100,7 +100,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
     for name in known:
         if not name.isprintable() or len(name) > 200:
             raise DataError(f"{root}: the class {show(name)} cannot be printed on a line; rename its folder")
-    entries: list[Entry] = []
+    entries: list[FileEntry] = []
     labels: list[int] = []
     splits, left_out = {}, 0
     for split, folder in (folders or {"": root}).items():
@@ -108,7 +108,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
         found = _folders_in(folder)
         if unknown := next((name for name in found if name not in known), None):
             raise DataError(
-                f"{folder / unknown}: no such class in training, which has {some(known)}; remove the folder"
+                f"{folder / unknown}: no such class in training, which has {listed(known)}; remove the folder"
             )
         if not found:
             raise DataError(f"{folder}: no folder for each class in it, as in train; move it elsewhere")
@@ -131,7 +131,7 @@ def list_pictures(root: Path, classes: Sequence[str] | None = None) -> Listing:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each split; none where the folders are classes."""
+    """Return the folder of each split; empty if the folders are classes."""
     names = _folders_in(root)
     found: dict[str, Path] = {}
     others = []
@@ -144,7 +144,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
         else:
             found[split] = root / name
     if "train" not in found or not _folders_in(found["train"]):
-        return {}  # classes, one of which may be called so
+        return {}  # then the folders are classes, even if one is called train
     if others:
         raise DataError(
             f"{root / others[0]}: neither train, val nor test, which lie beside it; move it elsewhere"
@@ -162,23 +162,23 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def read_pixels(listing: Listing, channels: int | None, size: Size | None) -> Pixels:
-    """Return the pixels of all pictures, from the cache where it has them.
+    """Return the pixels of all pictures, from the cache if they are in it.
 
     Args:
         listing: the pictures.
-        channels: 1 or 3; None: 1 where all are grey.
-        size: height and width; None: those of most training pictures.
+        channels: 1 or 3; None: 1 if all pictures are grey, else 3.
+        size: height and width; None: the most common size of the training pictures.
 
     Raises:
         DataError: a picture cannot be read, or there are too many pixels.
     """
-    place = hashlib.blake2b(
+    key = hashlib.blake2b(
         os.fsencode(listing.root) + f"\0{channels} {size}".encode(), digest_size=16
     ).hexdigest()
-    path = cache_folder() / "pictures" / f"{place}.npz"
+    path = cache_folder() / "pictures" / f"{key}.npz"
     fingerprint = _fingerprint(listing)
-    if (kept := _kept(path, fingerprint, len(listing.entries))) is not None:
-        return kept
+    if (cached := _read_cache(path, fingerprint, len(listing.entries))) is not None:
+        return cached
     found = _decode(listing, channels, size)
     about = {"fingerprint": fingerprint, "remarks": found.remarks}
     stream = BytesIO()
@@ -186,59 +186,59 @@ def read_pixels(listing: Listing, channels: int | None, size: Size | None) -> Pi
     try:
         atomic_write(path, stream.getvalue())
     except WriteError as error:
-        return Pixels(found.values, (*found.remarks, f"warning: pictures are read anew each time: {error}"))
+        return Pixels(found.values, (*found.remarks, f"warning: the pixels cannot be cached: {error}"))
     return found
 
 
 def _fingerprint(listing: Listing) -> str:
-    """Return what tells these files from others: names, sizes and when they were changed."""
+    """Return a hash of the files' names, sizes and modification times."""
     digest = hashlib.blake2b(f"{CACHE_FORMAT}\0".encode(), digest_size=16)
     for entry in listing.entries:
         digest.update(os.fsencode(entry.path.relative_to(listing.root)))
         digest.update(f"\0{entry.about.st_size} {entry.about.st_mtime_ns}\0".encode())
-    if listing.splits:  # of whose training pictures most decide the size
+    if listing.splits:  # the training pictures decide the size
         digest.update(str(listing.splits).encode())
     return digest.hexdigest()
 
 
-def _kept(path: Path, fingerprint: str, rows: int) -> Pixels | None:
-    """Return what the cache has of these files; None where it has nothing, other files, or is damaged."""
+def _read_cache(path: Path, fingerprint: str, rows: int) -> Pixels | None:
+    """Return the pixels from the cache; None if the cache file is missing, damaged or of other files."""
     if not path.is_file():
         return None
     try:
-        names, arrays = read_npz(path)  # which checks the archive's checksums
+        names, arrays = read_npz(path)  # it checks the archive's checksums
         by_name = dict(zip(names, arrays, strict=True))
         about, pixels = json.loads(by_name["about"].tobytes()), by_name["pixels"]
-        is_it = about["fingerprint"] == fingerprint and pixels.dtype == np.uint8 and len(pixels) == rows
-        return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"])) if is_it else None
+        is_current = about["fingerprint"] == fingerprint and pixels.dtype == np.uint8 and len(pixels) == rows
+        return Pixels(pixels.astype(np.uint8, copy=False), tuple(about["remarks"])) if is_current else None
     except (MlpkitError, KeyError, ValueError, TypeError):
         return None
 
 
 def _decode(listing: Listing, channels: int | None, size: Size | None) -> Pixels:
-    looks = []
+    infos = []
     for entry in listing.entries:
-        with opened(entry.path) as picture:
-            looks.append(look_at(picture, entry.path))
+        with open_picture(entry.path) as picture:
+            infos.append(picture_info(picture, entry.path))
     if channels is None:
-        channels = 1 if all(look.is_grey for look in looks) else 3
+        channels = 1 if all(info.is_grey for info in infos) else 3
     if size is None:
         train = listing.splits["train"] if listing.splits else slice(None)
-        size = Counter(look.size for look in looks[train]).most_common(1)[0][0]
+        size = Counter(info.size for info in infos[train]).most_common(1)[0][0]
     height, width = size
     if channels * height * width > MOST_PIXELS:
         raise DataError(
             f"{listing.root}: pictures of {height}×{width} pixels (height × width) have more than "
             f"{MOST_PIXELS:,} inputs; set a smaller dataset.size, such as dataset.size=[32,32]"
         )
-    shape = (len(looks), channels, height, width)
+    shape = (len(infos), channels, height, width)
     if (numbers := int(np.prod(shape, dtype=object))) > MOST_NUMBERS:
         raise DataError(
-            f"{listing.root}: {len(looks):,} pictures have {numbers:,} pixels, at most {MOST_NUMBERS:,}; set "
+            f"{listing.root}: {len(infos):,} pictures have {numbers:,} pixels, at most {MOST_NUMBERS:,}; set "
             "a smaller dataset.size"
         )
     values = np.empty(shape, np.uint8)
     for row, entry in enumerate(listing.entries):
-        with opened(entry.path) as picture:
+        with open_picture(entry.path) as picture:
             values[row] = to_bytes(picture, channels, size)
-    return Pixels(values, tuple(describe(looks, channels, size)))
+    return Pixels(values, tuple(describe_changes(infos, channels, size)))

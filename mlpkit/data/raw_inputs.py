@@ -1,4 +1,4 @@
-"""Raw rows for a trained model: read, matched by name, encoded as its training rows were."""
+"""Reads raw rows for a trained model: matches columns by name and encodes them as in training."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -11,28 +11,28 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, plural, show, spell
-from mlpkit.data.arrow_table import plain
+from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import AS_FOUND, Inputs, Reading, as_pixels
+from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, ReadOptions, as_pixels
 from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class RawInputs:
-    """Rows of a table as a model reads them.
+    """Encoded rows of a table.
 
     Attributes:
         values: (rows, features) float32.
-        targets: (rows, targets) float32, or (rows,) labels; None where they were not asked for.
-        kept: the raw columns that were asked for, by name.
+        targets: (rows, targets) float32, or (rows,) labels; None if they were not requested.
+        kept: raw columns to copy to the output, by name.
     """
 
     values: Tensor
@@ -44,46 +44,46 @@ def read_raw(
     source: str,
     input_schema: InputSchema,
     config: DatasetConfig,
-    reading: Reading = AS_FOUND,
+    options: ReadOptions = DEFAULT_OPTIONS,
     keep: Sequence[str] = (),
     with_targets: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> RawInputs:
-    """Return the rows of a table; columns are matched by name, and those that nobody asks for are not read.
+    """Read and encode the rows of a table. Columns are matched by name; other columns are ignored.
 
     Args:
         source: the file, or `-` for stdin.
-        input_schema: what the model reads.
-        config: of the dataset that the model was trained on: other files of it are written in the same way.
-        reading: what the user says of it.
-        keep: columns that are returned as they are.
-        with_targets: whether the rows are to be scored.
-        warn: is told what is odd.
+        input_schema: the model's input schema.
+        config: the config of the dataset that the model was trained on; its text format is tried first.
+        options: the user's options.
+        keep: raw columns to return unchanged.
+        with_targets: whether to read the targets, for scoring.
+        warn: is called with each warning.
 
     Raises:
-        ConfigError: a column to keep is not there.
+        ConfigError: a column to keep does not exist.
         DataError: a column is missing, or a value cannot be used.
     """
     wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
-    file = _read_as_in_training(source, config, reading.has_header, wanted, warn)
+    file = _read_as_in_training(source, config, options.has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
     kept = keep_columns(table, keep, file.source)
-    encoded = encode(_encoder_of(input_schema), table, file.source, file.where)
+    encoded = encode(_encoder_of(input_schema), table, file.source, file.locate)
     targets = None
     if with_targets:
         if absent := [name for name in input_schema.targets if name not in names]:
-            raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
-        columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
+            raise DataError(f"{file.source}: the target {listed(absent)} is missing; it has {listed(names)}")
+        columns = [RawColumn(name, table[name], file.source, file.locate) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
-        warn(f"{file.source}: not read: {some(extra)}")
-    values = _told(encoded, file.source, warn)
-    if reading.brightest is not None:
-        values = values / reading.brightest
-    values = as_pixels(Inputs(values), file.source, input_schema, reading, warn).values
+        warn(f"{file.source}: not read: {listed(extra)}")
+    values = _warn_of_issues(encoded, file.source, warn)
+    if options.max_pixel is not None:
+        values = values / options.max_pixel
+    values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
     return RawInputs(values, targets, kept)
 
 
@@ -94,25 +94,25 @@ def _read_as_in_training(
     wanted: Sequence[str],
     warn: Callable[[str], None],
 ) -> TableFile:
-    """Return a table, read as the training data were; where that gives other columns, as it is found to be.
+    """Read a table in the format of the training data; if columns are missing then, infer its format.
 
-    Its encoding is always found out, unless the training data had a rare one.
+    The encoding is always inferred, unless the training data had an encoding that cannot be inferred.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the table cannot be read.
     """
     trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
     missing = config.missing_texts() if isinstance(config, TableOptions) else MISSING
     header = trained.has_header if has_header is None else has_header
     encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
-    ways = (
+    formats = (
         replace(trained, has_header=header, encoding=encoding),
         TableFormat(has_header=has_header, encoding=encoding),
     )
     first: TableFile | DataError | None = None
-    for way in dict.fromkeys(ways):
+    for table_format in dict.fromkeys(formats):
         try:
-            file = read_table([source], way, missing)
+            file = read_table([source], table_format, missing)
         except DataError as error:
             first = first or error
             continue
@@ -122,83 +122,84 @@ def _read_as_in_training(
             return file
         first = first or file
     if isinstance(first, TableFile):
-        return first  # who reads it says what is missing
+        return first  # the caller reports the missing columns
     assert first is not None
     raise first
 
 
 def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:
-    """Return columns that are copied to the output, by name.
+    """Return the columns to copy to the output, by name.
 
     Raises:
-        ConfigError: one is not there.
+        ConfigError: one of them does not exist.
     """
     names = table.column_names
     if unknown := next((name for name in keep if name not in names), None):
-        way = did_you_mean(unknown, names) or f"; it has {some(names)}"
+        way = did_you_mean(unknown, names) or f"; it has {listed(names)}"
         raise ConfigError(f"--keep={show(unknown)}: {source} has no such column{way}")
-    return {name: _plain(table[name]) for name in keep}
+    return {name: _output_values(table[name]) for name in keep}
 
 
 def parse_raw(
     texts: Sequence[str], input_schema: InputSchema, warn: Callable[[str], None] = lambda line: None
 ) -> RawInputs:
-    """Return the rows of `--values`, each a list of values in the order of the columns, or of NAME=VALUE.
+    """Return the rows of `--values`: each is a list of values in column order, or a list of NAME=VALUE.
 
     Raises:
-        DataError: there are too few or too many, a name is unknown, or a value cannot be used.
+        DataError: the number of values is wrong, a name is unknown, or a value cannot be used.
     """
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
     encoder = _encoder_of(input_schema)
     encoded = encode(
-        encoder, plain(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
+        encoder, normalize(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
     )
-    return RawInputs(_told(encoded, "--values", warn))
+    return RawInputs(_warn_of_issues(encoded, "--values", warn))
 
 
 def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
     (cells,) = csv.reader([text.replace("\n", " ")]) if text else [[""]]
     pairs = [cell.partition("=") for cell in cells]
-    where = f"--values={spell(text)}"
+    location = f"--values={spell(text)}"
     if not all(sign and name.strip() in columns for name, sign, _ in pairs):
         named = [name.strip() for name, sign, _ in pairs if sign]
         if len(named) == len(cells):
             unknown = next(name for name in named if name not in columns)
-            way = did_you_mean(unknown, columns) or f"; the model reads {some(columns)}"
-            raise DataError(f"{where}: the model reads no column {spell(unknown)}{way}")
+            way = did_you_mean(unknown, columns) or f"; the model reads {listed(columns)}"
+            raise DataError(f"{location}: the model reads no column {spell(unknown)}{way}")
         if len(cells) != len(columns):
             raise DataError(
-                f"{where}: {plural(len(cells), 'value')}, the model reads {len(columns)}: {some(columns)}"
+                f"{location}: {plural(len(cells), 'value')}, the model reads {len(columns)}: "
+                f"{listed(columns)}"
             )
         return dict(zip(columns, cells, strict=True))
     found = {name.strip(): value for name, _, value in pairs}
     if len(found) < len(pairs):
-        raise DataError(f"{where}: a column stands twice; keep one of them")
+        raise DataError(f"{location}: a column appears twice; keep one of them")
     if absent := [name for name in columns if name not in found]:
         raise DataError(
-            f"{where}: columns missing: {some(absent)}; an unknown value is left empty, as in NAME="
+            f"{location}: columns missing: {listed(absent)}; leave an unknown value empty, as in NAME="
         )
     return found
 
 
-def _told(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
-    """Tell what is odd about rows, and return them."""
-    for odd in encoded.odd:
-        warn(f"{source}: {odd}")
+def _warn_of_issues(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
+    """Warn of missing and unseen values, and return the encoded rows."""
+    for issues in encoded.issues:
+        warn(f"{source}: {issues}")
     return torch.from_numpy(encoded.values)
 
 
 def _encoder_of(input_schema: InputSchema) -> TableEncoder:
-    """Return the model's encoder; where it has none, one that takes each feature as it is."""
+    """Return the model's encoder; if it has none, one that leaves the features unchanged."""
     if input_schema.encoder is not None:
         return input_schema.encoder
     return TableEncoder(tuple(NumberColumn(name, None, Linear()) for name in input_schema.features))
 
 
-def _plain(column: pa.ChunkedArray) -> list[Any]:
-    """Return a raw column's values as they are written: text for dates, nothing for what is missing."""
+def _output_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a raw column's values for the output: dates as text, missing values as empty strings."""
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     values = column.to_pylist()

@@ -1,4 +1,4 @@
-"""Raw tables: what files hold, before anything is made of it."""
+"""Raw tables: the columns of files, before they are encoded."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mlpkit.data.column_values import RawColumn, Where
-from mlpkit.data.table_file import TableFile, TableFormat, common, describe, read_table
+from mlpkit.data.column_values import Locate, RawColumn
+from mlpkit.data.table_file import TableFile, TableFormat, common_format, describe_format, read_table
 from mlpkit.data.table_splits import Rows
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 
 
@@ -23,25 +23,25 @@ class RawTable:
     Attributes:
         table: its columns.
         source: how errors name it.
-        where: how they name one of its rows, counted from 0.
-        files: the rows of each split, where each has a file of its own.
-        remarks: what was found out in reading it.
-        format: how the text was read; None where it is none.
+        locate: names one of its rows, counted from 0, in errors, such as `houses.csv:17`.
+        files: the rows of each split, if each split is a file of its own.
+        remarks: lines that say how the files were read.
+        format: the format of the text; None for files such as parquet.
     """
 
     table: pa.Table
     source: str
-    where: Where
+    locate: Locate
     files: dict[str, Rows] | None = None
     remarks: tuple[str, ...] = ()
     format: TableFormat | None = None
 
     def columns(self, names: Sequence[str], rows: Rows | None = None) -> list[RawColumn]:
-        """Return some columns, with all rows or some."""
+        """Return columns by name, with all rows or with the given ones."""
         if rows is None:
-            return [RawColumn(name, self.table[name], self.source, self.where) for name in names]
+            return [RawColumn(name, self.table[name], self.source, self.locate) for name in names]
         return [
-            RawColumn(name, self.table[name].take(rows), self.source, lambda row: self.where(int(rows[row])))
+            RawColumn(name, self.table[name].take(rows), self.source, lambda row: self.locate(int(rows[row])))
             for name in names
         ]
 
@@ -49,18 +49,20 @@ class RawTable:
 def read_files(
     files: Mapping[str, Sequence[str]], table_format: TableFormat, missing: Sequence[str]
 ) -> RawTable:
-    """Return the table in some files; the one that was read last is kept while its files stay as they are.
+    """Read one table from several files. The last table stays in memory until one of its files changes.
 
     Args:
-        files: of each split; of train alone, where one table is to be split.
-        table_format: what is known of how they are written.
-        missing: texts that mean that a value is missing.
+        files: the files of each split; only train if one table is to be split.
+        table_format: the format of the files, as far as it is known.
+        missing: strings that stand for a missing value.
 
     Raises:
         DataError: it cannot be read.
     """
     named = tuple((name, tuple(paths)) for name, paths in files.items())
-    return _read(named, table_format, tuple(missing), tuple(_stamp(path) for _, of in named for path in of))
+    return _read(
+        named, table_format, tuple(missing), tuple(_stamp(path) for _, paths in named for path in paths)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -70,35 +72,42 @@ def _read(
     missing: tuple[str, ...],
     stamps: tuple[object, ...],
 ) -> RawTable:
-    found = {name: read_table(paths, table_format, missing) for name, paths in named}
-    formats = [f"{of.source}: {describe(of.format)}" for of in found.values() if of.format is not None]
-    train = found["train"]
-    if len(found) == 1:
-        return RawTable(train.table, train.source, train.where, None, tuple(formats), train.format)
-    for of in found.values():
-        if set(of.table.column_names) != set(train.table.column_names):
+    files = {name: read_table(paths, table_format, missing) for name, paths in named}
+    formats = [
+        f"{file.source}: {describe_format(file.format)}" for file in files.values() if file.format is not None
+    ]
+    train = files["train"]
+    if len(files) == 1:
+        return RawTable(train.table, train.source, train.locate, None, tuple(formats), train.format)
+    for file in files.values():
+        if set(file.table.column_names) != set(train.table.column_names):
             raise DataError(
-                f"{of.source}: has the columns {some(of.table.column_names)}, {train.source} has "
-                f"{some(train.table.column_names)}; give all files the same"
+                f"{file.source}: the columns are {listed(file.table.column_names)}, those of "
+                f"{train.source} are "
+                f"{listed(train.table.column_names)}; all files need the same columns"
             )
-    tables = [of.table.select(train.table.column_names) for of in found.values()]
+    tables = [file.table.select(train.table.column_names) for file in files.values()]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     try:
-        joined = pa.concat_tables(tables, promote_options="permissive")
+        table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{train.source}: its columns are of other types than in the other files ({reason})"
+            f"{train.source}: its columns have other types than in the other files ({reason}); give each "
+            "column one type"
         ) from None
-    rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(found)}
-    locations = tuple(location for of in found.values() for location in of.locations)
-    known = [of.format for of in found.values() if of.format is not None]
-    file = TableFile(joined, common(known) if known else None, train.source, locations)
-    return RawTable(joined, file.source, file.where, rows, tuple(formats), file.format)
+    rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(files)}
+    locations = tuple(location for file in files.values() for location in file.locations)
+    known = [file.format for file in files.values() if file.format is not None]
+    joined = TableFile(table, common_format(known) if known else None, train.source, locations)
+    return RawTable(table, joined.source, joined.locate, rows, tuple(formats), joined.format)
 
 
 def _stamp(path: str) -> object:
-    """Return what changes when a file does; for stdin, its stream; of a glob, what is never the same."""
+    """Return a value that changes when the file changes.
+
+    For stdin it is the stream. A glob gets a new value each time, so its files are always read again.
+    """
     if path == "-":
         return sys.stdin.buffer
     try:

@@ -1,4 +1,4 @@
-"""What datasets that are computed have in common."""
+"""The base class of generated datasets."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Synthetic(DatasetConfig):
-    """A dataset that is computed. A new one has a name, options, `input_schema` and `draw`."""
+    """A generated dataset. A new one defines a name, options, `input_schema` and `draw`."""
 
     to_define: ClassVar[tuple[str, ...]] = ("input_schema", "draw")
     n: int = Field(500, ge=1, le=10**7, description="number of rows in all splits together")
@@ -28,10 +28,10 @@ class Synthetic(DatasetConfig):
         raise NotImplementedError(f"dataset={self.name} has no input_schema")
 
     def draw(self) -> "tuple[Tensor, Tensor]":
-        """Return inputs and targets of all rows, as a function of the options alone.
+        """Generate inputs and targets of all rows; they depend only on the options.
 
-        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and class labels
-        from 0 on, int64 (n,), otherwise.
+        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and int64 class
+        labels (n,), counted from 0, otherwise.
         """
         raise NotImplementedError(f"dataset={self.name} has no draw")
 
@@ -44,7 +44,7 @@ class Synthetic(DatasetConfig):
             if is_own(type(self)):
                 raise DataError(f"{described('dataset', self)}: draw returns nan or infinite values")
             raise ConfigError(
-                f"dataset={self.name}: its options make values beyond float32; choose smaller ones"
+                f"dataset={self.name}: its options give values beyond float32; choose smaller ones"
             )
         return split_at_random(self, self.input_schema(), inputs, targets)
 
@@ -53,5 +53,5 @@ class Synthetic(DatasetConfig):
         return self.val_fraction, self.test_fraction
 
     def numbers(self) -> int:
-        """See `DatasetConfig.numbers`; a row has two, unless the dataset knows better."""
+        """See `DatasetConfig.numbers`; by default two for each row."""
         return 2 * self.n

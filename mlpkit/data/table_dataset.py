@@ -1,4 +1,4 @@
-"""A raw table in, a dataset out: targets, splits, and inputs encoded by what the training rows are like."""
+"""Turns a raw table into a dataset: targets, splits, and inputs encoded with a fitted encoder."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
-from mlpkit.data.dataset import Dataset, divide
+from mlpkit.data.dataset import Dataset, gather_splits
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
@@ -20,54 +20,56 @@ from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.data.target_scaling import fit_target_scaling
 from mlpkit.errors import ConfigError
 
 
 def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | None = None) -> Dataset:
-    """Return the dataset that a raw table is.
+    """Turn a raw table into a dataset.
 
     Args:
-        config: names the target, and says how columns are read and rows are split.
+        config: names the target, and sets how columns are encoded and rows are split.
         raw: the table.
-        trained: what a model was trained to read, which is kept; None: the training rows decide.
+        trained: the input schema of a trained model, whose encoder is used; None: fit an encoder.
 
     Raises:
-        ConfigError: the config does not go with the table.
+        ConfigError: the config does not fit the table.
         DataError: a value cannot be used.
     """
     names = config.targets()
     if not names:
         raise ConfigError(
             f"dataset.target: no column is named; write dataset.target=NAME with one of "
-            f"{some(raw.table.column_names)}"
+            f"{listed(raw.table.column_names)}"
         )
-    columns = target_columns(raw.table, names, raw.source, raw.where)
+    columns = target_columns(raw.table, names, raw.source, raw.locate)
     targets = find_targets(columns, config.task)
     check_transform(columns, targets, config.target_transform)
-    dealt = deal(config, raw, targets)
-    train = dealt["train"]
+    rows_by_split = split_table(config, raw, targets)
+    train = rows_by_split["train"]
     remarks = [*raw.remarks, _describe_targets(names, targets)]
-    remarks += rare_classes(targets, dealt, raw.where)
+    remarks += rare_classes(targets, rows_by_split, raw.locate)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:
         encoder, lines = _fit(config, raw, names, train)
         remarks += lines
-    encoded = encode(encoder, raw.table, raw.source, raw.where)
-    remarks += [f"{odd}" for odd in encoded.odd if odd.unseen]
+    encoded = encode(encoder, raw.table, raw.source, raw.locate)
+    remarks += [f"{issues}" for issues in encoded.issues if issues.unseen]
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
-    splits, order = divide(inputs, values, {name: torch.from_numpy(rows) for name, rows in dealt.items()})
+    splits, order = gather_splits(
+        inputs, values, {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
+    )
     remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
         scaling = fit_target_scaling(
             splits["train"].targets, names, config.target_transform, config.standardize
         )
-    features, of_text = encoder.features(), raw.format.settings() if raw.format is not None else {}
+    features, text_settings = encoder.features(), raw.format.settings() if raw.format is not None else {}
     return Dataset(
         name=config.name,
         input_schema=InputSchema(targets.task, features, (len(features),), names, targets.classes, encoder),
@@ -75,18 +77,20 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
         target_scaling=scaling,
         order=order,
         remarks=tuple(remarks),
-        found={
-            key: of_text[key] for key in config.found_out if key in of_text and getattr(config, key) is None
+        inferred={
+            key: text_settings[key]
+            for key in config.inferred_options
+            if key in text_settings and getattr(config, key) is None
         },
     )
 
 
-def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
-    """Return the rows of each split; rows without a target are in none.
+def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
+    """Return the rows of each split; rows without a target are left out.
 
     Raises:
-        ConfigError: a split that is asked for would be empty, or the rows know no folds.
-        DataError: a row has no value that the split needs.
+        ConfigError: a requested split would be empty, or folds are not possible with this kind of split.
+        DataError: a row has no value in the column by which rows are split.
     """
     rows, split = np.flatnonzero(targets.known), config.split
     if config.fold == "none":
@@ -102,7 +106,7 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
         if split.column not in raw.table.column_names:
             raise ConfigError(
                 f"dataset.split.column={spell(split.column)}: {raw.source} has no such column; there is "
-                f"{some(raw.table.column_names)}"
+                f"{listed(raw.table.column_names)}"
             )
         column = raw.columns([split.column])[0]
     by = split.by
@@ -113,32 +117,34 @@ def deal(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Row
             f"dataset.split.by=stratified: only for classes, and the task is {targets.task}; set by=random"
         )
     if column is not None and by == "column":
-        return table_splits.by_word(rows, column)
+        return table_splits.split_by_column(rows, column)
     if column is not None:
         group = by == "group"
         order = (
-            table_splits.by_group(rows, column, config.seed) if group else table_splits.by_time(rows, column)
+            table_splits.group_order(rows, column, config.seed)
+            if group
+            else table_splits.time_order(rows, column)
         )
     elif by == "stratified":
-        order = table_splits.by_class(rows, targets.values, config.seed)
+        order = table_splits.stratified_order(rows, targets.values, config.seed)
     else:
-        order = table_splits.at_random(rows, config.seed)
+        order = table_splits.random_order(rows, config.seed)
     return table_splits.cut(order, config.val_fraction, config.test_fraction, fold)
 
 
 def infer_inputs(
     config: TableOptions, raw: RawTable, targets: Sequence[str], rows: Rows
 ) -> tuple[list[RawColumn], list[ColumnKind]]:
-    """Return the columns that are neither targets nor ignored, with some rows, and what they hold.
+    """Return the input columns (neither targets nor ignored) with the given rows, and their kinds.
 
     Raises:
-        ConfigError: the config names a column that is not there, or one twice.
+        ConfigError: the config names a column that does not exist, or both ignores and configures one.
     """
     for name in config.ignore:
         if name not in raw.table.column_names:
             raise ConfigError(
                 f"dataset.ignore: {raw.source} has no column {spell(name)}; there is "
-                f"{some(raw.table.column_names)}"
+                f"{listed(raw.table.column_names)}"
             )
     if both := next((name for name in config.ignore if name in config.columns), None):
         raise ConfigError(
@@ -154,12 +160,12 @@ def infer_inputs(
 def _fit(
     config: TableOptions, raw: RawTable, targets: Sequence[str], train: Rows
 ) -> tuple[TableEncoder, list[str]]:
-    """Return the encoder that the training rows ask for, and what to say of it."""
+    """Return the encoder fitted on the training rows, and lines that describe the columns."""
     columns, kinds = infer_inputs(config, raw, targets, train)
     return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
 
 
 def _describe_targets(names: Sequence[str], targets: Targets) -> str:
-    classes = f", {len(targets.classes)} classes ({some(targets.classes)})" if targets.classes else ""
+    classes = f", {len(targets.classes)} classes ({listed(targets.classes)})" if targets.classes else ""
     why = f": {targets.reason}" if targets.reason else ""
     return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

@@ -1,4 +1,4 @@
-"""How the text of a table is written: separator, decimal mark, encoding and header, and finding them out."""
+"""The format of delimited text (separator, decimal mark, encoding, header), and how it is inferred."""
 
 import csv
 import io
@@ -9,30 +9,31 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-SEPARATORS = "\t;|, "  # a comma or a blank also stands inside values, so these are tried last
-LOOKED_AT = 1000  # rows
+SEPARATORS = "\t;|, "  # values contain commas and spaces as well, so these are tried last
+SAMPLE_ROWS = 1000  # from which the format is inferred
 
 # Endings of the files that are read.
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
 JSONS = (".jsonl", ".ndjson", ".json")
 TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 EXCEL = (".xlsx",)
-CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending that they add to a text's or JSON's
+CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending after .csv, .jsonl and so on
 
-REFUSED = {  # why, by ending
+REFUSED = {  # the reason, by ending
     **dict.fromkeys(
         (".pkl", ".pickle", ".pt", ".pth", ".joblib"),
-        "a pickle runs code when it is opened; where you trust it, save its table as .parquet or .csv, its "
+        "a pickle can run code when it is opened; if you trust it, save its table as .parquet or .csv, or "
+        "its "
         "arrays with numpy.savez(FILE, X=…, y=…)",
     ),
     **dict.fromkeys((".npy", ".npz"), "an array without column names; save the table as .parquet or .csv"),
-    ".xls": "an old Excel book; save it as .xlsx or .csv",
+    ".xls": "an old Excel workbook; save it as .xlsx or .csv",
     ".zip": "an archive; unpack it",
 }
 
-MOST_LETTERS = 40  # of a name made of a file's
+MOST_LETTERS = 40  # of a folder name made from a file name
 
-FOUND_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")  # which nobody needs to say
+FOUND_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")  # that are inferred
 
 NUMBER = r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?"  # with either decimal mark
 _NUMBER = re.compile(NUMBER)
@@ -41,13 +42,13 @@ _FRACTION = re.compile(r"[+-]?[0-9]*([.,])[0-9]+([eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class TableFormat:
-    """What is known of a table that is text; None: to be found out.
+    """The format of delimited text; fields of None are inferred.
 
     Attributes:
-        separator: the character between two values.
-        decimal: the character before a number's fraction, `.` or `,`.
-        encoding: as Python names it.
-        has_header: whether the first line holds the names of the columns.
+        separator: the delimiter, one character.
+        decimal: the decimal mark, `.` or `,`.
+        encoding: Python's name of the encoding.
+        has_header: whether the first line holds the column names.
     """
 
     separator: str | None = None
@@ -56,7 +57,7 @@ class TableFormat:
     has_header: bool | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Return what is known by the keys of a dataset's config."""
+        """Return the fields that are not None, by their keys in a dataset's config."""
         known = {
             "separator": self.separator,
             "decimal": self.decimal,
@@ -66,37 +67,41 @@ class TableFormat:
         return {key: value for key, value in known.items() if value is not None}
 
 
-def common(formats: Sequence[TableFormat]) -> TableFormat:
-    """Return what is the same in all formats, such as those of several files; all else is None."""
+def common_format(formats: Sequence[TableFormat]) -> TableFormat:
+    """Return the fields that are equal in all formats; the others are None."""
     first = asdict(formats[0])
     return TableFormat(
-        **{key: value for key, value in first.items() if all(getattr(of, key) == value for of in formats)}
+        **{
+            key: value
+            for key, value in first.items()
+            if all(getattr(table_format, key) == value for table_format in formats)
+        }
     )
 
 
-def without_packing(name: str) -> str:
-    """Return the name of a file without the ending of a packed one."""
+def without_compression(name: str) -> str:
+    """Return a file name without .gz or .zst."""
     for ending in CODECS:
         name = name.removesuffix(ending)
     return name
 
 
-def title_of(path: str) -> str:
-    """Return the name of a file without its endings, as a folder may be called on any system; or nothing.
+def file_title(path: str) -> str:
+    """Return a folder name, valid on any system, made from a file name without its endings; it may be empty.
 
     Letters and digits of any script stay, and hyphens; `data/house prices.csv.gz` becomes `house_prices`.
     """
-    name = PurePath(without_packing(PurePath(path).name)).stem
+    name = PurePath(without_compression(PurePath(path).name)).stem
     return re.sub(r"[^\w-]+", "_", name).strip("_-")[:MOST_LETTERS].rstrip("_-")
 
 
-def describe(table_format: TableFormat) -> str:
-    """Return what was taken, in the words of a line that says so."""
+def describe_format(table_format: TableFormat) -> str:
+    """Return the format as text, such as `separator ",", decimal ".", utf-8, header in line 1`."""
     return ", ".join(_in_words(table_format).values())
 
 
 def describe_difference(table_format: TableFormat, trained: TableFormat) -> str:
-    """Return in what a text differs from a model's training data, as far as these are known; or nothing."""
+    """Return how a format differs from that of a model's training data; empty if it does not."""
     before = trained.settings()
     keys = [key for key, value in table_format.settings().items() if before.get(key, value) != value]
     new, old = _in_words(table_format), _in_words(trained)
@@ -105,8 +110,8 @@ def describe_difference(table_format: TableFormat, trained: TableFormat) -> str:
 
 
 def _in_words(table_format: TableFormat) -> dict[str, str]:
-    """Return each of the settings in words."""
-    separator = {"\t": "tab", " ": "blank"}.get(table_format.separator or "", f'"{table_format.separator}"')
+    """Return each field as text."""
+    separator = {"\t": "tab", " ": "space"}.get(table_format.separator or "", f'"{table_format.separator}"')
     return {
         "separator": f"separator {separator}",
         "decimal": f'decimal "{table_format.decimal}"',
@@ -115,41 +120,41 @@ def _in_words(table_format: TableFormat) -> dict[str, str]:
     }
 
 
-def recognise(sample: str, said: TableFormat, missing: Sequence[str]) -> TableFormat:
-    """Return the format with separator, decimal mark and header filled in.
+def infer_format(sample: str, given: TableFormat, missing: Sequence[str]) -> TableFormat:
+    """Infer separator, decimal mark and header where they are not given.
 
     Args:
         sample: the first lines of the text.
-        said: what the user says, which is taken as it is.
-        missing: texts that mean that a value is missing.
+        given: the fields that the user gave, which are kept.
+        missing: strings that stand for a missing value.
     """
-    separator = said.separator or _separator(sample)
-    rows = split(sample, separator)
-    decimal = said.decimal or _decimal(rows, separator)
-    has_header = _has_header(rows, missing) if said.has_header is None else said.has_header
-    return replace(said, separator=separator, decimal=decimal, has_header=has_header)
+    separator = given.separator or _separator(sample)
+    rows = parse_rows(sample, separator)
+    decimal = given.decimal or _decimal(rows, separator)
+    has_header = _has_header(rows, missing) if given.has_header is None else given.has_header
+    return replace(given, separator=separator, decimal=decimal, has_header=has_header)
 
 
-def split(sample: str, separator: str) -> list[list[str]]:
-    """Return the first rows of a text, without empty lines, as far as they can be told apart."""
+def parse_rows(sample: str, separator: str) -> list[list[str]]:
+    """Parse the first rows of a text, without empty lines, up to the first syntax error."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)
     rows: list[list[str]] = []
     try:
         for row in reader:
             if row:
                 rows.append([cell.strip() for cell in row])
-            if len(rows) == LOOKED_AT:
+            if len(rows) == SAMPLE_ROWS:
                 break
-    except csv.Error:  # what is wrong with it is said by who reads it all
+    except csv.Error:  # the reader of the whole text reports the error
         pass
     return rows
 
 
 def _separator(sample: str) -> str:
-    """Return the one that gives most rows the same number of columns, two or more; a comma if none does."""
+    """Return the separator that gives most rows the same number of columns, two or more; else a comma."""
     best, most = ",", 0.0
     for separator in SEPARATORS:
-        widths = Counter(len(row) for row in split(sample, separator))
+        widths = Counter(len(row) for row in parse_rows(sample, separator))
         width, rows = max(widths.items(), key=lambda item: item[1], default=(1, 0))
         if width > 1 and rows / widths.total() > most:
             best, most = separator, rows / widths.total()
@@ -164,7 +169,7 @@ def _decimal(rows: list[list[str]], separator: str) -> str:
 def _has_header(rows: list[list[str]], missing: Sequence[str]) -> bool:
     """Whether the first row holds names.
 
-    A text above numbers is a name. A number above numbers, or a value that its column repeats, is a value.
+    Text above numbers is a name. A number above numbers is a value, and so is text that its column repeats.
     """
     if not rows:
         return True

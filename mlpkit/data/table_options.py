@@ -1,4 +1,4 @@
-"""What every dataset that is a table has: its columns, and how its rows are split."""
+"""Options of all table datasets: how columns are encoded and rows are split."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -27,47 +27,51 @@ MOST_LEVELS = 10_000  # of a category
 
 
 class ColumnSettings(Section):
-    """How one column becomes numbers."""
+    """How one column is encoded."""
 
     type: Literal["auto", "number", "category", "boolean", "date"] = Field(
-        "auto", description="what the column holds; auto: found out from the training rows"
+        "auto", description="kind of the column; auto: inferred from the training rows"
     )
     missing: float | Literal["median", "mean", "refuse"] = Field(
-        "median", description="number: what stands for a missing value; refuse, for any column: an error"
+        "median",
+        description="number: what replaces a missing value; refuse (any column): a missing value is an error",
     )
     scale: Literal["auto", "standard", "robust", "quantile", "log", "minmax", "none"] = Field(
         "auto", description="number: how it is scaled; auto: standard with dataset.standardize, else none"
     )
     min_count: Count = Field(1, description="category: values in fewer training rows count as `other`")
     max_levels: int = Field(
-        100, ge=1, le=MOST_LEVELS, description="category: the rarest values beyond so many count as `other`"
+        100,
+        ge=1,
+        le=MOST_LEVELS,
+        description="category: most values that are kept; rarer ones count as `other`",
     )
     unknown: Literal["other", "refuse"] = Field(
-        "other", description="category: a value that no training row has counts as `other`, or is an error"
+        "other", description="category: whether a value not seen in training counts as `other` or is an error"
     )
     format: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="date: how it is written, as in %d/%m/%Y; null: ISO 8601",
+        description="date: its format, such as %d/%m/%Y; null: ISO 8601",
     )
     parts: tuple[DatePart, ...] = Field(
         ("year", "month", "weekday", "days"),
         min_length=1,
         strict=False,
-        description="date: the numbers that are made of it; days counts from 1970",
+        description="date: its features; days are counted from 1970",
     )
 
 
 class SplitSettings(Section):
-    """Which rows are trained on, which are validated on, and which give the final score."""
+    """How rows are split into train, val and test."""
 
     by: Literal["auto", "random", "stratified", "group", "time", "column", "files"] = Field(
-        "auto", description="how rows are dealt; auto: stratified where the target is a class, else random"
+        "auto", description="how rows are split; auto: stratified for classes, else random"
     )
     column: ColumnName | None = Field(
         None,
-        description="equal values stay together (group), the last test (time), or it says train, val, test",
+        description="group: equal values stay together; time: the latest test; column: train, val or test",
     )
     val: TablePath | None = Field(None, description="files: the file of the validation rows")
     test: TablePath | None = Field(None, description="files: the file of the test rows")
@@ -87,7 +91,7 @@ class SplitSettings(Section):
 
 
 class TableOptions(DatasetConfig):
-    """What every dataset has whose rows are encoded column by column."""
+    """Options of all table datasets."""
 
     val_fraction: Fraction = Field(0.2, description="share of the rows held out to monitor training")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
@@ -97,23 +101,24 @@ class TableOptions(DatasetConfig):
     )
     task: Literal["auto", "regression", "classification", "multilabel"] = Field(
         "auto",
-        description="what is predicted; auto: classes where the target is text, yes or no, or few integers; "
-        "multilabel where several targets are each yes or no",
+        description="auto: classification if the target is text, yes or no, or few integers; multilabel if "
+        "each of several targets is yes or no; else regression",
     )
     target_transform: Literal["none", "log", "yeo_johnson"] = Field(
         "none",
         description="transform of regression targets before training, undone in predictions and scores; "
-        "log takes positive ones",
+        "log needs positive targets",
     )
     columns: dict[ColumnName, ColumnSettings] = Field(
         {},
         description="settings of single columns by name: type, missing, scale, min_count, format and others",
     )
-    ignore: tuple[ColumnName, ...] = Field((), strict=False, description="columns that are not read")
-    split: SplitSettings = Field(SplitSettings(), description="how rows are dealt into train, val and test")
-    folds: int = Field(5, ge=2, le=1000, description="parts for cross-validation with fold")
+    ignore: tuple[ColumnName, ...] = Field((), strict=False, description="columns to leave out")
+    split: SplitSettings = Field(SplitSettings(), description="how rows are split into train, val and test")
+    folds: int = Field(5, ge=2, le=1000, description="number of folds for cross-validation")
     fold: Annotated[int, Field(ge=0)] | Literal["none"] | None = Field(
-        None, description="the part that tests, from 0; none: train on all rows; null: test_fraction tests"
+        None,
+        description="fold that tests, from 0; none: train on all rows; null: split by the fractions",
     )
 
     @model_validator(mode="after")
@@ -123,11 +128,11 @@ class TableOptions(DatasetConfig):
         return self
 
     def __hash__(self) -> int:
-        """Return the hash of all but the columns' settings, which are a dict."""
+        """Hash all options but `columns`, which is a dict and cannot be hashed."""
         return hash(tuple(repr(getattr(self, key)) for key in type(self).model_fields if key != "columns"))
 
     def raw(self) -> "RawTable":
-        """Return the table as it is."""
+        """Return the raw table."""
         raise NotImplementedError(f"dataset={self.name} has no raw")
 
     def targets(self) -> tuple[str, ...]:
@@ -135,13 +140,13 @@ class TableOptions(DatasetConfig):
         raise NotImplementedError(f"dataset={self.name} has no targets")
 
     def table_format(self) -> "TableFormat":
-        """Return what is known of how its files are written, those to predict as well."""
+        """Return the format of its text files, as far as it is known."""
         from mlpkit.data.table_file import TableFormat
 
         return TableFormat()
 
     def missing_texts(self) -> tuple[str, ...]:
-        """Return the texts that mean that a value is missing."""
+        """Return the strings that stand for a missing value."""
         from mlpkit.data.table_file import MISSING
 
         return MISSING
@@ -171,8 +176,8 @@ class BuiltInTable(TableOptions):
     """One of scikit-learn's tables; its name is that of scikit-learn's function, without load_.
 
     Attributes:
-        target_name: of the target column.
-        load_options: of scikit-learn's function.
+        target_name: the name of the target column.
+        load_options: arguments of scikit-learn's function.
     """
 
     target_name: ClassVar[str]

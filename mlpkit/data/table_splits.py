@@ -1,8 +1,8 @@
-"""Deals the rows of a table into train, val and test: at random, by class, group, time or a column's word.
+"""Splits the rows of a table into train, val and test: at random, stratified, by group, time or a column.
 
-All ways are one: rows are put into an order in which every stretch is as good as any other, and the order is
-cut into train, val and test. Rows that must stay together lie together, and no cut goes through them. Fold i
-is the same order turned so that its i-th part comes last.
+First the rows are ordered, for example shuffled, or sorted by time. Then the order is cut into train, val and
+test. The rows of a group are next to each other in the order, and are never cut apart. For fold i, the i-th
+part of the order is moved to the end, where the test rows are.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
-from mlpkit.data import dataset
 from mlpkit.data.column_values import RawColumn
-from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
+from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS, interleave_classes
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 
@@ -26,40 +25,40 @@ class Order:
     """Rows in the order in which they are cut.
 
     Attributes:
-        rows: their numbers.
-        together: what rows that stay together have in common, in the same order; None: each stands alone.
+        rows: row indices.
+        groups: the group of each row; None: a cut is allowed anywhere.
     """
 
     rows: Rows
-    together: Rows | None = None
+    groups: Rows | None = None
 
     def cut(self, at: float) -> int:
-        """Return the place nearest to a number of rows where the order may be cut."""
-        if self.together is None:
+        """Return the allowed cut that is nearest to a position."""
+        if self.groups is None:
             return round(at)
-        starts = np.flatnonzero(np.diff(self.together, prepend=-1))
+        starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
         places = np.append(starts, len(self.rows))
         return int(places[np.abs(places - at).argmin()])
 
-    def turned(self, start: int, end: int) -> "Order":
+    def rotated(self, start: int, end: int) -> "Order":
         """Return the order with the part from start to end at its end."""
         places = np.concatenate((np.arange(end, len(self.rows)), np.arange(end)))
-        together = None if self.together is None else self.together[places]
-        return Order(self.rows[places], together) if start < end else self
+        groups = None if self.groups is None else self.groups[places]
+        return Order(self.rows[places], groups) if start < end else self
 
 
-def at_random(rows: Rows, seed: int) -> Order:
+def random_order(rows: Rows, seed: int) -> Order:
     """Return rows in a random order."""
     return Order(rows[torch.randperm(len(rows), generator=generator(seed, "split")).numpy()])
 
 
-def by_class(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
-    """Return rows in an order in which every stretch has about the same shares of classes."""
-    shuffled = torch.from_numpy(at_random(rows, seed).rows)
-    return Order(dataset.by_class(shuffled, torch.from_numpy(labels)).numpy())
+def stratified_order(rows: Rows, labels: NDArray[np.int64], seed: int) -> Order:
+    """Return rows in a random order in which any contiguous part has about the same class proportions."""
+    shuffled = torch.from_numpy(random_order(rows, seed).rows)
+    return Order(interleave_classes(shuffled, torch.from_numpy(labels)).numpy())
 
 
-def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
+def group_order(rows: Rows, column: RawColumn, seed: int) -> Order:
     """Return rows with equal values next to each other, the groups in a random order."""
     _require(column, rows)
     codes, words = column.texts()
@@ -68,8 +67,8 @@ def by_group(rows: Rows, column: RawColumn, seed: int) -> Order:
     return Order(rows[order], drawn[order])
 
 
-def by_time(rows: Rows, column: RawColumn) -> Order:
-    """Return rows from the earliest to the latest; those of one time stay together."""
+def time_order(rows: Rows, column: RawColumn) -> Order:
+    """Return rows from the earliest to the latest; rows of the same time stay together."""
     _require(column, rows)
     is_date = column.are_dates()
     times = column.dates(None).astype(np.int64) if is_date else column.numbers()
@@ -78,20 +77,20 @@ def by_time(rows: Rows, column: RawColumn) -> Order:
     return Order(rows[order], codes)
 
 
-def by_word(rows: Rows, column: RawColumn) -> dict[str, Rows]:
-    """Return the rows that a column's words (train, val, test) deal into each split.
+def split_by_column(rows: Rows, column: RawColumn) -> dict[str, Rows]:
+    """Split rows by a column that names their split: train, val or test.
 
     Raises:
-        DataError: a row has another word, or none is for training.
+        DataError: a value names no split.
     """
     _require(column, rows)
     codes, words = column.texts()
     meant = [SPLIT_OF_WORD.get(word.lower(), "") for word in words]
-    found = np.array([*meant, ""])[codes]
-    if len(bad := rows[found[rows] == ""]):
+    splits = np.array([*meant, ""])[codes]
+    if len(bad := rows[splits[rows] == ""]):
         word = words[codes[bad[0]]]
-        raise column.error(int(bad[0]), f"{show(word)} names no split; write train, val or test")
-    return {name: part for name in SPLITS if len(part := rows[found[rows] == name])}
+        raise column.error(int(bad[0]), f"{show(word)} is not a split; write train, val or test")
+    return {name: part for name in SPLITS if len(part := rows[splits[rows] == name])}
 
 
 def cut(
@@ -100,20 +99,20 @@ def cut(
     """Return the rows of each split that has any.
 
     Args:
-        order: of the rows.
-        val_fraction: share of the rows that validate.
-        test_fraction: share of the rows that test; with folds, that is one of them.
-        fold: which one tests, and of how many.
+        order: the order of the rows.
+        val_fraction: fraction of the rows for validation.
+        test_fraction: fraction of the rows for testing; ignored with a fold.
+        fold: the index of the fold that tests, and the number of folds.
 
     Raises:
-        ConfigError: a split that is asked for would be empty.
+        ConfigError: a requested split would be empty.
     """
     rows = len(order.rows)
     test = test_fraction * rows
     if fold is not None:
         number, folds = fold
         start, end = (order.cut(rows * part / folds) for part in (number, number + 1))
-        order, test = order.turned(start, end), end - start
+        order, test = order.rotated(start, end), end - start
         test_fraction = 1.0
     ends = [rows - round(test) - round(val_fraction * rows), rows - round(test), rows]
     ends = [order.cut(max(0, end)) for end in ends]
@@ -122,9 +121,7 @@ def cut(
     fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
     for name, part in parts.items():
         if len(part) < 1 and fractions[name] > 0:
-            groups = (
-                "" if order.together is None else f" in {len(np.unique(order.together)):,} groups or times"
-            )
+            groups = "" if order.groups is None else f" in {len(np.unique(order.groups)):,} groups or times"
             asked = f"dataset.folds={fold[1]}" if fold else f"test_fraction={test_fraction}"
             raise ConfigError(
                 f"dataset: val_fraction={val_fraction} and {asked} of {rows:,} rows{groups} leave no row to "
@@ -139,13 +136,13 @@ def _require(column: RawColumn, rows: Rows) -> None:
 
 
 def check_fold(by: str) -> None:
-    """Refuse folds of rows that have a place of their own.
+    """Refuse folds if the time, a column or files decide the split.
 
     Raises:
-        ConfigError: it is so.
+        ConfigError: they do.
     """
     if by in ("time", "column", "files"):
         raise ConfigError(
-            f"dataset.fold: rows are dealt by {by}, which knows no folds; set dataset.split.by=random, "
+            f"dataset.fold: rows are split by {by}, which has no folds; set dataset.split.by=random, "
             "stratified or group, or leave dataset.fold out"
         )

@@ -1,4 +1,4 @@
-"""The target columns of a table: the task that they ask for, and their values as a model learns them."""
+"""The target columns of a table: infers the task and encodes the targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, show, spell
-from mlpkit.data.column_values import RawColumn, Where, is_numeric
-from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_odd
-from mlpkit.data.fit_encoder import by_name
+from mlpkit.data.column_values import Locate, RawColumn, is_numeric
+from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_unparsed
+from mlpkit.data.fit_encoder import numbers_then_text
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.tables import some
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 MOST_CLASSES = 1000
@@ -27,9 +27,9 @@ class Targets:
         task: regression, binary, multiclass or multilabel.
         values: (rows, targets) float32 for regression and multilabel (0 or 1); else (rows,) int64 labels.
         known: whether each row has all its targets (rows,).
-        classes: their names, by label.
-        labels: the names of the targets of multilabel.
-        reason: why it is that task and how to set another, where nobody has said it.
+        classes: names of the classes, by label.
+        labels: names of the labels of multilabel.
+        reason: why this task was inferred, and how to set another; empty if the config sets it.
     """
 
     task: Literal["regression", "binary", "multiclass", "multilabel"]
@@ -40,44 +40,44 @@ class Targets:
     reason: str = ""
 
     def counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many of some rows have each class or label."""
+        """Count how many of the given rows have each class or label."""
         if self.classes:
             return np.bincount(self.values[rows], minlength=len(self.classes))
         counted: NDArray[np.int64] = (self.values[rows] > 0).sum(0)
         return counted
 
     def first(self, place: int, rows: NDArray[np.int64]) -> int:
-        """Return the first of some rows that has a class or a label, by its place."""
-        of = self.values[rows]
-        return int(rows[of == place if self.classes else of[:, place] > 0][0])
+        """Return the first of the given rows with a class or label, which is given by its index."""
+        values = self.values[rows]
+        return int(rows[values == place if self.classes else values[:, place] > 0][0])
 
 
-def target_columns(table: pa.Table, names: Sequence[str], source: str, where: Where) -> list[RawColumn]:
+def target_columns(table: pa.Table, names: Sequence[str], source: str, locate: Locate) -> list[RawColumn]:
     """Return the target columns.
 
     Raises:
-        ConfigError: one is not there.
+        ConfigError: a target column does not exist.
     """
     for name in names:
         if name not in table.column_names:
             way = did_you_mean(name, table.column_names)
             raise ConfigError(
                 f"dataset.target={show(name)}: {source} has no such column{way}; there is "
-                f"{some(table.column_names)}"
+                f"{listed(table.column_names)}"
             )
-    return [RawColumn(name, table[name], source, where) for name in names]
+    return [RawColumn(name, table[name], source, locate) for name in names]
 
 
 def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
-    """Return the targets of a table, and what task they ask for.
+    """Encode the targets of a table, and infer the task if it is auto.
 
     Args:
-        columns: of the targets.
+        columns: the target columns.
         wanted: auto, regression, classification or multilabel.
 
     Raises:
-        ConfigError: there are several, and classes are wanted; or one, and labels.
-        DataError: a value is none that the task takes.
+        ConfigError: a classification has several targets, or multilabel only one.
+        DataError: a value does not fit the task.
     """
     known = ~np.logical_or.reduce([column.missing for column in columns])
     first = columns[0]
@@ -95,14 +95,14 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
         )
     reason = ""
     if wanted == "auto":
-        wanted, reason = _task_of(first) if len(columns) == 1 else _task_of_several(columns)
+        wanted, reason = _infer_task(first) if len(columns) == 1 else _infer_task_of_several(columns)
     if wanted == "regression":
         return Targets("regression", _numbers(columns), known, reason=reason)
     if wanted == "multilabel":
         labels = tuple(column.name for column in columns)
         return Targets("multilabel", _yes_or_no(columns), known, labels=labels, reason=reason)
     places, words = first.texts()
-    classes = sorted(words, key=by_name)
+    classes = sorted(words, key=numbers_then_text)
     if not 2 <= len(classes) <= MOST_CLASSES:
         way = (
             "set dataset.task=regression, or name another target"
@@ -133,17 +133,17 @@ def check_transform(columns: Sequence[RawColumn], targets: Targets, transform: s
     """Check that targets can be transformed.
 
     Args:
-        columns: the raw targets.
-        targets: of the same rows.
+        columns: the raw target columns.
+        targets: the encoded targets of the same rows.
         transform: none, log or yeo_johnson.
 
     Raises:
-        ConfigError: they are classes.
-        DataError: one has no logarithm.
+        ConfigError: the task is not a regression.
+        DataError: the transform is log, and a target is not positive.
     """
     if transform != "none" and targets.task != "regression":
         raise ConfigError(
-            f"dataset.target_transform={transform}: only for a regression, and the task is {targets.task}; "
+            f"dataset.target_transform={transform}: only for a regression, but the task is {targets.task}; "
             "leave it out, or set dataset.task=regression"
         )
     if transform != "log":
@@ -160,15 +160,15 @@ def check_transform(columns: Sequence[RawColumn], targets: Targets, transform: s
 def encode_targets(
     columns: Sequence[RawColumn], input_schema: InputSchema, transform: str = "none"
 ) -> NDArray[Any]:
-    """Return the targets of rows that a trained model is scored on; as `Targets.values`.
+    """Encode the targets of rows on which a trained model is scored; the result is like `Targets.values`.
 
     Args:
-        columns: the raw targets.
-        input_schema: of the model.
+        columns: the raw target columns.
+        input_schema: the model's input schema.
         transform: how the model's training targets were transformed.
 
     Raises:
-        DataError: one is missing, is no class of the model, or cannot be transformed.
+        DataError: a target is missing, is not a class of the model, or cannot be transformed.
     """
     for column in columns:
         if len(bad := np.flatnonzero(column.missing)):
@@ -185,7 +185,8 @@ def encode_targets(
     if len(bad := np.flatnonzero(found < 0)):
         row = int(bad[0])
         raise columns[0].error(
-            row, f"{show(words[places[row]])} is no class of the model; it has {some(input_schema.classes)}"
+            row,
+            f"{show(words[places[row]])} is not a class of the model; it has {listed(input_schema.classes)}",
         )
     return found
 
@@ -201,31 +202,31 @@ def _yes_or_no(columns: Sequence[RawColumn]) -> NDArray[Any]:
         if len(bad := np.flatnonzero(odd)):
             raise column.error(
                 int(bad[0]),
-                f"{show(column.flat[int(bad[0])].as_py())} is neither yes nor no, which each target of "
-                "multilabel is; write 1 or 0, or set dataset.task=regression",
+                f"{show(column.flat[int(bad[0])].as_py())} is neither yes nor no, as multilabel "
+                "needs; write 1 or 0, or set dataset.task=regression",
             )
         found.append(values)
     return np.stack(found, axis=1).astype(np.float32)
 
 
-def _task_of_several(columns: Sequence[RawColumn]) -> tuple[str, str]:
-    """Return the task that several targets ask for, and why."""
-    numeric = [is_numeric(of.flat.type) or of.share_of_numbers() > MOSTLY for of in columns]
+def _infer_task_of_several(columns: Sequence[RawColumn]) -> tuple[str, str]:
+    """Infer the task of several targets; return it with the reason."""
+    numeric = [is_numeric(column.flat.type) or column.share_of_numbers() > MOSTLY for column in columns]
     if all(column.is_boolean() for column in columns):
-        way = "; dataset.task=regression takes them for numbers" if all(numeric) else ""
+        way = "; dataset.task=regression reads them as numbers" if all(numeric) else ""
         return "multilabel", f"each is yes or no{way}"
     if all(numeric):
         return "regression", "several columns of numbers"
     return "multilabel", "several columns that are not numbers"
 
 
-def _task_of(column: RawColumn) -> tuple[str, str]:
-    """Return the task that a target asks for, and why."""
+def _infer_task(column: RawColumn) -> tuple[str, str]:
+    """Infer the task of one target; return it with the reason."""
     if column.flat.type == pa.bool_():
         return "classification", "true or false"
     if not is_numeric(column.flat.type) and column.share_of_numbers() < 1:
-        odd = describe_odd(column) if column.share_of_numbers() > MOSTLY else ""
-        if odd and len(column.texts()[1]) > FEW_TEXTS:  # a regression must be meant
+        odd = describe_unparsed(column) if column.share_of_numbers() > MOSTLY else ""
+        if odd and len(column.texts()[1]) > FEW_TEXTS:  # probably a regression with a few bad values
             raise DataError(
                 f"{column.source}: column {spell(column.name)}: its values are texts{odd}; for classes set "
                 "dataset.task=classification"
@@ -236,6 +237,6 @@ def _task_of(column: RawColumn) -> tuple[str, str]:
     if (known != np.round(known)).any():
         return "regression", "numbers with decimals"
     if len(known) <= FEW:
-        way = "dataset.task=regression takes it otherwise"
+        way = "dataset.task=regression overrides this"
         return "classification", f"only {len(known)} different integers; {way}"
-    return "regression", f"{len(known):,} different integers; dataset.task=classification takes it otherwise"
+    return "regression", f"{len(known):,} different integers; dataset.task=classification overrides this"

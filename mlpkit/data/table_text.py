@@ -1,4 +1,4 @@
-"""The text of a table as a stream of UTF-8, whatever its packing and encoding; it may be opened again."""
+"""The text of a table as a stream of UTF-8, decompressed and decoded; it can be opened several times."""
 
 import codecs
 import io
@@ -17,13 +17,13 @@ from mlpkit.data.table_format import CODECS
 from mlpkit.errors import ConfigError, DataError
 
 BLOCK = 1 << 20  # bytes that are read at once
-MOST_GROWTH = 100  # times that unpacking may make a file larger; real tables stay below
-FREE_GROWTH = 64 << 20  # bytes that it may grow anyway
+MAX_EXPANSION = 100  # largest ratio of decompressed to compressed size; real tables stay below
+FREE_EXPANSION = 64 << 20  # decompressed bytes that are always allowed
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _STARTS = {
-    b"\x1f\x8b": "packed by gzip; name it .csv.gz",
-    b"\x28\xb5\x2f\xfd": "packed by zstd; name it .csv.zst",
+    b"\x1f\x8b": "compressed with gzip; name it .csv.gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; name it .csv.zst",
     b"PAR1": "a parquet file; name it .parquet",
     b"ARROW1": "an arrow file; name it .arrow",
     b"PK\x03\x04": "a zip archive or an Excel book; unpack it, or name it .xlsx",
@@ -37,12 +37,12 @@ class NotUtf8Error(DataError):
     """The text is not UTF-8.
 
     Attributes:
-        was_utf8: whether letters beyond ASCII before it were UTF-8: then the text is damaged, not of another
-            encoding.
+        was_utf8: whether non-ASCII characters before the error were valid UTF-8; then the text is damaged
+            rather than in another encoding.
     """
 
     def __init__(self, problem: str, was_utf8: bool) -> None:
-        """Take the line."""
+        """Store the message."""
         super().__init__(problem)
         self.was_utf8 = was_utf8
 
@@ -54,12 +54,12 @@ def open_file(path: Path) -> pyarrow.OSFile:
 
 @dataclass(frozen=True)
 class TableText:
-    """Where the text of a table comes from.
+    """The source of a table's text: a file, or text in memory.
 
     Attributes:
-        name: how errors name it.
-        path: the file; None where the content is at hand.
-        content: of stdin, or of what was turned into text.
+        name: the name of the text in errors.
+        path: the file; None if the text is in memory.
+        content: the text in memory, from stdin or converted from another format.
     """
 
     name: str
@@ -67,28 +67,28 @@ class TableText:
     content: bytes = b""
 
     def open(self, encoding: str = "utf-8") -> "Utf8Stream":
-        """Return the stream of its text.
+        """Open the text as a stream. Its `read` raises a DataError if the content is not text.
 
         Raises:
-            DataError: it is no text; later also the stream's `read`.
+            ConfigError: there is no such encoding.
         """
         return Utf8Stream(self, encoding)
 
     def unpacked(self) -> tuple[pyarrow.NativeFile, int | None]:
-        """Return a stream of its bytes and how many there may be; None: any number."""
+        """Return a stream of the decompressed bytes, and the largest allowed size; None: no limit."""
         if self.path is None:
             return pyarrow.BufferReader(self.content), None
         file = open_file(self.path)
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             return file, None
-        return pyarrow.CompressedInputStream(file, codec), file.size() * MOST_GROWTH + FREE_GROWTH
+        return pyarrow.CompressedInputStream(file, codec), file.size() * MAX_EXPANSION + FREE_EXPANSION
 
     def encoding(self) -> str:
-        """Return what the first bytes say of the encoding; UTF-8 where they say nothing.
+        """Return the encoding of the byte order mark, or UTF-8 if there is none.
 
         Raises:
-            DataError: they are those of another kind of file.
+            DataError: the first bytes are those of another kind of file.
         """
         source, _ = self.unpacked()
         with source:
@@ -99,7 +99,7 @@ class TableText:
 
 
 def from_stdin() -> TableText:
-    """Return the text on stdin, read to its end and kept, since it is read more than once."""
+    """Return the text on stdin. It is kept in memory, since it is read more than once."""
     return TableText("stdin", content=_content(sys.stdin.buffer))
 
 
@@ -112,14 +112,14 @@ def _read(source: pyarrow.NativeFile, count: int, name: str) -> bytes:
     try:
         return bytes(source.read(count))
     except OSError:
-        raise DataError(f"{name}: damaged or cut off; fetch or pack it again") from None
+        raise DataError(f"{name}: damaged or cut off; download or compress it again") from None
 
 
 class Utf8Stream(io.RawIOBase):
-    """The bytes of a text, as UTF-8 without a byte order mark; each block is checked as it is read.
+    """A text as UTF-8 bytes without a byte order mark. Each block is validated as it is read.
 
     Attributes:
-        quotes: how many double quotes have been read; an odd number at the end means that one is not closed.
+        quotes: the number of double quotes read so far; if it is odd at the end, a quote is not closed.
     """
 
     def __init__(self, text: TableText, encoding: str) -> None:
@@ -139,33 +139,33 @@ class Utf8Stream(io.RawIOBase):
         self._name, self._encoding = text.name, encoding
         self._source, self._most = text.unpacked()
         self._bytes_read, self._line, self._was_utf8, self._at_end = 0, 1, False, False
-        self._waiting = memoryview(b"")
+        self._buffered = memoryview(b"")
         self._lock = threading.Lock()
         self.quotes = 0
 
     def readable(self) -> bool:
-        """Whether it can be read: yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there is text, and return how many bytes of it are filled."""
+        """Read bytes into a buffer, and return their number."""
         with self._lock:
-            while not self._waiting and not self._at_end:
-                self._waiting = memoryview(self._next_block())
-            count = min(len(buffer), len(self._waiting))
-            buffer[:count] = self._waiting[:count]
-            self._waiting = self._waiting[count:]
+            while not self._buffered and not self._at_end:
+                self._buffered = memoryview(self._next_block())
+            count = min(len(buffer), len(self._buffered))
+            buffer[:count] = self._buffered[:count]
+            self._buffered = self._buffered[count:]
             return count
 
     def close(self) -> None:
-        """Close the file; pyarrow's threads, which read ahead, then find the end."""
+        """Close the file. pyarrow's threads, which read ahead, then reach the end."""
         with self._lock:
-            self._waiting, self._at_end = memoryview(b""), True
+            self._buffered, self._at_end = memoryview(b""), True
             self._source.close()
         super().close()
 
     def _next_block(self) -> bytes:
-        """Return the next bytes, unpacked, checked and as UTF-8; none of them may be left."""
+        """Return the next block, decompressed, validated and as UTF-8; empty at the end."""
         block = _read(self._source, BLOCK, self._name)
         if self._bytes_read == 0:
             block = block.removeprefix(codecs.BOM_UTF8) if self._is_utf8 else block
@@ -173,15 +173,15 @@ class Utf8Stream(io.RawIOBase):
         self._at_end = not block
         if self._most is not None and self._bytes_read > self._most:
             raise DataError(
-                f"{self._name}: unpacks to more than {MOST_GROWTH} times its size, as no table does; "
-                "if it is one, unpack it first"
+                f"{self._name}: unpacks to more than {MAX_EXPANSION} times its size; "
+                "if it is a real table, unpack it first"
             )
-        # Blocks of ASCII need no look at each letter, unless half of one waits.
+        # Blocks of ASCII need no decoding, unless the decoder holds a part of a character.
         if not (self._is_utf8 and block and block.isascii() and not self._decoder.getstate()[0]):
             block = self._decode(block)
         if (place := block.find(b"\0")) >= 0:
-            where = self._where(block, place)
-            raise DataError(f"{where}: a NUL byte, which no text holds; remove it or say the encoding")
+            location = self._locate(block, place)
+            raise DataError(f"{location}: a NUL byte, which is not text; remove it or set dataset.encoding")
         self._line += block.count(b"\n")
         self.quotes += block.count(b'"')
         return block
@@ -191,13 +191,12 @@ class Utf8Stream(io.RawIOBase):
             text = self._decoder.decode(block, self._at_end)
         except UnicodeError as error:
             place = error.start if isinstance(error, UnicodeDecodeError) else 0
-            problem = (
-                f"{self._where(block, place)}: not {self._encoding}; save it as UTF-8 or say its encoding"
-            )
+            location = self._locate(block, place)
+            problem = f"{location}: not {self._encoding}; save it as UTF-8 or set dataset.encoding"
             raise NotUtf8Error(problem, self._was_utf8 or not block[:place].isascii()) from None
         self._was_utf8 |= not text.isascii()
         return text.encode("utf-8", "replace")
 
-    def _where(self, block: bytes, place: int) -> str:
+    def _locate(self, block: bytes, place: int) -> str:
         line = self._line + block.count(b"\n", 0, place)
         return f"{self._name}:{line}"

@@ -1,4 +1,4 @@
-"""How the targets of a regression are transformed before training; fitted on the training rows alone."""
+"""Transforms and scales regression targets; fitted on the training rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from mlpkit.config.problems import spell
 from mlpkit.data.dataset import Affine, column_scaling
 from mlpkit.errors import ConfigError
 
-LARGEST = 3e38  # stands for no limit; infinity would be refused as damage
-PRECISION = 1e-3  # of a standard deviation, by which a target may differ once it is transformed and back
+LARGEST = 3e38  # no limit; a checkpoint with infinity would be refused as damaged
+PRECISION = 1e-3  # largest error of a target that is transformed and back, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class YeoJohnsonScaling(Affine):
 
     Attributes:
         power: λ of each column.
-        lowest: the smallest t that is transformed back; smaller ones, which may have no inverse, count as it.
-        highest: the largest, likewise.
+        lowest: smaller t are clamped to this before the inverse, which they may not have.
+        highest: larger t are clamped to this.
     """
 
     power: Tensor
@@ -45,7 +45,7 @@ class YeoJohnsonScaling(Affine):
 def yeo_johnson(values: Tensor, power: Tensor) -> Tensor:
     """Return ((y + 1)^λ - 1) / λ for y ≥ 0, and the same of -y with 2 - λ, negated, for y < 0.
 
-    λ = 0 stands for log(y + 1). (Yeo and Johnson 2000.)
+    For λ = 0 it is log(y + 1). (Yeo and Johnson 2000.)
 
     Args:
         values: y, (rows, columns).
@@ -57,7 +57,7 @@ def yeo_johnson(values: Tensor, power: Tensor) -> Tensor:
 
 
 def inverse_yeo_johnson(transformed: Tensor, power: Tensor) -> Tensor:
-    """Return the values that `yeo_johnson` has transformed; NaN where there are none."""
+    """Return the inverse of `yeo_johnson`; NaN where it does not exist."""
     power = torch.where(transformed < 0, 2 - power, power)
     sizes = transformed.abs()
     return torch.where(power == 0, sizes, torch.log1p(power * sizes) / power).expm1().copysign(transformed)
@@ -66,16 +66,16 @@ def inverse_yeo_johnson(transformed: Tensor, power: Tensor) -> Tensor:
 def fit_target_scaling(
     targets: Tensor, names: Sequence[str], transform: str, standardize: bool
 ) -> Affine | None:
-    """Return how targets are scaled, or None if they stay as they are.
+    """Fit the scaling of the targets; None if they are not scaled.
 
     Args:
-        targets: of the training rows, (rows, targets).
-        names: of the targets.
+        targets: the targets of the training rows (rows, targets).
+        names: names of the targets.
         transform: none, log or yeo_johnson.
-        standardize: whether they then get mean 0 and standard deviation 1.
+        standardize: whether to standardise the transformed targets.
 
     Raises:
-        ConfigError: they cannot be transformed back precisely.
+        ConfigError: the transform cannot be inverted precisely.
     """
     if transform == "none":
         return column_scaling(targets) if standardize else None
@@ -98,11 +98,11 @@ def fit_target_scaling(
     )
     back = inverse_yeo_johnson(found.apply(targets) * found.std + found.mean, found.power)
     errors = (back.double() - exact).abs().amax(0) / column_scaling(targets).std
-    for name, error, of in zip(names, errors.tolist(), power.tolist(), strict=True):
+    for name, error, exponent in zip(names, errors.tolist(), power.tolist(), strict=True):
         if not error <= PRECISION:
             raise ConfigError(
                 f"dataset.target_transform=yeo_johnson: the target {spell(name)} cannot be transformed back "
-                f"precisely (λ = {of:.3g}); set target_transform=none, or log"
+                f"precisely (λ = {exponent:.3g}); set target_transform=none, or log"
             )
     return found
 

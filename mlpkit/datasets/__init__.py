@@ -1,1 +1,1 @@
-"""Datasets, a file each: options, and how their rows are computed or read."""
+"""Datasets, one file each: its options, and how its rows are generated or read."""

@@ -1,4 +1,4 @@
-"""Arrays of one's own."""
+"""The user's arrays."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -41,7 +41,7 @@ class ArraysDataset(DatasetConfig):
     @field_validator("target")
     @classmethod
     def _is_absolute(cls, target: str | None, info: ValidationInfo) -> str | None:
-        """Make the path of a .npy mean the same in any working directory."""
+        """Make the path of a .npy absolute, so that it does not depend on the working directory."""
         path: Any = info.data.get("path")
         is_path = target is not None and path is not None and not path.lower().endswith(".npz")
         return absolute(target) if target is not None and is_path else target
@@ -53,9 +53,9 @@ class ArraysDataset(DatasetConfig):
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
-        return title_of(self.path or "") or self.name
+        return file_title(self.path or "") or self.name
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
@@ -68,17 +68,23 @@ class ArraysDataset(DatasetConfig):
     def _load(self, classes: tuple[str, ...] | None) -> "Dataset":
         import torch
 
-        from mlpkit.data.array_file import read_parts
+        from mlpkit.data.array_file import read_split_arrays
         from mlpkit.data.array_values import read_inputs, read_targets
-        from mlpkit.data.dataset import Dataset, channel_scaling, column_scaling, deal_rest, divide
+        from mlpkit.data.dataset import (
+            Dataset,
+            channel_scaling,
+            column_scaling,
+            gather_splits,
+            split_remaining,
+        )
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
         from mlpkit.data.overlaps import overlaps
-        from mlpkit.data.tables import some
+        from mlpkit.data.tables import listed
 
         if self.path is None:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
-        parts, left = read_parts(Path(self.path), self.inputs, self.target)
+        parts, unused = read_split_arrays(Path(self.path), self.inputs, self.target)
         inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
         targets = read_targets(
             [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
@@ -87,13 +93,14 @@ class ArraysDataset(DatasetConfig):
         for name, part in parts.items():
             given[name] = slice(start, start + len(part.inputs))
             start += len(part.inputs)
-        values, said = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
-        splits, _ = divide(values, said, deal_rest(self, said, given))
+        all_inputs, all_targets = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
+        splits, _ = gather_splits(all_inputs, all_targets, split_remaining(self, all_targets, given))
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
         augment = self.augment
         if not is_picture and any((augment.rotation, augment.translation, augment.scale)):
             raise ConfigError(
-                f"dataset.augment: only for pictures, and rows of {self.path} are {shape[0]} numbers; leave "
+                f"dataset.augment: only for pictures, but the rows of {self.path} are {shape[0]} numbers; "
+                "leave "
                 "it out"
             )
         scaling = None
@@ -109,7 +116,7 @@ class ArraysDataset(DatasetConfig):
                 targets.task,
                 pixel_names(shape) if is_picture else _numbered("x", shape[0]),
                 shape,
-                _numbered("y", said.shape[1]) if is_regression else ("label",),
+                _numbered("y", all_targets.shape[1]) if is_regression else ("label",),
                 targets.classes,
                 pictures=OwnPictures() if is_picture else None,
             ),
@@ -119,7 +126,7 @@ class ArraysDataset(DatasetConfig):
             remarks=(
                 *inputs.remarks,
                 *targets.remarks,
-                *([f"{self.path}: other arrays are left out: {some(left)}"] if left else []),
+                *([f"{self.path}: other arrays are left out: {listed(unused)}"] if unused else []),
                 *overlaps(splits, "picture" if is_picture else "row"),
             ),
         )

@@ -8,7 +8,7 @@ from mlpkit.data.table_options import BuiltInTable
 
 @choice("dataset")
 class DiabetesDataset(BuiltInTable):
-    """442 diabetes patients and their disease after a year; from scikit-learn."""
+    """442 diabetes patients and the progression of their disease after a year; from scikit-learn."""
 
     name: Literal["diabetes"]
     target_name = "progression"

@@ -26,13 +26,13 @@ class DigitsDataset(ImageOptions):
         import torch
         from sklearn.datasets import load_digits
 
-        from mlpkit.data.dataset import deal_rows, divide
+        from mlpkit.data.dataset import gather_splits, split_rows
         from mlpkit.data.images import DIGITS, image_dataset
 
         pixels, labels = load_digits(return_X_y=True)
         inputs = torch.from_numpy(pixels).float() / 16  # scikit-learn's pixels are 0..16
         targets = torch.from_numpy(labels).long()
-        divided = divide(inputs, targets, deal_rows(self, targets))
+        divided = gather_splits(inputs, targets, split_rows(self, targets))
         return image_dataset(self, divided, (8, 8), DIGITS)
 
     def fractions(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Pictures of one's own."""
+"""The user's pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,22 +23,23 @@ class ImageFolderDataset(ImageOptions):
 
     name: Literal["image_folder"]
     path: AbsolutePath | None = Field(
-        None, description="folder with a folder for each class, or with train, val and test that have them"
+        None,
+        description="folder with a folder for each class, or with train, val and test that hold such",
     )
     channels: Literal[1, 3] | None = Field(
-        None, description="1: grey, 3: in colour; null: grey where all pictures are"
+        None, description="1: grey, 3: colour; null: grey if all pictures are grey"
     )
     size: Annotated[tuple[Side, Side], Field(strict=False)] | None = Field(
-        None, description="[height, width] to which others are resized; null: that of most pictures"
+        None, description="[height, width] to which pictures are resized; null: the most common size"
     )
-    invert: bool = Field(False, description="whether pictures are dark on light, and become light on dark")
+    invert: bool = Field(False, description="invert pictures that are dark on light")
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
-        return title_of(self.path or "") or self.name
+        return file_title(self.path or "") or self.name
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
@@ -51,7 +52,7 @@ class ImageFolderDataset(ImageOptions):
     def _load(self, trained: "InputSchema | None" = None) -> "Dataset":
         import torch
 
-        from mlpkit.data.dataset import Split, deal_rest, divide
+        from mlpkit.data.dataset import Split, gather_splits, split_remaining
         from mlpkit.data.images import image_dataset
         from mlpkit.data.input_schema import OwnPictures
         from mlpkit.data.overlaps import overlaps
@@ -66,14 +67,16 @@ class ImageFolderDataset(ImageOptions):
             pixels = read_pixels(listing, channels, (height, width))
         rows, *shape = pixels.values.shape
         labels = torch.tensor(listing.labels)
-        dealt = deal_rest(self, labels, listing.splits or {"train": slice(None)})
-        # Bytes are divided into splits, and then become numbers: a quarter of the memory is moved.
-        splits, order = divide(torch.from_numpy(pixels.values).reshape(rows, -1), labels, dealt)
+        rows_by_split = split_remaining(self, labels, listing.splits or {"train": slice(None)})
+        # Reorder the bytes before converting them to float32: this moves a quarter of the memory.
+        splits, order = gather_splits(
+            torch.from_numpy(pixels.values).reshape(rows, -1), labels, rows_by_split
+        )
         shared = overlaps(splits, "picture")
         inputs, targets = splits["train"].all_inputs / 255, splits["train"].all_targets
         if self.invert:
             inputs = 1 - inputs
-        splits = {name: Split(inputs, targets, of.rows) for name, of in splits.items()}
+        splits = {name: Split(inputs, targets, split.rows) for name, split in splits.items()}
         return image_dataset(
             self,
             (splits, order if listing.splits is None else None),

@@ -28,9 +28,9 @@ class MoonsDataset(Synthetic):
         return InputSchema("binary", ("x1", "x2"), (2,), ("moon",), ("upper", "lower"))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
-        """Return points (n, 2) and labels (n,): two half circles that reach into each other, and noise.
+        """Return points (n, 2) and labels (n,): two interleaving half circles with noise.
 
-        They are, to the bit, scikit-learn's make_moons of the same seed, which takes a second to import.
+        They are bit-identical to scikit-learn's make_moons with the same seed, whose import takes a second.
         """
         import numpy as np
         import torch

@@ -1,4 +1,4 @@
-"""A table of one's own."""
+"""The user's table."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -18,34 +18,42 @@ if TYPE_CHECKING:
 class TableDataset(TableOptions):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
-    found_out: ClassVar = ("separator", "decimal", "encoding", "header")
+    inferred_options: ClassVar = ("separator", "decimal", "encoding", "header")
     name: Literal["table"]
     path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
     )
     target: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1, strict=False)] | None = Field(
-        None, description="the column that is predicted, or a list of columns: of numbers, or of yes and no"
+        None, description="the target column, or a list of columns, all numbers or all yes and no"
     )
     separator: str | None = Field(
-        None, min_length=1, max_length=1, description="between the values of a text; null: found out"
+        None,
+        min_length=1,
+        max_length=1,
+        description="character between two values of a text file; null: inferred",
     )
-    decimal: Literal[".", ","] | None = Field(None, description="decimal mark of a text; null: found out")
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark of a text file; null: inferred")
     encoding: str | None = Field(
-        None, min_length=1, max_length=40, description="of a text, such as utf-8 or latin-1; null: found out"
+        None,
+        min_length=1,
+        max_length=40,
+        description="encoding of a text file, such as utf-8 or latin-1; null: inferred",
     )
     header: bool | None = Field(
-        None, description="whether the first line of a text holds names; null: found out"
+        None, description="whether the first line of a text file holds column names; null: inferred"
     )
     missing: tuple[str, ...] | None = Field(
-        None, strict=False, description="texts that mean that a value is missing; null: the usual ones, as NA"
+        None,
+        strict=False,
+        description="strings that stand for a missing value; null: the usual ones, such as NA",
     )
 
     def title(self) -> str:
         """See `DatasetConfig.title`."""
-        from mlpkit.data.table_format import title_of
+        from mlpkit.data.table_format import file_title
 
         paths = self.paths()
-        return (title_of(paths[0]) if paths else "") or self.name
+        return (file_title(paths[0]) if paths else "") or self.name
 
     def paths(self) -> tuple[str, ...]:
         """Return the files of the table, or of its training rows."""
@@ -67,7 +75,9 @@ class TableDataset(TableOptions):
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         if "-" in (*self.paths(), self.split.val, self.split.test):
-            raise ConfigError("dataset.path=-: a run reads its data again when it goes on; save it in a file")
+            raise ConfigError(
+                "dataset.path=-: stdin cannot be read again when a run is resumed; save it in a file"
+            )
         return super().load(download)
 
     def targets(self) -> tuple[str, ...]:

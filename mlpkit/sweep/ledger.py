@@ -156,7 +156,7 @@ class Ledger:
                 if not all(isinstance(text, str) for text in (folder, status, error, *lines)):
                     raise ValueError(f"job {number} is not text")
                 if not is_run_name(folder):
-                    raise ValueError(f"{show(folder)} is no name of a run's folder")
+                    raise ValueError(f"{show(folder)} is not the name of a run folder")
                 jobs.append(JobRecord(number, folder, tuple(lines), parsed, status, error))
         except ConfigError as error:
             raise DataError(f"{self.path}: a config in it is not valid: {error.args[0]}") from None

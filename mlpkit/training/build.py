@@ -97,8 +97,8 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     task = TASKS[dataset.input_schema.task]
     loss = loss_for(config.loss, task.name, dataset.name)
     metrics = metrics_for(config.run.metrics, task.name, dataset.name)
-    if dataset.found:
-        data = config.dataset.model_copy(update=dict(dataset.found))
+    if dataset.inferred:
+        data = config.dataset.model_copy(update=dict(dataset.inferred))
         config = config.model_copy(update={"dataset": data})
     return Experiment(config, dataset, task, loss, network, metrics)
 

@@ -51,8 +51,10 @@ def check_config(config: Config, stored: Checkpoint) -> None:
         ConfigError: another key has changed, or trainer.epochs is smaller than the epochs done.
     """
     new, old = (dict(nested.items(to_dict(c))) for c in (config, stored.config))
-    found_out = [key for key in config.dataset.found_out if getattr(config.dataset, key) is None]
-    free = (*MAY_CHANGE, *_FOLDER_KEYS, *(f"dataset.{key}" for key in found_out))
+    inferred_options = [
+        key for key in config.dataset.inferred_options if getattr(config.dataset, key) is None
+    ]
+    free = (*MAY_CHANGE, *_FOLDER_KEYS, *(f"dataset.{key}" for key in inferred_options))
     changed = [key for key in {**new, **old} if new.get(key) != old.get(key) and key not in free]
     if changed:
         raise ConfigError(

@@ -295,7 +295,7 @@ def bad_headers() -> Iterator[Case]:
     yield Case("an entry with more keys", entry("more", 1), codes=REFUSED)
     for value in (None, 1, [], {"a": "b"}, deep(500), HALF, LONG):
         yield Case(f"metadata {short(value)}", note(value), codes=REFUSED)
-    yield Case("a name that stands twice", twice("model/layers.0.weight"), codes=REFUSED)
+    yield Case("a name that appears twice", twice("model/layers.0.weight"), codes=REFUSED)
     yield Case("metadata that stand twice", twice("__metadata__"), codes=REFUSED)
 
 

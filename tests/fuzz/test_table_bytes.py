@@ -96,7 +96,7 @@ def check(path: Path, content: bytes) -> None:
     if file is not None:
         file.table.validate(full=True)
         assert file.table.num_rows > 0
-        assert str(path) in file.where(file.table.num_rows - 1)
+        assert str(path) in file.locate(file.table.num_rows - 1)
 
 
 @pytest.mark.parametrize("kind", sorted(contents()))
