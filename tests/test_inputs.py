@@ -108,8 +108,8 @@ READS = "the model reads 0 to 1; "
         (WHOLE.astype("uint16") * 257, f"0 to 65535, {READS}add --pixels 65535 if 65535 is the largest "
                                        "possible pixel"),
         (WHOLE * 1000, f"0 to 255000, {READS}divide them by the largest possible pixel"),
-        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, in which "
-                                               "values above 127 become negative: save them as uint8"),
+        (WHOLE.astype("uint8").astype("int8"), f"-103 to 102, {READS}these seem to be bytes as int8, in "
+                                               "which values above 127 become negative: save them as uint8"),
         (WHOLE / 127.5 - 1, f"-1 to 1, {READS}these seem to be scaled to -1 to 1: add 1 and divide by 2"),
         ((WHOLE / 255 - 0.13) / 0.31, f"-0.419355 to 2.80645, {READS}these seem to be standardised, which "
                                       "the model does itself: give the original pixels"),
