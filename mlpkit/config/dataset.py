@@ -54,7 +54,7 @@ class DatasetConfig(Section):
         return self.load(download)
 
     def title(self) -> str:
-        """Return the title used in the names of run folders: the dataset's name, or that of the user's file."""
+        """Return the name for run folders: the dataset's name, or that of the user's file."""
         return self.name
 
     def array_names(self) -> tuple[str | None, str | None]:
