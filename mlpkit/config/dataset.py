@@ -23,7 +23,7 @@ class DatasetConfig(Section):
     """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`.
 
     Attributes:
-        inferred_options: options that `load` finds out where they are null; see `Dataset.inferred`.
+        inferred_options: options whose values `load` infers if they are null; see `Dataset.inferred`.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("load",)
@@ -45,16 +45,16 @@ class DatasetConfig(Section):
         raise NotImplementedError(f"dataset={self.name} has no load")
 
     def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
-        """Return the splits as a trained model reads them: what was fitted for it is not fitted again.
+        """Load the dataset for a trained model: its encoder and classes are used, and not fitted again.
 
         Args:
-            trained: what the model reads and says.
+            trained: the input schema of the model.
             download: see `load`.
         """
         return self.load(download)
 
     def title(self) -> str:
-        """Return what folders of runs are called after: the name; of one's own data, that of its file."""
+        """Return the name for run folders: the dataset's name, or that of the user's file."""
         return self.name
 
     def array_names(self) -> tuple[str | None, str | None]:
@@ -74,7 +74,7 @@ class DatasetConfig(Section):
         return self.val_fraction, 0.0
 
     def is_stratified(self) -> bool:
-        """Whether each split that is dealt at random has the classes' shares of all rows."""
+        """Whether random splits are stratified by class."""
         return False
 
     def numbers(self) -> int:

@@ -81,8 +81,7 @@ class Dataset:
         true_line: (slope, intercept) of the line that generated the data.
         order: the original index of each row of the reordered table; None: it cannot be split again.
         remarks: lines to print: what was inferred from the data, and warnings.
-        inferred: options that were null in its config, with the values that `load` inferred; the run's config
-            keeps them.
+        inferred: values of options that were null in its config; the run's config keeps them.
     """
 
     name: str
