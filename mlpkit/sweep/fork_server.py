@@ -22,4 +22,5 @@ def start() -> None:
 
         context().set_forkserver_preload(["mlpkit.sweep.preloaded"])
         forkserver.ensure_running()
-        remove_at_exit(util.get_temp_dir())  # of the server's socket
+        if multiprocessing.parent_process() is None:  # else the folder is the parent's
+            remove_at_exit(util.get_temp_dir())  # of the server's socket
