@@ -5,8 +5,10 @@ import atexit
 import gc
 import os
 
-# numpy and scipy start threads when imported; a process that forks should have none.
+# numpy, scipy and pyarrow (which scikit-learn imports with pandas, if that is installed) start threads when
+# imported; a process that forks should have none.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
 
 import numpy.random
 import sklearn.datasets
