@@ -3,6 +3,7 @@
 The dataset is `arrays` for .npz and .npy, and `image_folder` for a folder.
 """
 
+import re
 from collections.abc import Sequence
 
 from mlpkit.config.problems import spell
@@ -15,9 +16,15 @@ ARRAYS = (".npz", ".npy")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
 
+# Names that need no quotes; and Hydra's own syntax: no value, quotes, several values, functions.
+_PLAIN = re.compile(r"(?!(true|false|null)$)[a-z_./~*-][\w./~*? -]*", re.ASCII | re.IGNORECASE)
+_HYDRA = re.compile(r"""$|null$|["'\[]|.*,|.*\$\{|(choice|range|interval|glob|sort|shuffle|tag|str)\(""")
+
 
 def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return overrides with `data=` and `target=` written out; all others stay as they are.
+
+    Names that Hydra would not read as text, such as `weight (kg)`, `größe` or `1`, are put in quotes.
 
     Raises:
         ConfigError: `data` is no table, array file or folder, or `target` is given without it.
@@ -36,9 +43,17 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
         )
     found = [f"dataset={dataset_name}"]
     for line in overrides:
-        key, sign, value = line.partition("=")
-        found.append(f"{_LONG.get(key, key)}{sign}{value}")
+        key, _, value = line.partition("=")
+        found.append(f"{_LONG[key]}={_quoted(value)}" if key in _LONG else line)
     return tuple(found)
+
+
+def _quoted(value: str) -> str:
+    """Return the name of a file or a column as Hydra reads it."""
+    if _PLAIN.fullmatch(value) or _HYDRA.match(value):
+        return value
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value)
+    return f'"{escaped}"'
 
 
 def without_packing(name: str) -> str:
