@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
@@ -16,7 +18,7 @@ from mlpkit.data.column_values import RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.table_file import MISSING, TableFormat, read_table
+from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
 from mlpkit.data.tables import some
@@ -75,13 +77,13 @@ def read_raw(
     if unknown := next((name for name in keep if name not in names), None):
         way = did_you_mean(unknown, names) or f"; it has {some(names)}"
         raise ConfigError(f"--keep={show(unknown)}: {file.source} has no such column{way}")
-    encoded = encode(_encoder_of(input_schema), table, file.source, file.where)
-    targets = None
+    targets, where = None, file.where
     if with_targets:
-        if absent := [name for name in input_schema.targets if name not in names]:
-            raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
-        columns = [RawColumn(name, table[name], file.source, file.where) for name in input_schema.targets]
+        rows = _rows_to_score(file, input_schema.targets, warn)
+        table, where = table.take(rows), lambda row: file.where(int(rows[row]))
+        columns = [RawColumn(name, table[name], file.source, where) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
+    encoded = encode(_encoder_of(input_schema), table, file.source, where)
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {some(extra)}")
@@ -127,6 +129,24 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
             f"{where}: columns missing: {some(absent)}; an unknown value is left empty, as in NAME="
         )
     return found
+
+
+def _rows_to_score(file: TableFile, targets: Sequence[str], warn: Callable[[str], None]) -> NDArray[np.int64]:
+    """Return the rows that have all targets; as in training, the others are left out.
+
+    Raises:
+        DataError: there is no such row, or a target has no column.
+    """
+    names = file.table.column_names
+    if absent := [name for name in targets if name not in names]:
+        raise DataError(f"{file.source}: the target {some(absent)} is missing; it has {some(names)}")
+    missing = [RawColumn(name, file.table[name], file.source, file.where).missing for name in targets]
+    rows = np.flatnonzero(~np.logical_or.reduce(missing))
+    if len(rows) == 0:
+        raise DataError(f"{file.source}: no row has a value of the target {some(targets)}; fill it in")
+    if left := len(file.table) - len(rows):
+        warn(f"{file.source}: left out {left:,} rows without a value of the target")
+    return rows
 
 
 def _told(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:

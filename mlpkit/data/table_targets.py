@@ -163,16 +163,13 @@ def encode_targets(
     """Return the targets of rows that a trained model is scored on; as `Targets.values`.
 
     Args:
-        columns: the raw targets.
+        columns: the raw targets, none of which is missing.
         input_schema: of the model.
         transform: how the model's training targets were transformed.
 
     Raises:
-        DataError: one is missing, is no class of the model, or cannot be transformed.
+        DataError: one is no class of the model, or cannot be transformed.
     """
-    for column in columns:
-        if len(bad := np.flatnonzero(column.missing)):
-            raise column.error(int(bad[0]), "no value of the target; fill it in or remove the row")
     if input_schema.task == "multilabel":
         return _yes_or_no(columns)
     if not input_schema.classes:
