@@ -48,7 +48,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(things: Path, *more: str) -> tuple[str, ...]:
     return (
         "dataset=table", f"dataset.path={things}", f"dataset.target=[{','.join(LABELS)}]",
-        "trainer.batch_size=full", *more,
+        "trainer.batch_size=full", "trainer.early_stopping.patience=null", *more,
     )  # fmt: skip
 
 

@@ -195,6 +195,23 @@ def test_a_run_is_resumed_from_another_folder(
     assert content(part.last)["tensors"] == content(whole.last)["tensors"]
 
 
+def test_tables_are_trained_until_validation_stops_improving(
+    tmp_path: Path, churn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where there are no validation rows, that is said."""
+    monkeypatch.chdir(tmp_path)
+    chosen = config(*of(churn)).trainer
+    assert (chosen.epochs, chosen.early_stopping.patience) == (200, 30)
+    assert config("dataset=mnist").trainer.early_stopping.patience is None
+    given = ["train", *of(churn), *SMALL]
+    assert command(given) == 0
+    assert "early stopping" not in capsys.readouterr().err
+    assert command([*given, "dataset.fold=none"]) == 0
+    assert "without validation rows, early stopping watches the training rows" in capsys.readouterr().err
+    assert command([*given, "dataset.fold=none", "trainer.early_stopping.patience=null"]) == 0
+    assert "early stopping" not in capsys.readouterr().err
+
+
 def test_the_config_of_the_guide_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (PROJECT / "docs/own-data.md").read_text(encoding="utf-8")
     shown = re.search(r"```yaml\n# (configs/\S+)\n(.*?)```", page, re.S)

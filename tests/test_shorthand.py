@@ -10,11 +10,12 @@ from tables import customers, write_csv
 
 from mlpkit.cli.main import run as command
 from mlpkit.cli.shorthand import expand
+from mlpkit.datasets.table import TableDataset
 
 
 def test_it_is_written_out() -> None:
     given = ("data=a b.csv.gz", "target=y", "model=mlp", "dataset.fold=1")
-    wanted = ("dataset=table", 'dataset.path="a b.csv.gz"', "dataset.target=y", *given[2:])
+    wanted = ("dataset=table", "dataset.path=a b.csv.gz", "dataset.target=y", *given[2:])
     assert expand(given) == wanted
     assert expand(given[2:]) == given[2:]
 
@@ -31,6 +32,26 @@ def test_a_name_may_have_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
     for value in ("[a.csv,b.csv]", "a.csv,b.csv", "'a b.csv'", "choice(a.csv,b.csv)", "${oc.env:D}/a.csv"):
         assert expand(["data=[a.csv]", f"target={value}"])[2] == f"dataset.target={value}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("weight (kg)", "price(usd)", "größe", "1", "2.5", "true", "a=b", "a&b", "#", "a[0]", "{x}"),
+        *("a'b", 'a"b', 'a\\"b', "a\\", "a\\b", "50%", "$", "<NA>", "a:b", "a;b", "~a"),
+    ],
+)
+def test_a_column_may_have_any_name(name: str) -> None:
+    """Without quotes besides the shell's."""
+    chosen = config(*expand(["data=my table (1).csv", f"target={name}"])).dataset
+    assert isinstance(chosen, TableDataset)
+    assert isinstance(chosen.path, str)
+    assert (chosen.target, Path(chosen.path).name) == (name, "my table (1).csv")
+
+
+def test_several_values_stay_hydras() -> None:
+    for value in ("[a,b]", "a,b", "choice(a,b)", "'a b'", '"a (1)"', "null", "${dataset.name}"):
+        assert expand(["data=a.csv", f"target={value}"])[-1] == f"dataset.target={value}"
 
 
 def test_arrays_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,15 @@ TABLES = (*TEXTS, *JSONS, *TYPED, *EXCEL)
 ARRAYS = (".npz", ".npy")
 
 _LONG = {"data": "dataset.path", "target": "dataset.target"}
-_PLAIN = re.compile(r"[A-Za-z0-9_./~*?-]*")  # letters that need no quotes
-_HYDRAS = re.compile(r"""['"\[{].*|\w+\(.*\)|.*(,|\$\{).*""", re.DOTALL)
+# Names that need no quotes; and Hydra's own syntax: no value, quotes, several values, functions.
+_PLAIN = re.compile(r"(?!(true|false|null)$)[a-z_./~*-][\w./~*? -]*", re.ASCII | re.IGNORECASE)
+_HYDRA = re.compile(r"""$|null$|["'\[]|.*,|.*\$\{|(choice|range|interval|glob|sort|shuffle|tag|str)\(""")
 
 
 def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return overrides with `data=` and `target=` written out; all others stay as they are.
+
+    Names that Hydra would not read as text, such as `weight (kg)`, `größe` or `1`, are put in quotes.
 
     Raises:
         ConfigError: `data` is no table, array file or folder, or `target` is given without it.
@@ -46,13 +49,14 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def _quoted(value: str) -> str:
-    """Return a path or a column's name as Hydra reads it whatever letters are in it, such as `ü` or `(`.
+    """Return the name of a file or a column as Hydra reads it.
 
     Lists, values to sweep, functions and what is quoted already stay, unless a file is called so.
     """
-    if _PLAIN.fullmatch(value) or (_HYDRAS.fullmatch(value) and not expand_path(value).exists()):
+    if not value or _PLAIN.fullmatch(value) or (_HYDRA.match(value) and not expand_path(value).exists()):
         return value
-    return '"' + value.replace('"', '\\"') + '"'
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value)
+    return f'"{escaped}"'
 
 
 def dataset_of(data: str) -> str:

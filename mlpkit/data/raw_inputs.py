@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
@@ -69,14 +71,14 @@ def read_raw(
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
-    kept = keep_columns(table, keep, file.source)
-    encoded = encode(_encoder_of(input_schema), table, file.source, file.locate)
-    targets = None
+    targets, locate = None, file.locate
     if with_targets:
-        if absent := [name for name in input_schema.targets if name not in names]:
-            raise DataError(f"{file.source}: the target {listed(absent)} is missing; it has {listed(names)}")
-        columns = [RawColumn(name, table[name], file.source, file.locate) for name in input_schema.targets]
+        rows = _rows_to_score(file, input_schema.targets, warn)
+        table, locate = table.take(rows), lambda row: file.locate(int(rows[row]))
+        columns = [RawColumn(name, table[name], file.source, locate) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
+    kept = keep_columns(table, keep, file.source)
+    encoded = encode(_encoder_of(input_schema), table, file.source, locate)
     used = {*input_schema.columns, *input_schema.targets, *keep}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {listed(extra)}")
@@ -182,6 +184,24 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
             f"{location}: columns missing: {listed(absent)}; leave an unknown value empty, as in NAME="
         )
     return found
+
+
+def _rows_to_score(file: TableFile, targets: Sequence[str], warn: Callable[[str], None]) -> NDArray[np.int64]:
+    """Return the rows that have all targets; as in training, the others are left out.
+
+    Raises:
+        DataError: there is no such row, or a target has no column.
+    """
+    names = file.table.column_names
+    if absent := [name for name in targets if name not in names]:
+        raise DataError(f"{file.source}: the target {listed(absent)} is missing; it has {listed(names)}")
+    missing = [RawColumn(name, file.table[name], file.source, file.locate).missing for name in targets]
+    rows = np.flatnonzero(~np.logical_or.reduce(missing))
+    if len(rows) == 0:
+        raise DataError(f"{file.source}: no row has a value of the target {listed(targets)}; fill it in")
+    if left := len(file.table) - len(rows):
+        warn(f"{file.source}: left out {left:,} rows without a value of the target")
+    return rows
 
 
 def _warn_of_issues(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:

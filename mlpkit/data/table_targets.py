@@ -163,16 +163,13 @@ def encode_targets(
     """Encode the targets of rows on which a trained model is scored; the result is like `Targets.values`.
 
     Args:
-        columns: the raw target columns.
+        columns: the raw target columns, without missing values.
         input_schema: the model's input schema.
         transform: how the model's training targets were transformed.
 
     Raises:
-        DataError: a target is missing, is not a class of the model, or cannot be transformed.
+        DataError: a target is not a class of the model, or cannot be transformed.
     """
-    for column in columns:
-        if len(bad := np.flatnonzero(column.missing)):
-            raise column.error(int(bad[0]), "no value of the target; fill it in or remove the row")
     if input_schema.task == "multilabel":
         return _yes_or_no(columns)
     if not input_schema.classes:

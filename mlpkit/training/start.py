@@ -54,6 +54,11 @@ def run(
     engine = build([config], origin.trust)
     for line in engine.experiments[0].dataset.remarks:
         warn(line)
+    if config.trainer.early_stopping.patience and engine.experiments[0].dataset.monitored == "train":
+        warn(
+            "warning: without validation rows, early stopping watches the training rows and stops too late; "
+            "set trainer.epochs to the best epoch of runs with validation rows"
+        )
     if origin.trust.may_run_git:
         environment.git_commit()
     with stop_on_signals() as stop, ExitStack() as locks:
