@@ -33,7 +33,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "cuda")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "cuda", "tables")
 
 
 def main() -> None:
@@ -64,8 +64,8 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part in ("start", "busy", "cuda"):
-        run = {"start": run_start_up, "busy": run_busy, "cuda": _run_cuda}[part]
+    if part in ("start", "busy", "cuda", "tables"):
+        run = {"start": run_start_up, "busy": run_busy, "cuda": _run_cuda, "tables": _run_tables}[part]
         return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
@@ -78,6 +78,12 @@ def _run_cuda(repetitions: int) -> dict[str, float]:
     from cuda_steps import run_cuda  # loads torch, which the other parts leave to their processes
 
     return run_cuda(repetitions)
+
+
+def _run_tables(repetitions: int) -> dict[str, float]:
+    from tables import run_tables  # loads torch, scikit-learn and pandas
+
+    return run_tables(repetitions)
 
 
 def _arguments() -> argparse.Namespace:
