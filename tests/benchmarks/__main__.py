@@ -34,7 +34,7 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "table", "cuda")
+PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "table", "tables", "cuda")
 
 
 def main() -> None:
@@ -65,8 +65,15 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         return {(part, ""): run_process(part, repetitions)}
     if part in SWEEPS:
         return {(part, ""): run_sweep(part, repetitions)}
-    if part in ("start", "busy", "table", "cuda"):
-        run = {"start": run_start_up, "busy": run_busy, "table": run_table, "cuda": _run_cuda}[part]
+    several = {
+        "start": run_start_up,
+        "busy": run_busy,
+        "table": run_table,
+        "tables": _run_tables,
+        "cuda": _run_cuda,
+    }
+    if part in several:
+        run = several[part]
         return {(part, name): found for name, found in run(repetitions).items()}
     if part == "logs":
         share = run_logs(repetitions)
@@ -79,6 +86,12 @@ def _run_cuda(repetitions: int) -> dict[str, float]:
     from cuda_steps import run_cuda  # loads torch, which the other parts leave to their processes
 
     return run_cuda(repetitions)
+
+
+def _run_tables(repetitions: int) -> dict[str, float]:
+    from tables import run_tables  # loads torch, scikit-learn and pandas
+
+    return run_tables(repetitions)
 
 
 def _arguments() -> argparse.Namespace:

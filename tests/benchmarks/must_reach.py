@@ -56,6 +56,8 @@ GOALS = (
         "CUDA, MNIST batch 64, times the replay's seconds", "cuda", "mnist-64, 1 runs over replay", 1.3, True
     ),
     Goal("CUDA, 64 runs of MNIST, times the seconds of one", "cuda", "mnist-64, 64 runs over one", 2, True),
+    Goal("tables on which the mlp's defaults beat scikit-learn's", "tables", "better", 6),
+    Goal("tables on which they are worse", "tables", "worse", 0, at_most=True),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 
