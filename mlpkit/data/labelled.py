@@ -117,8 +117,7 @@ def _array(
         )
         raise DataError(
             f"{path}: {problem}; it has {listed(found)}, but needs one array of inputs and one of targets, "
-            "as "
-            "numpy.savez(FILE, X=…, y=…) writes them"
+            "as numpy.savez(FILE, X=…, y=…) writes them"
         )
     return found[matches[0]], f"{path}: {matches[0]}"
 
@@ -133,7 +132,6 @@ def _encoded(targets: Array, source: str, input_schema: InputSchema) -> Tensor:
         wanted = f"labels of {listed(input_schema.classes)}" if input_schema.classes else "numbers"
         raise DataError(
             f"{source}: {spell(str(targets.dtype))} of shape {targets.shape}, the model predicts {wanted} "
-            "for "
-            f"{listed(input_schema.targets)}; save such targets"
+            f"for {listed(input_schema.targets)}; save such targets"
         )
     return torch.from_numpy(found.values)

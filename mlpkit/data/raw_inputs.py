@@ -74,7 +74,8 @@ def read_raw(
     targets, locate = None, file.locate
     if with_targets:
         rows = _rows_to_score(file, input_schema.targets, warn)
-        table, locate = table.take(rows), lambda row: file.locate(int(rows[row]))
+        if len(rows) < len(table):
+            table, locate = table.take(rows), lambda row: file.locate(int(rows[row]))
         columns = [RawColumn(name, table[name], file.source, locate) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
     kept = keep_columns(table, keep, file.source)

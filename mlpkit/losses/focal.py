@@ -28,7 +28,7 @@ class Focal(LossConfig):
             signed = ((2 * targets - 1) * outputs).squeeze(1)
             return -(self.gamma * logsigmoid(-signed)).exp() * logsigmoid(signed)
         log_p = outputs.log_softmax(1).gather(1, targets[:, None]).squeeze(1)
-        return -self._weight(log_p.exp()) * log_p
+        return -(_rest(log_p.exp()) ** self.gamma) * log_p
 
     def gradient(self, outputs: "Tensor", y: "Tensor") -> "Tensor":
         """With the chain rule through log p, whose gradient is y - softmax(z), or ±σ(∓z) for one output."""
@@ -42,14 +42,12 @@ class Focal(LossConfig):
         log_softmax = outputs.log_softmax(-1)
         log_p = (log_softmax * y).sum(-1, keepdim=True)
         p = log_p.exp()
-        rest = (1 - p).clamp_min(_tiny(p))
-        return (y - log_softmax.exp()) * self._weight(p) * (self.gamma * p * log_p / rest - 1)
-
-    def _weight(self, p: "Tensor") -> "Tensor":
-        return (1 - p).clamp_min(_tiny(p)) ** self.gamma
+        rest = _rest(p)
+        return (y - log_softmax.exp()) * rest**self.gamma * (self.gamma * p * log_p / rest - 1)
 
 
-def _tiny(values: "Tensor") -> float:
+def _rest(p: "Tensor") -> "Tensor":
+    """Return 1 - p, at least the smallest normal number, by which one can divide."""
     import torch
 
-    return torch.finfo(values.dtype).tiny
+    return (1 - p).clamp_min(torch.finfo(p.dtype).tiny)

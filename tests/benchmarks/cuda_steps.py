@@ -9,12 +9,11 @@ import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import torch
-from peers.mlpkit_training import NoRecords, next_epoch
-from peers.torch_parts import loss_of, network, optimizer_of
+from peers.mlpkit_training import next_epoch, trainer_for
+from peers.torch_parts import loop_over, loss_of, network, optimizer_of
 from torch import nn
 from turns import Entry, measure
 from workload import FULL_BATCH_EPOCHS, Trained, Workload, config_of, load_workload
@@ -22,10 +21,7 @@ from workload import FULL_BATCH_EPOCHS, Trained, Workload, config_of, load_workl
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.cuda import CudaEngine
-from mlpkit.runs.run_folder import RunFolder
 from mlpkit.training.build import build
-from mlpkit.training.stop import StopRequest
-from mlpkit.training.trainer import Trainer
 
 DEVICE = "cuda:0"
 MNIST = ("experiment=mnist_mlp", "device=cuda")
@@ -140,9 +136,7 @@ def time_runs(
     configs = [config.model_copy(update={"seed": seed}) for seed in range(runs)]
     engine = build(configs, datasets=[dataset] * runs)
     assert isinstance(engine, CudaEngine) and engine.graphs is not None
-    recorders = [NoRecords(of, RunFolder(Path("nowhere")), None) for of in engine.experiments]
-    trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
-    trainer.start_clock()
+    trainer = trainer_for(engine)
     epochs = FULL_BATCH_EPOCHS if trainer.steps_per_epoch == 1 else 1
     steps = epochs * trainer.steps_per_epoch
 
@@ -188,7 +182,6 @@ def eager(work: Workload, level: str = "highest", compiled: bool = False) -> Cal
     """Return a PyTorch loop over tensors on the device, with the fused optimizer; no scores."""
     torch.set_float32_matmul_precision(level if level != "bfloat16" else "highest")
     model, loss_function = network(work).to(DEVICE), loss_of(work)
-    all_inputs, all_targets = work.inputs.to(DEVICE), work.targets.to(DEVICE)
     optimizer = optimizer_of(work, model, fused=True)
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=level == "bfloat16")
 
@@ -208,16 +201,7 @@ def eager(work: Workload, level: str = "highest", compiled: bool = False) -> Cal
         optimizer.step()
         return loss
 
-    def train() -> Trained:
-        for _ in range(work.epochs):
-            if work.full_batch:
-                loss = step(all_inputs, all_targets)
-            else:
-                for rows in torch.randperm(work.rows, device=DEVICE).split(work.batch_size):
-                    loss = step(all_inputs[rows], all_targets[rows])
-        return Trained(work.count, loss.item())
-
-    return train
+    return loop_over(work, step, DEVICE)
 
 
 PEERS: dict[str, Callable[[Workload], Callable[[], Trained]]] = {

@@ -44,9 +44,13 @@ def prepare(overrides: tuple[str, ...]) -> Callable[[], Trained]:
 
 def trainer_of(overrides: tuple[str, ...]) -> Trainer:
     """Return a trainer as `mlpkit train` makes it, with nothing to report to."""
-    engine = build([config_of(overrides)])
-    recorder = NoRecords(engine.experiments[0], RunFolder(Path("nowhere")), None)
-    trainer = Trainer(engine, [recorder], StopRequest(), lambda recorder, error: None)
+    return trainer_for(build([config_of(overrides)]))
+
+
+def trainer_for(engine: Engine) -> Trainer:
+    """Return the trainer of an engine's runs, with nothing to report to."""
+    recorders = [NoRecords(each, RunFolder(Path("nowhere")), None) for each in engine.experiments]
+    trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
     trainer.start_clock()
     return trainer
 

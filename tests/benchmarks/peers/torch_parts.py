@@ -21,6 +21,24 @@ def with_the_better_threads(train: Callable[[], Trained]) -> Callable[[], Traine
     return train
 
 
+def loop_over(
+    work: Workload, step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], device: str
+) -> Callable[[], Trained]:
+    """Return what trains a portion by a step on inputs and targets, with the rows on the device."""
+    all_inputs, all_targets = work.inputs.to(device), work.targets.to(device)
+
+    def train() -> Trained:
+        for _ in range(work.epochs):
+            if work.full_batch:
+                loss = step(all_inputs, all_targets)
+            else:
+                for rows in torch.randperm(work.rows, device=device).split(work.batch_size):
+                    loss = step(all_inputs[rows], all_targets[rows])
+        return Trained(work.count, loss.item())
+
+    return train
+
+
 def network(work: Workload) -> nn.Sequential:
     """Return linear layers, with ReLU and dropout between them."""
     layers: list[nn.Module] = []
