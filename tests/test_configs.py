@@ -90,10 +90,17 @@ def test_a_number_beyond_float32_is_refused_by_its_key() -> None:
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["init.bias=1e300"], "init.bias=1e+300: must be within ±3.4e+38, the range of float32"),
+        (
+            ["optimizer.eps=1e-50"],
+            "optimizer.eps=1e-50: must be 0 or from 1.2e-38 to 3.4e+38 in size, the range of float32",
+        ),
+        (
+            ["init.bias=1e300"],
+            "init.bias=1e+300: must be 0 or from 1.2e-38 to 3.4e+38 in size, the range of float32",
+        ),
         (
             ["init=constant", "init.value=-1e39"],
-            "init.value=-1e+39: must be within ±3.4e+38, the range of float32",
+            "init.value=-1e+39: must be 0 or from 1.2e-38 to 3.4e+38 in size, the range of float32",
         ),
         (
             ["init=uniform", "init.low=-3e38", "init.high=3e38"],

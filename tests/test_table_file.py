@@ -112,13 +112,25 @@ def test_what_was_taken_is_said(read: Read) -> None:
     )
 
 
+@pytest.mark.parametrize("first", ["0,1", "1,2", "2020,2021"])
+def test_a_first_line_of_numbers_that_count_up_is_not_guessed(read: Read, first: str) -> None:
+    """pandas numbers columns without a name, and years are common names."""
+    text = f"{first}\n1.5,2.5\n"
+    with pytest.raises(
+        DataError, match=f"its first line, {first.replace(',', ', ')}, may be names or a row; set"
+    ):
+        read(text)
+    assert read(text, has_header=True).table.column_names == first.split(",")
+    assert read(text, has_header=False).table.num_rows == 2
+
+
 @pytest.mark.parametrize(
     ("text", "has_header"),
     [
         ("a,b\n1,2\n", True),
         ("a,b\nx,y\n", True),
         ("x,y\nx,z\n", False),
-        ("1,2\n3,4\n", False),
+        ("1,3\n3,4\n", False),
         ("1,2\n", False),
         ("5.1,setosa\n4.9,setosa\n", False),
         ("id,2019,2020\n7,1,2\n", True),

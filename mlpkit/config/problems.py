@@ -75,8 +75,8 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
             line = f"{key}.name={show(given)}: must be {_choices(names)}{way}"
         elif kind == "string_unicode" and "properties" in node:  # a key; pydantic does not say which
             line = f"{key or 'config'}: the key {show(value)} holds half of a character; write the whole one"
-        elif kind == "too_large":
-            line = f"{key}={show(value)}: must be within ±3.4e+38, the range of float32"
+        elif kind == "not_float32":
+            line = f"{key}={show(value)}: must be 0 or from 1.2e-38 to 3.4e+38 in size, the range of float32"
         elif kind == "rule":
             line = f"{key}: {problem['msg']}"
         elif "properties" in node or "discriminator" in node:

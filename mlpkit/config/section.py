@@ -33,6 +33,7 @@ def absolute(path: str) -> str:
 AbsolutePath = Annotated[PathText, AfterValidator(absolute)]
 
 FLOAT32_MAX = 3.4028234e38
+FLOAT32_TINY = 1.1754944e-38  # the smallest normal number; a device may take smaller ones for 0
 
 
 class Section(BaseModel):
@@ -50,8 +51,8 @@ class Section(BaseModel):
     def _fits(cls, value: Any) -> Any:
         """Refuse a number that float32 cannot hold."""
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and abs(number) > FLOAT32_MAX:
-                raise PydanticCustomError("too_large", "beyond float32")
+            if isinstance(number, float) and number and not FLOAT32_TINY <= abs(number) <= FLOAT32_MAX:
+                raise PydanticCustomError("not_float32", "beyond float32")
         return value
 
 

@@ -11,8 +11,9 @@ import pyarrow
 import pyarrow.csv
 
 from mlpkit.config.problems import plural, show, spell
-from mlpkit.data.table_format import TableFormat, infer_format, parse_rows
+from mlpkit.data.table_format import TableFormat, counts_up, infer_format, parse_rows
 from mlpkit.data.table_text import NotUtf8Error, TableText
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 SAMPLE = 1 << 20  # bytes from which the format and the column types are inferred
@@ -69,6 +70,12 @@ def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[
     rows = parse_rows(sample, table_format.separator or ",")
     if not rows:
         raise DataError(f"{text.name}: empty; it must hold a line of column names and a line for each row")
+    may_be_names = len(rows) > 1 and len(rows[0]) > 1 and counts_up(rows[0])
+    if given.has_header is None and not table_format.has_header and may_be_names:
+        raise DataError(
+            f"{text.name}: its first line, {listed(rows[0])}, may be names or a row; "
+            "set dataset.header=true or dataset.header=false"
+        )
     names = _names(rows[0], table_format, text.name)
     if table_format.has_header and len(rows) == 1 and len(sample) < SAMPLE:
         raise DataError(f"{text.name}: no rows below the column names; add a line for each")

@@ -135,6 +135,14 @@ def infer_format(sample: str, given: TableFormat, missing: Sequence[str]) -> Tab
     return replace(given, separator=separator, decimal=decimal, has_header=has_header)
 
 
+def counts_up(cells: Sequence[str]) -> bool:
+    """Whether cells are whole numbers in a row, as column numbers and years are: 0,1,2 or 2020,2021."""
+    if not all(cell.isascii() and cell.isdecimal() for cell in cells):
+        return False
+    start = int(cells[0])
+    return list(cells) == [str(start + place) for place in range(len(cells))]
+
+
 def parse_rows(sample: str, separator: str) -> list[list[str]]:
     """Parse the first rows of a text, without empty lines, up to the first syntax error."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pandas_json import from_pandas
+from mlpkit.data.table_format import counts_up
 from mlpkit.errors import ConfigError, DataError
 
 LARGEST = 3.4028235e38  # float32
@@ -128,7 +129,7 @@ def _parse_csv(
         has_header = _has_header(header, len(lines), input_schema, source)
     if has_header:
         lines = lines[1:]
-    if not has_header or (_counts_up(header) and not set(input_schema.features) <= set(header)):
+    if not has_header or (_are_column_numbers(header) and not set(input_schema.features) <= set(header)):
         if len(header) != len(input_schema.features):
             raise DataError(
                 f"{source}: {plural(len(header), 'unnamed column')}; "
@@ -151,7 +152,7 @@ def _has_header(first: Sequence[str], lines: int, input_schema: InputSchema, sou
     """Whether the first line holds names. Numbers are not names, except pandas' column numbers 0, 1, 2, …"""
     if set(input_schema.features) <= set(first) or not all(_NUMBER.fullmatch(cell) for cell in first):
         return True
-    if lines > 1 and len(first) == len(input_schema.features) and _counts_up(first):
+    if lines > 1 and len(first) == len(input_schema.features) and _are_column_numbers(first):
         raise DataError(
             f"{source}: its first line, {listed(first)}, may be names or a row; choose with --header or "
             "--no-header"
@@ -159,9 +160,9 @@ def _has_header(first: Sequence[str], lines: int, input_schema: InputSchema, sou
     return False
 
 
-def _counts_up(cells: Sequence[str]) -> bool:
+def _are_column_numbers(cells: Sequence[str]) -> bool:
     """Whether the cells are the numbers of unnamed columns: 0,1,2 or 1,2,3."""
-    return list(cells) in ([str(number + start) for number in range(len(cells))] for start in (0, 1))
+    return cells[0] in ("0", "1") and counts_up(cells)
 
 
 def _parse_json(text: str, source: str, kind: str, input_schema: InputSchema) -> tuple[list[str], list[Row]]:
