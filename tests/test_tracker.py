@@ -119,7 +119,7 @@ def check(tracker, run, reference, of_epochs):
     assert (progress.best_value, progress.best_loss) == (value, loss)
     assert progress.best_scores == (of_epochs[best - 1] if best else {})
     assert progress.stale_epochs == reference.stale_epochs()
-    assert (run in tracker.stopped_early(epoch)) == reference.is_to_stop()
+    assert (run in tracker.stopped_early(epoch, 0.0)) == reference.is_to_stop()
     assert tracker.multiplier(run) == pytest.approx(reference.multiplier(), rel=1e-12)
     values, losses = tracker.best_values()
     assert (values[run], losses[run]) == (
@@ -203,7 +203,7 @@ def test_early_stopping():
     for epoch, value in enumerate(SEQUENCE, 1):
         values = [value] * len(STOPPING)
         tracker.update_best(scores_of(epoch, values, [0.0] * len(STOPPING)), values, [0.0] * len(STOPPING))
-        for run in tracker.stopped_early(epoch):
+        for run in tracker.stopped_early(epoch, 0.0):
             stopped.setdefault(run, (epoch, tracker.runs[run].best_epoch))
     ended = {run: (after, best) for run, (_, _, after, best) in enumerate(STOPPING) if after is not None}
     assert stopped == ended

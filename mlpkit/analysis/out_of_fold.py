@@ -1,13 +1,13 @@
 """Out-of-fold predictions: of each row of a table, by the models of the folds that did not train on it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.compare import Setting
+from mlpkit.analysis.ensemble import average_outputs
 from mlpkit.analysis.evaluate import load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
@@ -25,8 +25,9 @@ class OutOfFold:
 
     Attributes:
         rows: the places of the rows in the table, counted from 0, ascending.
-        outputs: (rows, width) raw outputs; with several seeds, their mean.
+        outputs: (rows, width) raw outputs; with several seeds, those of their ensemble.
         targets: of the rows; as `Split.targets`.
+        folds: (rows,) the fold that tests each row.
         predictor: one of the models.
         config: of the table.
         seeds: how many models predict each row.
@@ -36,6 +37,7 @@ class OutOfFold:
     rows: Tensor
     outputs: Tensor
     targets: Tensor
+    folds: Tensor
     predictor: Predictor
     config: TableOptions
     seeds: int = 1
@@ -57,17 +59,17 @@ class OutOfFold:
 
 def predict_out_of_fold(
     sweep: Path,
-    setting: Setting,
+    runs: Iterable[RunResult],
     which: str,
     warn: Callable[[str], None],
     device: str = "cpu",
     trust: Trust = Trust.FOREIGN,
-) -> OutOfFold:
-    """Return what the models of each fold say of the rows that it tests.
+) -> list[OutOfFold]:
+    """Return, for each seed, what the models of each fold say of the rows that it tests.
 
     Args:
         sweep: where the runs lie.
-        setting: of a comparison; its runs differ in folds and seeds.
+        runs: of one setting; they differ in folds and seeds.
         which: best or last, of each run's checkpoints.
         warn: is told of a damaged checkpoint that another one stands for.
         device: cpu or cuda:N.
@@ -77,21 +79,24 @@ def predict_out_of_fold(
         ConfigError: the runs are no cross-validation.
         DataError: a fold is missing, or the table is no longer what a run was trained on.
     """
-    found = [
+    return [
         _of_one_seed([_test_rows(run, which, warn, device, trust) for run in folds.values()])
-        for folds in _by_seed(sweep, setting).values()
+        for folds in _by_seed(sweep, runs).values()
     ]
-    if len(found) == 1:
-        return found[0]
+
+
+def average(seeds: Sequence[OutOfFold]) -> OutOfFold:
+    """Return the predictions of the ensembles of all seeds: mean probabilities, or mean values."""
+    task = seeds[0].predictor.task
     return replace(
-        found[0],
-        outputs=torch.stack([of.outputs for of in found]).mean(0),
-        seeds=len(found),
-        chosen_by_test=any(of.chosen_by_test for of in found),
+        seeds[0],
+        outputs=average_outputs(task, torch.stack([of.outputs for of in seeds])),
+        seeds=len(seeds),
+        chosen_by_test=any(of.chosen_by_test for of in seeds),
     )
 
 
-def _by_seed(sweep: Path, setting: Setting) -> Mapping[object, Mapping[int, RunResult]]:
+def _by_seed(sweep: Path, runs: Iterable[RunResult]) -> Mapping[object, Mapping[int, RunResult]]:
     """Return the runs by their seed and their fold.
 
     Raises:
@@ -99,7 +104,7 @@ def _by_seed(sweep: Path, setting: Setting) -> Mapping[object, Mapping[int, RunR
         DataError: a fold has no trained run.
     """
     by_seed: dict[object, dict[int, RunResult]] = {}
-    for run in setting.runs.values():
+    for run in runs:
         fold = run.settings.get("dataset.fold")
         if not isinstance(fold, int):
             raise ConfigError(
@@ -107,9 +112,9 @@ def _by_seed(sweep: Path, setting: Setting) -> Mapping[object, Mapping[int, RunR
                 "mlpkit train -m dataset=… 'dataset.fold=range(5)'"
             )
         by_seed.setdefault(run.settings["seed"], {})[fold] = run
-    for seed, runs in by_seed.items():
-        folds = next(iter(runs.values())).settings["dataset.folds"]
-        if missing := [str(fold) for fold in range(folds) if fold not in runs]:
+    for seed, trained in by_seed.items():
+        folds = next(iter(trained.values())).settings["dataset.folds"]
+        if missing := [str(fold) for fold in range(folds) if fold not in trained]:
             raise DataError(
                 f"{sweep}: seed {seed} has no trained run of fold {', '.join(missing)} of {folds}, and the "
                 "rows of each need one; train all folds in one sweep"
@@ -132,8 +137,14 @@ def _test_rows(
         raise DataError(f"{run.path}: {difference}; bring the old data back, or train the folds anew")
     assert isinstance(config, TableOptions) and dataset.order is not None  # no other dataset has folds
     test, predictor = dataset.splits["test"], make_predictor(stored, device)
+    assert isinstance(config.fold, int)
     return OutOfFold(
-        *(dataset.order[test.rows], predictor.outputs(test.inputs), test.targets, predictor, config),
+        rows=dataset.order[test.rows],
+        outputs=predictor.outputs(test.inputs),
+        targets=test.targets,
+        folds=torch.full((len(test),), config.fold),
+        predictor=predictor,
+        config=config,
         chosen_by_test=which == "best" and dataset.monitored == "test",
     )
 
@@ -148,4 +159,5 @@ def _of_one_seed(folds: Iterable[OutOfFold]) -> OutOfFold:
         rows=rows[order],
         outputs=torch.cat([first.outputs, *(of.outputs for of in others)])[order],
         targets=torch.cat([first.targets, *(of.targets for of in others)])[order],
+        folds=torch.cat([first.folds, *(of.folds for of in others)])[order],
     )

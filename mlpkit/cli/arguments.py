@@ -14,6 +14,7 @@ from mlpkit.system.paths import expand
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mlpkit.analysis.compare import Comparison
     from mlpkit.cli.compose import Request
     from mlpkit.config.config import Config
     from mlpkit.runs.checkpoint import Checkpoint
@@ -166,6 +167,34 @@ def open_run(
     return path, stored
 
 
+def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, Checkpoint]]":
+    """Load the checkpoints of all runs of a sweep's best setting; return their paths and their contents.
+
+    Args:
+        run: RUN.
+        which: best or last.
+        trust: whether the checkpoints are the user's own or foreign.
+
+    Raises:
+        ConfigError: RUN is not a sweep.
+    """
+    from mlpkit.errors import ConfigError
+    from mlpkit.runs.checkpoint import load_first
+    from mlpkit.runs.find_run import find_checkpoints
+    from mlpkit.runs.sweep_folder import is_sweep
+    from mlpkit.system.console import note
+
+    check_which(which)
+    sweep, _ = newest_of(run)
+    if not is_sweep(sweep):
+        raise ConfigError(
+            f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)' …"
+        )
+    best = _compare(sweep).settings[0]
+    note(f"ensemble of {len(best.runs)} runs: {sweep}")
+    return [load_first(find_checkpoints(of.path, which), note, trust=trust) for of in best.runs.values()]
+
+
 def check_which(which: str) -> None:
     """Check the value of --checkpoint.
 
@@ -192,7 +221,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     if not is_sweep(path):
         return path, newest
     try:
-        return _best_run(path), "best run of the newest sweep" if newest else "best run"
+        return _compare(path).best_run.path, "best run of the newest sweep" if newest else "best run"
     except DataError:
         if not newest or (found := newest_run(path)) is None:
             raise
@@ -228,13 +257,13 @@ def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
     return path, ""
 
 
-def _best_run(sweep: Path) -> Path:
-    """Return the best run of a sweep's best setting, the same as `mlpkit compare` reports."""
+def _compare(sweep: Path) -> "Comparison":
+    """Return the comparison of a sweep's runs, as `mlpkit compare` makes it."""
     from mlpkit.analysis.compare import compare
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.system.console import note
 
-    return compare(read_results(find_runs([sweep], note), note)).best_run.path
+    return compare(read_results(find_runs([sweep], note), note))
 
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:

@@ -15,6 +15,7 @@ from mlpkit.cli import (
     data,
     doctor,
     evaluate,
+    fit,
     inspect,
     plot,
     predict,
@@ -29,6 +30,7 @@ from mlpkit.errors import ConfigError, MlpkitError, WriteError
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "data": (data.data, data.EXAMPLE),
+    "fit": (fit.fit, fit.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
     "resume": (resume.resume, resume.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
@@ -42,7 +44,16 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
-TORCH = ("data", "train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that import torch
+TORCH = (
+    "data",
+    "fit",
+    "train",
+    "resume",
+    "predict",
+    "evaluate",
+    "plot",
+    "doctor",
+)  # commands that import torch
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -18,6 +18,7 @@ from mlpkit.cli.arguments import (
     check_which,
     newest_of,
     open_run,
+    open_runs,
     warn_of_nan,
 )
 from mlpkit.config.problems import plural
@@ -64,6 +65,13 @@ def predict(
             help="Predict every row of a cross-validation's table, each by the models that did not see it.",
         ),
     ] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Average what all seeds of a sweep's best setting predict, not its best run alone.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
@@ -94,6 +102,7 @@ def predict(
         if input_ is not None:
             refuse_input(output, input_)
 
+    from mlpkit.analysis.ensemble import Ensemble
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.nested import texts
@@ -103,13 +112,18 @@ def predict(
     from mlpkit.system.device import choose_device
 
     trust = Trust.foreign(allow_large)
+    if out_of_fold and ensemble:
+        raise ConfigError("--ensemble: --out-of-fold averages the seeds already; leave it out")
     if out_of_fold:
         _predict_out_of_fold(run, keep or (), output, checkpoint, device, trust)
         return
-    path, stored = open_run(run, checkpoint, trust)
-    if output is not None:
-        refuse_input(output, str(path))
-    predictor = make_predictor(stored, choose_device(device))
+    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    for path, _ in members:
+        if output is not None:
+            refuse_input(output, str(path))
+    path, stored = members[0]
+    predictors = [make_predictor(member, choose_device(device)) for _, member in members]
+    predictor = Ensemble(predictors) if ensemble else predictors[0]
     input_schema, true = predictor.input_schema, None
     options = ReadOptions(header, pixels, invert)
     if split is not None:
@@ -135,7 +149,8 @@ def predict(
     else:
         inputs = read_inputs(str(input_), input_schema, options, note)
     predictions = predictor.predict(inputs.values)
-    if not warn_of_nan(stored.state.model, path) and (row := predictions.first_not_finite()) is not None:
+    are_nan = [warn_of_nan(member.state.model, path) for path, member in members]
+    if not any(are_nan) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
         raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
     columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept)
@@ -151,7 +166,7 @@ def _predict_out_of_fold(
 ) -> None:
     """Predict every row of the table that a sweep's best setting was trained on in folds."""
     from mlpkit.analysis.compare import compare
-    from mlpkit.analysis.out_of_fold import predict_out_of_fold
+    from mlpkit.analysis.out_of_fold import average, predict_out_of_fold
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.runs.results import find_runs, read_results
@@ -172,7 +187,8 @@ def _predict_out_of_fold(
     if len(settings) > 1:
         options = " ".join(f"{key}={value}" for key, value in settings[0].options.items())
         note(f"the best of {len(settings)} settings: {options}")
-    found = predict_out_of_fold(sweep, settings[0], checkpoint, note, choose_device(device), trust)
+    runs = settings[0].runs.values()
+    found = average(predict_out_of_fold(sweep, runs, checkpoint, note, choose_device(device), trust))
     raw, predictions = found.config.raw(), found.predictions()
     if (bad := predictions.first_not_finite()) is not None:
         raise _not_finite(raw.locate(int(found.rows[bad])))

@@ -59,6 +59,9 @@ class TrainerConfig(Section):
     )
     deterministic: bool = Field(False, description="allow only deterministic operations")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
+    time_limit: Positive | None = Field(
+        None, description="seconds of training after which a run ends, at the end of an epoch; null: no limit"
+    )
     checkpoint_every: (
         Count
         | Annotated[

@@ -7,6 +7,7 @@ MAY_CHANGE = (
     "trainer.engine",
     "trainer.matmul",
     "trainer.compile",
+    "trainer.time_limit",
     "trainer.checkpoint_every",
     "trainer.keep_last",
     "trainer.log_every",

@@ -17,7 +17,8 @@ from mlpkit.sweep.datasets import Datasets
 from mlpkit.system.device import choose_device, threads_with_work
 from mlpkit.system.platform import raise_file_limit
 
-MAY_DIFFER = ("clip_norm", "clip_value", "early_stopping")  # trainer keys that may differ within a group
+# trainer keys that may differ within a group
+MAY_DIFFER = ("clip_norm", "clip_value", "early_stopping", "time_limit")
 CACHE_NUMBERS = 4_500_000  # weights, activations and optimizer state that fit into the CPU caches (measured)
 MAX_RUNS = 256  # in a group
 MAX_BYTES = 1 << 30  # of data and outputs of all runs in a group

@@ -26,7 +26,12 @@ from mlpkit.training.stop import stop_on_signals
 
 
 def start(
-    folder: SweepFolder, jobs: Sequence[Job], origin: Origin, launcher: Launcher, console: Console
+    folder: SweepFolder,
+    jobs: Sequence[Job],
+    origin: Origin,
+    launcher: Launcher,
+    console: Console,
+    datasets: Datasets | None = None,
 ) -> None:
     """Train all jobs of a new sweep.
 
@@ -36,6 +41,7 @@ def start(
         origin: the command line, and whether the sweep is the user's own or foreign.
         launcher: trains the jobs.
         console: where progress is shown.
+        datasets: datasets that have been loaded already; their remarks are not printed again.
 
     Raises:
         JobsFailedError: some jobs failed; all others are done.
@@ -49,7 +55,7 @@ def start(
             )
         write_ledger(folder.ledger, jobs)
         with Ledger(folder.ledger) as ledger:
-            _train(folder, ledger, origin, launcher, console)
+            _train(folder, ledger, origin, launcher, console, datasets)
 
 
 def resume(
@@ -88,7 +94,14 @@ def _are_in(ledger: Ledger, jobs: Sequence[Job]) -> bool:
     }
 
 
-def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launcher, console: Console) -> None:
+def _train(
+    folder: SweepFolder,
+    ledger: Ledger,
+    origin: Origin,
+    launcher: Launcher,
+    console: Console,
+    datasets: Datasets | None = None,
+) -> None:
     entries = ledger.entries()
     # A finished job may not be marked in the ledger if the process was killed just then.
     left = {e.number: e for e in entries if not _is_done(e, folder.run(e.folder))}
@@ -116,7 +129,7 @@ def _train(folder: SweepFolder, ledger: Ledger, origin: Origin, launcher: Launch
             return
         failures[number] = last_line(error)
 
-    datasets = Datasets(origin.trust, folder.ledger)
+    datasets = datasets or Datasets(origin.trust, folder.ledger)
     if origin.trust.may_run_git:
         environment.git_commit()
     try:

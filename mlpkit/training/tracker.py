@@ -36,6 +36,7 @@ class Tracked:
     Attributes:
         patience: epochs without improvement after which the run stops; None to never stop early.
         min_delta: the smallest increase over `stopping_value` that early stopping counts as improvement.
+        time_limit: seconds of training after which the run stops.
         plateau: the options of a plateau schedule; None for another schedule.
         lr: the base learning rate.
         best_value: the best monitored value; None before the first epoch.
@@ -50,6 +51,7 @@ class Tracked:
 
     patience: int | None
     min_delta: float
+    time_limit: float
     plateau: Plateau | None
     lr: float
     best_value: float | None = None
@@ -109,12 +111,13 @@ class Tracker:
                 run.plateau_state.update(values[index], run.plateau, run.lr, self.sign > 0)
         return better
 
-    def stopped_early(self, epoch: int) -> list[int]:
-        """Return the runs that have not improved for `patience` epochs."""
+    def stopped_early(self, epoch: int, seconds: float) -> list[int]:
+        """Return the runs that have not improved for `patience` epochs, or have reached their time limit."""
         return [
             index
             for index, run in enumerate(self.runs)
-            if run.patience is not None and epoch - run.improved_epoch >= run.patience
+            if (run.patience is not None and epoch - run.improved_epoch >= run.patience)
+            or seconds > run.time_limit
         ]
 
     def select_runs(self, runs: Sequence[int]) -> "Tracker":
@@ -162,4 +165,5 @@ class Tracker:
 def _tracked(config: Config) -> Tracked:
     stopping, scheduler = config.trainer.early_stopping, config.scheduler
     plateau = scheduler if isinstance(scheduler, Plateau) else None
-    return Tracked(stopping.patience, stopping.min_delta, plateau, config.optimizer.lr)
+    limit = config.trainer.time_limit or math.inf
+    return Tracked(stopping.patience, stopping.min_delta, limit, plateau, config.optimizer.lr)

@@ -166,8 +166,8 @@ class Trainer:
         """Finish the runs that are done, stop early or are pruned; return whether any is left."""
         if self.is_between_epochs():
             epoch = self.progress.epoch
-            done = range(len(self.recorders)) if epoch >= self.epochs else self.tracker.stopped_early(epoch)
-            self._finish(list(done))
+            early = self.tracker.stopped_early(epoch, self.seconds)
+            self._finish(list(range(len(self.recorders))) if epoch >= self.epochs else early)
             if self.judge is not None and self.recorders and self.judged_epoch < epoch:
                 self.judged_epoch = epoch
                 pruned = self.judge(self.recorders, epoch, *self.tracker.best_values())

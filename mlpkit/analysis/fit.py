@@ -1,0 +1,136 @@
+"""Judges the models of a cross-validation against each other and against a constant prediction.
+
+Every row of the table is predicted by models that did not train on it. Models are ranked by the log loss,
+which judges probabilities and not only classes, or by R² for a regression. Both are means over rows, so that
+they have a t interval, and the difference of two models has a paired t-test.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlpkit.analysis.out_of_fold import OutOfFold, average
+from mlpkit.analysis.statistics import half_width, holm, paired_p_value
+from mlpkit.losses.auto import Auto
+from mlpkit.tasks import Task
+
+SIGNIFICANT = 0.05  # the probability of naming a difference that is none
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is judged.
+
+    Attributes:
+        name: what it is called.
+        model: the model to train for it; empty for a constant prediction.
+        members: how many runs predict together.
+        losses: (rows,) of each row; of single runs, the mean over their seeds.
+        accuracy: share of right labels; None for a regression.
+    """
+
+    name: str
+    model: str
+    members: int
+    losses: Tensor
+    accuracy: float | None
+
+    @property
+    def loss(self) -> float:
+        """Mean loss."""
+        return float(self.losses.mean())
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval of the mean loss."""
+        return half_width(self.losses.tolist()) or 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Candidates, best first, each compared with the best.
+
+    Attributes:
+        candidates: ranked by their loss.
+        p_values: of each against the best, by a paired t-test over rows, corrected by Holm; None: the best.
+        rows: how many rows were predicted.
+        task: the task.
+    """
+
+    candidates: Sequence[Candidate]
+    p_values: Sequence[float | None]
+    rows: int
+    task: Task
+
+    @property
+    def winner(self) -> Candidate:
+        """The best model that can be trained."""
+        return next(candidate for candidate in self.candidates if candidate.model)
+
+    def beats_constant(self) -> bool:
+        """Whether the winner is shown to be better than the constant prediction."""
+        constant = next(candidate for candidate in self.candidates if not candidate.model)
+        p = paired_p_value(self.winner.losses.tolist(), constant.losses.tolist())
+        return self.winner.loss < constant.loss and p is not None and p < SIGNIFICANT
+
+
+def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
+    """Rank models, their ensembles and a constant prediction.
+
+    Args:
+        found: the out-of-fold predictions of each model's seeds, by the model's name.
+    """
+    first = next(iter(found.values()))[0]
+    candidates = [_constant(first)]
+    for model, seeds in found.items():
+        candidates.append(_candidate(model, model, seeds))
+        if model == "mlp" and len(seeds) > 1:
+            candidates.append(_candidate("mlp ensemble", model, [average(seeds)], len(seeds)))
+    ranked = sorted(candidates, key=lambda candidate: candidate.loss)
+    best = ranked[0].losses.tolist()
+    p_values = holm([paired_p_value(best, candidate.losses.tolist()) for candidate in ranked[1:]])
+    return Judged(ranked, [None, *p_values], len(first.rows), first.predictor.task)
+
+
+def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int = 1) -> Candidate:
+    losses = torch.stack([_losses(of, of.outputs) for of in seeds]).mean(0)
+    accuracies = [_accuracy(of, of.outputs) for of in seeds]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return Candidate(name, model, members, losses, sum(known) / len(known) if known else None)
+
+
+def _constant(of: OutOfFold) -> Candidate:
+    """Predict each fold's rows by the class shares, or the mean, of all other rows."""
+    task = of.predictor.task
+    targets = task.encode(of.targets, torch.float64)
+    if task.name == "multiclass":
+        targets = torch.nn.functional.one_hot(targets, of.outputs.shape[1]).double()
+    outputs = torch.empty_like(targets)
+    for fold in range(int(of.folds.max()) + 1):
+        tested = of.folds == fold
+        shares = targets[~tested].mean(0)
+        if task.name != "regression":  # one more row of each class, so that none has the probability 0
+            rows = int((~tested).sum())
+            shares = (shares * rows + 1) / (rows + (2 if task.name != "multiclass" else len(shares)))
+            shares = shares.log() if task.name == "multiclass" else shares.logit()
+        outputs[tested] = shares
+    name = "mean" if task.name == "regression" else "class shares"
+    return Candidate(name, "", 1, _losses(of, outputs), _accuracy(of, outputs))
+
+
+def _losses(of: OutOfFold, outputs: Tensor) -> Tensor:
+    """Return the loss (rows,) of each row: log loss, or squared errors over the variance of the targets."""
+    task, outputs = of.predictor.task, outputs.double()
+    targets = task.encode(of.targets, torch.float64)
+    if task.name == "regression":
+        return ((outputs - targets).square() / targets.var(0, correction=0)).mean(1)
+    return Auto(name="auto").for_task(task.name).per_example(outputs, targets)
+
+
+def _accuracy(of: OutOfFold, outputs: Tensor) -> float | None:
+    task = of.predictor.task
+    if task.probabilities is None:
+        return None
+    return float((task.decode(outputs) == of.targets).double().mean())

@@ -1,0 +1,211 @@
+"""mlpkit fit."""
+
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpkit.cli.arguments import ConfigDir, Overrides, Plugins, command_line
+from mlpkit.config.problems import plural, spell
+from mlpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlpkit.analysis.fit import Judged
+    from mlpkit.analysis.out_of_fold import OutOfFold
+    from mlpkit.cli.compose import Request
+    from mlpkit.runs.origin import Origin
+    from mlpkit.runs.results import RunResult
+    from mlpkit.sweep.datasets import Datasets
+
+EXAMPLE = "mlpkit fit dataset=iris"
+
+PARTS = 8  # of the time limit: two models in up to three groups each, and the last training
+LINEAR_LR = 0.03  # Adam's; with its default linear models do not reach their optimum in 200 epochs
+QUIET = ("run.plots=false", "run.loggers=[]")
+
+
+def fit(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|dataset=NAME", help="A table, or a dataset that is one.")
+    ],
+    overrides: Overrides = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="COLUMN", help="The column to predict; repeatable."),
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, max=100, help="Number of folds.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, max=100, help="Runs of each model and fold.")
+    ] = 3,
+    time_limit: Annotated[
+        float,
+        typer.Option("--time-limit", metavar="SECONDS", min=1, help="How long all training may take."),
+    ] = 60.0,
+    config_dir: ConfigDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Cross-validate a linear model, an mlp and an ensemble; train the best one on all rows."""
+    from mlpkit.analysis.fit import judge
+    from mlpkit.cli.compose import Request, read_config
+    from mlpkit.cli.data_report import print_table
+    from mlpkit.data.table_options import TableOptions
+    from mlpkit.runs.origin import Origin
+    from mlpkit.runs.results import read_results
+    from mlpkit.runs.trust import Trust
+    from mlpkit.sweep.datasets import Datasets
+    from mlpkit.system.console import make_console, note, say
+
+    _check(overrides or ())
+    words = _dataset_words(file, target or (), overrides or ())
+    request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
+    config = read_config(_with(request, "model=mlp"))
+    if not isinstance(config.dataset, TableOptions):
+        raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
+    origin = Origin(command_line(), Trust.OWN, request.overrides)
+    console, datasets = make_console(), Datasets()
+    print_table(console, config.dataset)
+    console.print()
+    task = datasets.load(config.dataset).input_schema.task
+    datasets.take_remarks()  # printed already
+    linear = "linear" if task == "regression" else "logistic"
+    swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
+    requests = {name: _for_model(request, name) for name in (linear, "mlp")}
+    folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
+    results = read_results(sorted(path for path in folder.iterdir() if path.is_dir()), note)
+    runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
+    judged = judge({name: _out_of_fold(folder, of_model) for name, of_model in runs.items()})
+    _print(console, judged, folds, seeds)
+    winner = judged.winner
+    epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
+    all_rows = (
+        "dataset.fold=none",
+        f"trainer.epochs={epochs}",
+        "trainer.early_stopping.patience=null",
+        f"seed=range({winner.members})",
+    )
+    last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
+    ensemble = " --ensemble" if winner.members > 1 else ""
+    console.print()
+    say(
+        console,
+        f"cross-validation: {folder}",
+        f"{winner.name}, trained on all rows for {plural(epochs, 'epoch')}: {last}",
+        "next:",
+        f"  mlpkit predict {shlex.quote(str(last))}{ensemble} --input NEW.csv --output predictions.csv",
+    )
+
+
+def _dataset_words(file: str, target: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides, after those that choose the dataset."""
+    from mlpkit.cli.shorthand import expand
+
+    named = [f"target={target[0] if len(target) == 1 else '[' + ','.join(target) + ']'}"] if target else []
+    if not file.startswith("dataset="):
+        return expand((f"data={file.removeprefix('data=')}", *named, *overrides))
+    return expand((file, *(f"dataset.{line}" for line in named), *overrides))
+
+
+def _with(request: "Request", *lines: str) -> "Request":
+    """Return the request with some keys set, in place of what sets them already."""
+    keys = [_key(line) for line in lines]
+    others = (line for line in request.overrides if _key(line) not in keys)
+    return replace(request, overrides=(*others, *lines))
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _check(overrides: Sequence[str]) -> None:
+    """Refuse overrides of what fit chooses itself.
+
+    Raises:
+        ConfigError: one of them is given.
+    """
+    ways = {
+        "model": "it compares models; leave it out, settings such as model.hidden=[64] are the mlp's",
+        "seed": "use --seeds N",
+        "dataset.fold": "it trains all folds; leave it out",
+        "dataset.folds": "use --folds N",
+        "trainer.time_limit": "use --time-limit SECONDS",
+        "run.dir": "it makes several folders; use run.root",
+    }
+    if given := next((line for line in overrides if _key(line) in ways), None):
+        raise ConfigError(f"fit: {spell(given)}: {ways[_key(given)]}")
+
+
+def _for_model(request: "Request", model: str) -> "Request":
+    """Return the request for a model; settings of model.* are the mlp's alone."""
+    if model == "mlp":
+        return _with(request, "model=mlp")
+    lines = tuple(line for line in request.overrides if not _key(line).startswith("model."))
+    if not any(_key(line).startswith("optimizer") for line in lines):
+        lines = (*lines, f"optimizer.lr={LINEAR_LR}")
+    return replace(request, overrides=(*lines, f"model={model}"))
+
+
+def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", datasets: "Datasets") -> Path:
+    """Train all runs of some sweeps as one; return its folder."""
+    from mlpkit.cli.plan import plan
+    from mlpkit.runs import sweep_folder
+    from mlpkit.sweep.launchers import LauncherOptions, choose
+    from mlpkit.sweep.run import start
+
+    jobs = [job for request in requests for job in plan(request).jobs]
+    folder = sweep_folder.create([job.config for job in jobs])
+    start(folder, jobs, origin, choose(LauncherOptions()), console, datasets)
+    return folder.path
+
+
+def _out_of_fold(folder: Path, runs: "Sequence[RunResult]") -> "Sequence[OutOfFold]":
+    from mlpkit.analysis.out_of_fold import predict_out_of_fold
+    from mlpkit.runs.trust import Trust
+    from mlpkit.system.console import note
+
+    return predict_out_of_fold(folder, runs, "best", note, trust=Trust.OWN)
+
+
+def _best_epoch(run: "RunResult") -> int:
+    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.system.plain_json import read_object
+
+    return int(read_object(RunFolder(run.path).summary)["best"]["epoch"])
+
+
+def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None:
+    """Print the candidates, best first."""
+    from mlpkit.analysis.fit import SIGNIFICANT
+    from mlpkit.system.console import plain_table, say
+
+    regression = judged.task.probabilities is None
+    score, constant = ("R²", "the mean") if regression else ("log loss", "the class shares")
+    accuracy = [] if regression else ["accuracy"]
+    table = plain_table("model", [score, "± 95 %", *accuracy, "worse by", "is it sure?"])
+    best = judged.candidates[0]
+    for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
+        value = 1 - candidate.loss if regression else candidate.loss
+        cells = [f"{value:.4f}", f"{candidate.half_width:.4f}"]
+        cells += [] if candidate.accuracy is None else [f"{candidate.accuracy:.4f}"]
+        sure = "" if p is None else "yes" if p < SIGNIFICANT else "no"
+        table.add_row(candidate.name, *cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure)
+    console.print()
+    say(console, f"cross-validation of {plural(judged.rows, 'row')}: {folds} folds, {plural(seeds, 'seed')}")
+    console.print()
+    console.print(table)
+    console.print()
+    say(console, f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Holm)")
+    if judged.beats_constant():
+        say(console, f"{judged.winner.name} is better than predicting {constant}")
+    else:
+        say(
+            console,
+            f"warning: {judged.winner.name} is not shown to be better than predicting {constant}; the "
+            "columns may say nothing of the target",
+        )
+    console.print()
