@@ -61,7 +61,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_scores_are_those_of_scikit_learn(churn: tuple[Path, str]) -> None:
     found = out_of_fold(churn[0])
     candidates = by_name(found)
-    assert sorted(candidates) == ["class shares", "logistic", "mlp", "mlp ensemble"]
+    assert sorted(candidates) == ["logistic", "majority", "mlp", "mlp ensemble"]
     true = found["mlp"][0].targets.numpy()
     for name in ("logistic", "mlp"):
         each = [of.predictions().probabilities for of in found[name]]
@@ -82,14 +82,14 @@ def test_the_constant_is_the_class_shares_of_the_other_folds(churn: tuple[Path, 
         others = of.targets[of.folds != fold]
         share = (int((others == label).sum()) + 1) / (len(others) + 2)
         losses.append(-math.log(share))
-    assert by_name({"mlp": [of]})["class shares"].loss == pytest.approx(np.mean(losses))
+    assert by_name({"mlp": [of]})["majority"].loss == pytest.approx(np.mean(losses))
 
 
 def test_the_best_is_trained_on_all_rows_and_predicts_as_printed(churn: tuple[Path, str]) -> None:
     folder, printed = churn
     winner = judge(out_of_fold(folder)).winner
     line = next(line for line in printed.splitlines() if line.startswith("  mlpkit predict "))
-    assert f"{winner.name} is better than predicting the class shares" in printed
+    assert f"{winner.name} is better than predicting the majority" in printed
     words = line.split()[1:]
     words[words.index("NEW.csv")] = "churn.csv"
     assert mlpkit(*words, cwd=folder).returncode == 0

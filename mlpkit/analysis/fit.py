@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlpkit.analysis.baselines import constant_name, constant_outputs
 from mlpkit.analysis.out_of_fold import OutOfFold, average
 from mlpkit.analysis.statistics import half_width, holm, paired_p_value
 from mlpkit.losses.auto import Auto
@@ -103,21 +104,12 @@ def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int =
 
 def _constant(of: OutOfFold) -> Candidate:
     """Predict each fold's rows by the class shares, or the mean, of all other rows."""
-    task = of.predictor.task
-    targets = task.encode(of.targets, torch.float64)
-    if task.name == "multiclass":
-        targets = torch.nn.functional.one_hot(targets, of.outputs.shape[1]).double()
-    outputs = torch.empty_like(targets)
+    task, width = of.predictor.task, of.outputs.shape[1]
+    outputs = of.outputs.new_empty(of.outputs.shape, dtype=torch.float64)
     for fold in range(int(of.folds.max()) + 1):
         tested = of.folds == fold
-        shares = targets[~tested].mean(0)
-        if task.name != "regression":  # one more row of each class, so that none has the probability 0
-            rows = int((~tested).sum())
-            shares = (shares * rows + 1) / (rows + (2 if task.name != "multiclass" else len(shares)))
-            shares = shares.log() if task.name == "multiclass" else shares.logit()
-        outputs[tested] = shares
-    name = "mean" if task.name == "regression" else "class shares"
-    return Candidate(name, "", 1, _losses(of, outputs), _accuracy(of, outputs))
+        outputs[tested] = constant_outputs(task, of.targets[~tested], width)
+    return Candidate(constant_name(task), "", 1, _losses(of, outputs), _accuracy(of, outputs))
 
 
 def _losses(of: OutOfFold, outputs: Tensor) -> Tensor:

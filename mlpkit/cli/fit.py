@@ -184,7 +184,7 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     from mlpkit.system.console import plain_table, say
 
     regression = judged.task.probabilities is None
-    score, constant = ("R²", "the mean") if regression else ("log loss", "the class shares")
+    score, constant = ("R²", "the mean") if regression else ("log loss", "the majority")
     accuracy = [] if regression else ["accuracy"]
     table = plain_table("model", [score, "± 95 %", *accuracy, "worse by", "is it sure?"])
     best = judged.candidates[0]

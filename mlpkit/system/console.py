@@ -32,11 +32,11 @@ def is_terminal(console: Console) -> bool:
 
 
 def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -> None:
-    """Print a table of scores, one row per split."""
+    """Print a table of scores, one row per split; a row may lack some scores."""
     names = list(next(iter(by_split.values())))
     table = plain_table(title, names)
     for split, scores in by_split.items():
-        table.add_row(split, *(number(scores[name]) for name in names))
+        table.add_row(split, *(number(scores[name]) if name in scores else "" for name in names))
     console.print(table)
 
 

@@ -1,5 +1,6 @@
 """Prints the result of a finished run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -26,9 +27,18 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         ]
         scores = ", ".join([f"{best['split']} {value}", *others])
         lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
+    if (baseline := summary.get("baseline")) and not _beats(best[baseline["split"]], baseline):
+        lines.append(
+            f"warning: on {baseline['split']} not better than predicting the {baseline['name']} for every row"
+        )
     if best["split"] != "val":
         lines.append(f"no validation split (dataset.val_fraction=0): {best['split']} was monitored")
     return lines
+
+
+def _beats(scores: Mapping[str, float], baseline: Mapping[str, Any]) -> bool:
+    name = "accuracy" if "accuracy" in scores else "r2"
+    return scores[name] > float(baseline[name])
 
 
 def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
@@ -37,6 +47,8 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     console.print()
     say(console, status)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
+    if baseline := summary.get("baseline"):
+        scores[f"{baseline['name']} on {baseline['split']}"] = baseline
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
         say(console, line)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlpkit.analysis.baselines import constant_name, constant_outputs, scores_of_outputs
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.models.torch_network import count_parameters
@@ -133,6 +134,7 @@ def _summary(
         "parameters": count_parameters(experiment.network),
         "monitored": f"{task.monitor} on {monitored}",
         **last,
+        **({"baseline": _baseline(engine, run)} if finished.alone else {}),
         "best": {
             "split": monitored,
             "score": task.monitor,
@@ -143,3 +145,12 @@ def _summary(
             **best,
         },
     }
+
+
+def _baseline(engine: Engine, run: int) -> dict[str, Any]:
+    """Return what a constant prediction scores on the final split; see `mlpkit.analysis.baselines`."""
+    task, dataset = engine.task, engine.experiments[run].dataset
+    split = "test" if "test" in dataset.splits else dataset.monitored
+    outputs = constant_outputs(task, dataset.splits["train"].targets, dataset.input_schema.width)
+    scores = scores_of_outputs(task, outputs, dataset.splits[split].targets)
+    return {"name": constant_name(task), "split": split, **scores}

@@ -1,0 +1,85 @@
+"""Baselines: what a constant prediction and scikit-learn's linear models reach on the same split."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mlpkit.metrics import add_up
+from mlpkit.tasks import Task
+
+if TYPE_CHECKING:
+    from mlpkit.data.dataset import Split
+
+MOST_NUMBERS = 5_000_000  # training rows × features that a linear model is fitted to; about 10 seconds
+
+
+def constant_outputs(task: Task, targets: Tensor, width: int) -> Tensor:
+    """Return the outputs (width,) that predict the mean of the targets, or the shares of the classes.
+
+    The shares count one more row of each class, so that none has the probability 0.
+
+    Args:
+        task: the task.
+        targets: of the training rows, as `Split.targets`.
+        width: number of outputs.
+    """
+    y = task.encode(targets, torch.float64)
+    if task.probabilities is None:
+        return y.mean(0)
+    if task.name == "multiclass":
+        return ((one_hot(y, width).sum(0) + 1) / (len(y) + width)).double().log()
+    return ((y.sum(0) + 1) / (len(y) + 2)).logit()
+
+
+def constant_name(task: Task) -> str:
+    """Return what the constant prediction is called."""
+    return "mean" if task.probabilities is None else "majority"
+
+
+def linear_outputs(task: Task, train: "Split", inputs: Tensor) -> Tensor | None:
+    """Return what scikit-learn's logistic or ridge regression says of some rows (rows, width).
+
+    Its defaults are used, on standardised inputs; ridge regression chooses its penalty by cross-validation.
+
+    Args:
+        task: the task.
+        train: the training rows.
+        inputs: (rows, features), raw.
+
+    Returns:
+        Logits or values; None if there are too many numbers to fit to.
+    """
+    if train.inputs.numel() > MOST_NUMBERS:
+        return None
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.multioutput import MultiOutputClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = train.inputs.double().flatten(1).numpy(), train.targets.numpy()
+    rows = inputs.double().flatten(1).numpy()
+    if task.probabilities is None:
+        model = make_pipeline(StandardScaler(), RidgeCV((0.01, 0.1, 1.0, 10.0, 100.0))).fit(x, y)
+        return torch.as_tensor(model.predict(rows)).reshape(len(rows), -1)
+    logistic = LogisticRegression(max_iter=1000)
+    if task.name != "multilabel":
+        found = torch.as_tensor(make_pipeline(StandardScaler(), logistic).fit(x, y).decision_function(rows))
+        return found if found.dim() == 2 else found[:, None]
+    several = make_pipeline(StandardScaler(), MultiOutputClassifier(logistic)).fit(x, y)
+    scaled = several[0].transform(rows)
+    return torch.stack([torch.as_tensor(one.decision_function(scaled)) for one in several[1].estimators_], 1)
+
+
+def scores_of_outputs(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return the task's scores of some outputs, without the loss.
+
+    Args:
+        task: the task.
+        outputs: (rows, width), or (width,) for all rows.
+        targets: of the rows, as `Split.targets`.
+    """
+    truth = task.truth(task.encode(targets, torch.float64))
+    sums = add_up(torch.zeros(len(targets)), task.statistics(outputs.expand(len(targets), -1), truth))
+    return {name: value for name, value in task.scores(sums, len(targets)).items() if name != "loss"}
