@@ -3,7 +3,7 @@ outputs, the scores and the monitored score. The loss is a separate choice: `mlp
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from mlpkit import metrics
+from mlpkit.config.metric import MetricConfig, higher_is_better
+from mlpkit.config.problems import did_you_mean
+from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlpkit.config.metric import MetricConfig
+    from mlpkit.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Task:
         truth: encoded targets of a whole split -> the tensor that `statistics` compares with, computed once.
         targets: truth -> the targets, in the format of `decode`.
         statistics: (outputs, truth) -> values per example; scores are computed from their sums.
+        names: the scores' names.
         scores: (sums, rows) -> scores by name; sums may be numbers or arrays (K,).
         probabilities: outputs -> (rows, classes), or (rows, targets) for multilabel; None for regression.
         decode: outputs -> labels (rows,), zeros and ones (rows, targets) for multilabel, or values (rows,
@@ -40,6 +44,7 @@ class Task:
     truth: Callable[[Tensor], Tensor]
     targets: Callable[[Tensor], Tensor]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    names: tuple[str, ...]
     scores: Callable[[Sequence[Any], int], dict[str, Any]]
     probabilities: Callable[[Tensor], Tensor] | None
     decode: Callable[[Tensor], Tensor]
@@ -63,13 +68,16 @@ class Task:
             return loss < best_loss
         return self.improves(value, best_value)
 
-    def compute(self, metrics: Sequence["MetricConfig"], outputs: Tensor, truth: Tensor) -> list[float]:
+    def compute(
+        self, metrics: Sequence[MetricConfig], outputs: Tensor, truth: Tensor, may_be_nan: bool = False
+    ) -> list[float]:
         """Return the values of metrics on a whole split.
 
         Args:
             metrics: metrics for this task.
             outputs: (rows, width), in the targets' units.
             truth: the rows' truth.
+            may_be_nan: whether a metric may be NaN, where it is not defined.
 
         Raises:
             ConfigError: a metric returned NaN or infinity.
@@ -81,8 +89,10 @@ class Task:
         predictions, targets = self.decode(outputs), self.targets(truth.cpu())
         values = [float(metric.score(predictions, probabilities, targets)) for metric in metrics]
         for metric, value in zip(metrics, values, strict=True):
-            if not isfinite(value):
-                raise ConfigError(f"run.metrics={metric.name}: its score is {value}; return a finite number")
+            if not (isfinite(value) or may_be_nan):
+                raise ConfigError(
+                    f"run.metrics={metric.name}: its value is {value} for the rows of a split; leave it out"
+                )
         return values
 
 
@@ -96,6 +106,7 @@ REGRESSION = Task(
     truth=metrics.regression_truth,
     targets=lambda truth: truth.chunk(2, dim=1)[0],
     statistics=metrics.regression_statistics,
+    names=("loss", "r2", "mae", "rmse"),
     scores=metrics.regression_scores,
     probabilities=None,
     decode=lambda outputs: outputs,
@@ -109,6 +120,7 @@ BINARY = Task(
     truth=lambda targets: targets > 0.5,
     targets=lambda truth: truth.long().squeeze(1),
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs > 0, truth),
+    names=("loss", "accuracy"),
     scores=metrics.classification_scores,
     probabilities=_both_classes,
     decode=lambda outputs: (outputs > 0).long().squeeze(1),
@@ -122,6 +134,7 @@ MULTICLASS = Task(
     truth=lambda targets: targets,
     targets=lambda truth: truth,
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs.argmax(1), truth),
+    names=("loss", "accuracy"),
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),
     decode=lambda outputs: outputs.argmax(1),
@@ -135,6 +148,7 @@ MULTILABEL = Task(
     truth=lambda targets: targets > 0.5,
     targets=lambda truth: truth.long(),
     statistics=lambda outputs, truth: metrics.multilabel_statistics(outputs > 0, truth),
+    names=("loss", "accuracy", "exact_match", "f1_micro"),
     scores=metrics.multilabel_scores,
     probabilities=torch.sigmoid,
     decode=lambda outputs: (outputs > 0).long(),
@@ -143,3 +157,34 @@ MULTILABEL = Task(
 )
 
 TASKS = {task.name: task for task in (REGRESSION, BINARY, MULTICLASS, MULTILABEL)}
+
+
+def task_of(config: "Config", name: str, split: str | None = None) -> Task:
+    """Return a task that monitors the score of `trainer.monitor`.
+
+    Args:
+        config: the run's config.
+        name: the dataset's task.
+        split: the dataset's monitored split; None: not checked.
+
+    Raises:
+        ConfigError: there is no such score, or it is of another split.
+    """
+    task, wanted = TASKS[name], config.trainer.monitor
+    if wanted == "auto":
+        return task
+    of_split, _, score = wanted.rpartition(".")
+    known = [
+        *task.names,
+        *(key for key, own in choices("metric").items() if name in getattr(own, "tasks", ())),
+    ]
+    if score not in known:
+        raise ConfigError(
+            f"trainer.monitor={wanted}: must be auto or a score of {name}: {', '.join(known)}"
+            f"{did_you_mean(score, known)}"
+        )
+    if split is not None and of_split not in ("", split):
+        raise ConfigError(
+            f"trainer.monitor={wanted}: dataset={config.dataset.name} is monitored on {split}; write {score}"
+        )
+    return replace(task, monitor=score, higher_is_better=higher_is_better(score))

@@ -21,9 +21,8 @@ from mlpkit.analysis.keys import (
 )
 from mlpkit.analysis.metric import Metric
 from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
-from mlpkit.config.metric import MetricConfig
+from mlpkit.config.metric import higher_is_better
 from mlpkit.config.problems import did_you_mean, plural, show
-from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.losses.auto import LOSS_OF_TASK, Auto
 from mlpkit.runs.results import RunResult, age
@@ -31,8 +30,6 @@ from mlpkit.runs.results import RunResult, age
 TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is above this
 
 REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
-
-_LOWER_IS_BETTER = ("loss", "mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -195,9 +192,8 @@ def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
             f"--metric={show(wanted)[1:-1]}: with {scaled_by([run.settings for run in runs])} each run's "
             "losses are in a unit of its own; choose rmse, mae or r2"
         )
-    own = choices("metric").get(score)
-    higher = own.higher_is_better if own and issubclass(own, MetricConfig) else score not in _LOWER_IS_BETTER
-    return Metric(split, score, first.higher_is_better if score == first.score else higher, monitored=False)
+    higher = first.higher_is_better if score == first.score else higher_is_better(score)
+    return Metric(split, score, higher, monitored=False)
 
 
 def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:

@@ -45,7 +45,9 @@ class Ensemble(Predictor):
                 "train runs that differ in their seed alone"
             )
         super().__init__(
-            *(first.network, first.input_schema, first.loss, first.device), metrics=first.metrics
+            *(first.network, first.input_schema, first.loss, first.device),
+            metrics=first.metrics,
+            task=first.task,
         )
         self.members = members
 

@@ -110,7 +110,8 @@ def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[
     truth, metrics = task.truth(targets), predictor.metrics
     sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, truth))
     names = [metric.name for metric in metrics]
-    return task.scores(sums, len(rows)) | dict(zip(names, task.compute(metrics, outputs, truth), strict=True))
+    values = task.compute(metrics, outputs, truth, may_be_nan=True)
+    return task.scores(sums, len(rows)) | dict(zip(names, values, strict=True))
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from mlpkit.models.torch_network import Network, build_network, count_parameters
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.system.device import set_threads
-from mlpkit.tasks import TASKS, Task
+from mlpkit.tasks import TASKS, Task, task_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Predictor:
         device: str = "cpu",
         epoch: int | None = None,
         metrics: Sequence[MetricConfig] = (),
+        task: Task | None = None,
     ) -> None:
         """Take a network, which is used in evaluation mode.
 
@@ -60,9 +61,10 @@ class Predictor:
             device: cpu or cuda:N.
             epoch: after which it had its weights.
             metrics: that are computed besides the task's scores.
+            task: the input schema's task, with the score that was monitored; None: the default score.
         """
         self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
-        self.task: Task = TASKS[input_schema.task]
+        self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics = loss, metrics
 
     def outputs(self, inputs: Tensor) -> Tensor:
@@ -111,5 +113,5 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     set_threads(threads, 64, count_parameters(network))
     config, about = stored.config, stored.input_schema
     loss = loss_for(config.loss, about.task, config.dataset.name)
-    metrics = metrics_for(config.run.metrics, about.task, config.dataset.name)
-    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch, metrics)
+    metrics, task = metrics_for(config, about.task), task_of(config, about.task)
+    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch, metrics, task)

@@ -65,6 +65,8 @@ def fit(
     words = _dataset_words(file, target or (), overrides or ())
     request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
     config = read_config(_with(request, "model=mlp"))
+    if not request.sets("trainer.monitor"):  # by which the models are ranked
+        request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
     origin = Origin(command_line(), Trust.OWN, request.overrides)
@@ -186,7 +188,7 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     regression = judged.task.probabilities is None
     score, constant = ("R²", "the mean") if regression else ("log loss", "the majority")
     accuracy = [] if regression else ["accuracy"]
-    table = plain_table("model", [score, "± 95 %", *accuracy, "worse by", "is it sure?"])
+    table = plain_table("model", [score, "± 95 %", *accuracy, "worse by", "sure"])
     best = judged.candidates[0]
     for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
         value = 1 - candidate.loss if regression else candidate.loss

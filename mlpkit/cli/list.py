@@ -35,8 +35,6 @@ def list_choices(
     for name, choices in shown.items():
         width = max((len(printable(choice)) for choice in choices), default=0)
         console.print(f"[bold]{name}[/bold]")
-        if not choices:
-            say(console, "  none but those of plug-ins")
         for choice, path in sorted(choices.items()):
             if path is None:
                 schema = registry.choices(name)[choice]

@@ -1,6 +1,5 @@
 """The base class of metrics: additional scores, computed from all predictions of a split."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from mlpkit.config.registry import choices
@@ -10,10 +9,13 @@ from mlpkit.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mlpkit.config.config import Config
+
 RESERVED = (
     *("loss", "accuracy", "exact_match", "f1_micro", "r2", "mae", "rmse"),
     *("epoch", "step", "split", "lr", "grad_norm", "seconds"),
 )
+_LOWER_IS_BETTER = ("loss", "mae", "rmse")  # of the tasks' own scores
 
 
 class MetricConfig(ForTasks):
@@ -38,27 +40,42 @@ class MetricConfig(ForTasks):
         raise NotImplementedError(f"run.metrics={self.name} has no score")
 
 
-def metrics_for(names: Sequence[str], task: str, dataset: str) -> tuple[MetricConfig, ...]:
-    """Return the metrics of `run.metrics`.
+def higher_is_better(score: str) -> bool:
+    """Return whether higher values of a score are better."""
+    own = choices("metric").get(score)
+    if own is not None and issubclass(own, MetricConfig):
+        return own.higher_is_better
+    return score not in _LOWER_IS_BETTER
+
+
+def metric_names(config: "Config") -> tuple[str, ...]:
+    """Return the names of the metrics to compute: those of `run.metrics`, and the monitored one."""
+    monitored = config.trainer.monitor.rpartition(".")[2]
+    more = (monitored,) if monitored in choices("metric") else ()
+    return tuple(dict.fromkeys((*config.run.metrics, *more)))
+
+
+def metrics_for(config: "Config", task: str) -> tuple[MetricConfig, ...]:
+    """Return the metrics to compute; see `metric_names`.
 
     Args:
-        names: the value of `run.metrics`.
+        config: the run's config.
         task: the dataset's task.
-        dataset: the dataset's name.
 
     Raises:
         ConfigError: a metric does not support the task, or mlpkit logs another value under its name.
     """
     metrics = []
-    for name in names:
+    for name in metric_names(config):
         metric = choices("metric")[name].model_validate({"name": name})
         assert isinstance(metric, MetricConfig)
         if name in RESERVED:
             raise ConfigError(f"run.metrics={name}: mlpkit logs something of this name; rename the metric")
         if task not in metric.tasks:
-            tasks = " or ".join(metric.tasks)
+            key, tasks = "run.metrics" if name in config.run.metrics else "trainer.monitor", metric.tasks
             raise ConfigError(
-                f"run.metrics={name}: it is for {tasks}, dataset={dataset} is {task}; leave it out"
+                f"{key}={name}: it is for {' or '.join(tasks)}, dataset={config.dataset.name} is {task}; "
+                "leave it out"
             )
         metrics.append(metric)
     return tuple(metrics)

@@ -38,7 +38,7 @@ PACKAGES = {  # all groups
     **SECTIONS,
     "activation": "mlpkit.models",
     "logger": "mlpkit.loggers",
-    "metric": "mlpkit.losses",  # mlpkit has no own metrics yet
+    "metric": "mlpkit.losses",
 }
 
 Schema = TypeVar("Schema", bound=Section)

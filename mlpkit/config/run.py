@@ -58,6 +58,13 @@ class TrainerConfig(Section):
         "several times the seconds that it takes",
     )
     deterministic: bool = Field(False, description="allow only deterministic operations")
+    monitor: str = Field(
+        "auto",
+        pattern=r"^((train|val|test)\.)?[A-Za-z_][A-Za-z0-9_]*$",
+        json_schema_extra={"rule": "the name of a score, such as loss or roc_auc"},
+        description="score that decides the best epoch, early stopping and the best run; auto: accuracy, or "
+        "the loss of a regression",
+    )
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     time_limit: Positive | None = Field(
         None, description="seconds of training after which a run ends, at the end of an epoch; null: no limit"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig
+from mlpkit.config.metric import metric_names
 from mlpkit.data.dataset import Dataset
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
@@ -232,7 +233,7 @@ def obstacle_to_compiling(
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
         "it does not know loss.label_smoothing": isinstance(loss, CrossEntropy) and loss.label_smoothing > 0,
-        "it does not compute run.metrics": bool(first.run.metrics),
+        "it does not compute run.metrics": bool(metric_names(first)),
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),

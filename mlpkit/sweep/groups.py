@@ -8,6 +8,7 @@ from typing import Any
 
 from mlpkit.config.config import Config, to_dict
 from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.metric import metric_names
 from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
@@ -192,7 +193,7 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
         dataset.name,
         dataset.input_schema.task,
         loss.model_dump_json(),
-        config.run.metrics,
+        metric_names(config),
         str([settings.get(key) for key in ("augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),

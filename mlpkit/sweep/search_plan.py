@@ -14,7 +14,7 @@ from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
 from mlpkit.sweep.grid import MAX_TRIALS, Interval
 from mlpkit.system.plain_json import read_object
-from mlpkit.tasks import TASKS, Task
+from mlpkit.tasks import Task, task_of
 
 Space = Mapping[str, Interval | tuple[str, ...]]
 Compose = Callable[[Sequence[str]], Config]
@@ -112,7 +112,8 @@ def plan_search(
         said = ", ".join(f"{name} is {task}" for task, name in tasks.items())
         raise ConfigError(f"--search: scores of different tasks cannot be compared ({said}); search one")
     _refuse_different_units(next(iter(tasks)), space, configs)
-    return SearchPlan(search, space, compose, configs[0], TASKS[next(iter(tasks))], datasets)
+    task = task_of(configs[0], next(iter(tasks)), "val")
+    return SearchPlan(search, space, compose, configs[0], task, datasets)
 
 
 def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) -> None:
@@ -124,7 +125,9 @@ def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) 
     """
     settings = [dict(nested.items(to_dict(config))) for config in configs]
     losses = [key for key in space if key.lstrip("+~").partition(".")[0] == "loss"]
-    if TASKS[task].monitor == "loss" and (losses or len({loss_kind(task, of) for of in settings}) > 1):
+    if task_of(configs[0], task).monitor == "loss" and (
+        losses or len({loss_kind(task, of) for of in settings}) > 1
+    ):
         raise ConfigError(
             "--search: values of different losses cannot rank trials; "
             f"give {' and '.join(losses) or 'loss'} one value"

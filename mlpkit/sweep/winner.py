@@ -19,7 +19,7 @@ from mlpkit.runs.trust import Trust
 from mlpkit.system.console import number as shown
 from mlpkit.system.lock import locked
 from mlpkit.system.plain_json import read_object, write_json
-from mlpkit.tasks import TASKS, Task
+from mlpkit.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
             best["test"] = _score(folder, dataset, trust)
             write_json(folder.summary, summary)
     test = best["test"]
-    monitor = TASKS[dataset.input_schema.task].monitor
-    if not isinstance(test, dict) or not isinstance(test.get(monitor), float | int):
+    if not isinstance(test, dict) or not isinstance(test.get(best.get("score")), float | int):
         raise _no_best_scores(folder)
     return test
 

@@ -31,7 +31,7 @@ from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.runs.choices import Choices
 from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
-from mlpkit.tasks import TASKS, Task
+from mlpkit.tasks import Task, task_of
 
 UNSET = Choices()
 
@@ -92,11 +92,11 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     """Return a run's objects; its config has what was found out in reading the data.
 
     Raises:
-        ConfigError: the loss or a metric is not for the dataset's task.
+        ConfigError: the loss, a metric or the monitored score is not for the dataset's task.
     """
-    task = TASKS[dataset.input_schema.task]
+    task = task_of(config, dataset.input_schema.task, dataset.monitored)
     loss = loss_for(config.loss, task.name, dataset.name)
-    metrics = metrics_for(config.run.metrics, task.name, dataset.name)
+    metrics = metrics_for(config, task.name)
     if dataset.inferred:
         data = config.dataset.model_copy(update=dict(dataset.inferred))
         config = config.model_copy(update={"dataset": data})

@@ -228,7 +228,7 @@ class Recorder:
             dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
         device = str(next(network.parameters()).device)
         loss, epoch = self.experiment.loss, progress.best_epoch
-        predictor = Predictor(network, dataset.input_schema, loss, device, epoch)
+        predictor = Predictor(network, dataset.input_schema, loss, device, epoch, task=self.experiment.task)
         lines = read_metrics(self.folder.metrics)
         for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self._files.picture(progress.step, path)
