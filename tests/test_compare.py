@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from running import mlpkit, train
 from scipy import stats
 
-from mlpkit.analysis.compare import compare
-from mlpkit.analysis.statistics import holm
+from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
 from mlpkit.runs.checkpoint import encode_parts, read_parts
@@ -39,10 +39,10 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a sweep of two learning rates and four seeds, one run of which has diverged."""
+    """A folder with a sweep of two learning rates and five seeds, and a run that has diverged."""
     root = tmp_path_factory.mktemp("real")
     for rate in ("0.01", "0.3"):
-        for seed in range(4):
+        for seed in range(5):
             folder = root / SWEEP / f"{rate}-{seed}"
             train(root / "outputs", *SMALL, f"run.dir={folder}", f"optimizer.lr={rate}", f"seed={seed}")
     with pytest.raises(NonFiniteError):
@@ -118,23 +118,26 @@ def test_a_sweep_is_ranked_as_scipy_would(sweep: Path, capsys: pytest.CaptureFix
     assert [line["optimizer.lr"] for line in lines] == [0.3, 0.01, 1e30]
     for line in lines[:2]:
         scores = values(sweep, str(line["optimizer.lr"]))
-        low, high = stats.t.interval(0.95, 3, loc=np.mean(scores), scale=stats.sem(scores))
+        low, high = stats.t.interval(0.95, 4, loc=np.mean(scores), scale=stats.sem(scores))
         assert line["val.accuracy"] == pytest.approx(np.mean(scores), rel=1e-12)
-        assert line["half_width"] == pytest.approx((high - low) / 2, rel=1e-10)
-        assert (line["runs"], line["missing"]) == (4, 0)
-    p = stats.ttest_rel(values(sweep, "0.3"), values(sweep, "0.01")).pvalue
-    assert lines[1]["p_value"] == pytest.approx(p, rel=1e-10)
-    assert lines[1]["tied"] == (p > 0.05)
-    assert lines[0]["p_value"] is lines[0]["tied"] is None
+        assert (line["low"], line["high"]) == pytest.approx((max(low, 0), min(high, 1)), rel=1e-10)
+        assert (line["runs"], line["missing"]) == (5, 0)
+    test = stats.ttest_rel(values(sweep, "0.3"), values(sweep, "0.01"))
+    assert lines[1]["p_value"] == pytest.approx(test.pvalue, rel=1e-10)
+    ends = lines[1]["worse_by_low"], lines[1]["worse_by_high"]
+    assert ends == pytest.approx(tuple(test.confidence_interval()), rel=1e-10)
+    assert lines[1]["differs"] == (test.pvalue <= 0.05)
+    assert lines[0]["p_value"] is lines[0]["differs"] is None
     assert lines[2] == {
-        "rank": None, "optimizer.lr": 1e30, "val.accuracy": None, "half_width": None, "runs": 0, "missing": 1,
-        "p_value": None, "tied": None, "seconds": None,
+        "rank": None, "optimizer.lr": 1e30, "val.accuracy": None, "low": None, "high": None, "runs": 0,
+        "missing": 1, "worse_by_low": None, "worse_by_high": None, "p_value": None, "differs": None,
+        "seconds": None,
     }  # fmt: skip
     assert printed.splitlines()[0] == (
-        "9 runs, 3 settings: val accuracy at the best epoch (higher is better)"
+        "11 runs, 3 settings: val accuracy at the best epoch (higher is better)"
     )
     assert printed.splitlines()[-3] == f"failed (1): {sweep}/wild"
-    best = max(range(4), key=values(sweep, "0.3").__getitem__)
+    best = max(range(5), key=values(sweep, "0.3").__getitem__)
     assert printed.splitlines()[-2] == f"best run of rank 1: {sweep}/0.3-{best}"
     assert printed.splitlines()[-1] == "leaderboard: board.jsonl"
 
@@ -143,13 +146,17 @@ def scored(**seeds: float) -> dict[str, float]:
     return {f"val.{name}": value for name, value in seeds.items()}
 
 
+ADAM, ADAMW = (0.95, 0.94, 0.96, 0.95, 0.96), (0.94, 0.95, 0.95, 0.94, 0.96)
+SLOW = (0.81, 0.80, 0.81, 0.80, 0.80)
+
+
 @pytest.fixture
 def grid(forge: Callable[..., Path]) -> Path:
-    """Three learning rates, two optimizers, three seeds; each fault is there once."""
+    """Three learning rates, two optimizers, five seeds; each fault is there once."""
     table = {
-        (0.1, "adam"): (0.95, 0.94, 0.96),
-        (0.1, "adamw"): (0.94, 0.95, 0.95),
-        (0.01, "adam"): (0.81, 0.80, 0.81),
+        (0.1, "adam"): ADAM,
+        (0.1, "adamw"): ADAMW,
+        (0.01, "adam"): SLOW,
         (0.01, "adamw"): (0.80, None, None),
         (0.001, "adam"): (None, None, None),
     }
@@ -166,17 +173,18 @@ def grid(forge: Callable[..., Path]) -> Path:
 
 
 TABLE = """\
-15 runs, 5 settings: val accuracy at the best epoch (higher is better)
+21 runs, 5 settings: val accuracy at the best epoch (higher is better)
 
-rank  optimizer     lr  val accuracy  ± 95 %  seeds  tied  seconds
-1          adam    0.1        0.9500  0.0248      3           0.25
-2         adamw    0.1        0.9467  0.0143      3     =     0.25
-3          adam   0.01        0.8067  0.0143      3           0.25
-4         adamw   0.01        0.8000            1/3     ?     0.25
-–          adam  0.001                          0/3
+rank  optimizer     lr  val accuracy  95 % interval  seeds          worse by  seconds
+1          adam    0.1        0.9520  0.9416–0.9624      5                       0.25
+2         adamw    0.1        0.9480  0.9376–0.9584      5  -0.0154–0.0234 =     0.25
+3          adam   0.01        0.8040  0.7972–0.8108      5     0.1298–0.1662     0.25
+4         adamw   0.01        0.8000                   1/3                 ?     0.25
+–          adam  0.001                                 0/3
 
-= tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
-? not tested: fewer than 2 seeds in common with the best, or the same difference in each
+worse by: than rank 1; all of these intervals are right with 95 % probability
+= not shown to differ from rank 1: the interval holds 0
+? not tested: needs 5 seeds in common with rank 1, which do not all differ by the same
 1/3: 1 of 3 have a score; the mean is over these
 failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 unfinished (1): grid/0.001-adam-2
@@ -196,14 +204,15 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         Path("board.md").read_text()
         == """\
-15 runs, 5 settings: val accuracy at the best epoch (higher is better)
+21 runs, 5 settings: val accuracy at the best epoch (higher is better)
 
-| rank | optimizer | lr | val accuracy | ± 95 % | seeds | tied | seconds |
+| rank | optimizer | lr | val accuracy | 95 % interval | seeds | worse by | seconds |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| 1 | adam | 0.1 | 0.9500 | 0.0248 | 3 |  | 0.25 |
-| 2 | adamw | 0.1 | 0.9467 | 0.0143 | 3 | = | 0.25 |
+| 1 | adam | 0.1 | 0.9520 | 0.9416–0.9624 | 5 |  | 0.25 |
+| 2 | adamw | 0.1 | 0.9480 | 0.9376–0.9584 | 5 | -0.0154–0.0234 = | 0.25 |
 
-- = tied with the best: paired t-test over shared seeds, Holm-corrected, p > 0.05
+- worse by: than rank 1; all of these intervals are right with 95 % probability
+- = not shown to differ from rank 1: the interval holds 0
 - 3 more settings: the same command without --top shows all
 - failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 - unfinished (1): grid/0.001-adam-2
@@ -212,40 +221,52 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "compare", "grid", "--output", "board.csv")
     with Path("board.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
-    first = (0.95, 0.94, 0.96)
-    others = [(0.94, 0.95, 0.95), (0.81, 0.80, 0.81)]
-    expected = holm([float(stats.ttest_rel(first, other).pvalue) for other in others])
-    assert [float(line["p_value"]) for line in lines[1:3]] == pytest.approx(expected, rel=1e-10)
-    assert [line["tied"] for line in lines] == ["", "true", "false", "", ""]
+    # Of four settings with a score there are six pairs.
+    for line, other in zip(lines[1:3], (ADAMW, SLOW), strict=True):
+        test = stats.ttest_rel(ADAM, other)
+        low, high = test.confidence_interval(1 - 0.05 / 6)
+        assert float(line["p_value"]) == pytest.approx(min(1, 6 * test.pvalue), rel=1e-10)
+        assert float(line["worse_by_low"]) == pytest.approx(low, rel=1e-9)
+        assert float(line["worse_by_high"]) == pytest.approx(high, rel=1e-9)
+    assert [line["differs"] for line in lines] == ["", "false", "true", "", ""]
     assert [line["optimizer.name"] for line in lines] == ["adam", "adamw", "adam", "adamw", "adam"]
-    assert float(lines[0]["val.accuracy"]) == pytest.approx(0.95, rel=1e-15)
+    assert float(lines[0]["val.accuracy"]) == pytest.approx(0.952, rel=1e-15)
     assert list(lines[0]) == [
-        "rank", "optimizer.name", "optimizer.lr", "val.accuracy", "half_width", "runs", "missing", "p_value",
-        "tied", "seconds",
+        "rank", "optimizer.name", "optimizer.lr", "val.accuracy", "low", "high", "runs", "missing",
+        "worse_by_low", "worse_by_high", "p_value", "differs", "seconds",
     ]  # fmt: skip
+    said(capsys, "compare", "grid", "--output", "board.parquet")
+    table = parquet.read_table("board.parquet").to_pylist()
+    assert [row["differs"] for row in table] == [None, False, True, None, None]
+    assert table[0]["val.accuracy"] == float(lines[0]["val.accuracy"])
+    said(capsys, "compare", "grid", "--top", "1", "--output", "board.tex")
+    tex = Path("board.tex").read_text()
+    assert tex.startswith("% 21 runs, 5 settings: val accuracy")
+    assert r"1 & adam & 0.1 & 0.9520 & 0.9416--0.9624 & 5 & 0.25 \\" in tex
 
 
 def test_by_averages_over_everything_else(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed, _ = said(capsys, "compare", "grid", "--by", "optimizer", "--output", "board.jsonl")
     adamw, adam = rows(Path("board.jsonl"))
-    assert (adamw["runs"], adamw["missing"], adam["runs"], adam["missing"]) == (4, 2, 6, 3)
-    assert adamw["val.accuracy"] == pytest.approx(np.mean([0.94, 0.95, 0.95, 0.80]))
-    # Runs with equal lr and seed belong together; two of adam's have no partner.
-    p = stats.ttest_rel([0.94, 0.95, 0.95, 0.80], [0.95, 0.94, 0.96, 0.81]).pvalue
-    assert adam["p_value"] == pytest.approx(p, rel=1e-10)
-    assert "rank  optimizer  val accuracy  ± 95 %  runs  tied  seconds" in printed.splitlines()[2]
+    assert (adamw["runs"], adamw["missing"], adam["runs"], adam["missing"]) == (6, 2, 10, 3)
+    assert adamw["val.accuracy"] == pytest.approx(np.mean([*ADAMW, 0.80]))
+    # Runs with equal lr and seed belong together; four of adam's have no partner.
+    test = stats.ttest_rel([*ADAMW, 0.80], [*ADAM, SLOW[0]])
+    assert adam["p_value"] == pytest.approx(test.pvalue, rel=1e-10)
+    assert adam["worse_by_low"] == pytest.approx(test.confidence_interval().low, rel=1e-10)
+    assert "rank  optimizer  val accuracy  95 % interval   runs          worse by  seconds" in printed
 
 
 def test_another_metric_has_its_own_direction(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed, _ = said(capsys, "compare", "grid", "--metric", "loss", "--top", "1", "--output", "board.jsonl")
-    assert printed.startswith("15 runs, 5 settings: val loss at the best epoch (lower is better)\n")
+    assert printed.startswith("21 runs, 5 settings: val loss at the best epoch (lower is better)\n")
     (line,) = rows(Path("board.jsonl"))
     assert (line["optimizer.lr"], line["optimizer.name"]) == (0.1, "adam")
-    assert line["val.loss"] == pytest.approx(0.05)
+    assert line["val.loss"] == pytest.approx(0.048)
     printed, _ = said(capsys, "compare", "grid", "--metric", "test.accuracy")
     assert "test accuracy at the best epoch (higher is better)" in printed
     # All pairs are equal: nothing tells them apart.
-    assert [line.split()[6] for line in printed.splitlines()[4:6]] == ["=", "="]
+    assert [line.split()[6:8] for line in printed.splitlines()[4:6]] == [["0.0000–0.0000", "="]] * 2
 
 
 def test_test_scores_are_shown_only_where_asked_for(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,7 +288,7 @@ def test_a_repeated_run_counts_once(
         for line in rows(Path("board.jsonl"))
         if (line["optimizer.lr"], line["optimizer.name"]) == (0.1, "adam")
     )
-    assert (line["runs"], line["val.accuracy"]) == (3, pytest.approx((0.5 + 0.94 + 0.96) / 3))
+    assert (line["runs"], line["val.accuracy"]) == (5, pytest.approx((0.5 + sum(ADAM[1:])) / 5))
 
 
 def test_the_newest_group_or_sweep_is_taken(
@@ -337,7 +358,7 @@ def test_a_damaged_run_is_named_and_left_out(
     damage(RunFolder(sweep / "0.3-2"))
     _, errors = said(capsys, "compare", str(sweep), "--output", "board.jsonl")
     assert errors == f"left out: {sweep}/0.3-2/{problem}\n"
-    assert {line["optimizer.lr"]: line["runs"] for line in rows(Path("board.jsonl"))}[0.3] == 3
+    assert {line["optimizer.lr"]: line["runs"] for line in rows(Path("board.jsonl"))}[0.3] == 4
     _, errors = said(capsys, "compare", f"{sweep}/0.3-2", code=65)
     assert errors.splitlines()[1:] == ["mlpkit: compare: every run is damaged; name others"]
 
@@ -367,7 +388,7 @@ def test_links_below_a_folder_are_not_followed(sweep: Path, tmp_path: Path) -> N
     (tmp_path / "mine" / "elsewhere").symlink_to(sweep.absolute())
     with pytest.raises(DataError, match=r"mine: holds no run \(a folder with a config.yaml\)"):
         find_runs([tmp_path / "mine"], print)
-    assert len(find_runs([tmp_path / "mine" / "elsewhere"], print)) == 9
+    assert len(find_runs([tmp_path / "mine" / "elsewhere"], print)) == 11
 
 
 ERRORS = {
@@ -386,7 +407,10 @@ ERRORS = {
         r"--metric=test.acc\x1b: no run has it; there is train.loss, train.accuracy, val.accuracy, val.loss, "
         "test.accuracy; did you mean test.accuracy?",
     ),
-    ("grid", "--output", "x.txt"): (2, "--output=x.txt: the ending must be one of .csv, .jsonl, .md"),
+    ("grid", "--output", "x.txt"): (
+        2,
+        "--output=x.txt: the ending must be one of .csv, .jsonl, .md, .tex, .parquet",
+    ),
     ("grid", "--output", "no/x.md"): (2, "--output=no/x.md: its folder does not exist; make it first"),
     ("grid/0.001-adam-0", "grid/0.001-adam-2"): (
         65,
@@ -435,6 +459,102 @@ def test_runs_that_cannot_be_compared() -> None:
     assert found.unscored == (binary,)
 
 
+def test_unlike_runs_are_in_tables_of_their_own() -> None:
+    """By data, task and monitored score; runs without a score are with those of their data."""
+    moons = [
+        result(0.9 + seed / 100, dataset__name="moons", lr=lr, seed=seed) for lr in (1, 2) for seed in (0, 1)
+    ]
+    line = [result(5.0, "loss", task="regression", dataset__name="line", lr=1, seed=seed) for seed in (0, 1)]
+    failed = result(None, dataset__name="moons", lr=3, seed=0)
+    other = result(0.9, "roc_auc", dataset__name="moons", lr=1, seed=0)
+    found = compare_alike([*moons, failed, *line, other])
+    assert [of.title for of in found] == ["moons val.accuracy", "line val.loss", "moons val.roc_auc"]
+    assert [len(of.settings) for of in found] == [3, 1, 1]
+    assert found[0].unscored == (failed,)
+    assert [of.title for of in compare_alike(moons)] == [""]
+    digits = [replace(run, settings={**run.settings, "dataset.name": "digits"}) for run in moons]
+    (together,) = compare_alike([*moons, *digits], by=["dataset.name"])
+    assert together.columns == ("dataset.name",) and len(together.settings) == 2
+    assert [of.title for of in compare_alike([*moons, *digits])] == ["moons", "digits"]
+    with pytest.raises(DataError):
+        compare_alike([failed])
+
+
+def test_fewer_than_five_common_runs_are_not_tested() -> None:
+    scores = {1: (0.9, 0.91, 0.92, 0.93, 0.94), 2: (0.1, 0.11, 0.13, 0.12, 0.1)}
+
+    def found(first: int, shift: int = 0) -> tuple[float, float] | None:
+        runs = [
+            result(score, lr=lr, seed=seed + shift * (lr - 1))
+            for lr, of in scores.items()
+            for seed, score in enumerate(of[:first])
+        ]
+        return compare(runs).settings[1].worse_by
+
+    assert found(4) is None
+    assert found(5) == pytest.approx(tuple(stats.ttest_rel(*scores.values()).confidence_interval()))
+    assert found(5, shift=1) is None, "four seeds in common"
+    welch = stats.ttest_ind(*scores.values(), equal_var=False).confidence_interval()
+    assert found(5, shift=5) == pytest.approx(tuple(welch)), "no seed in common"
+
+
+def test_intervals_stay_within_the_range_of_the_score() -> None:
+    runs = [result(score, lr=1, seed=seed) for seed, score in enumerate((1.0, 1.0, 0.9))]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean([1, 1, 0.9]), scale=stats.sem([1, 1, 0.9]))
+    assert high > 1
+    assert compare(runs).settings[0].interval == pytest.approx((low, 1.0))
+    losses = [
+        result(score, "loss", task="regression", lr=1, seed=seed) for seed, score in enumerate((0.1, 3.0))
+    ]
+    assert compare(losses).settings[0].interval == pytest.approx((0.0, 1.55 + 1.45 * stats.t.ppf(0.975, 1)))
+
+
+def test_each_optimizer_at_its_best_learning_rate(
+    forge: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Validation chooses the learning rate, test rows judge; what one optimizer alone has breaks no pair."""
+    table = {
+        ("adam", 0.1): (0.9, 0.5),
+        ("adam", 0.01): (0.8, 0.99),
+        ("adamw", 0.1): (0.7, 0.8),
+        ("adamw", 1.0): (0.85, 0.6),
+    }
+    for (name, lr), (val, test) in table.items():
+        for seed in range(5):
+            scores = {
+                "val.accuracy": val + seed / 1000,
+                "test.accuracy": test + (seed + (name == "adamw")) ** 2 / 1000,
+                "val.loss": 0.1,
+            }
+            forge(f"tuned/{name}-{lr}-{seed}", scores, optimizer__lr=lr, optimizer__name=name, seed=seed)
+    printed, errors = said(
+        capsys, "compare", "tuned", "--by", "optimizer.name", "--at-best", "lr", "--output", "board.jsonl"
+    )
+    assert errors == "tried values of lr: adam: 2, adamw: 2\n"
+    assert printed.startswith("10 runs, 2 settings: test accuracy at the best epoch")
+    adamw, adam = rows(Path("board.jsonl"))
+    assert (adamw["optimizer.name"], adamw["test.accuracy"]) == ("adamw", pytest.approx(0.611))
+    test = [[0.5 + seed**2 / 1000 for seed in range(5)], [0.6 + (seed + 1) ** 2 / 1000 for seed in range(5)]]
+    low, high = stats.ttest_rel(test[1], test[0]).confidence_interval()
+    assert (adam["worse_by_low"], adam["worse_by_high"]) == pytest.approx((low, high), rel=1e-9)
+    said(capsys, "compare", "tuned", "--at-best", "lr", code=2)
+
+
+def test_a_row_for_each_run(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed, _ = said(capsys, "compare", "grid", "--runs", "--output", "runs.csv")
+    with Path("runs.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == 21 and printed.splitlines()[-1] == "runs: runs.csv"
+    by_path = {line["run"]: line for line in lines}
+    line = by_path["grid/0.1-adam-0"]
+    assert (line["optimizer.lr"], line["seed"], float(line["val.accuracy"])) == ("0.1", "0", 0.95)
+    assert float(line["test.accuracy"]) == 0.5
+    assert by_path["grid/0.001-adam-2"]["status"] == "unfinished"
+    for name in ("runs.jsonl", "runs.parquet", "runs.md", "runs.tex"):
+        said(capsys, "compare", "grid", "--runs", "--output", name)
+        assert Path(name).stat().st_size > 500
+
+
 def test_columns_distinguish_settings_and_nothing_more() -> None:
     """What only one optimizer has, and with one value, says no more than the optimizer's name."""
     adam = [result(0.9, optimizer__name="adam", optimizer__eps=1e-8, seed=seed) for seed in range(3)]
@@ -456,7 +576,7 @@ def test_columns_distinguish_settings_and_nothing_more() -> None:
 
 def test_pairs_have_equal_other_settings() -> None:
     """By optimizer, what one optimizer alone has is no other setting; a seed always is."""
-    scores = {"adam": (0.9, 0.8, 0.7), "sgd": (0.8, 0.75, 0.66)}
+    scores = {"adam": (0.9, 0.8, 0.7, 0.8, 0.7), "sgd": (0.8, 0.75, 0.66, 0.7, 0.69)}
     options = {"adam": {"optimizer__eps": 1e-8}, "sgd": {"optimizer__momentum": 0.9}}
     runs = [
         result(score, optimizer__name=name, seed=seed, **options[name])
@@ -467,7 +587,7 @@ def test_pairs_have_equal_other_settings() -> None:
     assert sgd.p_value == pytest.approx(stats.ttest_rel(scores["adam"], scores["sgd"]).pvalue, rel=1e-10)
     apart = [
         result(score, optimizer__name="sgd", optimizer__momentum=0.9, seed=7 + i)
-        for i, score in enumerate((0.1, 0.2))
+        for i, score in enumerate((0.1, 0.2, 0.3, 0.2, 0.1))
     ]
     (_, _, *rest) = compare([*runs, *apart], by=["optimizer", "momentum", "seed"]).settings
     assert all(setting.p_value is None for setting in rest), "no setting shares a pair with the best"
@@ -475,11 +595,11 @@ def test_pairs_have_equal_other_settings() -> None:
 
 def test_differences_without_spread() -> None:
     """Accuracies that differ by one example each allow no test: that is neither a tie nor a proof."""
-    for count in (2, 6):
+    for count in (5, 6):
         runs = [result(0.9 - step, lr=step, seed=seed) for step in (0.0, 0.01) for seed in range(count)]
-        assert [setting.tied for setting in compare(runs).settings] == [None, None]
-        assert compare(runs).settings[0].half_width == pytest.approx(0, abs=1e-15)
-    runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(2)]
+        assert [setting.differs for setting in compare(runs).settings] == [None, None]
+        assert compare(runs).settings[0].interval == pytest.approx((0.9, 0.9), abs=1e-15)
+    runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(5)]
     assert [setting.p_value for setting in compare(runs).settings] == [None, 1.0]
 
 
@@ -494,8 +614,8 @@ def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:
     assert [setting.options["lr"] for setting in expected.settings] == [0, 1, 2, 3]
     draw.shuffle(runs)
     again = compare(runs)
-    assert [(setting.options, setting.mean, setting.half_width) for setting in again.settings] == [
-        (setting.options, setting.mean, setting.half_width) for setting in expected.settings
+    assert [(setting.options, setting.mean, setting.worse_by) for setting in again.settings] == [
+        (setting.options, setting.mean, setting.worse_by) for setting in expected.settings
     ]
     assert [setting.p_value for setting in again.settings] == pytest.approx(
         [setting.p_value for setting in expected.settings]
@@ -604,7 +724,7 @@ def test_a_terminal_shows_every_setting(columns: int, forge: Callable[..., Path]
     if columns == 200:
         assert table.splitlines()[0].split() == [
             "rank", "hidden", "activation", "dropout", "lr", "weight_decay", "batch_size", "val", "accuracy",
-            "±", "95", "%", "seeds", "tied", "seconds",
+            "seeds", "worse", "by", "seconds",
         ]  # fmt: skip
     else:
         assert "settings" in table.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Student's t, intervals, paired tests and Holm's correction against scipy, closed forms and by hand."""
+"""Student's t, intervals, paired and unpaired tests against scipy and closed forms."""
 
 import math
 import random
@@ -6,7 +6,15 @@ import random
 import pytest
 from scipy import stats
 
-from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value, t_quantile, two_sided
+from mlpkit.analysis.statistics import (
+    half_width,
+    mean,
+    mean_of,
+    paired_difference,
+    t_quantile,
+    two_sided,
+    unpaired_difference,
+)
 
 DEGREES = [*range(1, 31), 63, 100, 999, 10_000]
 
@@ -51,43 +59,33 @@ def test_a_single_value_has_no_interval_and_equal_ones_a_narrow_one() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 8, 64])
 @pytest.mark.parametrize("shift", [0.0, 0.01, 0.3])
-def test_paired_tests_equal_scipys(count: int, shift: float) -> None:
+def test_differences_equal_scipys(count: int, shift: float) -> None:
     draw = random.Random(count)
     first = [draw.gauss(0.9, 0.05) for _ in range(count)]
     second = [value - shift + draw.gauss(0, 0.05) for value in first]
-    expected = stats.ttest_rel(first, second).pvalue
-    assert paired_p_value(first, second) == pytest.approx(expected, rel=1e-10)
-    assert paired_p_value(second, first) == pytest.approx(expected, rel=1e-10)
+    expected = stats.ttest_rel(first, second)
+    found = paired_difference(first, second)
+    assert found is not None and found.p_value() == pytest.approx(expected.pvalue, rel=1e-10)
+    assert found.interval(0.9) == pytest.approx(tuple(expected.confidence_interval(0.9)), rel=1e-10)
+    third = [draw.gauss(0.9 - shift, 0.01) for _ in range(count + 3)]  # with another spread
+    expected = stats.ttest_ind(first, third, equal_var=False)
+    found = unpaired_difference(first, third)
+    assert found is not None and found.p_value() == pytest.approx(expected.pvalue, rel=1e-10)
+    assert found.degrees == pytest.approx(expected.df, rel=1e-10)
+    assert found.interval() == pytest.approx(tuple(expected.confidence_interval()), rel=1e-10)
 
 
-def test_pairs_without_spread() -> None:
-    assert paired_p_value([0.9], [0.8]) is None
-    assert paired_p_value([], []) is None
-    assert paired_p_value([0.9, 0.8], [0.9, 0.8]) == 1.0
-    assert paired_p_value([0.0, 0.0], [0.0, 0.0]) == 1.0
+def test_differences_without_spread() -> None:
+    assert paired_difference([0.9], [0.8]) is None
+    assert paired_difference([], []) is None
+    for equal in ([0.9, 0.8], [0.0, 0.0]):
+        found = paired_difference(equal, equal)
+        assert found is not None and (found.p_value(), found.interval()) == (1.0, (0.0, 0.0))
     # 0.9 - 0.8 and 0.8 - 0.7 differ in the last bit, and mean the same.
-    assert paired_p_value([0.9, 0.8], [0.8, 0.7]) is None
-    assert paired_p_value([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.8, 0.7, 0.6, 0.5, 0.4, 0.3]) is None
-
-
-def test_holm_by_hand() -> None:
-    # Sorted: 0.005, 0.01, 0.03, 0.04; times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04, of which the last is raised.
-    corrected = holm([0.01, 0.04, 0.03, 0.005])
-    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([None, 0.04, None]) == [None, 0.04, None]
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_holm_rejects_what_the_procedure_of_the_paper_rejects(seed: int) -> None:
-    """Step down from the smallest; stop at the first that is above alpha / (m - k)."""
-    draw = random.Random(seed)
-    p_values = [draw.random() ** 4 for _ in range(20)]
-    rejected = set()
-    for k, p in enumerate(sorted(p_values)):
-        if p > 0.05 / (len(p_values) - k):
-            break
-        rejected.add(p)
-    corrected = holm(p_values)
-    assert {p for p, q in zip(p_values, corrected, strict=True) if q is not None and q <= 0.05} == rejected
+    assert paired_difference([0.9, 0.8], [0.8, 0.7]) is None
+    assert paired_difference([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.8, 0.7, 0.6, 0.5, 0.4, 0.3]) is None
+    assert unpaired_difference([0.9], [0.8, 0.7]) is None
+    assert unpaired_difference([0.9, 0.9], [0.8, 0.8]) is None
+    found = unpaired_difference([0.9, 0.9], [0.9, 0.9, 0.9])
+    assert found is not None and found.p_value() == 1.0
+    assert mean_of([0.7]) is None

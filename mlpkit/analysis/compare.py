@@ -1,11 +1,11 @@
-"""Comparison of runs: groups runs with equal settings, ranks the settings by a score, and tests for ties.
+"""Comparison of runs: groups runs with equal settings, ranks the settings and compares each with the best.
 
 The keys of a setting are those being compared, by default all but `seed` and `dataset.fold`. Runs of two
 settings whose other keys are equal, such as the seed, form the pairs of a paired t-test.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,20 +14,18 @@ from mlpkit.analysis.keys import (
     Values,
     distinguishing_keys,
     find_key,
-    hashable,
     pairing_keys,
     values_of,
     with_lists,
 )
-from mlpkit.analysis.metric import Metric
-from mlpkit.analysis.statistics import half_width, holm, mean, paired_p_value
-from mlpkit.config.metric import higher_is_better
-from mlpkit.config.problems import did_you_mean, plural, show
-from mlpkit.errors import ConfigError, DataError
-from mlpkit.losses.auto import LOSS_OF_TASK, Auto
+from mlpkit.analysis.metric import Metric, choose_metric
+from mlpkit.analysis.statistics import Estimate, mean, mean_of, paired_difference, unpaired_difference
+from mlpkit.config.problems import plural
+from mlpkit.errors import DataError
 from mlpkit.runs.results import RunResult, age
 
-TIED_ABOVE = 0.05  # a setting is tied with the best if its corrected p-value is above this
+ERROR = 0.05  # the probability that any setting is called different from the best that is not
+LEAST = 5  # runs that two settings must have in common to be compared
 
 REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
 
@@ -42,8 +40,10 @@ class Setting:
         scores: the scores of `runs`.
         missing: number of further runs, without a score.
         rank: 1 for the best; None if no run has a score.
-        p_value: of the paired test against the best setting, corrected for the number of tests; None if
-            there was no test.
+        interval: 95 % confidence interval of the mean score, within the score's range; None for a single run.
+        worse_by: 95 % confidence interval of the difference to the best, positive if it is worse, for all
+            pairs of settings at once; None without enough runs in common.
+        p_value: of the difference, times the number of pairs (Bonferroni).
     """
 
     options: Mapping[str, Any]
@@ -51,6 +51,8 @@ class Setting:
     scores: tuple[float, ...]
     missing: int
     rank: int | None = None
+    interval: tuple[float, float] | None = None
+    worse_by: tuple[float, float] | None = None
     p_value: float | None = None
 
     @property
@@ -59,20 +61,15 @@ class Setting:
         return mean(self.scores) if self.scores else None
 
     @property
-    def half_width(self) -> float | None:
-        """Half the width of the 95 % interval of the mean."""
-        return half_width(self.scores)
-
-    @property
     def seconds(self) -> float | None:
         """Mean training time."""
         known = [run.seconds for run in self.runs.values() if run.seconds is not None]
         return mean(known) if known else None
 
     @property
-    def tied(self) -> bool | None:
-        """Whether its difference from the best setting is not significant; None if there was no test."""
-        return None if self.p_value is None else self.p_value > TIED_ABOVE
+    def differs(self) -> bool | None:
+        """Whether it is shown to differ from the best; None if that was not tested."""
+        return None if self.p_value is None else self.p_value <= ERROR
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,7 @@ class Comparison:
         settings: ranked; those without any score come last.
         unscored: runs without a score.
         repeats: number of runs left out because a newer run has the same config.
+        title: what its runs have in common, where there are several comparisons; else empty.
     """
 
     metric: Metric
@@ -92,6 +90,7 @@ class Comparison:
     settings: tuple[Setting, ...]
     unscored: tuple[RunResult, ...]
     repeats: int
+    title: str = ""
 
     @property
     def best_run(self) -> RunResult:
@@ -123,7 +122,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
         raise DataError(
             f"compare: none of {plural(len(runs), 'run')} has a score ({said}); see their train.log"
         )
-    chosen = _choose_metric(runs, metric)
+    chosen = choose_metric(runs, metric)
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     setting_keys = tuple(find_key(key, keys) for key in by) or tuple(
         key for key in keys if key not in REPEATS
@@ -151,97 +150,49 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     return Comparison(chosen, columns, _rank(settings, chosen), unscored, repeats)
 
 
-def _choose_metric(runs: Sequence[RunResult], wanted: str | None) -> Metric:
-    bests = [run.best for run in runs if run.best is not None]
-    tasks = Counter(run.task for run in runs if run.best is not None)
-    if len(tasks) > 1:
-        raise ConfigError(f"compare: runs of different tasks ({_count(tasks)}); name runs of one task")
-    monitored = Counter(f"{best.split}.{best.score}" for best in bests)
-    first = bests[0]
-    units = {loss_unit(run.task, run.settings) for run in runs if run.best is not None}
-    kinds = {loss_kind(run.task, run.settings) for run in runs if run.best is not None}
-    if wanted is None:
-        if len(monitored) > 1:
-            raise ConfigError(
-                f"compare: the runs monitored different scores ({_count(monitored)}); "
-                f"choose one that all have, such as --metric train.{first.score}"
-            )
-        if first.score == "loss" and len(units) + len(kinds) > 2:
-            why = scaled_by([run.settings for run in runs]) if len(kinds) == 1 else "loss"
-            reason = f"losses are in different units: {why}"
-            return Metric(first.split, "rmse", higher_is_better=False, monitored=False, reason=reason)
-        return Metric(first.split, first.score, first.higher_is_better, monitored=True)
-    split, dot, score = wanted.rpartition(".")
-    if not dot and len({best.split for best in bests}) > 1:
-        raise ConfigError(
-            f"--metric={show(wanted)[1:-1]}: the runs monitored different splits ({_count(monitored)}); "
-            f"name one, such as train.{show(wanted)[1:-1]}"
-        )
-    split = split or first.split
-    known = [f"{part}.{name}" for part in ("train", "val", "test") for name in _scores(bests, part)]
-    if f"{split}.{score}" not in known:
-        near = did_you_mean(wanted, [*known, *_scores(bests, first.split)])
-        raise ConfigError(f"--metric={show(wanted)[1:-1]}: no run has it; there is {', '.join(known)}{near}")
-    if score == "loss" and len(kinds) > 1:
-        others = " or ".join(name for name in _scores(bests, split) if name != "loss")
-        raise ConfigError(
-            f"--metric={show(wanted)[1:-1]}: the runs were trained with different losses; choose {others}"
-        )
-    if score == "loss" and len(units) > 1:
-        raise ConfigError(
-            f"--metric={show(wanted)[1:-1]}: with {scaled_by([run.settings for run in runs])} each run's "
-            "losses are in a unit of its own; choose rmse, mae or r2"
-        )
-    higher = first.higher_is_better if score == first.score else higher_is_better(score)
-    return Metric(split, score, higher, monitored=False)
+LIKE = ("dataset.name", "dataset.path", "dataset.target", "dataset.task")  # equal for runs of one table
 
 
-def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
-    """Return a value that is equal for runs whose losses have the same unit.
-
-    In a regression with dataset.standardize or target_transform the loss is computed on targets scaled by the
-    run's own training data, so the unit depends on the dataset. All other runs share one unit.
+def compare_alike(
+    runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | None = None
+) -> list[Comparison]:
+    """Compare runs of the same data, task and monitored score: a comparison for each.
 
     Args:
-        task: task of the run.
-        settings: its config, by dotted key.
+        runs: any runs.
+        by: as for `compare`; a key of the data, as `dataset.name`, puts runs of different data side by side.
+        metric: as for `compare`; then runs that monitored different scores are compared as well.
+
+    Raises:
+        ConfigError: there is no such key or score, or the runs cannot be compared.
+        DataError: no run has a score.
     """
-    scales = settings.get("dataset.standardize") or settings.get("dataset.target_transform", "none") != "none"
-    if task != "regression" or not scales:
-        return None
-    data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
-    return tuple((key, hashable(data[key])) for key in sorted(data))
-
-
-def scaled_by(settings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the key that gives the losses of some runs units of their own; see `loss_unit`."""
-    transforms = {of.get("dataset.target_transform", "none") for of in settings}
-    return "dataset.standardize" if transforms == {"none"} else "dataset.target_transform"
-
-
-def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
-    """Return which loss a run was trained with, and its options; runs of other losses have other units.
-
-    Args:
-        task: of the run.
-        settings: by dotted key.
-    """
-    kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
-    if kind.get("loss.name", "auto") == "auto" and task in LOSS_OF_TASK:
-        kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
-    return tuple((key, hashable(kind[key])) for key in sorted(kind))
-
-
-def _scores(bests: Sequence[Any], split: str) -> list[str]:
-    return list(dict.fromkeys(name for best in bests for name in best.scores(split)))
-
-
-def _count(found: Counter[str]) -> str:
-    return ", ".join(f"{name or 'unknown'}: {count} {_runs(count)}" for name, count in found.items())
-
-
-def _runs(count: int) -> str:
-    return "run" if count == 1 else "runs"
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    named = [find_key(key, keys) for key in by]
+    like = tuple(key for key in LIKE if not any(name.startswith("dataset.") for name in named))
+    groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    for run in runs:
+        best = run.best
+        score = "" if best is None or metric is not None else f"{best.split}.{best.score}"
+        groups.setdefault((*values_of(run, like), run.task if best else "", score), []).append(run)
+    scored = {key: group for key, group in groups.items() if key[-2]}
+    if not scored:
+        return [compare(runs, by, metric)]  # which says why
+    for key, group in groups.items():  # runs without a score go where the other runs of their data are
+        if not key[-2]:
+            same = next((other for other in scored if other[: len(like)] == key[: len(like)]), None)
+            scored[same or next(iter(scored))].extend(group)
+    found = [compare(group, by, metric) for group in scored.values()]
+    if len(found) == 1:
+        return found
+    places: list[int] = []  # of the key, as few as tell the groups apart
+    for place in range(len(like) + 2):
+        if len({tuple(key[n] for n in (*places, place)) for key in scored}) > len(
+            {tuple(key[n] for n in places) for key in scored}
+        ):
+            places.append(place)
+    titles = [[str(key[n]) for n in places if key[n] not in ("", None, ABSENT)] for key in scored]
+    return [replace(of, title=" ".join(title)) for of, title in zip(found, titles, strict=True)]
 
 
 def _newest_of_each(runs: Sequence[RunResult], keys: Sequence[str]) -> tuple[list[RunResult], int]:
@@ -262,7 +213,7 @@ def _distinct(runs: Sequence[RunResult], keys: Sequence[str]) -> list[RunResult]
 
 
 def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
-    """Return the settings best first, each tested against the best.
+    """Return the settings best first, each compared with the best.
 
     Of equal means, the setting with more runs comes first, then that with the lower mean loss.
     """
@@ -273,15 +224,46 @@ def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
         return sign * mean(setting.scores), -len(setting.scores), loss
 
     ranked = sorted((setting for setting in settings if setting.scores), key=order)
-    p_values = holm([_p_value(ranked[0], setting, metric.value) for setting in ranked[1:]])
-    tested = [
-        replace(setting, rank=rank, p_value=p)
-        for rank, (setting, p) in enumerate(zip(ranked, [None, *p_values], strict=True), 1)
-    ]
-    return (*tested, *(setting for setting in settings if setting.mean is None))
+    # The best was chosen by its score: any two of the settings might have been compared.
+    pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
+    compared = []
+    for rank, setting in enumerate(ranked, 1):
+        found = None if rank == 1 else _difference(ranked[0], setting, sign)
+        low, high = metric.bounds
+        compared.append(
+            replace(
+                setting,
+                rank=rank,
+                interval=_clipped(mean_of(setting.scores), 0.95, low, high),
+                worse_by=_clipped(found, 1 - ERROR / pairs, low - high, high - low),
+                p_value=None if found is None else min(1.0, pairs * found.p_value()),
+            )
+        )
+    return (*compared, *(setting for setting in settings if setting.mean is None))
 
 
-def _p_value(best: Setting, other: Setting, value: Callable[[RunResult], float | None]) -> float | None:
-    pairs = [(value(best.runs[key]), value(other.runs[key])) for key in best.runs.keys() & other.runs.keys()]
-    both = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return paired_p_value([a for a, _ in both], [b for _, b in both])
+def _clipped(
+    estimate: Estimate | None, level: float, least: float, largest: float
+) -> tuple[float, float] | None:
+    if estimate is None:
+        return None
+    low, high = estimate.interval(level)
+    return max(low, least), min(high, largest)
+
+
+def _difference(best: Setting, other: Setting, sign: int) -> Estimate | None:
+    """Return by how much a setting is worse than the best.
+
+    With at least LEAST runs in common, such as those of equal seeds, their differences are taken; without,
+    those of the means. None if there are fewer runs.
+    """
+    common = [key for key in best.runs if key in other.runs]
+    scores, best_scores = (dict(zip(of.runs, of.scores, strict=True)) for of in (other, best))
+    if len(common) >= LEAST:
+        worse, better = [scores[key] for key in common], [best_scores[key] for key in common]
+        found = paired_difference(worse, better)
+    elif not common and min(len(best.runs), len(other.runs)) >= LEAST:
+        found = unpaired_difference(other.scores, best.scores)
+    else:
+        return None
+    return None if found is None else replace(found, value=sign * found.value + 0.0)  # no -0.0

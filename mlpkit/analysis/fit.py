@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlpkit.analysis.baselines import constant_name, constant_outputs
 from mlpkit.analysis.out_of_fold import OutOfFold, average
-from mlpkit.analysis.statistics import half_width, holm, paired_p_value
+from mlpkit.analysis.statistics import half_width, paired_difference
 from mlpkit.losses.auto import Auto
 from mlpkit.tasks import Task
 
@@ -55,7 +55,7 @@ class Judged:
 
     Attributes:
         candidates: ranked by their loss.
-        p_values: of each against the best, by a paired t-test over rows, corrected by Holm; None: the best.
+        p_values: of each against the best, by a paired t-test over rows, corrected; None: the best.
         rows: how many rows were predicted.
         task: the task.
     """
@@ -73,8 +73,8 @@ class Judged:
     def beats_constant(self) -> bool:
         """Whether the winner is shown to be better than the constant prediction."""
         constant = next(candidate for candidate in self.candidates if not candidate.model)
-        p = paired_p_value(self.winner.losses.tolist(), constant.losses.tolist())
-        return self.winner.loss < constant.loss and p is not None and p < SIGNIFICANT
+        p = _p_value(self.winner, constant, len(self.candidates))
+        return self.winner.loss < constant.loss and p < SIGNIFICANT
 
 
 def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
@@ -90,9 +90,14 @@ def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
         if model == "mlp" and len(seeds) > 1:
             candidates.append(_candidate("mlp ensemble", model, [average(seeds)], len(seeds)))
     ranked = sorted(candidates, key=lambda candidate: candidate.loss)
-    best = ranked[0].losses.tolist()
-    p_values = holm([paired_p_value(best, candidate.losses.tolist()) for candidate in ranked[1:]])
+    p_values = [_p_value(ranked[0], candidate, len(ranked)) for candidate in ranked[1:]]
     return Judged(ranked, [None, *p_values], len(first.rows), first.predictor.task)
+
+
+def _p_value(best: Candidate, other: Candidate, candidates: int) -> float:
+    """Return the p-value of a paired t-test over rows, times the number of all pairs (Bonferroni)."""
+    found = paired_difference(best.losses.tolist(), other.losses.tolist())
+    return 1.0 if found is None else min(1.0, found.p_value() * candidates * (candidates - 1) / 2)
 
 
 def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int = 1) -> Candidate:

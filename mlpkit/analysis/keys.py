@@ -29,7 +29,7 @@ def with_lists(value: Any) -> Any:
     return [with_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
-def find_key(wanted: str, keys: Sequence[str]) -> str:
+def find_key(wanted: str, keys: Sequence[str], option: str = "--by") -> str:
     """Return the dotted key that the user typed, in full or shortened as in the leaderboard.
 
     Raises:
@@ -42,9 +42,11 @@ def find_key(wanted: str, keys: Sequence[str]) -> str:
         return found[0]
     spelled = show(wanted)[1:-1]
     if found:
-        raise ConfigError(f"--by={spelled}: may be any of {', '.join(found)}; name one of them")
+        raise ConfigError(f"{option}={spelled}: may be any of {', '.join(found)}; name one of them")
     near = did_you_mean(wanted, [*keys, *(shorten(key, keys) for key in keys)])
-    raise ConfigError(f"--by={spelled}: no run has this key{near or '; see `mlpkit config` for the keys'}")
+    raise ConfigError(
+        f"{option}={spelled}: no run has this key{near or '; see `mlpkit config` for the keys'}"
+    )
 
 
 def shorten(key: str, keys: Sequence[str]) -> str:

@@ -258,12 +258,21 @@ def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
 
 
 def _compare(sweep: Path) -> "Comparison":
-    """Return the comparison of a sweep's runs, as `mlpkit compare` makes it."""
-    from mlpkit.analysis.compare import compare
+    """Return the comparison of a sweep's runs, as `mlpkit compare` makes it.
+
+    Raises:
+        ConfigError: they are of several datasets or tasks, which have no best run in common.
+    """
+    from mlpkit.analysis.compare import compare_alike
+    from mlpkit.errors import ConfigError
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.system.console import note
 
-    return compare(read_results(find_runs([sweep], note), note))
+    found = compare_alike(read_results(find_runs([sweep], note), note))
+    if len(found) > 1:
+        names = "; ".join(of.title for of in found)
+        raise ConfigError(f"{sweep}: holds runs that have no best one in common ({names}); name one of them")
+    return found[0]
 
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:

@@ -7,6 +7,7 @@ import typer
 
 from mlpkit.cli.arguments import Plugins
 from mlpkit.config.problems import plural
+from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
@@ -26,6 +27,15 @@ def compare(
         list[str] | None,
         typer.Option("--by", metavar="KEY", help="Compare values of this key, averaged over all others."),
     ] = None,
+    at_best: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at-best",
+            metavar="KEY",
+            help="With --by: choose the best value of this key for each, by validation scores; then compare "
+            "on test.",
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option("--metric", metavar="NAME", help="A score such as loss or test.accuracy."),
@@ -33,9 +43,17 @@ def compare(
     top: Annotated[
         int | None, typer.Option("--top", metavar="N", min=1, help="Show the N best settings only.")
     ] = None,
+    each_run: Annotated[
+        bool, typer.Option("--runs", help="A row for each run: its settings and all of its scores.")
+    ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .md file."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=expand,
+            help="Write a .csv, .jsonl, .md, .tex or .parquet file.",
+        ),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw pictures, into plots/ of the folder.")] = False,
     plot_dir: Annotated[
@@ -44,9 +62,10 @@ def compare(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Rank settings by their mean score over seeds, and mark those that are tied with the best."""
-    from mlpkit.analysis.compare import compare as compare_runs
-    from mlpkit.analysis.leaderboard import ENDINGS, print_leaderboard, write_leaderboard
+    """Rank settings by their mean score over seeds, and show which differ from the best."""
+    from mlpkit.analysis.compare import compare_alike
+    from mlpkit.analysis.leaderboard import print_leaderboard
+    from mlpkit.analysis.leaderboard_file import ENDINGS, write_leaderboards, write_rows
     from mlpkit.runs.output_file import check_output, check_picture_folder
     from mlpkit.runs.results import SWEEP, find_runs, newest_group, read_results
     from mlpkit.system.console import make_console, note, say
@@ -55,20 +74,41 @@ def compare(
         check_output(output, ENDINGS)
     if plot_dir is not None:
         check_picture_folder(plot_dir)
+    if at_best and not by:
+        raise ConfigError(f"--at-best={at_best[0]}: needs --by KEY, whose values are compared")
     if not paths:
         paths = [newest_group()]
         kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"
         note(f"newest {kind}: {paths[0]}")
-    folders = find_runs(paths, note)
-    compared = compare_runs(read_results(folders, note), by or (), metric)
-    if compared.repeats:
-        note(f"left out {plural(compared.repeats, 'run')} with settings and seed of a newer one")
+    folders, console = find_runs(paths, note), make_console()
+    results = read_results(folders, note)
+    if each_run:
+        from mlpkit.analysis.run_table import print_runs, run_rows
+
+        rows = run_rows(results)
+        print_runs(console, rows[:top])
+        if output is not None:
+            write_rows(output, rows[:top])
+            say(console, f"runs: {output}")
+        return
+    if at_best:
+        from mlpkit.analysis.at_best import compare_at_best
+
+        found, tried = compare_at_best(results, by or (), at_best, metric)
+        compared = [found]
+        note(f"tried values of {', '.join(at_best)}: {', '.join(f'{key}: {n}' for key, n in tried.items())}")
+    else:
+        compared = compare_alike(results, by or (), metric)
+    if repeats := sum(found.repeats for found in compared):
+        note(f"left out {plural(repeats, 'run')} with settings and seed of a newer one")
     unit = "runs" if by else "seeds"
-    settings = compared.settings[:top]
-    console = make_console()
-    print_leaderboard(console, compared, settings, unit)
+    shown = [(found, found.settings[:top]) for found in compared]
+    for place, (found, settings) in enumerate(shown):
+        if place:
+            console.print()
+        print_leaderboard(console, found, settings, unit)
     if output is not None:
-        write_leaderboard(output, compared, settings, unit)
+        write_leaderboards(output, shown, unit)
         say(console, f"leaderboard: {output}")
     if plot or plot_dir is not None:
         from mlpkit.plots.drawing import drawing
@@ -76,5 +116,7 @@ def compare(
         with drawing("pictures", note):
             from mlpkit.plots.comparison import draw_comparison, folder_for
 
-            for picture in draw_comparison(compared, plot_dir or folder_for(folders), note):
+            if len(compared) > 1:
+                note(f"pictures of the first of {len(compared)} tables; name its runs alone for the others")
+            for picture in draw_comparison(compared[0], plot_dir or folder_for(folders), note):
                 say(console, str(picture))

@@ -113,18 +113,19 @@ def _shown(path: Path) -> Iterator[None]:
 
 
 def _show(path: Path) -> None:
-    from mlpkit.analysis.compare import compare
+    from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.system.console import make_console, note, say
 
     console = make_console()
     try:
-        compared = compare(read_results(find_runs([path], note), note))
-    except MlpkitError as error:  # runs of several tasks, or no scores: not an error of the sweep
+        compared = compare_alike(read_results(find_runs([path], note), note))
+    except MlpkitError as error:  # no scores: not an error of the sweep
         note(str(error))
         say(console, f"sweep folder: {path}")
         return
-    console.print()
-    print_leaderboard(console, compared, compared.settings[:SHOWN], "seeds")
+    for found in compared:
+        console.print()
+        print_leaderboard(console, found, found.settings[:SHOWN], "seeds")
     say(console, f"sweep folder: {path}")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlpkit.analysis.compare import loss_kind, loss_unit, scaled_by
+from mlpkit.analysis.metric import loss_kind, loss_unit, scaled_by
 from mlpkit.config import nested
 from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError

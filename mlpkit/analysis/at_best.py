@@ -1,0 +1,51 @@
+"""Compares settings, each at its own best: other keys are chosen on validation rows, then test rows judge."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mlpkit.analysis.compare import Comparison, compare
+from mlpkit.analysis.keys import Values, find_key, values_of
+from mlpkit.errors import ConfigError
+from mlpkit.runs.results import RunResult
+
+
+def compare_at_best(
+    runs: Sequence[RunResult], by: Sequence[str], at_best: Sequence[str], metric: str | None = None
+) -> tuple[Comparison, dict[str, int]]:
+    """Compare the values of some keys, each with the best values of others.
+
+    Args:
+        runs: runs of one task.
+        by: the keys to compare.
+        at_best: the keys that are chosen, for each of these, by the mean monitored score.
+        metric: the score to compare by; None: the monitored score on the test split.
+
+    Returns:
+        The comparison of the chosen runs; and for each value of `by`, spelled out, how many were tried.
+
+    Raises:
+        ConfigError: there is no such key, or there are no test scores.
+        DataError: no run has a score.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    by_keys = [find_key(key, keys) for key in by]
+    tuned = [find_key(key, keys, "--at-best") for key in at_best]
+    groups: dict[Values, list[RunResult]] = {}
+    for run in runs:
+        groups.setdefault(values_of(run, by_keys), []).append(run)
+    kept: list[RunResult] = []
+    tried: dict[str, int] = {}
+    for values, group in groups.items():
+        if not any(run.best for run in group):
+            continue
+        found = compare(group, tuned)
+        for run in found.settings[0].runs.values():  # paired without the keys that were chosen
+            settings = {key: value for key, value in run.settings.items() if key not in tuned}
+            kept.append(replace(run, settings=settings))
+        tried[" ".join(map(str, values))] = sum(setting.mean is not None for setting in found.settings)
+    first = next(run.best for run in runs if run.best is not None)
+    if metric is None and not any(run.best and run.best.test for run in kept):
+        raise ConfigError(
+            "--at-best: the runs have no test scores, and validation scores have chosen; train with test rows"
+        )
+    return compare(kept, by, metric or f"test.{first.score}"), tried

@@ -1,0 +1,74 @@
+"""Simulated sweeps of known truth: how often intervals hold it, and how often equal settings are told apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpkit.analysis.compare import compare
+from mlpkit.runs.results import Best, RunResult
+
+SWEEPS = 1000
+
+
+def simulate(
+    seeds: int, spreads: list[float], means: list[float], common: float = 0.5
+) -> tuple[float, float, float]:
+    """Return how often, over many sweeps, intervals hold the truth.
+
+    Args:
+        seeds: runs of each setting.
+        spreads: standard deviation of each setting's scores.
+        means: true mean of each.
+        common: share of the variance that the runs of a seed have in common, whatever the setting.
+
+    Returns:
+        The share of intervals of means that hold the mean; of sweeps in which all intervals of differences do;
+        of sweeps in which a setting that is as good as the best is said to differ.
+    """
+    random = np.random.default_rng(0)
+    inside = all_inside = told_apart = 0
+    for _ in range(SWEEPS):
+        shared = random.normal(size=(1, seeds)) * np.sqrt(common)
+        own = random.normal(size=(len(means), seeds)) * np.sqrt(1 - common)
+        scores = np.array(means)[:, None] + np.array(spreads)[:, None] * (shared + own)
+        runs = [run(float(scores[lr, seed]), lr, seed) for lr in range(len(means)) for seed in range(seeds)]
+        settings = compare(runs).settings
+        truth = [means[int(setting.options.get("lr", 0))] for setting in settings]
+        for setting, mean in zip(settings, truth, strict=True):
+            assert setting.interval is not None
+            inside += setting.interval[0] <= mean <= setting.interval[1]
+        found = [(setting, truth[0] - mean) for setting, mean in zip(settings[1:], truth[1:], strict=True)]
+        all_inside += all(
+            setting.worse_by is not None and setting.worse_by[0] <= gap <= setting.worse_by[1]
+            for setting, gap in found
+        )
+        told_apart += any(setting.differs and gap == 0 for setting, gap in found)
+    return inside / SWEEPS / len(means), all_inside / SWEEPS, told_apart / SWEEPS
+
+
+def run(score: float, lr: int, seed: int) -> RunResult:
+    """Return a run with a score far from the ends of its range."""
+    best = Best(split="val", score="r2", higher_is_better=True, value=score, val={"r2": score, "loss": 0.0})
+    return RunResult(Path("nowhere"), {"lr": lr, "seed": seed}, "done", "regression", best, 1.0)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.8])
+@pytest.mark.parametrize("seeds", [5, 12])
+@pytest.mark.parametrize(
+    ("spreads", "means"),
+    [
+        ([0.01] * 2, [0.9] * 2),
+        ([0.01] * 6, [0.9] * 6),
+        ([0.002, 0.01, 0.05, 0.05, 0.1, 0.1], [0.9] * 6),
+        ([0.01, 0.02, 0.05, 0.01, 0.05], [0.9, 0.9, 0.9, 0.85, 0.8]),
+    ],
+    ids=["two", "equal", "unequal spreads", "unequal means"],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(
+    spreads: list[float], means: list[float], seeds: int, common: float
+) -> None:
+    covered, all_covered, told_apart = simulate(seeds, spreads, means, common)
+    assert 0.93 <= covered <= 0.97
+    assert all_covered >= 0.94  # 0.95 and the error of 1,000 sweeps
+    assert told_apart <= 0.06
