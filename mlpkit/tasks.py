@@ -4,7 +4,7 @@ outputs, the scores and the monitored score. The loss is a separate choice: `mlp
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, log
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,6 +50,15 @@ class Task:
     decode: Callable[[Tensor], Tensor]
     monitor: str
     higher_is_better: bool
+
+    def at_threshold(self, threshold: float) -> "Task":
+        """Return the task with labels of 1 where the probability is above a threshold, instead of 0.5."""
+        shift = log(threshold / (1 - threshold))
+        return replace(
+            self,
+            statistics=lambda outputs, truth: self.statistics(outputs - shift, truth),
+            decode=lambda outputs: self.decode(outputs - shift),
+        )
 
     def improves(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
         """Return whether a monitored value beats the best so far by more than min_delta; NaN never does."""

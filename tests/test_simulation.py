@@ -1,4 +1,4 @@
-"""Simulated sweeps of known truth: how often intervals hold it, and how often equal settings are told apart."""
+"""Simulated sweeps of known truth: how often intervals hold it, how often equal settings are told apart."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def simulate(
         common: share of the variance that the runs of a seed have in common, whatever the setting.
 
     Returns:
-        The share of intervals of means that hold the mean; of sweeps in which all intervals of differences do;
+        The share of intervals of means that hold it; of sweeps in which all intervals of differences do;
         of sweeps in which a setting that is as good as the best is said to differ.
     """
     random = np.random.default_rng(0)

@@ -1,11 +1,13 @@
 """Baselines: what a constant prediction and scikit-learn's linear models reach on the same split."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mlpkit.config.metric import MetricConfig
 from mlpkit.metrics import add_up
 from mlpkit.tasks import Task
 
@@ -72,14 +74,25 @@ def linear_outputs(task: Task, train: "Split", inputs: Tensor) -> Tensor | None:
     return torch.stack([torch.as_tensor(one.decision_function(scaled)) for one in several[1].estimators_], 1)
 
 
-def scores_of_outputs(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return the task's scores of some outputs, without the loss.
+def scores_of_outputs(
+    task: Task, outputs: Tensor, targets: Tensor, metrics: Sequence[MetricConfig] = ()
+) -> dict[str, float]:
+    """Return the scores of some outputs, without the loss.
 
     Args:
         task: the task.
         outputs: (rows, width), or (width,) for all rows.
         targets: of the rows, as `Split.targets`.
+        metrics: metrics besides the task's scores.
     """
-    truth = task.truth(task.encode(targets, torch.float64))
-    sums = add_up(torch.zeros(len(targets)), task.statistics(outputs.expand(len(targets), -1), truth))
-    return {name: value for name, value in task.scores(sums, len(targets)).items() if name != "loss"}
+    truth, outputs = task.truth(task.encode(targets, torch.float64)), outputs.expand(len(targets), -1)
+    sums = add_up(torch.zeros(len(targets)), task.statistics(outputs, truth))
+    scores = {name: value for name, value in task.scores(sums, len(targets)).items() if name != "loss"}
+    values = task.compute(metrics, outputs, truth, may_be_nan=True)
+    return scores | dict(zip([metric.name for metric in metrics], values, strict=True))
+
+
+def beats(scores: Mapping[str, float], baseline: Mapping[str, Any]) -> bool:
+    """Return whether a model's accuracy, or R², is above a baseline's."""
+    name = "accuracy" if "accuracy" in scores else "r2"
+    return scores[name] > float(baseline[name])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from mlpkit.analysis.baselines import constant_name, constant_outputs, linear_outputs, scores_of_outputs
+from mlpkit.analysis.intervals import bootstrap
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.dataset import Dataset, Split
@@ -24,12 +26,14 @@ class Evaluation:
         split: its name.
         rows: its size.
         scores: loss and the task's scores.
+        intervals: the 95 % interval of each; see `mlpkit.analysis.intervals`.
         report: scikit-learn's, as text.
     """
 
     split: str
     rows: int
     scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     report: str
 
 
@@ -100,7 +104,16 @@ def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
     else:
         schema = predictor.input_schema
         report = _classification_report(rows.targets.long(), predicted, schema.classes or schema.targets)
-    return Evaluation(name, len(rows), scores_of(predictor, rows, outputs), report)
+    scores = scores_of(predictor, rows, outputs)
+    return Evaluation(name, len(rows), scores, intervals_of(predictor, rows, outputs), report)
+
+
+def intervals_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each score of some rows; the arguments are those of `scores_of`."""
+    task = predictor.task
+    targets = task.encode(rows.targets, outputs.dtype)
+    losses = predictor.losses(rows.inputs, targets)
+    return bootstrap(task, losses, outputs, task.truth(targets), predictor.metrics)
 
 
 def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, float]:
@@ -112,6 +125,25 @@ def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[
     names = [metric.name for metric in metrics]
     values = task.compute(metrics, outputs, truth, may_be_nan=True)
     return task.scores(sums, len(rows)) | dict(zip(names, values, strict=True))
+
+
+def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> dict[str, dict[str, float]]:
+    """Return the scores of the baselines on some rows, by their names; see `mlpkit.analysis.baselines`.
+
+    Args:
+        predictor: the model; its task and its metrics are those that are scored.
+        dataset: has the training rows.
+        rows: the rows to score.
+    """
+    task, train = predictor.task, dataset.splits["train"]
+    found = {constant_name(task): constant_outputs(task, train.targets, dataset.input_schema.width)}
+    linear = linear_outputs(task, train, rows.inputs)
+    if linear is not None:
+        found["ridge regression" if task.probabilities is None else "logistic regression"] = linear
+    return {
+        name: scores_of_outputs(task, outputs, rows.targets, predictor.metrics)
+        for name, outputs in found.items()
+    }
 
 
 def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from mlpkit.data.dataset import Split
+    from mlpkit.data.dataset import Dataset, Split
     from mlpkit.data.inputs import ReadOptions
     from mlpkit.runs.checkpoint import Checkpoint
     from mlpkit.runs.trust import Trust
@@ -47,6 +47,15 @@ def evaluate(
             "each class, or -.",
         ),
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold",
+            metavar="P | best",
+            help="Two classes: label rows of at least this probability as the second; best: highest f1 on "
+            "val, or best:balanced_accuracy.",
+        ),
+    ] = None,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -56,11 +65,14 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
+    from mlpkit.analysis.baselines import beats
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
+    from mlpkit.analysis.evaluate import evaluate_baselines
     from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.data.inputs import ReadOptions
     from mlpkit.runs.trust import Trust
-    from mlpkit.system.console import make_console, print_scores, say
+    from mlpkit.system.console import make_console, note, print_scores, say
     from mlpkit.system.device import choose_device
 
     run, given = split_arguments(run, overrides)
@@ -72,14 +84,28 @@ def evaluate(
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)
     predictor = make_predictor(stored, choose_device(device))
+    dataset: Dataset | None = None
     if input_ is not None:
         name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
     else:
-        name, rows = _rows_of_split(split, given, path, stored, trust)
+        name, rows, dataset = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
-    found = evaluate_rows(predictor, name, rows)
     console = make_console()
-    print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", {found.split: found.scores})
+    if threshold is not None:
+        val = None if dataset is None or name == "val" else dataset.splits.get("val")
+        value, score = choose_threshold(threshold, predictor, val)
+        if score:
+            note(f"threshold {value:.4g}, which has the highest {score} on val")
+        predictor.task = predictor.task.at_threshold(value)
+    found = evaluate_rows(predictor, name, rows)
+    lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
+    baselines = {}
+    if dataset is not None and not given and name != "train":
+        baselines = evaluate_baselines(predictor, dataset, rows)
+    shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
+    print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", shown | baselines)
+    if unbeaten := [name for name, scores in baselines.items() if not beats(found.scores, scores)]:
+        say(console, f"{stored.config.model.name} is not better than {' or '.join(unbeaten)}")
     console.print()
     say(console, *found.report.split("\n"))
 
@@ -94,8 +120,8 @@ def _read_rows(source: str, options: "ReadOptions", stored: "Checkpoint") -> "Sp
 
 def _rows_of_split(
     split: str | None, given: list[str], path: Path, stored: "Checkpoint", trust: "Trust"
-) -> "tuple[str, Split]":
-    """Return a split's name and its rows; of other data than the run's, those that it was not trained on."""
+) -> "tuple[str, Split, Dataset]":
+    """Return a split's name, its rows and the dataset; of other data, the rows that were not trained on."""
     from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
     from mlpkit.cli.compose import Request, override
     from mlpkit.config.config import to_dict
@@ -120,4 +146,4 @@ def _rows_of_split(
         if len(fresh) < len(rows):
             note(f"left out {len(rows) - len(fresh):,} of {len(rows):,} rows, which the model was trained on")
         rows = fresh
-    return name, rows
+    return name, rows, dataset

@@ -72,6 +72,14 @@ def predict(
             help="Average what all seeds of a sweep's best setting predict, not its best run alone.",
         ),
     ] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            help="Two classes: label rows of at least this probability as the second; left out, 0.5.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
@@ -105,6 +113,7 @@ def predict(
     from mlpkit.analysis.ensemble import Ensemble
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
     from mlpkit.runs.trust import Trust
@@ -124,6 +133,8 @@ def predict(
     path, stored = members[0]
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
     predictor = Ensemble(predictors) if ensemble else predictors[0]
+    if threshold is not None:
+        predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
     options = ReadOptions(header, pixels, invert)
     if split is not None:

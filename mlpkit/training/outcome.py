@@ -1,10 +1,10 @@
 """Prints the result of a finished run."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
+from mlpkit.analysis.baselines import beats
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.engines.experiment import Experiment
 from mlpkit.models.architecture import architecture
@@ -27,7 +27,10 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         ]
         scores = ", ".join([f"{best['split']} {value}", *others])
         lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
-    if (baseline := summary.get("baseline")) and not _beats(best[baseline["split"]], baseline):
+    if intervals := best.get("intervals"):
+        low, high = map(number, intervals[best["score"]])
+        lines.append(f"{intervals['split']} {best['score']}: 95 % interval {low}–{high}")
+    if (baseline := best.get("baseline")) and not beats(best[baseline["split"]], baseline):
         lines.append(
             f"warning: on {baseline['split']} not better than predicting the {baseline['name']} for every row"
         )
@@ -36,18 +39,13 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _beats(scores: Mapping[str, float], baseline: Mapping[str, Any]) -> bool:
-    name = "accuracy" if "accuracy" in scores else "r2"
-    return scores[name] > float(baseline[name])
-
-
 def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
     """Print a run's status, the scores of each split, the best epoch, and the weights of a small model."""
     status, *more = outcome_lines(summary)
     console.print()
     say(console, status)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
-    if baseline := summary.get("baseline"):
+    if baseline := summary["best"].get("baseline"):
         scores[f"{baseline['name']} on {baseline['split']}"] = baseline
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpkit.analysis.baselines import constant_name, constant_outputs, scores_of_outputs
+from mlpkit.analysis.evaluate import intervals_of
+from mlpkit.analysis.predict import Predictor
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.models.torch_network import count_parameters
@@ -95,12 +97,15 @@ def _summaries(engine: Engine, recorders: Sequence[Recorder], finished: Finished
     splits = recorders[0].splits
     last = _scores(engine, splits)
     best = last
-    if not all(progress.best_is_now for progress in finished.progress):
+    swap = not all(progress.best_is_now for progress in finished.progress)
+    if swap:
         engine.swap_best()
         best = _scores(engine, splits)
+    final = _final_split(engine) if finished.alone else {}
+    if swap:
         engine.swap_best()
     return [
-        _summary(engine, run, finished, last[run], last[run] if progress.best_is_now else best[run])
+        _summary(engine, run, finished, last[run], (last[run] if progress.best_is_now else best[run]) | final)
         for run, progress in enumerate(finished.progress)
     ]
 
@@ -134,7 +139,6 @@ def _summary(
         "parameters": count_parameters(experiment.network),
         "monitored": f"{task.monitor} on {monitored}",
         **last,
-        **({"baseline": _baseline(engine, run)} if finished.alone else {}),
         "best": {
             "split": monitored,
             "score": task.monitor,
@@ -147,10 +151,21 @@ def _summary(
     }
 
 
-def _baseline(engine: Engine, run: int) -> dict[str, Any]:
-    """Return what a constant prediction scores on the final split; see `mlpkit.analysis.baselines`."""
-    task, dataset = engine.task, engine.experiments[run].dataset
+def _final_split(engine: Engine) -> dict[str, Any]:
+    """Return the intervals of a lone run's scores on its final split, and those of a constant prediction.
+
+    Args:
+        engine: holds the best weights.
+    """
+    of = engine.experiments[0]
+    task, dataset, schema = of.task, of.dataset, of.dataset.input_schema
     split = "test" if "test" in dataset.splits else dataset.monitored
-    outputs = constant_outputs(task, dataset.splits["train"].targets, dataset.input_schema.width)
-    scores = scores_of_outputs(task, outputs, dataset.splits[split].targets)
-    return {"name": constant_name(task), "split": split, **scores}
+    rows = dataset.splits[split]
+    predictor = Predictor(of.network, schema, of.loss, engine.device, metrics=of.metrics, task=task)
+    intervals = intervals_of(predictor, rows, predictor.outputs(rows.inputs))
+    constant = constant_outputs(task, dataset.splits["train"].targets, schema.width)
+    baseline = scores_of_outputs(task, constant, rows.targets)
+    return {
+        "intervals": {"split": split} | {name: list(ends) for name, ends in intervals.items()},
+        "baseline": {"split": split, "name": constant_name(task), **baseline},
+    }

@@ -1,0 +1,63 @@
+"""Confidence intervals of scores, by drawing the rows of a split again and again: Efron's bootstrap (1979).
+
+They cover which rows are in the split. They do not cover that another seed would give another model.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpkit.config.metric import MetricConfig
+from mlpkit.tasks import Task
+
+RESAMPLES = 1000
+FEWEST = 200  # for large splits, and for metrics that are computed anew from all rows
+MOST_DRAWN = 20_000_000  # row numbers; fewer resamples of larger splits
+
+Interval = tuple[float, float]
+
+
+def bootstrap(
+    task: Task,
+    losses: Tensor,
+    outputs: Tensor,
+    truth: Tensor,
+    metrics: Sequence[MetricConfig] = (),
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Return the interval of each score. Equal arguments give equal intervals.
+
+    Args:
+        task: the task.
+        losses: (rows,) of each row.
+        outputs: (rows, width), in the targets' units.
+        truth: the rows' truth; see `Task.truth`.
+        metrics: metrics besides the task's scores.
+        level: probability.
+    """
+    rows = len(losses)
+    statistics = losses, *task.statistics(outputs, truth)
+    columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
+    draws = np.random.default_rng(0)
+    count = max(FEWEST, min(RESAMPLES, MOST_DRAWN // rows))
+    sums = np.empty((len(columns), count))
+    values: list[list[float]] = []
+    for number in range(count):
+        drawn = draws.integers(0, rows, rows)
+        sums[:, number] = columns @ np.bincount(drawn, minlength=rows)
+        if metrics and (number < FEWEST or rows <= RESAMPLES):
+            chosen = torch.from_numpy(drawn)
+            values.append(task.compute(metrics, outputs[chosen], truth[chosen], may_be_nan=True))
+    scores = task.scores(list(sums), rows)
+    scores |= {metric.name: np.array(values)[:, place] for place, metric in enumerate(metrics)}
+    ends = 50 * (1 - level), 50 * (1 + level)
+    return {name: _interval(of, ends) for name, of in scores.items()}
+
+
+def _interval(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]", ends: Interval) -> Interval:
+    """Return two percentiles, without draws for which a score is not defined."""
+    defined = scores[~np.isnan(scores)]
+    low, high = np.percentile(defined, ends) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)

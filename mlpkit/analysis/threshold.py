@@ -1,0 +1,78 @@
+"""The threshold of the probability above which a row is labelled as the second of two classes."""
+
+import numpy as np
+
+from mlpkit.analysis.predict import Predictor
+from mlpkit.config.problems import spell
+from mlpkit.data.dataset import Split
+from mlpkit.errors import ConfigError
+
+CHOSEN_BY = ("f1", "balanced_accuracy")
+
+
+def parse_threshold(text: str, predictor: Predictor) -> float:
+    """Return a threshold that was typed.
+
+    Raises:
+        ConfigError: it is not a number between 0 and 1, or the task has no threshold.
+    """
+    task, option = predictor.task, f"--threshold={spell(text)}"
+    if task.name not in ("binary", "multilabel"):
+        raise ConfigError(f"{option}: only for two classes or labels, the task is {task.name}; leave it out")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ConfigError(f"{option}: must be a number between 0 and 1")
+    return value
+
+
+def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tuple[float, str]:
+    """Return a threshold that was typed or is chosen, and by which score; "" for one that was typed.
+
+    Args:
+        text: a number, best or best:balanced_accuracy.
+        predictor: the model.
+        val: the validation rows; None if there are none, or they are those to judge.
+
+    Raises:
+        ConfigError: it is neither, or it cannot be chosen.
+    """
+    word, _, score = text.partition(":")
+    if word != "best" or predictor.task.name != "binary":
+        return parse_threshold(text, predictor), ""
+    score = score or CHOSEN_BY[0]
+    if score not in CHOSEN_BY:
+        raise ConfigError(f"--threshold={spell(text)}: must be best:f1 or best:balanced_accuracy")
+    if val is None:
+        raise ConfigError(
+            f"--threshold={text}: is chosen on the validation rows and judged on others; score a split of a "
+            "dataset that has both, or give a number"
+        )
+    return best_threshold(predictor, val, score), score
+
+
+def best_threshold(predictor: Predictor, rows: Split, score: str) -> float:
+    """Return the threshold with the highest score on some rows, which should be those of validation.
+
+    Args:
+        predictor: a model of two classes.
+        rows: the rows.
+        score: f1 or balanced_accuracy.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    probabilities = predictor.predict(rows.inputs).probabilities
+    assert probabilities is not None
+    y, p = rows.targets.numpy(), probabilities[:, 1].double().numpy()
+    if score == "f1":
+        precision, recall, thresholds = precision_recall_curve(y, p)
+        values = (2 * precision * recall / np.maximum(precision + recall, 1e-300))[:-1]
+    else:
+        negative, positive, thresholds = roc_curve(y, p, drop_intermediate=False)
+        values, thresholds = (positive - negative)[1:], thresholds[1:]  # the first threshold is infinite
+    least = float(thresholds[int(values.argmax())])
+    below = p[p < least]
+    middle = (least + float(below.max())) / 2 if len(below) else least / 2  # rows at `least` are labelled 1
+    return min(max(middle, 1e-6), 1 - 1e-6)
