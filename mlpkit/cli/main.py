@@ -21,6 +21,7 @@ from mlpkit.cli import (
     predict,
     resume,
     train,
+    versus,
 )
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
@@ -38,22 +39,15 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
+    "versus": (versus.versus, versus.EXAMPLE),
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
     "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
-TORCH = (
-    "data",
-    "fit",
-    "train",
-    "resume",
-    "predict",
-    "evaluate",
-    "plot",
-    "doctor",
-)  # commands that import torch
+# Commands that import torch.
+TORCH = ("data", "fit", "train", "resume", "predict", "evaluate", "plot", "doctor", "versus")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

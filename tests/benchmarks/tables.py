@@ -24,7 +24,7 @@ from turns import PeerError
 
 from mlpkit.cli.compose import Request, read_config
 from mlpkit.cli.shorthand import expand
-from mlpkit.data.table_dataset import deal
+from mlpkit.data.table_dataset import split_table
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import find_targets, target_columns
 
@@ -107,8 +107,8 @@ def _scores(path: Path, target: str, seed: int) -> tuple[int, dict[str, Scores]]
     config = read_config(Request(expand(typed))).dataset
     assert isinstance(config, TableOptions)
     raw = config.raw()
-    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.where), config.task)
-    rows = deal(config, raw, targets)
+    targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.locate), config.task)
+    rows = split_table(config, raw, targets)
     frame, values = raw.table.to_pandas(), targets.values.reshape(len(raw.table))
     inputs, test = frame.drop(columns=target), rows["test"]
     fitted = [row for name in ("train", "val") for row in rows[name]]

@@ -1,0 +1,67 @@
+"""Compares two settings with more and more seeds until the answer is sure.
+
+Whoever looks at growing data again and again finds differences where there are none more often than by one
+look. So each look takes its share of the error (Bonferroni): with 95 % probability the intervals of all looks
+hold the true difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mlpkit.analysis.compare import ERROR
+from mlpkit.analysis.statistics import paired_difference
+
+FIRST = 8  # seeds of the first look
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look found.
+
+    Attributes:
+        kind: first or second (the better one), alike (the difference is below the margin), or open.
+        seeds: seeds that both have.
+        difference: mean of second - first.
+        low: lower end of its interval.
+        high: upper end.
+    """
+
+    kind: Literal["first", "second", "alike", "open"]
+    seeds: int
+    difference: float
+    low: float
+    high: float
+
+
+def looks(most: int) -> list[int]:
+    """Return the numbers of seeds at which to look: 8, 16, 32, … and the most."""
+    found = [min(FIRST, most)]
+    while found[-1] < most:
+        found.append(min(2 * found[-1], most))
+    return found
+
+
+def judge(
+    first: Sequence[float], second: Sequence[float], higher_is_better: bool, margin: float | None, looks: int
+) -> Verdict:
+    """Return what the scores of common seeds show.
+
+    Args:
+        first: the first setting's score of each seed.
+        second: the second setting's, in the same order.
+        higher_is_better: whether higher scores are better.
+        margin: a difference that does not matter; None: any matters.
+        looks: how many looks there are in all.
+    """
+    estimate = paired_difference(second, first)
+    if estimate is None:  # all pairs have the same difference: no test says how sure that is
+        value = second[0] - first[0] if first else 0.0
+        return Verdict("open", len(first), value, value, value)
+    low, high = estimate.interval(1 - ERROR / looks)
+    kind: Literal["first", "second", "alike", "open"] = "open"
+    if low > 0 or high < 0:
+        kind = "second" if (low > 0) == higher_is_better else "first"
+    if margin is not None and -margin < low and high < margin:
+        kind = "alike"
+    return Verdict(kind, len(first), estimate.value, low, high)
