@@ -4,8 +4,8 @@ import json
 import os
 import pty
 import re
-import shutil
 import select
+import shutil
 import subprocess
 import sys
 import time
