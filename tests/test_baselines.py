@@ -82,6 +82,6 @@ def test_a_run_that_is_no_better_than_a_constant_is_told_so(tmp_path: Path) -> N
         summary = read_object(folder.summary)
         test = loaded("line").splits["test"].targets
         mean = loaded("line").splits["train"].targets.double().mean()
-        assert summary["best"]["baseline"]["mae"] == pytest.approx(float((test - mean).abs().mean()))
+        assert summary["final"]["baseline"]["mae"] == pytest.approx(float((test - mean).abs().mean()))
         line = "warning: on test not better than predicting the mean for every row"
         assert (line in folder.log.read_text()) is is_poor

@@ -111,9 +111,9 @@ def test_evaluate_shows_intervals_and_baselines(run: RunFolder, capsys: pytest.C
     score, low, high = (float(table[name][1]) for name in ("test", "95 % from", "95 % to"))
     assert 0 <= low <= score <= high <= 1
     assert len(table["majority"]) == 2  # accuracy and f1, without the loss
-    best = read_object(run.summary)["best"]
-    assert best["intervals"]["accuracy"] == pytest.approx([low, high], abs=5e-5)
-    assert best["intervals"]["split"] == best["baseline"]["split"] == "test"
+    final = read_object(run.summary)["final"]
+    assert final["intervals"]["accuracy"] == pytest.approx([low, high], abs=5e-5)
+    assert final["split"] == "test"
     assert command(["evaluate", str(run.path), "dataset.seed=5"]) == 0
     assert list(cells(capsys.readouterr().out)) == ["test", "95 % from", "95 % to"]
 

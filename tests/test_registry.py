@@ -19,6 +19,7 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry, search_path
 from mlpkit.config.config import json_schema, parse, to_dict
+from mlpkit.config.metric import MetricConfig
 from mlpkit.config.model import ModelConfig
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots
 from mlpkit.config.section import Section
@@ -69,6 +70,12 @@ def test_every_choice_trains_with_its_defaults(
         whole["dataset"] = {"name": dataset_of_loss(name)}
     elif name == "linear" and group == "model":
         whole["dataset"] = {"name": "line"}
+    elif group == "metric":  # a name in a section
+        schema = registry.choices("metric")[name]
+        assert issubclass(schema, MetricConfig)
+        whole["dataset"] = {"name": "moons" if "binary" in schema.tasks else "line"}
+        whole["run"]["metrics"] = [name]
+        group, section = "run", whole["run"]
     engine = engine_of(KINDS[1], configs=[parse({**whole, group: section})])
     before = model_of(engine)
     trainer, (recorder,) = trainer_of(engine)

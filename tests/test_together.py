@@ -27,7 +27,7 @@ from mlpkit.training.start import run
 
 # Products of several networks are added up in another order; what that changes, Adam's first steps enlarge.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
-TIMES = ("seconds", "train_seconds", "samples_per_second", "runs_together")
+TIMES = ("seconds", "train_seconds", "samples_per_second", "runs_together", "final")  # or of lone runs
 QUIET = ("run.plots=false", "run.progress=none", "run.tensorboard=false")
 
 

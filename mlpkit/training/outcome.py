@@ -27,13 +27,13 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         ]
         scores = ", ".join([f"{best['split']} {value}", *others])
         lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
-    if intervals := best.get("intervals"):
-        low, high = map(number, intervals[best["score"]])
-        lines.append(f"{intervals['split']} {best['score']}: 95 % interval {low}–{high}")
-    if (baseline := best.get("baseline")) and not beats(best[baseline["split"]], baseline):
-        lines.append(
-            f"warning: on {baseline['split']} not better than predicting the {baseline['name']} for every row"
-        )
+    if final := summary.get("final"):
+        split, baseline = final["split"], final["baseline"]
+        low, high = map(number, final["intervals"][best["score"]])
+        lines.append(f"{split} {best['score']}: 95 % interval {low}–{high}")
+        if not beats(best[split], baseline):
+            name = baseline["name"]
+            lines.append(f"warning: on {split} not better than predicting the {name} for every row")
     if best["split"] != "val":
         lines.append(f"no validation split (dataset.val_fraction=0): {best['split']} was monitored")
     return lines
@@ -45,8 +45,8 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     console.print()
     say(console, status)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}
-    if baseline := summary["best"].get("baseline"):
-        scores[f"{baseline['name']} on {baseline['split']}"] = baseline
+    if final := summary.get("final"):
+        scores[f"{final['baseline']['name']} on {final['split']}"] = final["baseline"]
     print_scores(console, f"epoch {summary['epochs']}", scores)
     for line in more:
         say(console, line)

@@ -101,11 +101,11 @@ def _summaries(engine: Engine, recorders: Sequence[Recorder], finished: Finished
     if swap:
         engine.swap_best()
         best = _scores(engine, splits)
-    final = _final_split(engine) if finished.alone else {}
+    final = {"final": _final_split(engine)} if finished.alone else {}
     if swap:
         engine.swap_best()
     return [
-        _summary(engine, run, finished, last[run], (last[run] if progress.best_is_now else best[run]) | final)
+        _summary(engine, run, finished, last[run], last[run] if progress.best_is_now else best[run]) | final
         for run, progress in enumerate(finished.progress)
     ]
 
@@ -166,6 +166,7 @@ def _final_split(engine: Engine) -> dict[str, Any]:
     constant = constant_outputs(task, dataset.splits["train"].targets, schema.width)
     baseline = scores_of_outputs(task, constant, rows.targets)
     return {
-        "intervals": {"split": split} | {name: list(ends) for name, ends in intervals.items()},
-        "baseline": {"split": split, "name": constant_name(task), **baseline},
+        "split": split,
+        "intervals": {name: list(ends) for name, ends in intervals.items()},
+        "baseline": {"name": constant_name(task), **baseline},
     }
