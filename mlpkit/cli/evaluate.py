@@ -50,6 +50,12 @@ def evaluate(
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
+    weighted: Annotated[
+        bool,
+        typer.Option(
+            "--weighted", help="Count the rows by their weights in all scores, not only in the loss."
+        ),
+    ] = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -77,9 +83,10 @@ def evaluate(
     else:
         name, rows = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
-    found = evaluate_rows(predictor, name, rows)
+    found = evaluate_rows(predictor, name, rows, weighted)
     console = make_console()
-    print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", {found.split: found.scores})
+    title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
+    print_scores(console, title, {found.split: found.scores})
     console.print()
     say(console, *found.report.split("\n"))
 
