@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,13 @@ def metric(name: str) -> MetricConfig:
     return found
 
 
+def intervals(
+    task: Task, losses: Tensor, outputs: Tensor, truth: Tensor, metrics: Sequence[MetricConfig] = ()
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of unweighted rows."""
+    return bootstrap(task, [losses, *task.statistics(outputs, truth)], outputs, truth, metrics)
+
+
 def truth_of(task: Task, targets: Tensor) -> Tensor:
     """Return what scores compare outputs with."""
     return task.truth(task.encode(targets, torch.float64))
@@ -50,7 +58,7 @@ def test_intervals_are_those_of_scipy() -> None:
     """Both draw at random: the ends agree within a few percent of the width."""
     outputs, labels = drawn(300, 0)
     losses = torch.nn.functional.softplus(outputs[:, 0])
-    found = bootstrap(BINARY, losses, outputs, truth_of(BINARY, labels), [metric("roc_auc")])
+    found = intervals(BINARY, losses, outputs, truth_of(BINARY, labels), [metric("roc_auc")])
     right = ((outputs[:, 0] > 0).long() == labels).double().numpy()
     for name, values in {"loss": losses.numpy(), "accuracy": right}.items():
         expected = stats.bootstrap(
@@ -65,9 +73,9 @@ def test_intervals_are_those_of_scipy() -> None:
 def test_equal_arguments_give_equal_intervals_within_the_range() -> None:
     outputs, labels = drawn(50, 1)
     arguments = BINARY, torch.ones(50), outputs.abs() * (2 * labels[:, None] - 1), truth_of(BINARY, labels)
-    assert bootstrap(*arguments) == bootstrap(*arguments)
-    assert bootstrap(*arguments)["accuracy"] == (1.0, 1.0)
-    one_class = bootstrap(BINARY, torch.ones(3), outputs[:3], torch.zeros(3, 1) > 0, [metric("roc_auc")])
+    assert intervals(*arguments) == intervals(*arguments)
+    assert intervals(*arguments)["accuracy"] == (1.0, 1.0)
+    one_class = intervals(BINARY, torch.ones(3), outputs[:3], torch.zeros(3, 1) > 0, [metric("roc_auc")])
     assert np.isnan(one_class["roc_auc"]).all()
 
 
@@ -80,10 +88,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = {"accuracy": 0, "mae": 0, "rmse": 0}
     for seed in range(1000):
         outputs, labels = drawn(200, seed)
-        accuracy = bootstrap(BINARY, torch.ones(200), outputs, truth_of(BINARY, labels))["accuracy"]
+        accuracy = intervals(BINARY, torch.ones(200), outputs, truth_of(BINARY, labels))["accuracy"]
         held["accuracy"] += accuracy[0] <= right <= accuracy[1]
         noise = torch.randn(200, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        found = bootstrap(REGRESSION, torch.ones(200), outputs + noise, truth_of(REGRESSION, outputs))
+        found = intervals(REGRESSION, torch.ones(200), outputs + noise, truth_of(REGRESSION, outputs))
         held["mae"] += found["mae"][0] <= errors <= found["mae"][1]
         held["rmse"] += found["rmse"][0] <= 1 <= found["rmse"][1]
     assert all(930 <= count <= 970 for count in held.values()), held

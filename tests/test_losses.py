@@ -30,6 +30,7 @@ from mlpkit.losses.focal import Focal
 from mlpkit.losses.huber import Huber
 from mlpkit.losses.mae import Mae
 from mlpkit.losses.mse import Mse
+from mlpkit.losses.poisson import Poisson
 from mlpkit.losses.quantile import Quantile
 from mlpkit.models.torch_network import build_model
 from mlpkit.runs import checkpoint
@@ -116,6 +117,7 @@ CASES = {
         WORDS,
         partial(nn.CrossEntropyLoss, label_smoothing=0.1),
     ),
+    "poisson": (Poisson(name="poisson"), draw(ROWS, 3), draw(ROWS, 3).abs().round(), nn.PoissonNLLLoss),
     "mse": (MSE, draw(ROWS, 1), draw(ROWS, 1).cos(), nn.MSELoss),
     "mse of three targets": (MSE, draw(ROWS, 3), draw(ROWS, 3).cos(), nn.MSELoss),
     "binary_cross_entropy": (BCE, draw(ROWS, 1), labels(2).double()[:, None], nn.BCEWithLogitsLoss),
@@ -247,7 +249,7 @@ def test_every_task_has_a_loss_of_its_own() -> None:
     [
         ("moons", "mse", "binary classification", "auto, binary_cross_entropy or focal"),
         ("moons", "cross_entropy", "binary classification", "auto, binary_cross_entropy or focal"),
-        ("line", "cross_entropy", "regression", "auto, huber, mae, mse or quantile"),
+        ("line", "cross_entropy", "regression", "auto, huber, mae, mse, poisson or quantile"),
         ("digits", "mae", "multiclass classification", "auto, cross_entropy or focal"),
     ],
 )

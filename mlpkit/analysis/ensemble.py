@@ -48,6 +48,7 @@ class Ensemble(Predictor):
             *(first.network, first.input_schema, first.loss, first.device),
             metrics=first.metrics,
             task=first.task,
+            class_weights=first.class_weights,
         )
         self.members = members
 
@@ -57,6 +58,5 @@ class Ensemble(Predictor):
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """See `Predictor.losses`; targets are scaled as those of the first member."""
-        standardize = self.network.standardize
-        outputs = standardize(self.outputs(inputs).to(self.device)).cpu()
-        return self.loss.per_example(outputs, standardize(targets.to(self.device)).cpu())
+        outputs = self.network.before_unscaling(self.outputs(inputs).to(self.device)).cpu()
+        return self.loss.per_example(outputs, self.network.standardize(targets.to(self.device)).cpu())

@@ -1,6 +1,6 @@
 """Scores of a checkpoint on a split, with scikit-learn's report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from mlpkit.analysis.baselines import constant_name, constant_outputs, linear_ou
 from mlpkit.analysis.intervals import bootstrap
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.metric import MetricConfig
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.load import load_dataset
+from mlpkit.data.weights import row_weights
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.runs.checkpoint import Checkpoint
@@ -76,7 +78,8 @@ def without_rows_of(split: Split, train: Split) -> Split:
     """Return the rows of a split whose inputs are not among those that a model was trained on."""
     known = {row.tobytes() for row in train.inputs.numpy()}
     fresh = torch.tensor([row.tobytes() not in known for row in split.inputs.numpy()])
-    return Split(split.inputs[fresh], split.targets[fresh])
+    weights = None if split.weights is None else split.weights[fresh]
+    return Split(split.inputs[fresh], split.targets[fresh], all_weights=weights)
 
 
 def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
@@ -91,40 +94,72 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
     return chosen, dataset.splits[chosen]
 
 
-def evaluate(predictor: Predictor, name: str, rows: Split) -> Evaluation:
+def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = False) -> Evaluation:
     """Return the scores of a split, and scikit-learn's report on it.
 
-    The loss is the one that was trained: of standardised targets where the model standardises them. All
-    other scores are in the targets' own unit.
+    The loss is the one that was trained: of standardised targets where the model standardises them, and
+    weighted. All other scores are in the targets' own unit, and count all rows the same.
+
+    Args:
+        predictor: the model.
+        name: the split's name.
+        rows: its rows.
+        weighted: whether the other scores, but for metrics, count the rows by their weights too.
+
+    Raises:
+        ConfigError: the rows have no weights.
     """
+    if weighted and rows.weights is None:
+        raise ConfigError(
+            "--weighted: the rows have no weights; leave it out, or train with dataset.sample_weight=NAME"
+        )
     task, outputs = predictor.task, predictor.outputs(rows.inputs)
     predicted = task.decode(outputs)
     if task.probabilities is None:
-        report = _regression_report(rows.targets, predicted)
+        report = _regression_report(rows.targets, predicted, rows.weights if weighted else None)
     else:
         schema = predictor.input_schema
-        report = _classification_report(rows.targets.long(), predicted, schema.classes or schema.targets)
-    scores = scores_of(predictor, rows, outputs)
-    return Evaluation(name, len(rows), scores, intervals_of(predictor, rows, outputs), report)
+        names, weights = schema.classes or schema.targets, rows.weights if weighted else None
+        report = _classification_report(rows.targets.long(), predicted, names, weights)
+    scores = scores_of(predictor, rows, outputs, weighted)
+    return Evaluation(name, len(rows), scores, intervals_of(predictor, rows, outputs, weighted), report)
 
 
-def intervals_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each score of some rows; the arguments are those of `scores_of`."""
+def scores_of(
+    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
+) -> dict[str, float]:
+    """Return loss and scores of some rows, and of what the model says of them; see `evaluate`."""
     task = predictor.task
-    targets = task.encode(rows.targets, outputs.dtype)
-    losses = predictor.losses(rows.inputs, targets)
-    return bootstrap(task, losses, outputs, task.truth(targets), predictor.metrics)
-
-
-def scores_of(predictor: Predictor, rows: Split, outputs: torch.Tensor) -> dict[str, float]:
-    """Return loss and scores of some rows, and of what the model says of them."""
-    task = predictor.task
-    targets = task.encode(rows.targets, outputs.dtype)
-    truth, metrics = task.truth(targets), predictor.metrics
-    sums = add_up(predictor.losses(rows.inputs, targets), task.statistics(outputs, truth))
-    names = [metric.name for metric in metrics]
+    predictor.loss.check_targets(rows.targets, "the data")
+    statistics, truth, metrics = _statistics(predictor, rows, outputs, weighted)
+    names, sums = [metric.name for metric in metrics], add_up(statistics[0], statistics[1:])
     values = task.compute(metrics, outputs, truth, may_be_nan=True)
     return task.scores(sums, len(rows)) | dict(zip(names, values, strict=True))
+
+
+def intervals_of(
+    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each score of some rows; the arguments are those of `scores_of`."""
+    statistics, truth, metrics = _statistics(predictor, rows, outputs, weighted)
+    return bootstrap(predictor.task, statistics, outputs, truth, metrics)
+
+
+def _statistics(
+    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool
+) -> tuple[list[torch.Tensor], torch.Tensor, Sequence[MetricConfig]]:
+    """Return the losses and statistics of each row, weighted; the truth; and the metrics to compute."""
+    task, metrics = predictor.task, predictor.metrics
+    targets = task.encode(rows.targets, outputs.dtype)
+    truth = task.truth(targets)
+    losses, statistics = predictor.losses(rows.inputs, targets), task.statistics(outputs, truth)
+    if (weights := row_weights(rows, predictor.class_weights)) is not None:
+        losses = losses * weights[rows.rows]
+    if weighted:
+        own = row_weights(rows)
+        assert own is not None
+        statistics, metrics = tuple(own[rows.rows] * values for values in statistics), ()
+    return [losses, *statistics], truth, metrics
 
 
 def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> dict[str, dict[str, float]]:
@@ -146,29 +181,37 @@ def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> d
     }
 
 
-def _classification_report(targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...]) -> str:
+def _classification_report(
+    targets: torch.Tensor, predicted: torch.Tensor, classes: tuple[str, ...], weights: torch.Tensor | None
+) -> str:
     from sklearn.metrics import classification_report
 
     labels = list(range(len(classes)))
     return str(
         classification_report(
-            targets.numpy(), predicted.numpy(), labels=labels, target_names=classes, digits=4, zero_division=0
+            *(targets.numpy(), predicted.numpy()),
+            labels=labels,
+            target_names=classes,
+            sample_weight=None if weights is None else weights.numpy(),
+            digits=4,
+            zero_division=0,
         )
     ).rstrip()
 
 
-def _regression_report(targets: torch.Tensor, predicted: torch.Tensor) -> str:
+def _regression_report(targets: torch.Tensor, predicted: torch.Tensor, weights: torch.Tensor | None) -> str:
     from sklearn import metrics
 
     true, found = targets.double().numpy(), predicted.double().numpy()
     if unknown := int((~predicted.isfinite()).any(1).sum()):  # which scikit-learn refuses
         return f"{unknown:,} of {len(found):,} predictions are not finite numbers"
+    by = {"sample_weight": None if weights is None else weights.double().numpy()}
     lines = {
-        "mean squared error": metrics.mean_squared_error(true, found),
-        "mean absolute error": metrics.mean_absolute_error(true, found),
-        "median absolute error": metrics.median_absolute_error(true, found),
+        "mean squared error": metrics.mean_squared_error(true, found, **by),
+        "mean absolute error": metrics.mean_absolute_error(true, found, **by),
+        "median absolute error": metrics.median_absolute_error(true, found, **by),
         "largest error": abs(true - found).max(),  # scikit-learn's takes one target only
-        "explained variance": metrics.explained_variance_score(true, found)
+        "explained variance": metrics.explained_variance_score(true, found, **by)
         if len(true) > 1
         else float("nan"),
     }

@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 
 def bootstrap(
     task: Task,
-    losses: Tensor,
+    statistics: Sequence[Tensor],
     outputs: Tensor,
     truth: Tensor,
     metrics: Sequence[MetricConfig] = (),
@@ -31,14 +31,13 @@ def bootstrap(
 
     Args:
         task: the task.
-        losses: (rows,) of each row.
+        statistics: the loss (rows,) of each row, and the values (rows,) that the task's scores are sums of.
         outputs: (rows, width), in the targets' units.
         truth: the rows' truth; see `Task.truth`.
         metrics: metrics besides the task's scores.
         level: probability.
     """
-    rows = len(losses)
-    statistics = losses, *task.statistics(outputs, truth)
+    rows = len(outputs)
     columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
     draws = np.random.default_rng(0)
     count = max(FEWEST, min(RESAMPLES, MOST_DRAWN // rows))

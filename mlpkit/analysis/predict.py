@@ -51,6 +51,7 @@ class Predictor:
         epoch: int | None = None,
         metrics: Sequence[MetricConfig] = (),
         task: Task | None = None,
+        class_weights: Sequence[float] = (),
     ) -> None:
         """Take a network, which is used in evaluation mode.
 
@@ -62,10 +63,11 @@ class Predictor:
             epoch: after which it had its weights.
             metrics: that are computed besides the task's scores.
             task: the input schema's task, with the score that was monitored; None: the default score.
+            class_weights: of the training loss, by label; () if all classes count the same.
         """
         self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
         self.task = task or TASKS[input_schema.task]
-        self.loss, self.metrics = loss, metrics
+        self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -78,7 +80,7 @@ class Predictor:
         return self.loss.per_example(outputs, network.standardize(targets.to(self.device)).cpu())
 
     def _through(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        dtype = next(self.network.parameters()).dtype
+        dtype = self.network.dtype
         with torch.no_grad():
             parts = torch.split(inputs, EVALUATION_ROWS)
             return torch.cat([function(part.to(self.device, dtype)).cpu() for part in parts])
@@ -114,4 +116,5 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     config, about = stored.config, stored.input_schema
     loss = loss_for(config.loss, about.task, config.dataset.name)
     metrics, task = metrics_for(config, about.task), task_of(config, about.task)
-    return Predictor(network.to(device), about, loss, device, stored.state.progress.epoch, metrics, task)
+    epoch, weights = stored.state.progress.epoch, stored.class_weights
+    return Predictor(network.to(device), about, loss, device, epoch, metrics, task, weights)

@@ -23,7 +23,7 @@ class ColumnSummary:
 
     Attributes:
         name: of the column.
-        kind: as `ColumnKind.kind`, or its part: target, ignored or split.
+        kind: as `ColumnKind.kind`, or its part: target, weight, ignored or split.
         missing: share of the rows without a value.
         distinct: number of different values; None where they cannot be compared.
         values: from the smallest to the largest, or the most frequent ones.
@@ -104,10 +104,15 @@ def _values(column: RawColumn) -> str:
 
 
 def all_columns(
-    raw: RawTable, kinds: Sequence[ColumnKind], targets: Sequence[str], ignored: Sequence[str]
+    raw: RawTable,
+    kinds: Sequence[ColumnKind],
+    targets: Sequence[str],
+    ignored: Sequence[str],
+    weight: str | None = None,
 ) -> list[ColumnSummary]:
     """Return a summary of each column of a table, in the table's order."""
     named = {kind.name: kind.kind for kind in kinds}
+    named |= {weight: "weight"} if weight is not None else {}
     named |= dict.fromkeys(ignored, "ignored") | dict.fromkeys(targets, "target")
     columns = raw.columns(raw.table.column_names)
     return [summarize(column, named.get(column.name, "split")) for column in columns]

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpkit.config.model import Layer
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.models.architecture import UNSCALINGS, count, parameters
+from mlpkit.models.architecture import RATES, UNSCALINGS, count, parameters
 
 FEW = 10  # largest number of parameters that is shown
 
@@ -18,7 +18,7 @@ def readable_weights(layers: list[Layer], input_schema: InputSchema, read: Read)
 
     The weights of a linear model are named after the features. If the model standardises, they are converted
     to raw inputs and outputs: w = w' · σ_y / σ_x and b = b' · σ_y + μ_y - Σ w μ_x. A target that the model
-    transforms stays transformed, as its name says: log(price).
+    transforms, or whose logarithm it predicts, stays so, as its name says: log(price).
 
     Args:
         layers: the layers of the model.
@@ -55,7 +55,7 @@ def _raw(
     weights = read(f"{layer.name}.weight")
     biases = read(f"{layer.name}.bias") if "bias" in layer.parameters else [0.0] * layer.out_features
     rows = input_schema.classes[-layer.out_features :] or input_schema.targets
-    transforms = {kind: name for name, kind in UNSCALINGS.items() if name != "none"}
+    transforms = {kind: name for name, kind in UNSCALINGS.items() if name != "none"} | {RATES: "log"}
     if transform := next((transforms[end.kind] for end in layers if end.kind in transforms), None):
         rows = tuple(f"{transform}({name})" for name in rows)
     for name, row, bias, (mean, std) in zip(rows, weights, biases, outputs, strict=True):

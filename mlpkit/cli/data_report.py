@@ -60,7 +60,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
         *raw.remarks,
         f"{plural(raw.table.num_rows, 'row')} × {plural(raw.table.num_columns, 'column')}",
     )
-    _print_columns(console, all_columns(raw, kinds, names, config.ignore))
+    _print_columns(console, all_columns(raw, kinds, names, config.ignore, config.sample_weight))
     lines = describe_columns(kinds)[1:]
     numbers = [column for column, kind in zip(columns, kinds, strict=True) if kind.kind == "number"]
     if targets is not None and targets.task == "regression":

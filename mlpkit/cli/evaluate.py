@@ -59,6 +59,12 @@ def evaluate(
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
+    weighted: Annotated[
+        bool,
+        typer.Option(
+            "--weighted", help="Count the rows by their weights in all scores, not only in the loss."
+        ),
+    ] = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -97,13 +103,14 @@ def evaluate(
         if score:
             note(f"threshold {value:.4g}, which has the highest {score} on val")
         predictor.task = predictor.task.at_threshold(value)
-    found = evaluate_rows(predictor, name, rows)
+    found = evaluate_rows(predictor, name, rows, weighted)
     lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
     baselines = {}
-    if dataset is not None and not given and name != "train":
+    if dataset is not None and not given and name != "train" and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", shown | baselines)
+    title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
+    print_scores(console, title, shown | baselines)
     if unbeaten := [name for name, scores in baselines.items() if not beats(found.scores, scores)]:
         say(console, f"{stored.config.model.name} is not better than {' or '.join(unbeaten)}")
     console.print()

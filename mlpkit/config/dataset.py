@@ -57,6 +57,10 @@ class DatasetConfig(Section):
         """Return the name for run folders: the dataset's name, or that of the user's file."""
         return self.name
 
+    def weight_name(self) -> str | None:
+        """Return the name of the column or the array of the rows' weights, or None."""
+        return None
+
     def array_names(self) -> tuple[str | None, str | None]:
         """Return the names of inputs and targets in files of arrays; None: the usual ones."""
         return None, None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Optional
 
 from mlpkit.config.task_fit import ForTasks, check_task
+from mlpkit.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,15 @@ class OutputGradient:
 
 
 class LossConfig(ForTasks):
-    """The base class of losses: name, options, `tasks`, `per_example` and, optionally, `gradient`."""
+    """The base class of losses: name, options, `tasks`, `per_example` and, optionally, `gradient`.
+
+    Attributes:
+        log_link: whether outputs are logarithms of predictions, of a regression on targets of at least 0.
+            With `dataset.standardize` the targets are then divided by their mean, and not shifted.
+    """
 
     to_define: ClassVar[tuple[str, ...]] = ("per_example or for_task",)
+    log_link: ClassVar[bool] = False
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.
@@ -67,6 +74,18 @@ class LossConfig(ForTasks):
         if type(self).gradient is LossConfig.gradient:
             return None
         return OutputGradient(lambda outputs, y, out: out.copy_(self.gradient(outputs.mT, y.mT).mT))
+
+    def check_targets(self, targets: "Tensor", dataset: str) -> None:
+        """Check that the loss is defined for the targets of a dataset.
+
+        Raises:
+            DataError: there is a negative target, which has no rate.
+        """
+        if self.log_link and bool((targets < 0).any()):
+            raise DataError(
+                f"loss={self.name}: takes targets of at least 0, such as counts, and {dataset} has "
+                f"{float(targets.min()):g}; correct it, or choose another loss"
+            )
 
     def for_task(self, task: str) -> "LossConfig":
         """Return the loss to use for a task: `auto` returns another loss, all others return themselves."""

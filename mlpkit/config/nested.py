@@ -83,7 +83,12 @@ def _merge(old: object, new: object) -> Any:
     if not isinstance(new, Mapping):
         return new
     section = _section(old)
-    return {**section, **{str(key): _merge(section.get(str(key)), value) for key, value in new.items()}}
+    return {**section, **{_text(key): _merge(section.get(_text(key)), value) for key, value in new.items()}}
+
+
+def _text(key: object) -> str:
+    """Return a key as YAML writes it: true, not True."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _children(node: object) -> list[Any]:

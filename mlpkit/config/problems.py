@@ -131,6 +131,8 @@ def rule(node: Schema) -> str:
         return str(node["const"])
     if "enum" in node:
         return _choices(node["enum"])
+    if "rule" in node:  # says it in words
+        return str(node["rule"])
     kind = node.get("type")
     if kind in ("number", "integer"):
         return f"{'a number' if kind == 'number' else 'an integer'}{_bounds(node)}"
@@ -142,8 +144,6 @@ def rule(node: Schema) -> str:
         return f"a list of {least}, each {rule(node['items'])}"
     if kind == "object":
         return "a section of keys"
-    if "rule" in node:  # describes a pattern in words
-        return str(node["rule"])
     if node.get("minLength"):
         return "text that is not empty"
     return {"boolean": "true or false", "string": "text", "null": "null"}.get(

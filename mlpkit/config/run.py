@@ -20,6 +20,15 @@ Label = Annotated[
 ]
 
 
+ClassWeights = Annotated[
+    dict[str, NotNegative],
+    Field(
+        min_length=1,
+        json_schema_extra={"rule": "a weight ≥ 0 for each class by name, as in {no: 1, yes: 5}"},
+    ),
+]
+
+
 class EarlyStopping(Section):
     """Stop when the monitored score has not improved for a while."""
 
@@ -66,6 +75,11 @@ class TrainerConfig(Section):
         "the loss of a regression",
     )
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
+    class_weight: Literal["none", "balanced"] | ClassWeights = Field(
+        "none",
+        description="how much a row of each class counts in the loss; balanced: all classes the same in "
+        "total, as in scikit-learn",
+    )
     time_limit: Positive | None = Field(
         None, description="seconds of training after which a run ends, at the end of an epoch; null: no limit"
     )

@@ -46,11 +46,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     to_define: ClassVar[tuple[str, ...]] = ()
 
+    def __hash__(self) -> int:
+        """Hash all values but dicts, which cannot be hashed."""
+        return hash(tuple(value for value in self.__dict__.values() if not isinstance(value, dict)))
+
     @field_validator("*")
     @classmethod
     def _fits(cls, value: Any) -> Any:
         """Refuse a number that float32 cannot hold."""
-        for number in value if isinstance(value, tuple) else (value,):
+        values = value.values() if isinstance(value, dict) else value
+        for number in values if isinstance(value, dict | tuple) else (value,):
             if isinstance(number, float) and number and not FLOAT32_TINY <= abs(number) <= FLOAT32_MAX:
                 raise PydanticCustomError("not_float32", "beyond float32")
         return value

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlpkit.config.problems import spell
+from mlpkit.config.problems import plural, spell
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, read_npy, read_npz, refuse_pickle
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import no_such_file
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_WORDS = {"inputs": "inputs", "target": "targets"}  # by the key that names them
+_WORDS = {"inputs": "inputs", "target": "targets", "sample_weight": "weights"}  # by the key that names them
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,20 @@ class SplitArrays:
         targets: (rows,) or (rows, …).
         inputs_name: the file and the array of the inputs, for errors.
         targets_name: the same for the targets.
+        weights: (rows,), how much each row counts in the loss; None: all the same.
+        weights_name: the same for the weights.
     """
 
     inputs: Array
     targets: Array
     inputs_name: str
     targets_name: str
+    weights: Array | None = None
+    weights_name: str = ""
 
 
 def read_split_arrays(
-    path: Path, inputs: str | None, target: str | None
+    path: Path, inputs: str | None, target: str | None, weights: str | None = None
 ) -> tuple[dict[str, SplitArrays], list[str]]:
     """Return the arrays of each split in the file, and the names of the arrays that were not used.
 
@@ -42,6 +46,7 @@ def read_split_arrays(
         path: a .npz with inputs and targets, or a .npy with inputs.
         inputs: name of the input array; None: one of INPUTS.
         target: name of the target array; None: one of TARGETS. For a .npy: the path of the targets' .npy.
+        weights: name of the array of weights in the .npz; None: there are no weights.
 
     Raises:
         ConfigError: the options do not fit the kind of file.
@@ -51,7 +56,12 @@ def read_split_arrays(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy warns of unusual headers; it reads or refuses them anyway
         if path.suffix.lower() == ".npz":
-            return _from_npz(path, inputs, target)
+            return _from_npz(path, inputs, target, weights)
+        if weights is not None:
+            raise ConfigError(
+                f"dataset.sample_weight={spell(weights)}: a .npy holds only the inputs; save all arrays with "
+                "numpy.savez(FILE, X=…, y=…, w=…)"
+            )
         if inputs is not None:
             raise ConfigError(f"dataset.inputs={spell(inputs)}: a .npy file has no array names; leave it out")
         if target is None:
@@ -81,7 +91,9 @@ def _check_file(path: Path, key: str) -> None:
         raise DataError(f"{key}={path}: cannot be read ({error.strerror})") from None
 
 
-def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[str, SplitArrays], list[str]]:
+def _from_npz(
+    path: Path, inputs: str | None, target: str | None, weights: str | None
+) -> tuple[dict[str, SplitArrays], list[str]]:
     names, arrays = read_npz(path)
     left = dict(zip(names, arrays, strict=True))
     parts = {}
@@ -97,12 +109,22 @@ def _from_npz(path: Path, inputs: str | None, target: str | None) -> tuple[dict[
                     f"{path}: no array of {split} {_WORDS[key]}, such as {usual}; it has "
                     f"{listed(names)}; name one with dataset.{key}=NAME"
                 )
+        weights_array = None
+        if weights is not None:
+            weights_array = _find(left, path, split, "sample_weight", weights, ())
+            if weights_array is None:
+                raise DataError(
+                    f"{path}: no array of {split} weights, such as {spell(weights)} or "
+                    f"{spell(f'{weights}_{split}')}; it has {listed(names)}"
+                )
         assert inputs_array is not None and targets_array is not None
         parts[split] = SplitArrays(
             left.pop(inputs_array),
             left.pop(targets_array),
             f"{path}: {inputs_array}",
             f"{path}: {targets_array}",
+            None if weights_array is None else left.pop(weights_array),
+            f"{path}: {weights_array}",
         )
         _check_rows(parts[split])
     return parts, list(left)
@@ -134,4 +156,9 @@ def _check_rows(part: SplitArrays) -> None:
         raise DataError(
             f"{part.targets_name}: {len(part.targets):,} rows, but {part.inputs_name} has "
             f"{len(part.inputs):,}; save arrays with the same number of rows"
+        )
+    if part.weights is not None and part.weights.shape != (len(part.inputs),):
+        raise DataError(
+            f"{part.weights_name}: has shape {part.weights.shape}, but {part.inputs_name} has "
+            f"{plural(len(part.inputs), 'row')}; save one weight for each row"
         )

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.config.problems import plural
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.randomness import generator
-from mlpkit.errors import ConfigError, DataError
+from mlpkit.data.random_split import random_split
+from mlpkit.errors import DataError
 
 SPLITS = ("train", "val", "test")
 SPLIT_OF_WORD = {  # common names of the splits, in columns and folders
@@ -33,11 +32,13 @@ class Split:
         all_targets: (all rows, targets) float32 for regression and multilabel (0 or 1); (all rows,)
             int64 class labels otherwise.
         rows: the rows of this split: a slice, or indices (rows,).
+        all_weights: (all rows,) float32, how much each row counts in the loss; None: all the same.
     """
 
     all_inputs: Tensor
     all_targets: Tensor
     rows: slice | Tensor = field(default_factory=lambda: slice(None))
+    all_weights: Tensor | None = None
 
     @property
     def inputs(self) -> Tensor:
@@ -48,6 +49,11 @@ class Split:
     def targets(self) -> Tensor:
         """The targets of the split: a view or a copy, as for `inputs`."""
         return self.all_targets[self.rows]
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The weights of the split's rows, or None."""
+        return None if self.all_weights is None else self.all_weights[self.rows]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -107,7 +113,8 @@ class Dataset:
         """
         parts: list[str] = [self.input_schema.task]
         for name, split in self.splits.items():
-            for values in (split.inputs, split.targets):
+            weights = [] if split.weights is None else [split.weights]
+            for values in (split.inputs, split.targets, *weights):
                 checksum = zlib.crc32(values.contiguous().numpy().data)
                 parts.append(f"{name} {list(values.shape)} {checksum:08x}")
         for scaling in (self.input_scaling, self.target_scaling):
@@ -118,7 +125,11 @@ class Dataset:
 
 
 def split_at_random(
-    config: DatasetConfig, input_schema: InputSchema, inputs: Tensor, targets: Tensor
+    config: DatasetConfig,
+    input_schema: InputSchema,
+    inputs: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
 ) -> Dataset:
     """Return a dataset whose rows are split at random.
 
@@ -127,20 +138,21 @@ def split_at_random(
         input_schema: the task and the names of features, targets and classes.
         inputs: (rows, features) float32.
         targets: (rows, targets) float32 for regression and multilabel; (rows,) int64 class labels otherwise.
+        weights: (rows,) float32, how much each row counts in the loss; None: all the same.
 
     Raises:
         ConfigError: a split that is asked for would be empty.
-        DataError: inputs or targets do not match the input schema.
+        DataError: inputs, targets or weights do not match the input schema.
     """
     classes, regression = input_schema.classes, input_schema.task == "regression"
-    wanted = (
-        ((len(inputs), len(input_schema.features)), torch.float32),
-        ((len(inputs),), torch.int64)
-        if classes
-        else ((len(inputs), len(input_schema.targets)), torch.float32),
-    )
-    for kind, values, (shape, dtype) in zip(("inputs", "targets"), (inputs, targets), wanted, strict=True):
-        if (values.shape, values.dtype) != (shape, dtype):
+    rows = len(inputs)
+    of_targets = ((rows,), torch.int64) if classes else ((rows, len(input_schema.targets)), torch.float32)
+    for kind, values, (shape, dtype) in (
+        ("inputs", inputs, ((rows, len(input_schema.features)), torch.float32)),
+        ("targets", targets, of_targets),
+        ("weights", weights, ((rows,), torch.float32)),
+    ):
+        if values is not None and (values.shape, values.dtype) != (shape, dtype):
             raise DataError(
                 f"dataset={config.name}: its {kind} must have shape {shape} and be {dtype}, "
                 f"not {tuple(values.shape)} and {values.dtype}"
@@ -153,7 +165,7 @@ def split_at_random(
         )
     if not classes and not regression and len(odd := targets[(targets != 0) & (targets != 1)]):
         raise DataError(f"dataset={config.name}: its labels must be 0 or 1, not {float(odd[0]):g}")
-    splits, _ = gather_splits(inputs, targets, split_rows(config, targets))
+    splits, _ = gather_splits(inputs, targets, split_rows(config, targets), weights)
     train = splits["train"]
     return Dataset(
         name=config.name,
@@ -167,40 +179,6 @@ def split_at_random(
 def split_rows(config: DatasetConfig, targets: Tensor) -> dict[str, Tensor]:
     """Split all rows at random; see `random_split`."""
     return split_remaining(config, targets, {"train": slice(None)})
-
-
-def random_split(
-    rows: int, seed: int, val_fraction: float, test_fraction: float = 0.0, labels: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Split rows into train, val and test at random; the seed decides how.
-
-    Args:
-        rows: the number of rows.
-        seed: the seed.
-        val_fraction: fraction of the rows for validation.
-        test_fraction: fraction of the rows for testing.
-        labels: the labels of all rows (rows,), int64, for a stratified split; None: not stratified.
-
-    Returns:
-        The indices of the rows of each split that has any.
-
-    Raises:
-        ConfigError: a split that is asked for would be empty.
-    """
-    sizes = {"val": round(rows * val_fraction), "test": round(rows * test_fraction)}
-    sizes = {"train": rows - sum(sizes.values()), **sizes}
-    fractions = {"train": 1.0, "val": val_fraction, "test": test_fraction}
-    for name, size in sizes.items():
-        if size < 1 and fractions[name] > 0:
-            raise ConfigError(
-                f"dataset: val_fraction={val_fraction} and test_fraction={test_fraction} of "
-                f"{plural(rows, 'row')} leave no row to {name}; change the fractions or have more rows"
-            )
-    order = torch.randperm(rows, generator=generator(seed, "split"))
-    if labels is not None:
-        order = interleave_classes(order, labels)
-    parts = torch.split(order, list(sizes.values()))
-    return {name: part for name, part in zip(sizes, parts, strict=True) if len(part)}
 
 
 def split_remaining(config: DatasetConfig, targets: Tensor, given: dict[str, slice]) -> dict[str, Tensor]:
@@ -223,24 +201,8 @@ def split_remaining(config: DatasetConfig, targets: Tensor, given: dict[str, sli
     return {name: places[name] for name in SPLITS if name in places}
 
 
-def interleave_classes(order: Tensor, labels: Tensor) -> Tensor:
-    """Reorder rows so that any contiguous part of them has about the same class proportions.
-
-    Args:
-        order: shuffled row indices.
-        labels: the labels of all rows.
-    """
-    grouped = order[torch.argsort(labels[order], stable=True)]
-    counts = torch.bincount(labels[order]).tolist()
-    # The k-th of a class's n rows gets the relative position (k + ½) / n.
-    positions = torch.cat(
-        [(torch.arange(count, dtype=torch.float64) + 0.5) / count for count in counts if count]
-    )
-    return grouped[torch.argsort(positions, stable=True)]
-
-
 def gather_splits(
-    inputs: Tensor, targets: Tensor, rows_by_split: dict[str, Tensor]
+    inputs: Tensor, targets: Tensor, rows_by_split: dict[str, Tensor], weights: Tensor | None = None
 ) -> tuple[dict[str, Split], Tensor]:
     """Reorder a table so that each split is one slice of it; return the splits and the order of the rows.
 
@@ -248,12 +210,14 @@ def gather_splits(
         inputs: the inputs of all rows.
         targets: the targets of all rows.
         rows_by_split: the row indices of each split.
+        weights: the weights of all rows, or None.
     """
     order = torch.cat(list(rows_by_split.values()))
     inputs, targets = inputs[order], targets[order]
+    weights = None if weights is None else weights[order]
     splits, start = {}, 0
     for name, rows in rows_by_split.items():
-        splits[name] = Split(inputs, targets, slice(start, start + len(rows)))
+        splits[name] = Split(inputs, targets, slice(start, start + len(rows)), weights)
         start += len(rows)
     return splits, order
 
@@ -269,9 +233,7 @@ def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
     places = torch.argsort(dataset.order)
     train = dataset.splits["train"]
     rows_by_split = split_rows(config, train.all_targets[places])
-    again = {
-        name: Split(train.all_inputs, train.all_targets, places[rows]) for name, rows in rows_by_split.items()
-    }
+    again = {name: replace(train, rows=places[rows]) for name, rows in rows_by_split.items()}
     others = {
         name: split for name, split in dataset.splits.items() if split.all_inputs is not train.all_inputs
     }

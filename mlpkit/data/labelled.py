@@ -1,6 +1,7 @@
 """Reads rows with targets for `evaluate`: a table, arrays, or a folder of pictures for each class."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import spell
 from mlpkit.data.array_values import read_targets
+from mlpkit.data.array_weights import read_array_weights
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, as_inputs, read_npz
 from mlpkit.data.dataset import Split
 from mlpkit.data.input_schema import InputSchema
@@ -55,10 +57,11 @@ def read_labelled(
             f"{path}: a picture does not say its class; name a folder that holds a folder for each class"
         )
     if suffix in (".npz", ".npy"):
-        return _from_arrays(path, input_schema, options, warn, config.array_names())
+        rows = _from_arrays(path, input_schema, options, warn, config.array_names())
+        return replace(rows, all_weights=_weights(path, config.weight_name(), len(rows), warn))
     found = read_raw(source, input_schema, config, options, with_targets=True, warn=warn)
     assert found.targets is not None
-    return Split(found.values, found.targets)
+    return Split(found.values, found.targets, all_weights=found.weights)
 
 
 def _from_folder(folder: Path, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Split:
@@ -104,6 +107,19 @@ def _from_arrays(
             "each row"
         )
     return Split(values, _encoded(targets, targets_name, input_schema))
+
+
+def _weights(path: Path, name: str | None, rows: int, warn: Warn) -> Tensor | None:
+    """Return the weights of the rows of a .npz, or None."""
+    if name is None:
+        return None
+    found, source = dict(zip(*read_npz(path), strict=True)), f"{path}: {name}"
+    if name not in found:
+        warn(f"{path}: no array {spell(name)}, so all rows count the same in the loss")
+        return None
+    if found[name].shape != (rows,):
+        raise DataError(f"{source}: has shape {found[name].shape}; save one weight for each of {rows:,} rows")
+    return torch.from_numpy(read_array_weights([(found[name], source)]))
 
 
 def _array(

@@ -3,6 +3,7 @@
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.dataset import Dataset, resplit
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.weights import check_weights
 from mlpkit.errors import DataError
 
 
@@ -30,6 +31,7 @@ def load_dataset(
     else:
         dataset = resplit(like, config)
     check_classes(dataset)
+    check_weights(dataset)
     return dataset
 
 

@@ -23,6 +23,7 @@ from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import encode_targets
+from mlpkit.data.table_weights import read_weights
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
@@ -34,11 +35,13 @@ class RawInputs:
     Attributes:
         values: (rows, features) float32.
         targets: (rows, targets) float32, or (rows,) labels; None if they were not requested.
+        weights: (rows,) float32, if targets were requested and the dataset has weights; else None.
         kept: raw columns to copy to the output, by name.
     """
 
     values: Tensor
     targets: Tensor | None = None
+    weights: Tensor | None = None
     kept: dict[str, list[Any]] = field(default_factory=dict)
 
 
@@ -71,23 +74,28 @@ def read_raw(
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
-    targets, locate = None, file.locate
+    targets, weights, locate, weight = None, None, file.locate, config.weight_name()
     if with_targets:
         rows = _rows_to_score(file, input_schema.targets, warn)
         if len(rows) < len(table):
             table, locate = table.take(rows), lambda row: file.locate(int(rows[row]))
         columns = [RawColumn(name, table[name], file.source, locate) for name in input_schema.targets]
         targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
+        if weight in names:
+            column = RawColumn(str(weight), table[weight], file.source, locate)
+            weights = torch.from_numpy(read_weights(column))
+        elif weight is not None:
+            warn(f"{file.source}: no column {spell(weight)}, so all rows count the same in the loss")
     kept = keep_columns(table, keep, file.source)
     encoded = encode(_encoder_of(input_schema), table, file.source, locate)
-    used = {*input_schema.columns, *input_schema.targets, *keep}
+    used = {*input_schema.columns, *input_schema.targets, *keep, weight}
     if extra := [name for name in names if name not in used]:
         warn(f"{file.source}: not read: {listed(extra)}")
     values = _warn_of_issues(encoded, file.source, warn)
     if options.max_pixel is not None:
         values = values / options.max_pixel
     values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
-    return RawInputs(values, targets, kept)
+    return RawInputs(values, targets, weights, kept)
 
 
 def _read_as_in_training(

@@ -1,6 +1,6 @@
 """Turns a raw table into a dataset: targets, splits, and inputs encoded with a fitted encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
+from mlpkit.data.table_weights import check_weight_column, read_weights
 from mlpkit.data.tables import listed
 from mlpkit.data.target_scaling import fit_target_scaling
 from mlpkit.errors import ConfigError
@@ -60,9 +61,8 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     if left := len(targets.known) - int(targets.known.sum()):
         remarks.append(f"left out {left:,} rows without a value of the target")
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
-    splits, order = gather_splits(
-        inputs, values, {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
-    )
+    indices = {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
+    splits, order = gather_splits(inputs, values, indices, _weights(config, raw, names, rows_by_split))
     remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
@@ -150,11 +150,24 @@ def infer_inputs(
         raise ConfigError(
             f"dataset.columns.{spell(both)}: the column is in dataset.ignore as well; remove one"
         )
-    used = {*targets, *config.ignore}
+    used = {*targets, *config.ignore, config.sample_weight}
     if config.split.by in ("group", "column") and config.split.column is not None:
         used.add(config.split.column)
     columns = raw.columns([name for name in raw.table.column_names if name not in used], rows)
     return columns, infer_columns(columns, config.columns, rows)
+
+
+def _weights(
+    config: TableOptions, raw: RawTable, targets: Sequence[str], rows_by_split: Mapping[str, Rows]
+) -> torch.Tensor | None:
+    """Return the weights of all rows, 0 for those that are in no split; None if all rows count the same."""
+    if config.sample_weight is None:
+        return None
+    rows = np.sort(np.concatenate(list(rows_by_split.values())))
+    check_weight_column(config.sample_weight, raw.table.column_names, targets, raw.source)
+    weights = np.zeros(raw.table.num_rows, np.float32)
+    weights[rows] = read_weights(raw.columns([config.sample_weight], rows)[0])
+    return torch.from_numpy(weights)
 
 
 def _fit(

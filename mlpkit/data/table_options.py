@@ -113,6 +113,9 @@ class TableOptions(DatasetConfig):
         {},
         description="settings of single columns by name: type, missing, scale, min_count, format and others",
     )
+    sample_weight: ColumnName | None = Field(
+        None, description="column that says how much each row counts in the loss; it is no input"
+    )
     ignore: tuple[ColumnName, ...] = Field((), strict=False, description="columns to leave out")
     split: SplitSettings = Field(SplitSettings(), description="how rows are split into train, val and test")
     folds: int = Field(5, ge=2, le=1000, description="number of folds for cross-validation")
@@ -126,10 +129,6 @@ class TableOptions(DatasetConfig):
         if isinstance(self.fold, int) and self.fold >= self.folds:
             raise rule_error(f"fold={self.fold} must be below folds={self.folds}")
         return self
-
-    def __hash__(self) -> int:
-        """Hash all options but `columns`, which is a dict and cannot be hashed."""
-        return hash(tuple(repr(getattr(self, key)) for key in type(self).model_fields if key != "columns"))
 
     def raw(self) -> "RawTable":
         """Return the raw table."""
@@ -166,6 +165,10 @@ class TableOptions(DatasetConfig):
     def scales_inputs(self) -> bool:
         """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
         return False
+
+    def weight_name(self) -> str | None:
+        """See `DatasetConfig.weight_name`."""
+        return self.sample_weight
 
     def transform_of_targets(self) -> str:
         """See `DatasetConfig.transform_of_targets`."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
 from mlpkit.data.column_values import RawColumn
-from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS, interleave_classes
+from mlpkit.data.dataset import SPLIT_OF_WORD, SPLITS
+from mlpkit.data.random_split import interleave_classes
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 

@@ -31,6 +31,9 @@ class ArraysDataset(DatasetConfig):
     target: PathText | None = Field(
         None, description="name of the targets in the .npz; null: y, targets and others; or their .npy"
     )
+    sample_weight: Name | None = Field(
+        None, description="name of an array in the .npz that says how much each row counts in the loss"
+    )
     classes: Annotated[tuple[Name, ...], Field(min_length=2, strict=False)] | None = Field(
         None, description="names of the classes, by label; null: the labels themselves"
     )
@@ -51,6 +54,10 @@ class ArraysDataset(DatasetConfig):
         is_npy = self.path is not None and not self.path.lower().endswith(".npz")
         return self.inputs, None if is_npy else self.target
 
+    def weight_name(self) -> str | None:
+        """See `DatasetConfig.weight_name`."""
+        return self.sample_weight
+
     def title(self) -> str:
         """See `DatasetConfig.title`."""
         from mlpkit.data.table_format import file_title
@@ -70,6 +77,7 @@ class ArraysDataset(DatasetConfig):
 
         from mlpkit.data.array_file import read_split_arrays
         from mlpkit.data.array_values import read_inputs, read_targets
+        from mlpkit.data.array_weights import read_array_weights
         from mlpkit.data.dataset import (
             Dataset,
             channel_scaling,
@@ -84,7 +92,7 @@ class ArraysDataset(DatasetConfig):
 
         if self.path is None:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
-        parts, unused = read_split_arrays(Path(self.path), self.inputs, self.target)
+        parts, unused = read_split_arrays(Path(self.path), self.inputs, self.target, self.sample_weight)
         inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
         targets = read_targets(
             [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
@@ -94,7 +102,10 @@ class ArraysDataset(DatasetConfig):
             given[name] = slice(start, start + len(part.inputs))
             start += len(part.inputs)
         all_inputs, all_targets = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
-        splits, _ = gather_splits(all_inputs, all_targets, split_remaining(self, all_targets, given))
+        weights = [(part.weights, part.weights_name) for part in parts.values() if part.weights is not None]
+        all_weights = torch.from_numpy(read_array_weights(weights)) if weights else None
+        indices = split_remaining(self, all_targets, given)
+        splits, _ = gather_splits(all_inputs, all_targets, indices, all_weights)
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
         augment = self.augment
         if not is_picture and any((augment.rotation, augment.translation, augment.scale)):

@@ -74,8 +74,7 @@ class AutogradGradients:
             self.gradients.zero_()
         with torch.enable_grad(), self.matmul.for_all_products():
             outputs = self._forward(inputs, training=True)
-            scaled = data.targets_of("train", "scaled", rows)
-            losses = data.loss.per_example(outputs.reshape(-1, data.width), scaled)
+            losses = data.losses(outputs, "train", rows)
             # The mean over the step's rows, for each run. Passing `gradient=` to backward would import sympy
             # (0.5 s).
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]

@@ -39,6 +39,7 @@ class CompilePlan:
         decays: whether any run has weight decay.
         limits: whether any run clips by norm, and whether any clips by value.
         unscales: whether outputs are converted to the targets' units for scores.
+        weighted: whether rows have weights.
         dtype: the parameters' dtype, by its name in torch.
         threads: the number of CPU threads.
     """
@@ -56,5 +57,6 @@ class CompilePlan:
     decays: bool
     limits: tuple[bool, bool]
     unscales: bool
+    weighted: bool
     dtype: str
     threads: int

@@ -138,11 +138,13 @@ class CompiledEngine(Engine):
         return all(split.indices is None for split in splits)
 
     def _columns(self, split: str) -> list[Tensor]:
-        """Return the inputs, expected outputs and targets of a split, each (1 or K, …, rows)."""
+        """Return the inputs, expected outputs, targets and weights of a split, each (1 or K, …, rows)."""
         data, part, task = self.data, self.data.splits[split], self.task
         expected = data.loss.expected(part.scaled, data.width, data.dtype)
         columns = [data.all_rows(split, "inputs"), data.all_rows(split, "expected", expected)]
         columns.append(data.all_rows(split, "targets") if task.name == "regression" else columns[1])
+        weights = data.weights_of(split, slice(None))
+        columns += [] if weights is None else [weights[..., None]]
         columns = [values if values.dim() == 3 else values[None] for values in columns]
         if not self._is_shared():
             columns = [values.expand(self.runs, -1, -1) for values in columns]
@@ -178,6 +180,7 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePl
             any(trainer.clip_value for trainer in trainers),
         ),
         unscales=isinstance(network.unscaling, Unscaling),
+        weighted=engine.data.splits["train"].weights is not None,
         dtype=trainers[0].precision,
         threads=torch.get_num_threads(),
     )

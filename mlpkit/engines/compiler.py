@@ -180,7 +180,8 @@ def example(plan: CompilePlan, runs: Any) -> tuple[tuple[Any, ...], tuple[Any, .
         values += [ones(RUNS, width, in_features), *([ones(RUNS, width)] if plan.bias else [])]
     slots = 2 if plan.optimizer != "sgd" else int(plan.momentum)
     averages = [[value.clone() for value in values] for _ in range(slots)]
-    first, ends = 1 if plan.shared else RUNS, (plan.widths[0], plan.widths[-1], plan.widths[-1])
+    ends = [plan.widths[0], plan.widths[-1], plan.widths[-1], *([1] if plan.weighted else [])]
+    first = 1 if plan.shared else RUNS
     splits = [[ones(first, width, rows) for width in ends] for rows in plan.rows]
     unscaling = [ones(RUNS, plan.widths[-1], 1) for _ in range(2)] if plan.unscales else []
     arguments = (values, averages, ones(len(SETTINGS), RUNS), *splits, unscaling)

@@ -2,22 +2,18 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.config.loss import LossConfig
-from mlpkit.config.metric import MetricConfig
 from mlpkit.data.augment import Augmentation
-from mlpkit.data.dataset import Dataset, Split
 from mlpkit.engines.batches import Rows
+from mlpkit.engines.experiment import Experiment
+from mlpkit.engines.parts import Part, parts_of
 from mlpkit.metrics import add_up
 from mlpkit.models.torch_layers import Unscaling
-from mlpkit.models.torch_network import Network
-from mlpkit.tasks import Task
 
 EVALUATION_ROWS = 8192  # rows per forward pass in evaluation, over all runs
 MAX_CACHED = 4_000_000  # elements; larger selections of rows are not cached
@@ -26,30 +22,10 @@ MAX_CACHED = 4_000_000  # elements; larger selections of rows are not cached
 Sums = Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]
 
 
-@dataclass
-class Part:
-    """A split of K runs, as row indices into one table of N rows.
-
-    Attributes:
-        inputs: (N, features), scaled; or raw if they are augmented.
-        scaled: (N, …), encoded targets for the loss, standardised like the network's outputs.
-        targets: (N, …), the targets for scores, in their own units; see `Task.truth`.
-        indices: (K, rows), each run's row indices into the table; None if all runs use the whole table.
-        rows: the number of rows in the split.
-    """
-
-    inputs: Tensor
-    scaled: Tensor
-    targets: Tensor
-    indices: Tensor | None
-    rows: int
-
-
 class DeviceData:
     """All splits of K runs.
 
-    A table that runs share is stored once, and each run has its row indices into it. If runs have different
-    tables, or scale them differently, the tables are concatenated, again with row indices for each run.
+    Each run has its row indices into tables that the runs share; see `parts_of`.
 
     Attributes:
         splits: the splits by name.
@@ -61,65 +37,23 @@ class DeviceData:
     """
 
     def __init__(
-        self,
-        networks: Sequence[Network],
-        datasets: Sequence[Dataset],
-        task: Task,
-        loss: LossConfig,
-        device: str,
-        augmentation: Augmentation | None = None,
-        metrics: Sequence[MetricConfig] = (),
+        self, experiments: Sequence[Experiment], device: str, augmentation: Augmentation | None = None
     ) -> None:
         """Scale all rows and move them to the device, so that a step only selects rows.
 
         Args:
-            networks: the runs' networks.
-            datasets: the runs' datasets, of equal shapes; runs that share one pass the same object.
-            task: the task of all runs.
-            loss: the loss of all runs.
+            experiments: the runs, whose datasets have equal shapes; runs that share one have the same object.
             device: cpu or cuda:N.
             augmentation: the augmentation of all runs.
-            metrics: the metrics of all runs.
         """
-        self.networks, self.task, self.loss, self.device = list(networks), task, loss, device
-        self.runs, self.augmentation, self.metrics = len(networks), augmentation, metrics
-        self.dtype = next(networks[0].parameters()).dtype
-        first = datasets[0]
-        self.width = first.input_schema.width
-        different = list({id(dataset): dataset for dataset in datasets}.values())
-        network_of = {id(dataset): network for network, dataset in zip(networks, datasets, strict=True)}
-        self.splits: dict[str, Part] = {}
-        tables: dict[int, Part] = {}
-        for name, split in first.splits.items():
-            is_raw = name == "train" and augmentation is not None
-            splits = [dataset.splits[name] for dataset in different]
-            if len(different) == 1:
-                self.splits[name] = self._part(networks[0], split.inputs, split.targets, is_raw)
-            elif _is_one_table(different, splits):
-                key = id(split.all_inputs) + is_raw
-                if key not in tables:
-                    tables[key] = self._part(networks[0], split.all_inputs, split.all_targets, is_raw)
-                indices = torch.stack([_row_indices(dataset.splits[name], device) for dataset in datasets])
-                self.splits[name] = replace(tables[key], indices=indices, rows=len(split))
-            else:
-                parts = [
-                    self._part(network_of[id(dataset)], of.inputs, of.targets, is_raw)
-                    for dataset, of in zip(different, splits, strict=True)
-                ]
-                inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _FIELDS)
-                table_of = {id(dataset): index for index, dataset in enumerate(different)}
-                table = torch.tensor([table_of[id(dataset)] for dataset in datasets], device=device)
-                indices = table[:, None] * len(split) + torch.arange(len(split), device=device)
-                self.splits[name] = Part(inputs, scaled, targets, indices, len(split))
+        first = experiments[0]
+        self.networks, self.device = [of.network for of in experiments], device
+        self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
+        self.runs, self.augmentation = len(experiments), augmentation
+        self.dtype, self.width = first.network.dtype, first.dataset.input_schema.width
+        self.splits = parts_of(experiments, device, augmentation is not None)
         self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
-
-    def _part(self, network: Network, inputs: Tensor, targets: Tensor, is_raw: bool) -> Part:
-        inputs = inputs.to(self.device, self.dtype)
-        encoded = self.task.encode(targets.to(self.device), self.dtype)
-        with torch.no_grad():
-            scaled = inputs if is_raw else network.scaling(inputs)
-        return Part(scaled, network.standardize(encoded), self.task.truth(encoded), None, len(inputs))
 
     def _unscaling_of_runs(self) -> Callable[[Tensor], Tensor] | None:
         """Return the function that unscales outputs (rows, targets), or (K, rows, targets), of all runs."""
@@ -137,8 +71,7 @@ class DeviceData:
         selected = copy.copy(self)
         selected.networks, selected.runs = [self.networks[run] for run in runs], len(runs)
         selected.splits = {
-            name: part if part.indices is None else replace(part, indices=part.indices[list(runs)])
-            for name, part in self.splits.items()
+            name: part if part.indices is None else part.of_runs(runs) for name, part in self.splits.items()
         }
         selected._unscaling = selected._unscaling_of_runs()
         selected._clear_cache()
@@ -169,6 +102,15 @@ class DeviceData:
             torch.index_select(values, 0, rows, out=out)
         else:
             torch.index_select(values, 0, rows.reshape(-1), out=out.view(-1, *values.shape[1:]))
+
+    def pick_weights(self, rows: Rows, out: Tensor) -> None:
+        """Write the weights of training rows with table indices (K, n) to `out` (K, n)."""
+        weights = self.splits["train"].weights
+        assert weights is not None and not isinstance(rows, slice)
+        if len(weights) == 1:
+            torch.index_select(weights[0], 0, rows.reshape(-1), out=out.view(-1))
+        else:
+            torch.gather(weights, 1, rows, out=out)
 
     def expected(self) -> Tensor:
         """Return the expected outputs (N, width) of the training table; see `LossConfig.expected`."""
@@ -250,10 +192,30 @@ class DeviceData:
         whole = self.all_rows("train", "scaled")
         return whole if self.runs == 1 or train.indices is None else whole[run]
 
+    def weights_of(self, split: str, rows: Rows) -> Tensor | None:
+        """Return the weights of rows with indices (K, n) in the table, or of the whole split.
+
+        They are (1, n) or (K, n), or (n,) where K = 1; None if all rows count the same.
+        """
+        part = self.splits[split]
+        if part.weights is None:
+            return None
+        indices = part.indices if isinstance(rows, slice) else rows.view(self.runs, -1)
+        weights = part.weights
+        if indices is not None and len(weights) == 1:
+            weights = weights[0][indices]
+        elif indices is not None:
+            weights = weights.gather(1, indices)
+        return weights[0] if self.runs == 1 else weights
+
     def losses(self, outputs: Tensor, split: str, rows: Rows) -> Tensor:
-        """Return the losses (K, n) of outputs (K, n, width) for some rows; see `targets_of`."""
+        """Return the losses (K, n), times the rows' weights, of outputs (K, n, width); see `targets_of`."""
         scaled = self.targets_of(split, "scaled", rows)
-        return self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(outputs.shape[:-1])
+        losses = self.loss.per_example(outputs.reshape(-1, self.width), scaled)
+        if self.runs > 1:
+            losses = losses.view(outputs.shape[:-1])
+        weights = self.weights_of(split, rows)
+        return losses if weights is None else losses * weights
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
@@ -273,21 +235,3 @@ class DeviceData:
             return found
         pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
         return np.concatenate((found, np.transpose([self.task.compute(self.metrics, *of) for of in pairs])))
-
-
-_FIELDS = ("inputs", "scaled", "targets")
-
-
-def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:
-    """Whether splits are rows of one table, with the same scaling for all."""
-    first = datasets[0]
-    return all(split.all_inputs is splits[0].all_inputs for split in splits) and all(
-        dataset.input_scaling is first.input_scaling and dataset.target_scaling is first.target_scaling
-        for dataset in datasets
-    )
-
-
-def _row_indices(split: Split, device: str) -> Tensor:
-    if isinstance(split.rows, Tensor):
-        return split.rows.to(device)
-    return torch.arange(*split.rows.indices(len(split.all_inputs)), device=device)

@@ -69,8 +69,7 @@ class Engine:
         self.gradients_class, self.reason = gradients_class, reason
         first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
         self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
-        options = first.task, first.loss, device, augmentation, first.metrics
-        self.data = data or DeviceData(networks, [of.dataset for of in experiments], *options)
+        self.data = data or DeviceData(experiments, device, augmentation)
         trainer, self._configs = first.config.trainer, [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)

@@ -21,6 +21,7 @@ class Experiment:
         loss: the loss to minimise.
         network: the initialised model, on the device.
         metrics: the metrics of `run.metrics`.
+        class_weights: the weight of each class in the loss, by label; () if all count the same.
     """
 
     config: Config
@@ -29,3 +30,4 @@ class Experiment:
     loss: LossConfig
     network: Network
     metrics: tuple[MetricConfig, ...] = ()
+    class_weights: tuple[float, ...] = ()

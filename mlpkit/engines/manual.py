@@ -76,6 +76,8 @@ class ManualGradients:
             inputs = chunk.inputs
             self.data.pick(self.data.splits["train"].inputs, rows, inputs)
             self.data.pick(self.expected, rows, chunk.expected)
+            if chunk.weights is not None:
+                self.data.pick_weights(rows, chunk.weights)
         if randoms is not None:
             into = chunk.inputs if self.data.runs > 1 else chunk.inputs[None]
             for own, augmented in zip(into, self.data.augment(inputs, randoms), strict=True):
@@ -117,6 +119,7 @@ class Chunk:
         all_inputs: the inputs of the whole split, (rows, features) or (K, rows, features); else unset.
         inputs: (K, n, features), filled at each step, or the whole split's; (n, features) where K = 1.
         expected: (K, n, width), the expected outputs of these rows; likewise.
+        weights: (K, n), how much these rows count, likewise; None if all count the same.
         layers: the forward and backward pass, with the outputs of the last step.
         checked: the arrays that `is_suspicious` checks after a step.
     """
@@ -138,9 +141,11 @@ class Chunk:
             if data.runs > 1 and data.shares_inputs and data.augmentation is None:
                 # One row of memory per feature, the layout of activations.
                 self.all_inputs = self.all_inputs.t().contiguous().t()
-            self.inputs = self.all_inputs
+            self.inputs, self.weights = self.all_inputs, data.weights_of("train", slice(None))
         else:
             self.expected = of.expected.new_empty(*networks, rows, data.width)
+            is_weighted = data.splits["train"].weights is not None
+            self.weights = of.expected.new_empty(*networks, rows) if is_weighted else None
         if size is not None or data.augmentation is not None:
             self.inputs = of.expected.new_empty(*networks, rows, features)
         self.layers = Pass(of.layers, rows, of.matmul)
@@ -169,10 +174,16 @@ class Chunk:
                 *self.forward,
                 partial(output_gradient.write, layers.outputs, self.expected.mT, layers.output_gradients),
                 partial(layers.output_gradients.mul_, scale),
+                *self._weigh(),
                 *self.backward,
                 *layers.weight_gradients(self.inputs, add),
             ]
         return self._operations[count, add]
+
+    def _weigh(self) -> Operations:
+        """Return the operation that multiplies each row's gradient by its weight, if rows have weights."""
+        gradients, weights = self.layers.output_gradients, self.weights
+        return [] if weights is None else [partial(gradients.mul_, weights.unsqueeze(-2))]
 
 
 def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:

@@ -48,11 +48,13 @@ class Rows:
         inputs: (1 or K, features, n).
         expected: (1 or K, width, n); see `LossConfig.expected`.
         targets: (1 or K, 2 · width, n) for regression, see `regression_truth`; else `expected`.
+        weights: (1 or K, 1, n), how much each row counts in the loss; None if all count the same.
     """
 
     inputs: Tensor
     expected: Tensor
     targets: Tensor
+    weights: Tensor | None = None
 
 
 class WholeStep(nn.Module):
@@ -138,7 +140,8 @@ class WholeStep(nn.Module):
         elif plan.loss == "cross_entropy":
             means = torch.softmax(means, 1)
         scale = (2 / plan.widths[-1] if plan.loss == "mse" else 1.0) / plan.rows[0]
-        gradients = list(((means - rows.expected) * scale).unbind(1))
+        of_outputs = (means - rows.expected) * scale
+        gradients = list((of_outputs if rows.weights is None else of_outputs * rows.weights).unbind(1))
         all_gradients: list[Tensor] = []
         for layer in reversed(range(len(plan.widths) - 1)):
             pre_activations, previous = kept[layer]
@@ -165,6 +168,7 @@ class WholeStep(nn.Module):
         """Return the sums (1 + statistics, K) of losses and statistics; see `Task`."""
         outputs, y = torch.stack(activations, 1), rows.expected
         losses = self._losses(outputs, y)
+        losses = losses if rows.weights is None else losses * rows.weights[:, 0]
         if self.plan.task == "regression":
             exact, centred = (part.expand_as(outputs) for part in rows.targets.double().chunk(2, 1))
             if unscaling:

@@ -8,12 +8,14 @@ from mlpkit.config.config import Config
 from mlpkit.config.model import Layer, ModelConfig, Shape
 from mlpkit.config.task_fit import check_task
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
 LARGEST = 500_000_000  # parameters: 8 GB with gradients and Adam's averages
 UNSCALINGS = {"none": "Unscaling", "log": "UnscalingLog", "yeo_johnson": "UnscalingYeoJohnson"}
+RATES = "UnscalingRates"  # of losses with a log link
 
 
 def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
@@ -33,7 +35,14 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     if config.dataset.scales_inputs():
         found.insert(0, _scaling("scaling", "Scaling", features))
     transform = config.dataset.transform_of_targets()
-    if input_schema.task == "regression" and (config.dataset.standardize or transform != "none"):
+    if config.loss.log_link:
+        if transform != "none":
+            raise ConfigError(
+                f"dataset.target_transform={transform}: loss={config.loss.name} takes the targets as they "
+                "are; leave it out"
+            )
+        found.append(_scaling("unscaling", RATES, width))
+    elif input_schema.task == "regression" and (config.dataset.standardize or transform != "none"):
         found.append(_scaling("unscaling", UNSCALINGS[transform], width))
     return found
 

@@ -55,6 +55,10 @@ class Unscaling(Scaling):
         """Return the standardised values (rows, columns)."""
         return super().forward(values)
 
+    def standardize(self, targets: Tensor) -> Tensor:
+        """Return the targets (rows, columns) as the loss needs them."""
+        return self.inverse(targets)
+
     def stacked_with(self, others: Sequence["Unscaling"]) -> "Unscaling":
         """Return a layer for outputs (K, rows, columns) of K runs, given the other runs' layers."""
         stacked = copy.deepcopy(self)
@@ -74,6 +78,26 @@ class UnscalingLog(Unscaling):
     def inverse(self, values: Tensor) -> Tensor:
         """Return the standardised logarithms (rows, columns)."""
         return super().inverse(values.log())
+
+
+class UnscalingRates(UnscalingLog):
+    """Converts the logarithms of rates that a log-link loss such as poisson trains: exp(values + mean).
+
+    The loss takes the targets divided by exp(mean): they stay counts, and rates near their mean are easy to
+    reach. `std` is 1.
+    """
+
+    def set_mean(self, targets: Affine | None) -> None:
+        """Take the mean of the targets that are standardised; None: divide them by 1."""
+        with torch.no_grad():
+            self.std.fill_(1)
+            self.mean.zero_()
+            if targets is not None:
+                self.mean.copy_(torch.where(targets.mean > 0, targets.mean, 1.0).log())
+
+    def standardize(self, targets: Tensor) -> Tensor:
+        """See `Unscaling.standardize`."""
+        return targets / self.mean.exp()
 
 
 class UnscalingYeoJohnson(Unscaling):

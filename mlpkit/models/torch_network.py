@@ -12,7 +12,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
-from mlpkit.models.torch_layers import Dropout, Scaling, Unscaling
+from mlpkit.models.torch_layers import Dropout, Scaling, Unscaling, UnscalingRates
 from mlpkit.models.torch_own import OwnModule
 
 
@@ -37,9 +37,18 @@ class Network(nn.Module):
         outputs: Tensor = self.unscaling(self.layers(self.scaling(inputs)))
         return outputs
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.parameters()).dtype
+
     def standardize(self, targets: Tensor) -> Tensor:
-        """Return the targets in the unit of the outputs of `layers`, as the loss needs them."""
-        return self.unscaling.inverse(targets) if isinstance(self.unscaling, Unscaling) else targets
+        """Return the targets as the loss needs them, mostly in the unit of the outputs of `layers`."""
+        return self.unscaling.standardize(targets) if isinstance(self.unscaling, Unscaling) else targets
+
+    def before_unscaling(self, outputs: Tensor) -> Tensor:
+        """Return the outputs of `layers` that become these outputs."""
+        return self.unscaling.inverse(outputs) if isinstance(self.unscaling, Unscaling) else outputs
 
     def dropout_generators(self) -> list[torch.Generator]:
         """Return the generators of all layers that draw random numbers, in order."""
@@ -70,7 +79,9 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
         (network.scaling, dataset.input_scaling),
         (network.unscaling, dataset.target_scaling),
     ):
-        if isinstance(layer, Scaling | Unscaling) and values is not None:
+        if isinstance(layer, UnscalingRates):
+            layer.set_mean(values)
+        elif isinstance(layer, Scaling) and values is not None:
             layer.set(values)
     dtype = torch.float64 if config.trainer.precision == "float64" else torch.float32
     return network.to(dtype)

@@ -3,8 +3,8 @@
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
 (the best weights, if they are not the newest). The header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint
-runs no code: it is JSON and numbers, all checked before use.
+dataset), `class_weights` if there are any, and `sha256` over all of it and the tensors. Equal states give
+equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -20,6 +20,7 @@ from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.problems import spell
+from mlpkit.config.section import NotNegative
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.environment import name_plugins
@@ -51,12 +52,14 @@ class Checkpoint:
         input_schema: the model's inputs and outputs.
         state: the run's state, with the kinds of tensors that were loaded.
         fingerprint: hash of the dataset; empty in files of an older mlpkit.
+        class_weights: the weight of each class in the loss, by label; () if all count the same.
     """
 
     config: Config
     input_schema: InputSchema
     state: State
     fingerprint: str = ""
+    class_weights: tuple[float, ...] = ()
 
     def other_data(self, dataset: "Dataset") -> str | None:
         """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
@@ -82,6 +85,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "progress": checkpoint.state.progress.to_dict(),
         "scores": checkpoint.state.scores,
         "fingerprint": checkpoint.fingerprint,
+        **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
     }
     tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
     atomic_write(path, encode_parts(parts, tensors))
@@ -182,11 +186,16 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         scores = _validated(dict[str, Scores], parts["scores"])
         if not (are_plain(scores) and are_plain(progress.best_scores)):
             raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
+        input_schema = _validated(InputSchema, InputSchema.completed(parts["signature"]))
+        class_weights = _validated(tuple[NotNegative, ...], parts.get("class_weights", []))
+        if len(class_weights) not in (0, len(input_schema.classes)):
+            raise DataError(f"{path}: its class weights are not those of its classes; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
-            input_schema=_validated(InputSchema, InputSchema.completed(parts["signature"])),
+            input_schema=input_schema,
             state=State(progress, scores),
             fingerprint=_validated(str, parts.get("fingerprint", "")),
+            class_weights=class_weights,
         )
     except ConfigError as error:
         problem = name_plugins(str(error.args[0]), path.parents[1] if len(path.parents) > 1 else path.parent)

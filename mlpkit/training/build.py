@@ -15,6 +15,7 @@ from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
+from mlpkit.data.weights import class_weights
 from mlpkit.engines.activations import activation_of
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import steps_per_epoch
@@ -92,15 +93,18 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     """Return a run's objects; its config has what was found out in reading the data.
 
     Raises:
-        ConfigError: the loss, a metric or the monitored score is not for the dataset's task.
+        ConfigError: the loss, a metric, the monitored score or the class weights are not for the dataset.
+        DataError: the loss is not defined for a target.
     """
     task = task_of(config, dataset.input_schema.task, dataset.monitored)
     loss = loss_for(config.loss, task.name, dataset.name)
-    metrics = metrics_for(config, task.name)
+    for split in dataset.splits.values():
+        loss.check_targets(split.targets, f"dataset={dataset.name}")
+    metrics, weights = metrics_for(config, task.name), class_weights(config.trainer.class_weight, dataset)
     if dataset.inferred:
         data = config.dataset.model_copy(update=dict(dataset.inferred))
         config = config.model_copy(update={"dataset": data})
-    return Experiment(config, dataset, task, loss, network, metrics)
+    return Experiment(config, dataset, task, loss, network, metrics, weights)
 
 
 def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:

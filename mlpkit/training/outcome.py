@@ -31,7 +31,7 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         split, baseline = final["split"], final["baseline"]
         low, high = map(number, final["intervals"][best["score"]])
         lines.append(f"{split} {best['score']}: 95 % interval {low}–{high}")
-        if not beats(best[split], baseline):
+        if not final["weighted"] and not beats(best[split], baseline):
             name = baseline["name"]
             lines.append(f"warning: on {split} not better than predicting the {name} for every row")
     if best["split"] != "val":

@@ -191,8 +191,8 @@ class Recorder:
         self._saved_best = progress.best_step
 
     def _checkpoint(self, state: State) -> Checkpoint:
-        dataset = self.experiment.dataset
-        return Checkpoint(self.config, dataset.input_schema, state, dataset.fingerprint)
+        dataset, weights = self.experiment.dataset, self.experiment.class_weights
+        return Checkpoint(self.config, dataset.input_schema, state, dataset.fingerprint, weights)
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         """Write the final scores and the summary; the last checkpoint must have been saved."""

@@ -161,12 +161,18 @@ def _final_split(engine: Engine) -> dict[str, Any]:
     task, dataset, schema = of.task, of.dataset, of.dataset.input_schema
     split = "test" if "test" in dataset.splits else dataset.monitored
     rows = dataset.splits[split]
-    predictor = Predictor(of.network, schema, of.loss, engine.device, metrics=of.metrics, task=task)
+    predictor = Predictor(
+        *(of.network, schema, of.loss, engine.device),
+        metrics=of.metrics,
+        task=task,
+        class_weights=of.class_weights,
+    )
     intervals = intervals_of(predictor, rows, predictor.outputs(rows.inputs))
     constant = constant_outputs(task, dataset.splits["train"].targets, schema.width)
     baseline = scores_of_outputs(task, constant, rows.targets)
     return {
         "split": split,
+        "weighted": bool(of.class_weights),  # then accuracy is not what training aims at
         "intervals": {name: list(ends) for name, ends in intervals.items()},
         "baseline": {"name": constant_name(task), **baseline},
     }
