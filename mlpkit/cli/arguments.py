@@ -192,7 +192,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     if not is_sweep(path):
         return path, newest
     try:
-        return _best_run(path), "best run of the newest sweep" if newest else "best run"
+        return best_of_sweep(path), "best run of the newest sweep" if newest else "best run"
     except DataError:
         if not newest or (found := newest_run(path)) is None:
             raise
@@ -228,7 +228,7 @@ def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
     return path, ""
 
 
-def _best_run(sweep: Path) -> Path:
+def best_of_sweep(sweep: Path) -> Path:
     """Return the best run of a sweep's best setting, the same as `mlpkit compare` reports."""
     from mlpkit.analysis.compare import compare
     from mlpkit.runs.results import find_runs, read_results

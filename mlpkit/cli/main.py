@@ -9,6 +9,7 @@ import typer
 
 from mlpkit import __version__
 from mlpkit.cli import (
+    clean,
     compare,
     completion,
     config,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "diff": (diff.diff, diff.EXAMPLE),
     "tag": (tag.tag, tag.EXAMPLE),
     "note": (note.note, note.EXAMPLE),
+    "clean": (clean.clean, clean.EXAMPLE),
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),

@@ -95,12 +95,13 @@ class ListedSweep:
 Listed = ListedRun | ListedSweep
 
 
-def list_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Listed]:
+def list_runs(paths: Sequence[Path], warn: Callable[[str], None], open_sweeps: bool = True) -> list[Listed]:
     """Return the runs and sweeps at or anywhere below some folders, newest first; links are not followed.
 
     Args:
-        paths: run folders, sweeps, which stand for their runs, and folders of runs.
+        paths: run folders, sweeps and folders of runs.
         warn: called for each folder that cannot be read.
+        open_sweeps: whether a sweep among the paths stands for its runs.
 
     Raises:
         DataError: a path is not a folder.
@@ -113,7 +114,7 @@ def list_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Listed
             raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
         for found in _below(path, warn):
             opened: Sequence[Listed] = [found]
-            if isinstance(found, ListedSweep) and found.path == path:
+            if open_sweeps and isinstance(found, ListedSweep) and found.path == path:
                 opened = found.runs
             for each in opened:
                 by_path.setdefault(real(each.path), each)
