@@ -15,6 +15,7 @@ from mlpkit.cli.arguments import (
     Plugins,
     Run,
     Which,
+    command_line,
     open_run,
     split_arguments,
     warn_of_nan,
@@ -59,8 +60,9 @@ def evaluate(
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.data.inputs import ReadOptions
+    from mlpkit.runs.test_looks import record_look
     from mlpkit.runs.trust import Trust
-    from mlpkit.system.console import make_console, print_scores, say
+    from mlpkit.system.console import make_console, note, print_scores, say
     from mlpkit.system.device import choose_device
 
     run, given = split_arguments(run, overrides)
@@ -78,6 +80,8 @@ def evaluate(
         name, rows = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
     found = evaluate_rows(predictor, name, rows)
+    if name == "test" and not given:
+        record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
     console = make_console()
     print_scores(console, f"{path.stem}, {plural(found.rows, 'row')}", {found.split: found.scores})
     console.print()

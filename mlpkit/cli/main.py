@@ -25,6 +25,7 @@ from mlpkit.cli import (
     resume,
     tag,
     train,
+    verify,
 )
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
@@ -46,13 +47,23 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "tag": (tag.tag, tag.EXAMPLE),
     "note": (note.note, note.EXAMPLE),
     "clean": (clean.clean, clean.EXAMPLE),
+    "verify": (verify.verify, verify.EXAMPLE),
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
     "completion": (completion.completion, completion.EXAMPLE),
 }
 LATER = ("export",)
-TORCH = ("data", "train", "resume", "predict", "evaluate", "plot", "doctor")  # commands that import torch
+TORCH = (
+    "data",
+    "train",
+    "resume",
+    "predict",
+    "evaluate",
+    "plot",
+    "verify",
+    "doctor",
+)  # commands that import torch
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -44,10 +44,15 @@ def compare_runs(first: Path, second: Path) -> RunDifference:
     data = _fingerprint(first), _fingerprint(second)
     return RunDifference(
         settings=_differing(results[0].settings, results[1].settings),
-        environment=_differing(_environment(first), _environment(second)),
+        environment=environment_difference(first, second),
         data=data if data[0] != data[1] else None,
         scores=_paired(_scores(results[0]), _scores(results[1])),
     )
+
+
+def environment_difference(first: Path, second: Path) -> dict[str, Pair]:
+    """Return what differs between the environments of two run folders: name → both values."""
+    return _differing(_environment(first), _environment(second))
 
 
 def _paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Pair]:
