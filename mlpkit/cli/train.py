@@ -107,12 +107,9 @@ def train(
 
     check_folder(request, config)
 
-    import time
-
     from mlpkit.runs.test_looks import record_training
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import run
 
-    since = time.time()
     folder = run(config, origin, make_console(), note)
-    record_training(folder.path, origin.command, since, note)
+    record_training(folder.path, origin.command, note)

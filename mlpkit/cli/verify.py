@@ -72,13 +72,18 @@ def _train_and_compare(
     from mlpkit.analysis.verification import TOLERANCE, describe_environment, describe_logs, describe_tensors
     from mlpkit.runs.checkpoint import KINDS, load
     from mlpkit.runs.difference import environment_difference
+    from mlpkit.runs.fork import read_fork
     from mlpkit.runs.same_bits import compare_logs, compare_tensors
     from mlpkit.runs.trust import Trust
+    from mlpkit.sweep.fork import train_branches_again
     from mlpkit.sweep.train_again import runs_together, train_again
     from mlpkit.system.console import note
 
     with _scratch(keep) as scratch:
-        again, together = train_again(folder, stored, scratch, trust)
+        if fork := read_fork(folder.path):
+            again, together = train_branches_again(folder, stored, fork, scratch, trust, note)
+        else:
+            again, together = train_again(folder, stored, scratch, trust)
         if keep:
             note(f"trained again: {again.path}")
         now = load(again.last, KINDS, Trust.LARGE)

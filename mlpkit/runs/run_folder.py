@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / LABELS
 
     @property
+    def fork(self) -> Path:
+        """JSON: the run and the step at which this run branches off; missing if it does not."""
+        return self.path / "fork.json"
+
+    @property
     def log(self) -> Path:
         """The lines shown on the console."""
         return self.path / "train.log"
@@ -133,6 +138,7 @@ class RunFolder:
             self.metrics,
             self.summary,
             self.labels,
+            self.fork,
             self.log,
             self.lock,
         )

@@ -6,8 +6,9 @@ part of one, which is not counted.
 """
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,9 @@ from mlpkit.system.tensor_file import read_metadata
 NAME = "test-looks.jsonl"
 LEVELS = 4  # folders above a run in which the file is looked for: sweep, name, root and one more
 LONGEST_COMMAND = 500  # characters
-CLOCK = 0.05  # seconds by which the clock of a file system may be late
 LARGEST_FILE = 100_000_000  # bytes that are read
+
+NONE_BEFORE: Mapping[Path, int] = {}
 
 Warn = Callable[[str], None]
 
@@ -56,27 +58,33 @@ def looks_recorded(folder: Path, command: str, warn: Warn) -> Iterator[None]:
         command: the command line.
         warn: called with the reason if they cannot be recorded: the scores are there all the same.
     """
-    since = time.time() - CLOCK
+    before = _summaries(folder)
     try:
         yield
     finally:
-        record_training(folder, command, since, warn)
+        record_training(folder, command, warn, before)
 
 
-def record_training(folder: Path, command: str, since: float, warn: Warn) -> None:
-    """Append a line for each dataset on whose test split a run, or a sweep's runs, were scored since then.
+def record_training(folder: Path, command: str, warn: Warn, before: Mapping[Path, int] = NONE_BEFORE) -> None:
+    """Append a line for each dataset on whose test split a run, or a sweep's runs, were scored.
 
     Args:
         folder: a run folder or a sweep.
         command: the command line.
-        since: summaries that are older do not count.
         warn: see `looks_recorded`.
+        before: summaries that do not count, with the time of their last change.
     """
-    is_run = RunFolder(folder).is_run
-    summaries = [RunFolder(folder).summary] if is_run else sorted(folder.glob("*/summary.json"))
-    scored = [_scored(path, since) for path in summaries]
-    for root, fingerprint in dict.fromkeys(each for each in scored if each is not None):
+    new = [path for path, changed in _summaries(folder).items() if before.get(path) != changed]
+    scored = dict.fromkeys(map(_scored, new))
+    for root, fingerprint in (each for each in scored if each is not None):
         record_look(folder, root, fingerprint, command, warn)
+
+
+def _summaries(folder: Path) -> dict[Path, int]:
+    """Return the summaries of a run, or of the runs of a sweep, and when they were changed."""
+    own = RunFolder(folder).summary
+    paths = [own] if RunFolder(folder).is_run else folder.glob(f"*/{own.name}")
+    return {path: path.stat().st_mtime_ns for path in sorted(paths) if path.is_file()}
 
 
 def record_look(folder: Path, root: str | None, fingerprint: str, command: str, warn: Warn) -> None:
@@ -91,6 +99,8 @@ def record_look(folder: Path, root: str | None, fingerprint: str, command: str, 
     """
     try:
         file = _file_for(folder.resolve(), root)
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            return  # the run can only be read, as on a read-only disk: nobody counts there
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "fingerprint": fingerprint,
@@ -123,11 +133,9 @@ def _file_for(folder: Path, root: str | None) -> Path:
     return folder.parent / NAME
 
 
-def _scored(path: Path, since: float) -> tuple[str | None, str] | None:
+def _scored(path: Path) -> tuple[str | None, str] | None:
     """Return run.root and the dataset's fingerprint of a run whose summary has test scores; else None."""
     try:
-        if path.stat().st_mtime < since:
-            return None
         summary = read_object(path)
         best = summary.get("best")
         if "test" not in summary and not (isinstance(best, dict) and "test" in best):

@@ -54,7 +54,7 @@ def train_again(folder: RunFolder, stored: Checkpoint, scratch: Path, trust: Tru
     members = _members(folder, trust) if to_end and runs_together(folder) > 1 else {}
     if len(members) > 1:
         return _train_members(members, folder.path.name, scratch, origin, choices), len(members)
-    return _train_alone(_placed(stored.config, scratch), origin, choices, None if to_end else stored), 1
+    return _train_alone(placed(stored.config, scratch), origin, choices, None if to_end else stored), 1
 
 
 def runs_together(folder: RunFolder) -> int:
@@ -74,7 +74,7 @@ def _has_ended(folder: RunFolder, stored: Checkpoint) -> bool:
     return False
 
 
-def _placed(config: Config, root: Path) -> Config:
+def placed(config: Config, root: Path) -> Config:
     """Return a config that writes into another folder, and nothing more than is compared."""
     place = {
         "root": str(root),
@@ -150,9 +150,9 @@ def _train_members(
             failures[ended] = error
 
     entries = {
-        number: replace(entry, config=_placed(entry.config, scratch)) for number, entry in members.items()
+        number: replace(entry, config=placed(entry.config, scratch)) for number, entry in members.items()
     }
-    with stop_on_signals() as stop, _silent() as console:
+    with stop_on_signals() as stop, silent() as console:
         display = SweepDisplay(console, len(entries), 0)
         datasets = Datasets(origin.trust)
         work = Work(SweepFolder(scratch), entries, origin, stop, display, on_end, datasets)
@@ -164,7 +164,7 @@ def _train_members(
 
 
 @contextmanager
-def _silent() -> Iterator[Console]:
+def silent() -> Iterator[Console]:
     """Give a console that shows nothing."""
     with Path(os.devnull).open("w") as devnull:
         yield Console(file=devnull)
