@@ -58,6 +58,8 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
         (["inspect", "RUN"], {"numpy"}),
         (["compare", "RUN"], set()),
+        (["ls", "RUN", "--output", "x.csv"], set()),
+        (["diff", "RUN", "RUN"], set()),
         (["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set()),
         (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),

@@ -221,7 +221,7 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     if not is_sweep(path):
         return path, newest
     try:
-        return _compare(path).best_run.path, "best run of the newest sweep" if newest else "best run"
+        return best_of_sweep(path), "best run of the newest sweep" if newest else "best run"
     except DataError:
         if not newest or (found := newest_run(path)) is None:
             raise
@@ -255,6 +255,11 @@ def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
     if run is None:
         raise DataError("no trained run under outputs/; start one with `mlpkit train`, or name a run folder")
     return path, ""
+
+
+def best_of_sweep(sweep: Path) -> Path:
+    """Return the best run of a sweep's best setting, the same as `mlpkit compare` reports."""
+    return _compare(sweep).best_run.path
 
 
 def _compare(sweep: Path) -> "Comparison":

@@ -15,6 +15,7 @@ from mlpkit.cli.arguments import (
     Plugins,
     Run,
     Which,
+    command_line,
     open_run,
     split_arguments,
     warn_of_nan,
@@ -77,6 +78,7 @@ def evaluate(
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.data.inputs import ReadOptions
+    from mlpkit.runs.test_looks import record_look
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, print_scores, say
     from mlpkit.system.device import choose_device
@@ -96,6 +98,8 @@ def evaluate(
     else:
         name, rows, dataset = _rows_of_split(split, given, path, stored, trust)
     warn_of_nan(stored.state.model, path)
+    if name == "test" and not given:
+        record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
     console = make_console()
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")

@@ -15,6 +15,8 @@ def inspect(
     from mlpkit.config import yaml_file
     from mlpkit.config.config import to_dict
     from mlpkit.models.architecture import architecture, count
+    from mlpkit.runs.fork import read_fork
+    from mlpkit.runs.labels import describe_labels, read_labels
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.state import are_plain
     from mlpkit.runs.summary import summarized_scores
@@ -34,6 +36,10 @@ def inspect(
     say(console, str(path))
     say(console, f"{input_schema.task}: {features} → {targets}")
     say(console, f"epoch {stored.state.progress.epoch}, step {stored.state.progress.step}")
+    if path.parent.name == "checkpoints":
+        say(console, *describe_labels(read_labels(RunFolder(path.parent.parent).labels)))
+        if fork := read_fork(path.parent.parent):
+            say(console, f"forked from {fork.run} at step {fork.step}")
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])

@@ -9,18 +9,25 @@ import typer
 
 from mlpkit import __version__
 from mlpkit.cli import (
+    clean,
     compare,
     completion,
     config,
     data,
+    diff,
     doctor,
     evaluate,
     fit,
+    fork,
     inspect,
+    ls,
+    note,
     plot,
     predict,
     resume,
+    tag,
     train,
+    verify,
     versus,
 )
 from mlpkit.cli import list as list_command
@@ -34,12 +41,19 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "fit": (fit.fit, fit.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
     "resume": (resume.resume, resume.EXAMPLE),
+    "fork": (fork.fork, fork.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
     "versus": (versus.versus, versus.EXAMPLE),
+    "ls": (ls.ls, ls.EXAMPLE),
+    "diff": (diff.diff, diff.EXAMPLE),
+    "tag": (tag.tag, tag.EXAMPLE),
+    "note": (note.note, note.EXAMPLE),
+    "clean": (clean.clean, clean.EXAMPLE),
+    "verify": (verify.verify, verify.EXAMPLE),
     "list": (list_command.list_choices, list_command.EXAMPLE),
     "config": (config.config, config.EXAMPLE),
     "doctor": (doctor.doctor, doctor.EXAMPLE),
@@ -47,7 +61,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 LATER = ("export",)
 # Commands that import torch.
-TORCH = ("data", "fit", "train", "resume", "predict", "evaluate", "plot", "doctor", "versus")
+TORCH = ("data", "fit", "train", "resume", "predict", "evaluate", "plot", "verify", "doctor", "versus")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

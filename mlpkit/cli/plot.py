@@ -1,6 +1,12 @@
 """mlpkit plot."""
 
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, open_run, run_folder_of
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, newest_of, open_run, run_folder_of
+
+if TYPE_CHECKING:
+    from mlpkit.runs.fork import Fork
 
 EXAMPLE = "mlpkit plot"
 
@@ -8,17 +14,23 @@ EXAMPLE = "mlpkit plot"
 def plot(
     run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False, plugin: Plugins = None
 ) -> None:
-    """Draw a run's pictures again."""
+    """Draw a run's pictures again; of the branches of a fork, their curves as a tree."""
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.errors import WriteError
     from mlpkit.plots.drawing import drawing
+    from mlpkit.runs.fork import fork_of
     from mlpkit.runs.metrics_file import read_metrics
     from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.runs.sweep_folder import is_sweep
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.lock import locked
 
+    named, _ = newest_of(run)
+    if is_sweep(named) and (fork := fork_of(named)):
+        _draw_tree(named, fork)
+        return
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust)
     folder = RunFolder(run_folder_of(path))
@@ -35,3 +47,26 @@ def plot(
             say(make_console(), str(picture))
         if not drawn:
             raise WriteError(f"{folder.plots}: no picture could be drawn; the warnings say why")
+
+
+def _draw_tree(sweep: Path, fork: "Fork") -> None:
+    """Draw the curves of a fork's branches into plots/ of its sweep."""
+    from mlpkit.analysis.compare import compare
+    from mlpkit.errors import DataError
+    from mlpkit.plots.drawing import drawing
+    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.system.atomic_write import atomic_write
+    from mlpkit.system.console import make_console, note, say
+
+    path = sweep / "plots" / "tree.png"
+    if path.parent.is_symlink():
+        raise DataError(f"{path.parent}: a link, which may lead elsewhere; put a folder there")
+    compared = compare(read_results(find_runs([sweep], note), note))
+    with drawing("pictures", note):
+        from mlpkit.plots import style
+        from mlpkit.plots.tree import draw_tree
+
+        with style.applied():
+            picture = style.render(draw_tree(compared, fork, note))
+        atomic_write(path, picture)
+        say(make_console(), str(path))

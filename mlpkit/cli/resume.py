@@ -41,6 +41,7 @@ def resume(
     from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.sweep_folder import is_sweep
+    from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.launchers import LauncherOptions
     from mlpkit.system.console import make_console, note
@@ -74,4 +75,5 @@ def resume(
         )
     except ConfigError as error:
         raise ConfigError(*(name_plugins(problem, folder.path) for problem in error.args)) from None
-    resume_run(folder, config, origin, make_console(), note, start, strict)
+    with looks_recorded(folder.path, origin.command, note):
+        resume_run(folder, config, origin, make_console(), note, start, strict)

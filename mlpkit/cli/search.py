@@ -93,21 +93,24 @@ def search(request: Request, origin: Origin, options: Options) -> None:
     plan, configs = _plan(wanted)
 
     from mlpkit.runs import sweep_folder
+    from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.sweep.search import start
-    from mlpkit.system.console import make_console, say
+    from mlpkit.system.console import make_console, note, say
 
     console = make_console()
     check_folder(request, configs[0])
     folder = sweep_folder.create(configs)
-    start(folder, plan, origin, console)
+    with looks_recorded(folder.path, origin.command, note):
+        start(folder, plan, origin, console)
     say(console, f"sweep folder: {folder.path}")
 
 
 def resume_search(path: Path, origin: Origin) -> None:
     """Resume a search."""
     from mlpkit.runs.sweep_folder import SweepFolder
+    from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.sweep.search_plan import read_search
-    from mlpkit.system.console import make_console, say
+    from mlpkit.system.console import make_console, note, say
 
     folder, console = SweepFolder(path), make_console()
     folder.open_for_writing()
@@ -117,7 +120,8 @@ def resume_search(path: Path, origin: Origin) -> None:
 
     from mlpkit.sweep.search import resume
 
-    resume(folder, plan, origin, console)
+    with looks_recorded(path, origin.command, note):
+        resume(folder, plan, origin, console)
     say(console, f"sweep folder: {folder.path}")
 
 

@@ -58,11 +58,11 @@ def sweep(
     place = planned.jobs[0].config.run
     path = expand(str(place.dir))
     if place.resume == "auto" and sweep_folder.is_sweep(path):
-        with _shown(path):
+        with shown(path, origin):
             resume(path, origin, launcher, console, planned.jobs)
         return
     folder = sweep_folder.create([job.config for job in planned.jobs])
-    with _shown(folder.path):
+    with shown(folder.path, origin):
         start(folder, planned.jobs, origin, launcher, console)
 
 
@@ -81,7 +81,7 @@ def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions) -> None:
     from mlpkit.sweep.run import resume
     from mlpkit.system.console import make_console
 
-    with _shown(path):
+    with shown(path, origin):
         resume(path, origin, launcher, make_console())
 
 
@@ -102,10 +102,14 @@ def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Launch
 
 
 @contextmanager
-def _shown(path: Path) -> Iterator[None]:
+def shown(path: Path, origin: Origin) -> Iterator[None]:
     """Print the leaderboard and the sweep's folder after the block, also if some jobs failed."""
+    from mlpkit.runs.test_looks import looks_recorded
+    from mlpkit.system.console import note
+
     try:
-        yield
+        with looks_recorded(path, origin.command, note):
+            yield
     except JobsFailedError:
         _show(path)
         raise

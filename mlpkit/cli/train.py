@@ -107,7 +107,9 @@ def train(
 
     check_folder(request, config)
 
+    from mlpkit.runs.test_looks import record_training
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import run
 
-    run(config, origin, make_console(), note)
+    folder = run(config, origin, make_console(), note)
+    record_training(folder.path, origin.command, note)

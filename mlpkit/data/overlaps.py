@@ -27,15 +27,22 @@ def overlaps(
     rows = sum(map(len, splits.values()))
     if rows > MOST_ROWS:
         return [f"{kind}s that occur in two splits are not searched for in more than {MOST_ROWS:,} {kind}s"]
-    known, lines = _keys(splits["train"], kind), []
-    for name, split in splits.items():
-        again = 0 if name == "train" else int(np.isin(_keys(split, kind), known).sum())
+    lines = []
+    for name, again in repeated(splits, kind).items():
+        split = splits[name]
         if again:
             lines.append(
                 f"warning: {again:,} of {len(split):,} {name} {kind}s are equal to a training {kind}, so its "
                 f"scores are too good; remove repeated {kind}s{way}"
             )
     return lines
+
+
+def repeated(splits: Mapping[str, Split], kind: Literal["row", "picture"] = "row") -> dict[str, int]:
+    """Return for each split but train how many of its rows are equal to a training row."""
+    known = _keys(splits["train"], kind)
+    others = (name for name in splits if name != "train")
+    return {name: int(np.isin(_keys(splits[name], kind), known).sum()) for name in others}
 
 
 def _keys(split: Split, kind: str) -> NDArray[np.int64]:

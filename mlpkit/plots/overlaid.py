@@ -46,7 +46,7 @@ def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
         zip((label(found, setting, found.columns) for setting in shown), style.CLASS_COLOURS, strict=False)
     )
     for setting, colour in reversed(list(zip(shown, style.CLASS_COLOURS, strict=False))):
-        curves = _curves(setting, split, score, warn)
+        curves = curves_of(setting, split, score, warn)
         single = len(curves) == 1
         for epochs, values in curves:
             axes.plot(
@@ -71,7 +71,7 @@ def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
     return figure
 
 
-def _curves(setting: Setting, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
+def curves_of(setting: Setting, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
     """Return the curves of a setting's runs; a value of None leaves a gap."""
     curves = []
     for run in list(setting.runs.values())[:MOST_CURVES]:

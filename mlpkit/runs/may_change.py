@@ -17,3 +17,20 @@ MAY_CHANGE = (
     "run.progress",
 )
 OLD_KEYS = ("run.tensorboard",)  # the old name of run.loggers
+
+# The settings that shape only what comes after a step: not the data, the model or the order of the rows.
+AT_A_FORK = (
+    "trainer.clip_norm",
+    "trainer.clip_value",
+    "trainer.early_stopping.patience",
+    "trainer.early_stopping.min_delta",
+    "model.dropout",
+)
+_SECTIONS = ("optimizer", "scheduler", "run")
+
+
+def may_change_at_a_fork(key: str) -> bool:
+    """Whether the branches of a fork may have another value of a dotted key."""
+    section = key.partition(".")[0]
+    is_free = section in _SECTIONS and key not in ("optimizer", "optimizer.name")
+    return is_free or key in (*MAY_CHANGE, *AT_A_FORK, "format")

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlpkit.config import yaml_file
-from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import DataError, WriteError
 from mlpkit.system.atomic_write import SUFFIX, atomic_write, sync_folder
+
+if TYPE_CHECKING:
+    from mlpkit.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,16 @@ class RunFolder:
     def summary(self) -> Path:
         """Status and final scores; missing until the run ends."""
         return self.path / "summary.json"
+
+    @property
+    def labels(self) -> Path:
+        """JSON: the tags and the note that the user gave; missing until there are some."""
+        return self.path / LABELS
+
+    @property
+    def fork(self) -> Path:
+        """JSON: the run and the step at which this run branches off; missing if it does not."""
+        return self.path / "fork.json"
 
     @property
     def log(self) -> Path:
@@ -100,12 +112,15 @@ class RunFolder:
                 return True
         return self.environment.exists() or self.last.exists()  # a damaged run
 
-    def write_config(self, config: Config) -> None:
+    def write_config(self, config: "Config") -> None:
         """Write the resolved config, whole or not at all.
 
         Raises:
             WriteError: it cannot be written.
         """
+        from mlpkit.config import yaml_file  # not at the top: `mlpkit ls` needs no config
+        from mlpkit.config.config import to_dict
+
         atomic_write(self.config, yaml_file.dump(to_dict(config)).encode())
 
     def has_begun(self) -> bool:
@@ -122,6 +137,8 @@ class RunFolder:
             self.environment,
             self.metrics,
             self.summary,
+            self.labels,
+            self.fork,
             self.log,
             self.lock,
         )
@@ -187,6 +204,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
 
+LABELS = "labels.json"  # in run folders and sweep folders
 _FIRST_KEY = b"format: "  # of a run's config.yaml
 _STEP = re.compile(r"step-([0-9]{9,18})\.safetensors", re.ASCII)
 

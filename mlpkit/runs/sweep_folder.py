@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlpkit.config.config import Config
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs.run_folder import refuse_other_kind
+from mlpkit.runs.run_folder import LABELS, refuse_other_kind
 from mlpkit.system.atomic_write import SUFFIX
-from mlpkit.system.lock import locked
 from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from mlpkit.config.config import Config
 
 # The last bytes of a journal that names a super-journal, a file anywhere that SQLite would delete.
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
@@ -54,6 +56,11 @@ class SweepFolder:
         return self.path / "search.sqlite"
 
     @property
+    def labels(self) -> Path:
+        """JSON: the tags and the note that the user gave; missing until there are some."""
+        return self.path / LABELS
+
+    @property
     def lock(self) -> Path:
         """Locked by the process that writes here."""
         return self.path / ".lock"
@@ -62,7 +69,7 @@ class SweepFolder:
     def files(self) -> tuple[Path, ...]:
         """The sweep's files outside of the run folders."""
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
-        return (*databases, self.search, self.command, self.overrides, self.lock)
+        return (*databases, self.search, self.command, self.overrides, self.labels, self.lock)
 
     def owns(self, path: Path) -> bool:
         """Whether a path is one that the sweep itself writes."""
@@ -137,7 +144,7 @@ def is_sweep(path: Path) -> bool:
     return SweepFolder(path).ledger.is_file()
 
 
-def create(configs: Sequence[Config]) -> SweepFolder:
+def create(configs: "Sequence[Config]") -> SweepFolder:
     """Make the folder of a new sweep; no two processes get the same folder, unless run.dir names it.
 
     Raises:
@@ -152,6 +159,8 @@ def create(configs: Sequence[Config]) -> SweepFolder:
                 f"run.{name}={show(value)},{show(getattr(other, name))}: where a sweep goes and what it "
                 "writes is the same for all of its runs; give one value"
             )
+    from mlpkit.system.lock import locked  # not at the top: `mlpkit ls` needs no lock
+
     root = expand(run.root)
     try:
         if run.dir is not None:

@@ -85,6 +85,8 @@ def print_error(*problems: object) -> None:
 
 def printable(text: str) -> str:
     """Return the text with control characters escaped, such as those that change a terminal's colours."""
+    if text.isprintable():  # most are
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

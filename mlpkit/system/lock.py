@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import stat
 import time
@@ -14,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from mlpkit.errors import LockedError, WriteError
 from mlpkit.system.failed_write import failed_write
-from mlpkit.system.platform import NO_FOLLOW, NO_WAIT
+from mlpkit.system.platform import NO_FOLLOW, NO_WAIT, is_alive
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
 LARGEST_NAME = 300  # bytes of the holder's name
+_HOLDER = re.compile(r"process (?P<number>[0-9]{1,9}) on (?P<host>.+)")
 _TRIES = 100  # 0.01 seconds apart
 
 
@@ -39,6 +41,15 @@ def locked(path: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # before the release: nobody else can hold it yet; Windows deletes it on release
         lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether the process that a lock file names is alive, as far as this machine can tell.
+
+    The lock is not tried, so that nobody who needs it now is refused.
+    """
+    holder = _HOLDER.fullmatch(_holder(path))
+    return holder is not None and (holder["host"] != socket.gethostname() or is_alive(int(holder["number"])))
 
 
 def _acquire(path: Path) -> FileLock:

@@ -46,6 +46,19 @@ def user_id() -> int:
     return os.getuid()
 
 
+def is_alive(number: int) -> bool:
+    """Whether a process of this machine is alive; on Windows, where asking would end it, always True."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 def give_owner(path: str, old: os.stat_result) -> None:
     """Give a file the owner of an old one; on Windows files inherit the permissions of their folder."""
     if sys.platform != "win32" and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):

@@ -1,0 +1,78 @@
+"""mlpkit diff."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpkit.cli.arguments import Plugins, choose_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlpkit.runs.difference import Pair
+
+EXAMPLE = "mlpkit diff outputs outputs/moons-mlp"
+
+One = Annotated[
+    str,
+    typer.Argument(
+        help="Run folder, checkpoint file (its run), sweep (its best run) or folder of runs (the newest).",
+        metavar="RUN",
+    ),
+]
+
+
+def diff(first: One, second: One, plugin: Plugins = None) -> None:
+    """Show what differs between two runs: settings, environment and data; and their scores side by side."""
+    from mlpkit.runs.difference import compare_runs
+    from mlpkit.system.console import make_console, say
+
+    paths = [_run_of(run) for run in (first, second)]
+    found, console = compare_runs(*paths), make_console()
+    say(console, f"A: {paths[0]}", f"B: {paths[1]}", "")
+    same = []
+    for title, pairs in (("settings", found.settings), ("environment", found.environment)):
+        if pairs:
+            _print_pairs(title, pairs)
+        else:
+            same.append(title)
+    if found.data is None:
+        same.append("data")
+    else:
+        a, b = (text[:12] or "not stored" for text in found.data)
+        say(console, f"data: differs (fingerprint {a} in A, {b} in B)", "")
+    if found.scores:
+        _print_pairs("scores at the best epoch", found.scores)
+    if all(a == b for a, b in found.scores.values()):
+        same.append("scores")
+    if same:
+        say(console, f"no difference: {', '.join(same)}")
+
+
+def _run_of(run: str) -> Path:
+    """Return the run folder that an argument means; a note tells which it is if it was chosen."""
+    from mlpkit.runs.find_run import find_run
+    from mlpkit.system.console import note
+
+    path, reason = choose_run(run)
+    folder = find_run(path).path
+    if reason:
+        note(f"{reason}: {folder}")
+    return folder
+
+
+def _print_pairs(title: str, pairs: "Mapping[str, Pair]") -> None:
+    from mlpkit.config.problems import show
+    from mlpkit.system.console import make_console, number, plain_table
+
+    def cell(value: object) -> str:
+        if isinstance(value, float) and title.startswith("scores"):
+            return number(value)
+        return value if isinstance(value, str) else show(value)
+
+    console, table = make_console(), plain_table(title, ["A", "B"])
+    for key, (a, b) in pairs.items():
+        table.add_row(key, cell(a), cell(b))
+    console.print(table)
+    console.print()

@@ -1,0 +1,131 @@
+"""mlpkit verify."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, choose_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlpkit.analysis.verification import Verification
+    from mlpkit.data.dataset import Dataset
+    from mlpkit.runs.checkpoint import Checkpoint
+    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.runs.trust import Trust
+
+EXAMPLE = "mlpkit verify"
+
+
+def verify(
+    run: Run = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the run that is trained again.")] = False,
+    allow_large: AllowLarge = False,
+    plugin: Plugins = None,
+) -> None:
+    """Train a run again and say whether bits and data are the same and no test row was trained on."""
+    from mlpkit.analysis.verification import Verification, describe_looks
+    from mlpkit.cli.arguments import run_folder_of
+    from mlpkit.data.load import load_dataset
+    from mlpkit.runs.checkpoint import KINDS, load_first
+    from mlpkit.runs.find_run import find_checkpoints, find_run
+    from mlpkit.runs.test_looks import looks_at
+    from mlpkit.runs.trust import Trust
+    from mlpkit.system.console import make_console, note, say
+
+    trust = Trust.foreign(allow_large)
+    chosen, reason = choose_run(run)
+    path, stored = load_first(find_checkpoints(chosen, "last"), note, KINDS, trust)
+    folder = find_run(run_folder_of(path))
+    if reason:
+        note(f"{reason}: {folder.path}")
+    trust.check_data(stored.config.dataset, path)
+    dataset = load_dataset(stored.config.dataset, trust.may_download)
+    progress = stored.state.progress
+    console = make_console()
+    say(console, f"{path}: epoch {progress.epoch}, step {progress.step}")
+    found = Verification()
+    if difference := stored.other_data(dataset):
+        found.add("data", f"{difference}; not trained again", holds=False)
+    else:
+        known = f"same (fingerprint {stored.fingerprint[:12]})" if stored.fingerprint else "not stored"
+        found.add("data", known, holds=bool(stored.fingerprint))
+        _train_and_compare(folder, path, stored, trust, keep, found)
+    _count_overlap(dataset, found)
+    if "test" in dataset.splits:
+        found.add("test split", describe_looks(looks_at(folder.path, stored.fingerprint)))
+    width = max(len(name) for name, _ in found.lines)
+    say(console, *(f"{name:<{width}}  {text}" for name, text in found.lines))
+    if found.broken:
+        say(console, f"not verified: {', '.join(found.broken)}")
+        raise typer.Exit(1)
+    say(console, "verified")
+
+
+def _train_and_compare(
+    folder: "RunFolder", path: Path, stored: "Checkpoint", trust: "Trust", keep: bool, found: "Verification"
+) -> None:
+    """Train a run again in a temporary folder, and compare scores, tensors and environment."""
+    from mlpkit.analysis.verification import TOLERANCE, describe_environment, describe_logs, describe_tensors
+    from mlpkit.runs.checkpoint import KINDS, load
+    from mlpkit.runs.difference import environment_difference
+    from mlpkit.runs.fork import read_fork
+    from mlpkit.runs.same_bits import compare_logs, compare_tensors
+    from mlpkit.runs.trust import Trust
+    from mlpkit.sweep.fork import train_branches_again
+    from mlpkit.sweep.train_again import runs_together, train_again
+    from mlpkit.system.console import note
+
+    with _scratch(keep) as scratch:
+        if fork := read_fork(folder.path):
+            again, together = train_branches_again(folder, stored, fork, scratch, trust, note)
+        else:
+            again, together = train_again(folder, stored, scratch, trust)
+        if keep:
+            note(f"trained again: {again.path}")
+        now = load(again.last, KINDS, Trust.LARGE)
+        logs, epochs = compare_logs(folder.metrics, again.metrics, stored.state.progress.epoch)
+        tensors = compare_tensors(stored, now)
+        environment = environment_difference(folder.path, again.path)
+    environment.pop("git_commit", None)  # git is not run in a foreign folder
+    before = runs_together(folder)
+    is_same, is_close = not tensors.names and logs.epoch is None, tensors.largest <= TOLERANCE
+    found.add("environment", describe_environment(environment))
+    found.add("scores", describe_logs(logs, epochs), holds=is_same or (before != together and is_close))
+    found.add("weights", describe_tensors(tensors), holds=is_same or (before != together and is_close))
+    if before != together:
+        found.add(
+            "trained with", f"{before - 1} others then, {together - 1} now: {TOLERANCE:.0e} is tolerated"
+        )
+
+
+@contextmanager
+def _scratch(keep: bool) -> "Iterator[Path]":
+    """Give a temporary folder, which is removed after the block unless it is to be kept."""
+    import tempfile
+
+    from mlpkit.system.atomic_write import temporary_folder
+
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix="mlpkit-verify-"))
+        return
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        yield folder
+
+
+def _count_overlap(dataset: "Dataset", found: "Verification") -> None:
+    """Count the rows of val and test that are equal to a training row; those of test are a fault."""
+    from mlpkit.config.problems import plural
+    from mlpkit.data.overlaps import MOST_ROWS, repeated
+
+    if (rows := sum(map(len, dataset.splits.values()))) > MOST_ROWS:
+        found.add("overlap", f"not searched for in {rows:,} rows")
+        return
+    kind: Literal["row", "picture"] = "picture" if dataset.input_schema.is_image else "row"
+    for name, again in repeated(dataset.splits, kind).items():
+        of_all = plural(len(dataset.splits[name]), f"{name} {kind}")
+        text = f"{again:,} of {of_all} {'is' if again == 1 else 'are'} equal to a training {kind}"
+        found.add("overlap", text, holds=name != "test" or not again)

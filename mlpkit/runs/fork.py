@@ -1,0 +1,59 @@
+"""The origin of a forked run: fork.json names the run and the step at which it branches off."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlpkit.errors import DataError
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object, write_json
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a run branches off from another.
+
+    Attributes:
+        run: the path of the other run, as it was then.
+        step: steps that both have in common.
+        epoch: whole epochs that both have in common.
+    """
+
+    run: str
+    step: int
+    epoch: int
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    run: str = Field(max_length=4096)
+    step: int = Field(ge=0, lt=2**53)
+    epoch: int = Field(ge=0, lt=2**53)
+
+
+def write_fork(folder: RunFolder, fork: Fork) -> None:
+    """Write fork.json.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    write_json(folder.fork, asdict(fork))
+
+
+def read_fork(path: Path) -> Fork | None:
+    """Return where a run branches off; None if it is no fork, or if that cannot be read."""
+    file = RunFolder(path).fork
+    if file.is_symlink() or not file.exists():
+        return None
+    try:
+        return Fork(**_Stored.model_validate(read_object(file)).model_dump())
+    except (DataError, ValidationError):
+        return None
+
+
+def fork_of(sweep: Path) -> Fork | None:
+    """Return where all runs of a sweep branch off; None if they are not the branches of one fork."""
+    forks = {read_fork(path.parent) for path in sorted(sweep.glob("*/config.yaml"))}
+    return forks.pop() if len(forks) == 1 else None
