@@ -27,7 +27,7 @@ def test_settings_of_matplotlib_and_a_home_that_cannot_be_written_to(tmp_path: P
     }
     done = mlpkit("train", *MOONS, "run.dir=outputs/run", cwd=tmp_path, check=False, **odd)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert len(list(tmp_path.glob("outputs/run/plots/*.png"))) == 3
+    assert len(list(tmp_path.glob("outputs/run/plots/*.png"))) == 4
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
     for arguments in (("compare", "outputs/run", "--plot"), ("data", "a.csv", "--plot", "a.png")):
         done = mlpkit(*arguments, cwd=tmp_path, check=False, **odd)
@@ -52,7 +52,8 @@ def test_a_picture_that_fails_is_one_warning(
     for arguments in (["resume", "outputs/run", "trainer.epochs=3"], ["plot", "outputs/run"]):
         assert command(arguments) == 0
         assert capsys.readouterr().err == warning
-        assert {path.stem for path in Path("outputs/run/plots").iterdir()} == {"curves", "confusion"}
+        drawn = {path.stem for path in Path("outputs/run/plots").iterdir()}
+        assert drawn == {"curves", "confusion", "probabilities"}
 
 
 def test_no_picture_at_all(

@@ -19,7 +19,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 from running import config
-from sklearn.metrics import confusion_matrix, r2_score
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_curve,
+    r2_score,
+    roc_auc_score,
+    roc_curve,
+)
 from torch import nn
 
 from mlpkit.analysis.predict import Predictor
@@ -35,10 +43,12 @@ from mlpkit.plots.classification import confusion_counts, draw_boundary, draw_co
 from mlpkit.plots.curves import best_of, draw_curves
 from mlpkit.plots.images import SAMPLES, draw_samples, find_worst
 from mlpkit.plots.pictures import draw_pictures
+from mlpkit.plots.probabilities import Curves, draw_probabilities
 from mlpkit.plots.regression import (
     coefficient_of_determination,
     draw_fit,
     draw_predicted,
+    draw_residuals,
     equation,
     least_squares,
 )
@@ -52,9 +62,14 @@ KINDS = {
 }
 # Width and height in pixels; the confusion matrix and the samples grow with classes and images.
 SIZES = {
-    "line": {"curves": (1382, 604), "fit": (1094, 806), "predicted": (806, 878)},
-    "sum": {"curves": (1382, 604), "predicted": (806, 878)},
-    "moons": {"curves": (1382, 604), "boundary": (1036, 864), "confusion": (720, 590)},
+    "line": {"curves": (1382, 604), "fit": (1094, 806), "predicted": (806, 878), "residuals": (1382, 662)},
+    "sum": {"curves": (1382, 604), "predicted": (806, 878), "residuals": (1382, 662)},
+    "moons": {
+        "curves": (1382, 604),
+        "boundary": (1036, 864),
+        "confusion": (720, 590),
+        "probabilities": (1382, 1296),
+    },
     "digits": {"curves": (1382, 604), "confusion": (1048, 964), "samples": (1411, 720)},
 }
 
@@ -152,7 +167,8 @@ def test_the_test_split_is_scored_where_there_is_one(
     figures: list[Figure] = []
     monkeypatch.setattr(style, "render", lambda figure: figures.append(figure) or b"")
     draw_pictures(RunFolder(tmp_path), predictor, replace(dataset, splits=splits), [], print)
-    _, boundary, confusion = figures
+    _, boundary, confusion, *probabilities = figures
+    assert any(f"{scored}: " in text for of in probabilities for text in texts(of)) is bool(probabilities)
     assert any(f"{scored} accuracy" in text for text in texts(boundary))
     assert any(f"{scored} accuracy" in text for text in texts(confusion))
     assert legend(boundary.axes[0]) == ["upper", "lower", *dict.fromkeys(("train", scored))]
@@ -473,6 +489,33 @@ def test_texts_of_a_regression_do_not_collide(scale: float, check_texts: Callabl
     outputs = {name: 54_321 + 1e-3 * targets / scale for name, targets in outputs.items()}
     close = {name: Split(splits[name].inputs, targets) for name, targets in outputs.items()}
     check_texts(draw_predicted(replace(dataset, splits=close), predictor, outputs))
+    check_texts(draw_residuals(replace(dataset, splits=close), predictor, "test", outputs["test"] + 1e-3))
+    check_texts(draw_residuals(dataset, predictor, "test", splits["test"].targets * 0.9))
+
+
+def test_texts_of_probabilities_do_not_collide(check_texts: Callable[[Figure], None]) -> None:
+    predictor, dataset = untrained(*KINDS["moons"])
+    dataset = replace(dataset, input_schema=replace(dataset.input_schema, classes=(LONG[0], LONG[1])))
+    rows = dataset.splits["test"]
+    for outputs in (predictor.outputs(rows.inputs), 30.0 * (2.0 * rows.targets[:, None] - 1)):
+        check_texts(draw_probabilities(dataset, predictor, "test", outputs))
+
+
+def test_curves_of_probabilities_are_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    true = random.random(200) < 0.3
+    chances = (0.3 * true + 0.7 * random.random(200)).round(2)  # with ties
+    found = Curves(chances, true)
+    false_alarms, recall, thresholds = roc_curve(true, chances, drop_intermediate=False)
+    assert found.thresholds.tolist() == thresholds[1:].tolist()
+    np.testing.assert_allclose(found.false_alarms, false_alarms[1:])
+    np.testing.assert_allclose(found.recall, recall[1:])
+    precision, _, _ = precision_recall_curve(true, chances)
+    np.testing.assert_allclose(found.precision, precision[-2::-1])
+    assert found.roc_auc() == pytest.approx(roc_auc_score(true, chances))
+    assert found.average_precision() == pytest.approx(average_precision_score(true, chances))
+    f1 = [f1_score(true, chances >= threshold) for threshold in found.thresholds]
+    np.testing.assert_allclose(found.f1, f1)
 
 
 @pytest.mark.parametrize("classes", [LONG[:3], LONG, tuple(f"class {k}" for k in range(40))], ids=len)

@@ -39,9 +39,9 @@ FILES = {
     "tensorboard/events",
 }
 PICTURES = {
-    "line": {"curves", "fit", "predicted"},
-    "sum": {"curves", "predicted"},
-    "moons": {"curves", "boundary", "confusion"},
+    "line": {"curves", "fit", "predicted", "residuals"},
+    "sum": {"curves", "predicted", "residuals"},
+    "moons": {"curves", "boundary", "confusion", "probabilities"},
     "digits": {"curves", "confusion", "samples"},
 }
 

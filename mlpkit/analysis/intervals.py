@@ -1,9 +1,12 @@
 """Confidence intervals of scores, by drawing the rows of a split again and again: Efron's bootstrap (1979).
 
-They cover which rows are in the split. They do not cover that another seed would give another model.
+A share of rows, as the accuracy is, has Wilson's interval instead. The intervals cover which rows are in the
+split. They do not cover that another seed would give another model.
 """
 
 from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -50,9 +53,22 @@ def bootstrap(
             chosen = torch.from_numpy(drawn)
             values.append(task.compute(metrics, outputs[chosen], truth[chosen], may_be_nan=True))
     scores = task.scores(list(sums), rows)
+    names = list(scores)  # in the order of the statistics
+    shares = {
+        name: int(of.sum()) for name, of in zip(names, statistics, strict=False) if of.dtype == torch.bool
+    }
     scores |= {metric.name: np.array(values)[:, place] for place, metric in enumerate(metrics)}
     ends = 50 * (1 - level), 50 * (1 + level)
-    return {name: _interval(of, ends) for name, of in scores.items()}
+    found = {name: _interval(of, ends) for name, of in scores.items()}
+    return found | {name: wilson(right, rows, level) for name, right in shares.items()}
+
+
+def wilson(right: int, rows: int, level: float = 0.95) -> Interval:
+    """Return Wilson's interval (1927) of the share right / rows, which is not empty for 0 and 1."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, more = right / rows, z * z / rows
+    middle, half = share + more / 2, z * sqrt(share * (1 - share) / rows + more / rows / 4)
+    return max(0.0, (middle - half) / (1 + more)), min(1.0, (middle + half) / (1 + more))
 
 
 def _interval(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]", ends: Interval) -> Interval:

@@ -14,7 +14,8 @@ from mlpkit.plots.curves import draw_curves
 from mlpkit.plots.drawing import one_warning
 from mlpkit.plots.images import draw_samples
 from mlpkit.plots.labels import draw_labels
-from mlpkit.plots.regression import draw_fit, draw_predicted
+from mlpkit.plots.probabilities import draw_probabilities
+from mlpkit.plots.regression import draw_fit, draw_predicted, draw_residuals
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.atomic_write import atomic_write
 
@@ -53,14 +54,16 @@ def _drawings(
 ) -> dict[str, Callable[[], Figure]]:
     """Return a drawing function for each plot, by file name, in the order to draw them."""
     input_schema, splits = dataset.input_schema, dataset.splits
+    scored = "test" if "test" in splits else dataset.monitored
     drawings: dict[str, Callable[[], Figure]] = {"curves": lambda: draw_curves(lines, dataset, predictor)}
     if predictor.task.probabilities is None:
         if len(input_schema.features) == 1 and len(input_schema.targets) == 1:
             drawings["fit"] = lambda: draw_fit(dataset, predictor)
         by_split = {name: predictor.outputs(rows.inputs) for name, rows in splits.items()}
         drawings["predicted"] = lambda: draw_predicted(dataset, predictor, by_split)
+        if len(input_schema.targets) == 1:
+            drawings["residuals"] = lambda: draw_residuals(dataset, predictor, scored, by_split[scored])
         return drawings
-    scored = "test" if "test" in splits else dataset.monitored
     outputs = predictor.outputs(splits[scored].inputs)
     if not input_schema.classes:
         drawings["labels"] = lambda: draw_labels(dataset, predictor, scored, outputs)
@@ -68,6 +71,8 @@ def _drawings(
     if len(input_schema.features) == 2 and not input_schema.is_image:
         drawings["boundary"] = lambda: draw_boundary(dataset, predictor, scored, outputs)
     drawings["confusion"] = lambda: draw_confusion(dataset, predictor, scored, outputs)
+    if len(input_schema.classes) == 2 and len(splits[scored].targets.bincount().nonzero()) == 2:
+        drawings["probabilities"] = lambda: draw_probabilities(dataset, predictor, scored, outputs)
     if input_schema.is_image:
         drawings["samples"] = lambda: draw_samples(dataset, predictor, scored, outputs)
     return drawings

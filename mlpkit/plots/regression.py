@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -98,6 +99,47 @@ def draw_predicted(dataset: Dataset, predictor: Predictor, outputs: Mapping[str,
     axes.set_aspect("equal")
     style.label_axes(axes, f"true {target}", f"predicted {target}")
     style.legend_above(axes, columns=3)
+    return figure
+
+
+def draw_residuals(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
+    """Return the plot of a split's residuals, true minus predicted: over the prediction, and how often.
+
+    Args:
+        dataset: a dataset with one target.
+        predictor: the trained model.
+        split: whose rows are shown.
+        outputs: the model's raw outputs for them.
+    """
+    rows, target = dataset.splits[split], style.shorten(dataset.input_schema.targets[0])
+    predicted = predictor.decode(outputs).values[:, 0].double()
+    residuals = rows.targets[:, 0].double() - predicted
+    finite = residuals.isfinite()
+    predicted, residuals = predicted[finite], residuals[finite]
+    mean, deviation = (
+        style.number(float(value), 3) for value in (residuals.mean(), residuals.square().mean().sqrt())
+    )
+    spread = f"mean {mean}, root mean square {deviation}"
+    subtitle = style.caption(dataset, predictor, f"{split}: {spread}", *style.thinning(len(rows)))
+    figure = style.headed_figure(9.6, 4.6, f"Residuals of {target}: true − predicted", subtitle)
+    over, often = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
+    if not len(residuals):
+        style.note(over, "no finite predictions")
+        return figure
+    few = style.thinned(len(residuals))
+    over.plot(predicted[few].numpy(), residuals[few].numpy(), **_points(split, len(residuals)))
+    often.hist(
+        residuals.numpy(),
+        bins=min(40, max(8, round(len(residuals) ** 0.5))),
+        orientation="horizontal",
+        color=style.SPLIT_COLOURS[split],
+        edgecolor="white",
+    )
+    for axes in (over, often):
+        axes.axhline(0, color=style.MUTED, linewidth=1.0, zorder=1.5)
+    style.label_axes(over, f"predicted {target}", "residual")
+    often.set_xlabel("rows")
+    often.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     return figure
 
 
