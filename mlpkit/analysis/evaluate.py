@@ -133,7 +133,7 @@ def scores_of(
     if weighted:
         own = row_weights(rows)
         assert own is not None
-        statistics, metrics = tuple(own[rows.rows] * values for values in statistics), ()
+        statistics, metrics = tuple(own[rows.rows] * values.view(len(rows)) for values in statistics), ()
     sums = add_up(losses, statistics)
     names = [metric.name for metric in metrics]
     values = task.compute(metrics, outputs, truth, may_be_nan=True)
