@@ -27,6 +27,7 @@ from mlpkit.data.dataset import Dataset, Split, split_at_random
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
 from mlpkit.data.weights import check_weights, class_weights, row_weights
+from mlpkit.datasets.moons import MoonsDataset
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError, MlpkitError
 from mlpkit.runs import checkpoint
@@ -390,6 +391,15 @@ def test_arrays_with_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             int(np.flatnonzero((arrays["X"].astype("f4") == row).all(1))[0]) for row in split.inputs.numpy()
         ]
         assert split.weights.tolist() == rows  # w is the number of the row
+
+
+def test_a_dataset_may_draw_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config("dataset=moons", "model=mlp").dataset
+    draw = MoonsDataset.draw
+    monkeypatch.setattr(MoonsDataset, "draw", lambda self: (*draw(self), torch.arange(float(self.n))))
+    weights = [split.weights for split in load_dataset(settings).splits.values()]
+    drawn = torch.cat([of for of in weights if of is not None])
+    assert drawn.sort().values.tolist() == list(range(500))
 
 
 def test_a_plug_in_may_return_weights() -> None:
