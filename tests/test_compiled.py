@@ -85,6 +85,12 @@ CASES = {
     "no validation": ((*MOONS, "dataset.val_fraction=0"), seeds()),
     "data of their own": (MOONS, [(f"dataset.seed={seed}",) for seed in range(3)]),
     "lines of their own": (LINE, [(f"dataset.seed={seed}",) for seed in range(3)]),
+    "weights": ((*MOONS, "trainer.class_weight={upper: 5, lower: 1}"), seeds()),
+    "weights of one run": ((*MOONS, "trainer.class_weight={upper: 5, lower: 1}"), seeds()[:1]),
+    "weights of their own": (
+        (*MOONS, "trainer.class_weight=balanced"),
+        [(f"dataset.seed={seed}",) for seed in range(3)],
+    ),
     "sgd": ((*MOONS, "optimizer=sgd"), [(f"optimizer.lr={lr}",) for lr in (0.1, 0.3)]),
     "momentum": (
         (*MOONS, "optimizer=sgd", "optimizer.weight_decay=0.01"),

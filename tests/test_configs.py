@@ -58,7 +58,7 @@ def test_yaml_shows_the_schemas_defaults(group: str, choice: str) -> None:
     written.pop("defaults", None)
     base = to_dict(config())
     if group == "trainer":
-        sparse = {name: written[name] for name in ("epochs", "batch_size", "early_stopping")}
+        sparse = {name: written[name] for name in ("epochs", "batch_size", "monitor", "early_stopping")}
     else:
         sparse = {"name": written["name"]} if "name" in written and group != "run" else {}
     completed = to_dict(parse({**base, group: sparse}))[group]

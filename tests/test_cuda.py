@@ -20,6 +20,7 @@ RUNS = [
     ("dataset=moons", "trainer.batch_size=32", "trainer.accumulate=2", "trainer.clip_norm=0.1"),
     ("dataset=digits", "optimizer=sgd", "optimizer.momentum=0.9", "trainer.batch_size=64"),
     ("dataset=line", "model=linear", "trainer.clip_value=0.5"),
+    ("dataset=moons", "trainer.batch_size=32", "trainer.class_weight=balanced"),
 ]
 DROPOUT = ("dataset=digits", "model.dropout=0.3", "trainer.batch_size=64")
 # A batch norm takes a bias away again, whose gradient is then nothing but rounding, which Adam enlarges.

@@ -22,6 +22,7 @@ from mlpkit.errors import DataError, WriteError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, run_name
+from mlpkit.runs.test_looks import NAME as LOOKS
 from mlpkit.runs.trust import Trust
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, config_key, write_ledger
@@ -275,6 +276,7 @@ def test_huge_numbers_do_no_harm(here: Path, capsys: Captured) -> None:
 
 def test_a_sweep_may_be_moved(here: Path, capsys: Captured) -> None:
     (Path("outputs") / "sweep").rename("moved")
+    (Path("outputs") / LOOKS).unlink()
     Path("outputs").rmdir()
     assert command(["resume", "moved"]) == 0
     assert capsys.readouterr().err == ""
@@ -702,7 +704,7 @@ def test_files_that_may_not_grow(size: int, here: Path, capsys: Captured) -> Non
     assert new[1].count("\n") == 1, new
     now: dict[str, Any] = everything(here)
     for name, content in before.items():
-        if "ledger" not in name and not name.endswith("command.txt"):
+        if "ledger" not in name and not name.endswith(("command.txt", LOOKS)):
             assert now[name] == content
     assert command(["resume", SWEEP]) == 0, capsys.readouterr()
     assert command(list(OTHER_SWEEP)) == 0, capsys.readouterr()

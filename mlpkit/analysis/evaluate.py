@@ -158,7 +158,7 @@ def _statistics(
     if weighted:
         own = row_weights(rows)
         assert own is not None
-        statistics, metrics = tuple(own[rows.rows] * values for values in statistics), ()
+        statistics, metrics = tuple(own[rows.rows] * values.view(len(rows)) for values in statistics), ()
     return [losses, *statistics], truth, metrics
 
 

@@ -27,11 +27,11 @@ class Synthetic(DatasetConfig):
         """Return the task and the names of features, targets and classes."""
         raise NotImplementedError(f"dataset={self.name} has no input_schema")
 
-    def draw(self) -> "tuple[Tensor, Tensor]":
-        """Generate inputs and targets of all rows; they depend only on the options.
+    def draw(self) -> "tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]":
+        """Generate inputs, targets and, optionally, weights of all rows; they depend only on the options.
 
         Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and int64 class
-        labels (n,), counted from 0, otherwise.
+        labels (n,), counted from 0, otherwise. Weights are float32 (n,); see `Split`.
         """
         raise NotImplementedError(f"dataset={self.name} has no draw")
 
@@ -39,14 +39,14 @@ class Synthetic(DatasetConfig):
         """See `DatasetConfig.load`."""
         from mlpkit.data.dataset import split_at_random  # loads torch
 
-        inputs, targets = self.draw()
+        inputs, targets, *weights = self.draw()
         if not (inputs.isfinite().all() and targets.isfinite().all()):
             if is_own(type(self)):
                 raise DataError(f"{described('dataset', self)}: draw returns nan or infinite values")
             raise ConfigError(
                 f"dataset={self.name}: its options give values beyond float32; choose smaller ones"
             )
-        return split_at_random(self, self.input_schema(), inputs, targets)
+        return split_at_random(self, self.input_schema(), inputs, targets, *weights)
 
     def fractions(self) -> tuple[float, float]:
         """See `DatasetConfig.fractions`."""

@@ -14,8 +14,10 @@ Write δ_l = ∂loss / ∂z_l (width_l, n). For the last layer and the three usu
                                                  binary cross-entropy:  μ(z) = σ(z),       c = 1 / labels
                                                  softmax cross-entropy: μ(z) = softmax(z), c = 1, y one-hot
 
-which is one formula: each loss is the negative log-likelihood of a distribution with mean μ(z). Other losses
-compute δ_L themselves (`mlpkit.config.loss`). The backward pass is the chain rule:
+which is one formula: each loss is the negative log-likelihood of a distribution with mean μ(z); so is the
+Poisson loss, with μ(z) = exp(z). Other losses compute δ_L themselves (`mlpkit.config.loss`). If rows have
+weights, the loss is Σ w ℓ / n, and each column of δ_L is multiplied by its row's w. The backward pass is the
+chain rule:
 
     ∂loss/∂W_l = δ_l a_{l-1}ᵀ                    (width_l, width_{l-1})
     ∂loss/∂b_l = Σ_examples δ_l                  (width_l, 1)
