@@ -19,7 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpkit.analysis.evaluate import scores_of
+from mlpkit.analysis.evaluate import intervals_of, scores_of
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import Config
@@ -349,6 +349,27 @@ def test_weighted_scores_are_scikit_learns(shop: Path, task: str) -> None:
         assert found[name] == pytest.approx(score(true, predicted, sample_weight=by), rel=1e-5)
         assert plain[name] == pytest.approx(score(true, predicted), rel=1e-5)
         assert found[name] != plain[name]
+
+
+def test_intervals_are_of_the_weighted_mean(shop: Path) -> None:
+    """A weight that all rows have changes nothing, and a row of weight 2 is not two rows."""
+    folder = train(Path("outputs"), *TABLE, "model=mlp", "dataset.sample_weight=w", *SHORT)
+    predictor, stored = load_predictor(folder.last)
+    split = load_dataset(stored.config.dataset).splits["test"]
+    outputs = predictor.outputs(split.inputs)
+    plain = intervals_of(predictor, replace(split, all_weights=None), outputs)
+    same = intervals_of(
+        predictor, replace(split, all_weights=torch.full((400,), 3.0)), outputs, weighted=True
+    )
+    for name, ends in plain.items():
+        assert same[name] == pytest.approx(ends, rel=1e-9)
+    assert split.weights is not None
+    found = intervals_of(predictor, split, outputs, weighted=True)["accuracy"]
+    right = (predictor.decode(outputs).values == split.targets).double().numpy()
+    weights, draws = split.weights.double().numpy(), np.random.default_rng(1)
+    drawn = draws.integers(0, len(split), (4000, len(split)))
+    means = (right * weights)[drawn].sum(1) / weights[drawn].sum(1)
+    assert found == pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.01)
 
 
 def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(shop: Path) -> None:

@@ -131,7 +131,7 @@ def scores_of(
     """Return loss and scores of some rows, and of what the model says of them; see `evaluate`."""
     task = predictor.task
     predictor.loss.check_targets(rows.targets, "the data")
-    statistics, truth, metrics = _statistics(predictor, rows, outputs, weighted)
+    statistics, _, truth, metrics = _statistics(predictor, rows, outputs, weighted)
     names, sums = [metric.name for metric in metrics], add_up(statistics[0], statistics[1:])
     values = task.compute(metrics, outputs, truth, may_be_nan=True)
     return task.scores(sums, len(rows)) | dict(zip(names, values, strict=True))
@@ -141,25 +141,26 @@ def intervals_of(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each score of some rows; the arguments are those of `scores_of`."""
-    statistics, truth, metrics = _statistics(predictor, rows, outputs, weighted)
-    return bootstrap(predictor.task, statistics, outputs, truth, metrics)
+    statistics, weights, truth, metrics = _statistics(predictor, rows, outputs, weighted)
+    return bootstrap(predictor.task, statistics, outputs, truth, metrics, weights)
 
 
 def _statistics(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool
-) -> tuple[list[torch.Tensor], torch.Tensor, Sequence[MetricConfig]]:
-    """Return the losses and statistics of each row, weighted; the truth; and the metrics to compute."""
+) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor, Sequence[MetricConfig]]:
+    """Return the losses and statistics of each row, weighted; their weights; the truth; and the metrics."""
     task, metrics = predictor.task, predictor.metrics
     targets = task.encode(rows.targets, outputs.dtype)
     truth = task.truth(targets)
-    losses, statistics = predictor.losses(rows.inputs, targets), task.statistics(outputs, truth)
-    if (weights := row_weights(rows, predictor.class_weights)) is not None:
-        losses = losses * weights[rows.rows]
-    if weighted:
-        own = row_weights(rows)
-        assert own is not None
-        statistics, metrics = tuple(own[rows.rows] * values.view(len(rows)) for values in statistics), ()
-    return [losses, *statistics], truth, metrics
+    statistics = [predictor.losses(rows.inputs, targets), *task.statistics(outputs, truth)]
+    statistics = [values.reshape(len(rows)) for values in statistics]
+    in_loss, own = row_weights(rows, predictor.class_weights), row_weights(rows) if weighted else None
+    if in_loss is None:
+        return statistics, [], truth, metrics
+    others = torch.ones_like(in_loss) if own is None else own
+    weights = [each[rows.rows] for each in (in_loss, *[others] * (len(statistics) - 1))]
+    statistics = [weight * values for weight, values in zip(weights, statistics, strict=True)]
+    return statistics, weights, truth, () if weighted else metrics
 
 
 def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> dict[str, dict[str, float]]:

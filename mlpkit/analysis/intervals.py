@@ -28,6 +28,7 @@ def bootstrap(
     outputs: Tensor,
     truth: Tensor,
     metrics: Sequence[MetricConfig] = (),
+    weights: Sequence[Tensor] = (),
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Return the interval of each score. Equal arguments give equal intervals.
@@ -38,17 +39,23 @@ def bootstrap(
         outputs: (rows, width), in the targets' units.
         truth: the rows' truth; see `Task.truth`.
         metrics: metrics besides the task's scores.
+        weights: the weights (rows,) that each of the statistics was multiplied by; () if there are none.
         level: probability.
     """
     rows = len(outputs)
     columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
+    divisors = torch.stack(list(weights)).numpy() if weights else np.empty(0)
     draws = np.random.default_rng(0)
     count = max(FEWEST, min(RESAMPLES, MOST_DRAWN // rows))
     sums = np.empty((len(columns), count))
     values: list[list[float]] = []
     for number in range(count):
         drawn = draws.integers(0, rows, rows)
-        sums[:, number] = columns @ np.bincount(drawn, minlength=rows)
+        counts = np.bincount(drawn, minlength=rows)
+        sums[:, number] = columns @ counts
+        if weights:  # the rows that are drawn have another mean weight than all rows
+            with np.errstate(divide="ignore", invalid="ignore"):
+                sums[:, number] *= rows / (divisors @ counts)
         if metrics and (number < FEWEST or rows <= RESAMPLES):
             chosen = torch.from_numpy(drawn)
             values.append(task.compute(metrics, outputs[chosen], truth[chosen], may_be_nan=True))
