@@ -1,4 +1,4 @@
-"""test-looks.jsonl: a line for each command that scored a test split, beside the runs that it scored.
+"""test-looks.jsonl in run.root: a line for each command that scored a test split of the runs in it.
 
 Each look at the test split is a chance to choose by it. The file makes their number known. A run gives one
 line, a sweep one for each dataset. A line is written whole or not at all; only a killed process can leave a
@@ -99,6 +99,8 @@ def record_look(folder: Path, root: str | None, fingerprint: str, command: str, 
     """
     try:
         file = _file_for(folder.resolve(), root)
+        if file is None:
+            return  # a run somewhere else: nothing is written beside it
         if not os.access(file if file.exists() else file.parent, os.W_OK):
             return  # the run can only be read, as on a read-only disk: nobody counts there
         line = {
@@ -121,8 +123,8 @@ def looks_at(folder: Path, fingerprint: str) -> list[Look]:
     return looks
 
 
-def _file_for(folder: Path, root: str | None) -> Path:
-    """Return the file that is there already, else one in run.root, or beside a run outside of it."""
+def _file_for(folder: Path, root: str | None) -> Path | None:
+    """Return the file that is there already, else one in run.root; None for a run outside of it."""
     for above in list(folder.parents)[:LEVELS]:
         if (above / NAME).is_file():
             return above / NAME
@@ -130,7 +132,7 @@ def _file_for(folder: Path, root: str | None) -> Path:
         top = expand(root).resolve()
         if folder.is_relative_to(top) and folder != top:
             return top / NAME
-    return folder.parent / NAME
+    return None
 
 
 def _scored(path: Path) -> tuple[str | None, str] | None:
