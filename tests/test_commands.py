@@ -205,7 +205,8 @@ def test_plot_draws_again(place: Path) -> None:
     for picture in (run / "plots").iterdir():
         picture.unlink()
     printed = mlpkit("plot", str(run), cwd=place).stdout.split()
-    assert [Path(line).name for line in printed] == ["curves.png", "boundary.png", "confusion.png"]
+    names = ["curves.png", "boundary.png", "confusion.png", "probabilities.png"]
+    assert [Path(line).name for line in printed] == names
     assert all((place / line).is_file() for line in printed)
 
 

@@ -184,16 +184,22 @@ def test_tpe_learns_where_the_best_values_are(tmp_path: Path) -> None:
 def test_integers_and_choices_are_what_was_asked_for(tmp_path: Path) -> None:
     arguments = (*MOONS, "--search", "random", "--trials", "12", "--batch", "12")
     folder = search(
-        tmp_path, *arguments, "seed=int(interval(3,5))", "optimizer=sgd,adam", "+optimizer.weight_decay=0,0.1"
+        tmp_path,
+        *arguments,
+        "trainer.batch_size=int(interval(3,5))",
+        "optimizer=sgd,adam",
+        "+optimizer.weight_decay=0,0.1",
     )
     trials = study(folder).trials
-    assert {trial.params["seed"] for trial in trials} == {3, 4, 5}
+    assert {trial.params["trainer.batch_size"] for trial in trials} == {3, 4, 5}
     assert {trial.params["optimizer"] for trial in trials} == {"sgd", "adam"}
     assert {trial.params["+optimizer.weight_decay"] for trial in trials} == {"0", "0.1"}
 
 
 def test_equal_trials_are_trained_once(tmp_path: Path) -> None:
-    folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "9", "--batch", "4", "seed=0,1")
+    folder = search(
+        tmp_path, *MOONS, "--search", "random", "--trials", "9", "--batch", "4", "trainer.clip_norm=1,2"
+    )
     trials, by_folder = study(folder).trials, summaries(folder)
     assert (len(trials), len(by_folder)) == (9, 2)
     for trial in trials:
@@ -437,7 +443,7 @@ def test_a_search_does_not_go_on_with_other_configs(
     mine.parent.mkdir(parents=True)
     mine.write_text("name: sgd\nlr: 0.1\nmomentum: 0.5\n")
     arguments = ("--search", "random", "--trials", "2", "--config-dir", str(tmp_path / "mine"))
-    folder = search(tmp_path, *MOONS, *arguments, "optimizer=mine", "seed=0,1")
+    folder = search(tmp_path, *MOONS, *arguments, "optimizer=mine", "trainer.clip_norm=1,2")
     mine.write_text("name: sgd\nlr: 0.1\nmomentum: 0.9\n")
     assert command(["resume", str(folder)]) == 2
     assert capsys.readouterr().err == (
@@ -614,7 +620,7 @@ def test_a_found_search_does_not_read_the_environment(
     """What it was when the user typed it is in search.json."""
     monkeypatch.setenv("RATE", "0.25")
     rate = "optimizer.lr=${oc.env:RATE}"
-    folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "1", "seed=0,1", rate)
+    folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "1", "trainer.clip_norm=1,2", rate)
     monkeypatch.delenv("RATE")
     assert command(["resume", str(folder)]) == 0
     path = folder / "search.json"
@@ -629,7 +635,7 @@ def test_a_found_search_does_not_read_the_environment(
 def test_a_found_search_trains_no_large_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = (*MOONS, "--search", "random", "--trials", "2", "seed=0,1")
+    arguments = (*MOONS, "--search", "random", "--trials", "2", "trainer.clip_norm=1,2")
     folder = search(tmp_path, *arguments)
     for path in folder.glob("0*-*"):
         shutil.rmtree(path)
@@ -764,3 +770,77 @@ def test_trials_with_losses_of_one_unit_are_ranked(searched: tuple[str, ...], tm
     folder = search(tmp_path, *("--search", "random", "--trials", "2"), *LINE, "trainer.epochs=2", *searched)
     values = [trial.value for trial in study(folder).trials]
     assert values == [summary["best"]["val"]["loss"] for _, summary in sorted(summaries(folder).items())]
+
+
+# -------------------------------------------------------------------------------- seeds, and more trials
+
+
+SEEDED = ("--search", "random", "--trials", "4", "--batch", "3", "--seeds", "3", "seed=7")
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of four trials with three seeds each."""
+    return search(tmp_path_factory.mktemp("seeded"), *MOONS, *SEEDED, LR)
+
+
+def test_a_trial_is_scored_by_the_mean_of_its_seeds(seeded: Path) -> None:
+    trials, by_folder = study(seeded).trials, summaries(seeded)
+    assert (len(trials), len(by_folder)) == (4, 12)
+    for trial in trials:
+        names = trial.user_attrs["folder"].split(",")
+        runs = [read_result(seeded / name) for name in names]
+        assert [run.settings["seed"] for run in runs] == [7, 8, 9]
+        assert {run.settings["optimizer.lr"] for run in runs} == {trial.params["optimizer.lr"]}
+        values = [by_folder[name]["best"]["value"] for name in names]
+        assert trial.value == pytest.approx(sum(values) / 3, rel=1e-12)
+    best = max(trials, key=lambda trial: trial.value or 0)
+    tested = [name for name, summary in by_folder.items() if "test" in summary["best"]]
+    assert len(tested) == 3 and study(seeded).best_value == best.value
+    assert any(sorted(tested) == sorted(trial.user_attrs["folder"].split(",")) for trial in trials)
+
+
+def test_more_trials_at_resume(seeded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those that the search would have had, had it been begun with as many."""
+    folder = tmp_path / "search"
+    shutil.copytree(seeded, folder)
+    before = essence(study(folder).trials)
+    assert command(["resume", str(folder), "--trials", "7"]) == 0
+    assert "search of 7 trials (4 done before)" in capsys.readouterr().out
+    after = essence(study(folder).trials)
+    assert (len(after), after[:4]) == (7, before)
+    whole = (*MOONS, *SEEDED[:2], "--trials", "7", *SEEDED[4:], LR)
+    assert essence(study(search(tmp_path / "whole", *whole)).trials) == after
+    capsys.readouterr()
+    assert command(["resume", str(folder), "--trials", "6"]) == 2
+    assert capsys.readouterr().err == (
+        "mlpkit: --trials=6: the search has 7 already; give more, up to 10000\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            (*TO_SEARCH, "seed=range(4)"),
+            "seed: a search would choose the luckiest seed; give it one value and add --seeds 5, which "
+            "scores a trial by its mean over seeds",
+        ),
+        (
+            (*TO_SEARCH, "--seeds", "2", "--pruner", "median", LR),
+            "--pruner=median: ends single runs, not trials of several --seeds; leave out one",
+        ),
+        (("--seeds", "2", LR), "--seeds=2: only for a search; in a sweep write 'seed=range(2)'"),
+    ],
+)
+def test_seeds_that_are_refused(
+    arguments: tuple[str, ...],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(["train", "-m", *MOONS, *arguments]) == 2
+    assert capsys.readouterr().err == f"mlpkit: {problem}\n"
+    assert not list(tmp_path.iterdir())

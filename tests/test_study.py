@@ -20,7 +20,7 @@ from mlpkit.training.stop import StopRequest
 
 TRIALS = (
     "train", "-m", "--search", "random", "--trials", "2", "dataset=moons", "dataset.n=60", "model.hidden=[4]",
-    "trainer.epochs=2", "run.tensorboard=false", "run.progress=none", "seed=range(9)",
+    "trainer.epochs=2", "run.tensorboard=false", "run.progress=none", "trainer.batch_size=range(1,10)",
 )  # fmt: skip
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n AS trial_id FROM r"
 NOT_ONE = "not a study of this Optuna; search anew"

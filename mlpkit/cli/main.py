@@ -63,7 +63,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 LATER = ("export",)
 # Commands that import torch.
-TORCH = ("data", "fit", "train", "resume", "predict", "evaluate", "plot", "verify", "doctor", "versus")
+TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
+TORCH = (*TRAINING, "data", "predict", "evaluate", "plot", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

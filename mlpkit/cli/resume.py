@@ -30,6 +30,10 @@ def resume(
     launcher: LauncherName = "vectorized",
     workers: Workers = None,
     slurm: SlurmSettings = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", metavar="N", min=1, help="Search: more trials than it was begun with."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Resume a run exactly where it stopped; with more epochs, train a finished run further."""
@@ -58,9 +62,10 @@ def resume(
             raise ConfigError("--strict: for a single run; resume those of the sweep one by one")
         if newest:
             note(f"newest sweep: {path}")
-        resume_sweep(path, origin, wanted)
+        resume_sweep(path, origin, wanted, trials)
         return
-    if name := next((name for name, value in wanted.options().items() if value), None):
+    given_options = {**wanted.options(), f"--trials={trials}": trials is not None}
+    if name := next((name for name, value in given_options.items() if value), None):
         raise ConfigError(f"{name}: only for a sweep; name its folder")
     folder = find_run(path)
     if newest:

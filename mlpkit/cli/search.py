@@ -1,7 +1,7 @@
 """Runs `mlpkit train -m --search`, and `mlpkit resume` with the folder of a search."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
 from mlpkit.runs.origin import Origin
 from mlpkit.runs.trust import Trust
-from mlpkit.sweep.grid import MAX_TRIALS, Interval
+from mlpkit.sweep.grid import MAX_SEEDS, MAX_TRIALS, Interval
 
 if TYPE_CHECKING:
     from mlpkit.sweep.search_plan import Search, SearchPlan, Space
@@ -42,12 +42,14 @@ class Options:
         trials: value of --trials.
         pruner: value of --pruner.
         batch: value of --batch.
+        seeds: value of --seeds.
     """
 
     sampler: str | None = None
     trials: int | None = None
     pruner: str | None = None
     batch: int | None = None
+    seeds: int | None = None
 
     def check(self, multirun: bool) -> None:
         """Check the options.
@@ -56,6 +58,10 @@ class Options:
             ConfigError: a value is not allowed, --trials is missing, or --search is missing for the others.
         """
         if self.sampler is None:
+            if self.seeds is not None:
+                raise ConfigError(
+                    f"--seeds={self.seeds}: only for a search; in a sweep write 'seed=range({self.seeds})'"
+                )
             given = {"trials": self.trials, "pruner": self.pruner, "batch": self.batch}
             if name := next((name for name, value in given.items() if value is not None), None):
                 raise ConfigError(f"--{name}={given[name]}: only for a search; add --search tpe")
@@ -66,6 +72,12 @@ class Options:
             raise ConfigError(f"--search={spell(self.sampler)}: must be tpe, random or cmaes")
         if self.pruner is not None and self.pruner not in PRUNERS:
             raise ConfigError(f"--pruner={spell(self.pruner)}: must be none, median, hyperband or halving")
+        if (self.seeds or 1) > MAX_SEEDS:
+            raise ConfigError(f"--seeds={self.seeds}: a trial has at most {MAX_SEEDS} seeds")
+        if (self.seeds or 1) > 1 and self.pruner not in (None, "none"):
+            raise ConfigError(
+                f"--pruner={self.pruner}: ends single runs, not trials of several --seeds; leave out one"
+            )
         if self.trials is None:
             raise ConfigError(f"--search={self.sampler}: how many trials there are to be; add --trials 50")
         for name, number in {"trials": self.trials, "batch": self.batch or 1}.items():
@@ -85,12 +97,18 @@ def search(request: Request, origin: Origin, options: Options) -> None:
             "pruner": options.pruner or "none",
             "trials": options.trials,
             "batch": options.batch or BATCH,
+            "seeds": options.seeds or 1,
             "overrides": list(request.overrides),
             "folders": [str(folder.absolute()) for folder in request.folders],
             "file": None if request.file is None else str(request.file.absolute()),
         }
     )
     plan, configs = _plan(wanted)
+    if seed := next((key for key in plan.space if key.lstrip("+~") in ("seed", "dataset.seed")), None):
+        raise ConfigError(
+            f"{spell(seed)}: a search would choose the luckiest seed; give it one value and add --seeds 5, "
+            "which scores a trial by its mean over seeds"
+        )
 
     from mlpkit.runs import sweep_folder
     from mlpkit.runs.test_looks import looks_recorded
@@ -105,8 +123,17 @@ def search(request: Request, origin: Origin, options: Options) -> None:
     say(console, f"sweep folder: {folder.path}")
 
 
-def resume_search(path: Path, origin: Origin) -> None:
-    """Resume a search."""
+def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None:
+    """Resume a search.
+
+    Args:
+        path: its folder.
+        origin: the command line.
+        trials: the new number of trials; None leaves it.
+
+    Raises:
+        ConfigError: the number is smaller than before, or too large.
+    """
     from mlpkit.runs.sweep_folder import SweepFolder
     from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.sweep.search_plan import read_search
@@ -115,6 +142,11 @@ def resume_search(path: Path, origin: Origin) -> None:
     folder, console = SweepFolder(path), make_console()
     folder.open_for_writing()
     wanted = read_search(folder)
+    if trials is not None:
+        if not wanted.trials <= trials <= MAX_TRIALS:
+            rule = f"the search has {wanted.trials} already; give more, up to {MAX_TRIALS}"
+            raise ConfigError(f"--trials={trials}: {rule}")
+        wanted = wanted.model_copy(update={"trials": trials})
     _import_search(wanted.sampler == "cmaes")
     plan, _ = _plan(wanted, origin.trust, folder.search)
 
@@ -165,14 +197,20 @@ def _plan(
     if wanted.sampler == "cmaes":
         _check_numeric(space)
     composer = Composer(fixed)
+    if wanted.seeds > 1:  # each run brings its own seed, counted from that of the command line
+        without = (line for line in fixed.overrides if line.lstrip("+").partition("=")[0] != "seed")
+        repeated = Composer(replace(fixed, overrides=tuple(without)))
+    else:
+        repeated = composer
 
     def compose(overrides: Sequence[str]) -> Config:
-        return composer.config(composer.read(overrides))
+        return repeated.config(repeated.read(overrides))
 
     texts = {key: _texts(key, values) for key, values in space.items()}
     first = {key: values[0] for key, values in texts.items()}
     several = [first, *({**first, key: text} for key, values in texts.items() for text in values[1:])]
-    configs = [compose([f"{key}={text}" for key, text in chosen.items()]) for chosen in several]
+    lines = [[f"{key}={text}" for key, text in chosen.items()] for chosen in several]
+    configs = [composer.config(composer.read(each)) for each in lines]
     return plan_search(wanted, space, compose, configs, Datasets(trust, source)), configs
 
 

@@ -66,7 +66,7 @@ def sweep(
         start(folder, planned.jobs, origin, launcher, console)
 
 
-def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions) -> None:
+def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions, trials: int | None = None) -> None:
     """Train the unfinished jobs of a sweep."""
     if origin.overrides:
         raise ConfigError(
@@ -74,8 +74,10 @@ def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions) -> None:
         )
     if SweepFolder(path).search.exists():
         _refuse_others(False, False, None, wanted)
-        resume_search(path, origin)
+        resume_search(path, origin, trials)
         return
+    if trials is not None:
+        raise ConfigError(f"--trials={trials}: {path} is a sweep, which has no trials; leave it out")
     launcher = choose(wanted)  # before anything else loads torch
 
     from mlpkit.sweep.run import resume

@@ -62,6 +62,12 @@ def train(
         int | None,
         typer.Option("--batch", metavar="N", min=1, help="Search: runs trained at a time; default 16."),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds", metavar="N", min=1, help="Search: runs of each trial, which is scored by their mean."
+        ),
+    ] = None,
     cfg: Annotated[
         str | None, typer.Option("--cfg", "-c", metavar="job", help="Print the config and stop.")
     ] = None,
@@ -81,7 +87,7 @@ def train(
 
     request = Request(expand(overrides or ()), tuple(config_dir or ()), config_file)
     origin = Origin(command_line(), Trust.OWN, request.overrides)
-    searched = Options(sampler, trials, pruner, batch)
+    searched = Options(sampler, trials, pruner, batch, seeds)
     searched.check(multirun)
     wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
     if cfg not in (None, "job"):

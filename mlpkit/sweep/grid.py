@@ -11,6 +11,7 @@ from mlpkit.errors import ConfigError
 
 MAX_JOBS = 10_000  # of a sweep; the default of --max-jobs
 MAX_TRIALS = 10_000  # of a search
+MAX_SEEDS = 1_000  # of each trial of a search
 
 Value = TypeVar("Value")
 

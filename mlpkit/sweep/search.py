@@ -1,8 +1,9 @@
 """Runs a search: trains trials in batches, each like a small sweep; results decide what is sampled next."""
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import Trial, TrialState
@@ -23,6 +24,7 @@ from mlpkit.runs.origin import Origin, resume_command
 from mlpkit.runs.overrides_file import keep_overrides
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, run_name
+from mlpkit.sweep.batch import Batch
 from mlpkit.sweep.display import SweepDisplay
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.job import last_line
@@ -72,25 +74,9 @@ def resume(folder: SweepFolder, plan: SearchPlan, origin: Origin, console: Conso
     """
     with locked(folder.lock):
         folder.open_for_writing()
+        write_json(folder.search, plan.search.model_dump())  # --trials may have been raised
         with Ledger(folder.ledger) as ledger:
             _RunningSearch(folder, ledger, plan, origin, console).run()
-
-
-@dataclass
-class _Batch:
-    """Trials that are trained at once, by number.
-
-    Attributes:
-        trials: Optuna's trials.
-        entries: the job of each trial with a valid config; an earlier trial's job if the config is the same.
-        failed: errors due to the settings, such as a loss that is not finite.
-        broken: other errors.
-    """
-
-    trials: dict[int, Trial]
-    entries: dict[int, JobRecord] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)
-    broken: dict[int, str] = field(default_factory=dict)
 
 
 class _RunningSearch:
@@ -126,11 +112,12 @@ class _RunningSearch:
         self.origin = replace(self.origin, overrides=overrides)
         search = self.search
         before = f" ({self.study.told} done before)" if self.study.told else ""
+        seeds = f", the mean of {search.seeds} seeds each" if search.seeds > 1 else ""
         pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
         say(
             self.console,
             f"search of {plural(search.trials, 'trial')}{before}: {search.sampler}, "
-            f"{search.batch} at once{pruned}",
+            f"{search.batch} at once{seeds}{pruned}",
         )
         if reason := why_no_pruning(
             search.pruner, search.trials, search.batch, self.plan.first.trainer.epochs
@@ -153,7 +140,7 @@ class _RunningSearch:
 
     def _run_batch(self, stop: StopRequest) -> None:
         count = min(self.search.batch, self.search.trials - self.study.asked)
-        batch = _Batch({trial.number: trial for trial in self.study.ask(count, stop.check)})
+        batch = Batch({trial.number: trial for trial in self.study.ask(count, stop.check)})
         for trial in batch.trials.values():
             self._prepare(batch, trial)
         self._train(batch, stop)
@@ -169,27 +156,39 @@ class _RunningSearch:
             self.study.tell(trial, self._result(batch, trial.number))
         say(self.console, progress_line(self.study.trials, self.search.trials, self.task))
 
-    def _prepare(self, batch: _Batch, trial: Trial) -> None:
-        """Add a trial to the ledger as a job, unless an earlier trial has the same config."""
+    def _prepare(self, batch: Batch, trial: Trial) -> None:
+        """Add a trial's jobs to the ledger, unless an earlier trial has the same configs."""
         overrides = tuple(f"{key}={_text(value)}" for key, value in trial.params.items())
+        count, first = self.search.seeds, self.plan.first.seed
+        repeats = [(*overrides, f"seed={first + of}") for of in range(count)] if count > 1 else [overrides]
         try:
-            config = self.plan.compose(overrides)
+            jobs = [Job(lines, self.plan.compose(lines)) for lines in repeats]
         except ConfigError as error:
             batch.failed[trial.number] = last_line(error)
             return
-        key = config_key(config)
-        if key not in self.known:
-            if any(entry.number == trial.number for entry in self.known.values()):
-                raise DataError(f"{self.ledger.path}: holds another trial {trial.number}; search anew")
-            self.ledger.add([Job(overrides, config)], trial.number)
-            name = run_name(trial.number, key)
-            self.known[key] = JobRecord(trial.number, name, overrides, config, WAITING, "")
-        batch.entries[trial.number] = self.known[key]
+        batch.entries[trial.number] = [
+            self._entry(job, number) for number, job in enumerate(jobs, trial.number * count)
+        ]
 
-    def _train(self, batch: _Batch, stop: StopRequest) -> None:
+    def _entry(self, job: Job, number: int) -> JobRecord:
+        """Return the job in the ledger with this config, which has this number if it is new."""
+        key = config_key(job.config)
+        if key not in self.known:
+            if any(entry.number == number for entry in self.known.values()):
+                raise DataError(f"{self.ledger.path}: holds another job {number}; search anew")
+            self.ledger.add([job], number)
+            name = run_name(number, key)
+            self.known[key] = JobRecord(number, name, job.overrides, job.config, WAITING, "")
+        return self.known[key]
+
+    def _trial_of(self, entry: JobRecord) -> int:
+        return entry.number // self.search.seeds
+
+    def _train(self, batch: Batch, stop: StopRequest) -> None:
         """Train the unfinished trials of a batch."""
-        entries = {entry.number: entry for entry in batch.entries.values() if entry.number in batch.trials}
-        left = {n: e for n, e in entries.items() if self._read(e).state == TrialState.RUNNING}
+        jobs = [entry for of_trial in batch.entries.values() for entry in of_trial]
+        entries = {entry.number: entry for entry in jobs if self._trial_of(entry) in batch.trials}
+        left = {n: e for n, e in entries.items() if self._read([e]).state == TrialState.RUNNING}
         for number, entry in entries.items():
             path = self.folder.run(entry.folder)
             if path.is_symlink():
@@ -197,7 +196,9 @@ class _RunningSearch:
             if number not in left:  # removes a lock that a killed process has left
                 with suppress(MlpkitError), locked(RunFolder(path).lock):
                     pass
-        display = _BatchDisplay(self.console, self.search.trials, self.study.told + len(entries) - len(left))
+        seeds = self.search.seeds
+        done = self.study.told * seeds + len(entries) - len(left)
+        display = _BatchDisplay(self.console, self.search.trials * seeds, done)
         errors: dict[int, str] = {}
 
         def on_end(number: int, error: BaseException | None) -> None:
@@ -209,14 +210,14 @@ class _RunningSearch:
             reason, entry = last_line(error), entries[number]
             errors[number] = reason
             if isinstance(error, NonFiniteError | ConfigError):
-                batch.failed[number] = reason
+                batch.failed[self._trial_of(entry)] = reason
             else:
                 batch.broken[number] = f"{entry.folder} ({' '.join(entry.overrides)}): {reason}"
 
         judge = make_judge(
             self.search.pruner,
             batch.trials,
-            {number: entry.config for number, entry in batch.entries.items()},
+            {number: of_trial[0].config for number, of_trial in batch.entries.items()},
             self.task.higher_is_better,
         )
         if self.search.pruner != "none":
@@ -244,24 +245,27 @@ class _RunningSearch:
                 if value is not None and row["epoch"] < entry.config.trainer.epochs:
                     judge([entry.number], row["epoch"], [value], [loss])
 
-    def _read(self, entry: JobRecord) -> TrialResult:
-        return read_trial(self.folder.run(entry.folder))
+    def _read(self, entries: Sequence[JobRecord]) -> TrialResult:
+        return read_trial([self.folder.run(entry.folder) for entry in entries])
 
-    def _result(self, batch: _Batch, number: int) -> TrialResult:
+    def _result(self, batch: Batch, number: int) -> TrialResult:
         """Return the result of a trial that has ended."""
-        entry = batch.entries.get(number)
-        if entry is not None and (result := self._read(entry)).state != TrialState.RUNNING:
+        entries = batch.entries.get(number, [])
+        if entries and (result := self._read(entries)).state != TrialState.RUNNING:
             return result
-        error = batch.failed.get(number) or (entry and batch.failed.get(entry.number))
+        trials = [number, *map(self._trial_of, entries)]
+        error = next((batch.failed[trial] for trial in trials if trial in batch.failed), None)
         attributes = {"error": error or "an earlier trial has failed with these settings"}
-        return TrialResult(TrialState.FAIL, None, attributes | ({"folder": entry.folder} if entry else {}))
+        folders = {"folder": ",".join(entry.folder for entry in entries)} if entries else {}
+        return TrialResult(TrialState.FAIL, None, attributes | folders)
 
-    def _mark(self, batch: _Batch) -> None:
+    def _mark(self, batch: Batch) -> None:
         """Mark the finished and pruned trials of a batch in the ledger; failed ones are marked already."""
         by_state: dict[TrialState, list[int]] = {TrialState.COMPLETE: [], TrialState.PRUNED: []}
-        for number, entry in batch.entries.items():
-            if number == entry.number and (state := self._read(entry).state) in by_state:
-                by_state[state].append(number)
+        for number, entries in batch.entries.items():
+            for entry in entries:
+                if self._trial_of(entry) == number and (state := self._read([entry]).state) in by_state:
+                    by_state[state].append(entry.number)
         self.ledger.mark(by_state[TrialState.COMPLETE], DONE)
         self.ledger.mark(by_state[TrialState.PRUNED], PRUNED)
 
@@ -275,13 +279,13 @@ class _RunningSearch:
                 f"none of {self.search.trials} trials came to its end; of the first: {printable(str(first))}"
             )
         stop.check()
-        entry = entries.get(winner.folder)
-        if entry is None:
-            raise DataError(f"{self.folder.study}: its best trial is not in the ledger; search anew")
-        dataset = self.plan.datasets.load(entry.config.dataset)
-        test = score_on_test(self.folder.run(entry.folder), dataset, self.origin.trust)
-        line = describe_winner(winner, test, self.task, self.search.trials)
-        say(self.console, line)
+        tests = []
+        for folder in winner.folders:
+            if folder not in entries:
+                raise DataError(f"{self.folder.study}: its best trial is not in the ledger; search anew")
+            dataset = self.plan.datasets.load(entries[folder].config.dataset)
+            tests.append(score_on_test(self.folder.run(folder), dataset, self.origin.trust))
+        say(self.console, describe_winner(winner, tests, self.task, self.search.trials))
 
 
 def _text(value: Any) -> str:

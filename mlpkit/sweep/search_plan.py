@@ -12,7 +12,7 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.grid import MAX_TRIALS, Interval
+from mlpkit.sweep.grid import MAX_SEEDS, MAX_TRIALS, Interval
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import Task, task_of
 
@@ -28,6 +28,7 @@ class Search(BaseModel):
         pruner: name of the pruner, which ends bad trials early.
         trials: number of trials.
         batch: number of trials that are sampled and trained at once.
+        seeds: number of runs of each trial, with different seeds; their mean score is the trial's.
         overrides: the overrides of the command line, including those that are searched.
         folders: extra config folders (--config-dir).
         file: a whole config to start from (--config).
@@ -39,6 +40,7 @@ class Search(BaseModel):
     pruner: Literal["none", "median", "hyperband", "halving"]
     trials: int = Field(ge=1, le=MAX_TRIALS)
     batch: int = Field(ge=1, le=MAX_TRIALS)
+    seeds: int = Field(1, ge=1, le=MAX_SEEDS)
     overrides: list[str]
     folders: list[str]
     file: str | None

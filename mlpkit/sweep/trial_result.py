@@ -6,6 +6,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mlpkit.analysis.statistics import mean
 from mlpkit.errors import DataError
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.console import number as shown
@@ -25,8 +26,8 @@ class TrialResult:
 
     Attributes:
         state: complete, pruned or failed; running if it has not ended.
-        value: the monitored score at its best epoch; None if it has none.
-        attributes: stored with the trial: `folder` (name of its run folder) and `error`.
+        value: the monitored score at its best epoch, the mean of its seeds; None if it has none.
+        attributes: stored with the trial: `folder` (names of its run folders, joined by commas) and `error`.
     """
 
     state: TrialState
@@ -34,8 +35,19 @@ class TrialResult:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_trial(folder: Path) -> TrialResult:
-    """Return the result that a trial's run folder holds."""
+def read_trial(folders: Sequence[Path]) -> TrialResult:
+    """Return the result of a trial, from the folders of its runs: one for each seed."""
+    results = [read_run(folder) for folder in folders]
+    values = [result.value for result in results if result.value is not None]
+    for state in (TrialState.RUNNING, TrialState.PRUNED):
+        if unlike := next((result for result in results if result.state == state), None):
+            return unlike
+    names = ",".join(folder.name for folder in folders)
+    return TrialResult(TrialState.COMPLETE, mean(values), {"folder": names})
+
+
+def read_run(folder: Path) -> TrialResult:
+    """Return the result that a run folder holds."""
     try:
         summary = read_object(RunFolder(folder).summary)
     except DataError:

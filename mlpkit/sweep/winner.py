@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mlpkit.analysis.evaluate import scores_of
 from mlpkit.analysis.predict import make_predictor
+from mlpkit.analysis.statistics import mean
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
@@ -27,12 +28,12 @@ class Winner:
     """The best trial.
 
     Attributes:
-        folder: name of its run folder.
+        folders: names of its run folders, one for each seed.
         params: the searched settings.
-        value: the monitored score at its best epoch.
+        value: the monitored score at its best epoch, the mean of its seeds.
     """
 
-    folder: str
+    folders: Sequence[str]
     params: Mapping[str, Any]
     value: float
 
@@ -50,20 +51,20 @@ def find_winner(folder: SweepFolder, trials: Sequence[FrozenTrial], task: Task) 
             continue
         if best is not None and not task.improves(trial.value, best.value) and trial.value != best.value:
             continue
-        loss = _loss(RunFolder(folder.run(_folder_of(trial, folder))))
+        loss = mean([_loss(RunFolder(folder.run(name))) for name in _folders_of(trial, folder)])
         if best is None or task.beats(trial.value, loss, best.value, best_loss):
             best, best_loss = trial, loss
     if best is None or best.value is None:
         return None
-    return Winner(_folder_of(best, folder), best.params, best.value)
+    return Winner(_folders_of(best, folder), best.params, best.value)
 
 
-def _folder_of(trial: FrozenTrial, folder: SweepFolder) -> str:
-    """Return the name of a trial's run folder."""
-    name = trial.user_attrs.get("folder")
-    if not isinstance(name, str) or not is_run_name(name):
+def _folders_of(trial: FrozenTrial, folder: SweepFolder) -> list[str]:
+    """Return the names of a trial's run folders."""
+    names = trial.user_attrs.get("folder")
+    if not isinstance(names, str) or not all(map(is_run_name, names.split(","))):
         raise DataError(f"{folder.study}: trial {trial.number} does not name its run folder; search anew")
-    return name
+    return names.split(",")
 
 
 def _loss(folder: RunFolder) -> float:
@@ -123,14 +124,18 @@ def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float
     return scores_of(predictor, rows, predictor.outputs(rows.inputs))
 
 
-def describe_winner(winner: Winner, test: Mapping[str, float] | None, task: Task, trials: int) -> str:
-    """Return the line that names the winner, its settings and its scores."""
+def describe_winner(
+    winner: Winner, tests: Sequence[Mapping[str, float] | None], task: Task, trials: int
+) -> str:
+    """Return the line that names the winner, its settings and its scores: the means of its seeds."""
     settings = " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in winner.params.items()
     )
-    best = f"val {task.monitor} {shown(winner.value)} (of {plural(trials, 'trial')})"
-    line = f"winner: {winner.folder} {settings}: {best}"
-    if test is None:
+    seeds = f"; the mean of {len(winner.folders)} seeds" if len(winner.folders) > 1 else ""
+    best = f"val {task.monitor} {shown(winner.value)} (of {plural(trials, 'trial')}{seeds})"
+    line = f"winner: {winner.folders[0]} {settings}: {best}"
+    scores = [test[task.monitor] for test in tests if test is not None]
+    if not scores:
         return f"{line}; there is no test split"
-    return f"{line}, test {task.monitor} {shown(test[task.monitor])} (computed for the winner only)"
+    return f"{line}, test {task.monitor} {shown(mean(scores))} (computed for the winner only)"
