@@ -11,7 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from running import mlpkit, train
-from scipy import stats
+from scipy import special, stats
 
 from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
@@ -111,6 +111,14 @@ def values(folder: Path, name: str) -> list[float]:
     return [json.loads((run / "summary.json").read_text())["best"]["value"] for run in runs]
 
 
+def interval_of_logit(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the t interval of the logit of the mean, by the delta method, as a probability."""
+    mean = np.mean(scores)
+    error = stats.sem(scores) / (mean * (1 - mean))
+    low, high = stats.t.interval(0.95, len(scores) - 1, loc=special.logit(mean), scale=error)
+    return special.expit(low), special.expit(high)
+
+
 def test_a_sweep_is_ranked_as_scipy_would(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed, errors = said(capsys, "compare", str(sweep), "--output", "board.jsonl")
     assert errors == ""
@@ -118,9 +126,9 @@ def test_a_sweep_is_ranked_as_scipy_would(sweep: Path, capsys: pytest.CaptureFix
     assert [line["optimizer.lr"] for line in lines] == [0.3, 0.01, 1e30]
     for line in lines[:2]:
         scores = values(sweep, str(line["optimizer.lr"]))
-        low, high = stats.t.interval(0.95, 4, loc=np.mean(scores), scale=stats.sem(scores))
+        low, high = interval_of_logit(scores)
         assert line["val.accuracy"] == pytest.approx(np.mean(scores), rel=1e-12)
-        assert (line["low"], line["high"]) == pytest.approx((max(low, 0), min(high, 1)), rel=1e-10)
+        assert (line["low"], line["high"]) == pytest.approx((low, high), rel=1e-10)
         assert (line["runs"], line["missing"]) == (5, 0)
     test = stats.ttest_rel(values(sweep, "0.3"), values(sweep, "0.01"))
     assert lines[1]["p_value"] == pytest.approx(test.pvalue, rel=1e-10)
@@ -176,9 +184,9 @@ TABLE = """\
 21 runs, 5 settings: val accuracy at the best epoch (higher is better)
 
 rank  optimizer     lr  val accuracy  95 % interval  seeds          worse by  seconds
-1          adam    0.1        0.9520  0.9416–0.9624      5                       0.25
-2         adamw    0.1        0.9480  0.9376–0.9584      5  -0.0154–0.0234 =     0.25
-3          adam   0.01        0.8040  0.7972–0.8108      5     0.1298–0.1662     0.25
+1          adam    0.1        0.9520  0.9405–0.9614      5                       0.25
+2         adamw    0.1        0.9480  0.9366–0.9575      5  -0.0154–0.0234 =     0.25
+3          adam   0.01        0.8040  0.7971–0.8107      5     0.1298–0.1662     0.25
 4         adamw   0.01        0.8000                   1/3                 ?     0.25
 –          adam  0.001                                 0/3
 
@@ -208,8 +216,8 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 | rank | optimizer | lr | val accuracy | 95 % interval | seeds | worse by | seconds |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| 1 | adam | 0.1 | 0.9520 | 0.9416–0.9624 | 5 |  | 0.25 |
-| 2 | adamw | 0.1 | 0.9480 | 0.9376–0.9584 | 5 | -0.0154–0.0234 = | 0.25 |
+| 1 | adam | 0.1 | 0.9520 | 0.9405–0.9614 | 5 |  | 0.25 |
+| 2 | adamw | 0.1 | 0.9480 | 0.9366–0.9575 | 5 | -0.0154–0.0234 = | 0.25 |
 
 - worse by: than rank 1; all of these intervals are right with 95 % probability
 - = not shown to differ from rank 1: the interval holds 0
@@ -242,7 +250,7 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "compare", "grid", "--top", "1", "--output", "board.tex")
     tex = Path("board.tex").read_text()
     assert tex.startswith("% 21 runs, 5 settings: val accuracy")
-    assert r"1 & adam & 0.1 & 0.9520 & 0.9416--0.9624 & 5 & 0.25 \\" in tex
+    assert r"1 & adam & 0.1 & 0.9520 & 0.9405--0.9614 & 5 & 0.25 \\" in tex
 
 
 def test_by_averages_over_everything_else(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -499,14 +507,16 @@ def test_fewer_than_five_common_runs_are_not_tested() -> None:
 
 
 def test_intervals_stay_within_the_range_of_the_score() -> None:
-    runs = [result(score, lr=1, seed=seed) for seed, score in enumerate((1.0, 1.0, 0.9))]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean([1, 1, 0.9]), scale=stats.sem([1, 1, 0.9]))
+    scores = (1.0, 1.0, 0.9)
+    runs = [result(score, lr=1, seed=seed) for seed, score in enumerate(scores)]
+    _, high = stats.t.interval(0.95, 2, loc=np.mean([1, 1, 0.9]), scale=stats.sem([1, 1, 0.9]))
     assert high > 1
-    assert compare(runs).settings[0].interval == pytest.approx((low, 1.0))
+    assert compare(runs).settings[0].interval == pytest.approx(interval_of_logit(scores))
     losses = [
         result(score, "loss", task="regression", lr=1, seed=seed) for seed, score in enumerate((0.1, 3.0))
     ]
-    assert compare(losses).settings[0].interval == pytest.approx((0.0, 1.55 + 1.45 * stats.t.ppf(0.975, 1)))
+    reach = 1.45 * stats.t.ppf(0.975, 1) / 1.55  # of the logarithm
+    assert compare(losses).settings[0].interval == pytest.approx((1.55 / np.exp(reach), 1.55 * np.exp(reach)))
 
 
 def test_each_optimizer_at_its_best_learning_rate(

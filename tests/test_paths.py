@@ -72,7 +72,7 @@ def test_a_run_may_lie_anywhere_where_that_is_typed(
     shutil.copy(run / "config.yaml", "mine.yaml")  # which anybody may have written
     shutil.rmtree(run)
     capsys.readouterr()
-    for sweeping in ((), ("-m",), ("-m", "--search=random", "--trials=1", "seed=1,2")):
+    for sweeping in ((), ("-m",), ("-m", "--search=random", "--trials=1", "optimizer.lr=0.1,0.2")):
         assert command(["train", *sweeping, "--config", "mine.yaml"]) == 2
         said = f"mlpkit: run.dir={run}: outside run.root=outputs; type run.dir={run} to write there\n"
         assert capsys.readouterr().err == said

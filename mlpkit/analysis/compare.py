@@ -19,7 +19,7 @@ from mlpkit.analysis.keys import (
     with_lists,
 )
 from mlpkit.analysis.metric import Metric, choose_metric
-from mlpkit.analysis.statistics import Estimate, mean, mean_of, paired_difference, unpaired_difference
+from mlpkit.analysis.statistics import Estimate, mean, mean_interval, paired_difference, unpaired_difference
 from mlpkit.config.problems import plural
 from mlpkit.errors import DataError
 from mlpkit.runs.results import RunResult, age
@@ -234,21 +234,12 @@ def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
             replace(
                 setting,
                 rank=rank,
-                interval=_clipped(mean_of(setting.scores), 0.95, low, high),
-                worse_by=_clipped(found, 1 - ERROR / pairs, low - high, high - low),
+                interval=mean_interval(setting.scores, low, high),
+                worse_by=None if found is None else found.interval(1 - ERROR / pairs),
                 p_value=None if found is None else min(1.0, pairs * found.p_value()),
             )
         )
     return (*compared, *(setting for setting in settings if setting.mean is None))
-
-
-def _clipped(
-    estimate: Estimate | None, level: float, least: float, largest: float
-) -> tuple[float, float] | None:
-    if estimate is None:
-        return None
-    low, high = estimate.interval(level)
-    return max(low, least), min(high, largest)
 
 
 def _difference(best: Setting, other: Setting, sign: int) -> Estimate | None:

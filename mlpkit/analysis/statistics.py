@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 _TINY = 1e-300  # replaces 0 in a denominator
+_LARGEST_EXPONENT = 300.0
 _LEAST_SPREAD = 1e-12  # relative to the scores; a smaller spread is rounding error
 
 
@@ -50,6 +51,41 @@ def mean_of(values: Sequence[float]) -> Estimate | None:
     if len(values) < 2:
         return None
     return Estimate(mean(values), _standard_error(values), len(values) - 1)
+
+
+def mean_interval(values: Sequence[float], low: float, high: float) -> tuple[float, float] | None:
+    """Return the 95 % confidence interval of the mean of scores that lie between two bounds.
+
+    It is the t interval of the mean's logit, or of the logarithm of its distance to a single bound, by the
+    delta method, transformed back. So it stays within the bounds, and holds the mean of scores that crowd
+    near one more often than an interval that is cut off there.
+
+    Args:
+        values: the scores.
+        low: the lowest possible score; -inf if there is none.
+        high: the highest possible score; inf if there is none.
+
+    Returns:
+        Both ends; None for a single value. Scores without spread, or out of bounds, have a plain t interval.
+    """
+    estimate = mean_of(values)
+    if estimate is None or estimate.error == 0 or not low <= min(values) <= max(values) <= high:
+        plain = None if estimate is None else estimate.interval()
+        return None if plain is None else (max(plain[0], low), min(plain[1], high))
+    below, above = estimate.value - low, high - estimate.value
+    half = t_quantile(estimate.degrees) * estimate.error
+    # Steps on the transformed scale, at most so long that exp stays finite.
+    if math.isinf(below) and math.isinf(above):
+        return estimate.interval()
+    if math.isinf(above):
+        factor = math.exp(min(half / below, _LARGEST_EXPONENT))
+        return low + below / factor, low + below * factor
+    if math.isinf(below):
+        factor = math.exp(min(half / above, _LARGEST_EXPONENT))
+        return high - above * factor, high - above / factor
+    width = high - low
+    factor = math.exp(min(half * width / (below * above), _LARGEST_EXPONENT))
+    return low + width / (1 + above / below * factor), low + width / (1 + above / below / factor)
 
 
 def half_width(values: Sequence[float]) -> float | None:
