@@ -168,12 +168,7 @@ def open_run(
 
 
 def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, Checkpoint]]":
-    """Load the checkpoints of all runs of a sweep's best setting; return their paths and their contents.
-
-    Args:
-        run: RUN.
-        which: best or last.
-        trust: whether the checkpoints are the user's own or foreign.
+    """Load the checkpoints of all runs of a sweep's best setting; as `open_run`.
 
     Raises:
         ConfigError: RUN is not a sweep.
