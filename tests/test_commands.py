@@ -41,7 +41,11 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
     text = mlpkit(name, "--help", cwd=tmp_path / "copy").stdout
     example = COMMANDS[name][1]
     assert example in " ".join(text.split())
-    mlpkit(*example.split()[1:], *(["trainer.epochs=3"] if name == "train" else []), cwd=tmp_path / "copy")
+    mlpkit(
+        *example.split()[1:],
+        *(["trainer.epochs=3"] if name in ("train", "fit", "lr", "versus") else []),
+        cwd=tmp_path / "copy",
+    )
 
 
 @pytest.mark.parametrize(
