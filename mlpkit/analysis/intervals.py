@@ -17,6 +17,7 @@ from mlpkit.tasks import Task
 
 RESAMPLES = 1000
 FEWEST = 200  # for large splits, and for metrics that are computed anew from all rows
+DRAWN_AT_ONCE = 1_000_000  # row numbers
 MOST_DRAWN = 20_000_000  # row numbers; fewer resamples of larger splits
 
 Interval = tuple[float, float]
@@ -49,15 +50,18 @@ def bootstrap(
     count = max(FEWEST, min(RESAMPLES, MOST_DRAWN // rows))
     sums = np.empty((len(columns), count))
     values: list[list[float]] = []
-    for number in range(count):
-        drawn = draws.integers(0, rows, rows)
-        counts = np.bincount(drawn, minlength=rows)
-        sums[:, number] = columns @ counts
+    size = max(1, DRAWN_AT_ONCE // rows)
+    for start in range(0, count, size):
+        drawn = draws.integers(0, rows, (min(size, count - start), rows))
+        places = drawn + rows * np.arange(len(drawn))[:, None]
+        counts = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape).T
+        part = columns @ counts
         if weights:  # the rows that are drawn have another mean weight than all rows
             with np.errstate(divide="ignore", invalid="ignore"):
-                sums[:, number] *= rows / (divisors @ counts)
-        if metrics and (number < FEWEST or rows <= RESAMPLES):
-            chosen = torch.from_numpy(drawn)
+                part *= rows / (divisors @ counts)
+        sums[:, start : start + len(drawn)] = part
+        enough = RESAMPLES if rows <= RESAMPLES else FEWEST
+        for chosen in torch.from_numpy(drawn[: max(0, enough - start)] if metrics else drawn[:0]):
             values.append(task.compute(metrics, outputs[chosen], truth[chosen], may_be_nan=True))
     scores = task.scores(list(sums), rows)
     names = list(scores)  # in the order of the statistics
