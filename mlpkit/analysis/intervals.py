@@ -58,7 +58,7 @@ def bootstrap(
         part = columns @ counts
         if weights:  # the rows that are drawn have another mean weight than all rows
             with np.errstate(divide="ignore", invalid="ignore"):
-                part *= rows / (divisors @ counts)
+                part = part * (rows / (divisors @ counts))
         sums[:, start : start + len(drawn)] = part
         enough = RESAMPLES if rows <= RESAMPLES else FEWEST
         for chosen in torch.from_numpy(drawn[: max(0, enough - start)] if metrics else drawn[:0]):
