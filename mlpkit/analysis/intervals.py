@@ -54,7 +54,7 @@ def bootstrap(
     for start in range(0, count, size):
         drawn = draws.integers(0, rows, (min(size, count - start), rows))
         places = drawn + rows * np.arange(len(drawn))[:, None]
-        counts = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape).T
+        counts = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape).T.astype(np.float64)
         part = columns @ counts
         if weights:  # the rows that are drawn have another mean weight than all rows
             with np.errstate(divide="ignore", invalid="ignore"):
