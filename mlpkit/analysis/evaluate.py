@@ -18,6 +18,7 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
+from mlpkit.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -121,46 +122,70 @@ def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = Fals
         schema = predictor.input_schema
         names, weights = schema.classes or schema.targets, rows.weights if weighted else None
         report = _classification_report(rows.targets.long(), predicted, names, weights)
-    scores = scores_of(predictor, rows, outputs, weighted)
-    return Evaluation(name, len(rows), scores, intervals_of(predictor, rows, outputs, weighted), report)
+    scored = _scored_rows(predictor, rows, outputs, weighted)
+    return Evaluation(name, len(rows), scored.scores(), scored.intervals(), report)
 
 
 def scores_of(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> dict[str, float]:
     """Return loss and scores of some rows, and of what the model says of them; see `evaluate`."""
-    task = predictor.task
-    predictor.loss.check_targets(rows.targets, "the data")
-    statistics, _, truth, metrics = _statistics(predictor, rows, outputs, weighted)
-    names, sums = [metric.name for metric in metrics], add_up(statistics[0], statistics[1:])
-    values = task.compute(metrics, outputs, truth, may_be_nan=True)
-    return task.scores(sums, len(rows)) | dict(zip(names, values, strict=True))
+    return _scored_rows(predictor, rows, outputs, weighted).scores()
 
 
 def intervals_of(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each score of some rows; the arguments are those of `scores_of`."""
-    statistics, weights, truth, metrics = _statistics(predictor, rows, outputs, weighted)
-    return bootstrap(predictor.task, statistics, outputs, truth, metrics, weights)
+    """Return the 95 % interval of each score of some rows; see `evaluate`."""
+    return _scored_rows(predictor, rows, outputs, weighted).intervals()
 
 
-def _statistics(
-    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool
-) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor, Sequence[MetricConfig]]:
-    """Return the losses and statistics of each row, weighted; their weights; the truth; and the metrics."""
+@dataclass(frozen=True)
+class _ScoredRows:
+    """What scores and their intervals are computed from.
+
+    Attributes:
+        task: the task.
+        outputs: (rows, width), in the targets' units.
+        truth: see `Task.truth`.
+        statistics: the loss and the statistics (rows,) of each row, weighted.
+        weights: (rows,) of each of the statistics; [] if there are none.
+        metrics: metrics besides the task's scores.
+    """
+
+    task: Task
+    outputs: torch.Tensor
+    truth: torch.Tensor
+    statistics: list[torch.Tensor]
+    weights: list[torch.Tensor]
+    metrics: Sequence[MetricConfig]
+
+    def scores(self) -> dict[str, float]:
+        sums = add_up(self.statistics[0], self.statistics[1:])
+        values = self.task.compute(self.metrics, self.outputs, self.truth, may_be_nan=True)
+        names = [metric.name for metric in self.metrics]
+        return self.task.scores(sums, len(self.outputs)) | dict(zip(names, values, strict=True))
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        return bootstrap(self.task, self.statistics, self.outputs, self.truth, self.metrics, self.weights)
+
+
+def _scored_rows(
+    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
+) -> _ScoredRows:
     task, metrics = predictor.task, predictor.metrics
+    predictor.loss.check_targets(rows.targets, "the data")
     targets = task.encode(rows.targets, outputs.dtype)
     truth = task.truth(targets)
     statistics = [predictor.losses(rows.inputs, targets), *task.statistics(outputs, truth)]
     statistics = [values.reshape(len(rows)) for values in statistics]
     in_loss, own = row_weights(rows, predictor.class_weights), row_weights(rows) if weighted else None
     if in_loss is None:
-        return statistics, [], truth, metrics
+        return _ScoredRows(task, outputs, truth, statistics, [], metrics)
     others = torch.ones_like(in_loss) if own is None else own
     weights = [each[rows.rows] for each in (in_loss, *[others] * (len(statistics) - 1))]
     statistics = [weight * values for weight, values in zip(weights, statistics, strict=True)]
-    return statistics, weights, truth, () if weighted else metrics
+    return _ScoredRows(task, outputs, truth, statistics, weights, () if weighted else metrics)
 
 
 def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> dict[str, dict[str, float]]:
