@@ -18,8 +18,8 @@ test: lint  ## install the test extra, then ruff, mypy and pytest
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	for system in linux darwin win32; do $(BIN)/mypy --platform $$system --cache-dir .mypy_cache/$$system || exit 1; done
-	$(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests
+	printf '%s\n' $(foreach system,linux darwin win32,"--platform $(system) --cache-dir .mypy_cache/$(system)") \
+		"--config-file tests/mypy.ini --cache-dir .mypy_cache/tests" | xargs -P 2 -L 1 $(BIN)/mypy
 
 fuzz: $(VENV)/.installed-test  ## throw 10,000 odd inputs at each thing that is read
 	MLPKIT_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/fuzz

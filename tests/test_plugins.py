@@ -116,6 +116,11 @@ def test_a_run_of_a_plug_in_needs_it_again(
             optimizer("adam"),
             "Still: optimizer=adam is mlpkit.optimizers.adam; choose another name",
         ),
+        "the group of another base class": (
+            optimizer("mine").replace('@choice("optimizer")', '@choice("logger")'),
+            'Still: choice("logger") is for subclasses of those in mlpkit.config.logger; write the group of '
+            "its base class",
+        ),
         "a null byte": ("x = 1\0\n", "source code string cannot contain null bytes"),
     }.values(),
 )
@@ -267,6 +272,39 @@ class LinesFile(LoggerConfig):
 """
 
 
+DATASET = """
+from typing import Literal
+import numpy as np
+from mlpkit.config.registry import choice
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.synthetic import Synthetic
+
+@choice("dataset")
+class Squares(Synthetic):
+    name: Literal["squares"]
+    def input_schema(self):
+        return InputSchema(task="regression", features=("x",), targets=("y",), SHAPE)
+    def draw(self):
+        x = np.linspace(0, 1, self.n, dtype=np.float32)[:, None]
+        return x, x**2
+"""
+
+
+def test_a_dataset_may_draw_numpy_arrays_and_its_errors_are_one_line(
+    refused: Refused, own: Callable[[], None]
+) -> None:
+    train = ("train", "--plugin=mine.py", "dataset=squares", "model=linear", "trainer.epochs=1")
+    Path("mine.py").write_text(DATASET.replace("SHAPE", ""))
+    said = refused(*train, code=2)
+    assert (
+        said
+        == "dataset=squares (mine.py): line 12: ValidationError: InputSchema: input_shape: Field required"
+    )
+    own()
+    Path("mine.py").write_text(DATASET.replace("SHAPE", "input_shape=(1,)"))
+    assert command([*train, "run.plots=false", "run.progress=none"]) == 0
+
+
 def test_a_logger_of_a_plug_in_is_told_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(LOGGER)
@@ -280,6 +318,21 @@ def test_a_logger_of_a_plug_in_is_told_of_a_run(tmp_path: Path, monkeypatch: pyt
     ]
     assert len(Path("it/metrics.jsonl").read_text().splitlines()) == 7
     assert not RunFolder(Path("it")).tensorboard.exists()
+
+
+def test_a_logger_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for body, why in {
+        "pass": "open returns None; return a Logger",
+        "1 / 0": "open: line 25: ZeroDivisionError: division by zero",
+    }.items():
+        text = LOGGER.replace('return Lines(folder / "lines.txt", resumed_at)', body)
+        Path("mine.py").write_text(text)
+        assert command(["train", "--plugin=mine.py", *SMALL, "run.loggers=[lines]", "run.progress=none"]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"mlpkit: run.loggers=lines (mine.py): {why}")
 
 
 def test_loggers_are_chosen_by_name(refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:

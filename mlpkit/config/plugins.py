@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from mlpkit.config.registry import registered, source_file
 from mlpkit.config.section import Section
 from mlpkit.errors import ConfigError, MlpkitError
@@ -66,7 +68,7 @@ def described(key: str, choice: Any) -> str:
 
 @contextmanager
 def calling(what: str, choice: Section) -> Iterator[None]:
-    """Turn any error of a plug-in's methods into one line, which `what` begins.
+    """Turn any error of a plug-in's methods into one line, which `what` begins; those of mlpkit's own pass.
 
     Raises:
         ConfigError: there was one.
@@ -76,6 +78,8 @@ def calling(what: str, choice: Section) -> Iterator[None]:
     except MlpkitError:
         raise
     except Exception as error:
+        if not is_own(type(choice)):
+            raise
         file = source_file(type(choice))
         raise ConfigError(f"{what}: {_reason(error, file, Path(file))}") from error
 
@@ -191,6 +195,9 @@ def _reason(error: BaseException, name: str, path: Path | None) -> str:
     if isinstance(error, ModuleNotFoundError) and path is None and f"{name}.".startswith(f"{error.name}."):
         return _NO_MODULE
     said = " ".join(str(error).split("\n", 1)[0].split())
+    if isinstance(error, ValidationError):  # whose message has a line for each problem
+        problems = (f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors())
+        said = f"{error.title}: {'; '.join(problems)}"
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {error.msg}" if error.lineno else said
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if path and f.filename == str(path)]

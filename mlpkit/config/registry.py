@@ -65,7 +65,7 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
         names = get_args(field.annotation) if field else ()
         if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
             raise ConfigError(f'{where}: a choice needs a field such as name: Literal["my_{group}"]')
-        if problem := _problem_with(schema):
+        if problem := _problem_with(schema, group):
             raise ConfigError(f"{where}: {problem}")
         for name in names:
             other = _registered[group].get(name)
@@ -77,8 +77,11 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
     return register
 
 
-def _problem_with(schema: type[Section]) -> str | None:
+def _problem_with(schema: type[Section], group: str) -> str | None:
     """Return what a choice's class lacks, or None; see `Section.to_define`."""
+    home = f"mlpkit.config.{group}"  # the module of the group's base classes
+    if not any(base.__module__ == home for base in schema.__mro__):
+        return f'choice("{group}") is for subclasses of those in {home}; write the group of its base class'
     for place, base in enumerate(schema.__mro__):
         own = {name for derived in schema.__mro__[:place] for name in vars(derived)}
         for either in vars(base).get("to_define", ()):

@@ -1,6 +1,7 @@
 """Loads the dataset of a config."""
 
 from mlpkit.config.dataset import DatasetConfig
+from mlpkit.config.plugins import calling, described
 from mlpkit.data.dataset import Dataset, resplit
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.weights import check_weights
@@ -24,12 +25,13 @@ def load_dataset(
     Raises:
         DataError: the data is missing or cannot be used; the message says what to do.
     """
-    if trained is not None:
-        dataset = config.load_as(trained, download)
-    elif like is None or like.order is None:
-        dataset = config.load(download)
-    else:
-        dataset = resplit(like, config)
+    with calling(described("dataset", config), config):
+        if trained is not None:
+            dataset = config.load_as(trained, download)
+        elif like is None or like.order is None:
+            dataset = config.load(download)
+        else:
+            dataset = resplit(like, config)
     check_classes(dataset)
     check_weights(dataset)
     return dataset

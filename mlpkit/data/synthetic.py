@@ -37,9 +37,11 @@ class Synthetic(DatasetConfig):
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
-        from mlpkit.data.dataset import split_at_random  # loads torch
+        from torch import as_tensor
 
-        inputs, targets, *weights = self.draw()
+        from mlpkit.data.dataset import split_at_random
+
+        inputs, targets, *weights = (as_tensor(values) for values in self.draw())
         if not (inputs.isfinite().all() and targets.isfinite().all()):
             if is_own(type(self)):
                 raise DataError(f"{described('dataset', self)}: draw returns nan or infinite values")

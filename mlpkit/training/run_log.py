@@ -9,6 +9,8 @@ from typing import Any
 
 from mlpkit.config import nested, registry
 from mlpkit.config.logger import Logger, LoggerConfig
+from mlpkit.config.plugins import calling, described
+from mlpkit.errors import ConfigError
 from mlpkit.runs.metrics_file import MetricsPosition, Record, lines_of
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
@@ -128,4 +130,9 @@ class RunLog:
 def _open(name: str, folder: Path, resumed_at: int | None) -> Logger:
     config = registry.choices("logger")[name].model_validate({"name": name})
     assert isinstance(config, LoggerConfig)
-    return config.open(folder, resumed_at)
+    what = described("run.loggers", config)
+    with calling(f"{what}: open", config):
+        logger = config.open(folder, resumed_at)
+    if not isinstance(logger, Logger):
+        raise ConfigError(f"{what}: open returns {logger!r}; return a Logger")
+    return logger
