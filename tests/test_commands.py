@@ -119,11 +119,11 @@ def test_piped_training_prints_plain_lines(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-LONG_EPOCHS = ("dataset=digits", "trainer.epochs=60", "trainer.batch_size=8")
+LONG_EPOCHS = ("dataset=digits", "trainer.epochs=40", "trainer.batch_size=8")
 SHORT_EPOCHS = ("dataset=moons", "trainer.epochs=2000")
 
 
-@pytest.mark.parametrize(("epochs", "options"), [(60, LONG_EPOCHS), (2000, SHORT_EPOCHS)])
+@pytest.mark.parametrize(("epochs", "options"), [(40, LONG_EPOCHS), (2000, SHORT_EPOCHS)])
 def test_terminal_shows_a_bar_that_fits_80_columns(
     epochs: int, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -103,8 +103,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run on two moons that overlap."""
     root = tmp_path_factory.mktemp("run")
-    few = ("dataset=moons", "dataset.noise=0.5", "model=mlp", "optimizer.lr=0.05", "run.plots=false")
-    return train(root, *few, "run.metrics=[f1]", f"run.dir={root / 'it'}")
+    few = ("dataset=moons", "dataset.noise=0.5", "model=mlp", "optimizer.lr=0.05")
+    short = ("trainer.epochs=50", "run.plots=false", "run.metrics=[f1]")
+    return train(root, *few, *short, f"run.dir={root / 'it'}")
 
 
 def cells(printed: str) -> dict[str, list[str]]:

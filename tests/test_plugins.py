@@ -210,8 +210,9 @@ def test_a_process_refuses_a_file_that_has_changed(
 
 @pytest.mark.parametrize(
     "launcher",
-    [pytest.param(("processes",), marks=pytest.mark.long), ("slurm", "--slurm", "cluster=local")],
+    [("processes",), ("slurm", "--slurm", "cluster=local")],
 )
+@pytest.mark.long
 def test_processes_of_a_sweep_import_the_plug_ins(launcher: tuple[str, ...], tmp_path: Path) -> None:
     """They would find neither the class of the config nor the file, whose path is relative."""
     (tmp_path / "my_lion.py").write_text(LION.read_text())

@@ -723,6 +723,7 @@ def test_without_optuna(missing: str, sampler: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_optuna_is_loaded_for_a_search_alone(tmp_path: Path) -> None:
     script = "import sys; from mlpkit.cli.main import run; run(sys.argv[1:]); "
     script += "print(sorted({'optuna', 'sqlalchemy', 'cmaes', 'torch'} & set(sys.modules)))"

@@ -67,6 +67,7 @@ class Composer:
         self._groups = search_path.groups(self._folders)
         self._overrides = self.read(request.overrides)
         self._merged: dict[tuple[tuple[str, str], ...], dict[str, Any] | ConfigError] = {}
+        self._sources: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         check_single(self._overrides)
 
     def read(self, lines: Sequence[str]) -> list[Override]:
@@ -93,12 +94,8 @@ class Composer:
     def _with_files(self, problems: Sequence[str], more: Sequence[Override]) -> list[str]:
         """Return the problems, each with the user's file that set its key, unless key or file was typed."""
         choices, settings = split_choices([*self._overrides, *more], self._groups)
-        chosen = [(choice.key, str(choice.value)) for choice in choices]
         typed = {setting.key for setting in settings}
-        sources: dict[str, str] = {}
-        if self._request.file is None and self._folders != [search_path.packaged()]:
-            with suppress(ConfigError):  # a file cannot be read: that is the problem already
-                sources = find_sources(self._folders, None, chosen)
+        sources = self._find_sources(tuple((choice.key, str(choice.value)) for choice in choices))
         named = []
         for line in problems:
             key = re.split("[:=]", line, maxsplit=1)[0]
@@ -106,6 +103,15 @@ class Composer:
             is_own = file.startswith("configs/") or file.endswith(".py")  # mlpkit's, or a plug-in's defaults
             named.append(line if is_own or not file else f"{line} (in {file})")
         return named
+
+    def _find_sources(self, chosen: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        """Return the file that sets each key, if the user has files of their own that can be read."""
+        if chosen not in self._sources:
+            self._sources[chosen] = {}
+            if self._request.file is None and self._folders != [search_path.packaged()]:
+                with suppress(ConfigError):  # a file cannot be read: that is the problem already
+                    self._sources[chosen] = find_sources(self._folders, None, chosen)
+        return self._sources[chosen]
 
     def _shadowing_files(self, problems: Sequence[str], more: Sequence[Override]) -> Iterator[str]:
         """Yield a line for each file with a problem that is read instead of mlpkit's own."""

@@ -74,7 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 # ------------------------------------------------------------------------------------------- kill -9
 
 
-@pytest.mark.parametrize("case", range(count(2, 20)))
+@pytest.mark.parametrize("case", range(count(1, 20)))
 def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     draw, cases = random.Random(case), count(2, 20)
     instants = [(case + draw.random()) / cases * whole.seconds]
@@ -91,7 +91,7 @@ def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     check_untouched(finished, about)
 
 
-@pytest.mark.parametrize("moment", list(MOMENTS)[:: count(4, 1)])
+@pytest.mark.parametrize("moment", list(MOMENTS)[:: count(8, 1)])
 def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, prepare=partial(die_in, *MOMENTS[moment]))
     about = f"killed when about to {moment}"
@@ -169,7 +169,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("ends", [partial(signal_at, 15), die_at], ids=["interrupted", "killed"])
-@pytest.mark.parametrize("option", list(OPTIONS)[:: count(2, 1)])
+@pytest.mark.parametrize("option", list(OPTIONS)[:: count(3, 1)])
 def test_a_sweep_that_is_stopped_within_an_epoch_goes_on_together(
     option: str, ends: Callable[[int], None], tmp_path: Path
 ) -> None:
