@@ -35,9 +35,9 @@ from mlpkit.errors import ConfigError
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.models.torch_layers import Dropout, seed_dropout
 from mlpkit.models.torch_network import build_model
+from mlpkit.optimizers.schedule import build_schedule
 from mlpkit.runs import checkpoint
 from mlpkit.runs.run_folder import RunFolder
-from mlpkit.schedules.schedule import build_schedule
 
 FULL = os.environ.get("MLPKIT_EQUALITY") == "full"
 STEPS = 50

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from mlpkit.schedules.cosine import CosineDecay
-from mlpkit.schedules.exponential import ExponentialDecay
-from mlpkit.schedules.linear import LinearDecay
-from mlpkit.schedules.multistep import MultiStepDecay
-from mlpkit.schedules.none import ConstantSchedule
-from mlpkit.schedules.onecycle import OneCycle
-from mlpkit.schedules.plateau import Plateau, PlateauState
-from mlpkit.schedules.schedule import build_schedule
-from mlpkit.schedules.step import StepDecay
+from mlpkit.optimizers.cosine import CosineDecay
+from mlpkit.optimizers.exponential import ExponentialDecay
+from mlpkit.optimizers.linear import LinearDecay
+from mlpkit.optimizers.multistep import MultiStepDecay
+from mlpkit.optimizers.none import ConstantSchedule
+from mlpkit.optimizers.onecycle import OneCycle
+from mlpkit.optimizers.plateau import Plateau, PlateauState
+from mlpkit.optimizers.schedule import build_schedule
+from mlpkit.optimizers.step import StepDecay
 
 LR = 0.3
 UNITS = 60  # length of the runs, in what the schedule counts

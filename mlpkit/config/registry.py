@@ -31,7 +31,7 @@ SECTIONS = {  # groups that are sections of a config, and their packages
     "model": "mlpkit.models",
     "loss": "mlpkit.losses",
     "optimizer": "mlpkit.optimizers",
-    "scheduler": "mlpkit.schedules",
+    "scheduler": "mlpkit.optimizers",
     "init": "mlpkit.models",
 }
 PACKAGES = {  # all groups

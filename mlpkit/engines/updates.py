@@ -16,7 +16,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.optimizer import Buffers, OptimizerConfig
 from mlpkit.engines.own_choices import check_update
 from mlpkit.engines.parameters import Flat
-from mlpkit.schedules.plateau import Plateau
+from mlpkit.optimizers.plateau import Plateau
 
 MOST_TENSORS = 36  # in a launch of torch's fused Adam
 ALIGNED = 2048  # elements that a block of threads updates at a time

@@ -1,1 +1,1 @@
-"""Optimizers, one file each: options, state and update."""
+"""Optimizers and learning-rate schedules, one file each; schedules are named after torch's classes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mlpkit.schedules.plateau import PlateauState
+from mlpkit.optimizers.plateau import PlateauState
 
 if TYPE_CHECKING:
     from torch import Tensor

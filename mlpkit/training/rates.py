@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mlpkit.engines.engine import Engine
-from mlpkit.schedules.schedule import build_schedule
+from mlpkit.optimizers.schedule import build_schedule
 from mlpkit.training.tracker import Tracker
 
 
