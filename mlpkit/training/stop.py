@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -54,7 +55,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if (request.at_once and not again) or (again and number == signal.SIGINT):
             raise KeyboardInterrupt  # libraries do not catch it, as they may catch an Exception
 
-    before = {number: signal.signal(number, note) for number in NUMBERS if _is_handled(number)}
+    # Python lets only the main thread handle signals; in another one, a caller of the Python API decides.
+    numbers = NUMBERS if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.signal(number, note) for number in numbers if _is_handled(number)}
     if outer is not None:  # a signal may have arrived just before this block
         request.signal_number = request.signal_number or outer.signal_number
     _outer = request
