@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Refused
 
-from mlpkit.cli.arguments import best_of_sweep
+from mlpkit.analysis.named_run import best_of_sweep
 from mlpkit.cli.main import run as command
 from mlpkit.runs import clean
 from mlpkit.runs.listing import list_runs

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Plugins, best_of_sweep
+from mlpkit.analysis.named_run import best_of_sweep
+from mlpkit.cli.arguments import Plugins
 from mlpkit.system.paths import expand
 
 EXAMPLE = "mlpkit clean --older-than 30d"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import Plugins, choose_run
+from mlpkit.analysis.named_run import choose_run
+from mlpkit.cli.arguments import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

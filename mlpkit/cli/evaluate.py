@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpkit.analysis.named_run import open_run, warn_of_nan
 from mlpkit.cli.arguments import (
     AllowLarge,
     Device,
@@ -16,9 +17,7 @@ from mlpkit.cli.arguments import (
     Run,
     Which,
     command_line,
-    open_run,
     split_arguments,
-    warn_of_nan,
 )
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError

@@ -4,16 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mlpkit.cli.arguments import (
-    AllowLarge,
-    Overrides,
-    Plugins,
-    Run,
-    choose_run,
-    command_line,
-    run_folder_of,
-    split_arguments,
-)
+from mlpkit.analysis.named_run import choose_run, run_folder_of
+from mlpkit.cli.arguments import AllowLarge, Overrides, Plugins, Run, command_line, split_arguments
 
 EXAMPLE = "mlpkit fork --at 40 -m optimizer.lr=0.01,0.001"
 

@@ -1,6 +1,7 @@
 """mlpkit inspect."""
 
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, open_run
+from mlpkit.analysis.named_run import open_run
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
 
 EXAMPLE = "mlpkit inspect --checkpoint last"
 

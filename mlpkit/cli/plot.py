@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which, newest_of, open_run, run_folder_of
+from mlpkit.analysis.named_run import newest_of, open_run, run_folder_of
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
 
 if TYPE_CHECKING:
     from mlpkit.runs.fork import Fork

@@ -6,21 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import (
-    AllowLarge,
-    Device,
-    Header,
-    Invert,
-    Pixels,
-    Plugins,
-    Run,
-    Which,
-    check_which,
-    newest_of,
-    open_run,
-    open_runs,
-    warn_of_nan,
-)
+from mlpkit.analysis.named_run import check_which, newest_of, open_run, open_runs, warn_of_nan
+from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand

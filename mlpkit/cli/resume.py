@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mlpkit.analysis.named_run import newest_of
 from mlpkit.cli.arguments import (
     AllowLarge,
     LauncherName,
@@ -13,7 +14,6 @@ from mlpkit.cli.arguments import (
     SlurmSettings,
     Workers,
     command_line,
-    newest_of,
     split_arguments,
 )
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.arguments import newest_of
+from mlpkit.analysis.named_run import newest_of
 
 if TYPE_CHECKING:
     from mlpkit.runs.labels import Labels

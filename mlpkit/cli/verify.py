@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, choose_run
+from mlpkit.analysis.named_run import choose_run
+from mlpkit.cli.arguments import AllowLarge, Plugins, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +28,8 @@ def verify(
     plugin: Plugins = None,
 ) -> None:
     """Train a run again and say whether bits and data are the same and no test row was trained on."""
+    from mlpkit.analysis.named_run import run_folder_of
     from mlpkit.analysis.verification import Verification, describe_looks
-    from mlpkit.cli.arguments import run_folder_of
     from mlpkit.data.load import load_dataset
     from mlpkit.runs.checkpoint import KINDS, load_first
     from mlpkit.runs.find_run import find_checkpoints, find_run

@@ -1,0 +1,155 @@
+"""Finds the run that RUN means: a run, a checkpoint, the best run of a sweep, the newest run of a folder."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.runs.find_run import find_checkpoints, newest_begun, newest_run
+from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+from mlpkit.system.console import note
+from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlpkit.analysis.compare import Comparison
+    from mlpkit.runs.checkpoint import Checkpoint
+    from mlpkit.runs.trust import Trust
+
+
+def open_run(
+    run: str | None, which: str, trust: "Trust", parts: tuple[str, ...] = ("model",)
+) -> "tuple[Path, Checkpoint]":
+    """Load the checkpoint that RUN and --checkpoint refer to; return its path and the checkpoint.
+
+    A note on stderr names the run if RUN is not a single run, and the checkpoint used if another is damaged.
+
+    Args:
+        run: RUN.
+        which: best or last.
+        trust: whether the checkpoint is the user's own or foreign.
+        parts: the kinds of tensors to load.
+    """
+    from mlpkit.runs.checkpoint import load_first
+
+    check_which(which)
+    chosen, reason = choose_run(run)
+    path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
+    if reason:
+        note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint)")
+    return path, stored
+
+
+def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, Checkpoint]]":
+    """Load the checkpoints of all runs of a sweep's best setting; as `open_run`.
+
+    Raises:
+        ConfigError: RUN is not a sweep.
+    """
+    from mlpkit.runs.checkpoint import load_first
+
+    check_which(which)
+    sweep, _ = newest_of(run)
+    if not is_sweep(sweep):
+        raise ConfigError(
+            f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)' …"
+        )
+    best = _compare(sweep).settings[0]
+    note(f"ensemble of {len(best.runs)} runs: {sweep}")
+    return [load_first(find_checkpoints(of.path, which), note, trust=trust) for of in best.runs.values()]
+
+
+def check_which(which: str) -> None:
+    """Check the value of --checkpoint.
+
+    Raises:
+        ConfigError: it is neither best nor last.
+    """
+    if which not in ("best", "last"):
+        raise ConfigError(f"--checkpoint={which}: must be best or last")
+
+
+def choose_run(run: str | None) -> tuple[Path, str]:
+    """Return the run folder or checkpoint that RUN refers to, and the reason if it was chosen, else "".
+
+    Raises:
+        DataError: RUN is left out and there is no run, or RUN is a sweep in which no run has a score.
+    """
+    path, newest = newest_of(run)
+    if not is_sweep(path):
+        return path, newest
+    try:
+        return best_of_sweep(path), "best run of the newest sweep" if newest else "best run"
+    except DataError:
+        if not newest or (found := newest_run(path)) is None:
+            raise
+        return found, "newest run"
+
+
+def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
+    """Return the path that RUN refers to: a run, a checkpoint or a sweep; with "newest run" if it was chosen.
+
+    Without RUN, and for a folder of runs, it is the newest run, or the sweep of that run.
+
+    Args:
+        run: the argument.
+        begun: whether the newest run may be without a checkpoint.
+
+    Raises:
+        DataError: RUN is left out and there is no run.
+    """
+    path = Path("outputs") if run is None else expand(run)
+    own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
+    if run is not None and (not path.is_dir() or any(map(os.path.lexists, own))):
+        return path, ""  # a run or sweep, perhaps damaged
+    found = newest_begun(path) if begun else newest_run(path)
+    if found is not None:
+        return (found.parent if is_sweep(found.parent) else found), "newest run"
+    if run is None:
+        raise DataError("no trained run under outputs/; start one with `mlpkit train`, or name a run folder")
+    return path, ""
+
+
+def best_of_sweep(sweep: Path) -> Path:
+    """Return the best run of a sweep's best setting, the same as `mlpkit compare` reports."""
+    return _compare(sweep).best_run.path
+
+
+def _compare(sweep: Path) -> "Comparison":
+    """Return the comparison of a sweep's runs, as `mlpkit compare` makes it.
+
+    Raises:
+        ConfigError: they are of several datasets or tasks, which have no best run in common.
+    """
+    from mlpkit.analysis.compare import compare_alike
+    from mlpkit.runs.results import find_runs, read_results
+
+    found = compare_alike(read_results(find_runs([sweep], note), note))
+    if len(found) > 1:
+        names = "; ".join(of.title for of in found)
+        raise ConfigError(f"{sweep}: holds runs that have no best one in common ({names}); name one of them")
+    return found[0]
+
+
+def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
+    """Warn if a checkpoint's weights hold NaN or infinity; return whether they do."""
+    from mlpkit.runs.checkpoint import not_finite
+
+    bad = next(not_finite(tensors), None)
+    if bad:
+        note(f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing")
+    return bad is not None
+
+
+def run_folder_of(checkpoint: Path) -> Path:
+    """Return the run folder of a checkpoint.
+
+    Raises:
+        DataError: the checkpoint is not in a run folder.
+    """
+    folder = checkpoint.parent.parent
+    if checkpoint.parent.name != "checkpoints" or not (folder / "config.yaml").is_file():
+        raise DataError(f"{checkpoint}: not in a run folder, which this command needs")
+    return folder
