@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.keys import shorten
@@ -16,6 +16,9 @@ from mlpkit.analysis.leaderboard import headline, legend, result_columns, show_r
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.console import printable
 from mlpkit.system.plain_json import to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENDINGS = (".csv", ".jsonl", ".md", ".tex", ".parquet")
 
@@ -37,7 +40,7 @@ def write_leaderboards(path: Path, shown: Sequence[tuple[Comparison, Sequence[Se
         texts = [_to_text(path.suffix, *of, unit) for of in shown]
         write_output(path, "\n".join(texts).encode(errors="surrogateescape"))
     else:
-        write_rows(path, [_row(setting, found) for found, settings in shown for setting in settings])
+        write_rows(path, [setting_row(setting, found) for found, settings in shown for setting in settings])
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -61,7 +64,8 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_output(path, text.encode(errors="surrogateescape"))
 
 
-def _row(setting: Setting, found: Comparison) -> Row:
+def setting_row(setting: Setting, found: Comparison) -> Row:
+    """Return a setting of a comparison with all its figures, by the names of the columns."""
     low, high = setting.interval or (None, None)
     worse_low, worse_high = setting.worse_by or (None, None)
     return {
@@ -92,22 +96,27 @@ def _to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def _to_parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
-    """Return a parquet file; a column of values of several types becomes text."""
-    import pyarrow as pa
     from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(to_arrow(rows, columns), buffer)
+    return buffer.getvalue()
+
+
+def to_arrow(rows: Sequence[Row], columns: Sequence[str]) -> "pa.Table":
+    """Return rows as an Arrow table; a column of values of several types becomes text."""
+    import pyarrow as pa
 
     arrays = []
     for key in columns:
-        values = [row[key] for row in rows]
+        values = [row.get(key) for row in rows]
         kinds = {type(value) for value in values if value is not None}
         if kinds == {int, float}:
             values = [None if value is None else float(value) for value in values]
         elif len(kinds) > 1 or kinds & {list, dict}:
             values = [None if value is None else json.dumps(value) for value in values]
         arrays.append(pa.array(values))
-    buffer = io.BytesIO()
-    parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), buffer)
-    return buffer.getvalue()
+    return pa.table(dict(zip(columns, arrays, strict=True)))
 
 
 def _to_text(suffix: str, found: Comparison, settings: Sequence[Setting], unit: str) -> str:

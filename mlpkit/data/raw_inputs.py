@@ -14,7 +14,7 @@ from torch import Tensor
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.arrow_table import normalize
-from mlpkit.data.column_values import RawColumn
+from mlpkit.data.column_values import Locate, RawColumn
 from mlpkit.data.encode import Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
@@ -162,11 +162,34 @@ def parse_raw(
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
-    encoder = _encoder_of(input_schema)
-    encoded = encode(
-        encoder, normalize(table, ("",), "--values"), "--values", lambda row: f"--values={spell(texts[row])}"
+    return RawInputs(
+        encode_table(table, input_schema, "--values", lambda row: f"--values={spell(texts[row])}", warn)
     )
-    return RawInputs(_warn_of_issues(encoded, "--values", warn))
+
+
+def encode_table(
+    table: pa.Table,
+    input_schema: InputSchema,
+    source: str,
+    locate: Locate,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Tensor:
+    """Return the rows of a table in memory as features (rows, features); empty texts are missing values.
+
+    Args:
+        table: its columns are matched by name; others are ignored.
+        input_schema: the model's input schema.
+        source: the name of the table in errors.
+        locate: names one of its rows in errors.
+        warn: is called with each warning.
+
+    Raises:
+        DataError: a column is missing, or a value cannot be used.
+    """
+    if set(input_schema.columns) <= set(table.column_names):  # else `encode` names all columns
+        table = table.select(list(input_schema.columns))
+    rows = normalize(table, ("",), source)
+    return _warn_of_issues(encode(_encoder_of(input_schema), rows, source, locate), source, warn)
 
 
 def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Printing of lines, tables and errors, to a terminal or a pipe."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -96,8 +98,25 @@ def say(console: Console, *lines: str) -> None:
         console.print(printable(line), markup=False)
 
 
+_collected: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def notes_collected() -> Iterator[list[str]]:
+    """Collect the notes of a block instead of printing them, for the Python API."""
+    notes: list[str] = []
+    token = _collected.set(notes)
+    try:
+        yield notes
+    finally:
+        _collected.reset(token)
+
+
 def note(message: str) -> None:
     """Print a note on stderr; stdout is for results only."""
+    if (notes := _collected.get()) is not None:
+        notes.append(message)
+        return
     make_console(stderr=True).print(f"[dim]{escape(printable(message))}[/dim]")
 
 

@@ -12,6 +12,7 @@ from mlpkit.system import free_cores
 
 WORK = 1_000_000  # multiplications in a step that keep one thread busy
 UNITS = 65_536  # activations of a layer, over all rows and runs, per thread: torch does not split fewer
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # an environment variable
 MOST_THREADS = 64  # unless there are more cores; limits the number in a foreign config
 
 _auto_threads = torch.get_num_threads()  # upper limit of `auto`
@@ -100,7 +101,7 @@ def limit_threads(most: int) -> None:
 def set_determinism(deterministic: bool) -> None:
     """Allow only deterministic operations, or all."""
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes cuBLAS deterministic
+        os.environ.setdefault(CUBLAS, ":4096:8")  # makes cuBLAS deterministic
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call loads torch's compiler
         torch.use_deterministic_algorithms(deterministic)
 

@@ -1,0 +1,1 @@
+"""Models outside mlpkit: Python objects, exported files, and the server."""

@@ -1,0 +1,130 @@
+"""A trained model as a Python object."""
+
+import copy
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpkit.analysis.predict import Predictions, Predictor
+from mlpkit.config.problems import plural
+from mlpkit.deploy.frames import features_of
+from mlpkit.errors import DataError
+from mlpkit.models.torch_network import Network, count_parameters
+
+
+class Model:
+    """Predicts from raw rows, as `mlpkit predict` does: missing values, categories and scaling included.
+
+    Attributes:
+        source: the checkpoint or the checkpoints that it was loaded from.
+        messages: notes and warnings of the last call, such as counts of missing and unseen values.
+    """
+
+    def __init__(self, predictor: Predictor, source: str) -> None:
+        """Take a predictor; `mlpkit.load` makes one."""
+        self._predictor, self.source = predictor, source
+        self.messages: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """regression, binary, multiclass or multilabel."""
+        return self._predictor.input_schema.task
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that the model reads, in their order."""
+        return self._predictor.input_schema.columns
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the columns that the model predicts."""
+        return self._predictor.input_schema.targets
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of `predict_proba`; () for other tasks."""
+        return self._predictor.input_schema.classes
+
+    def predict(self, data: Any) -> NDArray[Any]:
+        """Return the predictions: class names (rows,), values (rows, targets), or 0 and 1 for multilabel.
+
+        One target gives (rows,).
+
+        Args:
+            data: raw rows: a data frame, an Arrow table, a dict of columns, a list of dicts, or an array,
+                tensor or list (rows, columns) in the order of `columns`.
+
+        Raises:
+            DataError: a column is missing, or a value cannot be used.
+        """
+        values = self._predictions(data).values.numpy()
+        if self.classes:
+            names: NDArray[Any] = np.asarray(self.classes)
+            return np.asarray(names[values])
+        return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
+
+    def predict_proba(self, data: Any) -> NDArray[np.floating[Any]]:
+        """Return the probabilities (rows, classes), or (rows, targets) for multilabel.
+
+        Args:
+            data: raw rows; see `predict`.
+
+        Raises:
+            DataError: the model is a regression, or as in `predict`.
+        """
+        probabilities = self._predictions(data).probabilities
+        if probabilities is None:
+            raise DataError(f"{self.source}: a regression has no probabilities; use predict")
+        return probabilities.numpy()
+
+    def to_torch(self) -> Network:
+        """Return a copy of the network, with scaling inside: (rows, features) -> logits, or values.
+
+        `features` gives its inputs. Its weights are trained further by any optimizer.
+
+        Raises:
+            DataError: the model is an ensemble.
+        """
+        members: Sequence[Predictor] = getattr(self._predictor, "members", ())
+        if len(members) > 1:
+            raise DataError(f"{self.source}: an ensemble of {len(members)} networks; load one of its runs")
+        return copy.deepcopy(self._predictor.network)
+
+    def features(self, data: Any) -> "NDArray[np.float32]":
+        """Return raw rows as the network's inputs (rows, features): encoded, not yet scaled.
+
+        Args:
+            data: raw rows; see `predict`.
+
+        Raises:
+            DataError: as in `predict`.
+        """
+        messages: list[str] = []
+        found = features_of(data, self._predictor.input_schema, messages.append)
+        self.messages = tuple(messages)
+        return found.numpy()
+
+    def _predictions(self, data: Any) -> Predictions:
+        from torch import from_numpy
+
+        predictions = self._predictor.predict(from_numpy(self.features(data)))
+        if (row := predictions.first_not_finite()) is not None:
+            raise DataError(
+                f"data: row {row + 1}: the prediction is not a finite number, since the inputs are too large "
+                "for the model; correct or remove the row"
+            )
+        return predictions
+
+    def __repr__(self) -> str:
+        """Return the model in a line: task, targets, columns, parameters."""
+        what = f"{self.task} of {', '.join(self.targets)} from {plural(len(self.columns), 'column')}"
+        members = len(getattr(self._predictor, "members", ())) or 1
+        several = f"{members} x " if members > 1 else ""
+        parameters = count_parameters(self._predictor.network)
+        return f"<Model: {what}; {several}{plural(parameters, 'parameter')}; {self.source}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
