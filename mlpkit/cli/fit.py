@@ -27,7 +27,6 @@ EXAMPLE = "mlpkit fit dataset=iris"
 
 PARTS = 8  # of the time limit: two models in up to three groups each, and the last training
 LINEAR_LR = 0.03  # Adam's; with its default linear models do not reach their optimum in 200 epochs
-QUIET = ("run.plots=false", "run.loggers=[]")
 
 
 def fit(
@@ -54,9 +53,10 @@ def fit(
     from mlpkit.analysis.fit import judge
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.data_report import print_table
+    from mlpkit.cli.sweep import QUIET
     from mlpkit.data.table_options import TableOptions
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.results import read_results
+    from mlpkit.runs.results import find_runs, read_results
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.datasets import Datasets
     from mlpkit.system.console import make_console, note, say
@@ -79,7 +79,7 @@ def fit(
     swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
     folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
-    results = read_results(sorted(path for path in folder.iterdir() if path.is_dir()), note)
+    results = read_results(find_runs([folder], note), note)
     runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
     judged = judge({name: _out_of_fold(folder, of_model) for name, of_model in runs.items()})
     _print(console, judged, folds, seeds)
@@ -153,15 +153,18 @@ def _for_model(request: "Request", model: str) -> "Request":
 
 
 def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", datasets: "Datasets") -> Path:
-    """Train all runs of some sweeps as one; return its folder."""
+    """Train all jobs of the requests in one sweep; return its folder.
+
+    Raises:
+        JobsFailedError: some jobs failed.
+    """
     from mlpkit.cli.plan import plan
-    from mlpkit.runs import sweep_folder
-    from mlpkit.sweep.launchers import LauncherOptions, choose
-    from mlpkit.sweep.run import start
+    from mlpkit.cli.sweep import train_jobs
 
     jobs = [job for request in requests for job in plan(request).jobs]
-    folder = sweep_folder.create([job.config for job in jobs])
-    start(folder, jobs, origin, choose(LauncherOptions()), console, datasets)
+    folder, failed = train_jobs(jobs, origin, console, datasets)
+    if failed is not None:
+        raise failed
     return folder.path
 
 

@@ -28,15 +28,12 @@ def lr(
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.plan import plan
     from mlpkit.cli.shorthand import expand
-    from mlpkit.errors import ConfigError, JobsFailedError
-    from mlpkit.runs import sweep_folder
+    from mlpkit.cli.sweep import QUIET, train_jobs
+    from mlpkit.errors import ConfigError
     from mlpkit.runs.labels import Labels, write_labels
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.run import start
-    from mlpkit.sweep.vectorized import vectorized
-    from mlpkit.system.console import make_console, note
+    from mlpkit.system.console import make_console
 
     if not 0 < lowest < highest <= 1e6:
         raise ConfigError(f"--from={lowest} --to={highest}: must be above 0, and the first below the second")
@@ -49,15 +46,10 @@ def lr(
     factor = (highest / lowest) ** (1 / (RATES - 1))
     rates = ",".join(f"{lowest * factor**number:.3g}" for number in range(RATES))
     seeds = ",".join(map(str, range(SEEDS)))
-    swept = (f"optimizer.lr={rates}", f"seed={seeds}", "run.plots=false", "run.loggers=[]")
-    jobs = plan(Request((*given, *swept))).jobs
-    sweep = sweep_folder.create([job.config for job in jobs])
-    console, origin = make_console(), Origin(command_line(), Trust.OWN, (*given, *swept))
-    try:
-        with looks_recorded(sweep.path, origin.command, note):
-            start(sweep, jobs, origin, vectorized, console)
-    except JobsFailedError:  # the rates that are too high
-        pass
+    swept = (*given, f"optimizer.lr={rates}", f"seed={seeds}", *QUIET)
+    jobs = plan(Request(swept)).jobs
+    origin = Origin(command_line(), Trust.OWN, swept)
+    sweep, _ = train_jobs(jobs, origin, make_console())  # jobs fail where the learning rate is too high
     write_labels(sweep.labels, Labels(("lr",)))
     show(sweep.path, jobs[0].config)
 

@@ -9,7 +9,7 @@ import typer
 
 from mlpkit.cli.arguments import ConfigDir, Overrides, Plugins, command_line
 from mlpkit.config.problems import plural, spell
-from mlpkit.errors import ConfigError, DataError, JobsFailedError
+from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mlpkit.sweep.grid import Job
 
 EXAMPLE = "mlpkit versus optimizer=sgd,adam dataset=moons model=mlp --max-seeds 8"
-
-QUIET = ("run.plots=false", "run.loggers=[]")
 
 
 def versus(
@@ -46,6 +44,7 @@ def versus(
     from mlpkit.analysis.versus import looks
     from mlpkit.cli.compose import Request, sweeps
     from mlpkit.cli.shorthand import expand
+    from mlpkit.cli.sweep import QUIET
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, say
@@ -81,41 +80,40 @@ def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
 
 
 def _train(jobs: "Sequence[Job]", origin: "Origin", console: "Console") -> "dict[str, Path]":
-    """Train the jobs that no earlier sweep of this folder has trained; return the run of each, by its key."""
-    from mlpkit.runs import sweep_folder
-    from mlpkit.sweep.launchers import LauncherOptions, choose
+    """Train the jobs that no earlier sweep of this folder has trained.
+
+    Returns:
+        The run folder of each finished job, by the key of its config.
+    """
+    from mlpkit.cli.sweep import train_jobs
     from mlpkit.sweep.ledger import config_key
-    from mlpkit.sweep.run import start
     from mlpkit.system.console import note
     from mlpkit.system.paths import expand
 
-    place = jobs[0].config.run
-    group = expand(place.root) / str(place.name)
-    done = _done(group)
+    options = jobs[0].config.run
+    group = expand(options.root) / str(options.name)
+    done = _finished_runs(group)
     left = [job for job in jobs if config_key(job.config) not in done]
     if not left:
         return done
-    folder = sweep_folder.create([job.config for job in left])
-    try:
-        start(folder, left, origin, choose(LauncherOptions()), console)
-    except JobsFailedError as error:  # a diverged seed has no score; the others count
-        for line in error.args[:-1]:
-            note(str(line))
-    return _done(group)
+    _, failed = train_jobs(left, origin, console)
+    for line in failed.args[:-1] if failed else ():  # a diverged seed has no score; the others count
+        note(str(line))
+    return _finished_runs(group)
 
 
-def _done(group: Path) -> "dict[str, Path]":
+def _finished_runs(group: Path) -> "dict[str, Path]":
     """Return the finished runs of the sweeps in a folder, by the key of their config."""
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
     from mlpkit.sweep.ledger import DONE, Ledger, config_key
 
-    found: dict[str, Path] = {}
+    runs: dict[str, Path] = {}
     for path in sorted(group.iterdir()) if group.is_dir() else ():
         if not path.is_symlink() and is_sweep(path):
             with Ledger(SweepFolder(path).ledger) as ledger:
-                entries = ledger.entries()
-            found |= {config_key(of.config): path / of.folder for of in entries if of.status == DONE}
-    return found
+                done = [entry for entry in ledger.entries() if entry.status == DONE]
+            runs |= {config_key(entry.config): path / entry.folder for entry in done}
+    return runs
 
 
 def _look(
