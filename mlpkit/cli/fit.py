@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit fit dataset=iris"
 
-PARTS = 8  # of the time limit: two models in up to three groups each, and the last training
-LINEAR_LR = 0.03  # Adam's; with its default linear models do not reach their optimum in 200 epochs
+PARTS = 8  # equal parts of the time limit: two models in up to three groups each, and the last training
+LINEAR_LR = 0.03  # with Adam's default, linear models do not reach their optimum in 200 epochs
 
 
 def fit(
@@ -65,7 +65,7 @@ def fit(
     words = _dataset_words(file, target or (), overrides or ())
     request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
     config = read_config(_with(request, "model=mlp"))
-    if not request.sets("trainer.monitor"):  # by which the models are ranked
+    if not request.sets("trainer.monitor"):  # the models are ranked by the loss
         request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
@@ -74,7 +74,7 @@ def fit(
     print_table(console, config.dataset)
     console.print()
     task = datasets.load(config.dataset).input_schema.task
-    datasets.take_remarks()  # printed already
+    datasets.take_remarks()  # `print_table` has printed them
     linear = "linear" if task == "regression" else "logistic"
     swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
@@ -104,7 +104,7 @@ def fit(
 
 
 def _dataset_words(file: str, target: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides, after those that choose the dataset."""
+    """Return the overrides that choose the dataset and its target, followed by the given ones."""
     from mlpkit.cli.shorthand import expand
 
     named = [f"target={target[0] if len(target) == 1 else '[' + ','.join(target) + ']'}"] if target else []
@@ -114,7 +114,7 @@ def _dataset_words(file: str, target: Sequence[str], overrides: Sequence[str]) -
 
 
 def _with(request: "Request", *lines: str) -> "Request":
-    """Return the request with some keys set, in place of what sets them already."""
+    """Return the request with more overrides, which replace those of the same keys."""
     keys = [_key(line) for line in lines]
     others = (line for line in request.overrides if _key(line) not in keys)
     return replace(request, overrides=(*others, *lines))
@@ -125,12 +125,12 @@ def _key(override: str) -> str:
 
 
 def _check(overrides: Sequence[str]) -> None:
-    """Refuse overrides of what fit chooses itself.
+    """Check that no override is of a key that fit sets itself.
 
     Raises:
-        ConfigError: one of them is given.
+        ConfigError: one is.
     """
-    ways = {
+    ways_out = {
         "model": "it compares models; leave it out, settings such as model.hidden=[64] are the mlp's",
         "seed": "use --seeds N",
         "dataset.fold": "it trains all folds; leave it out",
@@ -138,12 +138,12 @@ def _check(overrides: Sequence[str]) -> None:
         "trainer.time_limit": "use --time-limit SECONDS",
         "run.dir": "it makes several folders; use run.root",
     }
-    if given := next((line for line in overrides if _key(line) in ways), None):
-        raise ConfigError(f"fit: {spell(given)}: {ways[_key(given)]}")
+    if given := next((line for line in overrides if _key(line) in ways_out), None):
+        raise ConfigError(f"fit: {spell(given)}: {ways_out[_key(given)]}")
 
 
 def _for_model(request: "Request", model: str) -> "Request":
-    """Return the request for a model; settings of model.* are the mlp's alone."""
+    """Return the request for a model; overrides of model.* are for the mlp alone."""
     if model == "mlp":
         return _with(request, "model=mlp")
     lines = tuple(line for line in request.overrides if not _key(line).startswith("model."))

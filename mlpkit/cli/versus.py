@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit versus optimizer=sgd,adam dataset=moons model=mlp --max-seeds 8"
 
+Names = tuple[str, str, str]  # of both settings and of the score, in words
+
 
 def versus(
     pair: Annotated[str, typer.Argument(metavar="KEY=A,B", help="The key and its two values.")],
     overrides: Overrides = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", metavar="D", help="Stop when the difference is surely below this."),
+        typer.Option("--margin", metavar="D", help="Also stop when the difference is shown to be below D."),
     ] = None,
     most: Annotated[
         int, typer.Option("--max-seeds", metavar="N", min=5, max=10_000, help="At most N seeds of each.")
@@ -40,7 +42,7 @@ def versus(
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Train two values with more and more seeds until it is sure which is better."""
+    """Train two values of a key with more and more seeds until one is shown to be better."""
     from mlpkit.analysis.versus import looks
     from mlpkit.cli.compose import Request, sweeps
     from mlpkit.cli.shorthand import expand
@@ -65,12 +67,12 @@ def versus(
     planned = looks(most)
     for seeds in planned:
         jobs = _jobs(request, seeds)
-        found = _train(jobs, origin, console)
-        names, verdict = _look(jobs, found, metric, margin, len(planned))
-        say(console, _line(names, verdict))
+        runs = _train(jobs, origin, console)
+        names, verdict = _judge(jobs, runs, metric, margin, len(planned))
+        say(console, _describe_look(names, verdict))
         if verdict.kind != "open":
             break
-    say(console, _said(names, verdict, margin))
+    say(console, _describe_verdict(names, verdict, margin))
 
 
 def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
@@ -116,45 +118,45 @@ def _finished_runs(group: Path) -> "dict[str, Path]":
     return runs
 
 
-def _look(
+def _judge(
     jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, looks: int
-) -> "tuple[list[str], Verdict]":
-    """Return the names of both settings, and what the seeds so far show."""
+) -> "tuple[Names, Verdict]":
+    """Return the names of both settings and of the score, and what the seeds so far show."""
     from mlpkit.analysis.metric import choose_metric
     from mlpkit.analysis.versus import judge
     from mlpkit.runs.results import read_result
     from mlpkit.sweep.ledger import config_key
 
-    runs: dict[str, dict[int, RunResult]] = {}
+    results: dict[str, dict[int, RunResult]] = {}  # by setting and seed
     for job in jobs:
-        side = next(line for line in job.overrides if not line.startswith("seed="))
+        setting = next(line for line in job.overrides if not line.startswith("seed="))
         path = done.get(config_key(job.config))
-        runs.setdefault(side, {})
+        results.setdefault(setting, {})
         if path is not None:
-            runs[side][job.config.seed] = read_result(path)
-    (one, first), (other, second) = runs.items()
+            results[setting][job.config.seed] = read_result(path)
+    (one, first), (other, second) = results.items()
     common = [seed for seed in first if seed in second]
     if len(common) < 2:
         raise DataError("versus: fewer than two seeds have a score with both values; see the errors above")
-    chosen = choose_metric([of[seed] for of in (first, second) for seed in common], metric)
+    chosen = choose_metric([runs[seed] for runs in (first, second) for seed in common], metric)
     pairs = [(chosen.value(first[seed]), chosen.value(second[seed])) for seed in common]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, looks)
-    return [one, other, f"{chosen.split} {chosen.score}"], verdict
+    return (one, other, f"{chosen.split} {chosen.score}"), verdict
 
 
-def _line(names: Sequence[str], found: "Verdict") -> str:
+def _describe_look(names: Names, verdict: "Verdict") -> str:
     one, other, score = names
-    ends = f"{found.low:+.4g} to {found.high:+.4g}"
-    return f"{plural(found.seeds, 'seed')}: {score} {other} minus {one}: {found.difference:+.4g} ({ends})"
+    seeds, ends = plural(verdict.seeds, "seed"), f"{verdict.low:+.4g} to {verdict.high:+.4g}"
+    return f"{seeds}: {score} {other} minus {one}: {verdict.difference:+.4g} ({ends})"
 
 
-def _said(names: Sequence[str], found: "Verdict", margin: float | None) -> str:
+def _describe_verdict(names: Names, verdict: "Verdict", margin: float | None) -> str:
     one, other, score = names
-    if found.kind == "alike":
+    if verdict.kind == "alike":
         return f"{one} and {other} differ in {score} by less than {margin:g}"
-    if found.kind == "open":
-        seeds = plural(found.seeds, "seed")
-        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * found.seeds}"
-    better, worse = (one, other) if found.kind == "first" else (other, one)
+    if verdict.kind == "open":
+        seeds = plural(verdict.seeds, "seed")
+        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * verdict.seeds}"
+    better, worse = (one, other) if verdict.kind == "first" else (other, one)
     return f"{better} is better than {worse}"
