@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.column_values import Locate, RawColumn, is_numeric
 from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_unparsed
 from mlpkit.data.fit_encoder import numbers_then_text
@@ -46,10 +46,15 @@ class Targets:
         counted: NDArray[np.int64] = (self.values[rows] > 0).sum(0)
         return counted
 
-    def first(self, place: int, rows: NDArray[np.int64]) -> int:
-        """Return the first of the given rows with a class or label, which is given by its index."""
+    def first(self, index: int, rows: NDArray[np.int64]) -> int:
+        """Return the first of the given rows that has the class or label with this index."""
         values = self.values[rows]
-        return int(rows[values == place if self.classes else values[:, place] > 0][0])
+        return int(rows[values == index if self.classes else values[:, index] > 0][0])
+
+
+def describe_left_out(rows: int) -> str:
+    """Return a line about rows that are left out since a target is missing."""
+    return f"left out {plural(rows, 'row')} without a value of the target"
 
 
 def target_columns(table: pa.Table, names: Sequence[str], source: str, locate: Locate) -> list[RawColumn]:

@@ -83,10 +83,5 @@ def _fingerprint(path: Path) -> str:
 
 
 def _scores(result: RunResult) -> dict[str, float | None]:
-    if result.best is None:
-        return {}
-    return {
-        f"{split} {name}": value
-        for split in ("train", "val", "test")
-        for name, value in result.best.scores(split).items()
-    }
+    scores = result.best.all_scores() if result.best is not None else {}
+    return {f"{split} {name}": value for (split, name), value in scores.items()}
