@@ -25,7 +25,10 @@ class Ensemble(Predictor):
                 "train runs that differ in their seed alone"
             )
         super().__init__(
-            *(first.network, first.input_schema, first.loss, first.device),
+            first.network,
+            first.input_schema,
+            first.loss,
+            first.device,
             metrics=first.metrics,
             task=first.task,
             class_weights=first.class_weights,

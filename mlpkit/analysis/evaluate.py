@@ -215,7 +215,8 @@ def _classification_report(
     labels = list(range(len(classes)))
     return str(
         classification_report(
-            *(targets.numpy(), predicted.numpy()),
+            targets.numpy(),
+            predicted.numpy(),
             labels=labels,
             target_names=classes,
             sample_weight=None if weights is None else weights.numpy(),
