@@ -14,7 +14,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from mlpkit.config.problems import plural
-from mlpkit.runs.listing import Listed, ListedRun, ListedSweep
+from mlpkit.runs.listing import FINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.console import number, printable
 from mlpkit.system.plain_json import to_json
@@ -109,9 +109,7 @@ def _score(split: str, name: str, value: float) -> str:
 
 def _status(sweep: ListedSweep) -> str:
     """Return a sweep's number of runs, and how many of them have not finished."""
-    counts = Counter(
-        run.status for run in sweep.runs if run.status not in ("done", "stopped early", "pruned")
-    )
+    counts = Counter(run.status for run in sweep.runs if run.status not in FINISHED)
     return ", ".join([plural(len(sweep.runs), "run"), *(f"{n} {status}" for status, n in counts.items())])
 
 

@@ -79,8 +79,8 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
 
 def _problem_with(schema: type[Section]) -> str | None:
     """Return what a choice's class lacks, or None; see `Section.to_define`."""
-    for place, base in enumerate(schema.__mro__):
-        own = {name for derived in schema.__mro__[:place] for name in vars(derived)}
+    for index, base in enumerate(schema.__mro__):
+        own = {name for derived in schema.__mro__[:index] for name in vars(derived)}
         for either in vars(base).get("to_define", ()):
             if not own & set(either.split(" or ")):
                 return f"define {either}; see {base.__name__}"

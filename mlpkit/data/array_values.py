@@ -235,7 +235,7 @@ def _locate(lengths: Sequence[int], row: int, sources: Sequence[str]) -> tuple[s
 
 
 def read_weights(parts: Sequence[Named]) -> NDArray[np.float32]:
-    """Concatenate the weights of all splits, (rows,).
+    """Concatenate the weights (rows,) of all splits.
 
     Args:
         parts: the array of each split, with one number for each row.

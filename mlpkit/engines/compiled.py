@@ -226,8 +226,7 @@ def obstacle_to_compiling(
     ends = (linear[0].in_features, linear[-1].out_features) if linear else ()
     widths = *ends[:1], *widest_hidden(configs), *ends[1:]
     weights = sum(inputs * outputs for inputs, outputs in pairwise(widths))
-    known = {"Linear", *FUNCTIONS}
-    unsupported = [layer for layer in network.layers if type(layer).__name__ not in known]
+    unsupported = [layer for layer in network.layers if type(layer).__name__ not in ("Linear", *FUNCTIONS)]
     reasons = {
         "it is for a CPU": device != "cpu",
         "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
@@ -290,8 +289,7 @@ def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
 
 def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return the function that writes the settings of an SGD step; as in torch, the first has no momentum."""
-    momentum = np.array([optimizer.momentum for optimizer in optimizers])
-    dampening = np.array([optimizer.dampening for optimizer in optimizers])
+    momentum, dampening = np.array([(each.momentum, each.dampening) for each in optimizers]).T
     table["second_weight"][:] = momentum
 
     def set_settings(lrs: Numbers, steps: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlpkit.errors import DataError, LockedError
-from mlpkit.runs.listing import RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
+from mlpkit.runs.listing import FINISHED, RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import SUFFIX, sync_folder
@@ -23,7 +23,6 @@ from mlpkit.system.lock import is_held, locked
 
 REMOVED = f".removed{SUFFIX}"  # ends the hidden name of a run that is being removed
 OLDER_CHECKPOINT, BEST_OF_SWEEP = "older checkpoint", "best of its sweep"  # reasons
-FINISHED = ("done", "stopped early", "pruned")
 
 
 @dataclass(frozen=True)
