@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from mlpkit import metrics
 from mlpkit.config.metric import MetricConfig, higher_is_better
@@ -35,6 +36,9 @@ class Task:
         probabilities: outputs -> (rows, classes), or (rows, targets) for multilabel; None for regression.
         decode: outputs -> labels (rows,), zeros and ones (rows, targets) for multilabel, or values (rows,
             targets) for regression.
+        constant: (encoded float64 targets, width) -> outputs (width,) that predict their mean, or the shares
+            of the classes. The shares count one more row of each class, so that no probability is 0.
+        average: outputs (members, rows, width) -> outputs (rows, width) of the mean probabilities, or values.
         monitor: the score that decides which epoch is best, by default.
         higher_is_better: whether higher values of `monitor` are better.
     """
@@ -48,6 +52,8 @@ class Task:
     scores: Callable[[Sequence[Any], int], dict[str, Any]]
     probabilities: Callable[[Tensor], Tensor] | None
     decode: Callable[[Tensor], Tensor]
+    constant: Callable[[Tensor, int], Tensor]
+    average: Callable[[Tensor], Tensor]
     monitor: str
     higher_is_better: bool
 
@@ -109,6 +115,19 @@ def _both_classes(outputs: Tensor) -> Tensor:
     return torch.cat((torch.sigmoid(-outputs), torch.sigmoid(outputs)), dim=1)
 
 
+def _logits_of_shares(targets: Tensor, width: int) -> Tensor:
+    return ((targets.sum(0) + 1) / (len(targets) + 2)).logit()
+
+
+def _log_shares(labels: Tensor, width: int) -> Tensor:
+    return ((labels.bincount(minlength=width).double() + 1) / (len(labels) + width)).log()
+
+
+def _average_logits(logits: Tensor) -> Tensor:
+    """Return the logit of the mean of p: log Σp - log Σ(1 - p), without the rounding of p near 0 and 1."""
+    return logsigmoid(logits).logsumexp(0) - logsigmoid(-logits).logsumexp(0)
+
+
 REGRESSION = Task(
     name="regression",
     encode=lambda targets, dtype: targets.to(dtype),
@@ -119,6 +138,8 @@ REGRESSION = Task(
     scores=metrics.regression_scores,
     probabilities=None,
     decode=lambda outputs: outputs,
+    constant=lambda targets, width: targets.mean(0),
+    average=lambda outputs: outputs.mean(0),
     monitor="loss",
     higher_is_better=False,
 )
@@ -133,6 +154,8 @@ BINARY = Task(
     scores=metrics.classification_scores,
     probabilities=_both_classes,
     decode=lambda outputs: (outputs > 0).long().squeeze(1),
+    constant=_logits_of_shares,
+    average=_average_logits,
     monitor="accuracy",
     higher_is_better=True,
 )
@@ -147,6 +170,8 @@ MULTICLASS = Task(
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),
     decode=lambda outputs: outputs.argmax(1),
+    constant=_log_shares,
+    average=lambda outputs: outputs.log_softmax(-1).logsumexp(0) - log(len(outputs)),
     monitor="accuracy",
     higher_is_better=True,
 )
@@ -161,6 +186,8 @@ MULTILABEL = Task(
     scores=metrics.multilabel_scores,
     probabilities=torch.sigmoid,
     decode=lambda outputs: (outputs > 0).long(),
+    constant=_logits_of_shares,
+    average=_average_logits,
     monitor="accuracy",
     higher_is_better=True,
 )

@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 import tempfile
 
 # Two test processes that each use all cores wait for each other's threads; set before torch is imported.
@@ -17,7 +18,10 @@ from running import train
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry
 
+Lines = Callable[..., list[str]]
 Refused = Callable[..., str]
+
+DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +33,42 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         name: train(root, f"dataset={name}", f"model={model}", *small).path for name, model in models.items()
     }
+
+
+@pytest.fixture(scope="session")
+def sample_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, a failed one, and a later sweep of four runs, two of which have failed."""
+    root = tmp_path_factory.mktemp("sample")
+    small = (
+        *("dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=3", "trainer.checkpoint_every=1"),
+        *("trainer.keep_last=3", "run.loggers=[]", "run.plots=false", "run.progress=none"),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        assert command(["train", *small, f"run.dir={DONE}"]) == 0
+        assert command(["train", *small, f"run.dir={FAILED}", "optimizer.lr=1e38"]) == 65
+        assert command(["train", "-m", *small, f"run.dir={SWEEP}", "optimizer.lr=0.1,1e38", "seed=0,1"]) == 1
+    return root
+
+
+@pytest.fixture
+def outputs(sample_outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sample outputs, to be changed, in the working directory."""
+    shutil.copytree(sample_outputs / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def lines(outputs: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
+    """Run a command beside the sample outputs; return its lines on stdout."""
+    capsys.readouterr()
+
+    def say(*arguments: str) -> list[str]:
+        assert command(list(arguments)) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return say
 
 
 @pytest.fixture

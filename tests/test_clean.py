@@ -5,55 +5,22 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Refused
+from conftest import DONE, FAILED, SWEEP, Lines, Refused
 
 from mlpkit.analysis.named_run import best_of_sweep
 from mlpkit.cli.main import run as command
 from mlpkit.runs import clean
 from mlpkit.runs.listing import list_runs
 
-SMALL = (
-    "dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=3", "run.loggers=[]", "run.plots=false",
-    "run.progress=none", "trainer.checkpoint_every=1", "trainer.keep_last=3",
-)  # fmt: skip
-DONE, FAILED, SWEEP = Path("outputs/a/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
-
-Clean = Callable[..., list[str]]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, a failed one, and a sweep of four runs, two of which have failed."""
-    root = tmp_path_factory.mktemp("made")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        assert command(["train", *SMALL, f"run.dir={DONE}"]) == 0
-        assert command(["train", *SMALL, f"run.dir={FAILED}", "optimizer.lr=1e38"]) == 65
-        assert command(["train", "-m", *SMALL, f"run.dir={SWEEP}", "optimizer.lr=0.1,1e38", "seed=0,1"]) == 1
-    finally:
-        os.chdir(before)
-    return root
-
 
 @pytest.fixture
-def cleaned(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Clean:
-    """Clean a copy of these runs, which lies in the working directory; return the lines on stdout."""
-    shutil.copytree(made / "outputs", tmp_path / "outputs")
-    monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-
-    def act(*arguments: str) -> list[str]:
-        assert command(["clean", *arguments]) == 0
-        return capsys.readouterr().out.splitlines()
-
-    return act
+def cleaned(lines: Lines) -> Lines:
+    """Clean the sample outputs; return the lines on stdout."""
+    return partial(lines, "clean")
 
 
 def runs() -> set[Path]:
@@ -70,7 +37,7 @@ def members(status: str) -> set[Path]:
     }
 
 
-def test_without_yes_nothing_is_removed(cleaned: Clean) -> None:
+def test_without_yes_nothing_is_removed(cleaned: Lines) -> None:
     before = {path: path.stat().st_size for path in Path("outputs").rglob("*") if path.is_file()}
     shown = cleaned("--older-than", "0h", "--checkpoints")
     assert {path: path.stat().st_size for path in Path("outputs").rglob("*") if path.is_file()} == before
@@ -78,7 +45,7 @@ def test_without_yes_nothing_is_removed(cleaned: Clean) -> None:
     assert shown[-1].endswith("; --yes removes them")
 
 
-def test_failed_runs_go(cleaned: Clean) -> None:
+def test_failed_runs_go(cleaned: Lines) -> None:
     others = runs() - members("failed") - {FAILED}
     size = sum(
         f.stat().st_size for run in (*members("failed"), FAILED) for f in run.rglob("*") if f.is_file()
@@ -95,14 +62,14 @@ def test_failed_runs_go(cleaned: Clean) -> None:
     assert cleaned("--yes") == ["nothing to remove"]
 
 
-def test_an_old_sweep_keeps_its_best_run_and_its_ledger(cleaned: Clean) -> None:
+def test_an_old_sweep_keeps_its_best_run_and_its_ledger(cleaned: Lines) -> None:
     best = best_of_sweep(SWEEP)
     assert cleaned("--older-than", "0h", "--yes")[-2] == "kept: 1 run (best of its sweep)"
     assert runs() == {best}
     assert command(["resume", str(SWEEP)]) == 1  # what has gone is trained again; two runs diverge as before
 
 
-def test_what_has_a_tag_or_a_note_is_kept(cleaned: Clean) -> None:
+def test_what_has_a_tag_or_a_note_is_kept(cleaned: Lines) -> None:
     assert command(["tag", str(FAILED), "why"]) == 0
     assert command(["note", str(DONE), "good"]) == 0
     Path(SWEEP, "labels.json").write_text("{")  # damaged: there were some
@@ -111,7 +78,7 @@ def test_what_has_a_tag_or_a_note_is_kept(cleaned: Clean) -> None:
     assert runs() == before
 
 
-def test_young_and_interrupted_runs_are_kept(cleaned: Clean) -> None:
+def test_young_and_interrupted_runs_are_kept(cleaned: Lines) -> None:
     old = time.time() - 3 * 86_400
     for run in runs() - {DONE}:
         os.utime(run / "config.yaml", (old, old))
@@ -124,7 +91,7 @@ def test_young_and_interrupted_runs_are_kept(cleaned: Clean) -> None:
     assert DONE not in runs()
 
 
-def test_older_checkpoints_of_finished_runs_go(cleaned: Clean) -> None:
+def test_older_checkpoints_of_finished_runs_go(cleaned: Lines) -> None:
     assert list(DONE.glob("checkpoints/step-*"))
     cleaned(str(DONE), "--checkpoints", "--yes")
     assert sorted(path.name for path in (DONE / "checkpoints").iterdir()) == [
@@ -134,7 +101,7 @@ def test_older_checkpoints_of_finished_runs_go(cleaned: Clean) -> None:
     assert list(SWEEP.glob("*/checkpoints/step-*"))
 
 
-def test_a_run_in_use_is_kept(cleaned: Clean) -> None:
+def test_a_run_in_use_is_kept(cleaned: Lines) -> None:
     text = f"\0process {os.getpid()} on {socket.gethostname()}\n"
     for folder in (FAILED, SWEEP):
         (folder / ".lock").write_text(text)
@@ -144,7 +111,7 @@ def test_a_run_in_use_is_kept(cleaned: Clean) -> None:
     assert runs() == before
 
 
-def test_what_mlpkit_has_not_made_is_kept(cleaned: Clean, tmp_path: Path) -> None:
+def test_what_mlpkit_has_not_made_is_kept(cleaned: Lines, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "precious").write_text("x")
@@ -167,7 +134,7 @@ def test_what_mlpkit_has_not_made_is_kept(cleaned: Clean, tmp_path: Path) -> Non
     assert {first, second, other, FAILED} <= runs()
 
 
-def test_a_stopped_clean_leaves_whole_runs_or_none(cleaned: Clean, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_clean_leaves_whole_runs_or_none(cleaned: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is hidden by one rename; the next clean removes what is left."""
 
     def stopped(path: Path) -> None:
@@ -184,7 +151,7 @@ def test_a_stopped_clean_leaves_whole_runs_or_none(cleaned: Clean, monkeypatch: 
     assert not list(Path("outputs").rglob(f".*{clean.REMOVED}"))
 
 
-def test_a_run_that_cannot_be_removed_is_an_error(cleaned: Clean, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_removed_is_an_error(cleaned: Lines, capsys: pytest.CaptureFixture[str]) -> None:
     """Its hidden name is taken by a folder that holds files of others."""
     hidden = FAILED.with_name(f".failed{clean.REMOVED}")
     hidden.mkdir()
@@ -195,7 +162,7 @@ def test_a_run_that_cannot_be_removed_is_an_error(cleaned: Clean, capsys: pytest
     assert FAILED in runs()
 
 
-def test_clean_refuses(cleaned: Clean, refused: Refused) -> None:
+def test_clean_refuses(cleaned: Lines, refused: Refused) -> None:
     for age in ("30", "d", "-1d", "1y", "٣d"):
         rule = "must be a number of hours, days or weeks: 12h, 30d or 4w"
         assert refused("clean", f"--older-than={age}", code=2) == f"--older-than={age}: {rule}"

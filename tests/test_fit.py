@@ -12,7 +12,6 @@ from running import mlpkit, train
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from tables import customers, write_csv
 
-from mlpkit.analysis.ensemble import average_outputs
 from mlpkit.analysis.fit import Candidate, judge
 from mlpkit.analysis.out_of_fold import OutOfFold, predict_out_of_fold
 from mlpkit.cli.main import run as command
@@ -149,9 +148,9 @@ def test_an_ensemble_has_the_mean_of_the_probabilities(task: str) -> None:
     probabilities = TASKS[task].probabilities
     assert probabilities is not None
     wanted = torch.stack([probabilities(each.double()) for each in outputs]).mean(0)
-    torch.testing.assert_close(probabilities(average_outputs(TASKS[task], outputs)).double(), wanted)
+    torch.testing.assert_close(probabilities(TASKS[task].average(outputs)).double(), wanted)
     huge = torch.full((2, 1, 3 if task != "binary" else 1), 200.0)
-    assert average_outputs(TASKS[task], huge).isfinite().all()
+    assert TASKS[task].average(huge).isfinite().all()
 
 
 def test_predict_averages_the_seeds_of_a_sweep(refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_a_branch_is_verified_with_its_fork(branches: Branches, capsys: pytest.C
         assert "weights      same bits in " in capsys.readouterr().out
     RUN.path.rename("outputs/a/moved")
     assert command(["verify", str(found[0].path)]) == 65
-    problem = f"{found[0].path}: a fork of {RUN.path}, which is not there; bring it back\n"
+    problem = f"{found[0].path}: a fork of {RUN.path}, which is missing; bring it back\n"
     assert capsys.readouterr().err.endswith(problem)
 
 
@@ -122,7 +122,7 @@ def test_a_fork_that_is_stopped_before_it_trains_is_no_sweep(
         (["optimizer.lr=0.1"], 2, "trainer.epochs=6: the run has done 6; choose more, or fork it "),
         (["optimizer.lr=0.1,0.2", "--at", "26"], 2, "optimizer.lr=0.1,0.2: "),
         (["optimizer.lrr=0.1", "--at", "26"], 2, "optimizer.lrr: unknown key; did you mean optimizer.lr?"),
-        (["--at", "26"], 2, "a fork changes something; add a setting such as optimizer.lr=0.01"),
+        (["--at", "26"], 2, "fork: no setting is changed; add one, such as optimizer.lr=0.01"),
     ],
 )  # fmt: skip
 def test_what_may_not_change_is_refused(
@@ -141,5 +141,5 @@ def test_a_run_that_cannot_be_repeated_is_forked_at_its_checkpoints(
     assert command(["fork", str(RUN.path), "--at", "20", "optimizer.lr=0.1"]) == 65
     first, second = capsys.readouterr().err.splitlines()
     assert first == "no checkpoint is at step 20: training up to there again"
-    assert second.startswith(f"mlpkit: {RUN.path}: trained again, it is another run from epoch 1 on; ")
+    assert second.startswith(f"mlpkit: {RUN.path}: trained again, it has other scores from epoch 1 on; ")
     assert second.endswith("fork it at a checkpoint: --at 60, 52, 39, 26, 13")

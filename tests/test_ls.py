@@ -8,83 +8,43 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Refused
+from conftest import DONE, FAILED, SWEEP, Lines, Refused
 
 from mlpkit.analysis.run_list import format_list
 from mlpkit.cli.main import run as command
 from mlpkit.runs.listing import DAMAGED, RUNNING, UNFINISHED, list_runs
 
-SMALL = (
-    "dataset=moons",
-    "model=mlp",
-    "model.hidden=[4]",
-    "trainer.epochs=3",
-    "run.loggers=[]",
-    "run.progress=none",
-)
-SWEEP = "outputs/moons-mlp/sweep"
-RUN = "outputs/one/first"
-
-Lines = Callable[..., list[str]]
+RUN = str(DONE)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, a later sweep of four runs, of which one learning rate diverges, and a folder that is no run."""
-    root = tmp_path_factory.mktemp("made")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        assert command(["train", *SMALL, f"run.dir={RUN}", "run.plots=false"]) == 0
-        assert command(["train", "-m", *SMALL, f"run.dir={SWEEP}", "optimizer.lr=0.1,1e38", "seed=0,1"]) == 1
-    finally:
-        os.chdir(before)
-    (root / "outputs" / "other").mkdir()
-    (root / "outputs" / "other" / "config.yaml").write_text("lr: 1\n")
-    os.utime(root / RUN / "config.yaml", (1_700_000_000, 1_700_000_000))
-    return root
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, to be changed, in the working directory."""
-    shutil.copytree(made / "outputs", tmp_path / "outputs")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def lines(here: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
-    """Run a command; return its lines on stdout."""
-    capsys.readouterr()
-
-    def say(*arguments: str) -> list[str]:
-        assert command(list(arguments)) == 0
-        return capsys.readouterr().out.splitlines()
-
-    return say
+@pytest.fixture(autouse=True)
+def here(outputs: Path) -> Path:
+    """The sample outputs without the failed run, with an older run and a folder that is not a run."""
+    shutil.rmtree(FAILED)
+    os.utime(DONE / "config.yaml", (1_700_000_000, 1_700_000_000))
+    Path("outputs/other").mkdir()
+    Path("outputs/other/config.yaml").write_text("lr: 1\n")
+    return outputs
 
 
 def test_a_sweep_is_one_line_with_its_best_score(lines: Lines) -> None:
     titles, sweep, run = lines("ls")
     assert titles.split() == ["run", "changed", "status", "dataset", "model", "epochs", "score"]
     best = max(
-        json.loads(p.read_text()).get("best", {"value": 0})["value"]
-        for p in Path(SWEEP).glob("*/summary.json")
+        json.loads(p.read_text()).get("best", {"value": 0})["value"] for p in SWEEP.glob("*/summary.json")
     )
-    assert sweep.split()[0] == SWEEP
+    assert sweep.split()[0] == str(SWEEP)
     assert sweep.split()[3:] == ["4", "runs,", "2", "failed", "moons", "mlp", "3", "accuracy", f"{best:.4f}"]
     assert run.split()[:4] == [RUN, "2023-11-14", *run.split()[2:4]]
     assert run.split()[3:7] == ["done", "moons", "mlp", "3"]
 
 
 def test_runs_of_a_sweep_are_listed_when_asked_for(lines: Lines) -> None:
-    names = sorted(str(path.parent) for path in Path(SWEEP).glob("*/config.yaml"))
-    assert sorted(line.split()[0] for line in lines("ls", SWEEP)[1:]) == names
+    names = sorted(str(path.parent) for path in SWEEP.glob("*/config.yaml"))
+    assert sorted(line.split()[0] for line in lines("ls", str(SWEEP))[1:]) == names
     assert sorted(line.split()[0] for line in lines("ls", "--runs")[1:]) == [*names, RUN]
     failed = [line.split()[0] for line in lines("ls", "--status", "failed")[1:]]
     assert sorted(failed) == sorted(n for n in names if "failed" in Path(n, "summary.json").read_text())
@@ -102,10 +62,10 @@ def test_tags_and_notes(lines: Lines) -> None:
     assert lines("tag", RUN, "good", "paper") == ["tags: good paper"]
     assert lines("tag", RUN, "good") == ["tags: good paper"]
     assert lines("note", RUN, "the", "[first]") == ["tags: good paper", "note: the [first]"]
-    assert lines("tag", SWEEP, "grid") == ["tags: grid"]
+    assert lines("tag", str(SWEEP), "grid") == ["tags: grid"]
     assert [line.split()[0] for line in lines("ls", "--tag", "paper")[1:]] == [RUN]
     assert lines("ls")[2].endswith("  good paper  the [first]")
-    assert lines("ls", "--tag", "grid")[1].split()[0] == SWEEP
+    assert lines("ls", "--tag", "grid")[1].split()[0] == str(SWEEP)
     inspected = lines("inspect", RUN)
     assert inspected[3:5] == ["tags: good paper", "note: the [first]"]
     assert lines("tag", RUN, "--remove", "good") == ["tags: paper", "note: the [first]"]
@@ -114,7 +74,7 @@ def test_tags_and_notes(lines: Lines) -> None:
     assert not Path(RUN, "labels.json").exists()
 
 
-def test_tags_of_odd_characters_and_long_notes_are_refused(here: Path, refused: Refused) -> None:
+def test_tags_of_odd_characters_and_long_notes_are_refused(refused: Refused) -> None:
     rule = "must be 1 to 40 letters, digits and _ . + -, and must not begin with . + or -"
     for word in ("a b", ".x", "a/b", "", "x" * 41, "\x1b[31m"):
         assert refused("tag", RUN, word, code=2) == f"tag {word!r}: {rule}"
@@ -144,7 +104,7 @@ def test_a_link_for_labels_is_neither_read_nor_written(here: Path, refused: Refu
         ("labels.json", '{"tags": 3, "note": []}', "done"),
     ],
 )
-def test_damaged_files_do_not_stop_the_list(file: str, content: str | None, status: str, here: Path) -> None:
+def test_damaged_files_do_not_stop_the_list(file: str, content: str | None, status: str) -> None:
     path = Path(RUN, file)
     path.unlink(missing_ok=True)
     if content is not None:
@@ -154,7 +114,7 @@ def test_damaged_files_do_not_stop_the_list(file: str, content: str | None, stat
     assert all(line.isprintable() for line in format_list([run], Path(RUN), None))
 
 
-def test_a_run_whose_lock_is_held_by_a_living_process_is_running(here: Path) -> None:
+def test_a_run_whose_lock_is_held_by_a_living_process_is_running() -> None:
     Path(RUN, "summary.json").unlink()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -164,13 +124,13 @@ def test_a_run_whose_lock_is_held_by_a_living_process_is_running(here: Path) -> 
 
 
 def test_links_are_not_followed(here: Path) -> None:
-    Path("outputs", "again").symlink_to(here / "outputs" / "moons-mlp")
+    Path("outputs", "again").symlink_to(here / "outputs" / "a")
     assert len(list_runs([Path("outputs")], print)) == 2
     assert len(list_runs([Path("outputs"), Path(RUN), Path("outputs/one")], print)) == 2
 
 
 def test_a_terminal_of_80_columns_shows_what_fits(here: Path) -> None:
-    assert command(["note", SWEEP, *["long"] * 50]) == 0
+    assert command(["note", str(SWEEP), *["long"] * 50]) == 0
     (here / "outputs" / "breast_cancer-logistic").mkdir()
     shutil.move(RUN, "outputs/breast_cancer-logistic/20261127-101500-abcdef")
     master, slave = pty.openpty()
@@ -201,7 +161,7 @@ def test_the_list_is_written_with_all_digits(lines: Lines) -> None:
     assert "good paper" in [row["tags"] for row in rows]
 
 
-def test_ls_refuses(here: Path, refused: Refused) -> None:
+def test_ls_refuses(refused: Refused) -> None:
     assert refused("ls", "nowhere", code=65).startswith("nowhere: no such folder; ")
     assert refused("ls", "outputs/other", code=65).startswith("outputs/other: holds no run; ")
     assert refused("ls", "--sort", "size", code=2) == "--sort=size: must be newest or score"
@@ -209,7 +169,7 @@ def test_ls_refuses(here: Path, refused: Refused) -> None:
 
 
 def test_diff_shows_what_differs(lines: Lines) -> None:
-    first, second = (path.parent for path in sorted(Path(SWEEP).glob("*/summary.json"))[:2])
+    first, second = (path.parent for path in sorted(SWEEP.glob("*/summary.json"))[:2])
     shown = lines("diff", str(first), str(second / "checkpoints" / "last.safetensors"))
     assert shown[:2] == [f"A: {first}", f"B: {second}"]
     assert shown[3:5] == ["settings  A  B", "seed      0  1"]
@@ -225,4 +185,4 @@ def test_diff_shows_what_differs(lines: Lines) -> None:
 
 def test_diff_says_that_nothing_differs(lines: Lines) -> None:
     assert lines("diff", RUN, RUN)[-1] == "no difference: settings, environment, data, scores"
-    assert lines("diff", SWEEP, "outputs/one")[-1] == "no difference: environment, data"
+    assert lines("diff", str(SWEEP), "outputs/one")[-1] == "no difference: environment, data"

@@ -356,7 +356,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"model{ending}": (
             lambda path: path.write_bytes(b"\x80\x04."),
-            f"dataset.path={{path}}: a {ending} file can run code when it is read, so none is; save its "
+            f"dataset.path={{path}}: mlpkit reads no {ending} file, since reading it can run code; save its "
             "arrays with numpy.savez(FILE, X=…, y=…)",
         )
         for ending in (".pt", ".pth", ".pkl", ".pickle")
@@ -375,7 +375,7 @@ def test_faulty_files(name: str, refused: Refused, tmp_path: Path) -> None:
 def test_a_pickle_is_refused_at_predict(refused: Refused, trained: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"\x80\x04.")
     said = refused("predict", str(trained["moons"]), "--input", "a.pt", code=65)
-    assert said.startswith("a.pt: a .pt file can run code when it is read")
+    assert said.startswith("a.pt: mlpkit reads no .pt file, since reading it can run code")
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,14 @@ def test_folders_of_data_and_caches(home: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_an_unknown_home_is_one_line(arguments: tuple[str, ...], refused: Refused) -> None:
     said = refused(*(text.format("~no-such-user/x") for text in arguments), code=2)
-    assert said == "~no-such-user/x: no path (Could not determine home directory); write the whole path"
+    assert (
+        said == "~no-such-user/x: not a valid path (Could not determine home directory); write the whole path"
+    )
 
 
 def test_only_the_beginning_counts() -> None:
     assert (expand("a/~"), expand("./~")) == (Path("a/~"), Path("~"))
-    with pytest.raises(ConfigError, match="no path"):
+    with pytest.raises(ConfigError, match="not a valid path"):
         expand("~no-such-user")
 
 

@@ -506,9 +506,9 @@ def test_curves_of_probabilities_are_scikit_learns() -> None:
     true = random.random(200) < 0.3
     chances = (0.3 * true + 0.7 * random.random(200)).round(2)  # with ties
     found = Curves(chances, true)
-    false_alarms, recall, thresholds = roc_curve(true, chances, drop_intermediate=False)
+    rates, recall, thresholds = roc_curve(true, chances, drop_intermediate=False)
     assert found.thresholds.tolist() == thresholds[1:].tolist()
-    np.testing.assert_allclose(found.false_alarms, false_alarms[1:])
+    np.testing.assert_allclose(found.false_positive_rate, rates[1:])
     np.testing.assert_allclose(found.recall, recall[1:])
     precision, _, _ = precision_recall_curve(true, chances)
     np.testing.assert_allclose(found.precision, precision[-2::-1])

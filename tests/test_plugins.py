@@ -149,7 +149,7 @@ def test_what_cannot_be_imported(refused: Refused, own: Callable[[], None]) -> N
     }.items():
         assert refused("list", f"--plugin={given}", code=2) == f"--plugin={given}: {line}"
     assert refused("list", "--plugin=~no_such_user/my.py", code=2).startswith(
-        "~no_such_user/my.py: no path ("
+        "~no_such_user/my.py: not a valid path ("
     )
     both = ("--plugin=my_own.py", "--plugin=folder/my_own.py")
     said = refused("list", *both, code=2)

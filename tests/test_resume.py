@@ -452,7 +452,7 @@ def test_a_schedule_over_the_whole_run(capsys: pytest.CaptureFixture[str]) -> No
     capsys.readouterr()
     assert command(["resume", "outputs/mine", "trainer.epochs=4"]) == 0
     assert capsys.readouterr().err == (
-        "warning: scheduler=cosine spans the whole run: from here on its rates are those of "
+        "warning: scheduler=cosine spans the whole run: from here on its learning rates are those of "
         "trainer.epochs=4\n"
     )
 

@@ -101,7 +101,7 @@ def test_other_bits_are_named(verify: Verify) -> None:
     RUN.environment.write_text(json.dumps({**about, "cores": 1000}))
     code, found = verify(str(RUN.path))
     assert (code, found["end"]) == (1, "not verified: scores, weights")
-    assert found["scores"].startswith("part in epoch 2: train loss 0.25 before, 0.")
+    assert found["scores"].startswith("differ from epoch 2 on: train loss 0.25 before, 0.")
     assert found["weights"].startswith("1 of ")
     assert f" tensors differ, first model/{name}; at most by " in found["weights"]
     assert found["environment"].startswith("differs: cores ")
@@ -150,7 +150,10 @@ def test_a_run_that_was_taken_out_of_its_sweep_may_round_otherwise(verify: Verif
     assert command(sweep) == 0
     Path(next(Path("outputs/a/sweep").glob("0000-*"))).rename(RUN.path)
     code, found = verify(str(RUN.path))
-    assert (code, found["trained with"]) == (0, "1 others then, 0 now: 1e-03 is tolerated")
+    assert (code, found["trained with"]) == (
+        0,
+        "1 other run before, 0 now; differences up to 1e-03 are accepted",
+    )
 
 
 def test_looks_at_the_test_split_are_counted(verify: Verify) -> None:

@@ -84,6 +84,8 @@ def test_runs_are_trained_once_and_compared(
     again = capsys.readouterr().out
     assert again.splitlines() == printed.splitlines()[-2:], "nothing is trained again"
     assert len(find_runs([Path("outputs")], print)) == len(runs)
+    (look,) = Path("outputs/test-looks.jsonl").read_text().splitlines()
+    assert '"path": "versus-optimizer.lr/sweep-' in look, "versus scores test splits, so that it is counted"
 
 
 def test_a_killed_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

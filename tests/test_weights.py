@@ -454,7 +454,7 @@ def test_a_plug_in_may_return_weights() -> None:
         (("dataset=moons", "{upper: -1, lower: 1}"), "must be one of none, balanced or a weight ≥ 0"),
         (("dataset=moons", "{upper: inf, lower: 1}"), "must be one of none, balanced or a weight ≥ 0"),
         (("dataset=moons", "often"), "must be one of none, balanced or a weight ≥ 0 for each class by name"),
-        (("dataset=line", "balanced"), "only for classes, and dataset=line is a regression; leave it out"),
+        (("dataset=line", "balanced"), "only for classes, and the task of dataset=line is regression; leave"),
     ],
 )  # fmt: skip
 def test_class_weights_are_refused(options: tuple[str, str], said: str, refused: Refused) -> None:

@@ -1,4 +1,4 @@
-"""Compares settings, each at its own best: other keys are chosen on validation rows, then test rows judge."""
+"""Compares settings, each with its best values of other keys: chosen on validation, scored on test rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,16 +12,16 @@ from mlpkit.runs.results import RunResult
 def compare_at_best(
     runs: Sequence[RunResult], by: Sequence[str], at_best: Sequence[str], metric: str | None = None
 ) -> tuple[Comparison, dict[str, int]]:
-    """Compare the values of some keys, each with the best values of others.
+    """Compare the values of some keys, each with the best values of other keys.
 
     Args:
         runs: runs of one task.
         by: the keys to compare.
-        at_best: the keys that are chosen, for each of these, by the mean monitored score.
+        at_best: the other keys, whose values are chosen by the mean monitored score.
         metric: the score to compare by; None: the monitored score on the test split.
 
     Returns:
-        The comparison of the chosen runs; and for each value of `by`, spelled out, how many were tried.
+        The comparison of the chosen runs; and for each value of `by`, in words, the number of values tried.
 
     Raises:
         ConfigError: there is no such key, or there are no test scores.
@@ -38,11 +38,11 @@ def compare_at_best(
     for values, group in groups.items():
         if not any(run.best for run in group):
             continue
-        found = compare(group, tuned)
-        for run in found.settings[0].runs.values():  # paired without the keys that were chosen
+        tuning = compare(group, tuned)
+        for run in tuning.settings[0].runs.values():  # paired without the keys that were chosen
             settings = {key: value for key, value in run.settings.items() if key not in tuned}
             kept.append(replace(run, settings=settings))
-        tried[" ".join(map(str, values))] = sum(setting.mean is not None for setting in found.settings)
+        tried[" ".join(map(str, values))] = sum(setting.mean is not None for setting in tuning.settings)
     first = next(run.best for run in runs if run.best is not None)
     if metric is None and not any(run.best and run.best.test for run in kept):
         raise ConfigError(

@@ -1,11 +1,10 @@
-"""Baselines: what a constant prediction and scikit-learn's linear models reach on the same split."""
+"""Baselines: the scores of a constant prediction and of scikit-learn's linear models on the same rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mlpkit.config.metric import MetricConfig
 from mlpkit.metrics import add_up
@@ -20,19 +19,12 @@ MOST_NUMBERS = 5_000_000  # training rows × features that a linear model is fit
 def constant_outputs(task: Task, targets: Tensor, width: int) -> Tensor:
     """Return the outputs (width,) that predict the mean of the targets, or the shares of the classes.
 
-    The shares count one more row of each class, so that none has the probability 0.
-
     Args:
         task: the task.
         targets: of the training rows, as `Split.targets`.
         width: number of outputs.
     """
-    y = task.encode(targets, torch.float64)
-    if task.probabilities is None:
-        return y.mean(0)
-    if task.name == "multiclass":
-        return ((one_hot(y, width).sum(0) + 1) / (len(y) + width)).double().log()
-    return ((y.sum(0) + 1) / (len(y) + 2)).logit()
+    return task.constant(task.encode(targets, torch.float64), width)
 
 
 def constant_name(task: Task) -> str:
@@ -41,17 +33,18 @@ def constant_name(task: Task) -> str:
 
 
 def linear_outputs(task: Task, train: "Split", inputs: Tensor) -> Tensor | None:
-    """Return what scikit-learn's logistic or ridge regression says of some rows (rows, width).
+    """Fit scikit-learn's logistic or ridge regression to the training rows, and predict other rows.
 
-    Its defaults are used, on standardised inputs; ridge regression chooses its penalty by cross-validation.
+    Both have scikit-learn's default settings and standardised inputs; ridge regression chooses its penalty by
+    cross-validation.
 
     Args:
         task: the task.
         train: the training rows.
-        inputs: (rows, features), raw.
+        inputs: (rows, features), raw, of the rows to predict.
 
     Returns:
-        Logits or values; None if there are too many numbers to fit to.
+        (rows, width) logits or values; None if there are too many training rows and features.
     """
     if train.inputs.numel() > MOST_NUMBERS:
         return None
@@ -66,12 +59,12 @@ def linear_outputs(task: Task, train: "Split", inputs: Tensor) -> Tensor | None:
         model = make_pipeline(StandardScaler(), RidgeCV((0.01, 0.1, 1.0, 10.0, 100.0))).fit(x, y)
         return torch.as_tensor(model.predict(rows)).reshape(len(rows), -1)
     logistic = LogisticRegression(max_iter=1000)
-    if task.name != "multilabel":
-        found = torch.as_tensor(make_pipeline(StandardScaler(), logistic).fit(x, y).decision_function(rows))
-        return found if found.dim() == 2 else found[:, None]
-    several = make_pipeline(StandardScaler(), MultiOutputClassifier(logistic)).fit(x, y)
-    scaled = several[0].transform(rows)
-    return torch.stack([torch.as_tensor(one.decision_function(scaled)) for one in several[1].estimators_], 1)
+    if y.ndim == 1:
+        logits = torch.as_tensor(make_pipeline(StandardScaler(), logistic).fit(x, y).decision_function(rows))
+        return logits if logits.dim() == 2 else logits[:, None]
+    scaler, of_labels = make_pipeline(StandardScaler(), MultiOutputClassifier(logistic)).fit(x, y)
+    scaled = scaler.transform(rows)
+    return torch.stack([torch.as_tensor(one.decision_function(scaled)) for one in of_labels.estimators_], 1)
 
 
 def scores_of_outputs(
@@ -93,6 +86,6 @@ def scores_of_outputs(
 
 
 def beats(scores: Mapping[str, float], baseline: Mapping[str, Any]) -> bool:
-    """Return whether a model's accuracy, or R², is above a baseline's."""
+    """Whether a model's accuracy, or R², is above a baseline's."""
     name = "accuracy" if "accuracy" in scores else "r2"
     return scores[name] > float(baseline[name])

@@ -23,13 +23,13 @@ from mlpkit.tasks import Task
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluate found.
+    """The scores of a split.
 
     Attributes:
         split: its name.
-        rows: its size.
+        rows: its number of rows.
         scores: loss and the task's scores.
-        intervals: the 95 % interval of each; see `mlpkit.analysis.intervals`.
+        intervals: the 95 % interval of each score; see `mlpkit.analysis.intervals`.
         report: scikit-learn's, as text.
     """
 
@@ -49,18 +49,18 @@ def load_matching(
 ) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
-    A config that is the run's own stands for the data that the model was trained on; what else has taken its
-    place may have training rows in its test split.
+    With the run's own config it should be the data that the model was trained on. If the files hold other
+    data by now, its test split may hold training rows.
 
     Args:
         config: of the dataset.
         stored: the checkpoint.
-        path: where it lies.
-        warn: told of data that has taken the place of the run's.
-        trust: says whether missing files are fetched, and how large a dataset is drawn.
+        path: the checkpoint's path.
+        warn: called with a line if the run's config now gives other data.
+        trust: says whether missing files are downloaded, and how large a generated dataset may be.
 
     Raises:
-        DataError: its columns or its task are others, or it is too large.
+        DataError: its columns or its task differ from the model's, or it is too large.
     """
     trust.check_data(config, path)
     dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
@@ -76,7 +76,7 @@ def load_matching(
 
 
 def without_rows_of(split: Split, train: Split) -> Split:
-    """Return the rows of a split whose inputs are not among those that a model was trained on."""
+    """Return the rows of a split whose inputs are not those of a training row."""
     known = {row.tobytes() for row in train.inputs.numpy()}
     fresh = torch.tensor([row.tobytes() not in known for row in split.inputs.numpy()])
     weights = None if split.weights is None else split.weights[fresh]
@@ -98,14 +98,14 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
 def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = False) -> Evaluation:
     """Return the scores of a split, and scikit-learn's report on it.
 
-    The loss is the one that was trained: of standardised targets where the model standardises them, and
-    weighted. All other scores are in the targets' own unit, and count all rows the same.
+    The loss is that of training: weighted, and of standardised targets if the model standardises them. All
+    other scores are in the targets' own unit, and count all rows the same.
 
     Args:
         predictor: the model.
         name: the split's name.
         rows: its rows.
-        weighted: whether the other scores, but for metrics, count the rows by their weights too.
+        weighted: whether the task's other scores count the rows by their weights as well; metrics do not.
 
     Raises:
         ConfigError: the rows have no weights.
@@ -129,7 +129,7 @@ def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = Fals
 def scores_of(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> dict[str, float]:
-    """Return loss and scores of some rows, and of what the model says of them; see `evaluate`."""
+    """Return loss and scores of the model's outputs for some rows; see `evaluate`."""
     return _scored_rows(predictor, rows, outputs, weighted).scores()
 
 
@@ -142,7 +142,7 @@ def intervals_of(
 
 @dataclass(frozen=True)
 class _ScoredRows:
-    """What scores and their intervals are computed from.
+    """The values from which scores and their intervals are computed.
 
     Attributes:
         task: the task.
@@ -192,18 +192,18 @@ def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> d
     """Return the scores of the baselines on some rows, by their names; see `mlpkit.analysis.baselines`.
 
     Args:
-        predictor: the model; its task and its metrics are those that are scored.
-        dataset: has the training rows.
+        predictor: the model, whose task and metrics are used.
+        dataset: holds the training rows.
         rows: the rows to score.
     """
     task, train = predictor.task, dataset.splits["train"]
-    found = {constant_name(task): constant_outputs(task, train.targets, dataset.input_schema.width)}
+    baselines = {constant_name(task): constant_outputs(task, train.targets, dataset.input_schema.width)}
     linear = linear_outputs(task, train, rows.inputs)
     if linear is not None:
-        found["ridge regression" if task.probabilities is None else "logistic regression"] = linear
+        baselines["ridge regression" if task.probabilities is None else "logistic regression"] = linear
     return {
         name: scores_of_outputs(task, outputs, rows.targets, predictor.metrics)
-        for name, outputs in found.items()
+        for name, outputs in baselines.items()
     }
 
 
@@ -215,7 +215,8 @@ def _classification_report(
     labels = list(range(len(classes)))
     return str(
         classification_report(
-            *(targets.numpy(), predicted.numpy()),
+            targets.numpy(),
+            predicted.numpy(),
             labels=labels,
             target_names=classes,
             sample_weight=None if weights is None else weights.numpy(),

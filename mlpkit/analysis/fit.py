@@ -1,8 +1,8 @@
 """Judges the models of a cross-validation against each other and against a constant prediction.
 
 Every row of the table is predicted by models that did not train on it. Models are ranked by the log loss,
-which judges probabilities and not only classes, or by R² for a regression. Both are means over rows, so that
-they have a t interval, and the difference of two models has a paired t-test.
+which judges probabilities and not only classes, or by R² for a regression. Both are means over rows, so each
+has a t interval, and the difference of two models has a paired t-test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from mlpkit.analysis.statistics import half_width, paired_difference
 from mlpkit.losses.auto import Auto
 from mlpkit.tasks import Task
 
-SIGNIFICANT = 0.05  # the probability of naming a difference that is none
+SIGNIFICANT = 0.05  # the probability of calling equal models different
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Candidate:
 
     Attributes:
         name: what it is called.
-        model: the model to train for it; empty for a constant prediction.
-        members: how many runs predict together.
-        losses: (rows,) of each row; of single runs, the mean over their seeds.
+        model: the model's name in the config; empty for a constant prediction.
+        members: the number of runs whose predictions are averaged.
+        losses: (rows,) the loss of each row; for a single run, the mean over the seeds.
         accuracy: share of right labels; None for a regression.
     """
 
@@ -77,15 +77,15 @@ class Judged:
         return self.winner.loss < constant.loss and p < SIGNIFICANT
 
 
-def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
+def judge(predictions: Mapping[str, Sequence[OutOfFold]]) -> Judged:
     """Rank models, their ensembles and a constant prediction.
 
     Args:
-        found: the out-of-fold predictions of each model's seeds, by the model's name.
+        predictions: the out-of-fold predictions of each model's seeds, by the model's name.
     """
-    first = next(iter(found.values()))[0]
+    first = next(iter(predictions.values()))[0]
     candidates = [_constant(first)]
-    for model, seeds in found.items():
+    for model, seeds in predictions.items():
         candidates.append(_candidate(model, model, seeds))
         if model == "mlp" and len(seeds) > 1:
             candidates.append(_candidate("mlp ensemble", model, [average(seeds)], len(seeds)))
@@ -96,38 +96,38 @@ def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
 
 def _p_value(best: Candidate, other: Candidate, candidates: int) -> float:
     """Return the p-value of a paired t-test over rows, times the number of all pairs (Bonferroni)."""
-    found = paired_difference(best.losses.tolist(), other.losses.tolist())
-    return 1.0 if found is None else min(1.0, found.p_value() * candidates * (candidates - 1) / 2)
+    difference = paired_difference(best.losses.tolist(), other.losses.tolist())
+    return 1.0 if difference is None else min(1.0, difference.p_value() * candidates * (candidates - 1) / 2)
 
 
 def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int = 1) -> Candidate:
-    losses = torch.stack([_losses(of, of.outputs) for of in seeds]).mean(0)
-    accuracies = [_accuracy(of, of.outputs) for of in seeds]
+    losses = torch.stack([_losses(seed, seed.outputs) for seed in seeds]).mean(0)
+    accuracies = [_accuracy(seed, seed.outputs) for seed in seeds]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     return Candidate(name, model, members, losses, sum(known) / len(known) if known else None)
 
 
-def _constant(of: OutOfFold) -> Candidate:
+def _constant(rows: OutOfFold) -> Candidate:
     """Predict each fold's rows by the class shares, or the mean, of all other rows."""
-    task, width = of.predictor.task, of.outputs.shape[1]
-    outputs = of.outputs.new_empty(of.outputs.shape, dtype=torch.float64)
-    for fold in range(int(of.folds.max()) + 1):
-        tested = of.folds == fold
-        outputs[tested] = constant_outputs(task, of.targets[~tested], width)
-    return Candidate(constant_name(task), "", 1, _losses(of, outputs), _accuracy(of, outputs))
+    task, width = rows.predictor.task, rows.outputs.shape[1]
+    outputs = rows.outputs.new_empty(rows.outputs.shape, dtype=torch.float64)
+    for fold in range(int(rows.folds.max()) + 1):
+        tested = rows.folds == fold
+        outputs[tested] = constant_outputs(task, rows.targets[~tested], width)
+    return Candidate(constant_name(task), "", 1, _losses(rows, outputs), _accuracy(rows, outputs))
 
 
-def _losses(of: OutOfFold, outputs: Tensor) -> Tensor:
-    """Return the loss (rows,) of each row: log loss, or squared errors over the variance of the targets."""
-    task, outputs = of.predictor.task, outputs.double()
-    targets = task.encode(of.targets, torch.float64)
+def _losses(rows: OutOfFold, outputs: Tensor) -> Tensor:
+    """Return the loss (rows,) of each row: log loss, or squared error divided by the targets' variance."""
+    task, outputs = rows.predictor.task, outputs.double()
+    targets = task.encode(rows.targets, torch.float64)
     if task.name == "regression":
         return ((outputs - targets).square() / targets.var(0, correction=0)).mean(1)
     return Auto(name="auto").for_task(task.name).per_example(outputs, targets)
 
 
-def _accuracy(of: OutOfFold, outputs: Tensor) -> float | None:
-    task = of.predictor.task
+def _accuracy(rows: OutOfFold, outputs: Tensor) -> float | None:
+    task = rows.predictor.task
     if task.probabilities is None:
         return None
-    return float((task.decode(outputs) == of.targets).double().mean())
+    return float((task.decode(outputs) == rows.targets).double().mean())

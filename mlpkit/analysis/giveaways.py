@@ -1,4 +1,4 @@
-"""Finds columns that give the target away: those that predict it alone, nearly without an error."""
+"""Finds columns that give the target away: each of them alone predicts it almost without errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets
 
 NEAR_PERFECT = 0.98
-MOST_ROWS = 20_000  # of the training rows, and of the others
-LEAST_ROWS = 20  # held out; fewer say nothing
-LEAF = 5  # least training rows that an answer rests on
+MOST_ROWS = 20_000  # training rows, and as many held-out rows
+LEAST_ROWS = 20  # held-out rows
+LEAF = 5  # least training rows in a leaf of a tree
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Giveaway:
 
     Attributes:
         column: its name.
-        score: on the rows that are held out: the balanced accuracy, or R².
-        rows: how many these are.
-        label: which one it predicts, where there are several.
+        score: on the held-out rows: the balanced accuracy, or R².
+        rows: the number of held-out rows.
+        label: the label that it predicts, of a multilabel target.
     """
 
     column: str
@@ -43,7 +43,7 @@ def find_giveaways(
 ) -> list[Giveaway]:
     """Return the columns from which a decision tree predicts the target on held-out rows almost perfectly.
 
-    The accuracy is balanced, so that a rare class cannot be missed.
+    The accuracy is balanced, so that a tree which misses a rare class has a low one.
 
     Args:
         columns: of the inputs, with all rows.
@@ -55,7 +55,7 @@ def find_giveaways(
     train, held_out = train[:MOST_ROWS], held_out[:MOST_ROWS]
     if len(held_out) < LEAST_ROWS:
         return []
-    found = []
+    giveaways = []
     labels = (
         dict(zip(targets.labels, targets.values.T, strict=True)) if targets.labels else {"": targets.values}
     )
@@ -67,12 +67,12 @@ def find_giveaways(
         for label, values in labels.items():
             score = score_of(inputs, values, train, held_out)
             if score > NEAR_PERFECT:
-                found.append(Giveaway(column.name, score, len(held_out), label))
-    return sorted(found, key=lambda giveaway: -giveaway.score)
+                giveaways.append(Giveaway(column.name, score, len(held_out), label))
+    return sorted(giveaways, key=lambda giveaway: -giveaway.score)
 
 
 def _codes(column: RawColumn, kind: str) -> Floats:
-    """Return one number for each row: the number, the date's seconds, or the place of the text."""
+    """Return one number for each row: the number itself, the date in seconds, or the index of the text."""
     if kind == "number":
         return column.numbers()
     if kind == "date" and column.are_dates():
@@ -95,13 +95,13 @@ def _r2_score(inputs: Floats, values: NDArray[Any], train: Rows, held_out: Rows)
     tree = DecisionTreeRegressor(min_samples_leaf=LEAF, random_state=0)
     tree.fit(inputs[train], values[train])
     scores = [_r2(true, tree.predict(inputs[held_out]))]
-    if not np.isnan(inputs).any():  # the tree has steps, which a line in another unit has not
+    if not np.isnan(inputs).any():  # the target in another unit is a line, which a tree's steps only approach
         line = LinearRegression().fit(inputs[train], values[train])
         scores.append(_r2(true, line.predict(inputs[held_out])))
     return max(scores)
 
 
 def _r2(true: NDArray[np.float32], predicted: Floats) -> float:
-    """Return the R² of the target that is predicted best."""
+    """Return the highest R² of the targets."""
     each = r2_score(true, predicted.reshape(len(true), -1), multioutput="raw_values")
     return float(np.max(each))

@@ -1,7 +1,7 @@
-"""Confidence intervals of scores, by drawing the rows of a split again and again: Efron's bootstrap (1979).
+"""Confidence intervals of scores by the bootstrap (Efron 1979), which resamples the rows of a split.
 
-A share of rows, as the accuracy is, has Wilson's interval instead. The intervals cover which rows are in the
-split. They do not cover that another seed would give another model.
+A share of rows, such as the accuracy, has Wilson's interval instead. The intervals say how much a score
+depends on the rows that are in the split. They do not say how much another seed would change the model.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mlpkit.config.metric import MetricConfig
 from mlpkit.tasks import Task
 
 RESAMPLES = 1000
-FEWEST = 200  # for large splits, and for metrics that are computed anew from all rows
+FEWEST = 200  # resamples of large splits; and for metrics, each of which reads all rows of a resample
 DRAWN_AT_ONCE = 1_000_000  # row numbers
 MOST_DRAWN = 20_000_000  # row numbers; fewer resamples of larger splits
 
@@ -40,8 +40,8 @@ def bootstrap(
         outputs: (rows, width), in the targets' units.
         truth: the rows' truth; see `Task.truth`.
         metrics: metrics besides the task's scores.
-        weights: the weights (rows,) that each of the statistics was multiplied by; () if there are none.
-        level: probability.
+        weights: for each of the statistics, the weights (rows,) that are in it; () if there are none.
+        level: the confidence level.
     """
     rows = len(outputs)
     columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
@@ -53,10 +53,10 @@ def bootstrap(
     size = max(1, DRAWN_AT_ONCE // rows)
     for start in range(0, count, size):
         drawn = draws.integers(0, rows, (min(size, count - start), rows))
-        places = drawn + rows * np.arange(len(drawn))[:, None]
-        counts = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape).T.astype(np.float64)
+        indices = drawn + rows * np.arange(len(drawn))[:, None]  # in a table of resamples × rows
+        counts = np.bincount(indices.ravel(), minlength=drawn.size).reshape(drawn.shape).T.astype(np.float64)
         part = columns @ counts
-        if weights:  # the rows that are drawn have another mean weight than all rows
+        if weights:  # the mean weight of the drawn rows is not that of all rows
             with np.errstate(divide="ignore", invalid="ignore"):
                 part = part * (rows / (divisors @ counts))
         sums[:, start : start + len(drawn)] = part
@@ -66,16 +66,18 @@ def bootstrap(
     scores = task.scores(list(sums), rows)
     names = list(scores)  # in the order of the statistics
     shares = {
-        name: int(of.sum()) for name, of in zip(names, statistics, strict=False) if of.dtype == torch.bool
+        name: int(each.sum())
+        for name, each in zip(names, statistics, strict=False)
+        if each.dtype == torch.bool
     }
-    scores |= {metric.name: np.array(values)[:, place] for place, metric in enumerate(metrics)}
+    scores |= {metric.name: np.array(values)[:, index] for index, metric in enumerate(metrics)}
     ends = 50 * (1 - level), 50 * (1 + level)
-    found = {name: _interval(of, ends) for name, of in scores.items()}
-    return found | {name: wilson(right, rows, level) for name, right in shares.items()}
+    intervals = {name: _interval(resampled, ends) for name, resampled in scores.items()}
+    return intervals | {name: wilson(right, rows, level) for name, right in shares.items()}
 
 
 def wilson(right: int, rows: int, level: float = 0.95) -> Interval:
-    """Return Wilson's interval (1927) of the share right / rows, which is not empty for 0 and 1."""
+    """Return the interval (Wilson 1927) of the share right / rows, which has a width for 0 and 1 as well."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     share, more = right / rows, z * z / rows
     middle, half = share + more / 2, z * sqrt(share * (1 - share) / rows + more / rows / 4)
@@ -83,7 +85,7 @@ def wilson(right: int, rows: int, level: float = 0.95) -> Interval:
 
 
 def _interval(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]", ends: Interval) -> Interval:
-    """Return two percentiles, without draws for which a score is not defined."""
+    """Return two percentiles of the resamples for which the score is defined."""
     defined = scores[~np.isnan(scores)]
     low, high = np.percentile(defined, ends) if len(defined) else (np.nan, np.nan)
     return float(low), float(high)

@@ -93,7 +93,7 @@ def distinguishing_keys(settings: Sequence[Values], keys: Sequence[str]) -> tupl
     differing = [index for index, values in enumerate(found) if len(values - {ABSENT}) > 1]
     for index, values in enumerate(found):
         if len(values) > 1 and index not in differing:
-            apart = len({tuple(setting[place] for place in differing) for setting in settings})
-            if len({tuple(setting[place] for place in (*differing, index)) for setting in settings}) > apart:
+            apart = len({tuple(setting[other] for other in differing) for setting in settings})
+            if len({tuple(setting[other] for other in (*differing, index)) for setting in settings}) > apart:
                 differing.append(index)
     return tuple(keys[index] for index in sorted(differing))

@@ -37,10 +37,11 @@ def write_leaderboards(path: Path, shown: Sequence[tuple[Comparison, Sequence[Se
         WriteError: the file cannot be written.
     """
     if path.suffix in (".md", ".tex"):
-        texts = [_to_text(path.suffix, *of, unit) for of in shown]
+        texts = [_to_text(path.suffix, comparison, settings, unit) for comparison, settings in shown]
         write_output(path, "\n".join(texts).encode(errors="surrogateescape"))
     else:
-        write_rows(path, [setting_row(setting, found) for found, settings in shown for setting in settings])
+        rows = [setting_row(setting, comparison) for comparison, settings in shown for setting in settings]
+        write_rows(path, rows)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -64,15 +65,15 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_output(path, text.encode(errors="surrogateescape"))
 
 
-def setting_row(setting: Setting, found: Comparison) -> Row:
+def setting_row(setting: Setting, comparison: Comparison) -> Row:
     """Return a setting of a comparison with all its figures, by the names of the columns."""
     low, high = setting.interval or (None, None)
     worse_low, worse_high = setting.worse_by or (None, None)
     return {
-        **({"table": found.title} if found.title else {}),
+        **({"table": comparison.title} if comparison.title else {}),
         "rank": setting.rank,
-        **{key: setting.options.get(key) for key in found.columns},
-        f"{found.metric.split}.{found.metric.score}": setting.mean,
+        **{key: setting.options.get(key) for key in comparison.columns},
+        f"{comparison.metric.split}.{comparison.metric.score}": setting.mean,
         "low": low,
         "high": high,
         "runs": len(setting.runs),
@@ -119,20 +120,19 @@ def to_arrow(rows: Sequence[Row], columns: Sequence[str]) -> "pa.Table":
     return pa.table(dict(zip(columns, arrays, strict=True)))
 
 
-def _to_text(suffix: str, found: Comparison, settings: Sequence[Setting], unit: str) -> str:
-    titles, *cells = result_columns(found, settings, unit)
-    names = ["rank", *(shorten(key, found.columns) for key in found.columns), *titles]
+def _to_text(suffix: str, comparison: Comparison, settings: Sequence[Setting], unit: str) -> str:
+    titles, *cells = result_columns(comparison, settings, unit)
+    names = ["rank", *(shorten(key, comparison.columns) for key in comparison.columns), *titles]
     rows = [
-        [show_rank(setting), *(show_setting(setting, key) for key in found.columns), *others]
+        [show_rank(setting), *(show_setting(setting, key) for key in comparison.columns), *others]
         for setting, others in zip(settings, cells, strict=True)
     ]
     table = _text_table(suffix, names, rows)
-    below = [*legend(found, settings, unit), *unscored(found, None)]
+    below = [*legend(comparison, settings, unit), *unscored(comparison, None)]
     if suffix == ".tex":
-        return "".join(f"% {printable(line)}\n" for line in (headline(found), *below)) + table
-    return (
-        "\n".join([headline(found), "", table, *(f"- {printable(text)}" for text in below)]).rstrip() + "\n"
-    )
+        return "".join(f"% {printable(line)}\n" for line in (headline(comparison), *below)) + table
+    lines = [headline(comparison), "", table, *(f"- {printable(line)}" for line in below)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _text_table(suffix: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -26,7 +26,7 @@ class Metric:
         score: name of the score.
         higher_is_better: whether higher values are better.
         monitored: whether training chose the best epoch by this score.
-        reason: why it is not the monitored score although the user did not ask for another; else empty.
+        reason: why it is not the monitored score, unless the user chose it; else empty.
     """
 
     split: str
@@ -42,7 +42,7 @@ class Metric:
             return _OWN_RANGE[self.score]
         own = choices("metric").get(self.score)
         if own is not None and not own.__module__.startswith("mlpkit."):
-            return -math.inf, math.inf  # a plug-in's may be anything
+            return -math.inf, math.inf  # a plug-in's score may have any value
         return (0.0, 1.0) if self.higher_is_better else (0.0, math.inf)
 
     def value(self, run: RunResult) -> float | None:
@@ -129,8 +129,8 @@ def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
 
 
 def scaled_by(settings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the key that gives the losses of some runs units of their own; see `loss_unit`."""
-    transforms = {of.get("dataset.target_transform", "none") for of in settings}
+    """Return the key because of which the losses of some runs have different units; see `loss_unit`."""
+    transforms = {each.get("dataset.target_transform", "none") for each in settings}
     return "dataset.standardize" if transforms == {"none"} else "dataset.target_transform"
 
 

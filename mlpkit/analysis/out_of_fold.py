@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: of each row of a table, by the models of the folds that did not train on it."""
+"""Out-of-fold predictions: each row of a table is predicted by a model that did not train on it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.ensemble import average_outputs
+from mlpkit.analysis.baselines import scores_of_outputs
 from mlpkit.analysis.evaluate import load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.metrics import add_up
 from mlpkit.runs.checkpoint import load_first
 from mlpkit.runs.find_run import find_checkpoints
 from mlpkit.runs.results import RunResult
@@ -21,17 +20,17 @@ from mlpkit.runs.trust import Trust
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What the models of all folds say.
+    """The outputs of the models of all folds, each for the rows that its fold tests.
 
     Attributes:
-        rows: the places of the rows in the table, counted from 0, ascending.
+        rows: the indices of the rows in the table, ascending.
         outputs: (rows, width) raw outputs; with several seeds, those of their ensemble.
         targets: of the rows; as `Split.targets`.
         folds: (rows,) the fold that tests each row.
         predictor: one of the models.
         config: of the table.
-        seeds: how many models predict each row.
-        chosen_by_test: whether the best epochs were chosen by the rows that are predicted.
+        seeds: the number of models that predict each row.
+        chosen_by_test: whether the best epochs were chosen by the scores of these rows.
     """
 
     rows: Tensor
@@ -49,12 +48,8 @@ class OutOfFold:
 
     def scores(self) -> dict[str, float]:
         """Return the scores of all rows together; without the loss, whose unit may differ between folds."""
-        task, metrics = self.predictor.task, self.predictor.metrics
-        truth = task.truth(task.encode(self.targets, self.outputs.dtype))
-        sums = add_up(torch.zeros(len(self.rows)), task.statistics(self.outputs, truth))
-        found = {name: value for name, value in task.scores(sums, len(self.rows)).items() if name != "loss"}
-        computed = task.compute(metrics, self.outputs, truth)
-        return found | dict(zip([metric.name for metric in metrics], computed, strict=True))
+        predictor = self.predictor
+        return scores_of_outputs(predictor.task, self.outputs, self.targets, predictor.metrics)
 
 
 def predict_out_of_fold(
@@ -65,19 +60,19 @@ def predict_out_of_fold(
     device: str = "cpu",
     trust: Trust = Trust.FOREIGN,
 ) -> list[OutOfFold]:
-    """Return, for each seed, what the models of each fold say of the rows that it tests.
+    """Return, for each seed, the predictions of the models of all folds for the rows that their fold tests.
 
     Args:
-        sweep: where the runs lie.
+        sweep: the folder of the runs, for errors.
         runs: of one setting; they differ in folds and seeds.
         which: best or last, of each run's checkpoints.
-        warn: is told of a damaged checkpoint that another one stands for.
+        warn: called with a line for each damaged checkpoint, in whose place another one is used.
         device: cpu or cuda:N.
         trust: of the checkpoints.
 
     Raises:
-        ConfigError: the runs are no cross-validation.
-        DataError: a fold is missing, or the table is no longer what a run was trained on.
+        ConfigError: the runs are not a cross-validation.
+        DataError: a fold is missing, or the table has changed since a run was trained.
     """
     return [
         _of_one_seed([_test_rows(run, which, warn, device, trust) for run in folds.values()])
@@ -86,13 +81,15 @@ def predict_out_of_fold(
 
 
 def average(seeds: Sequence[OutOfFold]) -> OutOfFold:
-    """Return the predictions of the ensembles of all seeds: mean probabilities, or mean values."""
-    task = seeds[0].predictor.task
+    """Return the predictions of the ensemble of all seeds: mean probabilities, or mean values."""
+    first, *others = seeds
+    if not others:
+        return first
     return replace(
-        seeds[0],
-        outputs=average_outputs(task, torch.stack([of.outputs for of in seeds])),
+        first,
+        outputs=first.predictor.task.average(torch.stack([seed.outputs for seed in seeds])),
         seeds=len(seeds),
-        chosen_by_test=any(of.chosen_by_test for of in seeds),
+        chosen_by_test=any(seed.chosen_by_test for seed in seeds),
     )
 
 
@@ -100,7 +97,7 @@ def _by_seed(sweep: Path, runs: Iterable[RunResult]) -> Mapping[object, Mapping[
     """Return the runs by their seed and their fold.
 
     Raises:
-        ConfigError: they are no cross-validation.
+        ConfigError: they are not a cross-validation.
         DataError: a fold has no trained run.
     """
     by_seed: dict[object, dict[int, RunResult]] = {}
@@ -125,10 +122,10 @@ def _by_seed(sweep: Path, runs: Iterable[RunResult]) -> Mapping[object, Mapping[
 def _test_rows(
     run: RunResult, which: str, warn: Callable[[str], None], device: str, trust: Trust
 ) -> OutOfFold:
-    """Return what a run says of its test rows, as `mlpkit predict --split test` does.
+    """Return a run's outputs for its test rows, as `mlpkit predict --split test` does.
 
     Raises:
-        DataError: the table is no longer what it was trained on.
+        DataError: the table has changed since the run was trained.
     """
     path, stored = load_first(find_checkpoints(run.path, which), warn, trust=trust)
     config = stored.config.dataset
@@ -149,15 +146,13 @@ def _test_rows(
     )
 
 
-def _of_one_seed(folds: Iterable[OutOfFold]) -> OutOfFold:
+def _of_one_seed(folds: Sequence[OutOfFold]) -> OutOfFold:
     """Return the rows of all folds in the table's order."""
-    first, *others = folds
-    rows = torch.cat([first.rows, *(of.rows for of in others)])
-    order = torch.argsort(rows)
+    order = torch.argsort(torch.cat([fold.rows for fold in folds]))
     return replace(
-        first,
-        rows=rows[order],
-        outputs=torch.cat([first.outputs, *(of.outputs for of in others)])[order],
-        targets=torch.cat([first.targets, *(of.targets for of in others)])[order],
-        folds=torch.cat([first.folds, *(of.folds for of in others)])[order],
+        folds[0],
+        rows=torch.cat([fold.rows for fold in folds])[order],
+        outputs=torch.cat([fold.outputs for fold in folds])[order],
+        targets=torch.cat([fold.targets for fold in folds])[order],
+        folds=torch.cat([fold.folds for fold in folds])[order],
     )

@@ -1,4 +1,4 @@
-"""A checkpoint and raw inputs in, predictions out."""
+"""Predicts rows with the model of a checkpoint."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
+from mlpkit.engines.experiment import Experiment
 from mlpkit.models.torch_network import Network, build_network, count_parameters
 from mlpkit.runs import checkpoint
 from mlpkit.runs.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ from mlpkit.tasks import TASKS, Task, task_of
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some rows.
+    """The predictions of a model for some rows.
 
     Attributes:
         values: (rows, targets) in the targets' unit for regression, zeros and ones for multilabel; else
@@ -33,14 +34,14 @@ class Predictions:
     probabilities: Tensor | None
 
     def first_not_finite(self) -> int | None:
-        """Return the first row in which a value or a probability is no finite number, or None."""
-        found = self.values if self.probabilities is None else self.probabilities
-        bad = (~found.isfinite()).flatten(1).any(1).nonzero()
+        """Return the first row in which a value or a probability is not a finite number, or None."""
+        numbers = self.values if self.probabilities is None else self.probabilities
+        bad = (~numbers.isfinite()).flatten(1).any(1).nonzero()
         return int(bad[0]) if len(bad) else None
 
 
 class Predictor:
-    """A trained network with what is needed to use it."""
+    """A trained network, and what is needed to predict and to score with it."""
 
     def __init__(
         self,
@@ -56,12 +57,12 @@ class Predictor:
         """Take a network, which is used in evaluation mode.
 
         Args:
-            network: the trained one.
+            network: the trained network.
             input_schema: of its inputs and outputs.
-            loss: that it was trained with.
+            loss: the loss that it was trained with.
             device: cpu or cuda:N.
-            epoch: after which it had its weights.
-            metrics: that are computed besides the task's scores.
+            epoch: the epoch after which it had its weights.
+            metrics: the metrics to compute besides the task's scores.
             task: the input schema's task, with the score that was monitored; None: the default score.
             class_weights: of the training loss, by label; () if all classes count the same.
         """
@@ -74,7 +75,7 @@ class Predictor:
         return self._through(self.network, inputs)
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the losses (rows,) that training knows, for raw inputs and encoded targets, on the CPU."""
+        """Return the losses (rows,) as in training, for raw inputs and encoded targets, on the CPU."""
         network = self.network
         outputs = self._through(lambda rows: network.layers(network.scaling(rows)), inputs)
         return self.loss.per_example(outputs, network.standardize(targets.to(self.device)).cpu())
@@ -90,9 +91,22 @@ class Predictor:
         return self.decode(self.outputs(inputs))
 
     def decode(self, outputs: Tensor) -> Predictions:
-        """Return the predictions that raw outputs (rows, width) mean."""
+        """Return the predictions of raw outputs (rows, width)."""
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
         return Predictions(self.task.decode(outputs), probabilities)
+
+
+def predictor_of(experiment: Experiment, epoch: int | None = None) -> Predictor:
+    """Return the model of a run that was trained in this process.
+
+    Args:
+        experiment: holds the network, with the weights to use.
+        epoch: the epoch after which it had these weights.
+    """
+    network, schema = experiment.network, experiment.dataset.input_schema
+    device = str(next(network.parameters()).device)
+    metrics, task, weights = experiment.metrics, experiment.task, experiment.class_weights
+    return Predictor(network, schema, experiment.loss, device, epoch, metrics, task, weights)
 
 
 def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoint]:

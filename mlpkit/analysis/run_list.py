@@ -8,14 +8,13 @@ import io
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from mlpkit.config.problems import plural
-from mlpkit.runs.listing import Listed, ListedRun, ListedSweep
+from mlpkit.runs.listing import FINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.console import number, printable
 from mlpkit.system.plain_json import to_json
@@ -24,23 +23,17 @@ ENDINGS = (".csv", ".jsonl")
 GAP = "  "
 SHORTEST_NOTE = 12  # columns; a longer note is cut where there is no room for it
 
-_LEFT = ("run", "status", "dataset", "model", "score", "tags", "note")  # texts; numbers end at the right
-# Most folders' names tell these.
-_FIRST_LEFT_OUT = ("changed", "model", "dataset")
-
-
-@dataclass(frozen=True)
-class _Row:
-    path: Path
-    cells: Mapping[str, str]
+_TITLES = ("run", "changed", "status", "dataset", "model", "epochs", "score", "tags", "note")
+_ALIGNED_RIGHT = ("epochs",)
+_FIRST_LEFT_OUT = ("changed", "model", "dataset")  # most names of folders have them
 
 
 def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[str]:
     """Return the lines of the table: a line for each run or sweep, below the names of the columns.
 
     Args:
-        listed: what is shown, in this order.
-        top: paths are shown below this folder where there is no room for more.
+        listed: the runs and sweeps to show, in this order.
+        top: if there is no room for whole paths, they are shown relative to this folder.
         width: columns of the terminal; None for a pipe.
     """
     rows = [_cells(each) for each in listed]
@@ -83,14 +76,12 @@ def write_list(path: Path, listed: Sequence[Listed]) -> None:
         text = "".join(f"{to_json(row)}\n" for row in rows)
     else:
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, _values_of_nothing(), lineterminator="\n")
+        columns = list(_values(ListedRun(Path(), 0.0, "")))  # the header is written also without rows
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "tags": " ".join(row["tags"])} for row in rows)
         text = stream.getvalue()
     write_output(path, text.encode(errors="surrogateescape"))
-
-
-_TITLES = ("run", "changed", "status", "dataset", "model", "epochs", "score", "tags", "note")
 
 
 def _cells(each: Listed) -> dict[str, str]:
@@ -112,15 +103,13 @@ def _cells(each: Listed) -> dict[str, str]:
 
 
 def _score(split: str, name: str, value: float) -> str:
-    """Return a score in words; that the split is val need not be said."""
+    """Return a score in words; only a split other than val is named."""
     return printable(f"{name if split == 'val' else f'{split} {name}'} {number(value)}")
 
 
 def _status(sweep: ListedSweep) -> str:
-    """Return a sweep's number of runs, and how many of them have not come to their end."""
-    counts = Counter(
-        run.status for run in sweep.runs if run.status not in ("done", "stopped early", "pruned")
-    )
+    """Return a sweep's number of runs, and how many of them have not finished."""
+    counts = Counter(run.status for run in sweep.runs if run.status not in FINISHED)
     return ", ".join([plural(len(sweep.runs), "run"), *(f"{n} {status}" for status, n in counts.items())])
 
 
@@ -144,10 +133,6 @@ def _values(each: Listed) -> dict[str, Any]:
     }
 
 
-def _values_of_nothing() -> list[str]:
-    return list(_values(ListedRun(Path(), 0.0, "")))
-
-
 def _below(path: Path, top: Path) -> str:
     return printable(str(path.relative_to(top) if path.is_relative_to(top) and path != top else path))
 
@@ -159,7 +144,7 @@ def _total(titles: Sequence[str], sizes: Mapping[str, int]) -> int:
 
 def _fill(text: str, title: str, size: int) -> str:
     room = " " * (size - cell_len(text))
-    return f"{text}{room}" if title in _LEFT or title == "changed" else f"{room}{text}"
+    return f"{room}{text}" if title in _ALIGNED_RIGHT else f"{text}{room}"
 
 
 def _crop(text: str, size: int) -> str:

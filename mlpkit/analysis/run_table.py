@@ -15,7 +15,7 @@ SPLITS = ("train", "val", "test")
 
 
 def run_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
-    """Return a row for each run; of its settings, those that differ between the runs.
+    """Return a row for each run, with those settings that differ between the runs.
 
     Args:
         runs: any runs.
@@ -24,15 +24,11 @@ def run_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
     differing = [key for key in keys if len({repr(run.settings.get(key)) for run in runs}) > 1]
     rows = []
     for run in runs:
-        best = run.best
-        scores = {
-            f"{split}.{name}": value
-            for split in SPLITS
-            for name, value in (best.scores(split).items() if best is not None else ())
-        }
+        scores = run.best.all_scores() if run.best is not None else {}
         settings = {key: run.settings.get(key) for key in differing}
+        columns = {f"{split}.{name}": value for (split, name), value in scores.items()}
         rows.append(
-            {"run": str(run.path), "status": run.status, "seconds": run.seconds, **settings, **scores}
+            {"run": str(run.path), "status": run.status, "seconds": run.seconds, **settings, **columns}
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""What is in a table's columns, and what looks wrong about them."""
+"""Summaries of a table's columns, and what looks wrong in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from mlpkit.data.columns import ColumnKind
 from mlpkit.data.raw_table import RawTable
 from mlpkit.errors import DataError
 
-FAR = 10.0  # interquartile ranges from the quartiles, beyond which a number is an outlier
-EXAMPLES = 3
+FAR = 10.0  # a number that is more interquartile ranges away from the quartiles is an outlier
+EXAMPLES = 3  # texts
 
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """What a column holds, over all rows of the table.
+    """The values of a column in all rows of the table.
 
     Attributes:
         name: of the column.
-        kind: as `ColumnKind.kind`, or its part: target, weight, ignored or split.
+        kind: as `ColumnKind.kind`; or target, weight, ignored or split.
         missing: share of the rows without a value.
         distinct: number of different values; None where they cannot be compared.
-        values: from the smallest to the largest, or the most frequent ones.
+        values: the smallest and the largest value, or the most frequent ones.
     """
 
     name: str
@@ -37,11 +37,11 @@ class ColumnSummary:
 
 
 def summarize(column: RawColumn, kind: str) -> ColumnSummary:
-    """Return what a column holds.
+    """Return the summary of a column.
 
     Args:
-        column: with all rows.
-        kind: what it is taken for.
+        column: the column, with all rows.
+        kind: see `ColumnSummary`.
     """
     try:
         distinct, values = int(pc.count_distinct(column.flat).as_py()), _values(column)
@@ -96,10 +96,10 @@ def _values(column: RawColumn) -> str:
         return f"{low} … {high}"
     if pa.types.is_string(kind) and column.are_dates():
         return f"{pc.min(values)} … {pc.max(values)}"
-    places, words = column.texts()
-    counts = np.bincount(places[places >= 0], minlength=len(words))
+    indices, words = column.texts()
+    counts = np.bincount(indices[indices >= 0], minlength=len(words))
     common = np.argsort(-counts, kind="stable")[:EXAMPLES]
-    listed = [words[place] if len(words[place]) <= 20 else f"{words[place][:19]}…" for place in common]
+    listed = [words[index] if len(words[index]) <= 20 else f"{words[index][:19]}…" for index in common]
     return ", ".join([*listed, "…"] if len(words) > EXAMPLES else listed)
 
 

@@ -1,4 +1,4 @@
-"""The threshold of the probability above which a row is labelled as the second of two classes."""
+"""The threshold: rows whose probability is above it are labelled as the second of two classes."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ CHOSEN_BY = ("f1", "balanced_accuracy")
 
 
 def parse_threshold(text: str, predictor: Predictor) -> float:
-    """Return a threshold that was typed.
+    """Return the threshold that the user typed.
 
     Raises:
         ConfigError: it is not a number between 0 and 1, or the task has no threshold.
@@ -29,15 +29,15 @@ def parse_threshold(text: str, predictor: Predictor) -> float:
 
 
 def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tuple[float, str]:
-    """Return a threshold that was typed or is chosen, and by which score; "" for one that was typed.
+    """Return a threshold, and the score by which it was chosen; "" if the user typed it.
 
     Args:
         text: a number, best or best:balanced_accuracy.
         predictor: the model.
-        val: the validation rows; None if there are none, or they are those to judge.
+        val: the validation rows; None if there are none, or if they are the rows to score.
 
     Raises:
-        ConfigError: it is neither, or it cannot be chosen.
+        ConfigError: the text is another one, or there are no rows to choose a threshold on.
     """
     word, _, score = text.partition(":")
     if word != "best" or predictor.task.name != "binary":
@@ -47,14 +47,14 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
         raise ConfigError(f"--threshold={spell(text)}: must be best:f1 or best:balanced_accuracy")
     if val is None:
         raise ConfigError(
-            f"--threshold={text}: is chosen on the validation rows and judged on others; score a split of a "
-            "dataset that has both, or give a number"
+            f"--threshold={text}: is chosen on the validation rows, and scored on others; score another "
+            "split of a dataset with validation rows, or give a number"
         )
     return best_threshold(predictor, val, score), score
 
 
 def best_threshold(predictor: Predictor, rows: Split, score: str) -> float:
-    """Return the threshold with the highest score on some rows, which should be those of validation.
+    """Return the threshold with the highest score on some rows, which should be the validation rows.
 
     Args:
         predictor: a model of two classes.
@@ -74,5 +74,6 @@ def best_threshold(predictor: Predictor, rows: Split, score: str) -> float:
         values, thresholds = (positive - negative)[1:], thresholds[1:]  # the first threshold is infinite
     least = float(thresholds[int(values.argmax())])
     below = p[p < least]
-    middle = (least + float(below.max())) / 2 if len(below) else least / 2  # rows at `least` are labelled 1
+    # Halfway to the next lower probability, so that the rows with the probability `least` are above it.
+    middle = (least + float(below.max())) / 2 if len(below) else least / 2
     return min(max(middle, 1e-6), 1 - 1e-6)

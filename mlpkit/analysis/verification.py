@@ -1,59 +1,64 @@
-"""What `mlpkit verify` finds out about a run, in lines."""
+"""The results of `mlpkit verify`, in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlpkit.config.problems import plural, show
-from mlpkit.runs.same_bits import Parting, TensorParting
+from mlpkit.runs.same_bits import LogDifference, TensorDifference
 from mlpkit.runs.test_looks import Look
 
-# Runs that are trained together add up products in another order than alone, and later steps enlarge what
-# that changes in the last digits.
+# Runs that are trained together add up products in another order than alone. This changes the last digits,
+# and later steps enlarge the change.
 TOLERANCE = 1e-3  # of the largest number in a tensor
 
 
 @dataclass
 class Verification:
-    """Lines for the user, and the points that do not hold."""
+    """The results of all checks.
 
-    lines: list[tuple[str, str]] = field(default_factory=list)  # what was checked, and what was found
-    broken: list[str] = field(default_factory=list)
+    Attributes:
+        lines: the name of each check, and its result.
+        failed: the names of the checks that failed.
+    """
 
-    def add(self, name: str, found: str, holds: bool = True) -> None:
-        """Add what was found on one point."""
-        self.lines.append((name, found))
-        if not holds:
-            self.broken.append(name)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, name: str, result: str, passed: bool = True) -> None:
+        """Add the result of a check."""
+        self.lines.append((name, result))
+        if not passed:
+            self.failed.append(name)
 
 
 def describe_environment(pairs: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return what differs between the run's environment and that of now."""
+    """Return what differs between the run's environment and the current one."""
     parts = [f"{name} {_value(now)} (was {_value(before)})" for name, (before, now) in pairs.items()]
     return f"differs: {', '.join(parts)}" if parts else "same"
 
 
-def describe_logs(parting: Parting, epochs: int) -> str:
-    """Return where the logged scores part."""
-    if parting.epoch is None:
+def describe_logs(difference: LogDifference, epochs: int) -> str:
+    """Return the first difference of the logged scores."""
+    if difference.epoch is None:
         return f"same in {plural(epochs, 'logged epoch')}" if epochs else "no epoch to compare"
-    values = f"{_value(parting.before)} before, {_value(parting.now)} now"
-    return f"part in epoch {parting.epoch}: {parting.value} {values}"
+    values = f"{_value(difference.before)} before, {_value(difference.now)} now"
+    return f"differ from epoch {difference.epoch} on: {difference.name} {values}"
 
 
-def describe_tensors(parting: TensorParting) -> str:
+def describe_tensors(difference: TensorDifference) -> str:
     """Return which tensors differ, and by how much."""
-    if not parting.names:
-        return f"same bits in {plural(parting.count, 'tensor')}"
-    first, more = parting.names[0], len(parting.names)
+    if not difference.names:
+        return f"same bits in {plural(difference.count, 'tensor')}"
     return (
-        f"{more} of {plural(parting.count, 'tensor')} differ, first {first}; "
-        f"at most by {parting.largest:.1e} of the largest number ({parting.where})"
+        f"{len(difference.names)} of {plural(difference.count, 'tensor')} differ, "
+        f"first {difference.names[0]}; "
+        f"at most by {difference.largest:.1e} of the largest number ({difference.largest_in})"
     )
 
 
 def describe_looks(looks: Sequence[Look]) -> str:
-    """Return how often the test split was looked at, and by how many runs and sweeps."""
+    """Return how often the test split was looked at, and for how many runs and sweeps."""
     if not looks:
         return "no look at this data's test split is recorded here"
     paths = len({look.path for look in looks})

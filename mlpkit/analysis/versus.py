@@ -1,7 +1,7 @@
-"""Compares two settings with more and more seeds until the answer is sure.
+"""Compares two settings with more and more seeds until one is shown to be better.
 
-Whoever looks at growing data again and again finds differences where there are none more often than by one
-look. So each look takes its share of the error (Bonferroni): with 95 % probability the intervals of all looks
+Tests that are repeated while seeds are added find a false difference more often than a single test does. So
+each look takes its share of the error (Bonferroni): with a probability of 95 % the intervals of all looks
 hold the true difference.
 """
 
@@ -17,11 +17,11 @@ FIRST = 8  # seeds of the first look
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look found.
+    """What the seeds of one look show.
 
     Attributes:
         kind: first or second (the better one), alike (the difference is below the margin), or open.
-        seeds: seeds that both have.
+        seeds: number of seeds that both settings have.
         difference: mean of second - first.
         low: lower end of its interval.
         high: upper end.
@@ -36,10 +36,10 @@ class Verdict:
 
 def looks(most: int) -> list[int]:
     """Return the numbers of seeds at which to look: 8, 16, 32, … and the most."""
-    found = [min(FIRST, most)]
-    while found[-1] < most:
-        found.append(min(2 * found[-1], most))
-    return found
+    seeds = [min(FIRST, most)]
+    while seeds[-1] < most:
+        seeds.append(min(2 * seeds[-1], most))
+    return seeds
 
 
 def judge(
@@ -51,11 +51,11 @@ def judge(
         first: the first setting's score of each seed.
         second: the second setting's, in the same order.
         higher_is_better: whether higher scores are better.
-        margin: a difference that does not matter; None: any matters.
-        looks: how many looks there are in all.
+        margin: smaller differences do not matter; None: all matter.
+        looks: the number of looks that are planned.
     """
     estimate = paired_difference(second, first)
-    if estimate is None:  # all pairs have the same difference: no test says how sure that is
+    if estimate is None:  # without a spread of the differences there is no interval
         value = second[0] - first[0] if first else 0.0
         return Verdict("open", len(first), value, value, value)
     low, high = estimate.interval(1 - ERROR / looks)

@@ -8,22 +8,14 @@ import typer
 
 from mlpkit.analysis.named_run import best_of_sweep
 from mlpkit.cli.arguments import Plugins
-from mlpkit.system.paths import expand
+from mlpkit.cli.ls import Folders
 
 EXAMPLE = "mlpkit clean --older-than 30d"
 SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
 def clean(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Run folders, or folders of runs such as a sweep; left out, outputs.",
-            metavar="RUN_OR_FOLDER",
-            show_default=False,
-            parser=expand,
-        ),
-    ] = None,
+    paths: Folders = None,
     older_than: Annotated[
         str | None,
         typer.Option("--older-than", metavar="AGE", help="Also runs older than 12h, 30d or 4w."),
@@ -39,17 +31,15 @@ def clean(
 
     from rich.filesize import decimal
 
-    from mlpkit.cli.ls import ROOT
+    from mlpkit.cli.ls import folders_or_outputs
     from mlpkit.config.problems import plural
-    from mlpkit.errors import DataError, MlpkitError
+    from mlpkit.errors import MlpkitError
     from mlpkit.runs.clean import Wanted, left_over, plan, remove
     from mlpkit.runs.listing import list_runs
     from mlpkit.system.console import make_console, note, plain_table, say
 
     seconds = None if older_than is None else _seconds(older_than)
-    tops = paths or [Path(ROOT)]
-    if not paths and not tops[0].is_dir():
-        raise DataError(f"no run under {ROOT}/; name a folder of runs")
+    folders = folders_or_outputs(paths)
 
     def best_run(sweep: Path) -> Path | None:
         try:
@@ -58,26 +48,26 @@ def clean(
             return None
 
     before = None if seconds is None else time.time() - seconds
-    listed = list_runs(tops, note, open_sweeps=False)
-    found = plan(listed, Wanted(checkpoints, before, older_than or ""), best_run)
+    listed = list_runs(folders, note, open_sweeps=False)
+    planned = plan(listed, Wanted(checkpoints, before, older_than or ""), best_run)
     beside = {path for each in listed for path in (each.path.parent, each.path) if path.is_dir()}
-    found.removals += left_over({*tops, *beside})
+    planned.removals += left_over({*folders, *beside})
     console = make_console()
-    if found.removals:
+    if planned.removals:
         table = plain_table("path", ["why", "size"])
         table.columns[1].justify = "left"
-        for removal in found.removals:
+        for removal in planned.removals:
             table.add_row(str(removal.path), removal.reason, decimal(removal.size))
         console.print(table)
         console.print()
-    for reason, count in sorted(found.kept.items()):
+    for reason, count in sorted(planned.kept.items()):
         say(console, f"kept: {plural(count, 'run')} ({reason})")
-    if not found.removals:
+    if not planned.removals:
         say(console, "nothing to remove")
     elif not yes:
-        say(console, f"would free {decimal(found.size)}; --yes removes them")
+        say(console, f"would free {decimal(planned.size)}; --yes removes them")
     else:
-        say(console, f"freed {decimal(remove(found.removals, note))}")
+        say(console, f"freed {decimal(remove(planned.removals, note))}")
 
 
 def _seconds(age: str) -> int:

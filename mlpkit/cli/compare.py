@@ -103,8 +103,8 @@ def compare(
         note(f"left out {plural(repeats, 'run')} with settings and seed of a newer one")
     unit = "runs" if by else "seeds"
     shown = [(found, found.settings[:top]) for found in compared]
-    for place, (found, settings) in enumerate(shown):
-        if place:
+    for index, (found, settings) in enumerate(shown):
+        if index:
             console.print()
         print_leaderboard(console, found, settings, unit)
     if output is not None:

@@ -29,30 +29,30 @@ from mlpkit.tasks import TASKS
 if TYPE_CHECKING:
     from mlpkit.analysis.table_report import ColumnSummary
 
-RARE = 0.05  # share of the rows below which a class is
-MOST_CLASSES = 20  # that are listed
+RARE = 0.05  # a class with a smaller share of the rows is rare
+MOST_CLASSES = 20  # in the table of classes
 AT_A_TIME = 5  # rows beside each other, which fit 80 columns
-MOST_FEATURES = 40  # of a row
+MOST_FEATURES = 40  # of a row that are printed
 
 
 def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
-    """Print all about a table; return what its columns hold.
+    """Print what is in a table; return the kinds of its input columns.
 
     Raises:
-        DataError: it cannot be trained on; its columns are printed before.
+        DataError: no model can be trained on it; its columns are printed first.
     """
     from mlpkit.analysis.table_report import all_columns, count_repeated, outliers
 
     raw, names = config.raw(), config.targets()
-    dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
+    dataset, targets, rows_by_split, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
     if names:
         try:
-            targets, dealt = _deal(config, raw)
+            targets, rows_by_split = _split(config, raw)
             dataset = table_dataset(config, raw)
             check_classes(dataset)
         except DataError as error:
             problem = error
-    inputs, kinds = infer_inputs(config, raw, names, dealt["train"])
+    inputs, kinds = infer_inputs(config, raw, names, rows_by_split["train"])
     columns = raw.columns([column.name for column in inputs])
 
     _say(
@@ -71,7 +71,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     if dataset is not None and targets is not None:
         print_target(console, dataset)
         lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]
-        lines += _giveaways(columns, kinds, targets, dealt)
+        lines += _giveaways(columns, kinds, targets, rows_by_split)
     if lines:
         console.print()
         _say(console, *dict.fromkeys(lines))
@@ -86,39 +86,40 @@ def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None
     table.add_column("missing", justify="right")
     table.add_column("distinct", justify="right")
     table.add_column("values")
-    for column in table.columns:
-        column.overflow, column.no_wrap = "ellipsis", True
-    for of in columns:
-        distinct = "" if of.distinct is None else f"{of.distinct:,}"
-        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
+    for shown in table.columns:
+        shown.overflow, shown.no_wrap = "ellipsis", True
+    for column in columns:
+        distinct = "" if column.distinct is None else f"{column.distinct:,}"
+        cells = column.kind, _percent(column.missing), distinct, _cut(column.values, 40)
+        table.add_row(_cut(column.name, 24), *cells)
     console.print()
     console.print(table)
 
 
 def _giveaways(
-    columns: Sequence[RawColumn], kinds: Sequence[ColumnKind], targets: Targets, dealt: Mapping[str, Rows]
+    columns: Sequence[RawColumn],
+    kinds: Sequence[ColumnKind],
+    targets: Targets,
+    rows_by_split: Mapping[str, Rows],
 ) -> list[str]:
     """Return a warning for each column that predicts the target alone."""
     from mlpkit.analysis.giveaways import find_giveaways
 
-    held_out = [rows for name, rows in dealt.items() if name != "train"]
+    held_out = [rows for name, rows in rows_by_split.items() if name != "train"]
     if not held_out:
         return []
-    score = "R²" if targets.task == "regression" else "accuracy"
-    return [
-        f"warning: {spell(found.column)} alone predicts the target{_of(found.label)} ({score} "
-        f"{found.score:.3f} on {found.rows:,} held-out rows); if it is not known when you predict, put it "
-        "into dataset.ignore"
-        for found in find_giveaways(columns, kinds, targets, dealt["train"], np.concatenate(held_out))
-    ]
-
-
-def _of(label: str) -> str:
-    return f" {spell(label)}" if label else ""
+    score, lines = "R²" if targets.task == "regression" else "accuracy", []
+    for each in find_giveaways(columns, kinds, targets, rows_by_split["train"], np.concatenate(held_out)):
+        target = f"the target {spell(each.label)}" if each.label else "the target"
+        lines.append(
+            f"warning: {spell(each.column)} alone predicts {target} ({score} {each.score:.3f} on "
+            f"{each.rows:,} held-out rows); if it is not known when you predict, put it into dataset.ignore"
+        )
+    return lines
 
 
 def print_dataset(console: Console, config: DatasetConfig) -> None:
-    """Print all about a dataset that is no table."""
+    """Print what is in a dataset that is not a table."""
     dataset = load_dataset(config)
     shape = dataset.input_schema.input_shape
     kind = "pictures" if dataset.input_schema.is_image else "inputs"
@@ -159,14 +160,14 @@ def _print_classes(console: Console, classes: Sequence[str], labels: Tensor) -> 
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     shares = [count / len(labels) for count in counts]
     table = plain_table("class", ["rows", "share"])
-    order = sorted(range(len(classes)), key=lambda place: -counts[place])
+    order = sorted(range(len(classes)), key=lambda index: -counts[index])
     shown = range(len(classes)) if len(classes) <= MOST_CLASSES else order[:MOST_CLASSES]
-    for place in shown:
-        table.add_row(_cut(classes[place], 40), f"{counts[place]:,}", f"{shares[place]:.1%}")
+    for index in shown:
+        table.add_row(_cut(classes[index], 40), f"{counts[index]:,}", f"{shares[index]:.1%}")
     console.print(table)
     if len(classes) > MOST_CLASSES:
         _say(console, f"… and {len(classes) - MOST_CLASSES:,} rarer classes")
-    rare = ", ".join(spell(classes[place]) for place in order if shares[place] < RARE)
+    rare = ", ".join(spell(classes[index]) for index in order if shares[index] < RARE)
     if rare and len(classes) <= MOST_CLASSES:
         _say(console, f"warning: under {RARE:.0%} of the rows: {rare}; accuracy says little of them")
 
@@ -183,7 +184,7 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
     else:
         raw = config.raw()
         dataset = table_dataset(config, raw)
-        heads = _print_raw(console, raw, _deal(config, raw)[1]["train"][:count], "before")
+        heads = _print_raw(console, raw, _split(config, raw)[1]["train"][:count], "before")
     train, schema = dataset.splits["train"], dataset.input_schema
     inputs, targets = train.inputs[:count], train.targets[:count].reshape(min(count, len(train)), -1)
     names = [*schema.features, *schema.targets]
@@ -196,19 +197,19 @@ def print_head(console: Console, config: DatasetConfig, count: int) -> None:
     _print_rows(console, "after", names, _joined(_texts(scaled), _texts(after)), heads)
 
 
-def _deal(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
-    """Return the targets of all rows, and the rows of the splits that training has."""
+def _split(config: TableOptions, raw: RawTable) -> tuple[Targets, dict[str, Rows]]:
+    """Return the targets of all rows, and the rows of each split, as in training."""
     targets = find_targets(target_columns(raw.table, config.targets(), raw.source, raw.locate), config.task)
     return targets, split_table(config, raw, targets)
 
 
 def _print_raw(console: Console, raw: RawTable, rows: Rows, title: str) -> list[str]:
-    """Print rows of a raw table; return what names each: its line or its number."""
+    """Print rows of a raw table; return the name of each: its line or its number."""
     names = raw.table.column_names
     values = raw.table.take(rows).to_pylist()
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in values]
-    places = [raw.locate(int(row)).rpartition(":")[2].strip() for row in rows]
-    heads = [f"line {place}" if place.isdecimal() else place for place in places]
+    locations = [raw.locate(int(row)).rpartition(":")[2].strip() for row in rows]
+    heads = [f"line {location}" if location.isdecimal() else location for location in locations]
     _print_rows(console, title, names, cells, heads)
     return heads
 
@@ -226,10 +227,10 @@ def _print_rows(
     for start in range(0, len(cells), AT_A_TIME):
         part = cells[start : start + AT_A_TIME]
         table = plain_table(title, heads[start : start + len(part)])
-        for place in shown:
-            if place == last and len(shown) < len(names):
+        for index in shown:
+            if index == last and len(shown) < len(names):
                 table.add_row(f"… {len(names) - len(shown):,} more", *("" for _ in part))
-            table.add_row(_cut(names[place], 24), *(_cut(row[place], 20) for row in part))
+            table.add_row(_cut(names[index], 24), *(_cut(row[index], 20) for row in part))
         for column in table.columns:
             column.overflow, column.no_wrap = "ellipsis", True
         console.print(table)

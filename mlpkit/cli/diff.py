@@ -9,13 +9,13 @@ from mlpkit.analysis.named_run import choose_run
 from mlpkit.cli.arguments import Plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mlpkit.runs.difference import Pair
 
 EXAMPLE = "mlpkit diff outputs outputs/moons-mlp"
 
-One = Annotated[
+RunToCompare = Annotated[
     str,
     typer.Argument(
         help="Run folder, checkpoint file (its run), sweep (its best run) or folder of runs (the newest).",
@@ -24,35 +24,36 @@ One = Annotated[
 ]
 
 
-def diff(first: One, second: One, plugin: Plugins = None) -> None:
+def diff(first: RunToCompare, second: RunToCompare, plugin: Plugins = None) -> None:
     """Show what differs between two runs: settings, environment and data; and their scores side by side."""
+    from mlpkit.config.problems import show
     from mlpkit.runs.difference import compare_runs
-    from mlpkit.system.console import make_console, say
+    from mlpkit.system.console import make_console, number, say
 
-    paths = [_run_of(run) for run in (first, second)]
-    found, console = compare_runs(*paths), make_console()
+    paths = [_choose(run) for run in (first, second)]
+    difference, console = compare_runs(*paths), make_console()
     say(console, f"A: {paths[0]}", f"B: {paths[1]}", "")
     same = []
-    for title, pairs in (("settings", found.settings), ("environment", found.environment)):
+    for title, pairs in (("settings", difference.settings), ("environment", difference.environment)):
         if pairs:
-            _print_pairs(title, pairs)
+            _print_pairs(title, pairs, show)
         else:
             same.append(title)
-    if found.data is None:
+    if difference.data is None:
         same.append("data")
     else:
-        a, b = (text[:12] or "not stored" for text in found.data)
+        a, b = (text[:12] or "not stored" for text in difference.data)
         say(console, f"data: differs (fingerprint {a} in A, {b} in B)", "")
-    if found.scores:
-        _print_pairs("scores at the best epoch", found.scores)
-    if all(a == b for a, b in found.scores.values()):
+    if difference.scores:
+        _print_pairs("scores at the best epoch", difference.scores, number)
+    if all(a == b for a, b in difference.scores.values()):
         same.append("scores")
     if same:
         say(console, f"no difference: {', '.join(same)}")
 
 
-def _run_of(run: str) -> Path:
-    """Return the run folder that an argument means; a note tells which it is if it was chosen."""
+def _choose(run: str) -> Path:
+    """Return the run folder that RUN refers to; a note names it if RUN is not a single run."""
     from mlpkit.runs.find_run import find_run
     from mlpkit.system.console import note
 
@@ -63,13 +64,13 @@ def _run_of(run: str) -> Path:
     return folder
 
 
-def _print_pairs(title: str, pairs: "Mapping[str, Pair]") -> None:
+def _print_pairs(title: str, pairs: "Mapping[str, Pair]", show_float: "Callable[[float], str]") -> None:
     from mlpkit.config.problems import show
-    from mlpkit.system.console import make_console, number, plain_table
+    from mlpkit.system.console import make_console, plain_table
 
     def cell(value: object) -> str:
-        if isinstance(value, float) and title.startswith("scores"):
-            return number(value)
+        if isinstance(value, float):
+            return show_float(value)
         return value if isinstance(value, str) else show(value)
 
     console, table = make_console(), plain_table(title, ["A", "B"])

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit fit dataset=iris"
 
-PARTS = 8  # of the time limit: two models in up to three groups each, and the last training
-LINEAR_LR = 0.03  # Adam's; with its default linear models do not reach their optimum in 200 epochs
-QUIET = ("run.plots=false", "run.loggers=[]")
+PARTS = 8  # equal parts of the time limit: two models in up to three groups each, and the last training
+LINEAR_LR = 0.03  # with Adam's default, linear models do not reach their optimum in 200 epochs
 
 
 def fit(
@@ -54,9 +53,10 @@ def fit(
     from mlpkit.analysis.fit import judge
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.data_report import print_table
+    from mlpkit.cli.sweep import QUIET
     from mlpkit.data.table_options import TableOptions
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.results import read_results
+    from mlpkit.runs.results import find_runs, read_results
     from mlpkit.runs.trust import Trust
     from mlpkit.sweep.datasets import Datasets
     from mlpkit.system.console import make_console, note, say
@@ -65,7 +65,7 @@ def fit(
     words = _dataset_words(file, target or (), overrides or ())
     request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
     config = read_config(_with(request, "model=mlp"))
-    if not request.sets("trainer.monitor"):  # by which the models are ranked
+    if not request.sets("trainer.monitor"):  # the models are ranked by the loss
         request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
@@ -74,12 +74,12 @@ def fit(
     print_table(console, config.dataset)
     console.print()
     task = datasets.load(config.dataset).input_schema.task
-    datasets.take_remarks()  # printed already
+    datasets.take_remarks()  # `print_table` has printed them
     linear = "linear" if task == "regression" else "logistic"
     swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
     folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
-    results = read_results(sorted(path for path in folder.iterdir() if path.is_dir()), note)
+    results = read_results(find_runs([folder], note), note)
     runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
     judged = judge({name: _out_of_fold(folder, of_model) for name, of_model in runs.items()})
     _print(console, judged, folds, seeds)
@@ -104,7 +104,7 @@ def fit(
 
 
 def _dataset_words(file: str, target: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides, after those that choose the dataset."""
+    """Return the overrides that choose the dataset and its target, followed by the given ones."""
     from mlpkit.cli.shorthand import expand
 
     named = [f"target={target[0] if len(target) == 1 else '[' + ','.join(target) + ']'}"] if target else []
@@ -114,7 +114,7 @@ def _dataset_words(file: str, target: Sequence[str], overrides: Sequence[str]) -
 
 
 def _with(request: "Request", *lines: str) -> "Request":
-    """Return the request with some keys set, in place of what sets them already."""
+    """Return the request with more overrides, which replace those of the same keys."""
     keys = [_key(line) for line in lines]
     others = (line for line in request.overrides if _key(line) not in keys)
     return replace(request, overrides=(*others, *lines))
@@ -125,12 +125,12 @@ def _key(override: str) -> str:
 
 
 def _check(overrides: Sequence[str]) -> None:
-    """Refuse overrides of what fit chooses itself.
+    """Check that no override is of a key that fit sets itself.
 
     Raises:
-        ConfigError: one of them is given.
+        ConfigError: one is.
     """
-    ways = {
+    ways_out = {
         "model": "it compares models; leave it out, settings such as model.hidden=[64] are the mlp's",
         "seed": "use --seeds N",
         "dataset.fold": "it trains all folds; leave it out",
@@ -138,12 +138,12 @@ def _check(overrides: Sequence[str]) -> None:
         "trainer.time_limit": "use --time-limit SECONDS",
         "run.dir": "it makes several folders; use run.root",
     }
-    if given := next((line for line in overrides if _key(line) in ways), None):
-        raise ConfigError(f"fit: {spell(given)}: {ways[_key(given)]}")
+    if given := next((line for line in overrides if _key(line) in ways_out), None):
+        raise ConfigError(f"fit: {spell(given)}: {ways_out[_key(given)]}")
 
 
 def _for_model(request: "Request", model: str) -> "Request":
-    """Return the request for a model; settings of model.* are the mlp's alone."""
+    """Return the request for a model; overrides of model.* are for the mlp alone."""
     if model == "mlp":
         return _with(request, "model=mlp")
     lines = tuple(line for line in request.overrides if not _key(line).startswith("model."))
@@ -153,15 +153,18 @@ def _for_model(request: "Request", model: str) -> "Request":
 
 
 def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", datasets: "Datasets") -> Path:
-    """Train all runs of some sweeps as one; return its folder."""
+    """Train all jobs of the requests in one sweep; return its folder.
+
+    Raises:
+        JobsFailedError: some jobs failed.
+    """
     from mlpkit.cli.plan import plan
-    from mlpkit.runs import sweep_folder
-    from mlpkit.sweep.launchers import LauncherOptions, choose
-    from mlpkit.sweep.run import start
+    from mlpkit.cli.sweep import train_jobs
 
     jobs = [job for request in requests for job in plan(request).jobs]
-    folder = sweep_folder.create([job.config for job in jobs])
-    start(folder, jobs, origin, choose(LauncherOptions()), console, datasets)
+    folder, failed = train_jobs(jobs, origin, console, datasets)
+    if failed is not None:
+        raise failed
     return folder.path
 
 

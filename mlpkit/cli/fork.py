@@ -41,7 +41,7 @@ def fork(
 
     run, given = split_arguments(run, overrides)
     if not any(text.partition("=")[0] not in ("run.dir", "run.root", "run.name") for text in given):
-        raise ConfigError("a fork changes something; add a setting such as optimizer.lr=0.01")
+        raise ConfigError("fork: no setting is changed; add one, such as optimizer.lr=0.01")
     trust = Trust.foreign(allow_large)
     chosen, reason = choose_run(run)
     folder = find_run(chosen if chosen.is_dir() else run_folder_of(chosen))
@@ -49,8 +49,8 @@ def fork(
         at = read_header(chosen).state.progress.step
     if reason:
         note(f"{reason}: {folder.path}")
-    place = [] if any(text.startswith("run.dir=") for text in given) else ["run.dir=null"]
-    request = Request((*given, *place, f"{PLOTS}=false"), file=folder.config)
+    own_folder = [] if any(text.startswith("run.dir=") for text in given) else ["run.dir=null"]
+    request = Request((*given, *own_folder, f"{PLOTS}=false"), file=folder.config)
     if not multirun:
         read_config(request)  # which refuses several values of a key
     jobs = plan(request).jobs

@@ -18,9 +18,9 @@ def inspect(
     from mlpkit.models.architecture import architecture, count
     from mlpkit.runs.fork import read_fork
     from mlpkit.runs.labels import describe_labels, read_labels
+    from mlpkit.runs.results import summarized_scores
     from mlpkit.runs.run_folder import RunFolder
     from mlpkit.runs.state import are_plain
-    from mlpkit.runs.summary import summarized_scores
     from mlpkit.runs.tensor_check import check_tensors
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say

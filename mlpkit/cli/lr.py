@@ -13,30 +13,27 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit lr dataset=moons model=mlp"
 
-RATES, SEEDS = 32, 3
+LRS, SEEDS = 32, 3  # how many
 LOWEST, HIGHEST = 1e-5, 10.0
-EPOCHS, FULL_BATCH_EPOCHS = 5, 100  # the latter where an epoch is one step
+EPOCHS, FULL_BATCH_EPOCHS = 5, 100  # with trainer.batch_size=full an epoch is one step
 
 
 def lr(
     overrides: Overrides = None,
-    lowest: Annotated[float, typer.Option("--from", metavar="LR", help="The lowest rate.")] = LOWEST,
-    highest: Annotated[float, typer.Option("--to", metavar="LR", help="The highest rate.")] = HIGHEST,
+    lowest: Annotated[float, typer.Option("--from", metavar="LR", help="The lowest lr.")] = LOWEST,
+    highest: Annotated[float, typer.Option("--to", metavar="LR", help="The highest lr.")] = HIGHEST,
     plugin: Plugins = None,
 ) -> None:
     """Train 32 learning rates with 3 seeds for a few epochs, and show which are stable and which is best."""
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.plan import plan
     from mlpkit.cli.shorthand import expand
-    from mlpkit.errors import ConfigError, JobsFailedError
-    from mlpkit.runs import sweep_folder
+    from mlpkit.cli.sweep import QUIET, train_jobs
+    from mlpkit.errors import ConfigError
     from mlpkit.runs.labels import Labels, write_labels
     from mlpkit.runs.origin import Origin
-    from mlpkit.runs.test_looks import looks_recorded
     from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.run import start
-    from mlpkit.sweep.vectorized import vectorized
-    from mlpkit.system.console import make_console, note
+    from mlpkit.system.console import make_console
 
     if not 0 < lowest < highest <= 1e6:
         raise ConfigError(f"--from={lowest} --to={highest}: must be above 0, and the first below the second")
@@ -46,53 +43,41 @@ def lr(
     if not request.sets("trainer.epochs"):
         epochs = FULL_BATCH_EPOCHS if config.trainer.batch_size == "full" else EPOCHS
         given = (*given, f"trainer.epochs={epochs}")
-    factor = (highest / lowest) ** (1 / (RATES - 1))
-    rates = ",".join(f"{lowest * factor**number:.3g}" for number in range(RATES))
-    seeds = ",".join(map(str, range(SEEDS)))
-    swept = (f"optimizer.lr={rates}", f"seed={seeds}", "run.plots=false", "run.loggers=[]")
-    jobs = plan(Request((*given, *swept))).jobs
-    sweep = sweep_folder.create([job.config for job in jobs])
-    console, origin = make_console(), Origin(command_line(), Trust.OWN, (*given, *swept))
-    try:
-        with looks_recorded(sweep.path, origin.command, note):
-            start(sweep, jobs, origin, vectorized, console)
-    except JobsFailedError:  # the rates that are too high
-        pass
+    factor = (highest / lowest) ** (1 / (LRS - 1))
+    lrs = ",".join(f"{lowest * factor**number:.3g}" for number in range(LRS))
+    swept = (*given, f"optimizer.lr={lrs}", f"seed=range({SEEDS})", *QUIET)
+    jobs = plan(Request(swept)).jobs
+    origin = Origin(command_line(), Trust.OWN, swept)
+    sweep, _ = train_jobs(jobs, origin, make_console())  # jobs fail where the learning rate is too high
     write_labels(sweep.labels, Labels(("lr",)))
     show(sweep.path, jobs[0].config)
 
 
 def show(sweep: Path, config: "Config") -> None:
-    """Print the losses by rate, the stable range and the suggested rate, and draw them."""
-    from mlpkit.analysis.lr_range import median
+    """Print and draw the losses by learning rate, the stable range and the suggested learning rate."""
+    from mlpkit.analysis.lr_range import spreads
     from mlpkit.plots.drawing import drawing
     from mlpkit.system.atomic_write import atomic_write
     from mlpkit.system.console import make_console, note, number, plain_table, say
 
     console = make_console()
-    found, split = _losses(sweep)
+    result, split = _read_losses(sweep)
     table = plain_table("lr", [f"median {split} loss", "lowest", "highest", "diverged"])
-    for rate, losses in found.losses.items():
-        finite = [loss for loss in losses if loss is not None]
-        middle = median(losses)
-        cells = (
-            [number(middle), number(min(finite)), number(max(finite))] if middle is not None else ["", "", ""]
-        )
-        gone = len(losses) - len(finite)
-        table.add_row(f"{rate:.3g}", *cells, f"{gone} of {len(losses)}" if gone else "")
+    finite = spreads(result.losses)
+    for lr, losses in result.losses.items():
+        low, median, high = map(number, finite[lr]) if lr in finite else ("", "", "")
+        diverged = sum(loss is None for loss in losses)
+        table.add_row(f"{lr:.3g}", median, low, high, f"{diverged} of {len(losses)}" if diverged else "")
     console.print()
     console.print(table)
     console.print()
-    if found.stable is None or found.suggested is None:
-        say(
-            console,
-            f"no rate is stable: at each a seed ends above {number(found.untrained)}, the loss untrained",
-        )
+    untrained = f"{number(result.untrained)}, the untrained loss"
+    if result.stable is None:
+        say(console, f"no learning rate is stable: at each one a seed diverges or ends above {untrained}")
     else:
-        low, high = found.stable
-        rule = f"no seed diverges or ends above {number(found.untrained)}, the loss untrained"
-        say(console, f"stable: {low:.3g} to {high:.3g} ({rule})")
-        say(console, f"suggested: optimizer.lr={found.suggested:.3g} (lowest loss of the worst seed)")
+        lowest, highest = result.stable
+        say(console, f"stable: {lowest:.3g} to {highest:.3g} (no seed diverges or ends above {untrained})")
+        say(console, f"suggested: optimizer.lr={result.suggested:.3g} (lowest loss of the worst seed)")
     path = sweep / "plots" / "lr.png"
     with drawing("pictures", note):
         from mlpkit.plots import style
@@ -101,14 +86,14 @@ def show(sweep: Path, config: "Config") -> None:
         about = f"{config.dataset.title()}, {config.model.name}, {config.optimizer.name}: {SEEDS} seeds, "
         about += f"{config.trainer.epochs} epochs"
         with style.applied():
-            picture = style.render(draw_lr_range(found, f"{split} loss", about))
+            picture = style.render(draw_lr_range(result, f"{split} loss", about))
         atomic_write(path, picture)
         say(console, f"picture: {path}")
     say(console, f"sweep folder: {sweep}")
 
 
-def _losses(sweep: Path) -> "tuple[LrRange, str]":
-    """Return the losses of a sweep's runs, and the split that they are of.
+def _read_losses(sweep: Path) -> "tuple[LrRange, str]":
+    """Return the losses of a sweep's runs, and their split.
 
     Raises:
         DataError: all runs have diverged.
@@ -127,11 +112,11 @@ def _losses(sweep: Path) -> "tuple[LrRange, str]":
     losses: dict[float, list[float | None]] = {}
     starts: dict[float, list[float]] = {}
     for run in results:
-        rate = float(run.settings["optimizer.lr"])
+        lr = float(run.settings["optimizer.lr"])
         lines = [line for line in read_metrics(RunFolder(run.path).metrics) if line["split"] == split]
         values = [line["loss"] for line in lines if line["loss"] is not None]
-        losses.setdefault(rate, []).append(values[-1] if run.best is not None and values else None)
-        starts.setdefault(rate, []).extend(values[:1])
-    # After one epoch at the lowest rate the weights are as good as untrained; seeds draw others.
-    lowest = min(rate for rate in starts if starts[rate])
+        losses.setdefault(lr, []).append(values[-1] if run.best is not None and values else None)
+        starts.setdefault(lr, []).extend(values[:1])
+    # The untrained loss is not logged. After one epoch at the lowest learning rate it has hardly changed.
+    lowest = min(lr for lr in starts if starts[lr])
     return judge(losses, max(starts[lowest])), split

@@ -11,20 +11,35 @@ if TYPE_CHECKING:
     from mlpkit.runs.listing import Listed
 
 EXAMPLE = "mlpkit ls --sort score"
-ROOT = "outputs"  # the default of run.root
 SORTS = ("newest", "score")
+
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Run folders, sweeps (their runs) or folders of runs; left out, outputs.",
+        metavar="RUN_OR_FOLDER",
+        show_default=False,
+        parser=expand,
+    ),
+]
+
+
+def folders_or_outputs(given: list[Path] | None) -> list[Path]:
+    """Return the given folders; without any, the default of run.root.
+
+    Raises:
+        DataError: none is given, and the default does not exist.
+    """
+    from mlpkit.errors import DataError
+
+    default = Path("outputs")
+    if not given and not default.is_dir():
+        raise DataError(f"no run under {default}/; start one with `mlpkit train`, or name a folder of runs")
+    return given or [default]
 
 
 def ls(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Run folders, sweeps (their runs) or folders of runs; left out, outputs.",
-            metavar="RUN_OR_FOLDER",
-            show_default=False,
-            parser=expand,
-        ),
-    ] = None,
+    paths: Folders = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="WORD", help="Only with this tag.")] = None,
     status: Annotated[
         str | None,
@@ -56,29 +71,27 @@ def ls(
         check_tag(tag)
     if output is not None:
         check_output(output, ENDINGS)
-    tops = paths or [Path(ROOT)]
-    if not paths and not tops[0].is_dir():
-        raise DataError(f"no run under {ROOT}/; start one with `mlpkit train`, or name a folder of runs")
-    found = list_runs(tops, note)
-    if not found:
-        raise DataError(f"{tops[0]}: holds no run; start one with `mlpkit train`, or name another folder")
+    folders = folders_or_outputs(paths)
+    listed = list_runs(folders, note)
+    if not listed:
+        raise DataError(f"{folders[0]}: holds no run; start one with `mlpkit train`, or name another folder")
     if runs or tag is not None or status is not None:
-        found += [run for each in found if isinstance(each, ListedSweep) for run in each.runs]
-    shown = [each for each in found if _matches(each, tag, status, runs)]
+        listed += [run for each in listed if isinstance(each, ListedSweep) for run in each.runs]
+    shown = [each for each in listed if _matches(each, tag, status, runs)]
     shown.sort(key=by_score if sort == "score" else newest_first)
     shown = shown[:top]
     console = make_console()
     width = console.width if is_terminal(console) else None
-    lines = format_list(shown, tops[0], width) if shown else []
+    lines = format_list(shown, folders[0], width) if shown else []
     print_answer("".join(f"{line}\n" for line in lines))
-    note(f"{describe(shown)} below {', '.join(map(str, tops))}")
+    note(f"{describe(shown)} below {', '.join(map(str, folders))}")
     if output is not None:
         write_list(output, shown)
         note(f"list: {output}")
 
 
 def _matches(each: "Listed", tag: str | None, status: str | None, runs: bool) -> bool:
-    """Whether a run or a sweep is asked for; a sweep has no status of its own."""
+    """Whether a run or a sweep is one of those asked for; a sweep has no status of its own."""
     from mlpkit.runs.listing import ListedSweep
 
     if isinstance(each, ListedSweep) and (runs or status is not None):

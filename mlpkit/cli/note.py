@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.cli.tag import Labelled, change_labels
+from mlpkit.cli.tag import RunOrSweep, change_labels
 
 if TYPE_CHECKING:
     from mlpkit.runs.labels import Labels
@@ -13,7 +13,7 @@ EXAMPLE = "mlpkit note outputs baseline"
 
 
 def note(
-    run: Labelled,
+    run: RunOrSweep,
     text: Annotated[
         list[str] | None,
         typer.Argument(

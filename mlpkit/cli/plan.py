@@ -62,8 +62,8 @@ def search_space(request: Request) -> tuple[Request, dict[str, Interval | tuple[
     axes = _axes(composer, swept)
     firsts = [values[0] for values in axes.values()]
     trials = [
-        [*firsts[:place], value, *firsts[place + 1 :]]
-        for place, values in enumerate(axes.values())
+        [*firsts[:index], value, *firsts[index + 1 :]]
+        for index, values in enumerate(axes.values())
         for value in values
     ]
     _configs(composer, trials)

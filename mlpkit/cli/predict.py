@@ -167,6 +167,7 @@ def _predict_out_of_fold(
     from mlpkit.analysis.out_of_fold import average, predict_out_of_fold
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
+    from mlpkit.data.table_targets import describe_left_out
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.runs.sweep_folder import is_sweep
     from mlpkit.system.console import make_console, note, say
@@ -194,7 +195,7 @@ def _predict_out_of_fold(
     schema, rows = found.predictor.input_schema, found.rows.tolist()
     columns = as_columns(predictions, schema, true=found.targets, kept=kept, rows=rows)
     if left := len(raw.table) - len(rows):
-        note(f"left out {left:,} rows without a value of the target")
+        note(describe_left_out(left))
     if found.chosen_by_test:
         note(
             "warning: dataset.val_fraction=0: the best epochs were chosen by the rows that are predicted, so "

@@ -1,9 +1,10 @@
-"""Runs `mlpkit train -m` and `mlpkit resume SWEEP`."""
+"""Runs `mlpkit train -m` and `mlpkit resume SWEEP`, and the sweeps of other commands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlpkit.cli.arguments import check_folder
 from mlpkit.cli.compose import Request
@@ -16,8 +17,15 @@ from mlpkit.runs.sweep_folder import SweepFolder
 from mlpkit.sweep.launchers import LauncherOptions, choose
 from mlpkit.system.paths import expand
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlpkit.sweep.datasets import Datasets
+    from mlpkit.sweep.grid import Job
+
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
 PLOTS = "run.plots"  # off in a sweep: plots take longer than small runs; `mlpkit plot RUN` draws them later
+QUIET = (f"{PLOTS}=false", "run.loggers=[]")  # for sweeps whose runs nobody looks at one by one
 
 
 def sweep(
@@ -64,6 +72,35 @@ def sweep(
     folder = sweep_folder.create([job.config for job in planned.jobs])
     with shown(folder.path, origin):
         start(folder, planned.jobs, origin, launcher, console)
+
+
+def train_jobs(
+    jobs: "Sequence[Job]", origin: Origin, console: "Console", datasets: "Datasets | None" = None
+) -> tuple[SweepFolder, JobsFailedError | None]:
+    """Train jobs together in a new sweep; no leaderboard is shown.
+
+    Args:
+        jobs: the jobs, each config once.
+        origin: the command line.
+        console: where progress is shown.
+        datasets: datasets that have been loaded already.
+
+    Returns:
+        The sweep, and the error of the jobs that failed; None if all are done.
+    """
+    from mlpkit.runs import sweep_folder
+    from mlpkit.runs.test_looks import looks_recorded
+    from mlpkit.sweep.run import start
+    from mlpkit.sweep.vectorized import vectorized
+    from mlpkit.system.console import note
+
+    folder = sweep_folder.create([job.config for job in jobs])
+    try:
+        with looks_recorded(folder.path, origin.command, note):
+            start(folder, jobs, origin, vectorized, console, datasets)
+    except JobsFailedError as error:
+        return folder, error
+    return folder, None
 
 
 def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions, trials: int | None = None) -> None:

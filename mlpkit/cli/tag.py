@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit tag outputs good"
 
-Labelled = Annotated[
+RunOrSweep = Annotated[
     str,
     typer.Argument(
         help="Run folder, sweep, checkpoint file (its run) or folder of runs (the newest run or sweep).",
@@ -22,13 +22,13 @@ Labelled = Annotated[
 
 
 def tag(
-    run: Labelled,
+    run: RunOrSweep,
     words: Annotated[
         list[str] | None, typer.Argument(help="Tags to add; left out, they are shown.", metavar="WORD")
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove these tags; without any, all.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove these tags; without WORD, all.")] = False,
 ) -> None:
-    """Give a run or a sweep tags, which `ls` shows and `clean` respects."""
+    """Give a run or a sweep tags: `ls` shows them, and `clean` does not remove what has one."""
     from dataclasses import replace
 
     from mlpkit.runs.labels import check_tag

@@ -23,11 +23,11 @@ EXAMPLE = "mlpkit verify"
 
 def verify(
     run: Run = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the run that is trained again.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the second training's run folder.")] = False,
     allow_large: AllowLarge = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train a run again and say whether bits and data are the same and no test row was trained on."""
+    """Train a run again; check that data and weights have the same bits and no test row was trained on."""
     from mlpkit.analysis.named_run import run_folder_of
     from mlpkit.analysis.verification import Verification, describe_looks
     from mlpkit.data.load import load_dataset
@@ -48,29 +48,30 @@ def verify(
     progress = stored.state.progress
     console = make_console()
     say(console, f"{path}: epoch {progress.epoch}, step {progress.step}")
-    found = Verification()
+    result = Verification()
     if difference := stored.other_data(dataset):
-        found.add("data", f"{difference}; not trained again", holds=False)
+        result.add("data", f"{difference}; not trained again", passed=False)
     else:
         known = f"same (fingerprint {stored.fingerprint[:12]})" if stored.fingerprint else "not stored"
-        found.add("data", known, holds=bool(stored.fingerprint))
-        _train_and_compare(folder, path, stored, trust, keep, found)
-    _count_overlap(dataset, found)
+        result.add("data", known, passed=bool(stored.fingerprint))
+        _train_and_compare(folder, path, stored, trust, keep, result)
+    _count_overlap(dataset, result)
     if "test" in dataset.splits:
-        found.add("test split", describe_looks(looks_at(folder.path, stored.fingerprint)))
-    width = max(len(name) for name, _ in found.lines)
-    say(console, *(f"{name:<{width}}  {text}" for name, text in found.lines))
-    if found.broken:
-        say(console, f"not verified: {', '.join(found.broken)}")
+        result.add("test split", describe_looks(looks_at(folder.path, stored.fingerprint)))
+    width = max(len(name) for name, _ in result.lines)
+    say(console, *(f"{name:<{width}}  {text}" for name, text in result.lines))
+    if result.failed:
+        say(console, f"not verified: {', '.join(result.failed)}")
         raise typer.Exit(1)
     say(console, "verified")
 
 
 def _train_and_compare(
-    folder: "RunFolder", path: Path, stored: "Checkpoint", trust: "Trust", keep: bool, found: "Verification"
+    folder: "RunFolder", path: Path, stored: "Checkpoint", trust: "Trust", keep: bool, result: "Verification"
 ) -> None:
     """Train a run again in a temporary folder, and compare scores, tensors and environment."""
     from mlpkit.analysis.verification import TOLERANCE, describe_environment, describe_logs, describe_tensors
+    from mlpkit.config.problems import plural
     from mlpkit.runs.checkpoint import KINDS, load
     from mlpkit.runs.difference import environment_difference
     from mlpkit.runs.fork import read_fork
@@ -93,14 +94,14 @@ def _train_and_compare(
         environment = environment_difference(folder.path, again.path)
     environment.pop("git_commit", None)  # git is not run in a foreign folder
     before = runs_together(folder)
-    is_same, is_close = not tensors.names and logs.epoch is None, tensors.largest <= TOLERANCE
-    found.add("environment", describe_environment(environment))
-    found.add("scores", describe_logs(logs, epochs), holds=is_same or (before != together and is_close))
-    found.add("weights", describe_tensors(tensors), holds=is_same or (before != together and is_close))
+    is_same = not tensors.names and logs.epoch is None
+    passed = is_same or (before != together and tensors.largest <= TOLERANCE)
+    result.add("environment", describe_environment(environment))
+    result.add("scores", describe_logs(logs, epochs), passed)
+    result.add("weights", describe_tensors(tensors), passed)
     if before != together:
-        found.add(
-            "trained with", f"{before - 1} others then, {together - 1} now: {TOLERANCE:.0e} is tolerated"
-        )
+        others = f"{plural(before - 1, 'other run')} before, {together - 1:,} now"
+        result.add("trained with", f"{others}; differences up to {TOLERANCE:.0e} are accepted")
 
 
 @contextmanager
@@ -117,16 +118,16 @@ def _scratch(keep: bool) -> "Iterator[Path]":
         yield folder
 
 
-def _count_overlap(dataset: "Dataset", found: "Verification") -> None:
-    """Count the rows of val and test that are equal to a training row; those of test are a fault."""
+def _count_overlap(dataset: "Dataset", result: "Verification") -> None:
+    """Count the rows of val and test that are equal to a training row; rows of test fail the check."""
     from mlpkit.config.problems import plural
     from mlpkit.data.overlaps import MOST_ROWS, repeated
 
     if (rows := sum(map(len, dataset.splits.values()))) > MOST_ROWS:
-        found.add("overlap", f"not searched for in {rows:,} rows")
+        result.add("overlap", f"not searched for in {rows:,} rows")
         return
     kind: Literal["row", "picture"] = "picture" if dataset.input_schema.is_image else "row"
     for name, again in repeated(dataset.splits, kind).items():
         of_all = plural(len(dataset.splits[name]), f"{name} {kind}")
         text = f"{again:,} of {of_all} {'is' if again == 1 else 'are'} equal to a training {kind}"
-        found.add("overlap", text, holds=name != "test" or not again)
+        result.add("overlap", text, passed=name != "test" or not again)

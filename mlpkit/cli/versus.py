@@ -9,7 +9,7 @@ import typer
 
 from mlpkit.cli.arguments import ConfigDir, Overrides, Plugins, command_line
 from mlpkit.config.problems import plural, spell
-from mlpkit.errors import ConfigError, DataError, JobsFailedError
+from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit versus optimizer=sgd,adam dataset=moons model=mlp --max-seeds 8"
 
-QUIET = ("run.plots=false", "run.loggers=[]")
+Names = tuple[str, str, str]  # of both settings and of the score, in words
 
 
 def versus(
@@ -30,7 +30,7 @@ def versus(
     overrides: Overrides = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", metavar="D", help="Stop when the difference is surely below this."),
+        typer.Option("--margin", metavar="D", help="Also stop when the difference is shown to be below D."),
     ] = None,
     most: Annotated[
         int, typer.Option("--max-seeds", metavar="N", min=5, max=10_000, help="At most N seeds of each.")
@@ -42,10 +42,11 @@ def versus(
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Train two values with more and more seeds until it is sure which is better."""
+    """Train two values of a key with more and more seeds until one is shown to be better."""
     from mlpkit.analysis.versus import looks
     from mlpkit.cli.compose import Request, sweeps
     from mlpkit.cli.shorthand import expand
+    from mlpkit.cli.sweep import QUIET
     from mlpkit.runs.origin import Origin
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, say
@@ -66,12 +67,12 @@ def versus(
     planned = looks(most)
     for seeds in planned:
         jobs = _jobs(request, seeds)
-        found = _train(jobs, origin, console)
-        names, verdict = _look(jobs, found, metric, margin, len(planned))
-        say(console, _line(names, verdict))
+        runs = _train(jobs, origin, console)
+        names, verdict = _judge(jobs, runs, metric, margin, len(planned))
+        say(console, _describe_look(names, verdict))
         if verdict.kind != "open":
             break
-    say(console, _said(names, verdict, margin))
+    say(console, _describe_verdict(names, verdict, margin))
 
 
 def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
@@ -81,82 +82,81 @@ def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
 
 
 def _train(jobs: "Sequence[Job]", origin: "Origin", console: "Console") -> "dict[str, Path]":
-    """Train the jobs that no earlier sweep of this folder has trained; return the run of each, by its key."""
-    from mlpkit.runs import sweep_folder
-    from mlpkit.sweep.launchers import LauncherOptions, choose
+    """Train the jobs that no earlier sweep of this folder has trained.
+
+    Returns:
+        The run folder of each finished job, by the key of its config.
+    """
+    from mlpkit.cli.sweep import train_jobs
     from mlpkit.sweep.ledger import config_key
-    from mlpkit.sweep.run import start
     from mlpkit.system.console import note
     from mlpkit.system.paths import expand
 
-    place = jobs[0].config.run
-    group = expand(place.root) / str(place.name)
-    done = _done(group)
+    options = jobs[0].config.run
+    group = expand(options.root) / str(options.name)
+    done = _finished_runs(group)
     left = [job for job in jobs if config_key(job.config) not in done]
     if not left:
         return done
-    folder = sweep_folder.create([job.config for job in left])
-    try:
-        start(folder, left, origin, choose(LauncherOptions()), console)
-    except JobsFailedError as error:  # a diverged seed has no score; the others count
-        for line in error.args[:-1]:
-            note(str(line))
-    return _done(group)
+    _, failed = train_jobs(left, origin, console)
+    for line in failed.args[:-1] if failed else ():  # a diverged seed has no score; the others count
+        note(str(line))
+    return _finished_runs(group)
 
 
-def _done(group: Path) -> "dict[str, Path]":
+def _finished_runs(group: Path) -> "dict[str, Path]":
     """Return the finished runs of the sweeps in a folder, by the key of their config."""
     from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
     from mlpkit.sweep.ledger import DONE, Ledger, config_key
 
-    found: dict[str, Path] = {}
+    runs: dict[str, Path] = {}
     for path in sorted(group.iterdir()) if group.is_dir() else ():
         if not path.is_symlink() and is_sweep(path):
             with Ledger(SweepFolder(path).ledger) as ledger:
-                entries = ledger.entries()
-            found |= {config_key(of.config): path / of.folder for of in entries if of.status == DONE}
-    return found
+                done = [entry for entry in ledger.entries() if entry.status == DONE]
+            runs |= {config_key(entry.config): path / entry.folder for entry in done}
+    return runs
 
 
-def _look(
+def _judge(
     jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, looks: int
-) -> "tuple[list[str], Verdict]":
-    """Return the names of both settings, and what the seeds so far show."""
+) -> "tuple[Names, Verdict]":
+    """Return the names of both settings and of the score, and what the seeds so far show."""
     from mlpkit.analysis.metric import choose_metric
     from mlpkit.analysis.versus import judge
     from mlpkit.runs.results import read_result
     from mlpkit.sweep.ledger import config_key
 
-    runs: dict[str, dict[int, RunResult]] = {}
+    results: dict[str, dict[int, RunResult]] = {}  # by setting and seed
     for job in jobs:
-        side = next(line for line in job.overrides if not line.startswith("seed="))
+        setting = next(line for line in job.overrides if not line.startswith("seed="))
         path = done.get(config_key(job.config))
-        runs.setdefault(side, {})
+        results.setdefault(setting, {})
         if path is not None:
-            runs[side][job.config.seed] = read_result(path)
-    (one, first), (other, second) = runs.items()
+            results[setting][job.config.seed] = read_result(path)
+    (one, first), (other, second) = results.items()
     common = [seed for seed in first if seed in second]
     if len(common) < 2:
         raise DataError("versus: fewer than two seeds have a score with both values; see the errors above")
-    chosen = choose_metric([of[seed] for of in (first, second) for seed in common], metric)
+    chosen = choose_metric([runs[seed] for runs in (first, second) for seed in common], metric)
     pairs = [(chosen.value(first[seed]), chosen.value(second[seed])) for seed in common]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, looks)
-    return [one, other, f"{chosen.split} {chosen.score}"], verdict
+    return (one, other, f"{chosen.split} {chosen.score}"), verdict
 
 
-def _line(names: Sequence[str], found: "Verdict") -> str:
+def _describe_look(names: Names, verdict: "Verdict") -> str:
     one, other, score = names
-    ends = f"{found.low:+.4g} to {found.high:+.4g}"
-    return f"{plural(found.seeds, 'seed')}: {score} {other} minus {one}: {found.difference:+.4g} ({ends})"
+    seeds, ends = plural(verdict.seeds, "seed"), f"{verdict.low:+.4g} to {verdict.high:+.4g}"
+    return f"{seeds}: {score} {other} minus {one}: {verdict.difference:+.4g} ({ends})"
 
 
-def _said(names: Sequence[str], found: "Verdict", margin: float | None) -> str:
+def _describe_verdict(names: Names, verdict: "Verdict", margin: float | None) -> str:
     one, other, score = names
-    if found.kind == "alike":
+    if verdict.kind == "alike":
         return f"{one} and {other} differ in {score} by less than {margin:g}"
-    if found.kind == "open":
-        seeds = plural(found.seeds, "seed")
-        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * found.seeds}"
-    better, worse = (one, other) if found.kind == "first" else (other, one)
+    if verdict.kind == "open":
+        seeds = plural(verdict.seeds, "seed")
+        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * verdict.seeds}"
+    better, worse = (one, other) if verdict.kind == "first" else (other, one)
     return f"{better} is better than {worse}"

@@ -48,6 +48,10 @@ class Config(Section):
     trainer: TrainerConfig = Field(TrainerConfig(), description="how the model is trained")
     run: RunConfig = Field(RunConfig(), description="where the run goes and what it writes")
 
+    def with_run(self, **options: Any) -> "Config":
+        """Return the config with other options in its section `run`; they are not validated."""
+        return self.model_copy(update={"run": self.run.model_copy(update=options)})
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a config, with all registered choices."""

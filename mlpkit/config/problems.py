@@ -3,7 +3,6 @@
 The rules are read from the JSON Schema, so a message always agrees with the check.
 """
 
-import difflib
 import json
 import math
 import re
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+
+from mlpkit.system.paths import near_name
 
 Schema = dict[str, Any]
 
@@ -119,8 +120,8 @@ def spell(text: str) -> str:
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` if a known name is similar, else an empty string."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = near_name(given, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def rule(node: Schema) -> str:
@@ -210,9 +211,8 @@ def _similar(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
     last = str(location[-1])
     around = key[: -len(spell(last)) - 1]
     known = [name for name in parent.get("properties", {}) if name != "name"]
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {around}{'.' if around else ''}{near[0]}?"
+    if near := near_name(last, known):
+        return f"; did you mean {around}{'.' if around else ''}{near}?"
     chosen = f"{around}={parent['chosen']}" if "chosen" in parent else around
     return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(known)}"
 

@@ -82,8 +82,8 @@ def _problem_with(schema: type[Section], group: str) -> str | None:
     home = f"mlpkit.config.{group}"  # the module of the group's base classes
     if not any(base.__module__ == home for base in schema.__mro__):
         return f'choice("{group}") is for subclasses of those in {home}; write the group of its base class'
-    for place, base in enumerate(schema.__mro__):
-        own = {name for derived in schema.__mro__[:place] for name in vars(derived)}
+    for index, base in enumerate(schema.__mro__):
+        own = {name for derived in schema.__mro__[:index] for name in vars(derived)}
         for either in vars(base).get("to_define", ()):
             if not own & set(either.split(" or ")):
                 return f"define {either}; see {base.__name__}"

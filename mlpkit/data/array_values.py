@@ -1,4 +1,4 @@
-"""Interprets the arrays of a dataset: inputs as pictures or columns, targets as classes or numbers."""
+"""Interprets the arrays of a dataset: inputs (pictures or columns), targets (classes or numbers), weights."""
 
 import math
 import re
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
+from mlpkit.config.section import FLOAT32_MAX
 from mlpkit.data.arrays import MOST_NUMBERS, Array, check_numbers
 from mlpkit.data.input_schema import MOST_PIXELS
 from mlpkit.data.tables import listed
@@ -231,3 +232,29 @@ def _locate(lengths: Sequence[int], row: int, sources: Sequence[str]) -> tuple[s
             return source, row
         row -= length
     raise IndexError(row)
+
+
+def read_weights(parts: Sequence[Named]) -> NDArray[np.float32]:
+    """Concatenate the weights (rows,) of all splits.
+
+    Args:
+        parts: the array of each split, with one number for each row.
+
+    Raises:
+        DataError: a weight is not a finite number or is negative, or all are 0.
+    """
+    for array, source in parts:
+        check_numbers(array, source)
+        weights = array.astype(np.float64)
+        if len(bad := np.flatnonzero(~((weights >= 0) & (weights <= FLOAT32_MAX)))):
+            row = int(bad[0])
+            raise DataError(
+                f"{source}: row {row + 1}: {weights[row]:g}: a weight must be a finite number of at least 0; "
+                "correct it"
+            )
+    all_weights = np.concatenate([array for array, _ in parts]).astype(np.float32)
+    if not all_weights.any():
+        raise DataError(
+            f"{parts[0][1]}: all weights are 0; name another array, or leave dataset.sample_weight out"
+        )
+    return all_weights

@@ -41,9 +41,8 @@ def read_arrays(path: Path, input_schema: InputSchema, max_pixel: float | None =
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # numpy warns of unusual headers and huge numbers; both are checked below
+        # numpy warns of unusual headers and huge numbers; both are checked below.
+        warnings.simplefilter("ignore")
         return _read(path, input_schema, max_pixel)
 
 
@@ -58,7 +57,7 @@ def _read(path: Path, input_schema: InputSchema, max_pixel: float | None) -> Ten
     if whole or len(names) == 1:
         array = arrays[names.index(whole[0]) if whole else 0]
         return as_inputs(array, source, input_schema, max_pixel)
-    columns = [arrays[place] for place in match_columns(names, input_schema, source)]
+    columns = [arrays[index] for index in match_columns(names, input_schema, source)]
     if len({array.shape for array in arrays}) > 1 or columns[0].ndim != 1:
         raise DataError(f"{source}: its columns must be 1-dimensional arrays of the same length")
     for column in columns:
@@ -74,12 +73,12 @@ def refuse_pickle(path: Path, name: str) -> None:
         name: the name of the file in errors.
 
     Raises:
-        DataError: the file is named as a pickle.
+        DataError: its ending is that of a pickle.
     """
     if path.suffix.lower() in PICKLES:
         raise DataError(
-            f"{name}: a {path.suffix} file can run code when it is read, so none is; save its arrays with "
-            "numpy.savez(FILE, X=…, y=…)"
+            f"{name}: mlpkit reads no {path.suffix} file, since reading it can run code; save its arrays "
+            "with numpy.savez(FILE, X=…, y=…)"
         )
 
 
@@ -141,8 +140,8 @@ def as_inputs(array: Array, source: str, input_schema: InputSchema, max_pixel: f
     if len(shape) == 3 and array.shape[-3:] == (*shape[1:], shape[0]) != shape:
         array = np.moveaxis(array, -1, -3)  # channels last
         array = array.reshape(-1, features)
-    is_fit = array.ndim >= 2 and math.prod(array.shape[1:]) == features
-    if not is_fit or (len(shape) == 3 and array.shape[1:] not in ((features,), shape)):
+    fits = array.ndim >= 2 and math.prod(array.shape[1:]) == features
+    if not fits or (len(shape) == 3 and array.shape[1:] not in ((features,), shape)):
         wanted = f"(rows, {features})"
         if input_schema.is_image:
             wanted += f" or (rows, {', '.join(map(str, shape))})"

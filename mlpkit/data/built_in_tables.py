@@ -18,6 +18,6 @@ def built_in(name: str, target: str, options: Mapping[str, bool]) -> RawTable:
         options: arguments of scikit-learn's function.
     """
     bunch = getattr(datasets, f"load_{name}")(**options)
-    columns = {str(column): bunch.data[:, place] for place, column in enumerate(bunch.feature_names)}
+    columns = {str(column): bunch.data[:, index] for index, column in enumerate(bunch.feature_names)}
     columns[target] = bunch.target_names[bunch.target] if "target_names" in bunch else bunch.target
     return RawTable(normalize(pa.table(columns), (), name), name, lambda row: f"{name}: row {row + 1}")

@@ -116,11 +116,11 @@ class RawColumn:
                 f"{self.source}: column {spell(self.name)}: has type {kind}, which is not supported; put "
                 "it into dataset.ignore"
             ) from None
-        places = _to_numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
+        indices = _to_numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
         words = pc.replace_substring_regex(words, _WHOLE, r"\1").to_pylist()
-        found = {word: place for place, word in enumerate(dict.fromkeys(words))}
+        found = {word: index for index, word in enumerate(dict.fromkeys(words))}
         renamed = np.array([*(found[word] for word in words), -1], np.int64)
-        return renamed[places], list(found)
+        return renamed[indices], list(found)
 
     def is_boolean(self) -> bool:
         """Whether all non-missing values are yes and no, in one spelling such as true and false."""
@@ -131,9 +131,9 @@ class RawColumn:
 
     def booleans(self) -> tuple[Floats, Flags]:
         """Return 1 for yes, 0 for no and ½ otherwise (rows,), and whether each value is neither."""
-        places, words = self.texts()
+        indices, words = self.texts()
         known = [1.0 if w.lower() in YES else 0.0 if w.lower() in NO else np.nan for w in words]
-        found = np.array([*known, 0.5])[places]
+        found = np.array([*known, 0.5])[indices]
         unseen = np.isnan(found)
         return np.where(unseen, 0.5, found), unseen
 

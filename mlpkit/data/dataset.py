@@ -189,16 +189,16 @@ def split_remaining(config: DatasetConfig, targets: Tensor, given: dict[str, sli
         targets: the targets of all rows.
         given: the rows of train, and of the splits that the data already has.
     """
-    places = {name: torch.arange(len(targets))[rows] for name, rows in given.items()}
-    train = places.pop("train")
+    indices = {name: torch.arange(len(targets))[rows] for name, rows in given.items()}
+    train = indices.pop("train")
     val, test = (
-        0.0 if name in places else share for name, share in zip(SPLITS[1:], config.fractions(), strict=True)
+        0.0 if name in indices else share for name, share in zip(SPLITS[1:], config.fractions(), strict=True)
     )
     is_class = targets.dtype == torch.int64
     labels = targets[train] if is_class and config.is_stratified() else None
     rows_by_split = random_split(len(train), config.seed, val, test, labels)
-    places |= {name: train[rows] for name, rows in rows_by_split.items()}
-    return {name: places[name] for name in SPLITS if name in places}
+    indices |= {name: train[rows] for name, rows in rows_by_split.items()}
+    return {name: indices[name] for name in SPLITS if name in indices}
 
 
 def gather_splits(
@@ -230,10 +230,10 @@ def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
         config: another config of the same table.
     """
     assert dataset.order is not None
-    places = torch.argsort(dataset.order)
+    indices = torch.argsort(dataset.order)
     train = dataset.splits["train"]
-    rows_by_split = split_rows(config, train.all_targets[places])
-    again = {name: replace(train, rows=places[rows]) for name, rows in rows_by_split.items()}
+    rows_by_split = split_rows(config, train.all_targets[indices])
+    again = {name: replace(train, rows=indices[rows]) for name, rows in rows_by_split.items()}
     others = {
         name: split for name, split in dataset.splits.items() if split.all_inputs is not train.all_inputs
     }

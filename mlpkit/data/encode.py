@@ -108,7 +108,7 @@ def _encode(
     encoder: TableEncoder, table: pa.Table, source: str, locate: Locate, values: NDArray[np.float32]
 ) -> Iterator[ColumnIssues]:
     """Write the features of a portion into `values`, and yield the issues of each column."""
-    place = 0
+    index = 0
     for spec in encoder.columns:
         raw = RawColumn(spec.column, table[spec.column], source, locate)
         yield ColumnIssues(spec.column, int(raw.missing.sum()))
@@ -118,8 +118,8 @@ def _encode(
                 continue
             if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
                 raise raw.error(int(bad[0]), "too large for float32, in which the model computes")
-            values[: len(part), place] = part
-            place += 1
+            values[: len(part), index] = part
+            index += 1
 
 
 def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
@@ -172,20 +172,20 @@ def _features(spec: Column, raw: RawColumn) -> Iterator[Floats | Flags | ColumnI
 
 
 def _one_hot(spec: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[Floats | Flags | ColumnIssues]:
-    places, words = raw.texts()
-    known = {level: place for place, level in enumerate(spec.levels)}
-    level: NDArray[np.int64] = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[places]
+    indices, words = raw.texts()
+    known = {level: index for index, level in enumerate(spec.levels)}
+    level: NDArray[np.int64] = np.array([*(known.get(word, -1) for word in words), -1], np.int64)[indices]
     unseen = (level < 0) & ~missing
     other = unseen if spec.flags_missing else level < 0
     if "unknown" in spec.refuses and unseen.any():
         row = int(np.flatnonzero(unseen)[0])
-        raise raw.error(row, f"{show(words[places[row]])} is none of {listed(spec.levels)}")
+        raise raw.error(row, f"{show(words[indices[row]])} is none of {listed(spec.levels)}")
     if spec.is_single:
         single: Floats = np.where(level < 0, 0.5, level.astype(np.float64))
         yield single
     else:
-        for place in range(len(spec.levels)):
-            yield np.equal(level, place)
+        for index in range(len(spec.levels)):
+            yield np.equal(level, index)
     if spec.has_other:
         yield other
     yield _unseen(raw, unseen)

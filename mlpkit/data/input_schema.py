@@ -20,7 +20,7 @@ def pixel_names(shape: Sequence[int]) -> tuple[str, ...]:
     """Return a feature name for each pixel of a picture of shape (height, width) or (3, height, width)."""
     *channels, height, width = shape
     colours = COLOURS if channels else ("pixel",)
-    return tuple(f"{colour}{place}" for colour in colours for place in range(height * width))
+    return tuple(f"{colour}{index}" for colour in colours for index in range(height * width))
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))

@@ -107,7 +107,7 @@ def read_inputs(
 
 
 def as_pixels(
-    found: Inputs, source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn
+    inputs: Inputs, source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn
 ) -> Inputs:
     """If the model reads pictures, check that pixels are from 0 to 1, and invert them where needed.
 
@@ -115,15 +115,15 @@ def as_pixels(
         DataError: a pixel is not from 0 to 1.
     """
     if not input_schema.is_image:
-        return found
-    check_range(found.values, source, options.max_pixel)
+        return inputs
+    check_range(inputs.values, source, options.max_pixel)
     own = input_schema.pictures
-    # --invert means: dark and light are swapped compared to the training pictures.
+    # With --invert, dark and light are swapped compared to the training pictures.
     inverted = options.inverted != (own is not None and own.inverted)
-    values = 1 - found.values if inverted else found.values
+    values = 1 - inputs.values if inverted else inputs.values
     if own is None and not inverted:
         warn_of_unusual(values, input_schema.input_shape, source, warn)
-    return replace(found, values=values)
+    return replace(inputs, values=values)
 
 
 def _read(source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Inputs:
@@ -198,8 +198,8 @@ def parse_values(
                 f"{listed(features)}"
             )
     values = read_rows(rows, range(len(features)), input_schema, "--values")
-    found = Inputs(values / options.max_pixel if options.max_pixel else values)
-    return as_pixels(found, "--values", input_schema, options, warn)
+    inputs = Inputs(values / options.max_pixel if options.max_pixel else values)
+    return as_pixels(inputs, "--values", input_schema, options, warn)
 
 
 def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:

@@ -88,7 +88,7 @@ def _records(content: Any, name: str) -> Iterator[dict[str, Any]]:
                     f"{name}: row {number}: {plural(len(record), 'value')}, "
                     f"the first row has {width}; correct it"
                 )
-            record = {f"c{place}": value for place, value in enumerate(record, 1)}
+            record = {f"c{index}": value for index, value in enumerate(record, 1)}
         if not isinstance(record, dict):
             raise DataError(f"{name}: row {number}: {show(record)} is not a row; write it like {_EXAMPLE}")
         yield record

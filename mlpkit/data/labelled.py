@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import spell
-from mlpkit.data.array_values import read_targets
-from mlpkit.data.array_weights import read_array_weights
+from mlpkit.data.array_values import read_targets, read_weights
 from mlpkit.data.arrays import INPUTS, TARGETS, Array, as_inputs, read_npz
 from mlpkit.data.dataset import Split
 from mlpkit.data.input_schema import InputSchema
@@ -119,7 +118,7 @@ def _weights(path: Path, name: str | None, rows: int, warn: Warn) -> Tensor | No
         return None
     if found[name].shape != (rows,):
         raise DataError(f"{source}: has shape {found[name].shape}; save one weight for each of {rows:,} rows")
-    return torch.from_numpy(read_array_weights([(found[name], source)]))
+    return torch.from_numpy(read_weights([(found[name], source)]))
 
 
 def _array(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlpkit.data.dataset import Split
 
-MOST_ROWS = 2_000_000  # of all splits; so many take a second or two
+MOST_ROWS = 2_000_000  # of all splits; comparing them takes a second or two
 
 
 def overlaps(
@@ -21,8 +21,8 @@ def overlaps(
 
     Args:
         splits: the splits of one dataset.
-        kind: whether rows are rows of a table or pictures.
-        way: advice to append, besides removing the rows.
+        kind: what the rows are: rows of a table, or pictures.
+        way: more advice, appended to that of removing the rows.
     """
     rows = sum(map(len, splits.values()))
     if rows > MOST_ROWS:
@@ -39,7 +39,7 @@ def overlaps(
 
 
 def repeated(splits: Mapping[str, Split], kind: Literal["row", "picture"] = "row") -> dict[str, int]:
-    """Return for each split but train how many of its rows are equal to a training row."""
+    """Return for each split except train the number of its rows that are equal to a training row."""
     known = _keys(splits["train"], kind)
     others = (name for name in splits if name != "train")
     return {name: int(np.isin(_keys(splits[name], kind), known).sum()) for name in others}

@@ -26,14 +26,13 @@ def rare_classes(targets: Targets, rows_by_split: Mapping[str, Rows], locate: Lo
     rows = np.sort(np.concatenate(list(rows_by_split.values())))
     in_all, in_train = targets.counts(rows), targets.counts(rows_by_split["train"])
 
-    def describe(places: Rows) -> str:
-        first = [
-            f" ({locate(targets.first(place, rows))})" if in_all[place] else ""
-            for place in places[:MOST_NAMED]
-        ]
-        shown = [f"{spell(names[place])}{row}" for place, row in zip(places, first, strict=False)]
-        more = [f"{len(places) - len(shown):,} more"] if len(places) > len(shown) else []
+    def describe(labels: Rows) -> str:
+        shown = [spell(names[label]) + first_row(label) for label in labels[:MOST_NAMED]]
+        more = [f"{len(labels) - len(shown):,} more"] if len(labels) > len(shown) else []
         return ", ".join([*shown, *more])
+
+    def first_row(label: int) -> str:
+        return f" ({locate(targets.first(label, rows))})" if in_all[label] else ""
 
     lines = []
     is_untrained = (in_train == 0) & ((in_all > 0) | bool(targets.labels))

@@ -22,7 +22,7 @@ from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, ReadOptions, as_pixels
 from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
-from mlpkit.data.table_targets import encode_targets
+from mlpkit.data.table_targets import describe_left_out, encode_targets
 from mlpkit.data.table_weights import read_weights
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
@@ -232,7 +232,7 @@ def _rows_to_score(file: TableFile, targets: Sequence[str], warn: Callable[[str]
     if len(rows) == 0:
         raise DataError(f"{file.source}: no row has a value of the target {listed(targets)}; fill it in")
     if left := len(file.table) - len(rows):
-        warn(f"{file.source}: left out {left:,} rows without a value of the target")
+        warn(f"{file.source}: {describe_left_out(left)}")
     return rows
 
 

@@ -19,7 +19,13 @@ from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
-from mlpkit.data.table_targets import Targets, check_transform, find_targets, target_columns
+from mlpkit.data.table_targets import (
+    Targets,
+    check_transform,
+    describe_left_out,
+    find_targets,
+    target_columns,
+)
 from mlpkit.data.table_weights import check_weight_column, read_weights
 from mlpkit.data.tables import listed
 from mlpkit.data.target_scaling import fit_target_scaling
@@ -32,7 +38,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     Args:
         config: names the target, and sets how columns are encoded and rows are split.
         raw: the table.
-        trained: the input schema of a trained model, whose encoder is used; None: fit an encoder.
+        trained: the input schema of a trained model, whose encoder is used; None fits an encoder.
 
     Raises:
         ConfigError: the config does not fit the table.
@@ -59,7 +65,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     encoded = encode(encoder, raw.table, raw.source, raw.locate)
     remarks += [f"{issues}" for issues in encoded.issues if issues.unseen]
     if left := len(targets.known) - int(targets.known.sum()):
-        remarks.append(f"left out {left:,} rows without a value of the target")
+        remarks.append(describe_left_out(left))
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     indices = {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
     splits, order = gather_splits(inputs, values, indices, _weights(config, raw, names, rows_by_split))
@@ -118,13 +124,10 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
         )
     if column is not None and by == "column":
         return table_splits.split_by_column(rows, column)
-    if column is not None:
-        group = by == "group"
-        order = (
-            table_splits.group_order(rows, column, config.seed)
-            if group
-            else table_splits.time_order(rows, column)
-        )
+    if column is not None and by == "group":
+        order = table_splits.group_order(rows, column, config.seed)
+    elif column is not None:
+        order = table_splits.time_order(rows, column)
     elif by == "stratified":
         order = table_splits.stratified_order(rows, targets.values, config.seed)
     else:

@@ -205,11 +205,11 @@ def _check_columns(first: TableFile, other: TableFile) -> None:
 def _joined(tables: list[pyarrow.Table]) -> pyarrow.Table:
     """Concatenate tables; a column that is text in one of them becomes text in all."""
     tables = [table.select(tables[0].column_names) for table in tables]
-    for place, name in enumerate(tables[0].column_names):
-        if len({table.schema.field(place).type for table in tables} - {pyarrow.null()}) > 1:
-            kinds = [table.schema.field(place).type for table in tables]
+    for index, name in enumerate(tables[0].column_names):
+        if len({table.schema.field(index).type for table in tables} - {pyarrow.null()}) > 1:
+            kinds = [table.schema.field(index).type for table in tables]
             wider = pyarrow.float64() if all(map(_is_number, kinds)) else pyarrow.string()
-            tables = [table.set_column(place, name, table[name].cast(wider)) for table in tables]
+            tables = [table.set_column(index, name, table[name].cast(wider)) for table in tables]
     return pyarrow.concat_tables(tables, promote_options="permissive")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.column_values import Locate, RawColumn, is_numeric
 from mlpkit.data.columns import FEW, FEW_TEXTS, MOSTLY, describe_unparsed
 from mlpkit.data.fit_encoder import numbers_then_text
@@ -46,10 +46,15 @@ class Targets:
         counted: NDArray[np.int64] = (self.values[rows] > 0).sum(0)
         return counted
 
-    def first(self, place: int, rows: NDArray[np.int64]) -> int:
-        """Return the first of the given rows with a class or label, which is given by its index."""
+    def first(self, index: int, rows: NDArray[np.int64]) -> int:
+        """Return the first of the given rows that has the class or label with this index."""
         values = self.values[rows]
-        return int(rows[values == place if self.classes else values[:, place] > 0][0])
+        return int(rows[values == index if self.classes else values[:, index] > 0][0])
+
+
+def describe_left_out(rows: int) -> str:
+    """Return a line about rows that are left out since a target is missing."""
+    return f"left out {plural(rows, 'row')} without a value of the target"
 
 
 def target_columns(table: pa.Table, names: Sequence[str], source: str, locate: Locate) -> list[RawColumn]:
@@ -101,8 +106,8 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
     if wanted == "multilabel":
         labels = tuple(column.name for column in columns)
         return Targets("multilabel", _yes_or_no(columns), known, labels=labels, reason=reason)
-    places, words = first.texts()
-    classes = sorted(words, key=numbers_then_text)
+    indices, texts = first.texts()
+    classes = sorted(texts, key=numbers_then_text)
     if not 2 <= len(classes) <= MOST_CLASSES:
         way = (
             "set dataset.task=regression, or name another target"
@@ -117,14 +122,14 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
     if len(classes) > FEW_TEXTS and 2 * len(classes) > rows:
         raise DataError(
             f"{first.source}: column {spell(first.name)}: {len(classes):,} different values in {rows:,} rows "
-            "are no classes; set dataset.task=regression, or name another target"
+            "are too many for classes; set dataset.task=regression, or name another target"
         )
     if bad := next((name for name in classes if not name.isprintable() or len(name) > 200), None):
         raise DataError(
             f"{first.source}: column {spell(first.name)}: the class {show(bad)} cannot be printed on a line; "
             "rename it"
         )
-    values = np.array([*(classes.index(word) for word in words), -1], np.int64)[places]
+    values = np.array([*(classes.index(text) for text in texts), -1], np.int64)[indices]
     task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
     return Targets(task, values, known, tuple(classes), reason=reason)
 
@@ -149,10 +154,10 @@ def check_transform(columns: Sequence[RawColumn], targets: Targets, transform: s
     if transform != "log":
         return
     bad = targets.known[:, None] & (targets.values <= 0)
-    for row, place in np.argwhere(bad)[:1].tolist():
-        raise columns[place].error(
+    for row, index in np.argwhere(bad)[:1].tolist():
+        raise columns[index].error(
             row,
-            f"{spell(str(columns[place].flat[row]))} has no logarithm, which dataset.target_transform=log "
+            f"{spell(str(columns[index].flat[row]))} has no logarithm, which dataset.target_transform=log "
             "takes; correct it, or set target_transform=yeo_johnson",
         )
 
@@ -173,19 +178,19 @@ def encode_targets(
     if input_schema.task == "multilabel":
         return _yes_or_no(columns)
     if not input_schema.classes:
-        found = _numbers(columns)
-        check_transform(columns, Targets("regression", found, np.ones(len(found), bool)), transform)
-        return found
-    places, words = columns[0].texts()
-    labels = {name: label for label, name in enumerate(input_schema.classes)}
-    found = np.array([labels.get(word, -1) for word in words], np.int64)[places]
-    if len(bad := np.flatnonzero(found < 0)):
+        numbers = _numbers(columns)
+        check_transform(columns, Targets("regression", numbers, np.ones(len(numbers), bool)), transform)
+        return numbers
+    indices, texts = columns[0].texts()
+    label_of = {name: label for label, name in enumerate(input_schema.classes)}
+    labels = np.array([label_of.get(text, -1) for text in texts], np.int64)[indices]
+    if len(bad := np.flatnonzero(labels < 0)):
         row = int(bad[0])
         raise columns[0].error(
             row,
-            f"{show(words[places[row]])} is not a class of the model; it has {listed(input_schema.classes)}",
+            f"{show(texts[indices[row]])} is not a class of the model; it has {listed(input_schema.classes)}",
         )
-    return found
+    return labels
 
 
 def _numbers(columns: Sequence[RawColumn]) -> NDArray[Any]:
@@ -193,7 +198,7 @@ def _numbers(columns: Sequence[RawColumn]) -> NDArray[Any]:
 
 
 def _yes_or_no(columns: Sequence[RawColumn]) -> NDArray[Any]:
-    found = []
+    by_column = []
     for column in columns:
         values, odd = column.booleans()
         if len(bad := np.flatnonzero(odd)):
@@ -202,8 +207,8 @@ def _yes_or_no(columns: Sequence[RawColumn]) -> NDArray[Any]:
                 f"{show(column.flat[int(bad[0])].as_py())} is neither yes nor no, as multilabel "
                 "needs; write 1 or 0, or set dataset.task=regression",
             )
-        found.append(values)
-    return np.stack(found, axis=1).astype(np.float32)
+        by_column.append(values)
+    return np.stack(by_column, axis=1).astype(np.float32)
 
 
 def _infer_task_of_several(columns: Sequence[RawColumn]) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def read_weights(column: RawColumn) -> NDArray[np.float32]:
     """Return the weights (rows,).
 
     Args:
-        column: the column, with the rows that count.
+        column: the column, with the rows that are in a split.
 
     Raises:
         DataError: a weight is missing, is not a number or is negative, or all are 0.

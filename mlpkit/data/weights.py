@@ -16,23 +16,23 @@ ClassWeight = str | Mapping[str, float]
 def class_weights(wanted: ClassWeight, dataset: Dataset) -> tuple[float, ...]:
     """Return the weight of each class by label, or () if all classes count the same.
 
-    `balanced` gives all classes the same weight in total: rows / (classes · rows of the class), counted in
-    the training rows, as scikit-learn does; rows that have weights count by them.
+    `balanced` gives all classes the same total weight: rows / (classes · rows of the class), counted in the
+    training rows, as scikit-learn does; weighted rows count by their weights.
 
     Args:
-        wanted: none, balanced or a weight for each class by its name.
+        wanted: none, balanced, or the weight of each class by its name.
         dataset: the run's dataset.
 
     Raises:
-        ConfigError: the dataset has no classes, or the weights are not those of its classes.
+        ConfigError: the dataset has no classes, or the names are not those of its classes.
     """
     if wanted == "none":
         return ()
     classes, schema = dataset.input_schema.classes, dataset.input_schema
     if not classes:
         raise ConfigError(
-            f"trainer.class_weight: only for classes, and dataset={dataset.name} is a {schema.task}; "
-            "leave it out"
+            f"trainer.class_weight: only for classes, and the task of dataset={dataset.name} is "
+            f"{schema.task}; leave it out"
         )
     if not isinstance(wanted, str):
         return _by_name(wanted, classes, dataset.name)
@@ -63,12 +63,12 @@ def _by_name(wanted: Mapping[str, float], classes: Sequence[str], dataset: str) 
 
 
 def row_weights(split: Split, by_class: Sequence[float] = ()) -> Tensor | None:
-    """Return the weights (all rows,) of a table's rows, or None if all count the same.
+    """Return the weights (all rows,) of all rows of a split's table; None if all count the same.
 
     Their mean over the split is 1, so the mean of weight · loss is the weighted mean of the losses.
 
     Args:
-        split: some rows of a table.
+        split: the split.
         by_class: the weight of each class; () if all count the same.
 
     Raises:

@@ -76,8 +76,7 @@ class ArraysDataset(DatasetConfig):
         import torch
 
         from mlpkit.data.array_file import read_split_arrays
-        from mlpkit.data.array_values import read_inputs, read_targets
-        from mlpkit.data.array_weights import read_array_weights
+        from mlpkit.data.array_values import read_inputs, read_targets, read_weights
         from mlpkit.data.dataset import (
             Dataset,
             channel_scaling,
@@ -103,7 +102,7 @@ class ArraysDataset(DatasetConfig):
             start += len(part.inputs)
         all_inputs, all_targets = torch.from_numpy(inputs.values), torch.from_numpy(targets.values)
         weights = [(part.weights, part.weights_name) for part in parts.values() if part.weights is not None]
-        all_weights = torch.from_numpy(read_array_weights(weights)) if weights else None
+        all_weights = torch.from_numpy(read_weights(weights)) if weights else None
         indices = split_remaining(self, all_targets, given)
         splits, _ = gather_splits(all_inputs, all_targets, indices, all_weights)
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1

@@ -55,8 +55,8 @@ class AutogradGradients:
             for name, parameter in network.named_parameters():
                 parameter.grad = views[name]
         # `train()` visits every module, which slows a tiny model; most models have no layer with modes.
-        modal = Dropout | nn.BatchNorm1d | OwnModule
-        self.has_modes = any(isinstance(layer, modal) for layer in networks[0].layers)
+        with_modes = Dropout | nn.BatchNorm1d | OwnModule
+        self.has_modes = any(isinstance(layer, with_modes) for layer in networks[0].layers)
         buffers = (running, counters)
         self.batched = [] if len(networks) == 1 else _batched(networks, parameters, gradients, *buffers)
         self.flag, self.one = torch.zeros(2, 1, device=gradients.device).unbind()
@@ -127,10 +127,8 @@ def _batched(
             layers.append(_layer_norm(module, leaves[f"{name}weight"], leaves[f"{name}bias"]))
         elif isinstance(module, nn.BatchNorm1d):
             tensors = (leaves[f"{name}weight"], leaves[f"{name}bias"])
-            statistics = (
-                buffers[f"{name}{of}"] for of in ("running_mean", "running_var", "num_batches_tracked")
-            )
-            layers.append(_batch_norm(module, *tensors, *statistics))
+            own = ("running_mean", "running_var", "num_batches_tracked")
+            layers.append(_batch_norm(module, *tensors, *(buffers[f"{name}{each}"] for each in own)))
         elif not any(True for _ in module.parameters()) and not isinstance(module, Dropout):
             layers.append(_shared(module))
         else:

@@ -220,14 +220,13 @@ def obstacle_to_compiling(
 ) -> str | None:
     """Return the reason why the steps of these runs cannot be compiled, or None if they can."""
     first, optimizers = configs[0], [config.optimizer for config in configs]
-    kinds = {(of.name, bool(of.slots()), isinstance(of, Sgd) and of.nesterov) for of in optimizers}
-    unknown = [of.name for of in optimizers if type(of) not in COMPILED]
+    kinds = {(each.name, bool(each.slots()), isinstance(each, Sgd) and each.nesterov) for each in optimizers}
+    unknown = [optimizer.name for optimizer in optimizers if type(optimizer) not in COMPILED]
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
     ends = (linear[0].in_features, linear[-1].out_features) if linear else ()
     widths = *ends[:1], *widest_hidden(configs), *ends[1:]
     weights = sum(inputs * outputs for inputs, outputs in pairwise(widths))
-    known = {"Linear", *FUNCTIONS}
-    unsupported = [layer for layer in network.layers if type(layer).__name__ not in known]
+    unsupported = [layer for layer in network.layers if type(layer).__name__ not in ("Linear", *FUNCTIONS)]
     reasons = {
         "it is for a CPU": device != "cpu",
         "it is for trainer.batch_size=full": first.trainer.batch_size != "full",
@@ -276,9 +275,9 @@ def is_compiled(
 
 def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return the function that writes the settings of an Adam or AdamW step."""
-    beta1, beta2 = np.array([of.betas for of in optimizers]).T
+    beta1, beta2 = np.array([optimizer.betas for optimizer in optimizers]).T
     table["first_weight"][:], table["decay"][:], table["second_weight"][:] = 1 - beta1, beta2, 1 - beta2
-    table["eps"][:] = [of.eps for of in optimizers]
+    table["eps"][:] = [optimizer.eps for optimizer in optimizers]
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
@@ -290,11 +289,12 @@ def _adam(table: Table, optimizers: Sequence[Any]) -> SetSettings:
 
 def _sgd(table: Table, optimizers: Sequence[Any]) -> SetSettings:
     """Return the function that writes the settings of an SGD step; as in torch, the first has no momentum."""
-    table["second_weight"][:] = [of.momentum for of in optimizers]
+    momentum, dampening = np.array([(each.momentum, each.dampening) for each in optimizers]).T
+    table["second_weight"][:] = momentum
 
     def set_settings(lrs: Numbers, steps: int) -> None:
         table["lr"][:] = lrs
-        table["decay"][:] = [of.momentum * (steps > 1) for of in optimizers]
-        table["first_weight"][:] = [1 - of.dampening * (steps > 1) for of in optimizers]
+        table["decay"][:] = momentum * (steps > 1)
+        table["first_weight"][:] = 1 - dampening * (steps > 1)
 
     return set_settings

@@ -70,7 +70,9 @@ class CudaEngine(Engine):
         parts: list[Rows] = [rows]
         if isinstance(rows, Tensor) and rows.shape[-1] > self.batch_size:
             parts = list(torch.split(rows, self.batch_size, dim=-1))
-        self._has_begun = self._has_begun or all(of.update.buffers.begun for of in self.optimizers.blocks)
+        self._has_begun = self._has_begun or all(
+            block.update.buffers.begun for block in self.optimizers.blocks
+        )
         with self.context:
             if self.graphs is None:
                 outputs = self._run_step(parts, randoms, measure)

@@ -47,7 +47,7 @@ class DeviceData:
             augmentation: the augmentation of all runs.
         """
         first = experiments[0]
-        self.networks, self.device = [of.network for of in experiments], device
+        self.networks, self.device = [experiment.network for experiment in experiments], device
         self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
         self.runs, self.augmentation = len(experiments), augmentation
         self.dtype, self.width = first.network.dtype, first.dataset.input_schema.width
@@ -57,7 +57,7 @@ class DeviceData:
 
     def _unscaling_of_runs(self) -> Callable[[Tensor], Tensor] | None:
         """Return the function that unscales outputs (rows, targets), or (K, rows, targets), of all runs."""
-        layers = [of.unscaling for of in self.networks if isinstance(of.unscaling, Unscaling)]
+        layers = [each.unscaling for each in self.networks if isinstance(each.unscaling, Unscaling)]
         if not layers:
             return None
         return (layers[0] if len(layers) == 1 else layers[0].stacked_with(layers[1:])).function()
@@ -229,9 +229,10 @@ class DeviceData:
             return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets)
         columns = [losses, *(values.view(losses.shape) for values in statistics)]
         # Counting takes half the time of adding up in float64.
-        sums = (of.sum(1) if of.dtype == torch.bool else of.sum(1, dtype=torch.float64) for of in columns)
-        found: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([of.double() for of in sums]).cpu().numpy()
+        added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
+        sums: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([c.double() for c in added]).cpu().numpy()
         if not self.metrics:
-            return found
+            return sums
         pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
-        return np.concatenate((found, np.transpose([self.task.compute(self.metrics, *of) for of in pairs])))
+        values = [self.task.compute(self.metrics, *pair) for pair in pairs]
+        return np.concatenate((sums, np.transpose(values)))

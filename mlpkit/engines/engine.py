@@ -84,9 +84,9 @@ class Engine:
         buffers = [network.saved_buffers() for network in networks]
         running, counters = (
             Flat.from_networks(
-                [{n: b for n, b in of.items() if b.is_floating_point() == kind} for of in buffers]
+                [{n: b for n, b in own.items() if b.is_floating_point() == is_float} for own in buffers]
             )
-            for kind in (True, False)
+            for is_float in (True, False)
         )
         self._flats = [flat for flat in (self.parameters, running, counters) if flat.shapes]
         self.gradients = self.parameters.zeros_like()
@@ -270,8 +270,8 @@ class Engine:
             name: own for flat in self._flats for name, own in flat.of_run(flat.best, run).items()
         }
         epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
-        found = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
-        return {kind: {name: t.detach().clone() for name, t in of.items()} for kind, of in found.items()}
+        kinds = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
+        return {kind: {name: t.detach().clone() for name, t in own.items()} for kind, own in kinds.items()}
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
         """Restore what `state` returned; parts that are missing are left unchanged."""

@@ -124,37 +124,35 @@ class Chunk:
         checked: the arrays that `is_suspicious` checks after a step.
     """
 
-    def __init__(self, of: ManualGradients, size: int | None) -> None:
+    def __init__(self, gradients: ManualGradients, size: int | None) -> None:
         """Allocate the buffers.
 
         Args:
-            of: the gradients' layers and data.
+            gradients: their layers and data.
             size: the number of rows; None for the whole split, which is copied only if it is augmented.
         """
-        data, self.output_gradient = of.data, of.output_gradient
+        data, self.output_gradient = gradients.data, gradients.output_gradient
         networks = () if data.runs == 1 else (data.runs,)
         rows = data.rows if size is None else size
         features = data.splits["train"].inputs.shape[1]
         if size is None:
             self.all_inputs = data.all_rows("train", "inputs")
-            self.expected = data.all_rows("train", "expected", of.expected)
+            self.expected = data.all_rows("train", "expected", gradients.expected)
             if data.runs > 1 and data.shares_inputs and data.augmentation is None:
                 # One row of memory per feature, the layout of activations.
                 self.all_inputs = self.all_inputs.t().contiguous().t()
             self.inputs, self.weights = self.all_inputs, data.weights_of("train", slice(None))
         else:
-            self.expected = of.expected.new_empty(*networks, rows, data.width)
+            self.expected = gradients.expected.new_empty(*networks, rows, data.width)
             is_weighted = data.splits["train"].weights is not None
-            self.weights = of.expected.new_empty(*networks, rows) if is_weighted else None
+            self.weights = gradients.expected.new_empty(*networks, rows) if is_weighted else None
         if size is not None or data.augmentation is not None:
-            self.inputs = of.expected.new_empty(*networks, rows, features)
-        self.layers = Pass(of.layers, rows, of.matmul)
-        on_host = of.gradients.device.type == "cpu"
-        self.checked = values_to_check(self.layers, of.gradients) if on_host else ()
-        self.forward, self.backward = (
-            self.layers.forward(self.inputs),
-            self.layers.backward(),
-        )  # the same for every step
+            self.inputs = gradients.expected.new_empty(*networks, rows, features)
+        self.layers = Pass(gradients.layers, rows, gradients.matmul)
+        on_host = gradients.gradients.device.type == "cpu"
+        self.checked = values_to_check(self.layers, gradients.gradients) if on_host else ()
+        # The operations of both passes are the same at every step.
+        self.forward, self.backward = self.layers.forward(self.inputs), self.layers.backward()
         self._operations: dict[tuple[int, bool], Operations] = {}
 
     def operations(self, count: int, add: bool) -> Operations:
@@ -194,7 +192,9 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
         module = modules[0]
         if isinstance(module, nn.Linear):
             weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
-            columns = [of[bias][..., None] if bias in of else None for of in (weights, gradient_views)]
+            columns = [
+                views[bias][..., None] if bias in views else None for views in (weights, gradient_views)
+            ]
             widths = tuple(own.out_features for own in modules)
             layers.append(
                 LinearLayer(weights[weight], columns[0], gradient_views[weight], columns[1], widths=widths)
@@ -235,7 +235,7 @@ def largest_square(data: DeviceData) -> float:
     corners = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))[:, None].expand(-1, inputs.shape[1])
     with torch.no_grad():
         scaled = (network.scaling(corners) for network in data.networks) if data.augmentation else (corners,)
-        return max(float(of.double().square().amax(0).sum()) for of in scaled)
+        return max(float(each.double().square().amax(0).sum()) for each in scaled)
 
 
 def unsupported_layer(layers: nn.Sequential) -> str | None:

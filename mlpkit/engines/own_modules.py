@@ -25,7 +25,9 @@ class OwnModules:
         # `OwnModule` only seeds random draws, and modules that draw are not mapped: map the inner module.
         first = modules[0]
         self.mapped, within = (first.module, "module.") if isinstance(first, OwnModule) else (first, "")
-        self.mapped_parameters = {name.removeprefix(within): of for name, of in parameters.items()}
+        self.mapped_parameters = {
+            name.removeprefix(within): parameter for name, parameter in parameters.items()
+        }
         self.can_be_mapped = bool(parameters) and not any(True for _ in modules[0].buffers())
 
     def __call__(self, inputs: Tensor, training: bool) -> Tensor:

@@ -51,63 +51,65 @@ def parts_of(experiments: Sequence[Experiment], device: str, augmented: bool) ->
         device: cpu or cuda:N.
         augmented: whether the training inputs stay raw, to be augmented at every step.
     """
-    different = list({id(of.dataset): of for of in experiments}.values())
-    datasets = [of.dataset for of in different]
-    found: dict[str, Part] = {}
+    different = list({id(experiment.dataset): experiment for experiment in experiments}.values())
+    datasets = [experiment.dataset for experiment in different]
+    by_split: dict[str, Part] = {}
     tables: dict[int, Part] = {}
     for name, split in datasets[0].splits.items():
         is_raw = name == "train" and augmented
         splits = [dataset.splits[name] for dataset in datasets]
         if len(different) == 1:
-            found[name] = _part(different[0], split, device, is_raw)
+            by_split[name] = _part(different[0], split, device, is_raw)
         elif _is_one_table(datasets, splits):
             key = id(split.all_inputs) + is_raw
             if key not in tables:
                 tables[key] = _part(different[0], Split(split.all_inputs, split.all_targets), device, is_raw)
-            of_runs = [of.dataset.splits[name] for of in experiments]
-            indices = torch.stack([_row_indices(own, device) for own in of_runs])
-            each = [_weights(of, own, device) for of, own in zip(experiments, of_runs, strict=True)]
-            weights = [of for of in each if of is not None]  # all or none; see `group_key`
-            found[name] = replace(
+            pairs = [(experiment, experiment.dataset.splits[name]) for experiment in experiments]
+            indices = torch.stack([_row_indices(own, device) for _, own in pairs])
+            of_runs = [_weights(experiment, own, device) for experiment, own in pairs]
+            weights = [own for own in of_runs if own is not None]  # all or none; see `group_key`
+            by_split[name] = replace(
                 tables[key],
                 indices=indices,
                 rows=len(split),
                 weights=torch.stack(weights) if weights else None,
             )
         else:
-            parts = [_part(of, own, device, is_raw) for of, own in zip(different, splits, strict=True)]
+            parts = [
+                _part(experiment, own, device, is_raw)
+                for experiment, own in zip(different, splits, strict=True)
+            ]
             table_of = {id(dataset): index for index, dataset in enumerate(datasets)}
-            table = torch.tensor([table_of[id(of.dataset)] for of in experiments], device=device)
-            indices = table[:, None] * len(split) + torch.arange(len(split), device=device)
-            inputs, scaled, targets = (torch.cat([getattr(of, kind) for of in parts]) for kind in _FIELDS)
-            weights = [of.weights for of in parts if of.weights is not None]
-            found[name] = Part(
-                *(inputs, scaled, targets, indices, len(split)), torch.cat(weights, 1) if weights else None
+            table = torch.tensor([table_of[id(each.dataset)] for each in experiments], device=device)
+            weights = [part.weights for part in parts if part.weights is not None]
+            by_split[name] = Part(
+                inputs=torch.cat([part.inputs for part in parts]),
+                scaled=torch.cat([part.scaled for part in parts]),
+                targets=torch.cat([part.targets for part in parts]),
+                indices=table[:, None] * len(split) + torch.arange(len(split), device=device),
+                rows=len(split),
+                weights=torch.cat(weights, 1) if weights else None,
             )
-    return found
+    return by_split
 
 
-_FIELDS = ("inputs", "scaled", "targets")
-
-
-def _part(of: Experiment, split: Split, device: str, is_raw: bool) -> Part:
+def _part(experiment: Experiment, split: Split, device: str, is_raw: bool) -> Part:
     """Return the part of a single run: its table has only the split's rows."""
-    network = of.network
+    network, task = experiment.network, experiment.task
     inputs = split.inputs.to(device, network.dtype)
-    encoded = of.task.encode(split.targets.to(device), network.dtype)
+    encoded = task.encode(split.targets.to(device), network.dtype)
     with torch.no_grad():
         scaled = inputs if is_raw else network.scaling(inputs)
-    weights = _weights(of, split, device)
+    weights = _weights(experiment, split, device)
     if weights is not None:
         weights = weights[split.rows][None]
-    return Part(
-        *(scaled, network.standardize(encoded), of.task.truth(encoded), None, len(inputs)), weights=weights
-    )
+    standardized = network.standardize(encoded)
+    return Part(scaled, standardized, task.truth(encoded), None, len(inputs), weights=weights)
 
 
-def _weights(of: Experiment, split: Split, device: str) -> Tensor | None:
-    weights = row_weights(split, of.class_weights)
-    return None if weights is None else weights.to(device, of.network.dtype)
+def _weights(experiment: Experiment, split: Split, device: str) -> Tensor | None:
+    weights = row_weights(split, experiment.class_weights)
+    return None if weights is None else weights.to(device, experiment.network.dtype)
 
 
 def _is_one_table(datasets: Sequence[Dataset], splits: Sequence[Split]) -> bool:

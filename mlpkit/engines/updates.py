@@ -99,7 +99,7 @@ class Optimizers:
         for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
             is_fused = gradients.is_cuda and type(optimizer).fused is not OptimizerConfig.fused
-            buffers = [parameters.values, gradients, *(self.averages[of] for of in tensors_of(optimizer))]
+            buffers = [parameters.values, gradients, *(self.averages[name] for name in tensors_of(optimizer))]
             slices = [parameters.run_slices(buffer, first, stop) for buffer in buffers]
             values, slopes, *averages = map(pieces, slices) if is_fused else slices
             tensors = dict(zip(tensors_of(optimizer), averages, strict=True))

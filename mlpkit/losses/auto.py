@@ -6,7 +6,9 @@ from mlpkit.config.loss import LossConfig
 from mlpkit.config.registry import choice, choices
 
 LOSS_OF_TASK = {
-    **{"regression": "mse", "binary": "binary_cross_entropy", "multiclass": "cross_entropy"},
+    "regression": "mse",
+    "binary": "binary_cross_entropy",
+    "multiclass": "cross_entropy",
     "multilabel": "binary_cross_entropy",
 }
 
@@ -20,6 +22,6 @@ class Auto(LossConfig):
     def for_task(self, task: str) -> LossConfig:
         """See `LossConfig.for_task`."""
         name = LOSS_OF_TASK[task]
-        found = choices("loss")[name].model_validate({"name": name})
-        assert isinstance(found, LossConfig)
-        return found
+        loss = choices("loss")[name].model_validate({"name": name})
+        assert isinstance(loss, LossConfig)
+        return loss

@@ -1,6 +1,6 @@
 """Metrics, computed by scikit-learn from all predictions of a split, as in `run.metrics=[roc_auc]`.
 
-Where a metric is not defined, as the area under the ROC curve of rows of one class, it is NaN.
+A metric that is not defined is NaN, as the area under the ROC curve is where all rows are of one class.
 """
 
 import math
@@ -18,15 +18,9 @@ CLASSES = ("binary", "multiclass")
 LABELS = (*CLASSES, "multilabel")
 
 
-def _average(targets: "Tensor", probabilities: Probabilities) -> str:
-    """Return how labels are averaged: of two classes the second counts, of more the mean over the classes."""
-    assert probabilities is not None
-    return "binary" if targets.dim() == 1 and probabilities.shape[1] == 2 else "macro"
-
-
 @choice("metric")
 class BalancedAccuracy(MetricConfig):
-    """Mean over the classes of each one's recall; a constant prediction has 1 / classes."""
+    """Mean of the recall of each class; for a constant prediction 1 / number of classes."""
 
     name: Literal["balanced_accuracy"]
     tasks = CLASSES
@@ -36,60 +30,49 @@ class BalancedAccuracy(MetricConfig):
         """See `MetricConfig.score`; scikit-learn's balanced_accuracy_score."""
         from sklearn.metrics import recall_score
 
-        found = targets.unique()  # type: ignore[no-untyped-call]
-        return float(recall_score(targets, predictions, labels=found, average="macro", zero_division=0))
+        present = targets.unique()  # type: ignore[no-untyped-call]
+        return float(recall_score(targets, predictions, labels=present, average="macro", zero_division=0))
+
+
+class _LabelScore(MetricConfig):
+    """A score of predicted labels that scikit-learn names after the metric, such as precision_score."""
+
+    tasks = LABELS
+    higher_is_better = True
+
+    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
+        """See `MetricConfig.score`; of two classes it is the second's, else the mean of all (macro)."""
+        from sklearn import metrics
+
+        assert probabilities is not None
+        average = "binary" if targets.dim() == 1 and probabilities.shape[1] == 2 else "macro"
+        score = getattr(metrics, f"{self.name}_score")
+        return float(score(targets, predictions, average=average, zero_division=0))
 
 
 @choice("metric")
-class Precision(MetricConfig):
+class Precision(_LabelScore):
     """Share of right labels among the predicted ones; of two classes, of the second."""
 
     name: Literal["precision"]
-    tasks = LABELS
-    higher_is_better = True
-
-    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
-        """See `MetricConfig.score`; scikit-learn's precision_score, macro."""
-        from sklearn.metrics import precision_score
-
-        average = _average(targets, probabilities)
-        return float(precision_score(targets, predictions, average=average, zero_division=0))
 
 
 @choice("metric")
-class Recall(MetricConfig):
+class Recall(_LabelScore):
     """Share of the true labels that are found; of two classes, of the second."""
 
     name: Literal["recall"]
-    tasks = LABELS
-    higher_is_better = True
-
-    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
-        """See `MetricConfig.score`; scikit-learn's recall_score, macro."""
-        from sklearn.metrics import recall_score
-
-        average = _average(targets, probabilities)
-        return float(recall_score(targets, predictions, average=average, zero_division=0))
 
 
 @choice("metric")
-class F1(MetricConfig):
+class F1(_LabelScore):
     """Harmonic mean of precision and recall; of two classes, of the second."""
 
     name: Literal["f1"]
-    tasks = LABELS
-    higher_is_better = True
-
-    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
-        """See `MetricConfig.score`; scikit-learn's f1_score, macro."""
-        from sklearn.metrics import f1_score
-
-        average = _average(targets, probabilities)
-        return float(f1_score(targets, predictions, average=average, zero_division=0))
 
 
 def _by_class(targets: "Tensor", probabilities: Probabilities) -> "tuple[Tensor, Tensor]":
-    """Return zeros and ones, and probabilities, (rows, n) each: of the second of two classes, or of all."""
+    """Return one-hot targets and the probabilities, (rows, n) each; of two classes only the second's."""
     from torch.nn.functional import one_hot
 
     assert probabilities is not None
@@ -102,7 +85,7 @@ def _by_class(targets: "Tensor", probabilities: Probabilities) -> "tuple[Tensor,
 
 @choice("metric")
 class RocAuc(MetricConfig):
-    """Area under the ROC curve; of several classes, the mean of each against the rest."""
+    """Area under the ROC curve; of several classes, the mean of each one against the rest."""
 
     name: Literal["roc_auc"]
     tasks = LABELS
@@ -120,7 +103,7 @@ class RocAuc(MetricConfig):
 
 @choice("metric")
 class AveragePrecision(MetricConfig):
-    """Area under the precision-recall curve; a constant prediction has the share of the positive class."""
+    """Area under the precision-recall curve; for a constant prediction the share of the positive class."""
 
     name: Literal["average_precision"]
     tasks = LABELS
@@ -136,7 +119,7 @@ class AveragePrecision(MetricConfig):
 
 @choice("metric")
 class LogLoss(MetricConfig):
-    """Mean of -log of the probability of the true class; of labels, the mean over them."""
+    """Mean of -log p for the probability p of the true class; multilabel: also the mean over the labels."""
 
     name: Literal["log_loss"]
     tasks = LABELS

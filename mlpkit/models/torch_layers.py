@@ -63,7 +63,7 @@ class Unscaling(Scaling):
         """Return a layer for outputs (K, rows, columns) of K runs, given the other runs' layers."""
         stacked = copy.deepcopy(self)
         for name, _ in self.named_buffers():
-            setattr(stacked, name, torch.stack([getattr(of, name) for of in (self, *others)])[:, None])
+            setattr(stacked, name, torch.stack([getattr(each, name) for each in (self, *others)])[:, None])
         return stacked
 
 

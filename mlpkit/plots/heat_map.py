@@ -17,26 +17,26 @@ from mlpkit.plots.settings import Array, say_runs, score_name
 MOST_CELLS = 12  # values along each axis
 
 
-def fits_a_map(found: Comparison) -> bool:
+def fits_a_map(comparison: Comparison) -> bool:
     """Whether exactly two keys vary, with at most MOST_CELLS values each."""
-    sizes = [len(_values(found, key)) for key in found.columns]
+    sizes = [len(_values(comparison, key)) for key in comparison.columns]
     return len(sizes) == 2 and min(sizes) > 1 and max(sizes) <= MOST_CELLS
 
 
-def draw_heat_map(found: Comparison) -> Figure:
+def draw_heat_map(comparison: Comparison) -> Figure:
     """Return the heat map of a comparison with two columns; the better the mean, the lighter the cell."""
-    first, second = found.columns
-    rows, columns = _values(found, first), _values(found, second)
+    first, second = comparison.columns
+    rows, columns = _values(comparison, first), _values(comparison, second)
     means = np.full((len(rows), len(columns)), np.nan)
-    for setting in found.settings:
+    for setting in comparison.settings:
         if setting.mean is not None:
             row, column = show_setting(setting, first), show_setting(setting, second)
             means[rows.index(row), columns.index(column)] = setting.mean
-    name = score_name(found.metric.split, found.metric.score)
-    title = f"{name} over {shorten(second, found.columns)} and {shorten(first, found.columns)}"
+    name = score_name(comparison.metric.split, comparison.metric.score)
+    title = f"{name} over {shorten(second, comparison.columns)} and {shorten(first, comparison.columns)}"
     width = 1.9 + 0.08 * max(map(len, rows)) + max(3.6, 0.75 * len(columns))
     height = 1.6 + max(2.0, 0.48 * len(rows))
-    figure = style.headed_figure(width, height, title, say_runs(found, "means over runs"))
+    figure = style.headed_figure(width, height, title, say_runs(comparison, "means over runs"))
     axes = figure.subplots()
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -49,7 +49,7 @@ def draw_heat_map(found: Comparison) -> Figure:
         xlabel=second,
         ylabel=first,
     )
-    _draw_cells(axes, means, found.metric.higher_is_better)
+    _draw_cells(axes, means, comparison.metric.higher_is_better)
     return figure
 
 
@@ -73,8 +73,8 @@ def _draw_cells(axes: Axes, means: Array, higher_is_better: bool) -> None:
     style.plain_ticks(bar.ax.yaxis)
 
 
-def _values(found: Comparison, key: str) -> list[str]:
-    return sorted({show_setting(setting, key) for setting in found.settings}, key=natural)
+def _values(comparison: Comparison, key: str) -> list[str]:
+    return sorted({show_setting(setting, key) for setting in comparison.settings}, key=natural)
 
 
 def natural(text: str) -> tuple[Any, ...]:

@@ -34,11 +34,11 @@ def draw_histograms(raw: RawTable, targets: Sequence[str]) -> bytes:
     subtitle = f"{plural(raw.table.num_rows, 'row')}; texts: the {BARS} most frequent{more}"
     with style.applied():
         figure: Figure = style.headed_figure(
-            2.4 * across + 0.4, 1.8 * down + 0.8, f"Columns of {_last(raw.source)}", subtitle
+            2.4 * across + 0.4, 1.8 * down + 0.8, f"Columns of {_file_name(raw.source)}", subtitle
         )
         panels = figure.subplots(down, across, squeeze=False).flatten()
         for axes, column in zip(panels, raw.columns(shown), strict=False):
-            _draw(axes, column, "train" if column.name not in targets else "test")
+            _draw(axes, column, style.SPLIT_COLOURS["test" if column.name in targets else "train"])
         for axes in panels[len(shown) :]:
             axes.set_axis_off()
         return style.render(figure)
@@ -50,40 +50,38 @@ def _draw(axes: Axes, column: RawColumn, colour: str) -> None:
     about = f" ({missing:.0%} missing)" if missing >= 0.005 else ""
     axes.set_title(f"{style.shorten(column.name, 24)}{about}", fontsize=8.5, color=style.INK, loc="left")
     axes.tick_params(labelsize=7)
-    filled = style.SPLIT_COLOURS[colour]
     try:
-        _fill(axes, column, filled)
+        _draw_values(axes, column, colour)
     except DataError:  # lists and the like, or infinite numbers
         style.note(axes, "cannot be read")
 
 
-def _fill(axes: Axes, column: RawColumn, filled: str) -> None:
+def _draw_values(axes: Axes, column: RawColumn, colour: str) -> None:
     if is_numeric(column.flat.type) or column.share_of_numbers() == 1:
         numbers = column.numbers()
         known = numbers[~np.isnan(numbers)]
         if len(known):
-            distinct = np.unique(known)
-            few = (
-                len(distinct) <= BINS and (distinct == np.round(distinct)).all() and np.ptp(distinct) <= BINS
-            )
+            are_integers = (known == np.round(known)).all() and np.ptp(known) <= BINS
             low, high = math.floor(known.min()), math.ceil(known.max())
-            axes.hist(known, bins=np.arange(low - 0.5, high + 1).tolist() if few else BINS, color=filled)
+            bins = np.arange(low - 0.5, high + 1).tolist() if are_integers else BINS
+            axes.hist(known, bins=bins, color=colour)
     elif column.are_dates():
         dates = column.dates(None)
-        axes.hist(dates[~np.isnat(dates)].astype("datetime64[us]"), bins=BINS, color=filled)
+        axes.hist(dates[~np.isnat(dates)].astype("datetime64[us]"), bins=BINS, color=colour)
         axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))  # type: ignore[no-untyped-call]
     else:
-        _bars(axes, column, filled)
+        _draw_texts(axes, column, colour)
 
 
-def _bars(axes: Axes, column: RawColumn, colour: str) -> None:
-    places, words = column.texts()
-    counts = np.bincount(places[places >= 0], minlength=len(words))
+def _draw_texts(axes: Axes, column: RawColumn, colour: str) -> None:
+    """Draw a bar for each of the most frequent texts."""
+    indices, texts = column.texts()
+    counts = np.bincount(indices[indices >= 0], minlength=len(texts))
     order = np.argsort(-counts, kind="stable")[:BARS]
     axes.barh(np.arange(len(order)), counts[order], color=colour)
-    axes.set_yticks(np.arange(len(order)), [style.shorten(words[place]) for place in order])
+    axes.set_yticks(np.arange(len(order)), [style.shorten(texts[index]) for index in order])
     axes.invert_yaxis()
 
 
-def _last(path: str) -> str:
+def _file_name(path: str) -> str:
     return style.shorten(path.replace("\\", "/").rpartition("/")[2], 40)

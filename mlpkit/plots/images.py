@@ -73,9 +73,9 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     # Photographs are shown as they are; the data sets, light on dark, as ink on paper.
     colours = "gray" if schema.pictures and not schema.pictures.inverted else _PAPER
     low, high = (0.0, 1.0) if schema.pictures else (float(images.min()), float(images.max()))
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        left = style.MARGIN + place % _COLUMNS * across
-        top = height - style.HEADING - style.MARGIN - place // _COLUMNS * down
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        left = style.MARGIN + index % _COLUMNS * across
+        top = height - style.HEADING - style.MARGIN - index // _COLUMNS * down
         extent = (left, left + _TILE, top - tall, top)
         axes.imshow(
             image, colours, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest"

@@ -22,15 +22,15 @@ _WIDTH = 7.6
 Curve = tuple[Array, Array]  # epochs and values
 
 
-def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
+def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure:
     """Return the plot of the score by epoch, for the best settings: each run thin, the mean thick.
 
     Args:
-        found: the comparison.
+        comparison: the comparison.
         warn: called with a warning for each run whose metrics cannot be read.
     """
-    split, score = found.metric.split, found.metric.score
-    ranked = [setting for setting in found.settings if setting.runs]
+    split, score = comparison.metric.split, comparison.metric.score
+    ranked = [setting for setting in comparison.settings if setting.runs]
     if split == "test":  # test is scored only after training: show the monitored split
         split = next(run.best.split for run in ranked[0].runs.values() if run.best is not None)
     shown = ranked[:MOST_SETTINGS]
@@ -42,9 +42,8 @@ def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
     )
     axes = figure.subplots()
     drawn: list[Array] = []
-    colours = dict(
-        zip((label(found, setting, found.columns) for setting in shown), style.CLASS_COLOURS, strict=False)
-    )
+    labels = [label(comparison, setting, comparison.columns) for setting in shown]
+    colours = dict(zip(labels, style.CLASS_COLOURS, strict=False))
     for setting, colour in reversed(list(zip(shown, style.CLASS_COLOURS, strict=False))):
         curves = curves_of(setting, split, score, warn)
         single = len(curves) == 1
@@ -67,7 +66,7 @@ def draw_overlaid(found: Comparison, warn: Callable[[str], None]) -> Figure:
     style.plain_ticks(axes.xaxis)
     if not drawn:
         style.note(axes, "no curves were logged")
-    legend(axes, colours, found, found.columns, _WIDTH)
+    legend(axes, colours, comparison, comparison.columns, _WIDTH)
     return figure
 
 

@@ -16,7 +16,7 @@ from mlpkit.plots import style
 Array = NDArray[Any]
 
 _BINS = 10  # of the calibration
-_BAR = 0.2  # height of the highest bar, which counts the rows of a bin
+_BAR = 0.2  # height of the bar of the bin with the most rows
 _BLUE, _RED, _GREEN = style.CLASS_COLOURS[:3]
 
 
@@ -52,13 +52,15 @@ def draw_probabilities(dataset: Dataset, predictor: Predictor, split: str, outpu
 
 
 class Curves:
-    """Rates at each threshold, from the highest probability down; each array is (thresholds,).
+    """Scores at each threshold, from the highest probability down; each array is (thresholds,).
+
+    scikit-learn has the same functions, but importing it takes longer than drawing.
 
     Attributes:
-        thresholds: the distinct probabilities; rows with at least that one are predicted positive.
-        recall: the share of the positive rows that are predicted so.
-        false_alarms: the share of the negative rows that are predicted positive.
-        precision: the share of right ones among those predicted positive.
+        thresholds: the distinct probabilities; rows with this one or a higher one are predicted positive.
+        recall: the share of the positive rows that are predicted positive.
+        false_positive_rate: the share of the negative rows that are predicted positive.
+        precision: the share of positive rows among those that are predicted positive.
         f1: 2 · precision · recall / (precision + recall).
         prevalence: the share of positive rows.
     """
@@ -66,19 +68,23 @@ class Curves:
     def __init__(self, chances: Array, true: Array) -> None:
         """Take the rows' probabilities of the positive class, and whether they are positive."""
         order = np.argsort(-chances, kind="stable")
-        last = np.append(np.flatnonzero(np.diff(chances[order])), len(chances) - 1)  # of equal ones
-        hits, named, positives = np.cumsum(true[order])[last], last + 1, true.sum()
+        last = np.append(np.flatnonzero(np.diff(chances[order])), len(chances) - 1)  # of equal probabilities
+        right, named, positives = np.cumsum(true[order])[last], last + 1, true.sum()
         self.thresholds = chances[order][last]
-        self.recall = hits / positives
-        self.false_alarms = (named - hits) / (len(true) - positives)
-        self.precision = hits / named
-        self.f1 = 2 * hits / (named + positives)
+        self.recall = right / positives
+        self.false_positive_rate = (named - right) / (len(true) - positives)
+        self.precision = right / named
+        self.f1 = 2 * right / (named + positives)
         self.prevalence = positives / len(true)
 
     def roc_auc(self) -> float:
         """Return the area under the ROC curve."""
-        x, y = (np.append(0, rates) for rates in (self.false_alarms, self.recall))
-        return float(np.trapezoid(y, x))
+        rates, recalls = self.roc()
+        return float(np.trapezoid(recalls, rates))
+
+    def roc(self) -> tuple[Array, Array]:
+        """Return the ROC curve from (0, 0) on: false positive rates and recalls."""
+        return np.append(0, self.false_positive_rate), np.append(0, self.recall)
 
     def average_precision(self) -> float:
         """Return the mean precision, weighted by the increase of recall at each threshold."""
@@ -87,8 +93,7 @@ class Curves:
 
 def _draw_roc(axes: Axes, curves: Curves) -> None:
     axes.plot((0, 1), (0, 1), color=style.MUTED, linewidth=1, linestyle="--", label="by chance 0.500")
-    x, y = (np.append(0, rates) for rates in (curves.false_alarms, curves.recall))
-    axes.plot(x, y, color=_BLUE, label=f"ROC AUC {curves.roc_auc():.3f}")
+    axes.plot(*curves.roc(), color=_BLUE, label=f"ROC AUC {curves.roc_auc():.3f}")
     axes.set(xlabel="false positive rate", ylabel="recall (true positive rate)")
     style.legend_above(axes, columns=1)
 
@@ -118,8 +123,8 @@ def _draw_thresholds(axes: Axes, curves: Curves) -> None:
 
 
 def _draw_calibration(axes: Axes, chances: Array, true: Array, positive: str) -> None:
-    place = np.minimum((chances * _BINS).astype(int), _BINS - 1)
-    counts = np.bincount(place, minlength=_BINS)
+    bins = np.minimum((chances * _BINS).astype(int), _BINS - 1)
+    counts = np.bincount(bins, minlength=_BINS)
     left = np.arange(_BINS) / _BINS
     bars = _BAR * counts / counts.max()
     label = f"rows in a bin (most: {counts.max():,})"
@@ -128,12 +133,10 @@ def _draw_calibration(axes: Axes, chances: Array, true: Array, positive: str) ->
     )
     axes.plot((0, 1), (0, 1), color=style.MUTED, linewidth=1, linestyle="--")
     filled = np.flatnonzero(counts)
-    mean = np.array([chances[place == number].mean() for number in filled])
-    right = np.array([true[place == number].sum() for number in filled])
-    low, high = np.array([wilson(int(n), int(of)) for n, of in zip(right, counts[filled], strict=True)]).T
+    mean = np.array([chances[bins == number].mean() for number in filled])
+    positives, rows = np.array([true[bins == number].sum() for number in filled]), counts[filled]
+    low, high = np.transpose([wilson(*map(int, pair)) for pair in zip(positives, rows, strict=True)])
     axes.vlines(mean, low, high, color=_BLUE, linewidth=1.2)
-    axes.plot(
-        mean, right / counts[filled], "o", color=_BLUE, markersize=5.5, label="share, with 95 % interval"
-    )
+    axes.plot(mean, positives / rows, "o", color=_BLUE, markersize=5.5, label="share, with 95 % interval")
     axes.set(xlabel=f"probability of {positive}, mean of a bin", ylabel=f"share of {positive}")
     style.legend_above(axes, columns=2)

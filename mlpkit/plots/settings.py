@@ -26,10 +26,10 @@ def score_name(split: str, score: str) -> str:
     return f"{split} {_WORDS.get(score, score)}"
 
 
-def say_runs(found: Comparison, about: str) -> str:
+def say_runs(comparison: Comparison, about: str) -> str:
     """Return a subtitle: the number of runs, followed by the text `about`."""
-    runs = sum(len(setting.runs) for setting in found.settings)
-    missing = f"{len(found.unscored)} without a score" if found.unscored else ""
+    runs = sum(len(setting.runs) for setting in comparison.settings)
+    missing = f"{len(comparison.unscored)} without a score" if comparison.unscored else ""
     return joined(f"{runs:,} {'run' if runs == 1 else 'runs'}", missing, about)
 
 
@@ -38,17 +38,17 @@ def joined(*parts: str) -> str:
     return "  ·  ".join(part for part in parts if part)
 
 
-def label(found: Comparison, setting: Setting, keys: Sequence[str]) -> str:
+def label(comparison: Comparison, setting: Setting, keys: Sequence[str]) -> str:
     """Return the legend's label of a setting: its values of the keys, with the keys if they are few."""
     values = [show_setting(setting, key) or "–" for key in keys]
     if len(keys) > MOST_NAMED:
         return style.shorten(" · ".join(values), 60)
-    named = [f"{shorten(key, found.columns)} {value}" for key, value in zip(keys, values, strict=True)]
+    named = [f"{shorten(key, comparison.columns)} {value}" for key, value in zip(keys, values, strict=True)]
     return style.shorten(", ".join(named), 60)
 
 
 def legend(
-    axes: Axes, colours: Mapping[str, str], found: Comparison, keys: Sequence[str], width: float
+    axes: Axes, colours: Mapping[str, str], comparison: Comparison, keys: Sequence[str], width: float
 ) -> None:
     """Put a legend above the axes, `width` inches wide; its title names the keys if they are many."""
     handles = [Line2D([], [], color=colours[text], linewidth=1.8, label=text) for text in colours if text]
@@ -56,7 +56,7 @@ def legend(
     style.legend_above(axes, max(1, min(len(handles), int((width - 0.9) / widest))), handles)
     shown = axes.get_legend()
     if shown is not None and len(keys) > MOST_NAMED:
-        shown.set_title(style.shorten(" · ".join(shorten(key, found.columns) for key in keys), 90))
+        shown.set_title(style.shorten(" · ".join(shorten(key, comparison.columns) for key in keys), 90))
         shown.get_title().set(fontsize=8.5, color=style.MUTED)
         shown.set_alignment("left")
 

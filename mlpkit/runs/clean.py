@@ -1,7 +1,7 @@
 """Chooses the runs and checkpoints that `mlpkit clean` removes, and removes them.
 
-A run is renamed to a hidden name first, which is atomic: a process that is killed leaves whole runs, and what
-is left of a renamed one goes with the next clean.
+A run is first renamed to a hidden name, which is atomic. So if the process is killed, each run is whole or
+hidden; the next clean removes what is left of hidden ones.
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlpkit.errors import DataError, LockedError
-from mlpkit.runs.listing import RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
+from mlpkit.runs.listing import FINISHED, RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import SUFFIX, sync_folder
@@ -22,7 +22,7 @@ from mlpkit.system.failed_write import failed_write
 from mlpkit.system.lock import is_held, locked
 
 REMOVED = f".removed{SUFFIX}"  # ends the hidden name of a run that is being removed
-FINISHED = ("done", "stopped early", "pruned")
+OLDER_CHECKPOINT, BEST_OF_SWEEP = "older checkpoint", "best of its sweep"  # reasons
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Removal:
 
     Attributes:
         path: the folder, or the checkpoint file.
-        reason: why it goes.
+        reason: why it is removed.
         size: in bytes; a file with several names counts once.
     """
 
@@ -42,7 +42,7 @@ class Removal:
 
 @dataclass
 class Plan:
-    """What is to be removed, and how many runs that would go are kept, by the reason."""
+    """What is removed, and how many runs are kept that would be removed otherwise, by the reason."""
 
     removals: list[Removal] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)
@@ -55,12 +55,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user wants to have removed besides failed runs and those with nothing saved.
+    """What the user wants to remove besides failed runs and runs with nothing saved.
 
     Attributes:
-        checkpoints: older checkpoints of finished runs.
-        before: runs that have not been changed since then, in seconds since 1970; None for none of them.
-        age: the age as the user has typed it.
+        checkpoints: whether to remove older checkpoints of finished runs.
+        before: remove runs that were started or resumed before this time, in seconds since 1970; None: none.
+        age: the age as the user typed it.
     """
 
     checkpoints: bool = False
@@ -69,49 +69,50 @@ class Wanted:
 
 
 def plan(listed: Iterable[Listed], wanted: Wanted, best_run: Callable[[Path], Path | None]) -> Plan:
-    """Choose what is removed; nothing is changed.
+    """Choose what is removed, without removing anything.
 
     Args:
         listed: runs and sweeps.
-        wanted: what goes.
-        best_run: returns the run that stands for a sweep; None if it cannot be told.
+        wanted: what the user wants to remove.
+        best_run: returns the best run of a sweep; None if it is not known.
 
     Raises:
         DataError: a run of a sweep is given without the sweep.
     """
-    found = Plan()
+    planned = Plan()
     for each in listed:
         if isinstance(each, ListedRun):
             if is_sweep(each.path.parent):
                 raise DataError(f"{each.path}: a run of a sweep, whose best run is kept; name the sweep")
-            _choose(each, wanted, found, _reason_to_keep(each))
+            _add(planned, each, wanted, _label_of(each))
             continue
         if is_held(SweepFolder(each.path).lock):
-            found.kept["sweep in use"] += sum(_why(run, wanted) is not None for run in each.runs)
+            removable = sum(_reason_to_remove(run, wanted) is not None for run in each.runs)
+            planned.kept["sweep in use"] += removable
             continue
         is_labelled = os.path.lexists(SweepFolder(each.path).labels)
-        best = _best_of(each, best_run) if any(_why(run, wanted) for run in each.runs) else ()
+        best = _best_of(each, best_run) if any(_reason_to_remove(run, wanted) for run in each.runs) else ()
         for run in each.runs:
-            reason = "tag or note of the sweep" if is_labelled else _reason_to_keep(run)
+            keep = "tag or note of the sweep" if is_labelled else _label_of(run)
             if run.score is not None and (best is None or run.path in best):
-                reason = "best of its sweep"
-            _choose(run, wanted, found, reason)
-    return found
+                keep = BEST_OF_SWEEP
+            _add(planned, run, wanted, keep)
+    return planned
 
 
 def _best_of(sweep: ListedSweep, best_run: Callable[[Path], Path | None]) -> Collection[Path] | None:
-    """Return the runs of which one is a sweep's best; None if they all may be."""
+    """Return the runs that may be called a sweep's best; None if any of them may be."""
     if all(run.score is None for run in sweep.runs):
         return ()
-    ranked = best_run(sweep.path)
-    if sweep.best is None or ranked is None:
+    best_by_mean = best_run(sweep.path)
+    if sweep.best is None or best_by_mean is None:
         return None
     equal = [run.path for run in sweep.runs if run.score == sweep.best.score]  # a search names one of them
-    return [*equal, ranked]
+    return [*equal, best_by_mean]
 
 
-def _why(run: ListedRun, wanted: Wanted) -> str | None:
-    """Return why a run would go; None if it stays."""
+def _reason_to_remove(run: ListedRun, wanted: Wanted) -> str | None:
+    """Return why a run is removed if nothing keeps it; None if it stays."""
     if run.status == RUNNING:
         return None
     if run.status == "failed":
@@ -124,31 +125,36 @@ def _why(run: ListedRun, wanted: Wanted) -> str | None:
     return None
 
 
-def _reason_to_keep(run: ListedRun) -> str:
+def _label_of(run: ListedRun) -> str:
     return "tag or note" if os.path.lexists(RunFolder(run.path).labels) else ""
 
 
-def _choose(run: ListedRun, wanted: Wanted, found: Plan, keep: str) -> None:
-    """Add to the plan what goes of a run, or why it stays."""
-    folder, why = RunFolder(run.path), _why(run, wanted)
-    checkpoints = folder.older() if wanted.checkpoints and run.status in FINISHED else []
-    if why is None and not checkpoints:
-        return
-    keep = keep if why is not None or keep != "best of its sweep" else ""  # its older checkpoints may go
-    keep = keep or ("in use" if is_held(folder.lock) else "") or strange_content(folder)
-    if keep:
-        found.kept[keep] += 1
-    elif why is not None:
-        found.removals.append(Removal(run.path, why, _size([run.path])))
-    else:
-        found.removals += [Removal(path, "older checkpoint", _size([path])) for path in checkpoints]
+def _add(planned: Plan, run: ListedRun, wanted: Wanted, keep: str) -> None:
+    """Add to the plan what is removed of a run, or why it is kept.
 
-
-def strange_content(folder: RunFolder) -> str:
-    """Return why a folder is not removed as a run of mlpkit's making; empty if it may be.
-
-    It may also be what is left of one.
+    Args:
+        planned: the plan.
+        run: the run.
+        wanted: what the user wants to remove.
+        keep: a reason to keep the run; empty if there is none so far.
     """
+    folder, reason = RunFolder(run.path), _reason_to_remove(run, wanted)
+    checkpoints = folder.older() if wanted.checkpoints and run.status in FINISHED else []
+    if reason is None and not checkpoints:
+        return
+    if reason is None and keep == BEST_OF_SWEEP:
+        keep = ""  # its older checkpoints are removed all the same
+    keep = keep or ("in use" if is_held(folder.lock) else "") or foreign_content(folder)
+    if keep:
+        planned.kept[keep] += 1
+    elif reason is not None:
+        planned.removals.append(Removal(run.path, reason, _size([run.path])))
+    else:
+        planned.removals += [Removal(path, OLDER_CHECKPOINT, _size([path])) for path in checkpoints]
+
+
+def foreign_content(folder: RunFolder) -> str:
+    """Return what a run folder, or the rest of one, holds that mlpkit has not written; empty if nothing."""
     if folder.path.is_symlink():
         return "a link"
     try:
@@ -170,23 +176,23 @@ def _within(folder: Path) -> Iterator[Path]:
 
 
 def left_over(folders: Iterable[Path]) -> list[Removal]:
-    """Return what is left of runs whose removal was stopped, beside the given run folders and sweeps."""
-    found = []
+    """Return the hidden folders in some folders, which are left of runs whose removal was stopped."""
+    removals = []
     for folder in sorted(set(folders)):
         with suppress(OSError):
             for path in sorted(folder.iterdir()):
                 is_hidden = path.name.startswith(".") and path.name.endswith(REMOVED)
-                if is_hidden and path.is_dir() and not strange_content(RunFolder(path)):
-                    found.append(Removal(path, "left by a stopped clean", _size([path])))
-    return found
+                if is_hidden and path.is_dir() and not foreign_content(RunFolder(path)):
+                    removals.append(Removal(path, "left by a stopped clean", _size([path])))
+    return removals
 
 
 def remove(removals: Sequence[Removal], warn: Callable[[str], None]) -> int:
-    """Remove runs and checkpoints; return the bytes that are freed.
+    """Remove runs and checkpoints; return the number of bytes freed.
 
     Args:
         removals: of `plan` and `left_over`.
-        warn: called with a line for each that is kept, since it is used or has changed meanwhile.
+        warn: called with a line for each that is kept because it is in use or has changed meanwhile.
 
     Raises:
         WriteError: one cannot be removed.
@@ -206,7 +212,7 @@ def _remove(removal: Removal) -> None:
     try:
         if path.name.endswith(REMOVED):
             shutil.rmtree(path)
-        elif removal.reason == "older checkpoint":
+        elif removal.reason == OLDER_CHECKPOINT:
             with locked(RunFolder(path.parents[1]).lock):
                 path.unlink(missing_ok=True)
         else:
@@ -216,11 +222,11 @@ def _remove(removal: Removal) -> None:
 
 
 def _hide(folder: RunFolder) -> Path:
-    """Rename a run's folder, so that it is no run any more; return its new path."""
+    """Rename a run's folder, so that it is no longer a run; return its new path."""
     path = folder.path.resolve()
     hidden = path.with_name(f".{path.name}{REMOVED}")
     with locked(folder.lock):
-        if problem := strange_content(folder):
+        if problem := foreign_content(folder):
             raise DataError(f"{folder.path}: {problem}")
         if sys.platform != "win32":  # which renames no folder with an open file
             path.rename(hidden)
@@ -231,7 +237,7 @@ def _hide(folder: RunFolder) -> Path:
 
 
 def _size(paths: Iterable[Path]) -> int:
-    """Return the bytes of files and folders; of a file with several names within them, once."""
+    """Return the size of files and folders in bytes; a file with several names in them counts once."""
     sizes: dict[tuple[int, int], int] = {}
     for path in paths:
         for file in [path, *(Path(top, name) for top, _, names in os.walk(path) for name in names)]:

@@ -19,13 +19,13 @@ Pair = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class RunDifference:
-    """What is not the same in two runs.
+    """What differs between two runs.
 
     Attributes:
         settings: dotted key → both values.
         environment: name → both values: versions, plug-ins, machine, git commit.
-        data: both fingerprints, if they differ; empty for a run that does not store one.
-        scores: split and score, as in `val accuracy` → both values at the best epoch, also if they are equal.
+        data: both fingerprints; None if they are equal; empty for a run that does not store one.
+        scores: split and score, as in `val accuracy` → both values at the best epoch, also equal ones.
     """
 
     settings: Mapping[str, Pair]
@@ -35,7 +35,7 @@ class RunDifference:
 
 
 def compare_runs(first: Path, second: Path) -> RunDifference:
-    """Return the differences of two run folders; no tensors are read.
+    """Return the differences of two run folders, without reading tensors.
 
     Raises:
         DataError: a run folder is damaged.
@@ -65,13 +65,13 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
 
 def _environment(path: Path) -> dict[str, Any]:
     try:
-        found = read_object(RunFolder(path).environment)
+        environment = read_object(RunFolder(path).environment)
     except DataError:
         return {}
-    plugins = found.pop("plugins", None)
+    plugins = environment.pop("plugins", None)
     used = [each for each in plugins if isinstance(each, dict)] if isinstance(plugins, list) else []
     named = {f"plug-in {Path(str(each.get('path'))).name}": str(each.get("sha256"))[:12] for each in used}
-    versions = {key.removeprefix("versions."): value for key, value in items(found)}
+    versions = {key.removeprefix("versions."): value for key, value in items(environment)}
     return {**versions, **named}
 
 
@@ -83,10 +83,5 @@ def _fingerprint(path: Path) -> str:
 
 
 def _scores(result: RunResult) -> dict[str, float | None]:
-    if result.best is None:
-        return {}
-    return {
-        f"{split} {name}": value
-        for split in ("train", "val", "test")
-        for name, value in result.best.scores(split).items()
-    }
+    scores = result.best.all_scores() if result.best is not None else {}
+    return {f"{split} {name}": value for (split, name), value in scores.items()}

@@ -15,9 +15,9 @@ class Fork:
     """Where a run branches off from another.
 
     Attributes:
-        run: the path of the other run, as it was then.
-        step: steps that both have in common.
-        epoch: whole epochs that both have in common.
+        run: the path of the other run when it was forked.
+        step: number of steps that both share.
+        epoch: number of whole epochs that both share.
     """
 
     run: str
@@ -43,7 +43,7 @@ def write_fork(folder: RunFolder, fork: Fork) -> None:
 
 
 def read_fork(path: Path) -> Fork | None:
-    """Return where a run branches off; None if it is no fork, or if that cannot be read."""
+    """Return where a run branches off; None if it is not a fork, or fork.json cannot be read."""
     file = RunFolder(path).fork
     if file.is_symlink() or not file.exists():
         return None

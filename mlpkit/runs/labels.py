@@ -25,10 +25,10 @@ NO_LABELS = Labels()
 
 
 def check_tag(word: str) -> str:
-    """Return a tag as it is.
+    """Return the tag if it is valid.
 
     Raises:
-        ConfigError: it has other characters than a tag may have.
+        ConfigError: it is too long, or has characters that a tag may not have.
     """
     if not _is_tag(word):
         raise ConfigError(
@@ -38,13 +38,13 @@ def check_tag(word: str) -> str:
 
 
 def describe_labels(labels: Labels) -> list[str]:
-    """Return a line for the tags and a line for the note, as far as there are any."""
+    """Return a line for the tags and a line for the note; none for what is missing."""
     tags = [f"tags: {' '.join(labels.tags)}"] if labels.tags else []
     return [*tags, f"note: {labels.note}"] if labels.note else tags
 
 
 def read_labels(path: Path) -> Labels:
-    """Return the labels in a file, which may be foreign; none if there is no file.
+    """Return the labels in a file, which may be foreign; no labels if there is no file.
 
     Raises:
         DataError: it is a link, or it cannot be read.
@@ -58,10 +58,10 @@ def labels_from(content: object, path: Path) -> Labels:
     """Return the labels that a JSON value holds.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds no valid labels.
     """
-    found = content if isinstance(content, dict) else {}
-    tags, note = found.get("tags", []), found.get("note", "")
+    labels = content if isinstance(content, dict) else {}
+    tags, note = labels.get("tags", []), labels.get("note", "")
     is_list = isinstance(tags, list) and len(tags) <= MOST_TAGS and all(map(_is_tag, tags))
     if not (is_list and isinstance(note, str) and len(note) <= LONGEST_NOTE):
         raise DataError(f"{path}: its tags or its note cannot be read; mend or remove the file")
@@ -69,7 +69,7 @@ def labels_from(content: object, path: Path) -> Labels:
 
 
 def write_labels(path: Path, labels: Labels) -> None:
-    """Write labels, whole or not at all; without any, remove the file.
+    """Write labels, whole or not at all; no labels remove the file.
 
     Raises:
         ConfigError: there are too many tags, or the note is too long.

@@ -22,7 +22,8 @@ from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.plain_json import LARGEST_JSON
 from mlpkit.system.platform import BINARY, NO_FOLLOW, NO_WAIT
 
-ENDED = ("done", "stopped early", "pruned", "failed", "interrupted")  # statuses in summary.json
+FINISHED = ("done", "stopped early", "pruned")
+ENDED = (*FINISHED, "failed", "interrupted")  # statuses in summary.json
 RUNNING, UNFINISHED, DAMAGED = "running", "unfinished", "damaged"  # there is no summary, or no readable one
 STATUSES = (*ENDED, RUNNING, UNFINISHED, DAMAGED)
 

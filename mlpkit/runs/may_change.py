@@ -18,7 +18,7 @@ MAY_CHANGE = (
 )
 OLD_KEYS = ("run.tensorboard",)  # the old name of run.loggers
 
-# The settings that shape only what comes after a step: not the data, the model or the order of the rows.
+# Settings that change only what follows a step: not the data, the model or the order of the rows.
 AT_A_FORK = (
     "trainer.clip_norm",
     "trainer.clip_value",

@@ -47,7 +47,9 @@ def create(config: Config, trust: Trust, locks: ExitStack) -> RunFolder:
             f"{error.filename}: cannot make the run folder ({error.strerror}); choose another run.root"
         ) from None
     except ValueError as error:  # a NUL byte
-        raise ConfigError(f"run.root={show(config.run.root)}: no path ({error}); choose another") from None
+        raise ConfigError(
+            f"run.root={show(config.run.root)}: not a valid path ({error}); choose another"
+        ) from None
 
 
 def resolve_run_dir(config: Config, trust: Trust) -> Path:
@@ -60,7 +62,9 @@ def resolve_run_dir(config: Config, trust: Trust) -> Path:
         root, path = expand(config.run.root), expand(str(config.run.dir))
         is_inside = path.resolve().is_relative_to(root.resolve())
     except (OSError, ValueError) as error:  # a NUL byte
-        raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
+        raise ConfigError(
+            f"run.dir={show(config.run.dir)}: not a valid path ({error}); choose another"
+        ) from None
     if not (is_inside or trust.may_write_anywhere):
         raise ConfigError(f"run.dir={path}: outside run.root={root}; type run.dir={path} to write there")
     return path
@@ -125,4 +129,6 @@ def existing_run(config: Config, trust: Trust) -> RunFolder | None:
         folder = RunFolder(resolve_run_dir(config, trust))
         return folder if folder.has_begun() else None
     except (OSError, ValueError) as error:  # a NUL byte, or too long a name
-        raise ConfigError(f"run.dir={show(config.run.dir)}: no path ({error}); choose another") from None
+        raise ConfigError(
+            f"run.dir={show(config.run.dir)}: not a valid path ({error}); choose another"
+        ) from None

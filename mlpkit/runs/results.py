@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mlpkit.config import yaml_file
 from mlpkit.config.config import parse, to_dict
@@ -46,6 +46,11 @@ class Best(BaseModel):
         by_split = {"train": self.train, "val": self.val, "test": self.test}
         return by_split.get(split, {})
 
+    def all_scores(self) -> dict[tuple[str, str], float | None]:
+        """Return the scores of all splits, by split and name."""
+        splits = ("train", "val", "test")
+        return {(split, name): value for split in splits for name, value in self.scores(split).items()}
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -66,6 +71,19 @@ class RunResult:
     task: str = ""
     best: Best | None = None
     seconds: float | None = None
+
+
+def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
+    """Return the scores of the best or the last weights by split; None if they are of another step."""
+    try:
+        summary = read_object(folder.summary)
+        about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
+        if about["step"] != step:
+            return None
+        scores = {name: about[name] for name in ("train", "val", "test") if name in about}
+        return TypeAdapter(dict[str, dict[str, float]]).validate_python(scores, strict=True)
+    except (DataError, ValidationError, KeyError, TypeError):
+        return None
 
 
 def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Compares two trainings of one run: the logged scores of each epoch, and all tensors of the checkpoints."""
+"""Compares a run with its second training: the logged scores of each epoch, and the checkpoints' tensors."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,62 +12,62 @@ from mlpkit.runs.metrics_file import read_metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOT_OF_THE_RUN = ("seconds", "time")  # values of a line that differ from one training to the next
+TIMES = ("seconds", "time")  # values of a line that differ whenever a run is trained
 KINDS = ("model", "optimizer", "best")
 
 
 @dataclass(frozen=True)
-class Parting:
-    """The first place at which two trainings part.
+class LogDifference:
+    """The first logged value that differs between two trainings.
 
     Attributes:
-        epoch: the first epoch in the logs with another value; None if all are equal.
-        value: split and name of that value.
-        before: the value in the run.
-        now: the value when trained again.
+        epoch: its epoch; None if all values are equal.
+        name: its split and name.
+        before: the value of the first training.
+        now: the value of the second training.
     """
 
     epoch: int | None = None
-    value: str = ""
+    name: str = ""
     before: float | None = None
     now: float | None = None
 
 
 @dataclass(frozen=True)
-class TensorParting:
-    """Tensors that differ.
+class TensorDifference:
+    """The tensors that differ between two checkpoints.
 
     Attributes:
-        names: those that differ, in order.
+        names: the names of these tensors, in order.
         count: number of tensors compared.
-        largest: the largest difference, in units of the largest number of its tensor.
-        where: the tensor with that difference.
+        largest: the largest difference of two numbers, divided by the largest number of their tensor.
+        largest_in: the name of that tensor.
     """
 
     names: tuple[str, ...]
     count: int
     largest: float
-    where: str
+    largest_in: str
 
 
-def compare_logs(before: Path, now: Path, last_epoch: int) -> tuple[Parting, int]:
-    """Return the first difference of two metrics.jsonl up to an epoch, and how many epochs were compared.
+def compare_logs(before: Path, now: Path, last_epoch: int) -> tuple[LogDifference, int]:
+    """Return the first difference of two metrics.jsonl up to an epoch, and the number of epochs compared.
 
     Raises:
         DataError: one cannot be read.
     """
-    old, new = (_by_place(read_metrics(path), last_epoch) for path in (before, now))
-    shared = sorted(place for place in old if place in new)
+    old, new = (_by_epoch(read_metrics(path), last_epoch) for path in (before, now))
+    shared = sorted(key for key in old if key in new)
     epochs = len({epoch for epoch, _ in shared})
-    for place in shared:
-        for name, value in old[place].items():
-            other = new[place].get(name)
-            if name not in NOT_OF_THE_RUN and not _equal(value, other):
-                return Parting(place[0], f"{place[1]} {name}", value, other), epochs
-    return Parting(), epochs
+    for epoch, split in shared:
+        for name, value in old[epoch, split].items():
+            other = new[epoch, split].get(name)
+            if name not in TIMES and not _equal(value, other):
+                return LogDifference(epoch, f"{split} {name}", value, other), epochs
+    return LogDifference(), epochs
 
 
-def _by_place(lines: Sequence[Mapping[str, Any]], last: int) -> dict[tuple[int, str], dict[str, Any]]:
+def _by_epoch(lines: Sequence[Mapping[str, Any]], last: int) -> dict[tuple[int, str], dict[str, Any]]:
     return {
         (line["epoch"], line["split"]): {k: v for k, v in line.items() if k not in ("epoch", "split", "step")}
         for line in lines
@@ -81,14 +81,14 @@ def _equal(one: object, other: object) -> bool:
     return one == other
 
 
-def compare_tensors(before: Checkpoint, now: Checkpoint) -> TensorParting:
-    """Return which tensors of two checkpoints differ, to the bit; those that only one has are left out."""
+def compare_tensors(before: Checkpoint, now: Checkpoint) -> TensorDifference:
+    """Return which tensors of two checkpoints differ in any bit; those that only one has are left out."""
     old, new = (_compared(each) for each in (before, now))
     shared = [name for name in old if name in new and old[name].shape == new[name].shape]
     differing = [name for name in shared if old[name].numpy().tobytes() != new[name].numpy().tobytes()]
     sizes = {name: _difference(old[name], new[name]) for name in differing}
-    where = max(sizes, key=sizes.__getitem__, default="")
-    return TensorParting(tuple(differing), len(shared), sizes.get(where, 0.0), where)
+    largest_in = max(sizes, key=sizes.__getitem__, default="")
+    return TensorDifference(tuple(differing), len(shared), sizes.get(largest_in, 0.0), largest_in)
 
 
 def _compared(stored: Checkpoint) -> dict[str, "Tensor"]:

@@ -23,7 +23,7 @@ from mlpkit.system.plain_json import read_object, to_json
 from mlpkit.system.tensor_file import read_metadata
 
 NAME = "test-looks.jsonl"
-LEVELS = 4  # folders above a run in which the file is looked for: sweep, name, root and one more
+LEVELS = 4  # folders above a run that may hold the file: sweep, name, root and one more
 LONGEST_COMMAND = 500  # characters
 LARGEST_FILE = 100_000_000  # bytes that are read
 
@@ -51,12 +51,12 @@ class Look:
 
 @contextmanager
 def looks_recorded(folder: Path, command: str, warn: Warn) -> Iterator[None]:
-    """Record the looks at test splits that a run or a sweep takes in the block, also if it fails.
+    """Record that a run or a sweep scores test splits in the block, also if the block fails.
 
     Args:
         folder: a run folder or a sweep.
         command: the command line.
-        warn: called with the reason if they cannot be recorded: the scores are there all the same.
+        warn: called with the reason if they cannot be recorded; this is not an error.
     """
     before = _summaries(folder)
     try:
@@ -72,7 +72,7 @@ def record_training(folder: Path, command: str, warn: Warn, before: Mapping[Path
         folder: a run folder or a sweep.
         command: the command line.
         warn: see `looks_recorded`.
-        before: summaries that do not count, with the time of their last change.
+        before: older summaries and the time of their last change; they count only if they have changed since.
     """
     new = [path for path, changed in _summaries(folder).items() if before.get(path) != changed]
     scored = dict.fromkeys(map(_scored, new))
@@ -100,9 +100,9 @@ def record_look(folder: Path, root: str | None, fingerprint: str, command: str, 
     try:
         file = _file_for(folder.resolve(), root)
         if file is None:
-            return  # a run somewhere else: nothing is written beside it
+            return  # the run is not in its run.root: nothing is written beside it
         if not os.access(file if file.exists() else file.parent, os.W_OK):
-            return  # the run can only be read, as on a read-only disk: nobody counts there
+            return  # a read-only folder: looks are not counted there
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "fingerprint": fingerprint,
@@ -124,7 +124,7 @@ def looks_at(folder: Path, fingerprint: str) -> list[Look]:
 
 
 def _file_for(folder: Path, root: str | None) -> Path | None:
-    """Return the file that is there already, else one in run.root; None for a run outside of it."""
+    """Return the file above a run if there is one, else that in run.root; None for a run outside of it."""
     for above in list(folder.parents)[:LEVELS]:
         if (above / NAME).is_file():
             return above / NAME

@@ -1,6 +1,6 @@
-"""Forks a run: branches with other settings that begin with the state of the run at one step.
+"""Forks a run: branches with other settings start from the state of the run at one step.
 
-Each branch gets a run folder as if it had been interrupted at that step. Then the sweep is resumed, which
+Each branch gets a run folder like that of a run that was interrupted at that step. Resuming the sweep then
 trains all branches together.
 """
 
@@ -26,7 +26,7 @@ from mlpkit.runs.trust import Trust
 from mlpkit.sweep.grid import Job
 from mlpkit.sweep.ledger import Ledger, config_key, write_ledger
 from mlpkit.sweep.run import resume
-from mlpkit.sweep.train_again import placed, silent, train_again
+from mlpkit.sweep.train_again import moved, silent, train_again
 from mlpkit.sweep.vectorized import vectorized
 from mlpkit.system.atomic_write import atomic_write, temporary_folder
 
@@ -34,16 +34,16 @@ Warn = Callable[[str], None]
 
 
 def state_at(folder: RunFolder, step: int | None, trust: Trust, warn: Warn) -> Checkpoint:
-    """Return the state of a run at a step; where no checkpoint has it, the run is trained again up to there.
+    """Return the state of a run at a step; without a checkpoint of it the run is trained up to there again.
 
     Args:
         folder: the run.
-        step: optimizer steps done; None for the newest checkpoint.
+        step: number of optimizer steps taken; None for the newest checkpoint.
         trust: whether the run is the user's own or foreign.
         warn: called with a line for each damaged checkpoint, and if the run is trained again.
 
     Raises:
-        ConfigError: the run has not come to this step.
+        ConfigError: the run has taken fewer steps.
         DataError: there is no checkpoint, or the run cannot be trained again with the same scores.
     """
     paths = [path for path in (folder.last, *folder.older()) if path.exists()]
@@ -59,18 +59,18 @@ def state_at(folder: RunFolder, step: int | None, trust: Trust, warn: Warn) -> C
     if not 1 <= step <= end:
         raise ConfigError(f"--at={step}: the run has {end} steps; choose 1 to {end}")
     warn(f"no checkpoint is at step {step}: training up to there again")
-    aim = replace(last, state=replace(last.state, progress=replace(last.state.progress, step=step)))
+    target = replace(last, state=replace(last.state, progress=replace(last.state.progress, step=step)))
     with temporary_folder(Path(tempfile.gettempdir())) as scratch:
-        again, _ = train_again(folder, aim, scratch, trust)
-        found = checkpoint.load(again.last, KINDS, Trust.LARGE)
-        parting, _ = compare_logs(folder.metrics, again.metrics, found.state.progress.epoch)
-    if parting.epoch is not None:
+        again, _ = train_again(folder, target, scratch, trust)
+        stored = checkpoint.load(again.last, KINDS, Trust.LARGE)
+        difference, _ = compare_logs(folder.metrics, again.metrics, stored.state.progress.epoch)
+    if difference.epoch is not None:
         steps = ", ".join(str(checkpoint.read_header(path).state.progress.step) for path in paths)
         raise DataError(
-            f"{folder.path}: trained again, it is another run from epoch {parting.epoch} on; "
+            f"{folder.path}: trained again, it has other scores from epoch {difference.epoch} on; "
             f"fork it at a checkpoint: --at {steps}"
         )
-    return found
+    return stored
 
 
 def check_branches(configs: Sequence[Config], stored: Checkpoint) -> None:
@@ -103,13 +103,13 @@ def check_branches(configs: Sequence[Config], stored: Checkpoint) -> None:
 
 
 def make_branches(sweep: SweepFolder, jobs: Sequence[Job], origin: RunFolder, stored: Checkpoint) -> None:
-    """Make the run folders of the branches, and then the ledger: without it there is no sweep yet.
+    """Make the run folders of the branches, and last the ledger, without which the folder is not a sweep.
 
     Args:
         sweep: a new sweep folder.
         jobs: the branches.
         origin: the run.
-        stored: its state where they branch off.
+        stored: its state at the step where they branch off.
 
     Raises:
         WriteError: a file cannot be written.
@@ -120,8 +120,7 @@ def make_branches(sweep: SweepFolder, jobs: Sequence[Job], origin: RunFolder, st
     environment = origin.environment.read_bytes() if origin.environment.is_file() else b"{}"
     for number, job in enumerate(jobs):
         folder = RunFolder(sweep.run(run_name(number, config_key(job.config))))
-        place = {"root": job.config.run.root, "dir": str(folder.path), "resume": "never"}
-        config = job.config.model_copy(update={"run": job.config.run.model_copy(update=place)})
+        config = job.config.with_run(dir=str(folder.path), resume="never")
         folder.write_config(config)
         atomic_write(folder.metrics, metrics)
         atomic_write(folder.environment, environment)
@@ -133,7 +132,7 @@ def make_branches(sweep: SweepFolder, jobs: Sequence[Job], origin: RunFolder, st
 def train_branches_again(
     folder: RunFolder, stored: Checkpoint, fork: Fork, scratch: Path, trust: Trust, warn: Warn
 ) -> tuple[RunFolder, int]:
-    """Fork a run again in another folder, and train its branches as they were trained.
+    """Fork a run again in another folder, and train all branches together again.
 
     Args:
         folder: one of the branches.
@@ -147,24 +146,25 @@ def train_branches_again(
         The folder of the new branch, and the number of branches.
 
     Raises:
-        MlpkitError: the run that was forked is not there, or a branch cannot be trained.
+        MlpkitError: the run that was forked is missing, or a branch cannot be trained.
     """
     origin = RunFolder(Path(fork.run))
     if not origin.is_run:
-        raise DataError(f"{folder.path}: a fork of {fork.run}, which is not there; bring it back")
+        raise DataError(f"{folder.path}: a fork of {fork.run}, which is missing; bring it back")
     configs = branches_of(folder.path) or [stored.config]
-    jobs = [Job((), placed(config, scratch)) for config in configs]
+    jobs = [Job((), moved(config, scratch)) for config in configs]
     again = SweepFolder(scratch / "sweep")
     again.path.mkdir()
     make_branches(again, jobs, origin, state_at(origin, fork.step, trust, warn))
-    with silent() as console, suppress(JobsFailedError):  # other branches may fail again
+    with silent() as console, suppress(JobsFailedError):  # branches that failed may fail again
         resume(again.path, Origin("mlpkit verify", trust), vectorized, console)
-    (found,) = (entry for entry in again.path.iterdir() if entry.name[5:] == config_key(stored.config)[:6])
-    return RunFolder(found), len(jobs)
+    ending = config_key(stored.config)[:6]  # of the branch's name; see `run_name`
+    (branch,) = (entry for entry in again.path.iterdir() if entry.name.endswith(ending))
+    return RunFolder(branch), len(jobs)
 
 
 def branches_of(branch: Path) -> list[Config]:
-    """Return the configs of all branches of the sweep that a branch is in; none if it was taken out."""
+    """Return the configs of all branches in the sweep of a branch; empty if it was moved out of the sweep."""
     sweep = SweepFolder(branch.resolve().parent)
     if not is_sweep(sweep.path):
         return []

@@ -160,7 +160,7 @@ class _RunningSearch:
         """Add a trial's jobs to the ledger, unless an earlier trial has the same configs."""
         overrides = tuple(f"{key}={_text(value)}" for key, value in trial.params.items())
         count, first = self.search.seeds, self.plan.first.seed
-        repeats = [(*overrides, f"seed={first + of}") for of in range(count)] if count > 1 else [overrides]
+        repeats = [(*overrides, f"seed={first + i}") for i in range(count)] if count > 1 else [overrides]
         try:
             jobs = [Job(lines, self.plan.compose(lines)) for lines in repeats]
         except ConfigError as error:

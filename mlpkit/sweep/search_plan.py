@@ -128,13 +128,13 @@ def _refuse_different_units(task: str, space: Space, configs: Sequence[Config]) 
     settings = [dict(nested.items(to_dict(config))) for config in configs]
     losses = [key for key in space if key.lstrip("+~").partition(".")[0] == "loss"]
     if task_of(configs[0], task).monitor == "loss" and (
-        losses or len({loss_kind(task, of) for of in settings}) > 1
+        losses or len({loss_kind(task, each) for each in settings}) > 1
     ):
         raise ConfigError(
             "--search: values of different losses cannot rank trials; "
             f"give {' and '.join(losses) or 'loss'} one value"
         )
-    units = {loss_unit(task, of) for of in settings}
+    units = {loss_unit(task, each) for each in settings}
     keys = [key for key in space if key.lstrip("+~").startswith("dataset.")]
     if len(units) > 1 or (keys and units != {None}):
         why = scaled_by(settings)

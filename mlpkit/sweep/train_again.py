@@ -1,4 +1,4 @@
-"""Trains a run again in another folder, as it was trained: alone, or together with the runs of its sweep."""
+"""Trains a run again in another folder, in the same way: alone, or together with the runs of its sweep."""
 
 import os
 import signal
@@ -34,11 +34,11 @@ from mlpkit.training.trainer import Trainer
 
 
 def train_again(folder: RunFolder, stored: Checkpoint, scratch: Path, trust: Trust) -> tuple[RunFolder, int]:
-    """Train a run again, with the engine and the number of threads that it has chosen.
+    """Train a run again, with the engine and the number of threads that it used.
 
     Args:
         folder: the run.
-        stored: its checkpoint; the training stops at its step, or where the run has ended.
+        stored: its checkpoint; the training stops at its step.
         scratch: an empty folder.
         trust: whether the run is the user's own or foreign.
 
@@ -54,11 +54,11 @@ def train_again(folder: RunFolder, stored: Checkpoint, scratch: Path, trust: Tru
     members = _members(folder, trust) if to_end and runs_together(folder) > 1 else {}
     if len(members) > 1:
         return _train_members(members, folder.path.name, scratch, origin, choices), len(members)
-    return _train_alone(placed(stored.config, scratch), origin, choices, None if to_end else stored), 1
+    return _train_alone(moved(stored.config, scratch), origin, choices, None if to_end else stored), 1
 
 
 def runs_together(folder: RunFolder) -> int:
-    """Return how many runs a finished run was trained together with, itself included."""
+    """Return the number of runs that were trained together with a finished run, itself included."""
     with suppress(DataError):
         number = read_object(folder.summary).get("runs_together", 1)
         return number if isinstance(number, int) and number > 0 else 1
@@ -66,7 +66,7 @@ def runs_together(folder: RunFolder) -> int:
 
 
 def _has_ended(folder: RunFolder, stored: Checkpoint) -> bool:
-    """Whether a run was trained to its end, and the checkpoint is that of its end."""
+    """Whether a run was trained to its end and the checkpoint was saved there."""
     with suppress(DataError):
         summary, progress = read_object(folder.summary), stored.state.progress
         ended = summary.get("status") in ("done", "stopped early")
@@ -74,20 +74,16 @@ def _has_ended(folder: RunFolder, stored: Checkpoint) -> bool:
     return False
 
 
-def placed(config: Config, root: Path) -> Config:
-    """Return a config that writes into another folder, and nothing more than is compared."""
-    place = {
-        "root": str(root),
-        "dir": str(root / "run"),
-        "plots": False,
-        "loggers": (),
-        "progress": "none",
-        "resume": "never",
-    }
-    return config.model_copy(update={"run": config.run.model_copy(update=place)})
+def moved(config: Config, root: Path) -> Config:
+    """Return a config that writes into another folder, and only what is compared."""
+    folder = str(root / "run")
+    return config.with_run(
+        root=str(root), dir=folder, plots=False, loggers=(), progress="none", resume="never"
+    )
 
 
 def _train_alone(config: Config, origin: Origin, choices: Choices, until: Checkpoint | None) -> RunFolder:
+    """Train a run to the step of a checkpoint, or to its end."""
     engine = build([config], origin.trust, choices)
     reached = False
     with stop_on_signals() as stop, ExitStack() as locks:
@@ -95,7 +91,8 @@ def _train_alone(config: Config, origin: Origin, choices: Choices, until: Checkp
         def on_step(trainer: Trainer) -> None:
             nonlocal reached
             if until is not None and trainer.progress.step >= until.state.progress.step:
-                reached, stop.signal_number = True, signal.SIGTERM  # saves, and stops
+                reached = True
+                stop.request(signal.SIGTERM)  # the trainer saves a checkpoint and stops
 
         folder = create(engine.experiments[0].config, origin.trust, locks)
         recorder = Recorder(engine.experiments[0], folder, None)
@@ -122,7 +119,7 @@ def _train_alone(config: Config, origin: Origin, choices: Choices, until: Checkp
 
 
 def _members(folder: RunFolder, trust: Trust) -> Mapping[int, JobRecord]:
-    """Return the jobs that a sweep trains together with a run, by number; none if it was trained alone."""
+    """Return the jobs that the sweep of a run trains together with it, by number; empty without a sweep."""
     sweep = SweepFolder(folder.path.resolve().parent)
     if not is_sweep(sweep.path) or sweep.search.exists():  # a search chooses its groups as it goes
         return {}
@@ -150,7 +147,7 @@ def _train_members(
             failures[ended] = error
 
     entries = {
-        number: replace(entry, config=placed(entry.config, scratch)) for number, entry in members.items()
+        number: replace(entry, config=moved(entry.config, scratch)) for number, entry in members.items()
     }
     with stop_on_signals() as stop, silent() as console:
         display = SweepDisplay(console, len(entries), 0)

@@ -51,8 +51,8 @@ class Work:
     def config(self, number: int) -> Config:
         """Return a job's config with its run folder filled in."""
         entry = self.entries[number]
-        place = {"root": self._root(entry), "dir": str(self.folder.run(entry.folder)), "resume": "never"}
-        return entry.config.model_copy(update={"run": entry.config.run.model_copy(update=place)})
+        folder = str(self.folder.run(entry.folder))
+        return entry.config.with_run(root=self._root(entry), dir=folder, resume="never")
 
     def origin_of(self, number: int) -> Origin:
         """Return a job's origin: swept overrides are replaced by the job's values."""

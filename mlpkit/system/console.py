@@ -71,7 +71,7 @@ def print_answer(text: str) -> None:
     """Print a command's result to stdout.
 
     Raises:
-        WriteError: not everything could be written. A reader that closes the pipe early is no error.
+        WriteError: not everything could be written. A reader may close the pipe early: that is not an error.
     """
     print(text, end="", flush=True)
     error = write_error(sys.stdout)
@@ -121,5 +121,5 @@ def note(message: str) -> None:
 
 
 def number(value: float) -> str:
-    """Return a number as text of about the same width whatever its size, for columns that do not jump."""
+    """Return a number as text whose width hardly depends on its size, for the columns of tables."""
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"

@@ -1,7 +1,8 @@
-"""Expansion of `~` in paths that the user gives, and the cache folder."""
+"""Paths that the user gives: expansion of `~`, and names that do not exist; the cache folder."""
 
 import difflib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -26,7 +27,7 @@ def expand(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         reason = str(error).rstrip(".")
-        raise ConfigError(f"{path}: no path ({reason}); write the whole path") from None
+        raise ConfigError(f"{path}: not a valid path ({reason}); write the whole path") from None
 
 
 def no_such_file(path: Path) -> str:
@@ -37,8 +38,19 @@ def no_such_file(path: Path) -> str:
     with suppress(OSError):
         entries = islice(path.parent.iterdir(), MOST_NAMES)
         names = [entry.name for entry in entries if entry.name != path.name]  # a link in a circle is there
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
-    return f"no such file; {f'did you mean {path.with_name(near[0])}?' if near else 'check the path'}"
+    near = near_name(path.name, names, 0.75)  # more than for other names: many files share an ending
+    return f"no such file; {f'did you mean {path.with_name(near)}?' if near else 'check the path'}"
+
+
+def near_name(given: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the known name that is most similar to a given one; None if none is similar enough.
+
+    Args:
+        given: the name.
+        known: names that exist.
+        similarity: the least ratio of `difflib.SequenceMatcher`, from 0 to 1.
+    """
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=similarity)), None)
 
 
 def cache_folder() -> Path:

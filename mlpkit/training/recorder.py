@@ -220,15 +220,13 @@ class Recorder:
                 self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
-        from mlpkit.analysis.predict import Predictor
+        from mlpkit.analysis.predict import predictor_of
         from mlpkit.plots.pictures import draw_pictures
 
-        dataset, network = self.experiment.dataset, self.experiment.network
+        dataset = self.experiment.dataset
         if not self.with_test:
             dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
-        device = str(next(network.parameters()).device)
-        loss, epoch = self.experiment.loss, progress.best_epoch
-        predictor = Predictor(network, dataset.input_schema, loss, device, epoch, task=self.experiment.task)
+        predictor = predictor_of(self.experiment, progress.best_epoch)
         lines = read_metrics(self.folder.metrics)
         for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
             self._files.picture(progress.step, path)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpkit.analysis.baselines import constant_name, constant_outputs, scores_of_outputs
 from mlpkit.analysis.evaluate import intervals_of
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predict import predictor_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.models.torch_network import count_parameters
@@ -152,27 +152,21 @@ def _summary(
 
 
 def _final_split(engine: Engine) -> dict[str, Any]:
-    """Return the intervals of a lone run's scores on its final split, and those of a constant prediction.
+    """Return intervals of a lone run's scores on its final split, and the scores of a constant prediction.
 
     Args:
         engine: holds the best weights.
     """
-    of = engine.experiments[0]
-    task, dataset, schema = of.task, of.dataset, of.dataset.input_schema
+    experiment = engine.experiments[0]
+    task, dataset = experiment.task, experiment.dataset
     split = "test" if "test" in dataset.splits else dataset.monitored
-    rows = dataset.splits[split]
-    predictor = Predictor(
-        *(of.network, schema, of.loss, engine.device),
-        metrics=of.metrics,
-        task=task,
-        class_weights=of.class_weights,
-    )
+    rows, predictor = dataset.splits[split], predictor_of(experiment)
     intervals = intervals_of(predictor, rows, predictor.outputs(rows.inputs))
-    constant = constant_outputs(task, dataset.splits["train"].targets, schema.width)
+    constant = constant_outputs(task, dataset.splits["train"].targets, dataset.input_schema.width)
     baseline = scores_of_outputs(task, constant, rows.targets)
     return {
         "split": split,
-        "weighted": bool(of.class_weights),  # then accuracy is not what training aims at
+        "weighted": bool(experiment.class_weights),  # then accuracy is not what training aims at
         "intervals": {name: list(ends) for name, ends in intervals.items()},
         "baseline": {"name": constant_name(task), **baseline},
     }

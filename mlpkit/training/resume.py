@@ -111,8 +111,8 @@ def check_schedule(config: Config, stored: Checkpoint, warn: Warn) -> None:
     epochs = config.trainer.epochs
     if epochs != stored.config.trainer.epochs and config.scheduler.spans_the_run():
         warn(
-            f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its rates are "
-            f"those of trainer.epochs={epochs}"
+            f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its learning "
+            f"rates are those of trainer.epochs={epochs}"
         )
 
 

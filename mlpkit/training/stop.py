@@ -26,6 +26,10 @@ class StopRequest:
     signal_number: int | None = None
     at_once = False
 
+    def request(self, signal_number: int | None) -> None:
+        """Ask to stop, as if a signal had arrived; only the first one counts."""
+        self.signal_number = self.signal_number or signal_number
+
     def check(self) -> None:
         """Stop here if a stop signal has arrived.
 
@@ -51,7 +55,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         again = request.signal_number is not None
-        request.signal_number = request.signal_number or number
+        request.request(number)
         if (request.at_once and not again) or (again and number == signal.SIGINT):
             raise KeyboardInterrupt  # libraries do not catch it, as they may catch an Exception
 
@@ -59,7 +63,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     numbers = NUMBERS if threading.current_thread() is threading.main_thread() else []
     before = {number: signal.signal(number, note) for number in numbers if _is_handled(number)}
     if outer is not None:  # a signal may have arrived just before this block
-        request.signal_number = request.signal_number or outer.signal_number
+        request.request(outer.signal_number)
     _outer = request
     try:
         yield request
