@@ -167,17 +167,17 @@ def test_the_config_trains_as_the_file_does(show: Show, here: Path) -> None:
 def test_a_config_is_never_written_over(show: Show, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show("churn.csv", "--target", "churned")
     path = here / "configs/dataset/churn.yaml"
-    assert "is there already, and says this" in show("churn.csv", "--target", "churned")
+    assert "exists already, with this content" in show("churn.csv", "--target", "churned")
     path.write_text("# mine\ndefaults: [moons]\n")
     text = show("churn.csv", "--target", "churned")
-    assert "is there already, and stays as it is" in text
+    assert "exists already with other content and is kept" in text
     assert "  mlpkit train data=churn.csv target=churned model=mlp\n" in text
     assert path.read_text() == "# mine\ndefaults: [moons]\n"
     show("churn.csv", "--target", "churned", "--output", "other.yaml")
     assert "target: churned" in Path("other.yaml").read_text()
     assert command(["data", "churn.csv", "--target", "age", "--output", "other.yaml"]) == 2
     assert capsys.readouterr() == (
-        "", "mlpkit: --output=other.yaml: is there already, and is not written over; choose another name\n",
+        "", "mlpkit: --output=other.yaml: exists already and is not overwritten; choose another name\n",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The config of somebody's table, as `mlpkit data` writes it."""
+"""The config of a user's table, as `mlpkit data` writes it."""
 
 import re
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from mlpkit.errors import ConfigError
 from mlpkit.runs.output_file import check_output, write_output
 from mlpkit.system.atomic_write import atomic_write
 
-_OTHER_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # that YAML reads as no text
+_NOT_TEXT = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # in YAML
 
 
 def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Sequence[str]) -> str:
-    """Return the YAML that trains as `mlpkit train` does on the file with the same settings.
+    """Return the YAML with which `mlpkit train` trains as on the file with the same settings.
 
-    What was found out about the text's format, and kinds of columns that could be others, are written out.
+    The inferred format of a text file, and kinds of columns that are guesses, are written out.
 
     Args:
         config: of the table.
-        kinds: what its columns hold.
-        files: as typed.
+        kinds: the kinds of its columns.
+        files: the files, as typed.
     """
     raw = config.raw()
     settings: dict[str, Any] = {"path": files[0] if len(files) == 1 else list(files)}
@@ -50,34 +50,37 @@ def dataset_yaml(config: TableOptions, kinds: Sequence[ColumnKind], files: Seque
 
 
 def default_path(file: str) -> Path:
-    """Return configs/dataset/NAME.yaml for a file, with a name that no dataset of mlpkit has."""
+    """Return configs/dataset/NAME.yaml for a file, with a name that is not that of an mlpkit dataset."""
     name = re.sub(r"[^a-z0-9_]+", "_", file_title(file).lower()).strip("_") or "table"
     own = search_path.groups([search_path.packaged()])["dataset"]
-    is_word = name[0].isalpha() and name not in _OTHER_WORDS
+    is_word = name[0].isalpha() and name not in _NOT_TEXT
     return Path("configs/dataset") / f"{name if is_word and name not in own else f'my_{name}'}.yaml"
 
 
 def check_new(path: Path) -> None:
-    """Check that a config can be written to a path where nothing is.
+    """Check that a config can be written to a new file.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the file exists, or cannot be written.
     """
     check_output(path, (".yaml",))
     if path.exists():
-        raise ConfigError(f"--output={path}: is there already, and is not written over; choose another name")
+        raise ConfigError(f"--output={path}: exists already and is not overwritten; choose another name")
 
 
 def write_new(path: Path, content: str) -> tuple[str, bool]:
-    """Write a config where none is; return a line that says what was done, and whether the file says this.
+    """Write a config to a new file; return what was done, and whether the file has this content now.
 
     Raises:
         WriteError: it cannot be written.
     """
     if path.exists() or path.is_symlink():
         if path.is_file() and path.read_bytes() == content.encode():
-            return f"{path} is there already, and says this", True
-        return f"{path} is there already, and stays as it is; --output FILE writes another one", False
+            return f"{path} exists already, with this content", True
+        return (
+            f"{path} exists already with other content and is kept; --output FILE writes another one",
+            False,
+        )
     if path.parent.is_dir():
         write_output(path, content.encode())
     else:

@@ -27,7 +27,7 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
     Names that Hydra would not read as text, such as `weight (kg)`, `größe` or `1`, are put in quotes.
 
     Raises:
-        ConfigError: `data` is no table, array file or folder, or `target` is given without it.
+        ConfigError: `data` is not a table, an array file or a folder; or `target` is given without it.
     """
     given = dict(line.partition("=")[::2] for line in overrides if line.partition("=")[0] in _LONG)
     if not given:
@@ -41,21 +41,21 @@ def expand(overrides: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(
             f"{spell(other)}: data={spell(given['data'])} chooses the dataset already; remove one"
         )
-    found = [f"dataset={dataset_name}"]
+    expanded = [f"dataset={dataset_name}"]
     for line in overrides:
         key, sign, value = line.partition("=")
-        found.append(f"{_LONG[key]}{sign}{_quoted(value)}" if key in _LONG else line)
-    return tuple(found)
+        expanded.append(f"{_LONG[key]}{sign}{_quoted(value)}" if key in _LONG else line)
+    return tuple(expanded)
 
 
 def _quoted(value: str) -> str:
     """Return the name of a file or a column as Hydra reads it.
 
-    Lists, values to sweep, functions and what is quoted already stay, unless a file is called so.
+    Lists, values to sweep, functions and quoted texts stay as they are, unless a file has that name.
     """
     if not value or _PLAIN.fullmatch(value) or (_HYDRA.match(value) and not expand_path(value).exists()):
         return value
-    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value)
+    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + ('\\"' if match[2] else ""), value)
     return f'"{escaped}"'
 
 

@@ -1,4 +1,4 @@
-"""Says in mlpkit's words what is wrong with a command line, from typer's errors."""
+"""Turns typer's errors about a command line into mlpkit's messages."""
 
 import re
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ def describe_usage(error: Any, arguments: Sequence[str], is_command: bool) -> st
     """
     message = " ".join(error.format_message().split()).rstrip(".")
     see = f"see mlpkit {arguments[0]} --help" if is_command else "see mlpkit --help"
-    if found := re.fullmatch(r"No such command '(.*?)'(?:\. Did you mean '(.*)'\?)?", message):
-        return f"{found[1]}: no such command; {f'did you mean {found[2]}?' if found[2] else see}"
+    if match := re.fullmatch(r"No such command '(.*?)'(?:\. Did you mean '(.*)'\?)?", message):
+        return f"{match[1]}: no such command; {f'did you mean {match[2]}?' if match[2] else see}"
     options = getattr(getattr(error, "param", None), "opts", ())
     for pattern, rule in _RULES.items():
         if options and re.fullmatch(pattern, error.message):

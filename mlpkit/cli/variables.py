@@ -22,8 +22,8 @@ def fill(text: str) -> str:
         ConfigError: a variable is not set and has no default.
     """
 
-    def value(found: re.Match[str]) -> str:
-        name, default = found.groups()
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
         if name in os.environ:
             return os.environ[name]
         if default is not None:

@@ -1,4 +1,4 @@
-"""The result of a trial, read from its run folder, and the line that sums up a search so far."""
+"""The result of a trial, read from the folders of its runs, and the line that sums up a search."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,14 +40,14 @@ def read_trial(folders: Sequence[Path]) -> TrialResult:
     results = [read_run(folder) for folder in folders]
     values = [result.value for result in results if result.value is not None]
     for state in (TrialState.RUNNING, TrialState.PRUNED):
-        if unlike := next((result for result in results if result.state == state), None):
-            return unlike
+        if unfinished := next((result for result in results if result.state == state), None):
+            return unfinished
     names = ",".join(folder.name for folder in folders)
     return TrialResult(TrialState.COMPLETE, mean(values), {"folder": names})
 
 
 def read_run(folder: Path) -> TrialResult:
-    """Return the result that a run folder holds."""
+    """Return the result of the run in a folder."""
     try:
         summary = read_object(RunFolder(folder).summary)
     except DataError:
