@@ -506,6 +506,33 @@ def test_fewer_than_five_common_runs_are_not_tested() -> None:
     assert found(5, shift=5) == pytest.approx(tuple(welch)), "no seed in common"
 
 
+def test_folds_count_once_and_share_training_rows() -> None:
+    """Seeds of a fold are averaged; the variance is that of Nadeau and Bengio (2003)."""
+    scores = np.random.default_rng(0).normal(size=(2, 3, 5)) + np.array([0.0, -9.0])[:, None, None]
+    runs = [
+        result(
+            *(float(scores[lr, seed, fold]), "r2"),
+            **{"lr": lr, "seed": seed, "dataset__fold": fold, "dataset__folds": 5},
+        )
+        for lr, seed, fold in np.ndindex(scores.shape)
+    ]
+    best, other = compare(runs).settings
+    first, second = scores.mean(1)
+    reach = stats.t.ppf(0.975, 4) * np.sqrt(1 / 5 + 1 / 4)
+    assert best.interval is not None  # of the distance to 1, on a logarithmic scale
+    below = 1 - first.mean()
+    assert best.interval[1] == pytest.approx(1 - below / np.exp(reach * first.std(ddof=1) / below))
+    worse, half = (first - second).mean(), reach * (first - second).std(ddof=1)
+    assert other.worse_by == pytest.approx((worse - half, worse + half))
+    three = compare([run for run in runs if run.settings["dataset.fold"] < 3]).settings
+    assert three[1].worse_by is None, "9 runs in common, but 3 folds"
+    one = [run for run in runs if run.settings["dataset.fold"] == 0]
+    alone = [replace(run, settings={**run.settings, "dataset.fold": None}) for run in one]
+    assert compare(one).settings[0].interval == compare(alone).settings[0].interval, (
+        "its seeds are the repeats"
+    )
+
+
 def test_intervals_stay_within_the_range_of_the_score() -> None:
     scores = (1.0, 1.0, 0.9)
     runs = [result(score, lr=1, seed=seed) for seed, score in enumerate(scores)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlpkit.analysis.compare import compare
-from mlpkit.analysis.statistics import mean_interval
+from mlpkit.analysis.repeats import overlap_of
+from mlpkit.analysis.statistics import mean_interval, mean_of, paired_difference
 from mlpkit.runs.results import Best, RunResult
 
 SWEEPS = 1000
@@ -86,3 +87,32 @@ def test_intervals_of_accuracies_near_1(seeds: int) -> None:
             assert ends is not None and 0 < ends[0] <= ends[1] < 1
             held += ends[0] <= a / (a + b) <= ends[1]
         assert 0.92 <= held / SWEEPS <= 0.98
+
+
+def test_folds_share_training_rows() -> None:
+    """Least squares with 30 columns of 100 rows in 5 folds: the usual intervals hold the risk in 87 % only.
+
+    Two equally good sets of columns are told apart in 11 % by the usual test, of which 5 % were promised.
+    """
+    rows, width, folds, tables = 100, 30, 5, 400
+    random = np.random.default_rng(0)
+    risks = np.empty((tables, 2, folds))
+    for risk in risks:
+        inputs = random.normal(size=(rows, 2 * width))
+        targets = inputs.sum(1) * 0.3 + random.normal(size=rows)
+        for fold in range(folds):
+            tested = np.arange(rows) % folds == fold
+            for place, x in enumerate((inputs[:, :width], inputs[:, width:])):
+                weights = np.linalg.lstsq(x[~tested], targets[~tested], rcond=None)[0]
+                risk[place, fold] = np.mean((targets[tested] - x[tested] @ weights) ** 2)
+    expected = risks.mean()
+    held, told_apart = {0.0: 0, overlap_of(folds): 0}, {0.0: 0, overlap_of(folds): 0}
+    for overlap in held:
+        for one, other in risks.tolist():
+            estimate, difference = mean_of(one, overlap), paired_difference(one, other, overlap)
+            assert estimate is not None and difference is not None
+            low, high = estimate.interval()
+            held[overlap] += low <= expected <= high
+            told_apart[overlap] += difference.p_value() <= 0.05
+    assert held[0.0] / tables < 0.9 and held[overlap_of(folds)] / tables >= 0.93
+    assert told_apart[0.0] / tables > 0.08 and told_apart[overlap_of(folds)] / tables <= 0.05

@@ -2,7 +2,8 @@
 
 Every row of the table is predicted by models that did not train on it. Models are ranked by the log loss,
 which judges probabilities and not only classes, or by R² for a regression. Both are means over rows, so that
-they have a t interval, and the difference of two models has a paired t-test.
+they have a t interval, and the difference of two models has a paired t-test. The folds share training rows;
+the variance is enlarged as Nadeau and Bengio (2003) do for folds: see `overlap_of`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mlpkit.analysis.baselines import constant_name, constant_outputs
 from mlpkit.analysis.out_of_fold import OutOfFold, average
+from mlpkit.analysis.repeats import overlap_of
 from mlpkit.analysis.statistics import half_width, paired_difference
 from mlpkit.losses.auto import Auto
 from mlpkit.tasks import Task
@@ -30,6 +32,7 @@ class Candidate:
         members: how many runs predict together.
         losses: (rows,) of each row; of single runs, the mean over their seeds.
         accuracy: share of right labels; None for a regression.
+        folds: number of folds.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Candidate:
     members: int
     losses: Tensor
     accuracy: float | None
+    folds: int
 
     @property
     def loss(self) -> float:
@@ -46,7 +50,12 @@ class Candidate:
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval of the mean loss."""
-        return half_width(self.losses.tolist()) or 0.0
+        return half_width(self.losses.tolist(), self.overlap) or 0.0
+
+    @property
+    def overlap(self) -> float:
+        """What the overlap of folds adds to 1 / rows: the variance is 1 + folds · overlap times as large."""
+        return overlap_of(self.folds) * self.folds / len(self.losses)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def judge(found: Mapping[str, Sequence[OutOfFold]]) -> Judged:
 
 def _p_value(best: Candidate, other: Candidate, candidates: int) -> float:
     """Return the p-value of a paired t-test over rows, times the number of all pairs (Bonferroni)."""
-    found = paired_difference(best.losses.tolist(), other.losses.tolist())
+    found = paired_difference(best.losses.tolist(), other.losses.tolist(), best.overlap)
     return 1.0 if found is None else min(1.0, found.p_value() * candidates * (candidates - 1) / 2)
 
 
@@ -104,17 +113,22 @@ def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int =
     losses = torch.stack([_losses(of, of.outputs) for of in seeds]).mean(0)
     accuracies = [_accuracy(of, of.outputs) for of in seeds]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
-    return Candidate(name, model, members, losses, sum(known) / len(known) if known else None)
+    accuracy = sum(known) / len(known) if known else None
+    return Candidate(name, model, members, losses, accuracy, _folds(seeds[0]))
 
 
 def _constant(of: OutOfFold) -> Candidate:
     """Predict each fold's rows by the class shares, or the mean, of all other rows."""
     task, width = of.predictor.task, of.outputs.shape[1]
     outputs = of.outputs.new_empty(of.outputs.shape, dtype=torch.float64)
-    for fold in range(int(of.folds.max()) + 1):
+    for fold in range(_folds(of)):
         tested = of.folds == fold
         outputs[tested] = constant_outputs(task, of.targets[~tested], width)
-    return Candidate(constant_name(task), "", 1, _losses(of, outputs), _accuracy(of, outputs))
+    return Candidate(constant_name(task), "", 1, _losses(of, outputs), _accuracy(of, outputs), _folds(of))
+
+
+def _folds(of: OutOfFold) -> int:
+    return int(of.folds.max()) + 1
 
 
 def _losses(of: OutOfFold, outputs: Tensor) -> Tensor:

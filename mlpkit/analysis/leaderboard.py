@@ -132,6 +132,9 @@ def legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[st
         texts.append("worse by: than rank 1; all of these intervals are right with 95 % probability")
     if "=" in marks:
         texts.append("= not shown to differ from rank 1: the interval holds 0")
+    if any(setting.folds for setting in settings):
+        unit = "folds"
+        texts.append("folds share training rows: intervals by the variance of Nadeau and Bengio (2003)")
     if "?" in marks:
         texts.append(
             f"? not tested: needs {LEAST} {unit} in common with rank 1, which do not all differ by the same"

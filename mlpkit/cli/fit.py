@@ -201,7 +201,11 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     console.print()
     console.print(table)
     console.print()
-    say(console, f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni)")
+    say(
+        console,
+        f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; its "
+        "variance is larger since folds share training rows)",
+    )
     if judged.beats_constant():
         say(console, f"{judged.winner.name} is better than predicting {constant}")
     else:
