@@ -40,9 +40,10 @@ class Setting:
         missing: number of further runs, without a score.
         folds: of the cross-validation whose folds the runs are; 0 if they are not.
         rank: 1 for the best; None if no run has a score.
-        interval: 95 % confidence interval of the mean score, within the score's range; None for a single run.
+        interval: 95 % confidence interval of the mean score, within the score's range; None for a single run,
+            and for equal scores.
         worse_by: 95 % confidence interval of the difference to the best, positive if it is worse, for all
-            pairs of settings at once; None without enough runs in common.
+            pairs of settings at once; None without enough runs in common, and if they have equal scores.
         p_value: of the difference, times the number of pairs (Bonferroni).
     """
 
@@ -238,7 +239,7 @@ def _rank(settings: Sequence[Setting], metric: Metric, keys: Sequence[str]) -> t
                 interval=mean_interval(
                     list(_repeats(setting, keys).values()), low, high, overlap_of(setting.folds)
                 ),
-                worse_by=None if found is None else found.interval(1 - ERROR / pairs),
+                worse_by=None if found is None or not found.error else found.interval(1 - ERROR / pairs),
                 p_value=None if found is None else min(1.0, pairs * found.p_value()),
             )
         )

@@ -81,7 +81,8 @@ def _table(
 
 def result_columns(found: Comparison, settings: Sequence[Setting], unit: str) -> list[list[str]]:
     """Return the titles of the columns after the settings, and each setting's cells; no empty column."""
-    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", unit, "worse by", "seconds"]
+    count = "runs" if any(setting.folds for setting in settings) else unit
+    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", count, "worse by", "seconds"]
     digits = decimals(settings)
     rows = [titles, *(_results(setting, digits) for setting in settings)]
     filled = [place for place in range(len(titles)) if any(row[place] for row in rows[1:])]

@@ -74,12 +74,15 @@ def mean_interval(
         overlap: see `mean_of`.
 
     Returns:
-        Both ends; None for a single value. Scores without spread, or out of bounds, have a plain t interval.
+        Both ends; None for a single value, and for equal values, which do not tell how much others may
+        differ. Scores out of bounds have a plain t interval.
     """
     estimate = mean_of(values, overlap)
-    if estimate is None or estimate.error == 0 or not low <= min(values) <= max(values) <= high:
-        plain = None if estimate is None else estimate.interval()
-        return None if plain is None else (max(plain[0], low), min(plain[1], high))
+    if estimate is None or estimate.error <= _LEAST_SPREAD * max(map(abs, values)):
+        return None
+    if not low <= min(values) <= max(values) <= high:
+        plain = estimate.interval()
+        return max(plain[0], low), min(plain[1], high)
     below, above = estimate.value - low, high - estimate.value
     half = t_quantile(estimate.degrees) * estimate.error
     # Steps on the transformed scale, at most so long that exp stays finite.

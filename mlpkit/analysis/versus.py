@@ -2,17 +2,19 @@
 
 Whoever looks at growing data again and again finds differences where there are none more often than by one
 look. So each look takes its share of the error (Bonferroni): with 95 % probability the intervals of all looks
-hold the true difference.
+hold the true difference. The shares do not depend on how many looks there will be, so that a comparison may
+go on with more seeds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlpkit.analysis.compare import ERROR
+from mlpkit.analysis.compare import ERROR, LEAST
 from mlpkit.analysis.statistics import paired_difference
 
 FIRST = 8  # seeds of the first look
+EQUAL = 4  # looks with equal shares of the error, up to 64 seeds; each later one has half of the one before
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,20 @@ class Verdict:
 
 
 def looks(most: int) -> list[int]:
-    """Return the numbers of seeds at which to look: 8, 16, 32, … and the most."""
-    found = [min(FIRST, most)]
-    while found[-1] < most:
-        found.append(min(2 * found[-1], most))
+    """Return the numbers of seeds at which to look: 8, 16, 32, … up to the most."""
+    found = [FIRST]
+    while 2 * found[-1] <= most:
+        found.append(2 * found[-1])
     return found
 
 
+def share(look: int) -> float:
+    """Return the share of the error of a look, counted from 0: 0.01 four times, then 0.005, 0.0025, …"""
+    return ERROR / (EQUAL + 1) * 0.5 ** max(0, look - EQUAL + 1)
+
+
 def judge(
-    first: Sequence[float], second: Sequence[float], higher_is_better: bool, margin: float | None, looks: int
+    first: Sequence[float], second: Sequence[float], higher_is_better: bool, margin: float | None, look: int
 ) -> Verdict:
     """Return what the scores of common seeds show.
 
@@ -52,13 +59,15 @@ def judge(
         second: the second setting's, in the same order.
         higher_is_better: whether higher scores are better.
         margin: a difference that does not matter; None: any matters.
-        looks: how many looks there are in all.
+        look: its number, counted from 0.
     """
     estimate = paired_difference(second, first)
-    if estimate is None:  # all pairs have the same difference: no test says how sure that is
+    if estimate is None or estimate.error == 0:  # equal differences: no test says how sure that is
         value = second[0] - first[0] if first else 0.0
         return Verdict("open", len(first), value, value, value)
-    low, high = estimate.interval(1 - ERROR / looks)
+    low, high = estimate.interval(1 - share(look))
+    if len(first) < LEAST:
+        return Verdict("open", len(first), estimate.value, low, high)
     kind: Literal["first", "second", "alike", "open"] = "open"
     if low > 0 or high < 0:
         kind = "second" if (low > 0) == higher_is_better else "first"

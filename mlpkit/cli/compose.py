@@ -44,6 +44,11 @@ class Request:
         """Whether an override sets the key."""
         return any(line.lstrip("+").startswith(f"{key}=") for line in self.overrides)
 
+    def with_defaults(self, *lines: str) -> "Request":
+        """Return the request with overrides added for keys that it does not set itself."""
+        added = (line for line in lines if not self.sets(line.partition("=")[0]))
+        return replace(self, overrides=(*self.overrides, *added))
+
     @property
     def files_are_own(self) -> bool:
         """Whether the config files are the user's own; a --config file may come from a foreign run."""

@@ -63,7 +63,8 @@ def fit(
 
     _check(overrides or ())
     words = _dataset_words(file, target or (), overrides or ())
-    request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
+    request = Request((*words, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
+    request = request.with_defaults(*QUIET)
     config = read_config(_with(request, "model=mlp"))
     if not request.sets("trainer.monitor"):  # by which the models are ranked
         request = _with(request, "trainer.monitor=loss")

@@ -49,10 +49,11 @@ def lr(
     factor = (highest / lowest) ** (1 / (RATES - 1))
     rates = ",".join(f"{lowest * factor**number:.3g}" for number in range(RATES))
     seeds = ",".join(map(str, range(SEEDS)))
-    swept = (f"optimizer.lr={rates}", f"seed={seeds}", "run.plots=false", "run.loggers=[]")
-    jobs = plan(Request((*given, *swept))).jobs
+    swept = (f"optimizer.lr={rates}", f"seed={seeds}")
+    request = Request((*given, *swept)).with_defaults("run.plots=false", "run.loggers=[]")
+    jobs = plan(request).jobs
     sweep = sweep_folder.create([job.config for job in jobs])
-    console, origin = make_console(), Origin(command_line(), Trust.OWN, (*given, *swept))
+    console, origin = make_console(), Origin(command_line(), Trust.OWN, request.overrides)
     try:
         with looks_recorded(sweep.path, origin.command, note):
             start(sweep, jobs, origin, vectorized, console)

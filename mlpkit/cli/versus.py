@@ -33,7 +33,10 @@ def versus(
         typer.Option("--margin", metavar="D", help="Stop when the difference is surely below this."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--max-seeds", metavar="N", min=5, max=10_000, help="At most N seeds of each.")
+        int,
+        typer.Option(
+            "--max-seeds", metavar="N", min=8, max=10_000, help="At most N seeds of each: 8, 16, 32, …"
+        ),
     ] = 64,
     metric: Annotated[
         str | None,
@@ -53,25 +56,28 @@ def versus(
     if margin is not None and not margin > 0:
         raise ConfigError(f"--margin={margin:g}: must be above 0, such as 0.005")
     words = expand((pair, *(overrides or ())))
-    request = Request((*words, *QUIET), tuple(config_dir or ()))
+    request = Request(words, tuple(config_dir or ())).with_defaults(*QUIET)
     _, swept = sweeps(request)
     if len(swept) != 1 or swept[0].value.length != 2:
         raise ConfigError(f"versus: {spell(pair)}: one key must have two values, as optimizer=sgd,adam has")
     key = swept[0].key
     if request.sets("seed") or request.sets("run.dir"):
         raise ConfigError("versus: it chooses seeds and folders itself; leave out seed and run.dir")
-    if not request.sets("run.name"):
-        request = replace(request, overrides=(*request.overrides, f"run.name=versus-{key.replace('/', '-')}"))
+    request = request.with_defaults(f"run.name=versus-{key.replace('/', '-')}")
     origin, console = Origin(command_line(), Trust.OWN, request.overrides), make_console()
-    planned = looks(most)
-    for seeds in planned:
+    for look, seeds in enumerate(looks(most)):
         jobs = _jobs(request, seeds)
         found = _train(jobs, origin, console)
-        names, verdict = _look(jobs, found, metric, margin, len(planned))
+        names, verdict = _look(jobs, found, metric, margin, look)
         say(console, _line(names, verdict))
         if verdict.kind != "open":
             break
-    say(console, _said(names, verdict, margin))
+    if verdict.seeds < seeds:
+        say(
+            console,
+            f"warning: compared on the {verdict.seeds} of {plural(seeds, 'seed')} that have both scores",
+        )
+    say(console, _said(names, verdict, margin, seeds))
 
 
 def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
@@ -119,7 +125,7 @@ def _done(group: Path) -> "dict[str, Path]":
 
 
 def _look(
-    jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, looks: int
+    jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, look: int
 ) -> "tuple[list[str], Verdict]":
     """Return the names of both settings, and what the seeds so far show."""
     from mlpkit.analysis.metric import choose_metric
@@ -141,7 +147,7 @@ def _look(
     chosen = choose_metric([of[seed] for of in (first, second) for seed in common], metric)
     pairs = [(chosen.value(first[seed]), chosen.value(second[seed])) for seed in common]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, looks)
+    verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, look)
     return [one, other, f"{chosen.split} {chosen.score}"], verdict
 
 
@@ -151,12 +157,14 @@ def _line(names: Sequence[str], found: "Verdict") -> str:
     return f"{plural(found.seeds, 'seed')}: {score} {other} minus {one}: {found.difference:+.4g} ({ends})"
 
 
-def _said(names: Sequence[str], found: "Verdict", margin: float | None) -> str:
+def _said(names: Sequence[str], found: "Verdict", margin: float | None, trained: int) -> str:
     one, other, score = names
+    more = f"--max-seeds {4 * trained}"
     if found.kind == "alike":
         return f"{one} and {other} differ in {score} by less than {margin:g}"
     if found.kind == "open":
-        seeds = plural(found.seeds, "seed")
-        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * found.seeds}"
+        if found.low == found.high:
+            return f"no test says how sure that is: the difference is the same for all seeds; try {more}"
+        return f"not shown to differ with {plural(found.seeds, 'seed')}; more may show it: {more}"
     better, worse = (one, other) if found.kind == "first" else (other, one)
     return f"{better} is better than {worse}"
