@@ -20,6 +20,8 @@ from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
 from mlpkit.tasks import Task
 
+Load = Callable[[DatasetConfig], Dataset]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -46,6 +48,7 @@ def load_matching(
     path: Path,
     warn: Callable[[str], None],
     trust: Trust = Trust.FOREIGN,
+    load: Load | None = None,
 ) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
@@ -58,12 +61,16 @@ def load_matching(
         path: where it lies.
         warn: told of data that has taken the place of the run's.
         trust: says whether missing files are fetched, and how large a dataset is drawn.
+        load: returns a dataset that was loaded already; None: load it.
 
     Raises:
         DataError: its columns or its task are others, or it is too large.
     """
     trust.check_data(config, path)
-    dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
+    if load is not None:
+        dataset = load(config)
+    else:
+        dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
     ours, theirs = dataset.input_schema.to_dict(), stored.input_schema.to_dict()
     different = [name for name in ours if ours[name] != theirs.get(name)]
     if different:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.ensemble import average_outputs
-from mlpkit.analysis.evaluate import load_matching
+from mlpkit.analysis.evaluate import Load, load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
@@ -64,6 +64,7 @@ def predict_out_of_fold(
     warn: Callable[[str], None],
     device: str = "cpu",
     trust: Trust = Trust.FOREIGN,
+    load: Load | None = None,
 ) -> list[OutOfFold]:
     """Return, for each seed, what the models of each fold say of the rows that it tests.
 
@@ -74,13 +75,14 @@ def predict_out_of_fold(
         warn: is told of a damaged checkpoint that another one stands for.
         device: cpu or cuda:N.
         trust: of the checkpoints.
+        load: returns a dataset that was loaded already; None: load it for each run.
 
     Raises:
         ConfigError: the runs are no cross-validation.
         DataError: a fold is missing, or the table is no longer what a run was trained on.
     """
     return [
-        _of_one_seed([_test_rows(run, which, warn, device, trust) for run in folds.values()])
+        _of_one_seed([_test_rows(run, which, warn, device, trust, load) for run in folds.values()])
         for folds in _by_seed(sweep, runs).values()
     ]
 
@@ -123,7 +125,7 @@ def _by_seed(sweep: Path, runs: Iterable[RunResult]) -> Mapping[object, Mapping[
 
 
 def _test_rows(
-    run: RunResult, which: str, warn: Callable[[str], None], device: str, trust: Trust
+    run: RunResult, which: str, warn: Callable[[str], None], device: str, trust: Trust, load: Load | None
 ) -> OutOfFold:
     """Return what a run says of its test rows, as `mlpkit predict --split test` does.
 
@@ -132,7 +134,7 @@ def _test_rows(
     """
     path, stored = load_first(find_checkpoints(run.path, which), warn, trust=trust)
     config = stored.config.dataset
-    dataset = load_matching(config, stored, path, lambda line: None, trust)
+    dataset = load_matching(config, stored, path, lambda line: None, trust, load)
     if difference := stored.other_data(dataset):
         raise DataError(f"{run.path}: {difference}; bring the old data back, or train the folds anew")
     assert isinstance(config, TableOptions) and dataset.order is not None  # no other dataset has folds
