@@ -114,9 +114,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def cells(printed: str) -> dict[str, list[str]]:
     """Return the table of scores by row."""
-    lines = (
-        line for line in printed.split("\n\n")[0].splitlines()[1:] if "not shown to be better" not in line
-    )
+    lines = (line for line in printed.split("\n\n")[0].splitlines()[1:] if " than " not in line)
     named = (re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines)
     return {name: values.split() for name, values in named}
 
@@ -220,7 +218,7 @@ def test_few_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     folder = train(tmp_path, *few)
     capsys.readouterr()
     assert command(["evaluate", str(folder.path)]) == 0
-    assert "fewer than 30 rows: the intervals are too narrow" in capsys.readouterr().out
+    assert "fewer than 30 rows: bootstrap intervals are too narrow" in capsys.readouterr().out
 
 
 def test_what_is_no_threshold(run: RunFolder, refused: Refused, tmp_path: Path) -> None:

@@ -118,12 +118,14 @@ def evaluate(
     title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     if found.rows < FEW:
-        say(console, f"fewer than {FEW} rows: the intervals are too narrow, but for that of the accuracy")
+        say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)
     for name, of in baselines.items():
-        if not of.is_beaten:
-            low, high = map(number, of.better_by)
-            say(console, f"not shown to be better than {name}: {score} better by {low} to {high}")
+        low, high = of.better_by
+        if high < 0:
+            say(console, f"worse than {name}: {score} by {number(-high)} to {number(-low)}")
+        elif not of.is_beaten:
+            say(console, f"not shown to be better than {name}: {score} by {number(low)} to {number(high)}")
     console.print()
     say(console, *found.report.split("\n"))
 
