@@ -89,30 +89,36 @@ def test_intervals_of_accuracies_near_1(seeds: int) -> None:
         assert 0.92 <= held / SWEEPS <= 0.98
 
 
-def test_folds_share_training_rows() -> None:
-    """Least squares with 30 columns of 100 rows in 5 folds: the usual intervals hold the risk in 87 % only.
+@pytest.mark.parametrize("counted", ["folds", "rows"])
+def test_folds_share_training_rows(counted: str) -> None:
+    """Least squares with 30 columns of 100 rows: the usual intervals hold the risk in 83 to 87 % only.
 
-    Two equally good sets of columns are told apart in 11 % by the usual test, of which 5 % were promised.
+    Two equally good sets of columns are told apart in 11 to 14 % by the usual test, not in 5 %.
     """
     rows, width, folds, tables = 100, 30, 5, 400
     random = np.random.default_rng(0)
-    risks = np.empty((tables, 2, folds))
-    for risk in risks:
+    losses = np.empty((tables, 2, rows))
+    fold = np.arange(rows) % folds
+    for loss in losses:
         inputs = random.normal(size=(rows, 2 * width))
         targets = inputs.sum(1) * 0.3 + random.normal(size=rows)
-        for fold in range(folds):
-            tested = np.arange(rows) % folds == fold
+        for number in range(folds):
+            tested = fold == number
             for place, x in enumerate((inputs[:, :width], inputs[:, width:])):
                 weights = np.linalg.lstsq(x[~tested], targets[~tested], rcond=None)[0]
-                risk[place, fold] = np.mean((targets[tested] - x[tested] @ weights) ** 2)
-    expected = risks.mean()
-    held, told_apart = {0.0: 0, overlap_of(folds): 0}, {0.0: 0, overlap_of(folds): 0}
+                loss[place, tested] = (targets[tested] - x[tested] @ weights) ** 2
+    expected, larger = losses.mean(), overlap_of(folds)
+    if counted == "folds":
+        losses = np.stack([losses[..., fold == number].mean(2) for number in range(folds)], 2)
+    else:
+        larger *= folds / rows  # as `Candidate.overlap`
+    held, told_apart = {0.0: 0, larger: 0}, {0.0: 0, larger: 0}
     for overlap in held:
-        for one, other in risks.tolist():
+        for one, other in losses.tolist():
             estimate, difference = mean_of(one, overlap), paired_difference(one, other, overlap)
             assert estimate is not None and difference is not None
             low, high = estimate.interval()
             held[overlap] += low <= expected <= high
             told_apart[overlap] += difference.p_value() <= 0.05
-    assert held[0.0] / tables < 0.9 and held[overlap_of(folds)] / tables >= 0.93
-    assert told_apart[0.0] / tables > 0.08 and told_apart[overlap_of(folds)] / tables <= 0.05
+    assert held[0.0] / tables < 0.9 and 0.93 <= held[larger] / tables <= 0.98
+    assert told_apart[0.0] / tables > 0.08 and told_apart[larger] / tables <= 0.05
