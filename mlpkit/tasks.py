@@ -84,7 +84,12 @@ class Task:
         return self.improves(value, best_value)
 
     def compute(
-        self, metrics: Sequence[MetricConfig], outputs: Tensor, truth: Tensor, may_be_nan: bool = False
+        self,
+        metrics: Sequence[MetricConfig],
+        outputs: Tensor,
+        truth: Tensor,
+        may_be_nan: bool = False,
+        split: str = "a split",
     ) -> list[float]:
         """Return the values of metrics on a whole split.
 
@@ -93,6 +98,7 @@ class Task:
             outputs: (rows, width), in the targets' units.
             truth: the rows' truth.
             may_be_nan: whether a metric may be NaN, where it is not defined.
+            split: what the rows are called in errors.
 
         Raises:
             ConfigError: a metric returned NaN or infinity.
@@ -106,7 +112,7 @@ class Task:
         for metric, value in zip(metrics, values, strict=True):
             if not (isfinite(value) or may_be_nan):
                 raise ConfigError(
-                    f"run.metrics={metric.name}: its value is {value} for the rows of a split; leave it out"
+                    f"run.metrics={metric.name}: its value is {value} for the rows of {split}; leave it out"
                 )
         return values
 

@@ -30,7 +30,7 @@ def test_baselines_equal_scikit_learn(name: str) -> None:
     task, split, test = TASKS[dataset.input_schema.task], dataset.splits["train"], dataset.splits["test"]
     x, y, rows, true = (values.numpy() for values in (split.inputs, split.targets, test.inputs, test.targets))
     constant = constant_outputs(task, split.targets, dataset.input_schema.width)
-    linear = linear_outputs(task, split, test.inputs)
+    linear = linear_outputs(task, split, test.inputs, dataset.input_schema.width)
     assert linear is not None
     scores = [scores_of_outputs(task, outputs, test.targets) for outputs in (constant, linear)]
     if task.probabilities is None:
@@ -56,7 +56,7 @@ def test_each_label_has_its_own_baseline() -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(200, 3, generator=random)
     y = (x[:, :2] + 0.5 * torch.randn(200, 2, generator=random) > 0).float()
-    outputs = linear_outputs(TASKS["multilabel"], Split(x, y), x[:50])
+    outputs = linear_outputs(TASKS["multilabel"], Split(x, y), x[:50], 2)
     assert outputs is not None
     for label in range(2):
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y[:, label])
@@ -65,7 +65,25 @@ def test_each_label_has_its_own_baseline() -> None:
 
 def test_a_large_table_has_no_linear_baseline() -> None:
     x = torch.zeros(1, 1).expand(5_000_001, 1)
-    assert linear_outputs(TASKS["regression"], Split(x, x), x[:1]) is None
+    assert linear_outputs(TASKS["regression"], Split(x, x), x[:1], 1) is None
+
+
+def test_classes_without_training_rows() -> None:
+    """Such a class has the probability 0; of rows of one class there is no logistic regression."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(90, 3, generator=random)
+    y = x.argmax(1)
+    for known in ([0, 2], [1, 2]):
+        rows = torch.isin(y, torch.tensor(known))
+        outputs = linear_outputs(TASKS["multiclass"], Split(x[rows], y[rows]), x, 3)
+        assert outputs is not None
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x[rows], y[rows])
+        probabilities = outputs.softmax(1).numpy()
+        np.testing.assert_allclose(probabilities[:, known], model.predict_proba(x), atol=1e-4)
+    one = y == 1
+    assert linear_outputs(TASKS["multiclass"], Split(x[one], y[one]), x, 3) is None
+    labels = torch.stack((y == 0, y < 5), 1).float()
+    assert linear_outputs(TASKS["multilabel"], Split(x, labels), x, 2) is None
 
 
 def test_a_run_that_is_no_better_than_a_constant_is_told_so(tmp_path: Path) -> None:

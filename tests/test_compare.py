@@ -274,7 +274,7 @@ def test_another_metric_has_its_own_direction(grid: Path, capsys: pytest.Capture
     printed, _ = said(capsys, "compare", "grid", "--metric", "test.accuracy")
     assert "test accuracy at the best epoch (higher is better)" in printed
     # All pairs are equal: nothing tells them apart.
-    assert [line.split()[6:8] for line in printed.splitlines()[4:6]] == [["0.0000–0.0000", "="]] * 2
+    assert [line.split()[-2:] for line in printed.splitlines()[4:6]] == [["=", "0.25"]] * 2
 
 
 def test_test_scores_are_shown_only_where_asked_for(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -506,6 +506,33 @@ def test_fewer_than_five_common_runs_are_not_tested() -> None:
     assert found(5, shift=5) == pytest.approx(tuple(welch)), "no seed in common"
 
 
+def test_folds_count_once_and_share_training_rows() -> None:
+    """Seeds of a fold are averaged; the variance is that of Nadeau and Bengio (2003)."""
+    scores = np.random.default_rng(0).normal(size=(2, 3, 5)) + np.array([0.0, -9.0])[:, None, None]
+    runs = [
+        result(
+            *(float(scores[lr, seed, fold]), "r2"),
+            **{"lr": lr, "seed": seed, "dataset__fold": fold, "dataset__folds": 5},
+        )
+        for lr, seed, fold in np.ndindex(scores.shape)
+    ]
+    best, other = compare(runs).settings
+    first, second = scores.mean(1)
+    reach = stats.t.ppf(0.975, 4) * np.sqrt(1 / 5 + 1 / 4)
+    assert best.interval is not None  # of the distance to 1, on a logarithmic scale
+    below = 1 - first.mean()
+    assert best.interval[1] == pytest.approx(1 - below / np.exp(reach * first.std(ddof=1) / below))
+    worse, half = (first - second).mean(), reach * (first - second).std(ddof=1)
+    assert other.worse_by == pytest.approx((worse - half, worse + half))
+    three = compare([run for run in runs if run.settings["dataset.fold"] < 3]).settings
+    assert three[1].worse_by is None, "9 runs in common, but 3 folds"
+    one = [run for run in runs if run.settings["dataset.fold"] == 0]
+    alone = [replace(run, settings={**run.settings, "dataset.fold": None}) for run in one]
+    assert compare(one).settings[0].interval == compare(alone).settings[0].interval, (
+        "its seeds are the repeats"
+    )
+
+
 def test_intervals_stay_within_the_range_of_the_score() -> None:
     scores = (1.0, 1.0, 0.9)
     runs = [result(score, lr=1, seed=seed) for seed, score in enumerate(scores)]
@@ -608,9 +635,10 @@ def test_differences_without_spread() -> None:
     for count in (5, 6):
         runs = [result(0.9 - step, lr=step, seed=seed) for step in (0.0, 0.01) for seed in range(count)]
         assert [setting.differs for setting in compare(runs).settings] == [None, None]
-        assert compare(runs).settings[0].interval == pytest.approx((0.9, 0.9), abs=1e-15)
+        assert compare(runs).settings[0].interval is None
     runs = [result(0.9, lr=rate, seed=seed) for rate in (1, 2) for seed in range(5)]
     assert [setting.p_value for setting in compare(runs).settings] == [None, 1.0]
+    assert compare(runs).settings[1].worse_by is None, "nobody knows how much other seeds would differ"
 
 
 def test_lower_losses_rank_first_and_order_of_runs_does_not_matter() -> None:

@@ -303,6 +303,13 @@ def test_a_column_that_knows_the_target_is_found(
     assert [g.column for g in givens] == (["a"] if found else [])
 
 
+def test_a_target_with_one_value_is_not_given_away() -> None:
+    raw = RawColumn("a", pa.chunked_array([pa.array(np.arange(400.0))]), "t", str)
+    known = Targets("regression", np.full((400, 1), 3.5, np.float32), np.ones(400, bool))
+    rows = np.arange(400)
+    assert find_giveaways([raw], [ColumnKind("a", "number", "")], known, rows[:240], rows[240:]) == []
+
+
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [

@@ -142,6 +142,18 @@ def test_what_cannot_be_fitted_is_refused(refused: Refused) -> None:
     )
 
 
+def test_nothing_is_judged_by_the_rows_that_chose_it_or_by_equal_targets(
+    refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"x": f"{x:.3f}", "y": "3.5"} for x in np.random.default_rng(0).normal(size=60)]
+    path = str(write_csv(Path("same.csv"), rows))
+    assert command(["fit", path, "--target=y"]) == 65
+    assert capsys.readouterr().err.endswith("there is nothing to predict\n")
+    assert refused("fit", "dataset=iris", "dataset.val_fraction=0", code=2).startswith(
+        "fit: dataset.val_fraction=0: "
+    )
+
+
 @pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
 def test_an_ensemble_has_the_mean_of_the_probabilities(task: str) -> None:
     outputs = 4 * torch.randn(5, 7, 1 if task == "binary" else 3, generator=torch.Generator().manual_seed(0))
@@ -183,3 +195,14 @@ def test_training_ends_at_its_time_limit(tmp_path: Path) -> None:
     folder = train(tmp_path, "dataset=moons", "model=mlp", "trainer.time_limit=1e-6", "run.plots=false")
     summary = read_object(folder.summary)
     assert (summary["epochs"], summary["status"]) == (1, "stopped early")
+
+
+def test_the_time_limit_includes_what_is_not_training(tmp_path: Path) -> None:
+    """The share of each training is counted from what is left after the table was read."""
+    words = ("fit", "dataset=iris", "--folds=2", "--seeds=1", "--time-limit=16", f"run.root={tmp_path}")
+    assert command([*words, *SHORT]) == 0
+    limits = [
+        checkpoint.load(RunFolder(run).last).config.trainer.time_limit for run in find_runs([tmp_path], print)
+    ]
+    assert all(limit is not None and 0 < limit < 16 for limit in limits)
+    assert len(set(limits)) == 2 and min(filter(None, limits)) < 2.0

@@ -81,6 +81,37 @@ def test_a_branch_is_verified_with_its_fork(branches: Branches, capsys: pytest.C
     assert capsys.readouterr().err.endswith(problem)
 
 
+def test_a_fork_is_found_from_any_folder(
+    branches: Branches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after all runs have moved: its path is that from the branch."""
+    found = branches("--at", "26")
+    assert json.loads(found[0].fork.read_text())["run"] == "../../run"
+    Path("outputs").rename("moved")
+    monkeypatch.chdir("moved/a/fork")
+    assert command(["verify", found[0].path.name]) == 0
+    assert read_fork(Path(found[0].path.name)) == Fork(str(Path("../run").resolve()), 26, 2)
+
+
+def test_a_run_with_branches_is_not_cleaned(branches: Branches, capsys: pytest.CaptureFixture[str]) -> None:
+    branches("--at", "26")
+    capsys.readouterr()
+    assert command(["clean", "--older-than=0h", "--yes"]) == 0
+    assert "kept: 1 run (has branches)" in capsys.readouterr().out
+    assert RUN.is_run
+
+
+def test_branches_may_have_other_schedulers(branches: Branches) -> None:
+    place = ("-m", "--at", "26", f"run.dir={SWEEP}")
+    assert command(["fork", str(RUN.path), "scheduler=cosine,none,plateau", *place]) == 0
+    found = [RunFolder(path.parent) for path in sorted(SWEEP.glob("*/config.yaml"))]
+    names = [checkpoint.load(folder.last).config.scheduler.name for folder in found]
+    assert names == ["cosine", "none", "plateau"]
+    losses = [json.loads(folder.summary.read_text())["best"]["val"]["loss"] for folder in (found[1], RUN)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert command(["verify", str(found[0].path)]) == 0
+
+
 def test_plot_draws_the_tree(branches: Branches, capsys: pytest.CaptureFixture[str]) -> None:
     found = branches("--at", "26")
     capsys.readouterr()

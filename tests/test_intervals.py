@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import Refused
-from running import train
+from running import config, train
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mlpkit.analysis.intervals import bootstrap
+from mlpkit.analysis.baselines import evaluate_baselines
+from mlpkit.analysis.evaluate import evaluate
+from mlpkit.analysis.intervals import bootstrap, wilson
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.analysis.threshold import best_threshold
 from mlpkit.cli.main import run as command
@@ -110,7 +115,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def cells(printed: str) -> dict[str, list[str]]:
     """Return the table of scores by row."""
-    lines = (line for line in printed.split("\n\n")[0].splitlines()[1:] if "is not better than" not in line)
+    lines = (line for line in printed.split("\n\n")[0].splitlines()[1:] if " than " not in line)
     named = (re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines)
     return {name: values.split() for name, values in named}
 
@@ -137,7 +142,7 @@ def test_the_best_threshold_is_that_of_a_search_through_all(run: RunFolder, scor
     assert p is not None
     judge = f1_score if score == "f1" else balanced_accuracy_score
     values = [judge(val.targets, p[:, 1] > threshold) for threshold in np.linspace(0, 1, 2001)]
-    threshold = best_threshold(predictor, val, score)
+    threshold = best_threshold(predictor.outputs(val.inputs), val.targets, score)
     predictor.task = predictor.task.at_threshold(threshold)
     assert judge(val.targets, predictor.predict(val.inputs).values) == pytest.approx(max(values))
 
@@ -151,7 +156,10 @@ def test_a_threshold_is_chosen_on_validation_rows(
     threshold = said.split()[1].removesuffix(",")
     assert said == f"threshold {threshold}, which has the highest f1 on val\n"
     assert command(["evaluate", it, "--threshold", threshold]) == 0
-    assert capsys.readouterr().out == printed
+    typed_one = cells(capsys.readouterr().out)
+    chosen = cells(printed)
+    assert chosen["test"] == typed_one["test"]
+    assert chosen["logistic regression"] != typed_one["logistic regression"], "its threshold is chosen, too"
     for typed in ("1e-9", "0.999999999"):
         assert command(["evaluate", it, "--threshold", typed]) == 0
         rows_of = {0: 46, 1: 54}  # of the test split; all are labelled as one class
@@ -164,6 +172,54 @@ def test_a_threshold_is_chosen_on_validation_rows(
         rows = list(csv.DictReader(stream))
     assert {row["class"] == "lower" for row in rows if float(row["p(lower)"]) > 0.9} == {True}
     assert {row["class"] == "upper" for row in rows if float(row["p(lower)"]) < 0.9} == {True}
+
+
+def test_a_baseline_is_beaten_if_the_difference_on_the_same_rows_is_sure(run: RunFolder) -> None:
+    """As scipy finds it; where the model has a threshold of its own, so has the baseline."""
+    predictor, stored = load_predictor(run.best)
+    dataset = load_dataset(stored.config.dataset)
+    rows, val, train_rows = (dataset.splits[name] for name in ("test", "val", "train"))
+    found = evaluate(predictor, "test", rows)
+    baselines = evaluate_baselines(predictor, dataset, rows, found.draws, predictor.task)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(train_rows.inputs.double().numpy(), train_rows.targets.numpy())
+    said = model.predict(rows.inputs.double().numpy())
+    right = predictor.predict(rows.inputs).values == rows.targets
+    gains = right.double().numpy() - (said == rows.targets.numpy())
+    low, high = stats.bootstrap((gains,), np.mean, method="percentile", rng=1).confidence_interval
+    by = baselines["logistic regression"].better_by
+    assert by == pytest.approx((low, high), abs=0.015)
+    assert baselines["logistic regression"].is_beaten is (by[0] > 0)
+    assert baselines["majority"].is_beaten, "0.8 against 0.46"
+    tuned = evaluate_baselines(predictor, dataset, rows, found.draws, predictor.task, "f1")
+    p_val = model.predict_proba(val.inputs.double().numpy())[:, 1]
+    best = max(np.linspace(0.01, 0.99, 99), key=lambda at: f1_score(val.targets, p_val > at))
+    p = model.predict_proba(rows.inputs.double().numpy())[:, 1]
+    assert tuned["logistic regression"].scores["f1"] == pytest.approx(
+        f1_score(rows.targets, p > best), abs=0.02
+    )
+
+
+def test_a_class_weight_leaves_the_interval_of_the_accuracy(tmp_path: Path) -> None:
+    few = (
+        "dataset=moons",
+        "model=mlp",
+        "trainer.epochs=2",
+        "run.plots=false",
+        "trainer.class_weight=balanced",
+    )
+    final = read_object(train(tmp_path, *few).summary)
+    rows = load_dataset(config("dataset=moons").dataset).splits["test"]
+    right = round(final["best"]["test"]["accuracy"] * len(rows))
+    assert final["final"]["intervals"]["accuracy"] == pytest.approx(list(wilson(right, len(rows))))
+
+
+def test_few_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("dataset=moons", "dataset.n=40", "model=mlp", "trainer.epochs=2", "run.plots=false")
+    folder = train(tmp_path, *few)
+    capsys.readouterr()
+    assert command(["evaluate", str(folder.path)]) == 0
+    assert "fewer than 30 rows: bootstrap intervals are too narrow" in capsys.readouterr().out
 
 
 def test_what_is_no_threshold(run: RunFolder, refused: Refused, tmp_path: Path) -> None:

@@ -134,10 +134,9 @@ def test_what_cannot_be_used(refused: Refused) -> None:
     said = refused("train", *SMALL, "run.metrics=[specificity]", "trainer.compile=true", code=2)
     assert said == "trainer.compile=true: it does not compute run.metrics; set trainer.compile=auto"
     whole = to_dict(config(*SMALL))
-    engine = build([parse({**whole, "run": {**whole["run"], "metrics": ["lost"]}})])
     with pytest.raises(ConfigError) as caught:
-        engine.evaluate("val")
-    assert caught.value.args == ("run.metrics=lost: its value is nan for the rows of a split; leave it out",)
+        build([parse({**whole, "run": {**whole["run"], "metrics": ["lost"]}})])
+    assert caught.value.args == ("run.metrics=lost: its value is nan for the rows of train; leave it out",)
 
 
 def test_without_its_plugin_there_is_none(refused: Refused) -> None:

@@ -166,3 +166,14 @@ def test_what_cannot_be_monitored(refused: Refused) -> None:
 
 def test_old_configs_monitor_the_default_score() -> None:
     assert config("dataset=moons").trainer.monitor == "auto"
+
+
+def test_a_metric_that_a_split_lacks_a_class_for_is_refused_before_training(refused: Refused) -> None:
+    lines = [f"{row / 10},{'abc'[row % 3]},train" for row in range(30)]
+    lines += [f"{row},{'abc'[row % 3]},val" for row in range(6)] + [
+        f"{row},{'ab'[row % 2]},test" for row in range(6)
+    ]
+    Path("t.csv").write_text("\n".join(["x,y,part", *lines]) + "\n")
+    words = ("data=t.csv", "target=y", "dataset.split.by=column", "dataset.split.column=part", "model=mlp")
+    said = refused("train", *words, "run.metrics=[roc_auc]", code=2)
+    assert said == "run.metrics=roc_auc: its value is nan for the rows of test; leave it out"

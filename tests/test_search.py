@@ -119,6 +119,15 @@ def test_the_winner_alone_is_tested(found: tuple[Path, str]) -> None:
     ]
 
 
+def test_more_trials_leave_no_test_scores_of_an_earlier_winner(tmp_path: Path) -> None:
+    folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "1", "--batch", "1", LR)
+    (first,) = summaries(folder)
+    assert "test" in summaries(folder)[first]["best"]
+    assert command(["resume", str(folder), "--trials", "5"]) == 0
+    tested = [name for name, summary in summaries(folder).items() if "test" in summary["best"]]
+    assert len(tested) == 1 and tested != [first], "another trial has won"
+
+
 def test_the_test_score_is_that_of_the_best_weights(found: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = found
     winner = next(name for name, summary in summaries(folder).items() if "test" in summary["best"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlpkit.analysis.compare import compare
-from mlpkit.analysis.statistics import mean_interval
+from mlpkit.analysis.repeats import overlap_of
+from mlpkit.analysis.statistics import mean_interval, mean_of, paired_difference
 from mlpkit.runs.results import Best, RunResult
 
 SWEEPS = 1000
@@ -86,3 +87,38 @@ def test_intervals_of_accuracies_near_1(seeds: int) -> None:
             assert ends is not None and 0 < ends[0] <= ends[1] < 1
             held += ends[0] <= a / (a + b) <= ends[1]
         assert 0.92 <= held / SWEEPS <= 0.98
+
+
+@pytest.mark.parametrize("counted", ["folds", "rows"])
+def test_folds_share_training_rows(counted: str) -> None:
+    """Least squares with 30 columns of 100 rows: the usual intervals hold the risk in 83 to 87 % only.
+
+    Two equally good sets of columns are told apart in 11 to 14 % by the usual test, not in 5 %.
+    """
+    rows, width, folds, tables = 100, 30, 5, 400
+    random = np.random.default_rng(0)
+    losses = np.empty((tables, 2, rows))
+    fold = np.arange(rows) % folds
+    for loss in losses:
+        inputs = random.normal(size=(rows, 2 * width))
+        targets = inputs.sum(1) * 0.3 + random.normal(size=rows)
+        for number in range(folds):
+            tested = fold == number
+            for place, x in enumerate((inputs[:, :width], inputs[:, width:])):
+                weights = np.linalg.lstsq(x[~tested], targets[~tested], rcond=None)[0]
+                loss[place, tested] = (targets[tested] - x[tested] @ weights) ** 2
+    expected, larger = losses.mean(), overlap_of(folds)
+    if counted == "folds":
+        losses = np.stack([losses[..., fold == number].mean(2) for number in range(folds)], 2)
+    else:
+        larger *= folds / rows  # as `Candidate.overlap`
+    held, told_apart = {0.0: 0, larger: 0}, {0.0: 0, larger: 0}
+    for overlap in held:
+        for one, other in losses.tolist():
+            estimate, difference = mean_of(one, overlap), paired_difference(one, other, overlap)
+            assert estimate is not None and difference is not None
+            low, high = estimate.interval()
+            held[overlap] += low <= expected <= high
+            told_apart[overlap] += difference.p_value() <= 0.05
+    assert held[0.0] / tables < 0.9 and 0.93 <= held[larger] / tables <= 0.98
+    assert told_apart[0.0] / tables > 0.08 and told_apart[larger] / tables <= 0.05

@@ -161,14 +161,15 @@ def test_looks_at_the_test_split_are_counted(verify: Verify) -> None:
     fingerprint = checkpoint.read_header(RUN.last).fingerprint
     for split in ("test", "val", "test"):
         assert command(["evaluate", str(RUN.path), "--split", split]) == 0
+        assert command(["predict", str(RUN.path), "--split", split, "--output", f"{split}.csv"]) == 0
     assert command(["resume", str(RUN.path)]) == 0  # nothing is left to train
     sweep = ("train", "-m", *MOONS, "trainer.epochs=1", "seed=0,1,2", "run.dir=outputs/b/sweep")
     assert command(sweep) == 0
     looks = looks_at(RUN.path, fingerprint)
-    assert [look.path for look in looks] == ["a/run", "a/run", "a/run", "b/sweep"]
+    assert [look.path for look in looks] == [*["a/run"] * 5, "b/sweep"]
     with Path("outputs", NAME).open("a") as stream:
         stream.write('{"time": 3}\n[1]\n{"time": "20')  # foreign lines, and a part of one
-    assert len(looks_at(RUN.path, fingerprint)) == 4
+    assert len(looks_at(RUN.path, fingerprint)) == 6
     assert len(looks_at(RUN.path, "another")) == 0
 
 

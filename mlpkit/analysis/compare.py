@@ -5,7 +5,7 @@ settings whose other keys are equal, such as the seed, form the pairs of a paire
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,15 +19,14 @@ from mlpkit.analysis.keys import (
     with_lists,
 )
 from mlpkit.analysis.metric import Metric, choose_metric
+from mlpkit.analysis.repeats import REPEATS, fold_means, folds_of, overlap_of
 from mlpkit.analysis.statistics import Estimate, mean, mean_interval, paired_difference, unpaired_difference
 from mlpkit.config.problems import plural
 from mlpkit.errors import DataError
 from mlpkit.runs.results import RunResult, age
 
 ERROR = 0.05  # the probability that any setting is called different from the best that is not
-LEAST = 5  # runs that two settings must have in common to be compared
-
-REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
+LEAST = 5  # seeds or folds that two settings must have in common to be compared
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,12 @@ class Setting:
         runs: the runs that have a score, by their values of the pairing keys.
         scores: the scores of `runs`.
         missing: number of further runs, without a score.
+        folds: of the cross-validation whose folds the runs are; 0 if they are not.
         rank: 1 for the best; None if no run has a score.
-        interval: 95 % confidence interval of the mean score, within the score's range; None for a single run.
+        interval: 95 % confidence interval of the mean score, within the score's range; None for a single run,
+            and for equal scores.
         worse_by: 95 % confidence interval of the difference to the best, positive if it is worse, for all
-            pairs of settings at once; None without enough runs in common.
+            pairs of settings at once; None without enough runs in common, and if they have equal scores.
         p_value: of the difference, times the number of pairs (Bonferroni).
     """
 
@@ -50,6 +51,7 @@ class Setting:
     runs: Mapping[Values, RunResult]
     scores: tuple[float, ...]
     missing: int
+    folds: int = 0
     rank: int | None = None
     interval: tuple[float, float] | None = None
     worse_by: tuple[float, float] | None = None
@@ -146,8 +148,8 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
         options = dict(zip(setting_keys, values, strict=True))
         shown = {key: with_lists(options[key]) for key in columns if options[key] is not ABSENT}
         scores = tuple(score for run in mine.values() if (score := chosen.value(run)) is not None)
-        settings.append(Setting(shown, mine, scores, failed[values]))
-    return Comparison(chosen, columns, _rank(settings, chosen), unscored, repeats)
+        settings.append(Setting(shown, mine, scores, failed[values], folds_of(mine.values())))
+    return Comparison(chosen, columns, _rank(settings, chosen, pair_keys), unscored, repeats)
 
 
 LIKE = ("dataset.name", "dataset.path", "dataset.target", "dataset.task")  # equal for runs of one table
@@ -212,7 +214,7 @@ def _distinct(runs: Sequence[RunResult], keys: Sequence[str]) -> list[RunResult]
     return list({values_of(run, keys): run for run in runs}.values())
 
 
-def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
+def _rank(settings: Sequence[Setting], metric: Metric, keys: Sequence[str]) -> tuple[Setting, ...]:
     """Return the settings best first, each compared with the best.
 
     Of equal means, the setting with more runs comes first, then that with the lower mean loss.
@@ -228,33 +230,44 @@ def _rank(settings: Sequence[Setting], metric: Metric) -> tuple[Setting, ...]:
     pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
     compared = []
     for rank, setting in enumerate(ranked, 1):
-        found = None if rank == 1 else _difference(ranked[0], setting, sign)
+        found = None if rank == 1 else _difference(ranked[0], setting, keys, sign)
         low, high = metric.bounds
         compared.append(
             replace(
                 setting,
                 rank=rank,
-                interval=mean_interval(setting.scores, low, high),
-                worse_by=None if found is None else found.interval(1 - ERROR / pairs),
+                interval=mean_interval(
+                    list(_repeats(setting, keys).values()), low, high, overlap_of(setting.folds)
+                ),
+                worse_by=None if found is None or not found.error else found.interval(1 - ERROR / pairs),
                 p_value=None if found is None else min(1.0, pairs * found.p_value()),
             )
         )
     return (*compared, *(setting for setting in settings if setting.mean is None))
 
 
-def _difference(best: Setting, other: Setting, sign: int) -> Estimate | None:
+def _difference(best: Setting, other: Setting, keys: Sequence[str], sign: int) -> Estimate | None:
     """Return by how much a setting is worse than the best.
 
-    With at least LEAST runs in common, such as those of equal seeds, their differences are taken; without,
-    those of the means. None if there are fewer runs.
+    With at least LEAST seeds or folds in common, their differences are taken; without any in common, those of
+    the means. None if there are fewer.
     """
-    common = [key for key in best.runs if key in other.runs]
-    scores, best_scores = (dict(zip(of.runs, of.scores, strict=True)) for of in (other, best))
-    if len(common) >= LEAST:
-        worse, better = [scores[key] for key in common], [best_scores[key] for key in common]
-        found = paired_difference(worse, better)
-    elif not common and min(len(best.runs), len(other.runs)) >= LEAST:
-        found = unpaired_difference(other.scores, best.scores)
-    else:
+    common = best.runs.keys() & other.runs.keys()
+    worse, better = (_repeats(of, keys, common) for of in (other, best))
+    overlap = max(overlap_of(best.folds), overlap_of(other.folds))
+    if min(len(worse), len(better)) < LEAST:
+        return None
+    if not common:
+        found = unpaired_difference(list(worse.values()), list(better.values()), overlap)
+    elif worse.keys() == better.keys():
+        found = paired_difference(list(worse.values()), [better[values] for values in worse], overlap)
+    else:  # one setting's runs are folds, the other's are not
         return None
     return None if found is None else replace(found, value=sign * found.value + 0.0)  # no -0.0
+
+
+def _repeats(setting: Setting, keys: Sequence[str], common: Collection[Values] = ()) -> dict[Values, float]:
+    """Return the scores whose spread tells how sure a setting's mean is; of all runs, or of common ones."""
+    scores = dict(zip(setting.runs, setting.scores, strict=True))
+    counted = {values: score for values, score in scores.items() if not common or values in common}
+    return fold_means(counted, keys) if setting.folds else counted

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mlpkit.analysis.baselines import constant_name, constant_outputs, linear_outputs, scores_of_outputs
-from mlpkit.analysis.intervals import bootstrap
+from mlpkit.analysis.intervals import Draws, resample
+from mlpkit.analysis.intervals import intervals_of as intervals_of_draws
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.metric import MetricConfig
@@ -20,6 +20,8 @@ from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
 from mlpkit.tasks import Task
 
+Load = Callable[[DatasetConfig], Dataset]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -30,6 +32,7 @@ class Evaluation:
         rows: its number of rows.
         scores: loss and the task's scores.
         intervals: the 95 % interval of each score; see `mlpkit.analysis.intervals`.
+        draws: the values of each score in all resamples; see `resample`.
         report: scikit-learn's, as text.
     """
 
@@ -37,6 +40,7 @@ class Evaluation:
     rows: int
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    draws: Draws
     report: str
 
 
@@ -46,6 +50,7 @@ def load_matching(
     path: Path,
     warn: Callable[[str], None],
     trust: Trust = Trust.FOREIGN,
+    load: Load | None = None,
 ) -> Dataset:
     """Return a dataset that the checkpoint's model can read.
 
@@ -58,12 +63,16 @@ def load_matching(
         path: the checkpoint's path.
         warn: called with a line if the run's config now gives other data.
         trust: says whether missing files are downloaded, and how large a generated dataset may be.
+        load: returns a dataset that was loaded already; None: load it.
 
     Raises:
         DataError: its columns or its task differ from the model's, or it is too large.
     """
     trust.check_data(config, path)
-    dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
+    if load is not None:
+        dataset = load(config)
+    else:
+        dataset = load_dataset(config, trust.may_download, trained=stored.input_schema)
     ours, theirs = dataset.input_schema.to_dict(), stored.input_schema.to_dict()
     different = [name for name in ours if ours[name] != theirs.get(name)]
     if different:
@@ -123,7 +132,10 @@ def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = Fals
         names, weights = schema.classes or schema.targets, rows.weights if weighted else None
         report = _classification_report(rows.targets.long(), predicted, names, weights)
     scored = _scored_rows(predictor, rows, outputs, weighted)
-    return Evaluation(name, len(rows), scored.scores(), scored.intervals(), report)
+    draws = scored.draws()
+    return Evaluation(
+        name, len(rows), scored.scores(), intervals_of_draws(draws, scored.statistics), draws, report
+    )
 
 
 def scores_of(
@@ -137,7 +149,8 @@ def intervals_of(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each score of some rows; see `evaluate`."""
-    return _scored_rows(predictor, rows, outputs, weighted).intervals()
+    scored = _scored_rows(predictor, rows, outputs, weighted)
+    return intervals_of_draws(scored.draws(), scored.statistics)
 
 
 @dataclass(frozen=True)
@@ -166,8 +179,8 @@ class _ScoredRows:
         names = [metric.name for metric in self.metrics]
         return self.task.scores(sums, len(self.outputs)) | dict(zip(names, values, strict=True))
 
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        return bootstrap(self.task, self.statistics, self.outputs, self.truth, self.metrics, self.weights)
+    def draws(self) -> Draws:
+        return resample(self.task, self.statistics, self.outputs, self.truth, self.metrics, self.weights)
 
 
 def _scored_rows(
@@ -184,27 +197,9 @@ def _scored_rows(
         return _ScoredRows(task, outputs, truth, statistics, [], metrics)
     others = torch.ones_like(in_loss) if own is None else own
     weights = [each[rows.rows] for each in (in_loss, *[others] * (len(statistics) - 1))]
-    statistics = [weight * values for weight, values in zip(weights, statistics, strict=True)]
+    weighed = [weight * values for weight, values in zip(weights, statistics, strict=True)]
+    statistics = weighed if own is not None else [weighed[0], *statistics[1:]]  # counts remain counts
     return _ScoredRows(task, outputs, truth, statistics, weights, () if weighted else metrics)
-
-
-def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> dict[str, dict[str, float]]:
-    """Return the scores of the baselines on some rows, by their names; see `mlpkit.analysis.baselines`.
-
-    Args:
-        predictor: the model, whose task and metrics are used.
-        dataset: holds the training rows.
-        rows: the rows to score.
-    """
-    task, train = predictor.task, dataset.splits["train"]
-    baselines = {constant_name(task): constant_outputs(task, train.targets, dataset.input_schema.width)}
-    linear = linear_outputs(task, train, rows.inputs)
-    if linear is not None:
-        baselines["ridge regression" if task.probabilities is None else "logistic regression"] = linear
-    return {
-        name: scores_of_outputs(task, outputs, rows.targets, predictor.metrics)
-        for name, outputs in baselines.items()
-    }
 
 
 def _classification_report(

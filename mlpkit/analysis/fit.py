@@ -2,7 +2,8 @@
 
 Every row of the table is predicted by models that did not train on it. Models are ranked by the log loss,
 which judges probabilities and not only classes, or by R² for a regression. Both are means over rows, so each
-has a t interval, and the difference of two models has a paired t-test.
+has a t interval, and the difference of two models has a paired t-test. The folds share training rows; the
+variance is enlarged as Nadeau and Bengio (2003) do for folds: see `overlap_of`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mlpkit.analysis.baselines import constant_name, constant_outputs
 from mlpkit.analysis.out_of_fold import OutOfFold, average
+from mlpkit.analysis.repeats import overlap_of
 from mlpkit.analysis.statistics import half_width, paired_difference
 from mlpkit.losses.auto import Auto
 from mlpkit.tasks import Task
@@ -30,6 +32,7 @@ class Candidate:
         members: the number of runs whose predictions are averaged.
         losses: (rows,) the loss of each row; for a single run, the mean over the seeds.
         accuracy: share of right labels; None for a regression.
+        folds: number of folds.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Candidate:
     members: int
     losses: Tensor
     accuracy: float | None
+    folds: int
 
     @property
     def loss(self) -> float:
@@ -46,7 +50,12 @@ class Candidate:
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval of the mean loss."""
-        return half_width(self.losses.tolist()) or 0.0
+        return half_width(self.losses.tolist(), self.overlap) or 0.0
+
+    @property
+    def overlap(self) -> float:
+        """What the overlap of folds adds to 1 / rows: the variance is 1 + folds · overlap times as large."""
+        return overlap_of(self.folds) * self.folds / len(self.losses)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def judge(predictions: Mapping[str, Sequence[OutOfFold]]) -> Judged:
 
 def _p_value(best: Candidate, other: Candidate, candidates: int) -> float:
     """Return the p-value of a paired t-test over rows, times the number of all pairs (Bonferroni)."""
-    difference = paired_difference(best.losses.tolist(), other.losses.tolist())
+    difference = paired_difference(best.losses.tolist(), other.losses.tolist(), best.overlap)
     return 1.0 if difference is None else min(1.0, difference.p_value() * candidates * (candidates - 1) / 2)
 
 
@@ -104,17 +113,23 @@ def _candidate(name: str, model: str, seeds: Sequence[OutOfFold], members: int =
     losses = torch.stack([_losses(seed, seed.outputs) for seed in seeds]).mean(0)
     accuracies = [_accuracy(seed, seed.outputs) for seed in seeds]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
-    return Candidate(name, model, members, losses, sum(known) / len(known) if known else None)
+    accuracy = sum(known) / len(known) if known else None
+    return Candidate(name, model, members, losses, accuracy, _folds(seeds[0]))
 
 
 def _constant(rows: OutOfFold) -> Candidate:
     """Predict each fold's rows by the class shares, or the mean, of all other rows."""
     task, width = rows.predictor.task, rows.outputs.shape[1]
     outputs = rows.outputs.new_empty(rows.outputs.shape, dtype=torch.float64)
-    for fold in range(int(rows.folds.max()) + 1):
+    for fold in range(_folds(rows)):
         tested = rows.folds == fold
         outputs[tested] = constant_outputs(task, rows.targets[~tested], width)
-    return Candidate(constant_name(task), "", 1, _losses(rows, outputs), _accuracy(rows, outputs))
+    losses, accuracy = _losses(rows, outputs), _accuracy(rows, outputs)
+    return Candidate(constant_name(task), "", 1, losses, accuracy, _folds(rows))
+
+
+def _folds(rows: OutOfFold) -> int:
+    return int(rows.folds.max()) + 1
 
 
 def _losses(rows: OutOfFold, outputs: Tensor) -> Tensor:

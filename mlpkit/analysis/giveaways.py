@@ -102,6 +102,6 @@ def _r2_score(inputs: Floats, values: NDArray[Any], train: Rows, held_out: Rows)
 
 
 def _r2(true: NDArray[np.float32], predicted: Floats) -> float:
-    """Return the highest R² of the targets."""
+    """Return the highest R² of the targets, without those that have only one value."""
     each = r2_score(true, predicted.reshape(len(true), -1), multioutput="raw_values")
-    return float(np.max(each))
+    return float(np.max(each, where=np.ptp(true.reshape(len(true), -1), axis=0) > 0, initial=0.0))

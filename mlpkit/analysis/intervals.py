@@ -4,7 +4,7 @@ A share of rows, such as the accuracy, has Wilson's interval instead. The interv
 depends on the rows that are in the split. They do not say how much another seed would change the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -21,6 +21,7 @@ DRAWN_AT_ONCE = 1_000_000  # row numbers
 MOST_DRAWN = 20_000_000  # row numbers; fewer resamples of larger splits
 
 Interval = tuple[float, float]
+Draws = Mapping[str, "np.ndarray[tuple[int], np.dtype[np.float64]]"]  # the values of scores, by name
 
 
 def bootstrap(
@@ -32,7 +33,21 @@ def bootstrap(
     weights: Sequence[Tensor] = (),
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Return the interval of each score. Equal arguments give equal intervals.
+    """Return the interval of each score; the arguments are those of `resample`."""
+    return intervals_of(resample(task, statistics, outputs, truth, metrics, weights), statistics, level)
+
+
+def resample(
+    task: Task,
+    statistics: Sequence[Tensor],
+    outputs: Tensor,
+    truth: Tensor,
+    metrics: Sequence[MetricConfig] = (),
+    weights: Sequence[Tensor] = (),
+) -> Draws:
+    """Return the values of each score for rows that are drawn again and again.
+
+    Equally many rows are drawn in the same way, so that the scores of two models can be subtracted.
 
     Args:
         task: the task.
@@ -41,7 +56,6 @@ def bootstrap(
         truth: the rows' truth; see `Task.truth`.
         metrics: metrics besides the task's scores.
         weights: for each of the statistics, the weights (rows,) that are in it; () if there are none.
-        level: the confidence level.
     """
     rows = len(outputs)
     columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
@@ -64,16 +78,32 @@ def bootstrap(
         for chosen in torch.from_numpy(drawn[: max(0, enough - start)] if metrics else drawn[:0]):
             values.append(task.compute(metrics, outputs[chosen], truth[chosen], may_be_nan=True))
     scores = task.scores(list(sums), rows)
-    names = list(scores)  # in the order of the statistics
+    return scores | {metric.name: np.array(values)[:, index] for index, metric in enumerate(metrics)}
+
+
+def intervals_of(draws: Draws, statistics: Sequence[Tensor], level: float = 0.95) -> dict[str, Interval]:
+    """Return the interval of each score: Wilson's of a share of rows, else percentiles.
+
+    Args:
+        draws: of `resample`.
+        statistics: those that it was given, in the order of the scores; shares of rows are booleans.
+        level: the confidence level.
+    """
+    ends = 50 * (1 - level), 50 * (1 + level)
     shares = {
-        name: int(each.sum())
-        for name, each in zip(names, statistics, strict=False)
+        name: wilson(int(each.sum()), len(each), level)
+        for name, each in zip(draws, statistics, strict=False)
         if each.dtype == torch.bool
     }
-    scores |= {metric.name: np.array(values)[:, index] for index, metric in enumerate(metrics)}
+    return {name: _interval(resampled, ends) for name, resampled in draws.items()} | shares
+
+
+def difference(first: Draws, second: Draws, score: str, level: float = 0.95) -> Interval:
+    """Return the interval of the first model's score minus the second's, on the same rows."""
     ends = 50 * (1 - level), 50 * (1 + level)
-    intervals = {name: _interval(resampled, ends) for name, resampled in scores.items()}
-    return intervals | {name: wilson(right, rows, level) for name, right in shares.items()}
+    one, other = first[score], second[score]
+    count = min(len(one), len(other))
+    return _interval(one[:count] - other[:count], ends)
 
 
 def wilson(right: int, rows: int, level: float = 0.95) -> Interval:

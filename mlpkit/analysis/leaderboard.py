@@ -81,7 +81,8 @@ def _table(
 
 def result_columns(found: Comparison, settings: Sequence[Setting], unit: str) -> list[list[str]]:
     """Return the titles of the columns after the settings, and each setting's cells; no empty column."""
-    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", unit, "worse by", "seconds"]
+    count = "runs" if any(setting.folds for setting in settings) else unit
+    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", count, "worse by", "seconds"]
     digits = decimals(settings)
     rows = [titles, *(_results(setting, digits) for setting in settings)]
     filled = [place for place in range(len(titles)) if any(row[place] for row in rows[1:])]
@@ -132,6 +133,9 @@ def legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[st
         texts.append("worse by: than rank 1; all of these intervals are right with 95 % probability")
     if "=" in marks:
         texts.append("= not shown to differ from rank 1: the interval holds 0")
+    if any(setting.folds for setting in settings):
+        unit = "folds"
+        texts.append("folds share training rows: intervals by the variance of Nadeau and Bengio (2003)")
     if "?" in marks:
         texts.append(
             f"? not tested: needs {LEAST} {unit} in common with rank 1, which do not all differ by the same"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.baselines import scores_of_outputs
-from mlpkit.analysis.evaluate import load_matching
+from mlpkit.analysis.evaluate import Load, load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
@@ -59,6 +59,7 @@ def predict_out_of_fold(
     warn: Callable[[str], None],
     device: str = "cpu",
     trust: Trust = Trust.FOREIGN,
+    load: Load | None = None,
 ) -> list[OutOfFold]:
     """Return, for each seed, the predictions of the models of all folds for the rows that their fold tests.
 
@@ -69,13 +70,14 @@ def predict_out_of_fold(
         warn: called with a line for each damaged checkpoint, in whose place another one is used.
         device: cpu or cuda:N.
         trust: of the checkpoints.
+        load: returns a dataset that was loaded already; None: load it for each run.
 
     Raises:
         ConfigError: the runs are not a cross-validation.
         DataError: a fold is missing, or the table has changed since a run was trained.
     """
     return [
-        _of_one_seed([_test_rows(run, which, warn, device, trust) for run in folds.values()])
+        _of_one_seed([_test_rows(run, which, warn, device, trust, load) for run in folds.values()])
         for folds in _by_seed(sweep, runs).values()
     ]
 
@@ -120,7 +122,7 @@ def _by_seed(sweep: Path, runs: Iterable[RunResult]) -> Mapping[object, Mapping[
 
 
 def _test_rows(
-    run: RunResult, which: str, warn: Callable[[str], None], device: str, trust: Trust
+    run: RunResult, which: str, warn: Callable[[str], None], device: str, trust: Trust, load: Load | None
 ) -> OutOfFold:
     """Return a run's outputs for its test rows, as `mlpkit predict --split test` does.
 
@@ -129,7 +131,7 @@ def _test_rows(
     """
     path, stored = load_first(find_checkpoints(run.path, which), warn, trust=trust)
     config = stored.config.dataset
-    dataset = load_matching(config, stored, path, lambda line: None, trust)
+    dataset = load_matching(config, stored, path, lambda line: None, trust, load)
     if difference := stored.other_data(dataset):
         raise DataError(f"{run.path}: {difference}; bring the old data back, or train the folds anew")
     assert isinstance(config, TableOptions) and dataset.order is not None  # no other dataset has folds

@@ -46,14 +46,21 @@ class Estimate:
         return 1.0 if self.value == 0 else 0.0
 
 
-def mean_of(values: Sequence[float]) -> Estimate | None:
-    """Return the estimate of the mean that the values were drawn from; None for a single value."""
+def mean_of(values: Sequence[float], overlap: float = 0.0) -> Estimate | None:
+    """Return the estimate of the mean that the values were drawn from; None for a single value.
+
+    Args:
+        values: the values.
+        overlap: added to 1 / n in the variance, s² · (1 / n + overlap), for values that are not independent.
+    """
     if len(values) < 2:
         return None
-    return Estimate(mean(values), _standard_error(values), len(values) - 1)
+    return Estimate(mean(values), _standard_error(values, overlap), len(values) - 1)
 
 
-def mean_interval(values: Sequence[float], low: float, high: float) -> tuple[float, float] | None:
+def mean_interval(
+    values: Sequence[float], low: float, high: float, overlap: float = 0.0
+) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of the mean of scores that lie between two bounds.
 
     It is the t interval of the mean's logit, or of the logarithm of its distance to a single bound, by the
@@ -64,14 +71,18 @@ def mean_interval(values: Sequence[float], low: float, high: float) -> tuple[flo
         values: the scores.
         low: the lowest possible score; -inf if there is none.
         high: the highest possible score; inf if there is none.
+        overlap: see `mean_of`.
 
     Returns:
-        Both ends; None for a single value. Scores without spread, or out of bounds, have a plain t interval.
+        Both ends; None for a single value, and for equal values, which do not tell how much others may
+        differ. Scores out of bounds have a plain t interval.
     """
-    estimate = mean_of(values)
-    if estimate is None or estimate.error == 0 or not low <= min(values) <= max(values) <= high:
-        plain = None if estimate is None else estimate.interval()
-        return None if plain is None else (max(plain[0], low), min(plain[1], high))
+    estimate = mean_of(values, overlap)
+    if estimate is None or estimate.error <= _LEAST_SPREAD * max(map(abs, values)):
+        return None
+    if not low <= min(values) <= max(values) <= high:
+        plain = estimate.interval()
+        return max(plain[0], low), min(plain[1], high)
     below, above = estimate.value - low, high - estimate.value
     half = t_quantile(estimate.degrees) * estimate.error
     # Steps on the transformed scale, at most so long that exp stays finite.
@@ -88,18 +99,21 @@ def mean_interval(values: Sequence[float], low: float, high: float) -> tuple[flo
     return low + width / (1 + above / below * factor), low + width / (1 + above / below / factor)
 
 
-def half_width(values: Sequence[float]) -> float | None:
+def half_width(values: Sequence[float], overlap: float = 0.0) -> float | None:
     """Return half the width of the 95 % confidence interval of the mean; None for a single value."""
-    estimate = mean_of(values)
+    estimate = mean_of(values, overlap)
     return None if estimate is None else t_quantile(estimate.degrees) * estimate.error
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate | None:
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], overlap: float = 0.0
+) -> Estimate | None:
     """Return the estimate of the mean difference of pairs.
 
     Args:
         first: the first value of each pair.
         second: the second value of each pair.
+        overlap: see `mean_of`.
 
     Returns:
         None for fewer than two pairs, and if all pairs have the same difference other than 0. A t-test is not
@@ -107,7 +121,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estima
         for each of two seeds.
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    estimate = mean_of(differences)
+    estimate = mean_of(differences, overlap)
     if estimate is None:
         return None
     least = _LEAST_SPREAD * max(map(abs, (*first, *second)))
@@ -116,7 +130,9 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estima
     return None if abs(estimate.value) > least else Estimate(0.0, 0.0, estimate.degrees)
 
 
-def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate | None:
+def unpaired_difference(
+    first: Sequence[float], second: Sequence[float], overlap: float = 0.0
+) -> Estimate | None:
     """Return the estimate of the difference of two means, whose spreads may differ (Welch 1947).
 
     The degrees of freedom are Satterthwaite's. None for fewer than two values of either, and if neither has
@@ -124,7 +140,7 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> Esti
     """
     if len(first) < 2 or len(second) < 2:
         return None
-    one, other = _standard_error(first) ** 2, _standard_error(second) ** 2
+    one, other = _standard_error(first, overlap) ** 2, _standard_error(second, overlap) ** 2
     value = mean(first) - mean(second)
     least = _LEAST_SPREAD * max(map(abs, (*first, *second)))
     if math.sqrt(one + other) <= least:
@@ -150,10 +166,11 @@ def t_quantile(degrees: float, level: float = 0.95) -> float:
     return high
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    """Return s / √n, where s² divides by n - 1."""
+def _standard_error(values: Sequence[float], overlap: float = 0.0) -> float:
+    """Return s · √(1 / n + overlap), where s² divides by n - 1."""
     centre, count = mean(values), len(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (count - 1) / count)
+    variance = math.fsum((value - centre) ** 2 for value in values) / (count - 1)
+    return math.sqrt(variance * (1 / count + overlap))
 
 
 def _regularized_beta(a: float, b: float, x: float, rest: float) -> float:

@@ -1,6 +1,7 @@
 """The threshold: rows whose probability is above it are labelled as the second of two classes."""
 
 import numpy as np
+from torch import Tensor
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.problems import spell
@@ -50,22 +51,20 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
             f"--threshold={text}: is chosen on the validation rows, and scored on others; score another "
             "split of a dataset with validation rows, or give a number"
         )
-    return best_threshold(predictor, val, score), score
+    return best_threshold(predictor.outputs(val.inputs), val.targets, score), score
 
 
-def best_threshold(predictor: Predictor, rows: Split, score: str) -> float:
+def best_threshold(outputs: Tensor, targets: Tensor, score: str) -> float:
     """Return the threshold with the highest score on some rows, which should be the validation rows.
 
     Args:
-        predictor: a model of two classes.
-        rows: the rows.
+        outputs: (rows, 1) of a model of two classes.
+        targets: (rows,) 0 or 1.
         score: f1 or balanced_accuracy.
     """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    probabilities = predictor.predict(rows.inputs).probabilities
-    assert probabilities is not None
-    y, p = rows.targets.numpy(), probabilities[:, 1].double().numpy()
+    y, p = targets.numpy(), outputs[:, 0].double().sigmoid().cpu().numpy()
     if score == "f1":
         precision, recall, thresholds = precision_recall_curve(y, p)
         values = (2 * precision * recall / np.maximum(precision + recall, 1e-300))[:-1]

@@ -33,16 +33,23 @@ class Request:
         folders: config folders to search first (--config-dir).
         file: a whole config to start from (--config).
         trust: whether the user typed all this, or a foreign file holds it.
+        replaceable: groups of which another choice may take the place of the file's section.
     """
 
     overrides: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     file: Path | None = None
     trust: Trust = Trust.OWN
+    replaceable: tuple[str, ...] = ()
 
     def sets(self, key: str) -> bool:
         """Whether an override sets the key."""
         return any(line.lstrip("+").startswith(f"{key}=") for line in self.overrides)
+
+    def with_defaults(self, *lines: str) -> "Request":
+        """Return the request with overrides added for keys that it does not set itself."""
+        added = (line for line in lines if not self.sets(line.partition("=")[0]))
+        return replace(self, overrides=(*self.overrides, *added))
 
     @property
     def files_are_own(self) -> bool:
@@ -76,7 +83,7 @@ class Composer:
         Raises:
             ConfigError: one cannot be parsed, or names a choice that does not exist.
         """
-        return _read(lines, self._groups, self._folders, self._request.file)
+        return _read(lines, self._groups, self._folders, self._request)
 
     def config(self, more: Sequence[Override] = ()) -> Config:
         """Return the validated config of the request, with these overrides applied last.
@@ -149,7 +156,7 @@ class Composer:
         """Return the merged files of the (group, name) choices. The dict is cached: do not change it."""
         if choices not in self._merged:
             try:
-                merged = merge(self._folders, self._request.file, choices)
+                merged = self._merge_files(choices)
                 filled = fill_all(merged, parse_value) if self._request.files_are_own else merged
                 self._merged[choices] = {str(key): value for key, value in filled.items()}
             except ConfigError as error:
@@ -158,6 +165,14 @@ class Composer:
         if isinstance(found, ConfigError):
             raise found
         return found
+
+    def _merge_files(self, choices: Sequence[tuple[str, str]]) -> dict[Any, Any]:
+        """Return the merged files; a choice takes the place of the section of a --config file."""
+        if self._request.file is None:
+            return merge(self._folders, None, choices)
+        lines = [(group, f"{group}={name}") for group, name in choices]
+        sections = {group: compose(Request((line,), self._request.folders))[group] for group, line in lines}
+        return {**merge(self._folders, self._request.file, ()), **sections}
 
 
 def compose(request: Request) -> dict[str, Any]:
@@ -185,7 +200,7 @@ def sweeps(request: Request) -> tuple[Request, list[Override]]:
         ConfigError: an override cannot be parsed, or names a choice that does not exist.
     """
     folders = search_path.search_path(request.folders)
-    overrides = _read(request.overrides, search_path.groups(folders), folders, request.file)
+    overrides = _read(request.overrides, search_path.groups(folders), folders, request)
     lines = tuple(override.line for override in overrides if not override.sweeps)
     return replace(request, overrides=lines), [override for override in overrides if override.sweeps]
 
@@ -197,7 +212,7 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     """
     folders = search_path.search_path(request.folders)
     groups = search_path.groups(folders)
-    overrides = _read(request.overrides, groups, folders, request.file)
+    overrides = _read(request.overrides, groups, folders, request)
     check_single(overrides)
     choices, settings = split_choices(overrides, groups)
     sources = find_sources(folders, request.file, [(choice.key, str(choice.value)) for choice in choices])
@@ -225,7 +240,7 @@ def override(
     changed = dict(config)
     folders = search_path.search_path(request.folders)
     groups = search_path.groups(folders)
-    overrides = _read(request.overrides, groups, folders, request.file)
+    overrides = _read(request.overrides, groups, folders, request)
     check_single(overrides)
     for override in overrides:
         if not allowed(override.key) or override.deletes:
@@ -238,7 +253,7 @@ def override(
     return parse(_resolve(changed), _typed_values(overrides))
 
 
-def _read(lines: Sequence[str], groups: Groups, folders: Sequence[Path], file: Path | None) -> list[Override]:
+def _read(lines: Sequence[str], groups: Groups, folders: Sequence[Path], request: Request) -> list[Override]:
     """Parse and check overrides.
 
     Raises:
@@ -246,7 +261,7 @@ def _read(lines: Sequence[str], groups: Groups, folders: Sequence[Path], file: P
     """
     overrides = [parse_override(line, groups) for line in lines]
     for override in overrides:
-        override.check(groups, folders, file)
+        override.check(groups, folders, None if override.key in request.replaceable else request.file)
     check_once(overrides)
     return overrides
 

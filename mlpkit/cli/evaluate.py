@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlpkit.runs.trust import Trust
 
 EXAMPLE = "mlpkit evaluate --split test"
+FEW = 30  # rows; the bootstrap's intervals of fewer are too narrow
 
 
 def evaluate(
@@ -71,15 +72,15 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
-    from mlpkit.analysis.baselines import beats
+    from mlpkit.analysis.baselines import evaluate_baselines, judged_score
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
-    from mlpkit.analysis.evaluate import evaluate_baselines
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import choose_threshold
+    from mlpkit.config.metric import with_metric
     from mlpkit.data.inputs import ReadOptions
     from mlpkit.runs.test_looks import record_look
     from mlpkit.runs.trust import Trust
-    from mlpkit.system.console import make_console, note, print_scores, say
+    from mlpkit.system.console import make_console, note, number, print_scores, say
     from mlpkit.system.device import choose_device
 
     run, given = split_arguments(run, overrides)
@@ -99,23 +100,31 @@ def evaluate(
     warn_of_nan(stored.state.model, path)
     if name == "test" and not given:
         record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
-    console = make_console()
+    console, task, tuned = make_console(), predictor.task, ""
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
-        value, score = choose_threshold(threshold, predictor, val)
-        if score:
-            note(f"threshold {value:.4g}, which has the highest {score} on val")
-        predictor.task = predictor.task.at_threshold(value)
+        value, tuned = choose_threshold(threshold, predictor, val)
+        if tuned:
+            note(f"threshold {value:.4g}, which has the highest {tuned} on val")
+            predictor.metrics = with_metric(predictor.metrics, tuned)
+        predictor.task = task.at_threshold(value)
     found = evaluate_rows(predictor, name, rows, weighted)
     lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
     baselines = {}
     if dataset is not None and not given and name != "train" and not weighted:
-        baselines = evaluate_baselines(predictor, dataset, rows)
+        baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
     title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
-    print_scores(console, title, shown | baselines)
-    if unbeaten := [name for name, scores in baselines.items() if not beats(found.scores, scores)]:
-        say(console, f"{stored.config.model.name} is not better than {' or '.join(unbeaten)}")
+    print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
+    if found.rows < FEW:
+        say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
+    score = judged_score(task, predictor.metrics, tuned)
+    for name, of in baselines.items():
+        low, high = of.better_by
+        if high < 0:
+            say(console, f"worse than {name}: {score} by {number(-high)} to {number(-low)}")
+        elif not of.is_beaten:
+            say(console, f"not shown to be better than {name}: {score} by {number(low)} to {number(high)}")
     console.print()
     say(console, *found.report.split("\n"))
 

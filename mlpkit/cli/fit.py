@@ -2,6 +2,7 @@
 
 import shlex
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from mlpkit.cli.arguments import ConfigDir, Overrides, Plugins, command_line
 from mlpkit.config.problems import plural, spell
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit fit dataset=iris"
 
-PARTS = 8  # equal parts of the time limit: two models in up to three groups each, and the last training
+PARTS = 8  # equal parts of the time for training: two models in up to three groups each, and the last one
 LINEAR_LR = 0.03  # with Adam's default, linear models do not reach their optimum in 200 epochs
 
 
@@ -44,7 +45,12 @@ def fit(
     ] = 3,
     time_limit: Annotated[
         float,
-        typer.Option("--time-limit", metavar="SECONDS", min=1, help="How long all training may take."),
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            min=1,
+            help="How long it may take; each model is trained for an epoch at least.",
+        ),
     ] = 60.0,
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
@@ -62,32 +68,42 @@ def fit(
     from mlpkit.system.console import make_console, note, say
 
     _check(overrides or ())
+    end = time.monotonic() + time_limit
     words = _dataset_words(file, target or (), overrides or ())
-    request = Request((*words, *QUIET, f"trainer.time_limit={time_limit / PARTS}"), tuple(config_dir or ()))
+    request = Request(words, tuple(config_dir or ())).with_defaults(*QUIET)
     config = read_config(_with(request, "model=mlp"))
     if not request.sets("trainer.monitor"):  # the models are ranked by the loss
         request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
     origin = Origin(command_line(), Trust.OWN, request.overrides)
+    if not config.dataset.val_fraction:
+        raise ConfigError(
+            "fit: dataset.val_fraction=0: the rows that judge would choose the best epochs too; leave it out"
+        )
     console, datasets = make_console(), Datasets()
     print_table(console, config.dataset)
     console.print()
-    task = datasets.load(config.dataset).input_schema.task
+    loaded = datasets.load(config.dataset)
+    task, targets = loaded.input_schema.task, loaded.splits["train"].all_targets
+    if task == "regression" and bool((targets == targets[:1]).all(0).any()):
+        raise DataError("fit: a target has the same value in all rows: there is nothing to predict")
     datasets.take_remarks()  # `print_table` has printed them
     linear = "linear" if task == "regression" else "logistic"
+    request = _with(request, f"trainer.time_limit={_seconds_to(end) / PARTS}")
     swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
     folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
     results = read_results(find_runs([folder], note), note)
     runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
-    judged = judge({name: _out_of_fold(folder, of_model) for name, of_model in runs.items()})
+    judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
     _print(console, judged, folds, seeds)
     winner = judged.winner
     epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
     all_rows = (
         "dataset.fold=none",
         f"trainer.epochs={epochs}",
+        f"trainer.time_limit={_seconds_to(end)}",
         "trainer.early_stopping.patience=null",
         f"seed=range({winner.members})",
     )
@@ -138,8 +154,9 @@ def _check(overrides: Sequence[str]) -> None:
         "trainer.time_limit": "use --time-limit SECONDS",
         "run.dir": "it makes several folders; use run.root",
     }
-    if given := next((line for line in overrides if _key(line) in ways_out), None):
-        raise ConfigError(f"fit: {spell(given)}: {ways_out[_key(given)]}")
+    for line in overrides:
+        if way_out := ways_out.get(_key(line)):
+            raise ConfigError(f"fit: {spell(line)}: {way_out}")
 
 
 def _for_model(request: "Request", model: str) -> "Request":
@@ -168,12 +185,17 @@ def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", 
     return folder.path
 
 
-def _out_of_fold(folder: Path, runs: "Sequence[RunResult]") -> "Sequence[OutOfFold]":
+def _seconds_to(end: float) -> float:
+    """Return the seconds that are left; a moment if there are none, which is enough for an epoch."""
+    return max(end - time.monotonic(), 1e-3)
+
+
+def _out_of_fold(folder: Path, runs: "Sequence[RunResult]", datasets: "Datasets") -> "Sequence[OutOfFold]":
     from mlpkit.analysis.out_of_fold import predict_out_of_fold
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import note
 
-    return predict_out_of_fold(folder, runs, "best", note, trust=Trust.OWN)
+    return predict_out_of_fold(folder, runs, "best", note, trust=Trust.OWN, load=datasets.load)
 
 
 def _best_epoch(run: "RunResult") -> int:
@@ -204,7 +226,11 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     console.print()
     console.print(table)
     console.print()
-    say(console, f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni)")
+    say(
+        console,
+        f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; its "
+        "variance is larger since folds share training rows)",
+    )
     if judged.beats_constant():
         say(console, f"{judged.winner.name} is better than predicting {constant}")
     else:

@@ -45,9 +45,9 @@ def lr(
         given = (*given, f"trainer.epochs={epochs}")
     factor = (highest / lowest) ** (1 / (LRS - 1))
     lrs = ",".join(f"{lowest * factor**number:.3g}" for number in range(LRS))
-    swept = (*given, f"optimizer.lr={lrs}", f"seed=range({SEEDS})", *QUIET)
-    jobs = plan(Request(swept)).jobs
-    origin = Origin(command_line(), Trust.OWN, swept)
+    request = Request((*given, f"optimizer.lr={lrs}", f"seed=range({SEEDS})")).with_defaults(*QUIET)
+    jobs = plan(request).jobs
+    origin = Origin(command_line(), Trust.OWN, request.overrides)
     sweep, _ = train_jobs(jobs, origin, make_console())  # jobs fail where the learning rate is too high
     write_labels(sweep.labels, Labels(("lr",)))
     show(sweep.path, jobs[0].config)

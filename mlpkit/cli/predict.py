@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpkit.analysis.named_run import check_which, newest_of, open_run, open_runs, warn_of_nan
-from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which
+from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which, command_line
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
@@ -103,6 +103,7 @@ def predict(
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
+    from mlpkit.runs.test_looks import record_look
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
@@ -131,7 +132,9 @@ def predict(
                 stored.config.dataset.model_dump(mode="json")
             ):  # among them the files that were read
                 refuse_input(output, text)
-        rows = choose_split(dataset, split)[1]
+        name, rows = choose_split(dataset, split)
+        if name == "test":
+            record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets
     elif keep or input_schema.encoder is not None:
         from mlpkit.data.raw_inputs import parse_raw, read_raw
@@ -170,6 +173,7 @@ def _predict_out_of_fold(
     from mlpkit.data.table_targets import describe_left_out
     from mlpkit.runs.results import find_runs, read_results
     from mlpkit.runs.sweep_folder import is_sweep
+    from mlpkit.runs.test_looks import record_training
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
 
@@ -188,6 +192,7 @@ def _predict_out_of_fold(
         note(f"the best of {len(settings)} settings: {options}")
     runs = settings[0].runs.values()
     found = average(predict_out_of_fold(sweep, runs, checkpoint, note, choose_device(device), trust))
+    record_training(sweep, command_line(), note)
     raw, predictions = found.config.raw(), found.predictions()
     if (bad := predictions.first_not_finite()) is not None:
         raise _not_finite(raw.locate(int(found.rows[bad])))

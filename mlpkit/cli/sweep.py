@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,8 @@ def sweep(
     """Plan the jobs and train them."""
     from mlpkit.system.console import make_console, note
 
-    if request.file is None and not request.sets(PLOTS):
-        request = replace(request, overrides=(*request.overrides, f"{PLOTS}=false"))
+    if request.file is None:
+        request = request.with_defaults(f"{PLOTS}=false")
     if searched.sampler is not None:
         _refuse_others(paired, dry_run, most, wanted)
         search(request, origin, searched)

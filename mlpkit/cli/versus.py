@@ -33,7 +33,10 @@ def versus(
         typer.Option("--margin", metavar="D", help="Also stop when the difference is shown to be below D."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--max-seeds", metavar="N", min=5, max=10_000, help="At most N seeds of each.")
+        int,
+        typer.Option(
+            "--max-seeds", metavar="N", min=8, max=10_000, help="At most N seeds of each: 8, 16, 32, …"
+        ),
     ] = 64,
     metric: Annotated[
         str | None,
@@ -54,25 +57,26 @@ def versus(
     if margin is not None and not margin > 0:
         raise ConfigError(f"--margin={margin:g}: must be above 0, such as 0.005")
     words = expand((pair, *(overrides or ())))
-    request = Request((*words, *QUIET), tuple(config_dir or ()))
+    request = Request(words, tuple(config_dir or ())).with_defaults(*QUIET)
     _, swept = sweeps(request)
     if len(swept) != 1 or swept[0].value.length != 2:
         raise ConfigError(f"versus: {spell(pair)}: one key must have two values, as optimizer=sgd,adam has")
     key = swept[0].key
     if request.sets("seed") or request.sets("run.dir"):
         raise ConfigError("versus: it chooses seeds and folders itself; leave out seed and run.dir")
-    if not request.sets("run.name"):
-        request = replace(request, overrides=(*request.overrides, f"run.name=versus-{key.replace('/', '-')}"))
+    request = request.with_defaults(f"run.name=versus-{key.replace('/', '-')}")
     origin, console = Origin(command_line(), Trust.OWN, request.overrides), make_console()
-    planned = looks(most)
-    for seeds in planned:
+    for look, seeds in enumerate(looks(most)):
         jobs = _jobs(request, seeds)
         runs = _train(jobs, origin, console)
-        names, verdict = _judge(jobs, runs, metric, margin, len(planned))
+        names, verdict = _judge(jobs, runs, metric, margin, look)
         say(console, _describe_look(names, verdict))
         if verdict.kind != "open":
             break
-    say(console, _describe_verdict(names, verdict, margin))
+    if verdict.seeds < seeds:
+        of_seeds = f"{verdict.seeds} of {plural(seeds, 'seed')}"
+        say(console, f"warning: compared on the {of_seeds} that have both scores")
+    say(console, _describe_verdict(names, verdict, margin, seeds))
 
 
 def _jobs(request: "Request", seeds: int) -> "Sequence[Job]":
@@ -119,7 +123,7 @@ def _finished_runs(group: Path) -> "dict[str, Path]":
 
 
 def _judge(
-    jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, looks: int
+    jobs: "Sequence[Job]", done: "dict[str, Path]", metric: str | None, margin: float | None, look: int
 ) -> "tuple[Names, Verdict]":
     """Return the names of both settings and of the score, and what the seeds so far show."""
     from mlpkit.analysis.metric import choose_metric
@@ -141,7 +145,7 @@ def _judge(
     chosen = choose_metric([runs[seed] for runs in (first, second) for seed in common], metric)
     pairs = [(chosen.value(first[seed]), chosen.value(second[seed])) for seed in common]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, looks)
+    verdict = judge([a for a, _ in known], [b for _, b in known], chosen.higher_is_better, margin, look)
     return (one, other, f"{chosen.split} {chosen.score}"), verdict
 
 
@@ -151,12 +155,14 @@ def _describe_look(names: Names, verdict: "Verdict") -> str:
     return f"{seeds}: {score} {other} minus {one}: {verdict.difference:+.4g} ({ends})"
 
 
-def _describe_verdict(names: Names, verdict: "Verdict", margin: float | None) -> str:
+def _describe_verdict(names: Names, verdict: "Verdict", margin: float | None, trained: int) -> str:
     one, other, score = names
+    more = f"--max-seeds {4 * trained}"
     if verdict.kind == "alike":
         return f"{one} and {other} differ in {score} by less than {margin:g}"
     if verdict.kind == "open":
-        seeds = plural(verdict.seeds, "seed")
-        return f"not shown to differ with {seeds}; more may show it: --max-seeds {4 * verdict.seeds}"
+        if verdict.low == verdict.high:
+            return f"no test is possible: the difference is the same for all seeds; try {more}"
+        return f"not shown to differ with {plural(verdict.seeds, 'seed')}; more may show it: {more}"
     better, worse = (one, other) if verdict.kind == "first" else (other, one)
     return f"{better} is better than {worse}"

@@ -1,5 +1,6 @@
 """The base class of metrics: additional scores, computed from all predictions of a split."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from mlpkit.config.registry import choices
@@ -67,8 +68,7 @@ def metrics_for(config: "Config", task: str) -> tuple[MetricConfig, ...]:
     """
     metrics = []
     for name in metric_names(config):
-        metric = choices("metric")[name].model_validate({"name": name})
-        assert isinstance(metric, MetricConfig)
+        metric = _metric(name)
         if name in RESERVED:
             raise ConfigError(f"run.metrics={name}: mlpkit logs something of this name; rename the metric")
         if task not in metric.tasks:
@@ -79,3 +79,14 @@ def metrics_for(config: "Config", task: str) -> tuple[MetricConfig, ...]:
             )
         metrics.append(metric)
     return tuple(metrics)
+
+
+def with_metric(metrics: Sequence[MetricConfig], name: str) -> tuple[MetricConfig, ...]:
+    """Return metrics, and one more if it is not among them."""
+    return (*metrics, *([] if name in [metric.name for metric in metrics] else [_metric(name)]))
+
+
+def _metric(name: str) -> MetricConfig:
+    metric = choices("metric")[name].model_validate({"name": name})
+    assert isinstance(metric, MetricConfig)
+    return metric

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.keys import shorten
-from mlpkit.analysis.statistics import half_width, mean
+from mlpkit.analysis.statistics import mean
 from mlpkit.errors import DataError
 from mlpkit.plots import style
 from mlpkit.plots.drawing import one_warning
@@ -78,7 +78,7 @@ def draw_score(found: Comparison, key: str) -> Figure:
         _WIDTH,
         4.6,
         f"{name} over {shorten(key, found.columns)}",
-        say_runs(found, f"mean{' over all other settings' if pooled else ''} and 95 % interval"),
+        say_runs(found, "mean over all other settings" if pooled else "mean and 95 % interval"),
     )
     axes = figure.subplots()
     settings = [setting for setting in found.settings if setting.runs and key in setting.options]
@@ -87,9 +87,9 @@ def draw_score(found: Comparison, key: str) -> Figure:
     colours = dict(zip(series, style.CLASS_COLOURS, strict=False))
     for index, (text, mine) in enumerate(series.items()):
         shift = apart * (index - (len(series) - 1) / 2)
-        by_value: dict[float, list[float]] = {}
+        by_value: dict[float, list[Setting]] = {}
         for setting in sorted(mine, key=lambda setting: float(setting.options[key])):
-            by_value.setdefault(float(setting.options[key]), []).extend(setting.scores)
+            by_value.setdefault(float(setting.options[key]), []).append(setting)
         spots = {place(value, shift): by_value[value] for value in by_value}
         _draw_series(axes, spots, apart, colours[text], joined=len(by_value) <= MOST_CELLS)
     axes.set(xlabel=key, ylabel=name)
@@ -99,25 +99,31 @@ def draw_score(found: Comparison, key: str) -> Figure:
 
 
 def _draw_series(
-    axes: Axes, scores: dict[float, list[float]], apart: float, colour: str, joined: bool
+    axes: Axes, settings: dict[float, list[Setting]], apart: float, colour: str, joined: bool
 ) -> None:
-    """Draw the mean and interval at each spot, and the runs' points beside it, where they are not hidden.
+    """Draw the mean at each spot, the interval of a single setting, and the runs' points beside it.
 
     Args:
         axes: the axes to draw on.
-        scores: the runs' scores by position on the x axis.
+        settings: the settings by position on the x axis; several are pooled.
         apart: distance between neighbouring series, as a fraction of the axis.
         colour: colour of the series.
         joined: whether a line joins the means; not for values sampled by a search.
     """
+    scores = {spot: [score for of in mine for score in of.scores] for spot, mine in settings.items()}
+    means = [mean(values) for values in scores.values()]
+    bars = np.zeros((2, len(means)))
+    for place, (centre, mine) in enumerate(zip(means, settings.values(), strict=True)):
+        if len(mine) == 1 and mine[0].interval is not None:
+            low, high = mine[0].interval
+            bars[:, place] = max(0.0, centre - low), max(0.0, high - centre)
     size = style.point_size(sum(map(len, scores.values())), few=4.6)
     low, high = axes.get_xlim()
     for spot, values in scores.items():
         beside = np.full(len(values), spot - 0.35 * apart * (high - low))
         axes.plot(beside, values, "o", color=colour, markersize=size, alpha=0.3, markeredgewidth=0)
     axes.errorbar(
-        list(scores), [mean(values) for values in scores.values()],
-        [half_width(values) or 0.0 for values in scores.values()], color=colour, marker="o", markersize=6,
+        list(scores), means, bars, color=colour, marker="o", markersize=6,
         markeredgecolor="white", markeredgewidth=0.8, linewidth=1.6 if joined else 0, elinewidth=1.2,
         capsize=3, zorder=3,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlpkit.errors import DataError, LockedError
+from mlpkit.runs.fork import read_fork
 from mlpkit.runs.listing import FINISHED, RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
@@ -79,12 +80,13 @@ def plan(listed: Iterable[Listed], wanted: Wanted, best_run: Callable[[Path], Pa
     Raises:
         DataError: a run of a sweep is given without the sweep.
     """
-    planned = Plan()
+    planned, listed = Plan(), list(listed)
+    forked = _forked(listed)
     for each in listed:
         if isinstance(each, ListedRun):
             if is_sweep(each.path.parent):
                 raise DataError(f"{each.path}: a run of a sweep, whose best run is kept; name the sweep")
-            _add(planned, each, wanted, _label_of(each))
+            _add(planned, each, wanted, _label_of(each, forked))
             continue
         if is_held(SweepFolder(each.path).lock):
             removable = sum(_reason_to_remove(run, wanted) is not None for run in each.runs)
@@ -93,7 +95,7 @@ def plan(listed: Iterable[Listed], wanted: Wanted, best_run: Callable[[Path], Pa
         is_labelled = os.path.lexists(SweepFolder(each.path).labels)
         best = _best_of(each, best_run) if any(_reason_to_remove(run, wanted) for run in each.runs) else ()
         for run in each.runs:
-            keep = "tag or note of the sweep" if is_labelled else _label_of(run)
+            keep = "tag or note of the sweep" if is_labelled else _label_of(run, forked)
             if run.score is not None and (best is None or run.path in best):
                 keep = BEST_OF_SWEEP
             _add(planned, run, wanted, keep)
@@ -125,8 +127,18 @@ def _reason_to_remove(run: ListedRun, wanted: Wanted) -> str | None:
     return None
 
 
-def _label_of(run: ListedRun) -> str:
-    return "tag or note" if os.path.lexists(RunFolder(run.path).labels) else ""
+def _forked(listed: Iterable[Listed]) -> set[Path]:
+    """Return the runs that listed runs branch off from; without them the branches cannot be verified."""
+    runs = [run for each in listed for run in (each.runs if isinstance(each, ListedSweep) else (each,))]
+    forks = map(read_fork, (run.path for run in runs))
+    return {Path(fork.run).resolve() for fork in forks if fork is not None}
+
+
+def _label_of(run: ListedRun, forked: Collection[Path]) -> str:
+    """Return whether a tag, a note or branches keep a run, in words; empty if there are none."""
+    if os.path.lexists(RunFolder(run.path).labels):
+        return "tag or note"
+    return "has branches" if forked and run.path.resolve() in forked else ""
 
 
 def _add(planned: Plan, run: ListedRun, wanted: Wanted, keep: str) -> None:

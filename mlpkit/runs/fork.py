@@ -1,6 +1,8 @@
 """The origin of a forked run: fork.json names the run and the step at which it branches off."""
 
-from dataclasses import asdict, dataclass
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +17,7 @@ class Fork:
     """Where a run branches off from another.
 
     Attributes:
-        run: the path of the other run when it was forked.
+        run: the path of the other run; in fork.json, from the branch's folder.
         step: number of steps that both share.
         epoch: number of whole epochs that both share.
     """
@@ -39,7 +41,10 @@ def write_fork(folder: RunFolder, fork: Fork) -> None:
     Raises:
         WriteError: it cannot be written.
     """
-    write_json(folder.fork, asdict(fork))
+    run = Path(fork.run).resolve()
+    with suppress(ValueError):  # on another drive of Windows
+        run = Path(os.path.relpath(run, folder.path.resolve()))
+    write_json(folder.fork, asdict(replace(fork, run=run.as_posix())))
 
 
 def read_fork(path: Path) -> Fork | None:
@@ -48,9 +53,13 @@ def read_fork(path: Path) -> Fork | None:
     if file.is_symlink() or not file.exists():
         return None
     try:
-        return Fork(**_Stored.model_validate(read_object(file)).model_dump())
+        fork = Fork(**_Stored.model_validate(read_object(file)).model_dump())
     except (DataError, ValidationError):
         return None
+    run = Path(os.path.normpath(path.resolve() / fork.run))
+    with suppress(ValueError):  # elsewhere: the whole path is shown
+        run = run.relative_to(Path.cwd())
+    return replace(fork, run=str(run))
 
 
 def fork_of(sweep: Path) -> Fork | None:

@@ -115,6 +115,26 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
     return test
 
 
+def forget_test(path: Path) -> None:
+    """Remove the test scores of a run that won before the search had more trials: only the winner has some.
+
+    Raises:
+        DataError: the run cannot be read.
+        LockedError: another process uses it.
+        WriteError: its summary cannot be written.
+    """
+    folder = RunFolder(path)
+    if path.is_symlink() or not folder.summary.exists():
+        return
+    best = read_object(folder.summary).get("best")
+    if isinstance(best, dict) and "test" in best:
+        with locked(folder.lock):
+            folder.open_for_writing()
+            summary = read_object(folder.summary)
+            summary["best"] = {name: value for name, value in best.items() if name != "test"}
+            write_json(folder.summary, summary)
+
+
 def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
     """Return the test scores of a run's best weights."""
     stored = checkpoint.load(folder.best, trust=trust)

@@ -63,6 +63,8 @@ def build(
     for config, dataset in zip(configs, datasets, strict=True):
         check_steps(config, len(dataset.splits["train"]))
         experiments.append(experiment_of(config, dataset, build_model(config, dataset, device)))
+    for experiment in {id(of.dataset): of for of in experiments}.values():
+        check_metrics(experiment)
     # The smaller networks are padded to the shape of the largest.
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset, loss = datasets[0], experiments[0].loss
@@ -105,6 +107,21 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
         data = config.dataset.model_copy(update=dict(dataset.inferred))
         config = config.model_copy(update={"dataset": data})
     return Experiment(config, dataset, task, loss, network, metrics, weights)
+
+
+def check_metrics(experiment: Experiment) -> None:
+    """Check that metrics of probabilities are defined for all splits: test is scored only after training.
+
+    Raises:
+        ConfigError: one is not, such as roc_auc where a split lacks a class.
+    """
+    task, metrics, dataset = experiment.task, experiment.metrics, experiment.dataset
+    if not metrics or task.probabilities is None:
+        return
+    draws = torch.Generator().manual_seed(0)
+    for name, split in dataset.splits.items():
+        outputs = torch.randn(len(split), dataset.input_schema.width, generator=draws)
+        task.compute(metrics, outputs, task.truth(task.encode(split.targets, outputs.dtype)), split=name)
 
 
 def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
