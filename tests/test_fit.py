@@ -138,6 +138,13 @@ def test_what_cannot_be_fitted_is_refused(refused: Refused) -> None:
         "fit: dataset=moons is not a table; use mlpkit train for it"
     )
     assert refused("fit", "dataset=iris", "seed=1", code=2) == "fit: seed=1: use --seeds N"
+    by_time = ("dataset.split.by=time", "dataset.split.column=age")
+    assert refused("fit", "dataset=iris", *by_time, code=2).startswith(
+        "fit: dataset.split.by=time has no folds, in which fit compares models; set random, "
+    )
+    assert refused("train", "-m", "dataset=iris", *by_time, "dataset.fold=range(5)", code=2).startswith(
+        "dataset: fold=0: rows are split by time, which has no folds; "
+    )
     assert refused("fit", "none.csv", "--target=y", code=65).endswith(
         "none.csv: no such file; check the path"
     )

@@ -69,6 +69,12 @@ def fit(
         request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
+    if not config.dataset.split.has_folds:
+        by = config.dataset.split.by
+        raise ConfigError(
+            f"fit: dataset.split.by={by} has no folds, in which fit compares models; set random, "
+            "stratified or group, or train each model with mlpkit train"
+        )
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     console, datasets = make_console(), Datasets()
     print_table(console, config.dataset)

@@ -89,15 +89,13 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
     """Return the rows of each split; rows without a target are left out.
 
     Raises:
-        ConfigError: a requested split would be empty, or folds are not possible with this kind of split.
+        ConfigError: a requested split would be empty, or the table has no such column.
         DataError: a row has no value in the column by which rows are split.
     """
     rows, split = np.flatnonzero(targets.known), config.split
     if config.fold == "none":
         return {"train": rows}
     fold = None if config.fold is None else (config.fold, config.folds)
-    if fold is not None:
-        table_splits.check_fold(split.by)
     if split.by == "files":
         assert raw.files is not None
         return {name: part[targets.known[part]] for name, part in raw.files.items()}
