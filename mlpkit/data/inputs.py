@@ -41,11 +41,13 @@ class ReadOptions:
         has_header: whether the first line of a csv holds names; None: inferred.
         max_pixel: the largest possible pixel; None: 255 for bytes and pictures, else 1.
         inverted: whether pictures are dark on light.
+        inputs_name: name of the array of inputs in the training data's .npz; None: one of the usual names.
     """
 
     has_header: bool | None = None
     max_pixel: int | None = None
     inverted: bool = False
+    inputs_name: str | None = None
 
     def check(self, input_schema: InputSchema) -> None:
         """Refuse options about pixels if the model does not read pictures.
@@ -172,7 +174,7 @@ def _read_path(path: Path, input_schema: InputSchema, options: ReadOptions, warn
     if suffix in PICTURES:
         return read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
-        return Inputs(read_arrays(path, input_schema, options.max_pixel))
+        return Inputs(read_arrays(path, input_schema, options.max_pixel, options.inputs_name))
     refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
