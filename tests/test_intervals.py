@@ -151,10 +151,13 @@ def test_a_threshold_is_chosen_on_validation_rows(
     assert said == f"threshold {threshold}, which has the highest f1 on val\n"
     assert command(["evaluate", it, "--threshold", threshold]) == 0
     assert capsys.readouterr().out == printed
+    majority = cells(printed)["majority"][0]
     for typed in ("1e-9", "0.999999999"):
         assert command(["evaluate", it, "--threshold", typed]) == 0
         rows_of = {0: 46, 1: 54}  # of the test split; all are labelled as one class
-        assert float(cells(capsys.readouterr().out)["test"][1]) in {n / 100 for n in rows_of.values()}
+        table = cells(capsys.readouterr().out)
+        assert float(table["test"][1]) in {n / 100 for n in rows_of.values()}
+        assert table["majority"][0] == majority  # the training rows' larger class, at any threshold
     assert (
         command(["predict", it, "--split", "test", "--threshold", "0.9", "--output", f"{tmp_path}/p.csv"])
         == 0
@@ -170,6 +173,8 @@ def test_what_is_no_threshold(run: RunFolder, refused: Refused, tmp_path: Path) 
     for typed in ("0", "1", "2", "nan", "x"):
         line = refused(*it, f"--threshold={typed}", code=2)
         assert line == f"--threshold={typed}: must be a number between 0 and 1"
+    line = refused("predict", str(run.path), "--split=test", "--threshold=best", code=2)
+    assert line.endswith("between 0 and 1; mlpkit evaluate --threshold best prints the best one")
     line = refused(*it, "--threshold=best:accuracy", code=2)
     assert line == "--threshold=best:accuracy: must be best:f1 or best:balanced_accuracy"
     line = refused(*it, "--threshold=best", "--split=val", code=2)

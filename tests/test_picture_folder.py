@@ -136,7 +136,7 @@ def test_other_sizes_are_resized_and_other_files_left_out(tmp_path: Path) -> Non
     dataset = load(tmp_path / "set")
     assert dataset.input_schema.input_shape == (3, 6, 8)
     assert list(dataset.remarks) == [
-        f"{tmp_path / 'set'}: 32 pictures of 3 classes (blue, green, red); 1 other files are left out",
+        f"{tmp_path / 'set'}: 32 pictures of 3 classes (blue, green, red); left out: 1 other file",
         "1 of 32 pictures resized to 6×8 (height × width)",
         "1 of 32 pictures with transparent pixels, whose colour is read as it is",
     ]

@@ -18,7 +18,9 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.metrics import add_up
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
-from mlpkit.tasks import Task
+from mlpkit.tasks import TASKS, Task
+
+LONGEST = 32  # characters of a class's name in scikit-learn's report, which then has at most 80 columns
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,15 @@ def evaluate_baselines(predictor: Predictor, dataset: Dataset, rows: Split) -> d
         rows: the rows to score.
     """
     task, train = predictor.task, dataset.splits["train"]
-    found = {constant_name(task): constant_outputs(task, train.targets, dataset.input_schema.width)}
+    constant = constant_outputs(task, train.targets, dataset.input_schema.width)
+    # A threshold would make the rarer class of the constant, whose probability is its share.
+    found = {constant_name(task): (TASKS[task.name], constant)}
     linear = linear_outputs(task, train, rows.inputs)
     if linear is not None:
-        found["ridge regression" if task.probabilities is None else "logistic regression"] = linear
+        found["ridge regression" if task.probabilities is None else "logistic regression"] = task, linear
     return {
-        name: scores_of_outputs(task, outputs, rows.targets, predictor.metrics)
-        for name, outputs in found.items()
+        name: scores_of_outputs(judge, outputs, rows.targets, predictor.metrics)
+        for name, (judge, outputs) in found.items()
     }
 
 
@@ -217,7 +221,7 @@ def _classification_report(
         classification_report(
             *(targets.numpy(), predicted.numpy()),
             labels=labels,
-            target_names=classes,
+            target_names=[name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in classes],
             sample_weight=None if weights is None else weights.numpy(),
             digits=4,
             zero_division=0,

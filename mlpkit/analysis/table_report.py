@@ -78,7 +78,7 @@ def outliers(column: RawColumn) -> str | None:
     return (
         f"outliers in {spell(column.name)}: {len(rows):,} over {FAR:g} interquartile ranges from the "
         f"quartiles; the farthest is {numbers[farthest]:g} at {column.locate(int(farthest))}; correct them, "
-        "or set scale=quantile"
+        f"or set dataset.columns.{spell(column.name)}.scale=quantile"
     )
 
 

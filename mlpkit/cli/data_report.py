@@ -1,7 +1,6 @@
 """Prints what `mlpkit data` found: the columns of a table, the target, the splits, what looks wrong, rows."""
 
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
-from mlpkit.system.console import is_terminal, plain_table, say
+from mlpkit.system.console import folded, plain_table, say
 from mlpkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -88,9 +87,14 @@ def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None
     table.add_column("values")
     for column in table.columns:
         column.overflow, column.no_wrap = "ellipsis", True
-    for of in columns:
-        distinct = "" if of.distinct is None else f"{of.distinct:,}"
-        table.add_row(_cut(of.name, 24), of.kind, _percent(of.missing), distinct, _cut(of.values, 40))
+    rows = [
+        (_cut(of.name, 24), of.kind, _percent(of.missing), "" if of.distinct is None else f"{of.distinct:,}")
+        for of in columns
+    ]
+    titles = ("column", "kind", "missing", "distinct")
+    taken = sum(max(map(len, cells)) + 2 for cells in zip(titles, *rows, strict=True))
+    for cells, of in zip(rows, columns, strict=True):  # where there is no room, the values are cut
+        table.add_row(*cells, _cut(of.values, max(10, min(40, console.width - taken))))
     console.print()
     console.print(table)
 
@@ -123,7 +127,7 @@ def print_dataset(console: Console, config: DatasetConfig) -> None:
     shape = dataset.input_schema.input_shape
     kind = "pictures" if dataset.input_schema.is_image else "inputs"
     rows = sum(len(split) for split in dataset.splits.values())
-    _say(console, f"{config.name}: {plural(rows, 'row')}, {kind} of shape {list(shape)}")
+    _say(console, f"{config.title()}: {plural(rows, 'row')}, {kind} of shape {list(shape)}")
     print_target(console, dataset)
     if dataset.remarks:
         console.print()
@@ -261,5 +265,4 @@ def _percent(share: float) -> str:
 def _say(console: Console, *lines: str) -> None:
     """Print lines, folded between words on a terminal; files of this folder by their names alone."""
     for line in (line.replace(f"{Path.cwd()}{os.sep}", "") for line in lines):
-        folded = textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False)
-        say(console, *(folded if is_terminal(console) else [line]))
+        say(console, *folded(console, line))
