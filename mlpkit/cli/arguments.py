@@ -173,6 +173,7 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
     Raises:
         ConfigError: RUN is not a sweep.
     """
+    from mlpkit.config.problems import plural
     from mlpkit.errors import ConfigError
     from mlpkit.runs.checkpoint import load_first
     from mlpkit.runs.find_run import find_checkpoints
@@ -186,7 +187,7 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
             f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)' …"
         )
     best = _compare(sweep).settings[0]
-    note(f"ensemble of {len(best.runs)} runs: {sweep}")
+    note(f"ensemble of {plural(len(best.runs), 'run')}: {sweep}")
     return [load_first(find_checkpoints(of.path, which), note, trust=trust) for of in best.runs.values()]
 
 

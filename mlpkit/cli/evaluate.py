@@ -17,6 +17,7 @@ from mlpkit.cli.arguments import (
     Which,
     command_line,
     open_run,
+    open_runs,
     split_arguments,
     warn_of_nan,
 )
@@ -57,6 +58,13 @@ def evaluate(
             "val, or best:balanced_accuracy.",
         ),
     ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Score what all seeds of a sweep's best setting predict together, not its best run alone.",
+        ),
+    ] = False,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -73,6 +81,7 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.baselines import beats
+    from mlpkit.analysis.ensemble import Ensemble
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.evaluate import evaluate_baselines
     from mlpkit.analysis.predict import make_predictor
@@ -90,16 +99,30 @@ def evaluate(
     if input_ is None and (header is not None or pixels is not None or invert):
         raise ConfigError("--header, --no-header, --pixels and --invert: only with --input; leave them out")
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust)
-    predictor = make_predictor(stored, choose_device(device))
+    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    path, stored = members[0]
+    if any(member.fingerprint != stored.fingerprint for _, member in members):
+        raise ConfigError(
+            "--ensemble: the runs were trained on different rows, so one may have seen what another is "
+            "scored on; name a sweep over seeds alone"
+        )
+    predictors = [make_predictor(member, choose_device(device)) for _, member in members]
+    predictor = Ensemble(predictors) if ensemble else predictors[0]
     dataset: Dataset | None = None
     if input_ is not None:
         name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
     else:
         name, rows, dataset = _rows_of_split(split, given, path, stored, trust)
-    warn_of_nan(stored.state.model, path)
+    for place, member in members:
+        warn_of_nan(member.state.model, place)
     if name == "test" and not given:
-        record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
+        record_look(
+            path.parents[2 if ensemble else 1],
+            stored.config.run.root,
+            stored.fingerprint,
+            command_line(),
+            note,
+        )
     console = make_console()
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
@@ -113,10 +136,12 @@ def evaluate(
     if dataset is not None and not given and name != "train" and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
+    who = f"ensemble of {len(members)}" if ensemble else path.stem
+    title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | baselines)
     if unbeaten := [name for name, scores in baselines.items() if not beats(found.scores, scores)]:
-        say(console, f"{stored.config.model.name} is not better than {' or '.join(unbeaten)}")
+        model = f"{stored.config.model.name}{' ensemble' if ensemble else ''}"
+        say(console, f"{model} is not better than {' or '.join(unbeaten)}")
     console.print()
     say(console, *found.report.split("\n"))
 

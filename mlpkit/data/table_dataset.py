@@ -63,7 +63,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     indices = {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
     splits, order = gather_splits(inputs, values, indices, _weights(config, raw, names, rows_by_split))
-    remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
+    remarks += overlaps(splits, way=", or split by a column that they share: dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
         scaling = fit_target_scaling(
