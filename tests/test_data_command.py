@@ -148,6 +148,23 @@ def test_a_class_that_only_training_rows_have_is_no_warning_of_scikit_learn(show
     assert "warning: z alone predicts" in text
 
 
+def test_rows_in_the_order_of_a_date_are_a_time_series(show: Show, here: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {
+            "day": f"2024-{1 + n // 28:02}-{1 + n % 28:02}",
+            "born": f"19{n * 37 % 90 + 10}-02-03",
+            "y": n * 7 % 11 + 0.5,
+        }
+        for n in range(200)
+    ]
+    write_csv(here / "t.csv", rows)
+    hint = "rows in the order of day: if you predict the future, split by time: "
+    way = "dataset.split.by=time dataset.split.column=day"
+    assert f"{hint}{way}\n" in show("t.csv", "--target", "y")
+    assert "rows in the order of" not in show("t.csv", "--target", "y", *way.split())
+    assert "rows in the order of" not in show("churn.csv", "--target", "churned")
+
+
 def test_a_regression_has_a_range(show: Show) -> None:
     text = show("churn.csv", "--target", "calls", "--no-write")
     calls = np.array([r["calls"] for r in odd_customers()], float)

@@ -40,7 +40,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     Raises:
         DataError: it cannot be trained on; its columns are printed before.
     """
-    from mlpkit.analysis.table_report import all_columns, count_repeated, outliers
+    from mlpkit.analysis.table_report import all_columns, count_repeated, is_in_time_order, outliers
 
     raw, names = config.raw(), config.targets()
     dataset, targets, dealt, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
@@ -67,6 +67,13 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     lines += [line for column in numbers if (line := outliers(column))]
     if repeated := count_repeated(raw.table):
         lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
+    if names and config.split.has_folds and config.split.column is None:
+        lines += [
+            f"rows in the order of {spell(column.name)}: if you predict the future, split by time: "
+            f"dataset.split.by=time dataset.split.column={spell(column.name)}"
+            for column in columns
+            if is_in_time_order(column)
+        ]
     if dataset is not None and targets is not None:
         print_target(console, dataset)
         lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]

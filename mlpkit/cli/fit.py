@@ -198,7 +198,7 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     best = judged.candidates[0]
     for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
         value = 1 - candidate.loss if regression else candidate.loss
-        cells = [f"{value:.4f}", f"{candidate.half_width:.4f}"]
+        cells = [f"{value:z.4f}", f"{candidate.half_width:.4f}"]
         cells += [] if candidate.accuracy is None else [f"{candidate.accuracy:.4f}"]
         sure = "" if p is None else "yes" if p < SIGNIFICANT else "no"
         table.add_row(candidate.name, *cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure)

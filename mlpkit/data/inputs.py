@@ -206,6 +206,7 @@ def parse_values(
 
 def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
     """Return a row for each picture, named by its path relative to the folder."""
+    source = files[0] if len(files) == 1 else folder
     pixels: list[Tensor] = []
     infos: list[PictureInfo] = []
     for file in files:
@@ -214,7 +215,7 @@ def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, wa
         infos.append(info)
     channels, height, width = input_schema.picture_shape
     for line in describe_changes(infos, channels, (height, width)):
-        warn(f"{folder}: {line}")
+        warn(f"{source}: {line}")
     return Inputs(torch.stack(pixels), tuple(_name(file.relative_to(folder)) for file in files))
 
 
