@@ -183,9 +183,7 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
     check_which(which)
     sweep, _ = newest_of(run)
     if not is_sweep(sweep):
-        raise ConfigError(
-            f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)' …"
-        )
+        raise ConfigError(f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)'")
     best = _compare(sweep).settings[0]
     note(f"ensemble of {plural(len(best.runs), 'run')}: {sweep}")
     return [load_first(find_checkpoints(of.path, which), note, trust=trust) for of in best.runs.values()]
