@@ -113,6 +113,7 @@ def test_what_looks_wrong_is_said(show: Show) -> None:
     text = show("churn.csv", "--target", "churned")
     assert "rows that equal an earlier one in all columns: 1\n" in text
     assert "outliers in income: 1 over 10 interquartile ranges" in text
+    assert "correct them, or set dataset.columns.income.scale=quantile\n" in text
     assert "the farthest is 9e+09 at churn.csv:7;" in text
     assert "99% are numbers, the first other value is 'n.k.' at churn.csv:19: name such texts in" in text
     alone = re.findall(
@@ -130,6 +131,38 @@ def test_a_rare_class_is_named(show: Show, here: Path) -> None:
     text = show("rare.csv", "--target", "kind")
     assert row(text, "rare") == ["8", "4.0%"]
     assert "warning: under 5% of the rows: rare;" in text
+
+
+def test_a_class_that_only_training_rows_have_is_no_warning_of_scikit_learn(show: Show, here: Path) -> None:
+    rows = [
+        {
+            "day": day,
+            "x": day < 9 or day % 20 == 0,
+            "z": f"z{day % 3}",
+            "kind": f"k{day % 3}" if day > 8 else "new",
+        }
+        for day in range(200)
+    ]
+    write_csv(here / "t.csv", rows)
+    text = show("t.csv", "--target", "kind", "dataset.split.by=time", "dataset.split.column=day")
+    assert "warning: z alone predicts" in text
+
+
+def test_rows_in_the_order_of_a_date_are_a_time_series(show: Show, here: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {
+            "day": f"2024-{1 + n // 28:02}-{1 + n % 28:02}",
+            "born": f"19{n * 37 % 90 + 10}-02-03",
+            "y": n * 7 % 11 + 0.5,
+        }
+        for n in range(200)
+    ]
+    write_csv(here / "t.csv", rows)
+    hint = "rows in the order of day: if you predict the future, split by time: "
+    way = "dataset.split.by=time dataset.split.column=day"
+    assert f"{hint}{way}\n" in show("t.csv", "--target", "y")
+    assert "rows in the order of" not in show("t.csv", "--target", "y", *way.split())
+    assert "rows in the order of" not in show("churn.csv", "--target", "churned")
 
 
 def test_a_regression_has_a_range(show: Show) -> None:
@@ -240,7 +273,7 @@ def test_other_datasets_have_a_short_page(show: Show, here: Path) -> None:
     assert "digits: 1,797 rows, pictures of shape [8, 8]" in show("dataset=digits")
     np.savez(here / "a.npz", X=np.random.default_rng(0).normal(size=(40, 3)), y=np.arange(40) % 2)
     text = show("a.npz")
-    assert "arrays: 40 rows, inputs of shape [3]" in text
+    assert "a: 40 rows, inputs of shape [3]" in text
     assert row(text, "1") == ["20", "50.0%"]
 
 
@@ -262,6 +295,9 @@ def test_a_terminal_of_80_columns_is_wide_enough(here: Path) -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) > 60
     assert max(map(len, lines)) <= 80
+    heads = next(line for line in lines if line.startswith("column ")).split()
+    assert heads == ["column", "kind", "missing", "distinct", "values"]  # only names and values are cut
+    assert "customer_id               identifier " in stream.getvalue()
 
 
 def test_histograms_are_drawn(show: Show, here: Path) -> None:

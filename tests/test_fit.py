@@ -137,6 +137,13 @@ def test_what_cannot_be_fitted_is_refused(refused: Refused) -> None:
         "fit: dataset=moons is not a table; use mlpkit train for it"
     )
     assert refused("fit", "dataset=iris", "seed=1", code=2) == "fit: seed=1: use --seeds N"
+    by_time = ("dataset.split.by=time", "dataset.split.column=age")
+    assert refused("fit", "dataset=iris", *by_time, code=2).startswith(
+        "fit: dataset.split.by=time has no folds, in which fit compares models; set random, "
+    )
+    assert refused("train", "-m", "dataset=iris", *by_time, "dataset.fold=range(5)", code=2).startswith(
+        "dataset: fold=0: rows are split by time, which has no folds; "
+    )
     assert refused("fit", "none.csv", "--target=y", code=65).endswith(
         "none.csv: no such file; check the path"
     )
@@ -180,6 +187,36 @@ def test_predict_averages_the_seeds_of_a_sweep(refused: Refused, capsys: pytest.
     assert refused("predict", "sweep", "--ensemble", "--out-of-fold", code=2).startswith("--ensemble: ")
     run = str(next(path for path in Path("sweep").iterdir() if path.is_dir()))
     assert refused("predict", run, "--ensemble", "--values", "0,0", code=2).startswith("--ensemble: ")
+
+
+def test_evaluate_scores_the_seeds_of_a_sweep_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ("dataset=moons", "dataset.noise=0.5", "model=mlp", "trainer.epochs=9", "run.plots=false")
+    assert command(["train", "-m", *few, "seed=0,1,2", "run.dir=sweep"]) == 0
+    assert command(["predict", "sweep", "--ensemble", "--split", "test", "--output", "p.csv"]) == 0
+    with Path("p.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    capsys.readouterr()
+    assert command(["evaluate", "sweep", "--ensemble"]) == 0
+    printed, said = capsys.readouterr()
+    assert said == "ensemble of 3 runs: sweep\n"
+    title, scores = printed.splitlines()[:2]
+    assert title.startswith("ensemble of 3, 100 rows ")
+    true = [row["true"] == "lower" for row in rows]
+    accuracy = np.mean([row["class"] == row["true"] for row in rows])
+    loss = log_loss(true, [float(row["p(lower)"]) for row in rows])
+    assert scores.split() == ["test", f"{loss:.4f}", f"{accuracy:.4f}"]
+    write_csv(
+        Path("t.csv"),
+        [{"a": "xyz"[n % 3], "b": "uv"[n % 2], "y": ["no", "yes"][n % 5 < 3]} for n in range(90)],
+    )
+    folds = ("data=t.csv", "target=y", "dataset.fold=0,1", "run.dir=folds")
+    assert command(["train", "-m", *folds, "model=mlp", "trainer.epochs=2", "run.plots=false"]) == 0
+    capsys.readouterr()
+    assert command(["evaluate", "folds", "--ensemble"]) == 2
+    assert "--ensemble: the runs were trained on different rows, " in capsys.readouterr().err
 
 
 def test_models_of_different_folds_are_no_ensemble(

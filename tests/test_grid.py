@@ -1,5 +1,6 @@
 """A sweep's jobs are Hydra's, in Hydra's order; each is the config that its overrides alone would give."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlpkit.cli.compose import Composer, Request, compose, read_config, sweeps
+from mlpkit.cli.main import run as command
 from mlpkit.cli.plan import plan, search_space
 from mlpkit.config import search_path
 from mlpkit.config.config import parse, to_dict
@@ -556,3 +558,14 @@ def test_what_cannot_be_searched(overrides: list[str], lines: list[str]) -> None
     with pytest.raises(ConfigError) as caught:
         search_space(Request(tuple(overrides)))
     assert str(caught.value).splitlines() == lines
+
+
+def test_an_error_of_many_runs_is_told_of_three(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["train", "-m", "data=none.csv", "target=y", "model=mlp", "seed=range(6)"]) == 1
+    printed, said = capsys.readouterr()
+    *lines, more, last = said.splitlines()
+    error = f"{here / 'none.csv'}: no such file; check the path"
+    assert [line.partition(" (")[2] for line in lines] == [f"seed={seed}): {error}" for seed in range(3)]
+    assert more == f"mlpkit: 3 more runs: {error}"
+    assert last.startswith("mlpkit: 6 of 6 runs failed; ")
+    assert re.fullmatch("sweep of 6 runs\nsweep folder: .*\n", printed)

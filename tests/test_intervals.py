@@ -160,10 +160,13 @@ def test_a_threshold_is_chosen_on_validation_rows(
     chosen = cells(printed)
     assert chosen["test"] == typed_one["test"]
     assert chosen["logistic regression"] != typed_one["logistic regression"], "its threshold is chosen, too"
+    majority = typed_one["majority"][0]
     for typed in ("1e-9", "0.999999999"):
         assert command(["evaluate", it, "--threshold", typed]) == 0
         rows_of = {0: 46, 1: 54}  # of the test split; all are labelled as one class
-        assert float(cells(capsys.readouterr().out)["test"][1]) in {n / 100 for n in rows_of.values()}
+        table = cells(capsys.readouterr().out)
+        assert float(table["test"][1]) in {n / 100 for n in rows_of.values()}
+        assert table["majority"][0] == majority  # the training rows' larger class, at any threshold
     assert (
         command(["predict", it, "--split", "test", "--threshold", "0.9", "--output", f"{tmp_path}/p.csv"])
         == 0
@@ -227,7 +230,9 @@ def test_what_is_no_threshold(run: RunFolder, refused: Refused, tmp_path: Path) 
     for typed in ("0", "1", "2", "nan", "x"):
         line = refused(*it, f"--threshold={typed}", code=2)
         assert line == f"--threshold={typed}: must be a number between 0 and 1"
+    line = refused("predict", str(run.path), "--split=test", "--threshold=best", code=2)
+    assert line.endswith("between 0 and 1; mlpkit evaluate --threshold best prints the best one")
     line = refused(*it, "--threshold=best:accuracy", code=2)
     assert line == "--threshold=best:accuracy: must be best:f1 or best:balanced_accuracy"
     line = refused(*it, "--threshold=best", "--split=val", code=2)
-    assert line.startswith("--threshold=best: is chosen on the validation rows, and scored on others; ")
+    assert line.startswith("--threshold=best: is chosen on the validation rows and judged on others; ")

@@ -114,7 +114,11 @@ def test_arrays(kind: str, tmp_path: Path, scored: Scored) -> None:
     named = {f"{name}s_{part}": array[rows] for part, rows in parts.items() for name, array in usual}
     options = ("dataset.inputs=Xs", "dataset.target=ys")
     run = train(tmp_path, "dataset=arrays", f"dataset.path={save(tmp_path, **named)}", *options, *QUICK).path
-    assert scored(run, "--input", str(save(tmp_path, Xs=inputs[45:], ys=y[45:]))) == whole
+    assert scored(run, "--input", str(save(tmp_path, X=inputs[45:], y=y[45:]))) == whole
+    both = str(save(tmp_path, Xs=inputs[45:], ys=y[45:]))
+    assert scored(run, "--input", both) == whole
+    assert command(["predict", str(run), "--input", both, "--output", str(tmp_path / "p.csv")]) == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 16
 
 
 def test_arrays_that_do_not_fit(tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,13 @@ def test_each_row_is_predicted_once_by_its_fold_to_the_bit(
             assert {key: by_row[place][key] for key in row} == row
 
 
+def test_compare_counts_folds_as_folds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, unit, count in (("one", "folds", "3"), ("two", "runs", "6")):
+        assert command(["compare", str(folder / name)]) == 0
+        heads, cells = (line.split() for line in capsys.readouterr().out.splitlines()[2:4])
+        assert heads[-2:] == [unit, "seconds"] and cells[-2] == count
+
+
 def test_seeds_are_averaged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Their probabilities, as those of an ensemble."""
     found = predicted(folder, str(folder / "two"), "--out-of-fold")

@@ -136,7 +136,7 @@ def test_other_sizes_are_resized_and_other_files_left_out(tmp_path: Path) -> Non
     dataset = load(tmp_path / "set")
     assert dataset.input_schema.input_shape == (3, 6, 8)
     assert list(dataset.remarks) == [
-        f"{tmp_path / 'set'}: 32 pictures of 3 classes (blue, green, red); 1 other files are left out",
+        f"{tmp_path / 'set'}: 32 pictures of 3 classes (blue, green, red); left out: 1 other file",
         "1 of 32 pictures resized to 6×8 (height × width)",
         "1 of 32 pictures with transparent pixels, whose colour is read as it is",
     ]
@@ -263,8 +263,8 @@ def test_other_pictures_are_read_as_in_training(runs: dict[str, Path], tmp_path:
     torch.testing.assert_close(grey.values[0], 1 - wanted[:48])
     straight = read_inputs(str(tmp_path / "a.png"), schemas["grey"], ReadOptions(inverted=True), said.append)
     torch.testing.assert_close(straight.values[0], wanted[:48])
-    resized = f"{tmp_path}: 1 of 1 pictures resized to 6×8 (height × width)"
-    greyed = f"{tmp_path}: 1 of 1 pictures in colour, read as grey"
+    resized = f"{tmp_path / 'a.png'}: 1 of 1 pictures resized to 6×8 (height × width)"
+    greyed = f"{tmp_path / 'a.png'}: 1 of 1 pictures in colour, read as grey"
     assert said == [resized, resized, greyed, resized, greyed]
 
 

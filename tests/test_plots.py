@@ -518,7 +518,9 @@ def test_curves_of_probabilities_are_scikit_learns() -> None:
     np.testing.assert_allclose(found.f1, f1)
 
 
-@pytest.mark.parametrize("classes", [LONG[:3], LONG, tuple(f"class {k}" for k in range(40))], ids=len)
+@pytest.mark.parametrize(
+    "classes", [LONG[:3], LONG[3:], LONG, tuple(f"class {k}" for k in range(40))], ids=len
+)
 def test_texts_of_a_classification_do_not_collide(
     classes: tuple[str, ...], check_texts: Callable[[Figure], None]
 ) -> None:
@@ -526,7 +528,10 @@ def test_texts_of_a_classification_do_not_collide(
     outputs = predictor.outputs(dataset.splits["test"].inputs)
     boundary = draw_boundary(dataset, predictor, "test", outputs)
     check_texts(boundary)
-    check_texts(draw_confusion(dataset, predictor, "test", outputs))
+    confusion = draw_confusion(dataset, predictor, "test", outputs)
+    check_texts(confusion)
+    turned = confusion.axes[0].get_xticklabels()[0].get_rotation() == 90
+    assert turned == (classes != LONG[:3])  # which are narrower than their cells
     assert legend(boundary.axes[0]) == [
         *([style.shorten(name) for name in classes] if len(classes) <= 16 else []),
         "train",

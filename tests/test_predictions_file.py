@@ -53,6 +53,17 @@ def test_columns_of_a_regression() -> None:
     assert columns["true_z"] == [4.0, np.float32(-8e-8)]
 
 
+def test_a_target_is_kept_beside_its_prediction() -> None:
+    predictions = Predictions(torch.tensor([[0.5, 2.0]]), None)
+    kept = {"id": ["a"], "z": [2.5]}
+    assert list(as_columns(predictions, TARGETS, kept=kept)) == ["id", "true_z", "y", "z"]
+    known = as_columns(predictions, TARGETS, true=torch.tensor([[0.0, 2.5]]), kept=kept)
+    assert list(known) == ["id", "true_z", "true_y", "y", "z"]  # out of fold the targets are there already
+    assert known["true_z"] == [2.5]
+    with pytest.raises(ConfigError, match="--keep='label': the output has such a column"):
+        as_columns(PREDICTIONS, CLASSES, kept={"label": [1, 2]})
+
+
 def test_numbers_are_as_short_as_they_are_exact() -> None:
     values = torch.tensor([[0.1, 1 / 3], [1e-30, 65536.0]])
     lines = to_csv(as_columns(Predictions(values, None), TARGETS)).split("\n")

@@ -78,7 +78,7 @@ def test_a_run_is_the_same_as_with_whole_keys(
     assert answers[0] == answers[1]
     assert f"path: {tmp_path / 'churn.csv'}" in answers[0]
     command(["train", "data=churn.csv", "target=churned", "model=mlp", "trainer.epochs=1", "run.plots=false"])
-    assert "table: binary, 36 train, 12 val, 12 test" in capsys.readouterr().out
+    assert "churn: binary, 36 train, 12 val, 12 test" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "outputs").iterdir() if path.is_dir()] == ["churn-mlp"]
 
 

@@ -124,10 +124,10 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
         (["dataset.columns.age.scale=logg"], "dataset.columns.age.scale='logg': must be one of auto"),
         (["dataset.columns.age=3"], "dataset.columns.age=3: must be a section of keys, such as "),
         (["dataset.fold=5"], "dataset: fold=5 must be below folds=5"),
-        (["dataset.split.by=group"], "dataset.split: by=group needs column=NAME"),
+        (["dataset.split.by=group"], "dataset.split: by=group needs a column; add dataset.split.column=NAME"),
         (
             ["dataset.split={by: time, column: signup}", "dataset.fold=1"],
-            "dataset.fold: rows are split by time, ",
+            "dataset: fold=1: rows are split by time, which has no folds; ",
         ),
         (["dataset.split={by: group, column: country}"], "240 rows in 1 groups or times leave no row to "),
         (

@@ -95,6 +95,15 @@ class Comparison:
     title: str = ""
 
     @property
+    def unit(self) -> str:
+        """What the runs of a setting are, unless other keys are averaged: seeds, folds or, if both, runs."""
+        runs = [run for setting in self.settings for run in setting.runs.values()]
+        seeds, folds = (len({run.settings.get(key) for run in runs}) for key in REPEATS)
+        if folds < 2:
+            return "seeds"
+        return "folds" if seeds < 2 else "runs"
+
+    @property
     def best_run(self) -> RunResult:
         """The run of the best setting with the best score; of equals, the one with the lowest loss."""
         best, sign = self.settings[0], -1 if self.metric.higher_is_better else 1

@@ -20,6 +20,8 @@ from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.runs.trust import Trust
 from mlpkit.tasks import Task
 
+LONGEST = 32  # characters of a class's name in scikit-learn's report, which then has at most 80 columns
+
 Load = Callable[[DatasetConfig], Dataset]
 
 
@@ -213,7 +215,7 @@ def _classification_report(
             targets.numpy(),
             predicted.numpy(),
             labels=labels,
-            target_names=classes,
+            target_names=[name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in classes],
             sample_weight=None if weights is None else weights.numpy(),
             digits=4,
             zero_division=0,

@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from mlpkit.analysis.compare import LEAST, Comparison, Setting
 from mlpkit.analysis.keys import shorten
 from mlpkit.config.problems import plural, show
 from mlpkit.runs.results import RunResult
-from mlpkit.system.console import is_terminal, number, plain_table, say
+from mlpkit.system.console import fits, is_terminal, number, plain_table, say
 
 LONG = 8  # characters: a longer number was sampled by a search, not typed, and is shown rounded
 NAMED = 5  # at most this many runs without a score are named on a terminal; a pipe or file gets all
@@ -26,7 +25,7 @@ def print_leaderboard(console: Console, found: Comparison, settings: Sequence[Se
         console: the console to print on.
         found: the comparison.
         settings: the settings to show.
-        unit: what the runs of a setting are called: seeds or runs.
+        unit: what the runs of a setting are called: seeds, folds or runs.
     """
     say(console, headline(found))
     console.print()
@@ -34,7 +33,7 @@ def print_leaderboard(console: Console, found: Comparison, settings: Sequence[Se
     names = [shorten(key, found.columns) for key in found.columns]
     more = result_columns(found, settings, unit)
     table = _table(names, values, settings, more)
-    if Measurement.get(console, console.options.update_width(10_000), table).maximum > console.width:
+    if not fits(console, table):
         folded = [
             [" ".join(f"{name}={cell}" for name, cell in zip(names, cells, strict=True) if cell)]
             for cells in ([cell.replace(", ", ",") for cell in cells] for cells in values)
@@ -81,8 +80,7 @@ def _table(
 
 def result_columns(found: Comparison, settings: Sequence[Setting], unit: str) -> list[list[str]]:
     """Return the titles of the columns after the settings, and each setting's cells; no empty column."""
-    count = "runs" if any(setting.folds for setting in settings) else unit
-    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", count, "worse by", "seconds"]
+    titles = [f"{found.metric.split} {found.metric.score}", "95 % interval", unit, "worse by", "seconds"]
     digits = decimals(settings)
     rows = [titles, *(_results(setting, digits) for setting in settings)]
     filled = [place for place in range(len(titles)) if any(row[place] for row in rows[1:])]

@@ -31,7 +31,7 @@ def write_leaderboards(path: Path, shown: Sequence[tuple[Comparison, Sequence[Se
     Args:
         path: the file.
         shown: each comparison, and those of its settings that are written.
-        unit: what the runs of a setting are called: seeds or runs.
+        unit: what the runs of a setting are called: seeds, folds or runs.
 
     Raises:
         WriteError: the file cannot be written.

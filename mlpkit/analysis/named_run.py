@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.find_run import find_checkpoints, newest_begun, newest_run
 from mlpkit.runs.run_folder import RunFolder
@@ -53,11 +54,9 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
     check_which(which)
     sweep, _ = newest_of(run)
     if not is_sweep(sweep):
-        raise ConfigError(
-            f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)' …"
-        )
+        raise ConfigError(f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)'")
     best = _compare(sweep).settings[0]
-    note(f"ensemble of {len(best.runs)} runs: {sweep}")
+    note(f"ensemble of {plural(len(best.runs), 'run')}: {sweep}")
     return [load_first(find_checkpoints(of.path, which), note, trust=trust) for of in best.runs.values()]
 
 

@@ -43,7 +43,7 @@ def as_columns(
         input_schema: the model's input schema.
         names: the image file of each row, if the inputs are files.
         true: the targets, if they are known.
-        kept: columns of the input that are copied to the output.
+        kept: columns of the input that are copied to the output; targets are named true_NAME.
         rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
 
     Raises:
@@ -51,11 +51,15 @@ def as_columns(
     """
     numbers: Columns = {} if rows is None else {"row": [row + 1 for row in rows]}
     columns = numbers | _said(predictions, input_schema, names, true)
-    if clash := next((name for name in kept or {} if name in columns), None):
-        raise ConfigError(
-            f"--keep={show(clash)}: the output has such a column of its own; rename it in the input"
-        )
-    return {**(kept or {}), **columns}
+    copied: Columns = {}
+    for name, values in (kept or {}).items():
+        is_predicted = name in input_schema.targets and name in columns
+        if name in columns and not is_predicted:
+            raise ConfigError(
+                f"--keep={show(name)}: the output has such a column of its own; rename it in the input"
+            )
+        copied[f"true_{name}" if is_predicted else name] = values
+    return {**copied, **columns}
 
 
 def _said(

@@ -24,6 +24,7 @@ GAP = "  "
 SHORTEST_NOTE = 12  # columns; a longer note is cut where there is no room for it
 
 _TITLES = ("run", "changed", "status", "dataset", "model", "epochs", "score", "tags", "note")
+_LABELS = ("tags", "note")
 _ALIGNED_RIGHT = ("epochs",)
 _FIRST_LEFT_OUT = ("changed", "model", "dataset")  # most names of folders have them
 
@@ -49,10 +50,32 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
             sizes["run"] = max(cell_len("run"), *(cell_len(row["run"]) for row in rows))
         if "epochs" in titles and _total(titles, sizes) > width:
             titles.remove("epochs")
+        note_size = min(sizes.get("note", 0), SHORTEST_NOTE)
+        if _total(titles, sizes) + (len(GAP) + note_size if note_size else 0) > width:
+            return _with_labels_below([title for title in titles if title not in _LABELS], rows, sizes, width)
         for row in rows:
-            row["note"] = _crop(row["note"], max(SHORTEST_NOTE, width - _total(titles, sizes) - len(GAP)))
-    lines = [dict(zip(titles, titles, strict=True)), *rows]
-    return [GAP.join(_fill(row[name], name, sizes[name]) for name in titles).rstrip() for row in lines]
+            row["note"] = _crop(row["note"], width - _total(titles, sizes) - len(GAP))
+    return [_line(titles, row, sizes) for row in (_named(titles), *rows)]
+
+
+def _with_labels_below(
+    titles: Sequence[str], rows: Sequence[dict[str, str]], sizes: Mapping[str, int], width: int
+) -> list[str]:
+    """Return the lines of the table; tags and note, for which it has no room, stand below their run."""
+    lines = [_line(titles, _named(titles), sizes)]
+    for row in rows:
+        lines.append(_line(titles, row, sizes))
+        if labels := GAP.join(filter(None, (row[title] for title in _LABELS))):
+            lines.append(_crop(f"{GAP}{labels}", width))
+    return lines
+
+
+def _named(titles: Sequence[str]) -> dict[str, str]:
+    return dict(zip(titles, titles, strict=True))
+
+
+def _line(titles: Sequence[str], row: Mapping[str, str], sizes: Mapping[str, int]) -> str:
+    return GAP.join(_fill(row[name], name, sizes[name]) for name in titles).rstrip()
 
 
 def describe(listed: Sequence[Listed]) -> str:

@@ -59,6 +59,16 @@ def count_repeated(table: pa.Table) -> int | None:
     return int(table.num_rows - groups.num_rows)
 
 
+def is_in_time_order(column: RawColumn) -> bool:
+    """Whether the rows come in the order of a column of dates, as those of a time series do."""
+    if not column.are_dates():
+        return False
+    dates = column.dates(None)
+    if len(dates) < 2 or np.isnat(dates).any():
+        return False
+    return bool((dates[1:] >= dates[:-1]).all() and dates[-1] > dates[0])
+
+
 def outliers(column: RawColumn) -> str | None:
     """Return a line about a column of numbers that has outliers, or None."""
     try:
@@ -78,7 +88,7 @@ def outliers(column: RawColumn) -> str | None:
     return (
         f"outliers in {spell(column.name)}: {len(rows):,} over {FAR:g} interquartile ranges from the "
         f"quartiles; the farthest is {numbers[farthest]:g} at {column.locate(int(farthest))}; correct them, "
-        "or set scale=quantile"
+        f"or set dataset.columns.{spell(column.name)}.scale=quantile"
     )
 
 

@@ -25,7 +25,8 @@ def parse_threshold(text: str, predictor: Predictor) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1:
-        raise ConfigError(f"{option}: must be a number between 0 and 1")
+        way = "; mlpkit evaluate --threshold best prints the best one" if text.startswith("best") else ""
+        raise ConfigError(f"{option}: must be a number between 0 and 1{way}")
     return value
 
 
@@ -48,8 +49,8 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
         raise ConfigError(f"--threshold={spell(text)}: must be best:f1 or best:balanced_accuracy")
     if val is None:
         raise ConfigError(
-            f"--threshold={text}: is chosen on the validation rows, and scored on others; score another "
-            "split of a dataset with validation rows, or give a number"
+            f"--threshold={text}: is chosen on the validation rows and judged on others; score a split of a "
+            "dataset that has both, or give the number that it prints there"
         )
     return best_threshold(predictor.outputs(val.inputs), val.targets, score), score
 

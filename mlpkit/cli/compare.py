@@ -101,7 +101,7 @@ def compare(
         compared = compare_alike(results, by or (), metric)
     if repeats := sum(found.repeats for found in compared):
         note(f"left out {plural(repeats, 'run')} with settings and seed of a newer one")
-    unit = "runs" if by else "seeds"
+    unit = "runs" if by else compared[0].unit
     shown = [(found, found.settings[:top]) for found in compared]
     for index, (found, settings) in enumerate(shown):
         if index:

@@ -1,7 +1,6 @@
 """Prints what `mlpkit data` found: the columns of a table, the target, the splits, what looks wrong, rows."""
 
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
-from mlpkit.system.console import is_terminal, plain_table, say
+from mlpkit.system.console import folded, plain_table, say
 from mlpkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     Raises:
         DataError: no model can be trained on it; its columns are printed first.
     """
-    from mlpkit.analysis.table_report import all_columns, count_repeated, outliers
+    from mlpkit.analysis.table_report import all_columns, count_repeated, is_in_time_order, outliers
 
     raw, names = config.raw(), config.targets()
     dataset, targets, rows_by_split, problem = None, None, {"train": np.arange(raw.table.num_rows)}, None
@@ -68,6 +67,13 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     lines += [line for column in numbers if (line := outliers(column))]
     if repeated := count_repeated(raw.table):
         lines.append(f"rows that equal an earlier one in all columns: {repeated:,}")
+    if names and config.split.has_folds and config.split.column is None:
+        lines += [
+            f"rows in the order of {spell(column.name)}: if you predict the future, split by time: "
+            f"dataset.split.by=time dataset.split.column={spell(column.name)}"
+            for column in columns
+            if is_in_time_order(column)
+        ]
     if dataset is not None and targets is not None:
         print_target(console, dataset)
         lines += [line for line in dataset.remarks if line.startswith(("left out ", "warning: "))]
@@ -88,10 +94,20 @@ def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None
     table.add_column("values")
     for shown in table.columns:
         shown.overflow, shown.no_wrap = "ellipsis", True
-    for column in columns:
-        distinct = "" if column.distinct is None else f"{column.distinct:,}"
-        cells = column.kind, _percent(column.missing), distinct, _cut(column.values, 40)
-        table.add_row(_cut(column.name, 24), *cells)
+    rows = [
+        (
+            _cut(column.name, 24),
+            column.kind,
+            _percent(column.missing),
+            "" if column.distinct is None else f"{column.distinct:,}",
+        )
+        for column in columns
+    ]
+    titles = ("column", "kind", "missing", "distinct")
+    taken = sum(max(map(len, cells)) + 2 for cells in zip(titles, *rows, strict=True))
+    room = max(10, min(40, console.width - taken))  # where there is no room, the values are cut
+    for cells, column in zip(rows, columns, strict=True):
+        table.add_row(*cells, _cut(column.values, room))
     console.print()
     console.print(table)
 
@@ -124,7 +140,7 @@ def print_dataset(console: Console, config: DatasetConfig) -> None:
     shape = dataset.input_schema.input_shape
     kind = "pictures" if dataset.input_schema.is_image else "inputs"
     rows = sum(len(split) for split in dataset.splits.values())
-    _say(console, f"{config.name}: {plural(rows, 'row')}, {kind} of shape {list(shape)}")
+    _say(console, f"{config.title()}: {plural(rows, 'row')}, {kind} of shape {list(shape)}")
     print_target(console, dataset)
     if dataset.remarks:
         console.print()
@@ -262,5 +278,4 @@ def _percent(share: float) -> str:
 def _say(console: Console, *lines: str) -> None:
     """Print lines, folded between words on a terminal; files of this folder by their names alone."""
     for line in (line.replace(f"{Path.cwd()}{os.sep}", "") for line in lines):
-        folded = textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False)
-        say(console, *(folded if is_terminal(console) else [line]))
+        say(console, *folded(console, line))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import open_run, warn_of_nan
+from mlpkit.analysis.named_run import open_run, open_runs, warn_of_nan
 from mlpkit.cli.arguments import (
     AllowLarge,
     Device,
@@ -57,6 +57,13 @@ def evaluate(
             "val, or best:balanced_accuracy.",
         ),
     ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Score what all seeds of a sweep's best setting predict together, not its best run alone.",
+        ),
+    ] = False,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -73,6 +80,7 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
+    from mlpkit.analysis.ensemble import Ensemble
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import choose_threshold
@@ -90,16 +98,25 @@ def evaluate(
     if input_ is None and (header is not None or pixels is not None or invert):
         raise ConfigError("--header, --no-header, --pixels and --invert: only with --input; leave them out")
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust)
-    predictor = make_predictor(stored, choose_device(device))
+    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    path, stored = members[0]
+    if any(member.fingerprint != stored.fingerprint for _, member in members):
+        raise ConfigError(
+            "--ensemble: the runs were trained on different rows, so one may have seen what another is "
+            "scored on; name a sweep over seeds alone"
+        )
+    predictors = [make_predictor(member, choose_device(device)) for _, member in members]
+    predictor = Ensemble(predictors) if ensemble else predictors[0]
     dataset: Dataset | None = None
     if input_ is not None:
         name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
     else:
         name, rows, dataset = _rows_of_split(split, given, path, stored, trust)
-    warn_of_nan(stored.state.model, path)
+    for place, member in members:
+        warn_of_nan(member.state.model, place)
     if name == "test" and not given:
-        record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
+        folder = path.parents[2 if ensemble else 1]
+        record_look(folder, stored.config.run.root, stored.fingerprint, command_line(), note)
     console, task, tuned = make_console(), predictor.task, ""
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
@@ -114,7 +131,8 @@ def evaluate(
     if dataset is not None and not given and name != "train" and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    title = f"{path.stem}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
+    who = f"ensemble of {len(members)}" if ensemble else path.stem
+    title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")

@@ -76,6 +76,12 @@ def fit(
         request = _with(request, "trainer.monitor=loss")
     if not isinstance(config.dataset, TableOptions):
         raise ConfigError(f"fit: dataset={config.dataset.name} is not a table; use mlpkit train for it")
+    if not config.dataset.split.has_folds:
+        by = config.dataset.split.by
+        raise ConfigError(
+            f"fit: dataset.split.by={by} has no folds, in which fit compares models; set random, "
+            "stratified or group, or train each model with mlpkit train"
+        )
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     if not config.dataset.val_fraction:
         raise ConfigError(
@@ -217,7 +223,7 @@ def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None
     best = judged.candidates[0]
     for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
         value = 1 - candidate.loss if regression else candidate.loss
-        cells = [f"{value:.4f}", f"{candidate.half_width:.4f}"]
+        cells = [f"{value:z.4f}", f"{candidate.half_width:.4f}"]
         cells += [] if candidate.accuracy is None else [f"{candidate.accuracy:.4f}"]
         sure = "" if p is None else "yes" if p < SIGNIFICANT else "no"
         table.add_row(candidate.name, *cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure)

@@ -14,8 +14,10 @@ from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
     from mlpkit.runs.trust import Trust
+    from mlpkit.system.console import PlainTable
 
 ROWS_ON_A_TERMINAL = 40
+LONGEST_CELL = 30  # characters that are shown on a terminal
 
 EXAMPLE = "mlpkit predict --values 0.3,0.5"
 
@@ -124,7 +126,7 @@ def predict(
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
-    options = ReadOptions(header, pixels, invert)
+    options = ReadOptions(header, pixels, invert, stored.config.dataset.array_names()[0])
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         if output is not None:
@@ -214,7 +216,7 @@ def _predict_out_of_fold(
         note(line)
     else:
         write(output, columns)
-        say(make_console(), line, f"{len(rows)} predictions: {output}")
+        say(make_console(), line, f"{plural(len(rows), 'prediction')}: {output}")
 
 
 def _not_finite(where: str) -> DataError:
@@ -228,34 +230,40 @@ def _not_finite(where: str) -> DataError:
 def _show(columns: dict[str, list[object]]) -> None:
     """Print a table on a terminal, csv elsewhere."""
     from mlpkit.analysis.predictions_file import to_csv
-    from mlpkit.system.console import is_terminal, make_console, note, plain_table, print_answer
+    from mlpkit.system.console import fits, is_terminal, make_console, note, print_answer
 
     console = make_console()
     if not is_terminal(console):
         print_answer(to_csv(columns))
         return
-    rows = list(zip(*columns.values(), strict=True))
-    shown = [name for name in columns if not name.startswith("p(")]
-    probabilities = [name for name in columns if name.startswith("p(")]
-    if len(probabilities) > 4:  # as many columns do not fit on 80 columns; that of the class does
-        probabilities_shown = ["probability"] if "class" in columns else []
-    else:
-        probabilities_shown = probabilities
-    names = [*shown, *probabilities_shown]
-    table = plain_table("row", names)
-    for index, row in enumerate(rows[:ROWS_ON_A_TERMINAL]):
-        cells = dict(zip(columns, row, strict=True))
-        likeliest = max((float(str(cells[name])) for name in probabilities), default=0.0)
-        line = {**cells, "probability": likeliest}
-        table.add_row(str(index + 1), *(_cell(line[name]) for name in names))
+    table = _table(columns, list(columns))
+    if not fits(console, table):  # only the probability of the class, not that of each
+        others = [name for name in columns if not name.startswith("p(")]
+        table = _table(columns, [*others, *(["probability"] if "class" in columns else [])])
     console.print(table)
-    if len(rows) > ROWS_ON_A_TERMINAL:
-        note(f"{len(rows) - ROWS_ON_A_TERMINAL} more rows; --output FILE writes them all")
+    rows = len(next(iter(columns.values())))
+    if rows > ROWS_ON_A_TERMINAL:
+        note(f"{plural(rows - ROWS_ON_A_TERMINAL, 'more row')}; --output FILE writes them all")
+
+
+def _table(columns: dict[str, list[object]], names: list[str]) -> "PlainTable":
+    """Return a table of the first rows, with these columns; `probability` is that of the class."""
+    from mlpkit.system.console import plain_table
+
+    table = plain_table("row", [_cut(name) for name in names])
+    for index, row in enumerate(zip(*columns.values(), strict=True)):
+        if index == ROWS_ON_A_TERMINAL:
+            break
+        cells = dict(zip(columns, row, strict=True))
+        probabilities = [float(str(cells[name])) for name in columns if name.startswith("p(")]
+        cells["probability"] = max(probabilities, default=0.0)
+        table.add_row(str(index + 1), *(_cut(_cell(cells[name])) for name in names))
+    return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
 
 
 def _cell(value: object) -> str:
-    from rich.markup import escape
-
-    from mlpkit.system.console import printable
-
-    return escape(printable(str(value))) if isinstance(value, str | int) else f"{float(str(value)):.6g}"
+    return str(value) if isinstance(value, str | int) else f"{float(str(value)):.6g}"

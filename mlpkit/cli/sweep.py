@@ -149,12 +149,12 @@ def shown(path: Path, origin: Origin) -> Iterator[None]:
         with looks_recorded(path, origin.command, note):
             yield
     except JobsFailedError:
-        _show(path)
+        _show(path, failed=True)
         raise
     _show(path)
 
 
-def _show(path: Path) -> None:
+def _show(path: Path, failed: bool = False) -> None:
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
     from mlpkit.runs.results import find_runs, read_results
@@ -164,10 +164,11 @@ def _show(path: Path) -> None:
     try:
         compared = compare_alike(read_results(find_runs([path], note), note))
     except MlpkitError as error:  # no scores: not an error of the sweep
-        note(str(error))
+        if not failed:  # else the errors of the jobs say why
+            note(str(error))
         say(console, f"sweep folder: {path}")
         return
     for found in compared:
         console.print()
-        print_leaderboard(console, found, found.settings[:SHOWN], "seeds")
+        print_leaderboard(console, found, found.settings[:SHOWN], found.unit)
     say(console, f"sweep folder: {path}")

@@ -42,9 +42,12 @@ SYNONYMS = {  # names of scikit-learn, Lightning and Keras
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 row, 2 rows, 3,000 classes."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{ending}"
+    """Return a number with its noun: 1 row, 2 rows, 3,000 classes, 4 categories."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y"):
+        return f"{number:,} {noun[:-1]}ies"
+    return f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -26,16 +27,20 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path, input_schema: InputSchema, max_pixel: float | None = None) -> Tensor:
+def read_arrays(
+    path: Path, input_schema: InputSchema, max_pixel: float | None = None, name: str | None = None
+) -> Tensor:
     """Return the inputs (rows, features) in a .npy or .npz file.
 
-    A .npz holds one array of all inputs (named as in INPUTS, or the only one), or one array for each column.
+    A .npz holds one array of all inputs (named as in training or as in INPUTS, or the only one), or one array
+    for each column.
 
     Args:
         path: the file.
         input_schema: the model's columns.
         max_pixel: the largest possible pixel, by which pixels are divided; None: uint8 pixels are divided by
             255, others stay as they are.
+        name: of the array of inputs in the training data; None: one of INPUTS.
 
     Raises:
         DataError: it is damaged or too large, holds no numbers, or does not fit the model.
@@ -43,17 +48,19 @@ def read_arrays(path: Path, input_schema: InputSchema, max_pixel: float | None =
     with warnings.catch_warnings():
         # numpy warns of unusual headers and huge numbers; both are checked below.
         warnings.simplefilter("ignore")
-        return _read(path, input_schema, max_pixel)
+        return _read(path, input_schema, max_pixel, (*filter(None, [name]), *INPUTS))
 
 
-def _read(path: Path, input_schema: InputSchema, max_pixel: float | None) -> Tensor:
+def _read(
+    path: Path, input_schema: InputSchema, max_pixel: float | None, known_names: Sequence[str]
+) -> Tensor:
     source = str(path)
     if path.suffix.lower() == ".npy":
         return as_inputs(read_npy(path), source, input_schema, max_pixel)
     names, arrays = read_npz(path)
     if not names:
         raise DataError(f"{source}: holds no array; save one with numpy.savez(file, inputs=…)")
-    whole = [name for name in INPUTS if name in names and name not in input_schema.features]
+    whole = [name for name in known_names if name in names and name not in input_schema.features]
     if whole or len(names) == 1:
         array = arrays[names.index(whole[0]) if whole else 0]
         return as_inputs(array, source, input_schema, max_pixel)

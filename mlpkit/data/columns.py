@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlpkit.config.problems import did_you_mean, show, spell
+from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.column_values import RawColumn, is_numeric
 from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
@@ -145,8 +145,7 @@ def describe_columns(kinds: Sequence[ColumnKind]) -> list[str]:
     """Return lines that list the columns of each kind, and the columns that are left out and why."""
     lines = []
     taken = {kind: [column.name for column in kinds if column.kind == kind] for kind in ENCODED}
-    plural = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
-    parts = [f"{len(names)} {plural[kind]} ({_listed(names)})" for kind, names in taken.items() if names]
+    parts = [f"{plural(len(names), kind)} ({_listed(names)})" for kind, names in taken.items() if names]
     lines.append(f"columns: {', '.join(parts)}")
     for column in kinds:
         if not column.is_encoded:

@@ -88,6 +88,7 @@ class Dataset:
         order: the original index of each row of the reordered table; None: it cannot be split again.
         remarks: lines to print: what was inferred from the data, and warnings.
         inferred: values of options that were null in its config; the run's config keeps them.
+        title: what it is called in pictures: the name, or that of the user's file.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Dataset:
     order: Tensor | None = None
     remarks: tuple[str, ...] = ()
     inferred: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def monitored(self) -> str:

@@ -41,11 +41,13 @@ class ReadOptions:
         has_header: whether the first line of a csv holds names; None: inferred.
         max_pixel: the largest possible pixel; None: 255 for bytes and pictures, else 1.
         inverted: whether pictures are dark on light.
+        inputs_name: name of the array of inputs in the training data's .npz; None: one of the usual names.
     """
 
     has_header: bool | None = None
     max_pixel: int | None = None
     inverted: bool = False
+    inputs_name: str | None = None
 
     def check(self, input_schema: InputSchema) -> None:
         """Refuse options about pixels if the model does not read pictures.
@@ -172,7 +174,7 @@ def _read_path(path: Path, input_schema: InputSchema, options: ReadOptions, warn
     if suffix in PICTURES:
         return read_pictures([path], path.parent, input_schema, warn)
     if suffix in ARRAYS:
-        return Inputs(read_arrays(path, input_schema, options.max_pixel))
+        return Inputs(read_arrays(path, input_schema, options.max_pixel, options.inputs_name))
     refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
@@ -204,6 +206,7 @@ def parse_values(
 
 def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, warn: Warn) -> Inputs:
     """Return a row for each picture, named by its path relative to the folder."""
+    source = files[0] if len(files) == 1 else folder
     pixels: list[Tensor] = []
     infos: list[PictureInfo] = []
     for file in files:
@@ -212,7 +215,7 @@ def read_pictures(files: list[Path], folder: Path, input_schema: InputSchema, wa
         infos.append(info)
     channels, height, width = input_schema.picture_shape
     for line in describe_changes(infos, channels, (height, width)):
-        warn(f"{folder}: {line}")
+        warn(f"{source}: {line}")
     return Inputs(torch.stack(pixels), tuple(_name(file.relative_to(folder)) for file in files))
 
 

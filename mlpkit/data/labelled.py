@@ -125,7 +125,7 @@ def _array(
     found: dict[str, Array], path: Path, wanted: str | None, usual: Sequence[str]
 ) -> tuple[Array, str]:
     """Return the array of inputs or targets, and its name in errors."""
-    matches = [name for name in ((wanted,) if wanted else usual) if name in found]
+    matches = [wanted] if wanted in found else [name for name in usual if name in found]
     if len(matches) != 1:
         problem = (
             f"{listed(matches)} could all be meant" if matches else f"no array {spell(wanted or usual[1])}"

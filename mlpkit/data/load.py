@@ -1,5 +1,7 @@
 """Loads the dataset of a config."""
 
+from dataclasses import replace
+
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.plugins import calling, described
 from mlpkit.data.dataset import Dataset, resplit
@@ -34,7 +36,7 @@ def load_dataset(
             dataset = resplit(like, config)
     check_classes(dataset)
     check_weights(dataset)
-    return dataset
+    return replace(dataset, title=config.title())
 
 
 def check_classes(dataset: Dataset) -> None:

@@ -58,7 +58,7 @@ class Listing:
 
     def describe(self) -> str:
         """Return a line with the number of pictures and the classes."""
-        left = f"; {self.left_out:,} other files are left out" if self.left_out else ""
+        left = f"; left out: {plural(self.left_out, 'other file')}" if self.left_out else ""
         classes = f"{plural(len(self.classes), 'class')} ({listed(self.classes)})"
         return f"{self.root}: {plural(len(self.entries), 'picture')} of {classes}{left}"
 

@@ -69,7 +69,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     inputs, values = torch.from_numpy(encoded.values), torch.from_numpy(targets.values)
     indices = {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
     splits, order = gather_splits(inputs, values, indices, _weights(config, raw, names, rows_by_split))
-    remarks += overlaps(splits, way=", or keep them together with dataset.split.by=group")
+    remarks += overlaps(splits, way=", or split by a column that they share: dataset.split.by=group")
     scaling = None
     if targets.task == "regression":
         scaling = fit_target_scaling(
@@ -95,15 +95,13 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
     """Return the rows of each split; rows without a target are left out.
 
     Raises:
-        ConfigError: a requested split would be empty, or folds are not possible with this kind of split.
+        ConfigError: a requested split would be empty, or the table has no such column.
         DataError: a row has no value in the column by which rows are split.
     """
     rows, split = np.flatnonzero(targets.known), config.split
     if config.fold == "none":
         return {"train": rows}
     fold = None if config.fold is None else (config.fold, config.folds)
-    if fold is not None:
-        table_splits.check_fold(split.by)
     if split.by == "files":
         assert raw.files is not None
         return {name: part[targets.known[part]] for name, part in raw.files.items()}

@@ -76,11 +76,19 @@ class SplitSettings(Section):
     val: TablePath | None = Field(None, description="files: the file of the validation rows")
     test: TablePath | None = Field(None, description="files: the file of the test rows")
 
+    @property
+    def has_folds(self) -> bool:
+        """Whether rows are split so that each of several folds can test in turn."""
+        return self.by not in ("time", "column", "files")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.by in ("group", "time", "column")) != (self.column is not None):
-            need = "needs column=NAME" if self.column is None else "takes no column"
-            raise rule_error(f"by={self.by} {need}")
+            raise rule_error(
+                f"by={self.by} needs a column; add dataset.split.column=NAME"
+                if self.column is None
+                else f"by={self.by} takes no column; leave dataset.split.column out"
+            )
         if self.by == "files" and self.val is self.test is None:
             raise rule_error(
                 "by=files needs val=FILE or test=FILE, or both; dataset.path is the training file"
@@ -128,6 +136,11 @@ class TableOptions(DatasetConfig):
     def _check_fold(self) -> Self:
         if isinstance(self.fold, int) and self.fold >= self.folds:
             raise rule_error(f"fold={self.fold} must be below folds={self.folds}")
+        if isinstance(self.fold, int) and not self.split.has_folds:
+            raise rule_error(
+                f"fold={self.fold}: rows are split by {self.split.by}, which has no folds; set "
+                "split.by=random, stratified or group, or leave fold out"
+            )
         return self
 
     def raw(self) -> "RawTable":

@@ -134,16 +134,3 @@ def cut(
 def _require(column: RawColumn, rows: Rows) -> None:
     if len(bad := rows[column.missing[rows]]):
         raise column.error(int(bad[0]), "no value, and dataset.split needs one; fill it in or remove the row")
-
-
-def check_fold(by: str) -> None:
-    """Refuse folds if the time, a column or files decide the split.
-
-    Raises:
-        ConfigError: they do.
-    """
-    if by in ("time", "column", "files"):
-        raise ConfigError(
-            f"dataset.fold: rows are split by {by}, which has no folds; set dataset.split.by=random, "
-            "stratified or group, or leave dataset.fold out"
-        )

@@ -123,7 +123,8 @@ class Sweep:
         """
         with notes_collected() as notes:
             results = read_results(find_runs([self.path], notes.append), notes.append)
-            return Leaderboard(compare_alike(results, by, metric), "runs" if by else "seeds")
+            compared = compare_alike(results, by, metric)
+            return Leaderboard(compared, "runs" if by else compared[0].unit)
 
     def __repr__(self) -> str:
         """Return the folder and the number of runs."""

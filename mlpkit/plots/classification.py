@@ -90,7 +90,8 @@ def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: 
     accuracy = _accuracy(dataset, predictor, split, outputs)
     result = f"{split} accuracy {style.number(accuracy)} of {counts.sum():,} rows"
     side, name = min(max(0.52 * size, 2.6), 9.0), 0.08 * max(map(len, classes))  # inches
-    turned = size > 4 and name > 0.3
+    step = -(-size // 30)  # every which class is named
+    turned = name > step * side / size
     figure = style.headed_figure(
         width=side + name + 2.0,
         height=side + 1.5 + (name if turned else 0),
@@ -106,7 +107,6 @@ def draw_confusion(dataset: Dataset, predictor: Predictor, split: str, outputs: 
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    step = -(-size // 30)
     axes.set_xticks(range(0, size, step), classes[::step], rotation=90 if turned else 0)
     axes.set_yticks(range(0, size, step), classes[::step])
     axes.tick_params(length=0)

@@ -138,7 +138,7 @@ def caption(dataset: Dataset, predictor: Predictor, *results: str, whole_run: bo
     model = model_name(predictor)
     if predictor.epoch is not None and not whole_run:
         model = f"{model} after epoch {predictor.epoch}"
-    return "  ·  ".join((shorten(dataset.name, 40), model, *results))
+    return "  ·  ".join((shorten(dataset.title or dataset.name, 40), model, *results))
 
 
 def model_name(predictor: Predictor) -> str:

@@ -143,4 +143,6 @@ def opening_line(jobs: int, done: int, groups: Sequence["Group"]) -> str:
 
 def _join_opening(jobs: int, done: int, parts: Sequence[str]) -> str:
     before = f" ({done} done before)" if done else ""
+    if not parts and done < jobs:  # all others failed before they could be grouped
+        return f"sweep of {plural(jobs, 'run')}{before}"
     return f"sweep of {plural(jobs, 'run')}{before}: {', '.join(parts) or 'nothing left to do'}"

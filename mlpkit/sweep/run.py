@@ -1,12 +1,13 @@
 """Runs a sweep: writes the ledger, trains each job into its own run folder, and reports failed jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError, JobsFailedError, MlpkitError, RunInterruptedError
 from mlpkit.runs import environment
 from mlpkit.runs.origin import Origin, resume_command
@@ -23,6 +24,8 @@ from mlpkit.system.append_file import append_line
 from mlpkit.system.lock import locked
 from mlpkit.system.plain_json import read_object
 from mlpkit.training.stop import stop_on_signals
+
+MOST_ALIKE = 3  # runs with the same error that are named
 
 
 def start(
@@ -148,14 +151,24 @@ def _train(
         ledger.mark(done, DONE)
         ledger.mark_failed(failures)
     if failures:
-        lines = [
-            f"{left[number].folder} ({' '.join(left[number].overrides)}): {failures[number]}"
-            for number in sorted(failures)
-        ]
         raise JobsFailedError(
-            *lines,
-            f"{len(lines)} of {len(entries)} runs failed; to try them again: {resume_command(folder.path)}",
+            *_failure_lines(failures, left),
+            f"{len(failures)} of {len(entries)} runs failed; "
+            f"to try them again: {resume_command(folder.path)}",
         )
+
+
+def _failure_lines(failures: Mapping[int, str], jobs: Mapping[int, JobRecord]) -> list[str]:
+    """Return a line for each failed run; of runs with the same error, for the first ones."""
+    runs_by_error: dict[str, list[JobRecord]] = {}
+    for number in sorted(failures):
+        runs_by_error.setdefault(failures[number], []).append(jobs[number])
+    lines = []
+    for error, runs in runs_by_error.items():
+        lines += [f"{run.folder} ({' '.join(run.overrides)}): {error}" for run in runs[:MOST_ALIKE]]
+        if more := len(runs[MOST_ALIKE:]):
+            lines.append(f"{plural(more, 'more run')}: {error}")
+    return lines
 
 
 def _is_done(entry: JobRecord, path: Path) -> bool:

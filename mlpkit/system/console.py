@@ -1,12 +1,14 @@
 """Printing of lines, tables and errors, to a terminal or a pipe."""
 
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -67,6 +69,12 @@ def plain_table(title: str, columns: Sequence[str]) -> PlainTable:
     return table
 
 
+def fits(console: Console, table: Table) -> bool:
+    """Whether the console is wide enough for a table, without broken cells."""
+    wanted = Measurement.get(console, console.options.update_width(10_000), table).maximum
+    return wanted <= console.width
+
+
 def print_answer(text: str) -> None:
     """Print a command's result to stdout.
 
@@ -98,6 +106,15 @@ def say(console: Console, *lines: str) -> None:
         console.print(printable(line), markup=False)
 
 
+def folded(console: Console, line: str) -> list[str]:
+    """Return the lines that a terminal shows for a long one, broken between words; elsewhere it stays one."""
+    if not is_terminal(console):
+        return [line]
+    return textwrap.wrap(
+        line, console.width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    ) or [line]
+
+
 _collected: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
@@ -117,7 +134,9 @@ def note(message: str) -> None:
     if (notes := _collected.get()) is not None:
         notes.append(message)
         return
-    make_console(stderr=True).print(f"[dim]{escape(printable(message))}[/dim]")
+    console = make_console(stderr=True)
+    for line in folded(console, printable(message)):
+        console.print(f"[dim]{escape(line)}[/dim]")
 
 
 def number(value: float) -> str:

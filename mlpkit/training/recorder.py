@@ -108,8 +108,8 @@ class Recorder:
         """
         self._log_files = RunLog(self.folder, self.config.run.loggers, position, self.last_saved_step or 0)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
-        rows = {name: len(split) for name, split in dataset.splits.items()}
-        self._print(f"{dataset.name}: {task.name}, " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
+        rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+        self._print(f"{dataset.title}: {task.name}, {rows}")
         parameters = count_parameters(self.experiment.network)
         self._print(
             f"{config.model.name}: {plural(parameters, 'parameter')}; engine: {engine.name} ({engine.reason})"
