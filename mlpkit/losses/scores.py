@@ -1,21 +1,90 @@
-"""Metrics, computed by scikit-learn from all predictions of a split, as in `run.metrics=[roc_auc]`.
+"""Metrics, computed from all predictions of a split, as in `run.metrics=[roc_auc]`; equal to scikit-learn's.
 
+scikit-learn's functions take milliseconds to check their arguments, more than a small network's epoch takes.
 A metric that is not defined is NaN, as the area under the ROC curve is where all rows are of one class.
 """
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Optional
+from typing import TYPE_CHECKING, Literal, Optional
 
 from mlpkit.config.metric import MetricConfig
 from mlpkit.config.registry import choice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 # Optional: see `OptimizerConfig`.
 Probabilities = Optional["Tensor"]
 CLASSES = ("binary", "multiclass")
 LABELS = (*CLASSES, "multilabel")
+
+
+class _LabelScore(MetricConfig):
+    """A score of predicted labels; of two classes it is the second's, else the mean of all (macro)."""
+
+    tasks = LABELS
+    higher_is_better = True
+
+    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
+        """See `MetricConfig.score`; as scikit-learn's with average="binary" or "macro"."""
+        assert probabilities is not None
+        right, predicted, true = _counts(predictions, targets, probabilities.shape[1])
+        each = self.of_counts(right, predicted, true)
+        if targets.dim() == 1 and len(each) == 2:
+            return float(each[1])
+        return float(each.mean() if targets.dim() == 2 else each[predicted + true > 0].mean())
+
+    def of_counts(self, right: "Tensor", predicted: "Tensor", true: "Tensor") -> "Tensor":
+        """Return the score of each label (labels,) from its counts: right predictions, predictions, rows."""
+        raise NotImplementedError
+
+
+def _counts(predictions: "Tensor", targets: "Tensor", classes: int) -> "tuple[Tensor, Tensor, Tensor]":
+    """Return for each label how often it is predicted rightly, is predicted, and is true."""
+    if targets.dim() == 2:
+        return (predictions * targets).sum(0), predictions.sum(0), targets.sum(0)
+    table = (targets * classes + predictions).bincount(minlength=classes**2).view(classes, classes)
+    return table.diagonal(), table.sum(0), table.sum(1)
+
+
+def _ratio(part: "Tensor", whole: "Tensor") -> "Tensor":
+    """Return part / whole, and 0 for 0 / 0."""
+    return part.double() / whole.clamp_min(1)
+
+
+@choice("metric")
+class Precision(_LabelScore):
+    """Share of right labels among the predicted ones; of two classes, of the second."""
+
+    name: Literal["precision"]
+
+    def of_counts(self, right: "Tensor", predicted: "Tensor", true: "Tensor") -> "Tensor":
+        """See `_LabelScore.of_counts`."""
+        return _ratio(right, predicted)
+
+
+@choice("metric")
+class Recall(_LabelScore):
+    """Share of the true labels that are found; of two classes, of the second."""
+
+    name: Literal["recall"]
+
+    def of_counts(self, right: "Tensor", predicted: "Tensor", true: "Tensor") -> "Tensor":
+        """See `_LabelScore.of_counts`."""
+        return _ratio(right, true)
+
+
+@choice("metric")
+class F1(_LabelScore):
+    """Harmonic mean of precision and recall; of two classes, of the second."""
+
+    name: Literal["f1"]
+
+    def of_counts(self, right: "Tensor", predicted: "Tensor", true: "Tensor") -> "Tensor":
+        """See `_LabelScore.of_counts`."""
+        return _ratio(2 * right, predicted + true)
 
 
 @choice("metric")
@@ -28,47 +97,9 @@ class BalancedAccuracy(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's balanced_accuracy_score."""
-        from sklearn.metrics import recall_score
-
-        present = targets.unique()  # type: ignore[no-untyped-call]
-        return float(recall_score(targets, predictions, labels=present, average="macro", zero_division=0))
-
-
-class _LabelScore(MetricConfig):
-    """A score of predicted labels that scikit-learn names after the metric, such as precision_score."""
-
-    tasks = LABELS
-    higher_is_better = True
-
-    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
-        """See `MetricConfig.score`; of two classes it is the second's, else the mean of all (macro)."""
-        from sklearn import metrics
-
         assert probabilities is not None
-        average = "binary" if targets.dim() == 1 and probabilities.shape[1] == 2 else "macro"
-        score = getattr(metrics, f"{self.name}_score")
-        return float(score(targets, predictions, average=average, zero_division=0))
-
-
-@choice("metric")
-class Precision(_LabelScore):
-    """Share of right labels among the predicted ones; of two classes, of the second."""
-
-    name: Literal["precision"]
-
-
-@choice("metric")
-class Recall(_LabelScore):
-    """Share of the true labels that are found; of two classes, of the second."""
-
-    name: Literal["recall"]
-
-
-@choice("metric")
-class F1(_LabelScore):
-    """Harmonic mean of precision and recall; of two classes, of the second."""
-
-    name: Literal["f1"]
+        right, _, true = _counts(predictions, targets, probabilities.shape[1])
+        return float(_ratio(right, true)[true > 0].mean())
 
 
 def _by_class(targets: "Tensor", probabilities: Probabilities) -> "tuple[Tensor, Tensor]":
@@ -83,6 +114,12 @@ def _by_class(targets: "Tensor", probabilities: Probabilities) -> "tuple[Tensor,
     return one_hot(targets, probabilities.shape[1]), probabilities
 
 
+def _ranked(targets: "Tensor", probabilities: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Return how many rows, and how many positive ones, have each probability, from the highest on."""
+    _, places, rows = probabilities.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    return rows.flip(0).double(), places.bincount(targets.double()).flip(0)
+
+
 @choice("metric")
 class RocAuc(MetricConfig):
     """Area under the ROC curve; of several classes, the mean of each one against the rest."""
@@ -93,12 +130,16 @@ class RocAuc(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's roc_auc_score, one against the rest, macro."""
-        from sklearn.metrics import roc_auc_score
+        return _mean_of_classes(_area, targets, probabilities)
 
-        y, p = _by_class(targets, probabilities)
-        if not bool(((y == 0).any(0) & (y == 1).any(0)).all()):
-            return math.nan
-        return float(roc_auc_score(y, p))
+
+def _area(targets: "Tensor", probabilities: "Tensor") -> float:
+    """Return the share of pairs, a positive and a negative row, in the right order; ties count one half."""
+    rows, positive = _ranked(targets, probabilities)
+    negative = rows - positive
+    pairs = float(positive.sum() * negative.sum())
+    ordered = (negative * (positive.cumsum(0) - positive / 2)).sum()
+    return float(ordered) / pairs if pairs else math.nan
 
 
 @choice("metric")
@@ -111,10 +152,22 @@ class AveragePrecision(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's average_precision_score, macro."""
-        from sklearn.metrics import average_precision_score
+        return _mean_of_classes(_average_precision, targets, probabilities)
 
-        y, p = _by_class(targets, probabilities)
-        return float(average_precision_score(y, p)) if bool((y == 1).any(0).all()) else math.nan
+
+def _average_precision(targets: "Tensor", probabilities: "Tensor") -> float:
+    """Return the mean precision over the thresholds, weighted by the increase of the recall at each."""
+    rows, positive = _ranked(targets, probabilities)
+    count = float(positive.sum())
+    precision = positive.cumsum(0) / rows.cumsum(0)
+    return float(precision @ positive) / count if count else math.nan
+
+
+def _mean_of_classes(
+    score: "Callable[[Tensor, Tensor], float]", targets: "Tensor", probabilities: Probabilities
+) -> float:
+    y, p = _by_class(targets, probabilities)
+    return sum(score(y[:, place], p[:, place]) for place in range(y.shape[1])) / y.shape[1]
 
 
 @choice("metric")
@@ -165,9 +218,11 @@ class Mape(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's mean_absolute_percentage_error."""
-        from sklearn.metrics import mean_absolute_percentage_error
+        import torch
 
-        return float(mean_absolute_percentage_error(targets.double(), predictions.double()))
+        y = targets.double()
+        smallest = torch.finfo(torch.float64).eps  # as in scikit-learn, for targets that are 0
+        return float(((y - predictions).abs() / y.abs().clamp_min(smallest)).mean())
 
 
 @choice("metric")
@@ -180,9 +235,7 @@ class MedianAbsoluteError(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's median_absolute_error."""
-        from sklearn.metrics import median_absolute_error
-
-        return float(median_absolute_error(targets.double(), predictions.double()))
+        return float((targets.double() - predictions).abs().quantile(0.5, dim=0).mean())
 
 
 @choice("metric")
@@ -195,7 +248,8 @@ class Pinball(MetricConfig):
 
     def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
         """See `MetricConfig.score`; scikit-learn's mean_pinball_loss."""
-        from sklearn.metrics import mean_pinball_loss
+        import torch
 
-        alpha: Any = int(self.name.removeprefix("pinball_")) / 100
-        return float(mean_pinball_loss(targets.double(), predictions.double(), alpha=alpha))
+        alpha = int(self.name.removeprefix("pinball_")) / 100
+        errors = targets.double() - predictions
+        return float(torch.maximum(alpha * errors, (alpha - 1) * errors).mean())
