@@ -34,7 +34,7 @@ from mlpkit.sweep.search_plan import SearchPlan
 from mlpkit.sweep.study import Study
 from mlpkit.sweep.trial_result import TrialResult, progress_line, read_trial
 from mlpkit.sweep.vectorized import vectorized
-from mlpkit.sweep.winner import describe_winner, find_winner, forget_test, score_on_test
+from mlpkit.sweep.winner import describe_winner, find_winner, forget_test_scores, score_on_test
 from mlpkit.sweep.work import Work, without_large
 from mlpkit.system.append_file import append_line
 from mlpkit.system.console import printable, say
@@ -285,8 +285,7 @@ class _RunningSearch:
                 raise DataError(f"{self.folder.study}: its best trial is not in the ledger; search anew")
             dataset = self.plan.datasets.load(entries[folder].config.dataset)
             tests.append(score_on_test(self.folder.run(folder), dataset, self.origin.trust))
-        for folder in entries.keys() - set(winner.folders):
-            forget_test(self.folder.run(folder))
+        forget_test_scores(map(self.folder.run, entries.keys() - set(winner.folders)))
         say(self.console, describe_winner(winner, tests, self.task, self.search.trials))
 
 

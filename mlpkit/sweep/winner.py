@@ -1,6 +1,6 @@
 """The winner of a search: the trial with the best validation score, and the only one scored on test rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,24 +115,24 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
     return test
 
 
-def forget_test(path: Path) -> None:
-    """Remove the test scores of a run that won before the search had more trials: only the winner has some.
+def forget_test_scores(paths: Iterable[Path]) -> None:
+    """Remove the test scores of runs that won before the search had more trials: only the winner has some.
 
     Raises:
         DataError: the run cannot be read.
         LockedError: another process uses it.
         WriteError: its summary cannot be written.
     """
-    folder = RunFolder(path)
-    if path.is_symlink() or not folder.summary.exists():
-        return
-    best = read_object(folder.summary).get("best")
-    if isinstance(best, dict) and "test" in best:
-        with locked(folder.lock):
-            folder.open_for_writing()
-            summary = read_object(folder.summary)
-            summary["best"] = {name: value for name, value in best.items() if name != "test"}
-            write_json(folder.summary, summary)
+    for folder in map(RunFolder, paths):
+        if folder.path.is_symlink() or not folder.summary.exists():
+            continue
+        best = read_object(folder.summary).get("best")
+        if isinstance(best, dict) and "test" in best:
+            with locked(folder.lock):
+                folder.open_for_writing()
+                summary = read_object(folder.summary)
+                summary["best"] = {name: value for name, value in best.items() if name != "test"}
+                write_json(folder.summary, summary)
 
 
 def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
