@@ -23,8 +23,8 @@ from mlpkit.system.plain_json import read_object
 SPLITS = ("train", "val", "test")
 
 
-class Run:
-    """A run folder.
+class _Folder:
+    """A folder of a training.
 
     Attributes:
         path: the folder.
@@ -34,6 +34,10 @@ class Run:
     def __init__(self, path: str | Path, messages: Sequence[str] = ()) -> None:
         """Take the folder."""
         self.path, self.messages = Path(path), tuple(messages)
+
+
+class Run(_Folder):
+    """A run: its `path`, and what its folder holds; `messages` are notes and warnings of the training."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -86,17 +90,8 @@ class Run:
         return f"<p><code>{path}</code></p>{Table(rows)._repr_html_()}<p>{pictures}</p>"
 
 
-class Sweep:
-    """A sweep's folder.
-
-    Attributes:
-        path: the folder.
-        messages: notes and warnings of the training.
-    """
-
-    def __init__(self, path: str | Path, messages: Sequence[str] = ()) -> None:
-        """Take the folder."""
-        self.path, self.messages = Path(path), tuple(messages)
+class Sweep(_Folder):
+    """A sweep: its `path`, its runs and their comparison; `messages` are those of the training."""
 
     @property
     def runs(self) -> list[Run]:
