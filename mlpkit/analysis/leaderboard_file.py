@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.analysis.keys import shorten
+from mlpkit.config.nested import shorten
 from mlpkit.analysis.leaderboard import headline, legend, result_columns, show_rank, show_setting, unscored
 from mlpkit.runs.output_file import write_output
 from mlpkit.system.console import printable

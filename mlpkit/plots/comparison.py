@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.analysis.keys import shorten
+from mlpkit.config.nested import shorten
 from mlpkit.analysis.statistics import half_width, mean
 from mlpkit.errors import DataError
 from mlpkit.plots import style

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.analysis.keys import shorten
+from mlpkit.config.nested import shorten
 from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.plots import style
 
