@@ -16,6 +16,7 @@ from running import QUIET, mlpkit
 
 from mlpkit.cli.main import run as command
 from mlpkit.loggers import mlflow as tracker
+from mlpkit.loggers.mlflow_store import MLflowRun, MLflowStore
 from mlpkit.runs.tracked_run import is_kept
 
 pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'mlpkit[mlflow]'")
@@ -38,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         sent = mlpkit("send", "runs/first", cwd=folder, PYTHONWARNINGS="default")
         assert sent.stdout == f"sqlite:///{folder}/mlflow.db, experiment moons-mlp: 1 run (1 new)\n"
         assert sent.stderr == ""
-        yield tracker.MLflowStore(None).client
+        yield MLflowStore(None).client
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +219,8 @@ def test_a_server_that_is_down_ends_no_training(
     assert Path("runs/down/train.log").read_text().splitlines()[0] == warning
     swept = ("seed=range(3)", "run.dir=runs/down-sweep", "trainer.epochs=2", "run.loggers=[mlflow]")
     assert command(["train", "-m", *SMALL, *swept]) == 0
-    assert capsys.readouterr().err == f"{warning}\n"
+    out, err = capsys.readouterr()
+    assert (out.count(warning), err) == (1, "")
     assert command(["send", "runs/down"]) == 74
     assert capsys.readouterr().err == (
         "mlpkit: MLflow at http://127.0.0.1:9: Connection refused; "
@@ -231,31 +233,29 @@ def test_a_server_that_is_down_ends_no_training(
 def test_a_server_that_goes_down_meanwhile(
     store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The database vanishes when the run has begun."""
-    shutil.copy("mlflow.db", "kept.db")
+    """The run is deleted while it is being trained."""
+    update, updates = MLflowRun.update, list[str]()
 
-    def vanish(self: tracker.MLflowRun, points: Any) -> None:
-        with self._store.reaching():
-            raise ConnectionError("gone")
+    def delete_first(self: MLflowRun, run: Any) -> None:
+        if updates:
+            store.delete_run(self._id)
+        updates.append(run.status)
+        update(self, run)
 
-    monkeypatch.setattr(tracker.MLflowRun, "log", vanish)
+    monkeypatch.setattr(MLflowRun, "update", delete_first)
     assert command(["train", *SMALL, "run.dir=runs/gone", "trainer.epochs=2", *LIVE]) == 0
-    assert capsys.readouterr().err.count("warning: ") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("warning: MLflow at sqlite:///") and said.endswith(f"{LATER}\n")
+    assert (updates, said.count("\n")) == (["running", "done"], 1)
+    assert Path("runs/gone/summary.json").is_file()
 
 
-def test_without_mlflow(tmp_path: Path) -> None:
-    script = "import sys; sys.modules['mlflow'] = None; from mlpkit.cli.main import run; sys.exit(run(sys.argv[1:]))"
-    for arguments, what in {
-        ("train", *SMALL, *LIVE): "run.loggers=mlflow",
-        ("train", "-m", *SMALL, *LIVE, "seed=0,1"): "run.loggers=mlflow",
-        ("send",): "--to=mlflow",
-    }.items():
-        done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"mlpkit: {what}: needs mlflow; pip install 'mlpkit[mlflow]'\n"
-        assert not list(tmp_path.iterdir())
+def test_without_mlflow(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    needs = "needs mlflow; pip install 'mlpkit[mlflow]'"
+    for sweep in ((), ("-m", "seed=0,1")):
+        assert refused("train", *sweep, *SMALL, *LIVE, code=2) == f"run.loggers=mlflow: {needs}"
+    assert refused("send", code=2) == f"--to=mlflow: {needs}"
 
 
 def test_mlflow_is_loaded_where_it_is_chosen_alone() -> None:

@@ -25,18 +25,18 @@ def send(
         typer.Option(
             "--uri",
             metavar="URI",
-            help="Where it is, such as http://host:5000 or sqlite:///mlflow.db; left out, MLFLOW_TRACKING_URI "
-            "or MLflow's default.",
+            help="Where it is, such as http://host:5000 or sqlite:///mlflow.db; left out, "
+            "MLFLOW_TRACKING_URI or MLflow's default.",
         ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Send runs to a tracker: settings, scores, pictures and the checkpoint. Sending again changes nothing."""
+    """Send runs to a tracker: settings, scores, pictures, the checkpoint. Sending again changes nothing."""
     from collections import Counter
 
     from mlpkit.config.problems import plural
     from mlpkit.errors import ConfigError, DataError, MlpkitError, TrackerError
-    from mlpkit.loggers.mlflow import MLflowStore, check_installed
+    from mlpkit.loggers.mlflow_store import MLflowStore, check_installed
     from mlpkit.runs.find_run import find_run
     from mlpkit.runs.results import find_runs
     from mlpkit.runs.run_folder import RunFolder
@@ -69,5 +69,7 @@ def send(
             note(f"left out: {error}")
     if not changes:
         raise DataError(f"{path}: no run of it can be sent; the notes say why")
-    counted = ", ".join(f"{changes[kind]} {kind}" for kind in ("new", "changed", "unchanged") if changes[kind])
+    counted = ", ".join(
+        f"{changes[kind]} {kind}" for kind in ("new", "changed", "unchanged") if changes[kind]
+    )
     say(make_console(), f"{store.uri}, experiment {group}: {plural(changes.total(), 'run')} ({counted})")

@@ -141,7 +141,7 @@ def read_result(path: Path) -> RunResult:
 
 
 def read_config(folder: RunFolder) -> Config:
-    """Return a run's config, from a checkpoint's header where there is one: ten times as fast as reading YAML.
+    """Return a run's config, from a checkpoint's header if there is one: ten times as fast as reading YAML.
 
     The newest checkpoint is tried first: the best one may have been saved before trainer.epochs was changed.
 

@@ -105,9 +105,7 @@ def read_tracked(folder: RunFolder, is_running: bool = False) -> TrackedRun:
 
 def points_of(record: Record) -> list[Point]:
     """Return a record's scores, as in val_accuracy, and its learning rate; none for values not finite."""
-    scores = {
-        f"{split}_{name}": value for split, of in record.scores.items() for name, value in of.items()
-    }
+    scores = {f"{split}_{name}": value for split, of in record.scores.items() for name, value in of.items()}
     return [
         Point(name, value, record.step, record.seconds)
         for name, value in {**scores, **record.extra}.items()

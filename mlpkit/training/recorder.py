@@ -59,7 +59,6 @@ class Recorder:
         """Make a recorder that has written nothing yet.
 
         Args:
-            experiment, folder: see the attributes.
             console: where a run that is not part of a sweep shows its progress; None in a sweep.
             with_test: score the test split at the end; a search scores only its winner on it.
             warn: called once for each logger that the run goes on without.
@@ -204,8 +203,7 @@ class Recorder:
         if self._latest is not None and progress.epoch % self.config.trainer.log_every:
             self._log(self._latest)
         logged = "train", self.experiment.dataset.monitored
-        others = {name: summary[name] for name in self.splits if name not in logged}
-        if others:
+        if others := {name: summary[name] for name in self.splits if name not in logged}:
             self._files.scores(progress.epoch, progress.step, others, seconds, time.time())
         settings = to_dict(self.config)
         self._files.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
