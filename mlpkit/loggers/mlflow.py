@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlpkit.config.logger import Logger, LoggerConfig
 from mlpkit.config.registry import choice
-from mlpkit.errors import MlpkitError, TrackerError
+from mlpkit.errors import MlpkitError, TrackerError, reason_of
 from mlpkit.loggers.mlflow_store import MLflowStore, check_installed
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def _as_warning() -> Iterator[None]:
         raise _failed[0]
     try:
         yield
-    except MlpkitError as error:
-        lenient = TrackerError(f"{error}; {_LATER}")
+    except (MlpkitError, OSError) as error:
+        lenient = TrackerError(f"{reason_of(error)}; {_LATER}")
         if isinstance(error, TrackerError):
             _failed.append(lenient)
         raise lenient from error
