@@ -51,6 +51,10 @@ class WriteError(MlpkitError):
     exit_code = 74
 
 
+class TrackerError(WriteError):
+    """A tracker, such as an MLflow server, cannot be used; a run goes on without it."""
+
+
 class RunInterruptedError(MlpkitError):
     """A signal asked the run to stop, and the run has saved a checkpoint."""
 

@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from mlpkit import metrics
 from mlpkit.config.metric import MetricConfig, higher_is_better
+from mlpkit.config.plugins import calling, described
 from mlpkit.config.problems import did_you_mean
 from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError
@@ -101,15 +102,18 @@ class Task:
             split: what the rows are called in errors.
 
         Raises:
-            ConfigError: a metric returned NaN or infinity.
+            ConfigError: a metric returned NaN or infinity, or a plug-in's failed.
         """
         if not metrics:
             return []
         outputs = outputs.detach().cpu()
         probabilities = self.probabilities(outputs) if self.probabilities else None
         predictions, targets = self.decode(outputs), self.targets(truth.cpu())
-        values = [float(metric.score(predictions, probabilities, targets)) for metric in metrics]
-        for metric, value in zip(metrics, values, strict=True):
+        values = []
+        for metric in metrics:
+            with calling(described("run.metrics", metric), metric):
+                value = float(metric.score(predictions, probabilities, targets))
+            values.append(value)
             if not (isfinite(value) or may_be_nan):
                 raise ConfigError(
                     f"run.metrics={metric.name}: its value is {value} for the rows of {split}; leave it out"

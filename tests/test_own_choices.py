@@ -226,14 +226,22 @@ def test_what_is_right_is_trained(
     assert command(["train", "--plugin=my.py", *chosen, *SMALL]) == 0
 
 
-def test_a_failed_run_stores_what_the_error_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_that_fails_is_one_line_and_the_run_stores_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At its first call nothing has been written yet."""
     monkeypatch.chdir(tmp_path)
-    score = ("def score(self, predictions, probabilities, targets):", "    return {}['missing']")
-    Path("my.py").write_text(plugin("metric", 'tasks = ("binary",)', "higher_is_better = True", *score))
-    with pytest.raises(KeyError):
-        command(["train", "--plugin=my.py", "dataset=moons", "run.metrics=[mine]", *SMALL])
+    later = "return 1 / (not __import__('os').path.exists('it'))"
+    for body, left in (("return {}['missing']", []), (later, ["it"])):
+        score = ("def score(self, predictions, probabilities, targets):", f"    {body}")
+        Path("my.py").write_text(plugin("metric", 'tasks = ("binary",)', "higher_is_better = True", *score))
+        assert command(["train", "--plugin=my.py", "dataset=moons", "run.metrics=[mine]", *SMALL]) == 2
+        error = "ZeroDivisionError: division by zero" if left else "KeyError: 'missing'"
+        line = f"run.metrics=mine (my.py): line 17: {error}"
+        assert capsys.readouterr().err.endswith(f"mlpkit: {line}\n")
+        assert [path.name for path in tmp_path.glob("it")] == left
     stored = json.loads(RunFolder(Path("it")).summary.read_text())
-    assert stored == {"status": "failed", "error": "KeyError: 'missing'"}
+    assert stored == {"status": "failed", "error": line}
 
 
 @pytest.mark.parametrize("choice", ["optimizer=mine", "loss=mine", "dataset=mine", "model.activation=mine"])

@@ -361,7 +361,7 @@ def test_loggers_are_chosen_by_name(refused: Refused, capsys: pytest.CaptureFixt
     assert "loggers: []" in RunFolder(Path("it")).config.read_text()
     capsys.readouterr()
     assert refused("train", "run.loggers=[tensorbord]", code=2) == (
-        "run.loggers: 'tensorbord': must be one of tensorboard (a plug-in's needs --plugin FILE); "
+        "run.loggers: 'tensorbord': must be one of mlflow, tensorboard (a plug-in's needs --plugin FILE); "
         "did you mean tensorboard?"
     )
     said = refused("train", "run.loggers=[tensorboard,tensorboard]", code=2)

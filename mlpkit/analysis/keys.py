@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mlpkit.config.nested import shorten
 from mlpkit.config.problems import did_you_mean, show
 from mlpkit.errors import ConfigError
 from mlpkit.runs.results import RunResult
@@ -47,16 +48,6 @@ def find_key(wanted: str, keys: Sequence[str], option: str = "--by") -> str:
     raise ConfigError(
         f"{option}={spelled}: no run has this key{near or '; see `mlpkit config` for the keys'}"
     )
-
-
-def shorten(key: str, keys: Sequence[str]) -> str:
-    """Return the last part of a key, or the whole key if others end with the same part.
-
-    `optimizer.name` becomes `optimizer`.
-    """
-    short = key.removesuffix(".name").rpartition(".")[2]
-    same = [other for other in keys if other.removesuffix(".name").rpartition(".")[2] == short]
-    return key if len(same) > 1 or (short == "seed" and key != "seed") else short
 
 
 def pairing_keys(

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlpkit.analysis.compare import LEAST, Comparison, Setting
-from mlpkit.analysis.keys import shorten
+from mlpkit.config.nested import shorten
 from mlpkit.config.problems import plural, show
 from mlpkit.runs.results import RunResult
 from mlpkit.system.console import fits, is_terminal, number, plain_table, say

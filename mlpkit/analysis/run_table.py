@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mlpkit.analysis.keys import shorten
+from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
 from mlpkit.runs.results import RunResult
 from mlpkit.system.console import is_terminal, number, plain_table

@@ -9,6 +9,7 @@ from mlpkit.cli.arguments import check_folder
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
 from mlpkit.cli.search import Options, resume_search, search
+from mlpkit.config.logger import loggers_of
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
 from mlpkit.runs.origin import Origin
@@ -56,6 +57,7 @@ def sweep(
         print_dry_run(planned.jobs, console)
         return
 
+    loggers_of(planned.jobs[0].config.run.loggers)  # so that not every run refuses them
     launcher = choose(wanted)  # before anything else loads torch
 
     from mlpkit.runs import sweep_folder

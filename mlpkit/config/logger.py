@@ -3,10 +3,11 @@
 metrics.jsonl and train.log are written for every run, whichever loggers are chosen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from mlpkit.config import registry
 from mlpkit.config.section import Section
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 class Logger:
     """Logs one run. A subclass must define `scores`; the other methods do nothing by default.
 
-    A method may raise `WriteError`. It ends the run, and the run saves a checkpoint.
+    A method may raise `TrackerError`: the run goes on without the logger, with one warning. A `WriteError`
+    ends the run, and the run saves a checkpoint.
     """
 
     def scores(self, record: "Record") -> None:
@@ -48,6 +50,13 @@ class LoggerConfig(Section):
     to_define: ClassVar[tuple[str, ...]] = ("open",)
     name: str
 
+    def check(self) -> None:
+        """Check what can be checked before a run or a sweep begins, such as that a package is installed.
+
+        Raises:
+            ConfigError: the logger cannot be used.
+        """
+
     def open(self, folder: Path, resumed_at: int | None) -> Logger:
         """Open the logger for a run.
 
@@ -57,6 +66,22 @@ class LoggerConfig(Section):
                 None for a new run.
 
         Raises:
+            TrackerError: see `Logger`.
             WriteError: a file cannot be opened.
         """
         raise NotImplementedError(f"run.loggers={self.name} has no open")
+
+
+def loggers_of(names: Iterable[str]) -> list[LoggerConfig]:
+    """Return the loggers that run.loggers names, checked.
+
+    Raises:
+        ConfigError: see `LoggerConfig.check`.
+    """
+    found = []
+    for name in names:
+        config = registry.choices("logger")[name].model_validate({"name": name})
+        assert isinstance(config, LoggerConfig)
+        config.check()
+        found.append(config)
+    return found

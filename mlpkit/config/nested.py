@@ -1,7 +1,7 @@
 """Nested plain dicts, such as a config before validation, read and changed by dotted keys."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlpkit.config.problems import spell
@@ -16,6 +16,16 @@ def items(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from items(value, f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, node
+
+
+def shorten(key: str, keys: Sequence[str]) -> str:
+    """Return the last part of a key, or the whole key if others end with the same part.
+
+    `optimizer.name` becomes `optimizer`.
+    """
+    short = key.removesuffix(".name").rpartition(".")[2]
+    same = [other for other in keys if other.removesuffix(".name").rpartition(".")[2] == short]
+    return key if len(same) > 1 or (short == "seed" and key != "seed") else short
 
 
 def texts(node: object, key: str = "") -> Iterator[tuple[str, str]]:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.statistics import mean
+from mlpkit.config.nested import shorten
 from mlpkit.errors import DataError
 from mlpkit.plots import style
 from mlpkit.plots.drawing import one_warning

@@ -9,8 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mlpkit.analysis.compare import Comparison
-from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.leaderboard import show_setting
+from mlpkit.config.nested import shorten
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, say_runs, score_name
 

@@ -9,8 +9,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.analysis.keys import shorten
 from mlpkit.analysis.leaderboard import show_setting
+from mlpkit.config.nested import shorten
 from mlpkit.plots import style
 
 MOST_NAMED = 2  # with more keys, the legend's title names them instead of each label

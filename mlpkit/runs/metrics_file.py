@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -82,6 +82,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def record_of(lines: Sequence[Mapping[str, Any]]) -> Record:
+    """Return the record of an epoch's lines, of one split each."""
+    last = lines[-1]
+    scores = {
+        line["split"]: {name: value for name, value in line.items() if name not in _PLACE} for line in lines
+    }
+    extra = {name: last[name] for name in ("lr", "grad_norm") if name in last}
+    return Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
+
+
 @dataclass(frozen=True)
 class MetricsPosition:
     """The part of metrics.jsonl that a resumed run keeps.
@@ -114,8 +124,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> M
     if not path.exists():
         return MetricsPosition()
     regular_file(path)
-    size, last = 0, dict[str, Any]()
-    scores: dict[str, dict[str, float | None]] = {}
+    size, lines = 0, list[dict[str, Any]]()  # those of the last epoch
     for line in _raw_lines(path):
         parsed = _parse(line)
         if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
@@ -123,15 +132,14 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> M
         # An epoch that is not a multiple of `every` was logged only because it was the last one.
         if parsed["epoch"] > epoch or (parsed["epoch"] == epoch and epoch % every):
             break
-        if not last or parsed["epoch"] != last["epoch"]:
-            scores = {}
-        scores[parsed["split"]] = {name: v for name, v in parsed.items() if name not in _PLACE}
-        size, last = size + len(line), parsed
-    if not last:
+        if lines and parsed["epoch"] != lines[-1]["epoch"]:
+            lines = []
+        lines.append(parsed)
+        size += len(line)
+    if not lines:
         return MetricsPosition()
-    extra: dict[str, float | None] = {name: last[name] for name in ("lr", "grad_norm") if name in last}
-    record = Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
-    return MetricsPosition(size, last["seconds"], last["epoch"], record)
+    record = record_of(lines)
+    return MetricsPosition(size, record.seconds, record.epoch, record)
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:

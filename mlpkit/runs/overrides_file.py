@@ -17,14 +17,14 @@ def keep_overrides(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
     Raises:
         WriteError: the file cannot be written.
     """
-    before = _read(path)
+    before = read_overrides(path)
     after = [*before, *(line for line in overrides if line not in before)]
     if after != before or not path.exists():
         atomic_write(path, yaml_file.dump(after, UNFOLDED).encode())
     return tuple(after)
 
 
-def _read(path: Path) -> list[str]:
+def read_overrides(path: Path) -> list[str]:
     """Return the list in a file that may be foreign, or an empty list if it cannot be read."""
     try:
         if path.stat().st_size > yaml_file.LARGEST_OF_A_RUN:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mlpkit.config import yaml_file
-from mlpkit.config.config import parse, to_dict
+from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ SWEEP = "sweep-"  # prefix of the names of sweep folders
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 # None if it was not finite. The limit keeps squares finite, which statistics over runs need.
 _Score = Annotated[float | None, Field(ge=-1e150, le=1e150, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Scores = Annotated[dict[_Name, _Score], Field(max_length=100)]
 
 
@@ -36,6 +37,8 @@ class Best(BaseModel):
     score: _Name
     higher_is_better: bool
     value: _Score
+    epoch: _Count = 0
+    step: _Count = 0
     train: _Scores = {}
     val: _Scores = {}
     test: _Scores = {}
@@ -130,7 +133,7 @@ def read_result(path: Path) -> RunResult:
         DataError: the run folder is damaged.
     """
     folder = RunFolder(path)
-    settings = _settings(folder)
+    settings = settings_of(read_config(folder))
     _refuse_link(folder.summary)
     if not folder.summary.exists():
         return RunResult(path, settings, "unfinished")
@@ -155,6 +158,37 @@ def read_result(path: Path) -> RunResult:
     )
 
 
+def read_config(folder: RunFolder) -> Config:
+    """Return a run's config, from a checkpoint's header if there is one: ten times as fast as reading YAML.
+
+    The newest checkpoint is tried first: the best one may have been saved before trainer.epochs was changed.
+
+    Raises:
+        DataError: the config cannot be read, or is a link.
+    """
+    for path in (folder.last, folder.best):
+        with suppress(DataError):
+            _refuse_link(path.parent)
+            _refuse_link(path)
+            return read_header(path).config
+    _refuse_link(folder.config)
+    try:
+        return parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))
+    except ConfigError as error:
+        problem = name_plugins(str(error.args[0]), folder.path)
+        where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
+        raise DataError(f"{where}{problem}") from None
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return a config's settings by dotted key, without run.* and format, which do not affect training."""
+    return {
+        key: value
+        for key, value in items(to_dict(config))
+        if key != "format" and key.partition(".")[0] != "run"
+    }
+
+
 def age(run: RunResult) -> tuple[int, str]:
     """Return a sort key that is greater for a newer run."""
     return _changed(run.path), run.path.name
@@ -170,29 +204,6 @@ def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
             below.clear()  # there are no runs inside a run
             yield path
         below.sort()
-
-
-def _settings(folder: RunFolder) -> dict[str, Any]:
-    """Return the settings from a checkpoint's header, which is ten times as fast as reading YAML.
-
-    The newest checkpoint is tried first: the best one may have been saved before trainer.epochs was changed.
-    """
-    for path in (folder.last, folder.best):
-        with suppress(DataError):
-            _refuse_link(path.parent)
-            _refuse_link(path)
-            return _flat(to_dict(read_header(path).config))
-    _refuse_link(folder.config)
-    try:
-        return _flat(to_dict(parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))))
-    except ConfigError as error:
-        problem = name_plugins(str(error.args[0]), folder.path)
-        where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
-        raise DataError(f"{where}{problem}") from None
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in items(config) if key != "format" and key.partition(".")[0] != "run"}
 
 
 def _refuse_link(path: Path) -> None:

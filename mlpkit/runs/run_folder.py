@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / LABELS
 
     @property
+    def tracking(self) -> Path:
+        """JSON: the id by which trackers know the run; missing until it was first sent to one."""
+        return self.path / "tracking.json"
+
+    @property
     def fork(self) -> Path:
         """JSON: the run and the step at which this run branches off; missing if it does not."""
         return self.path / "fork.json"
@@ -138,6 +143,7 @@ class RunFolder:
             self.metrics,
             self.summary,
             self.labels,
+            self.tracking,
             self.fork,
             self.log,
             self.lock,

@@ -147,7 +147,7 @@ def _begin(
     else:
         folder = _folder_of(experiment.config)
         locks.enter_context(locked(folder.lock))
-    recorder, position = Recorder(experiment, folder, None, work.judge is None), None
+    recorder, position = Recorder(experiment, folder, None, work.judge is None, work.warn), None
     if saved is not None:
         position = restore_run(recorder, engine, saved, work.warn)
     record_setup(recorder, engine, work.origin_of(number), again=saved is not None)

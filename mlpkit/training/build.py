@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpkit.config.config import Config
+from mlpkit.config.logger import loggers_of
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import metrics_for
 from mlpkit.config.plugins import calling, described, is_own
@@ -52,10 +53,11 @@ def build(
         datasets: each run's dataset, if they are loaded already; runs that share one share the object.
 
     Raises:
-        ConfigError: the settings do not fit together, or the device is not available.
+        ConfigError: the settings do not fit together, or the device or a logger is not available.
         DataError: the data is missing or unusable.
     """
     first = configs[0]
+    loggers_of(first.run.loggers)
     device = choose_device(first.device)
     set_determinism(first.trainer.deterministic)
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]

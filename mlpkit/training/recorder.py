@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -48,20 +49,24 @@ class Recorder:
     """
 
     def __init__(
-        self, experiment: Experiment, folder: RunFolder, console: Console | None, with_test: bool = True
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        console: Console | None,
+        with_test: bool = True,
+        warn: Callable[[str], None] = note,
     ) -> None:
         """Make a recorder that has written nothing yet.
 
         Args:
-            experiment: the run's config, dataset, task and network.
-            folder: the run folder.
             console: where a run that is not part of a sweep shows its progress; None in a sweep.
             with_test: score the test split at the end; a search scores only its winner on it.
+            warn: called once for each logger that the run goes on without.
         """
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
         self.is_alone = console is not None
-        self.with_test = with_test
+        self.with_test, self._warn_of_logger = with_test, warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
         self.last_saved_step: int | None = None
         self.saved_at = (0, 0)
@@ -106,14 +111,13 @@ class Recorder:
         Raises:
             WriteError: a file cannot be opened.
         """
-        self._log_files = RunLog(self.folder, self.config.run.loggers, position, self.last_saved_step or 0)
+        step, warn = self.last_saved_step or 0, self._warn_of_logger
+        self._log_files = RunLog(self.folder, self.config.run.loggers, position, step, warn)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
-        parameters = count_parameters(self.experiment.network)
-        self._print(
-            f"{config.model.name}: {plural(parameters, 'parameter')}; engine: {engine.name} ({engine.reason})"
-        )
+        size = plural(count_parameters(self.experiment.network), "parameter")
+        self._print(f"{config.model.name}: {size}; engine: {engine.name} ({engine.reason})")
         self._print(describe_device(engine.device, config.device))
         if engine.matmul.reason:
             self._print(f"matrix products: {engine.matmul.level} ({engine.matmul.reason})")
@@ -179,9 +183,8 @@ class Recorder:
             self.environment = None
         older = folder.older()
         kept = [path for path in older if step_of(path) < progress.step][:keep]
-        for path in older:
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        for path in set(older) - set(kept):
+            path.unlink(missing_ok=True)
 
     def _save_best(self, state: State) -> None:
         progress = state.progress
@@ -200,8 +203,7 @@ class Recorder:
         if self._latest is not None and progress.epoch % self.config.trainer.log_every:
             self._log(self._latest)
         logged = "train", self.experiment.dataset.monitored
-        others = {name: summary[name] for name in self.splits if name not in logged}
-        if others:
+        if others := {name: summary[name] for name in self.splits if name not in logged}:
             self._files.scores(progress.epoch, progress.step, others, seconds, time.time())
         settings = to_dict(self.config)
         self._files.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
@@ -269,9 +271,7 @@ class Recorder:
     def resume_hint(self) -> str:
         """Return whether the run was saved and, unless it is part of a sweep, the command to resume it."""
         saved = "saved" if self.last_saved_step is not None else "nothing was saved yet"
-        if not self.is_alone:
-            return saved
-        return f"{saved}; to go on: {resume_command(self.folder.path)}"
+        return f"{saved}; to go on: {resume_command(self.folder.path)}" if self.is_alone else saved
 
     def _warn(self, line: str) -> None:
         self._files.text(line)

@@ -2,19 +2,20 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlpkit.config import nested, registry
-from mlpkit.config.logger import Logger, LoggerConfig
+from mlpkit.config import nested
+from mlpkit.config.logger import Logger, LoggerConfig, loggers_of
 from mlpkit.config.plugins import calling, described
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, TrackerError
 from mlpkit.runs.metrics_file import MetricsPosition, Record, lines_of
 from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
-from mlpkit.system.console import printable
+from mlpkit.system.console import note, printable
 
 WRITE_SECONDS = 1.0  # scores are written after this time at the latest
 
@@ -32,6 +33,7 @@ class RunLog:
         loggers: Sequence[str],
         position: MetricsPosition | None = None,
         step: int = 0,
+        warn: Callable[[str], None] = note,
     ) -> None:
         """Open the files.
 
@@ -41,18 +43,22 @@ class RunLog:
             position: where to continue metrics.jsonl of a resumed run; None for a new run.
             step: the step that a run is resumed from. Loggers drop all scores from that step on, and get
                 those that metrics.jsonl has kept of it again.
+            warn: called once for each logger that the run goes on without.
 
         Raises:
             WriteError: a file cannot be opened.
         """
         self._metrics = AppendFile(folder.metrics, size=position.size if position else 0)
         self._text = AppendFile(folder.log, size=None if position else 0)
-        self._loggers = [_open(name, folder.path, step if position else None) for name in loggers]
-        self._pending: list[Record] = []
+        self._warn, self._pending = warn, list[Record]()
+        self._loggers: list[Logger] = []
+        for config in loggers_of(loggers):
+            with self._lenient():
+                self._loggers.append(_open(config, folder.path, step if position else None))
         self._written = time.time()
         if position and position.latest and position.latest.step >= step:
-            for logger in self._loggers:
-                logger.scores(replace(position.latest, wall_time=time.time()))
+            latest = replace(position.latest, wall_time=time.time())
+            self._each(lambda logger: logger.scores(latest))
 
     def scores(
         self,
@@ -71,13 +77,11 @@ class RunLog:
     def text(self, line: str) -> None:
         """Write a line of train.log."""
         self._text.write(f"{printable(line)}\n".encode())
-        for logger in self._loggers:
-            logger.text(line)
+        self._each(lambda logger: logger.text(line))
 
     def picture(self, step: int, path: Path) -> None:
         """Pass a plot to the loggers."""
-        for logger in self._loggers:
-            logger.picture(step, path)
+        self._each(lambda logger: logger.picture(step, path))
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
         """Pass the settings to the loggers, with dotted keys."""
@@ -85,8 +89,7 @@ class RunLog:
             key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
             for key, value in nested.items(settings)
         }
-        for logger in self._loggers:
-            logger.hparams(flat)
+        self._each(lambda logger: logger.hparams(flat))
 
     def flush(self) -> None:
         """Write all collected scores, without waiting for the disk.
@@ -97,10 +100,13 @@ class RunLog:
         pending, self._pending, self._written = self._pending, [], time.time()
         if pending:
             self._metrics.write("".join(line for record in pending for line in lines_of(record)).encode())
-        for logger in self._loggers:
+
+        def log(logger: Logger) -> None:
             for record in pending:
                 logger.scores(record)
             logger.flush()
+
+        self._each(log)
 
     def sync(self) -> None:
         """Write all to the disk (fsync): the logs must be on disk before a checkpoint is.
@@ -110,8 +116,7 @@ class RunLog:
         """
         self.flush()
         self._metrics.sync()
-        for logger in self._loggers:
-            logger.sync()
+        self._each(lambda logger: logger.sync())
 
     def close(self) -> None:
         """Write the collected scores and close the files.
@@ -119,17 +124,31 @@ class RunLog:
         Raises:
             WriteError: a file cannot be written; all are closed even so.
         """
-        try:
+        with ExitStack() as closing:  # the last one first
+            closing.callback(self._metrics.close)
+            closing.callback(self._text.close)
+            closing.callback(self._each, lambda logger: logger.close())
             self.flush()
-        finally:
-            files: list[AppendFile | Logger] = [self._metrics, self._text, *self._loggers]
-            for file in files:
-                file.close()
+
+    def _each(self, call: Callable[[Logger], None]) -> None:
+        """Call each logger, and go on without those that cannot be used any more."""
+        for logger in tuple(self._loggers):
+            with self._lenient(logger):
+                call(logger)
+
+    @contextmanager
+    def _lenient(self, logger: Logger | None = None) -> Iterator[None]:
+        """Turn a TrackerError into a warning, and leave out the logger that raised it."""
+        try:
+            yield
+        except TrackerError as error:
+            self._loggers = [each for each in self._loggers if each is not logger]
+            line = f"warning: {error}"
+            self.text(line)
+            self._warn(line)
 
 
-def _open(name: str, folder: Path, resumed_at: int | None) -> Logger:
-    config = registry.choices("logger")[name].model_validate({"name": name})
-    assert isinstance(config, LoggerConfig)
+def _open(config: LoggerConfig, folder: Path, resumed_at: int | None) -> Logger:
     what = described("run.loggers", config)
     with calling(f"{what}: open", config):
         logger = config.open(folder, resumed_at)

@@ -68,7 +68,7 @@ def run(
             if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
                 raise
         else:
-            _begin(engine, folder, origin, console, stop, judge, locks)
+            _begin(engine, folder, origin, console, warn, stop, judge, locks)
             return folder
     # Another process has made the folder meanwhile; if it still trains, its lock refuses us.
     return resume_run(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
@@ -79,11 +79,12 @@ def _begin(
     folder: RunFolder,
     origin: Origin,
     console: Console,
+    warn: Warn,
     stop: StopRequest,
     judge: Judge | None,
     locks: ExitStack,
 ) -> None:
-    recorder = Recorder(engine.experiments[0], folder, console, judge is None)
+    recorder = Recorder(engine.experiments[0], folder, console, judge is None, warn)
     try:
         record_setup(recorder, engine, origin)
         _train(recorder, engine, stop, judge)
@@ -169,7 +170,7 @@ def resume_run(
         before = stored_choices(folder, stored_config, choose_device(config.device))
         engine = build([config], origin.trust, before)
         with stop_on_signals() as stop:
-            recorder = Recorder(engine.experiments[0], folder, console, judge is None)
+            recorder = Recorder(engine.experiments[0], folder, console, judge is None, warn)
             position = MetricsPosition()
             if saved is not None:
                 position = restore_run(recorder, engine, saved, warn, strict)
