@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exporting import Models
 from running import train
 
 from mlpkit.cli.main import run as command
@@ -29,6 +30,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         name: train(root, f"dataset={name}", f"model={model}", *small).path for name, model in models.items()
     }
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Small trained models for the tests of exports."""
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

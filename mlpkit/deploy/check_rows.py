@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ MOST_ROWS = 1000
 MADE_ROWS = 200
 
 Value = float | str | None  # a number, a text or a date such as 2024-01-31T10:05:00; None is missing
-ODD_DATES = ("2024-02-29T23:59:59", "1900-03-01T00:00:00", "1969-12-31T23:59:59", "2000-01-01T00:00:00")
+ODD_DAYS = ("01-01T00:00:00", "02-28T23:59:59", "03-01T00:00:00", "12-31T23:59:59")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class CheckRows:
         """Return both."""
         columns = {name: [*values, *other.columns[name]] for name, values in self.columns.items()}
         return CheckRows(columns, np.concatenate((self.features, other.features)))
+
+    def only(self, wanted: NDArray[np.bool_]) -> "CheckRows":
+        """Return some of the rows; wanted is (rows,)."""
+        columns = {name: list(compress(values, wanted)) for name, values in self.columns.items()}
+        return CheckRows(columns, self.features[wanted])
 
 
 def encode_rows(encoder: TableEncoder, columns: dict[str, list[Value]]) -> CheckRows:
@@ -141,7 +147,7 @@ def _make(spec: Column, random: np.random.Generator) -> Iterator[Value]:
     elif isinstance(spec, BooleanColumn):
         pool, refuses = ("yes", "no", "True", "false", "1", "0", "perhaps"), spec.refuses_missing
     else:
-        pool, refuses = (*ODD_DATES, *_dates(spec, random)), spec.refuses_missing
+        pool, refuses = _dates(spec, random), spec.refuses_missing
     for place in range(MADE_ROWS):
         if not refuses and random.random() < 0.1:
             yield None
@@ -166,4 +172,5 @@ def _dates(spec: DateColumn, random: np.random.Generator) -> list[str]:
     if "days" in scales:
         day, width = scales["days"].shift, scales["days"].divide_by * 3
     days = np.clip(random.uniform(day - width, day + width, MADE_ROWS), -60_000, 100_000)
-    return [str(moment) for moment in (days * 86400).astype("datetime64[s]")]
+    found = [str(moment) for moment in (days * 86400).astype("datetime64[s]")]
+    return [f"{moment[:4]}-{odd}" for moment, odd in zip(found, ODD_DAYS, strict=False)] + found

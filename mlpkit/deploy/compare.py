@@ -33,6 +33,13 @@ class Difference:
     allowed: float
 
 
+def with_answers(source: Source, rows: CheckRows) -> CheckRows:
+    """Return the rows for which mlpkit has a finite prediction; it refuses the others."""
+    found = source.predictor.predict(torch.from_numpy(rows.features))
+    values = found.values if found.probabilities is None else found.probabilities
+    return rows.only(values.isfinite().all(1).numpy())
+
+
 def compare(source: Source, rows: CheckRows, answers: Answers) -> Difference:
     """Return how far an export's answers are from mlpkit's.
 

@@ -12,7 +12,7 @@ from mlpkit import __version__
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.compare import Difference, compare
+from mlpkit.deploy.compare import Difference, compare, with_answers
 from mlpkit.deploy.format import Source, format_of
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.runs.run_folder import RunFolder
@@ -103,7 +103,7 @@ def export(
             checked = rows[0]
             for more in rows[1:]:
                 checked = checked.plus(more)
-            checked = chosen.inputs(checked, source.schema)
+            checked = chosen.inputs(with_answers(source, checked), source.schema)
             try:
                 difference = compare(source, checked, chosen.run(source, folder, checked))
             except DataError as error:

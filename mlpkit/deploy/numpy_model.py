@@ -42,8 +42,15 @@ class Model(Encoder):
         Returns:
             value (rows, targets) for a regression; else label (rows,) or (rows, labels), probabilities
             (rows, classes) and the name of each row's class.
+
+        Raises:
+            ValueError: a column is missing, a value cannot be used, or is too large.
         """
-        return self.decode(self.forward(self.encode(rows)))
+        outputs = self.forward(self.encode(rows))
+        bad = np.flatnonzero(~np.isfinite(outputs).all(1))
+        if len(bad):
+            raise ValueError(f"row {bad[0] + 1}: the prediction is not finite: the inputs are too large")
+        return self.decode(outputs)
 
     def forward(self, features: Array) -> Array:
         """Return the values (rows, targets), or the probabilities (rows, classes or labels)."""
@@ -92,7 +99,7 @@ class Model(Encoder):
 
     def _forward(self, steps: list[tuple[dict[str, Any], dict[str, Array]]], features: Array) -> Array:
         dtype = next(iter(arrays for step, arrays in steps if step["kind"] == "linear"))["weight"].dtype
-        x = features.astype(dtype)
+        x: Array = features.astype(dtype)
         with np.errstate(over="ignore", under="ignore"):
             for step, arrays in steps:
                 x = _STEPS[step["kind"]](x, step, arrays)

@@ -77,6 +77,11 @@ class Portable:
         return len(self.schema.features), self.schema.width
 
     @property
+    def is_double(self) -> bool:
+        """Whether it computes in float64."""
+        return any(a.dtype == np.float64 for steps in self.members for s in steps for a in s.arrays.values())
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the outputs: classes, or targets."""
         return self.schema.classes or self.schema.targets
