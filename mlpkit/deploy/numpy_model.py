@@ -108,8 +108,8 @@ class Model(Encoder):
             if self.content["task"] == "multilabel":
                 return _sigmoid(x)
             if self.content["task"] == "multiclass":
-                powers: Array = np.exp(x - x.max(1, keepdims=True))
-                return powers / powers.sum(1, keepdims=True)
+                x = np.exp(x - x.max(1, keepdims=True))
+                x = x / x.sum(1, keepdims=True)
         return x
 
 
