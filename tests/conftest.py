@@ -19,6 +19,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry
 
 Refused = Callable[..., str]
+Forget = Callable[[], None]
 
 
 @pytest.fixture(scope="session")

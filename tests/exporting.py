@@ -49,6 +49,37 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     },
 }
 
+# Models and activations of the user's own, which are code.
+OWN = '''
+from typing import Literal
+
+from mlpkit.config.activation import ActivationConfig
+from mlpkit.config.model import ModelConfig
+from mlpkit.config.registry import choice
+
+
+@choice("activation")
+class Cubic(ActivationConfig):
+    """The cube."""
+
+    name: Literal["cubic"]
+
+    def function(self, z):
+        return z**3
+
+
+@choice("model")
+class Wide(ModelConfig):
+    """A module."""
+
+    name: Literal["wide"]
+
+    def build(self, features, width):
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(features, 8), nn.Softplus(), nn.Linear(8, width))
+'''
+
 
 class Models:
     """Trains each model when it is first asked for."""
