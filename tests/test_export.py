@@ -1,6 +1,7 @@
 """`mlpkit export`: what it checks, what it writes beside the file, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,26 @@ def test_what_is_refused(models: Models, refused: Refused) -> None:
     Path("mine/thesis.txt").write_text("years of work")
     said = refused("export", run, "--format", "python", "--output", "mine", code=2)
     assert said == "--output=mine: holds files that are no export; choose another name"
+
+
+def test_a_link_in_a_foreign_run_is_not_followed(
+    tmp_path_factory: pytest.TempPathFactory, refused: Refused, models: Models
+) -> None:
+    run, elsewhere = tmp_path_factory.mktemp("foreign") / "run", tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(models.run("line"), run, ignore=shutil.ignore_patterns("export"))
+    (run / "export").symlink_to(elsewhere)
+    said = refused("export", str(run), "--format", "python", code=65)
+    assert said == f"{run / 'export'}: may lead out of the run; put a folder of its own there"
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"best": [], "final": 3}', '{"final": {"split": []}}'])
+def test_a_damaged_summary_does_not_matter(content: str, models: Models, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(models.run("line"), run, ignore=shutil.ignore_patterns("export"))
+    (run / "summary.json").write_text(content)
+    export("python", tmp_path / "out", run)
+    assert "has no summary of its scores" in (tmp_path / "out/MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("model", [("wide",), ("mlp", "model.hidden=[4]", "model.activation=cubic")])

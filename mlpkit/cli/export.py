@@ -1,5 +1,6 @@
 """mlpkit export."""
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,6 @@ from mlpkit.cli.arguments import (
     AllowLarge,
     Plugins,
     Which,
-    choose_run,
     newest_of,
     open_run,
     open_runs,
@@ -87,7 +87,7 @@ def export(
     trust = Trust.foreign(allow_large)
     members = _open(runs or [], ensemble, checkpoint, trust)
     folder = _default_folder(runs or [], members, format_) if output is None else output
-    check_folder(folder) if output is not None or folder.exists() else None
+    check_folder(folder)
     paths, (path, stored) = [path for path, _ in members], members[0]
     predictors = [make_predictor(member) for _, member in members]
     predictor = Ensemble(predictors) if len(predictors) > 1 else predictors[0]
@@ -101,8 +101,7 @@ def export(
     rows = [made_rows(predictors[0].network, predictor.input_schema)]
     rows += [] if dataset is None else [test_rows(dataset, stored)]
     sizes = {} if dataset is None else {name: len(split) for name, split in dataset.splits.items()}
-    card = model_card(source, paths, sizes)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    card = model_card(source, paths, sizes, stored.state.progress.step)
     found = export_model(source, format_, folder, rows, paths, card)
     difference = found.difference
     say(
@@ -127,13 +126,17 @@ def _default_folder(runs: Sequence[str], members: "Sequence[tuple[Path, Checkpoi
 
     Raises:
         ConfigError: the model is of several runs, or of a file outside of a run.
+        DataError: a link in its place leads out of the run.
     """
+    from mlpkit.runs.run_folder import refuse_other_kind
+
     if len(runs) > 1:
         raise ConfigError("export: an ensemble of several runs has no folder of its own; give --output DIR")
     run = runs[0] if runs else None
-    if len(members) > 1:
-        return newest_of(run)[0] / "export" / format_
-    chosen = members[0][0].parent
-    if chosen.name != "checkpoints":
-        raise ConfigError(f"export: {choose_run(run)[0]} is not in a run folder; give --output DIR")
-    return chosen.parent / "export" / format_
+    checkpoints = members[0][0].parent
+    if checkpoints.name != "checkpoints":
+        raise ConfigError(f"export: {members[0][0]} is not in a run folder; give --output DIR")
+    exports = (newest_of(run)[0] if len(members) > 1 else checkpoints.parent) / "export"
+    for path in (exports, exports / format_):
+        refuse_other_kind(path, stat.S_ISDIR, "folder")
+    return exports / format_

@@ -46,7 +46,8 @@ def check_folder(output: Path) -> None:
         ConfigError: it holds something else, belongs to a run, or its parent does not exist.
     """
     option = f"--output={output}"
-    if not output.parent.is_dir():
+    is_own = output.parent.name == "export" and RunFolder(output.parent.parent).is_run
+    if not (output.parent.is_dir() or is_own or is_sweep(output.parent.parent)):
         raise ConfigError(f"{option}: its folder does not exist; make it first")
     for folder in output.resolve().parents:
         owned = RunFolder(folder).is_run and RunFolder(folder).owns(output.resolve())
@@ -96,7 +97,7 @@ def export(
     chosen = format_of(format_)
     chosen.check_runtime()
     try:
-        with temporary_folder(output.parent) as temporary:
+        with temporary_folder(next(parent for parent in output.parents if parent.is_dir())) as temporary:
             folder = temporary / "export"
             folder.mkdir()
             about = chosen.write(source, folder)
@@ -128,6 +129,7 @@ def export(
             }
             write_json(folder / MANIFEST, manifest)
             atomic_write(folder / CARD, card.encode())
+            output.parent.mkdir(exist_ok=True)
             if output.exists():
                 shutil.move(output, temporary / "old")
             folder.rename(output)
@@ -140,7 +142,10 @@ def describe_inputs(schema: InputSchema) -> list[dict[str, Any]]:
     """Return the raw inputs of a model, for the manifest."""
     if schema.encoder is None:
         array = {"name": "x", "kind": "array", "shape": ["rows", len(schema.features)]}
-        return [array if schema.is_image else {**array, "columns": list(schema.features)}]
+        if not schema.is_image:
+            return [{**array, "columns": list(schema.features)}]
+        inverted = schema.pictures is not None and schema.pictures.inverted
+        return [{**array, "picture": list(schema.input_shape), "pixels": [0, 1], "inverted": inverted}]
     found = []
     for spec in schema.encoder.columns:
         about: dict[str, Any] = {"name": spec.column, "kind": spec.kind}

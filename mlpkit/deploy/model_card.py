@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from mlpkit.config import yaml_file
 from mlpkit.config.config import to_dict
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
@@ -12,37 +15,55 @@ from mlpkit.deploy.format import Source
 from mlpkit.errors import DataError
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.runs.run_folder import RunFolder
+from mlpkit.runs.summary import summarized_scores
 from mlpkit.system.console import number
 from mlpkit.system.plain_json import read_object
 
 MOST_COLUMNS = 50  # shown
 
 
-def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int]) -> str:
+@dataclass(frozen=True)
+class Final:
+    """What summary.json says of the final split."""
+
+    split: str
+    intervals: dict[str, tuple[float, float]]
+    baseline: dict[str, str | float]
+
+
+def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], step: int) -> str:
     """Return the model card.
 
     Args:
         source: the model.
         paths: the checkpoints of its members.
         sizes: the rows of each split; empty if the data is not there any more.
+        step: of the first checkpoint.
     """
-    folder = RunFolder(paths[0].parent.parent)
-    summary, environment = _read(folder.summary), _read(folder.environment)
+    folder = RunFolder(paths[0].parents[1]) if paths[0].parent.name == "checkpoints" else None
+    environment = _read(folder.environment) if folder else {}
     parts = [
         f"# {_text(source.title)}",
         *_about(source, paths),
         "## Data",
         *_data(source, sizes),
         "## Scores",
-        *_scores(summary, paths),
+        *_scores(folder, paths, step),
         "## Limits",
         "\n".join(_limits(source.schema, sizes)),
         "## Config",
         f"```yaml\n{yaml_file.dump(to_dict(source.config)).strip()}\n```",
         "## Environment",
-        _table(("", ""), [(name, value) for name, value in _flat(environment)]),
+        _table(("", ""), list(_flat(environment))) if environment else "It is not known.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _final(summary: dict[str, Any]) -> Final | None:
+    try:
+        return TypeAdapter(Final).validate_python(summary.get("final"))
+    except ValidationError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -93,26 +114,29 @@ def _data(source: Source, sizes: Mapping[str, int]) -> Iterator[str]:
         yield f"And {len(columns) - MOST_COLUMNS} more columns; manifest.json has them all."
 
 
-def _scores(summary: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[str]:
-    best = paths[0].stem == "best"
-    by_split, final = (summary.get("best") or {}) if best else summary, summary.get("final") or {}
-    splits = {name: by_split[name] for name in ("train", "val", "test") if name in by_split}
-    if not splits:
+def _scores(folder: RunFolder | None, paths: Sequence[Path], step: int) -> Iterator[str]:
+    which = "best" if paths[0].stem == "best" else "last"
+    splits = summarized_scores(folder, which, step) if folder else None
+    if folder is None or not splits:
         yield "The run has no summary of its scores."
         return
     if len(paths) > 1:
         yield "Those of the first member."
-    names = list(next(iter(splits.values())))
-    rows = [(split, *(number(scores[name]) for name in names)) for split, scores in splits.items()]
-    baseline = dict(final.get("baseline") or {})
-    if said := baseline.pop("name", None):
-        rows.append(
-            (f"{said} on {final['split']}", *(number(baseline[n]) if n in baseline else "" for n in names))
-        )
+    final, names = _final(_read(folder.summary)), list(next(iter(splits.values())))
+    rows = [(split, *(_number(scores.get(name)) for name in names)) for split, scores in splits.items()]
+    if final is not None:
+        baseline = final.baseline
+        where = f"{baseline.get('name', 'baseline')} on {final.split}"
+        rows.append((where, *(_number(baseline.get(name)) for name in names)))
     yield _table(("", *names), rows)
-    if intervals := final.get("intervals"):
-        listed = ", ".join(f"{name} {number(low)}–{number(high)}" for name, (low, high) in intervals.items())
-        yield f"95 % intervals on {final['split']}, of the last weights: {listed}."
+    if final is not None:
+        intervals = final.intervals.items()
+        listed = ", ".join(f"{name} {number(low)}–{number(high)}" for name, (low, high) in intervals)
+        yield f"95 % intervals on {final.split}, of the last weights: {listed}."
+
+
+def _number(value: str | float | None) -> str:
+    return number(value) if isinstance(value, int | float) else ""
 
 
 def _limits(schema: InputSchema, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -107,7 +107,8 @@ def _column(rows: Any, name: str) -> list[Any]:
 def _is_missing(value: Any, missing: list[str]) -> bool:
     if isinstance(value, str):
         return value.strip() in missing
-    return value is None or bool(value != value)  # NaN is not equal to itself
+    is_na = type(value).__name__ == "NAType"  # of pandas, which cannot be compared
+    return value is None or is_na or bool(value != value)  # NaN is not equal to itself
 
 
 def _number(value: Any) -> float:
