@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import running
 import tables
+import torch
 from conftest import Forget, Refused
 from exporting import MLP, OWN, QUICK, Models, export
 
@@ -17,6 +19,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.deploy import format as formats
 from mlpkit.deploy.portable import Portable, Step
 from mlpkit.deploy.python_file import PythonFormat
+from mlpkit.runs import checkpoint
 
 OLDER = Path(__file__).with_name("format-3.safetensors")
 
@@ -155,6 +158,17 @@ def test_several_runs_are_an_ensemble(
     assert len(manifest["checkpoints"]) == 2
 
 
+def test_an_ensemble_lies_in_its_sweep(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the commands that read sweeps do not take it for a run."""
+    sweep = models.sweep()
+    assert command(["export", str(sweep), "--ensemble", "--format", "python"]) == 0
+    assert (sweep / "export/python/model.py").is_file()
+    capsys.readouterr()
+    assert command(["compare", str(sweep)]) == 0
+    ranked = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("1 "))
+    assert " 3 " in ranked
+
+
 def test_what_is_refused(models: Models, refused: Refused) -> None:
     run = str(models.run("line"))
     all_of_them = "python, state_dict, c, onnx, torch"
@@ -224,3 +238,18 @@ def test_code_of_the_users_own_is_refused_but_for_torch(
     for format_ in ("python", "state_dict", "c", "onnx"):
         said = refused("export", str(run), "--format", format_, "--output", "o", *plugin, code=2)
         assert said == f"--format={format_}: {what} is code of your own, which only --format=torch can hold"
+
+
+def test_a_model_without_a_finite_prediction(
+    trained: dict[str, Path], tmp_path: Path, refused: Refused
+) -> None:
+    stored = checkpoint.load(trained["digits"] / "checkpoints" / "last.safetensors", checkpoint.KINDS)
+    path = tmp_path / "digits.safetensors"
+    for value, problem in (
+        (3e38, "export: no row of the check has a finite prediction; train the model again"),
+        (np.nan, f"{path}: layers.0.bias holds values that are not finite; train the model again"),
+    ):
+        model = {name: torch.full_like(tensor, value) for name, tensor in stored.state.model.items()}
+        checkpoint.save(path, replace(stored, state=replace(stored.state, model=model)))
+        said = refused("export", str(path), "--format", "python", "--output", "out", code=65)
+        assert said == problem

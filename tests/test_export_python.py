@@ -9,7 +9,7 @@ import pytest
 import tables
 from exporting import KINDS, Models, assert_same, export, odd_rows, predicted, read_columns
 
-from mlpkit.deploy import fresh_python
+from mlpkit.deploy import fresh_python, numpy_encoder
 
 
 def script(folder: Path, source: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -95,6 +95,28 @@ def test_an_ensemble_and_a_threshold(format_: str, models: Models, tmp_path: Pat
         rows = tables.customers(30, seed=1)
         expected = predicted(models.sweep(), rows, tmp_path, *options)
         assert_same(read_columns(script(tmp_path / "out", tmp_path / "rows.csv").stdout), expected)
+
+
+def test_it_reads_texts_as_training_does() -> None:
+    """The exported file has copies of these, since it cannot import them."""
+    from mlpkit.data import column_values, encode, tables
+
+    assert numpy_encoder.NUMBER.pattern == tables.NUMBER
+    assert numpy_encoder.WHOLE.pattern == column_values._WHOLE.strip("^$")
+    assert (set(numpy_encoder.YES), set(numpy_encoder.NO)) == (column_values.YES, column_values.NO)
+    assert numpy_encoder.FARTHEST == encode.FARTHEST
+
+
+@pytest.mark.parametrize("text", ["2024-02-29", "1900-02-28T23:59", "2023-12-31 23:59:60.5Z", "0001-01-01"])
+def test_dates_are_those_of_training(text: str) -> None:
+    import pyarrow as pa
+
+    from mlpkit.data.column_values import _read_dates
+
+    read = numpy_encoder._date({})
+    assert read(text) == _read_dates(pa.array([text]), None).cast(pa.int64())[0].as_py()
+    with pytest.raises(ValueError, match="is not a date such as"):
+        read(text.replace("-", "/"))
 
 
 def test_a_fresh_python_has_no_mlpkit(tmp_path: Path) -> None:

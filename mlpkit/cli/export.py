@@ -14,7 +14,6 @@ from mlpkit.cli.arguments import (
     newest_of,
     open_run,
     open_runs,
-    warn_of_nan,
 )
 from mlpkit.config.problems import plural, spell
 from mlpkit.errors import ConfigError, DataError
@@ -81,6 +80,7 @@ def export(
     from mlpkit.deploy.export import export as export_model
     from mlpkit.deploy.format import Source
     from mlpkit.deploy.model_card import model_card
+    from mlpkit.runs.checkpoint import not_finite
     from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
 
@@ -94,8 +94,8 @@ def export(
     at = 0.5 if threshold is None else parse_threshold(threshold, predictor)
     predictor.task = predictor.task.at_threshold(at) if threshold is not None else predictor.task
     for path, member in members:
-        if warn_of_nan(member.state.model, path):
-            raise DataError(f"{path}: such a model is not exported; train it again")
+        if bad := next(not_finite(member.state.model), None):
+            raise DataError(f"{path}: {bad} holds values that are not finite; train the model again")
     source = Source(predictor, stored.config, at, name)
     dataset = load_data(stored, paths[0], trust, note)
     rows = [made_rows(predictors[0].network, predictor.input_schema)]

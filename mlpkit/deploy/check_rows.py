@@ -34,6 +34,7 @@ from mlpkit.runs.trust import Trust
 
 MOST_ROWS = 1000
 MADE_ROWS = 200
+LARGEST = 1e37  # made number: float32 holds it
 
 Value = float | str | None  # a number, a text or a date such as 2024-01-31T10:05:00; None is missing
 ODD_DAYS = ("01-01T00:00:00", "02-28T23:59:59", "03-01T00:00:00", "12-31T23:59:59")
@@ -140,7 +141,8 @@ def _make(spec: Column, random: np.random.Generator) -> Iterator[Value]:
     """Yield made values of one column."""
     pool: Sequence[Value]
     if isinstance(spec, NumberColumn):
-        pool, refuses = _numbers(spec, random).tolist(), spec.fill is None
+        pool = np.clip(_numbers(spec, random), -LARGEST, LARGEST).tolist()
+        refuses = spec.fill is None
     elif isinstance(spec, CategoryColumn):
         unseen = () if "unknown" in spec.refuses else ("never seen", "0.25")
         pool, refuses = (*spec.levels, *unseen), "missing" in spec.refuses
@@ -163,7 +165,9 @@ def _numbers(spec: NumberColumn, random: np.random.Generator) -> NDArray[np.floa
     assert isinstance(spec.scale, Linear | Log)
     spread = random.uniform(-3, 3, MADE_ROWS) * spec.scale.divide_by + spec.scale.shift
     spread[0] = spec.scale.shift
-    return np.copysign(np.expm1(np.abs(spread)), spread) if isinstance(spec.scale, Log) else spread
+    if isinstance(spec.scale, Log):
+        return np.copysign(np.expm1(np.minimum(np.abs(spread), 85)), spread)  # e⁸⁵ fits into float32
+    return spread
 
 
 def _dates(spec: DateColumn, random: np.random.Generator) -> list[str]:

@@ -34,10 +34,17 @@ class Difference:
 
 
 def with_answers(source: Source, rows: CheckRows) -> CheckRows:
-    """Return the rows for which mlpkit has a finite prediction; it refuses the others."""
+    """Return the rows for which mlpkit has a finite prediction; it refuses the others.
+
+    Raises:
+        DataError: there is no such row.
+    """
     found = source.predictor.predict(torch.from_numpy(rows.features))
     values = found.values if found.probabilities is None else found.probabilities
-    return rows.only(values.isfinite().all(1).numpy())
+    kept = rows.only(values.isfinite().all(1).numpy())
+    if len(kept) == 0:
+        raise DataError("export: no row of the check has a finite prediction; train the model again")
+    return kept
 
 
 def compare(source: Source, rows: CheckRows, answers: Answers) -> Difference:
