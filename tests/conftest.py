@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exporting import Models
 from running import train
 
 from mlpkit.cli.main import run as command
@@ -20,6 +21,7 @@ from mlpkit.config import plugins, registry
 
 Lines = Callable[..., list[str]]
 Refused = Callable[..., str]
+Forget = Callable[[], None]
 
 DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
 
@@ -69,6 +71,12 @@ def lines(outputs: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
         return capsys.readouterr().out.splitlines()
 
     return say
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Small trained models for the tests of exports."""
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

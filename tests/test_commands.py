@@ -16,7 +16,7 @@ import pytest
 from real_data import real_data
 from running import mlpkit
 
-from mlpkit.cli.main import COMMANDS, LATER
+from mlpkit.cli.main import COMMANDS
 
 DRAWN = {"torch", "numpy", "matplotlib", "PIL", "tensorboard"}
 BARE = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false")
@@ -94,15 +94,6 @@ def test_heavy_libraries_load_only_where_used(
         check=True,
     )
     assert done.stderr.splitlines()[-1] == str(sorted(loaded))
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_commands_of_later_versions_say_so(name: str, tmp_path: Path) -> None:
-    done = mlpkit(name, "outputs/some-run", cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"mlpkit: {name}: this command is not there yet; it comes with a later version of mlpkit\n"
-    )
 
 
 def test_piped_training_prints_plain_lines(tmp_path: Path) -> None:

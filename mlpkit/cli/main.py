@@ -17,6 +17,7 @@ from mlpkit.cli import (
     diff,
     doctor,
     evaluate,
+    export,
     fit,
     fork,
     inspect,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "lr": (lr.lr, lr.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
+    "export": (export.export, export.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
@@ -63,10 +65,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "doctor": (doctor.doctor, doctor.EXAMPLE),
     "completion": (completion.completion, completion.EXAMPLE),
 }
-LATER = ("export",)
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "evaluate", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "evaluate", "export", "plot", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -126,9 +127,6 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """
     from mlpkit.system.console import print_error
 
-    if arguments and arguments[0] in LATER:
-        print_error(f"{arguments[0]}: this command is not there yet; it comes with a later version of mlpkit")
-        return 2
     try:
         _check_working_directory()
         refuse_options(arguments)

@@ -196,7 +196,7 @@ def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
     elif name == "weekday":  # Monday is 0; 1970-01-01 was a Thursday
         found = (days.astype(np.int64) + 3) % 7 + 0.0
     else:
-        found = (dates - days) // np.timedelta64(1, "h") + 0.0
+        found = (dates - days).astype("timedelta64[h]").astype(np.int64) + 0.0
     return np.where(np.isnat(dates), np.nan, found.astype(np.float64))
 
 

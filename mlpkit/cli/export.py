@@ -1,0 +1,136 @@
+"""mlpkit export."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpkit.analysis.named_run import newest_of, open_run, open_runs
+from mlpkit.cli.arguments import AllowLarge, Plugins, Which
+from mlpkit.config.problems import plural, spell
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.system.paths import expand
+
+if TYPE_CHECKING:
+    from mlpkit.runs.checkpoint import Checkpoint
+    from mlpkit.runs.trust import Trust
+
+FORMATS = ("python", "state_dict", "c", "onnx", "torch")
+
+EXAMPLE = "mlpkit export --format python"
+
+
+def export(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run folder, checkpoint file or sweep (its best run); left out, the newest run. Several are "
+            "an ensemble.",
+            metavar="RUN",
+        ),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar=" | ".join(FORMATS), help="What to write.")
+    ] = "",
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="All seeds of a sweep's best setting, not its best run alone."),
+    ] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            help="Two classes: label rows of at least this probability as the second; left out, 0.5.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="DIR", parser=expand, help="The folder; left out, export/FORMAT in the run."
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Of the files, and of the functions in them.")
+    ] = "model",
+    checkpoint: Which = "best",
+    allow_large: AllowLarge = False,
+    plugin: Plugins = None,
+) -> None:
+    """Write a trained model as a file that works without mlpkit, and check that it predicts the same."""
+    if format_ not in FORMATS:
+        given = f"--format={spell(format_)}: must be" if format_ else "export: give --format,"
+        raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
+    if not (name.isidentifier() and name.isascii() and len(name) <= 50):
+        raise ConfigError(f"--name={spell(name)}: must be letters, digits and _, such as churn_model")
+
+    from mlpkit.analysis.ensemble import Ensemble
+    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.threshold import parse_threshold
+    from mlpkit.deploy.check_rows import load_data, made_rows, test_rows
+    from mlpkit.deploy.export import check_folder
+    from mlpkit.deploy.export import export as export_model
+    from mlpkit.deploy.format import Source
+    from mlpkit.deploy.model_card import model_card
+    from mlpkit.runs.checkpoint import not_finite
+    from mlpkit.runs.trust import Trust
+    from mlpkit.system.console import make_console, note, say
+
+    trust = Trust.foreign(allow_large)
+    members = _open(runs or [], ensemble, checkpoint, trust)
+    folder = _default_folder(runs or [], members, format_) if output is None else output
+    check_folder(folder)
+    paths, (path, stored) = [path for path, _ in members], members[0]
+    predictors = [make_predictor(member) for _, member in members]
+    predictor = Ensemble(predictors) if len(predictors) > 1 else predictors[0]
+    at = 0.5 if threshold is None else parse_threshold(threshold, predictor)
+    predictor.task = predictor.task.at_threshold(at) if threshold is not None else predictor.task
+    for path, member in members:
+        if bad := next(not_finite(member.state.model), None):
+            raise DataError(f"{path}: {bad} holds values that are not finite; train the model again")
+    source = Source(predictor, stored.config, at, name)
+    dataset = load_data(stored, paths[0], trust, note)
+    rows = [made_rows(predictors[0].network, predictor.input_schema)]
+    rows += [] if dataset is None else [test_rows(dataset, stored)]
+    sizes = {} if dataset is None else {name: len(split) for name, split in dataset.splits.items()}
+    card = model_card(source, paths, sizes, stored.state.progress.step)
+    found = export_model(source, format_, folder, rows, paths, card)
+    difference = found.difference
+    say(
+        make_console(),
+        f"checked with {plural(found.rows, 'row')}: largest difference {difference.largest:.2g} "
+        f"(rounding allows {difference.allowed:.2g})",
+        *(str(folder / file) for file in found.files),
+    )
+
+
+def _open(
+    runs: Sequence[str], ensemble: bool, checkpoint: str, trust: "Trust"
+) -> "list[tuple[Path, Checkpoint]]":
+    """Return the checkpoints of the members."""
+    if ensemble and len(runs) < 2:
+        return open_runs(runs[0] if runs else None, checkpoint, trust)
+    return [open_run(run, checkpoint, trust) for run in (runs or (None,))]
+
+
+def _default_folder(runs: Sequence[str], members: "Sequence[tuple[Path, Checkpoint]]", format_: str) -> Path:
+    """Return export/FORMAT of the run, or of the sweep for an ensemble.
+
+    Raises:
+        ConfigError: the model is of several runs, or of a file outside of a run.
+        DataError: a link in its place leads out of the run.
+    """
+    from mlpkit.runs.run_folder import refuse_other_kind
+
+    if len(runs) > 1:
+        raise ConfigError("export: an ensemble of several runs has no folder of its own; give --output DIR")
+    run = runs[0] if runs else None
+    checkpoints = members[0][0].parent
+    if checkpoints.name != "checkpoints":
+        raise ConfigError(f"export: {members[0][0]} is not in a run folder; give --output DIR")
+    exports = (newest_of(run)[0] if len(members) > 1 else checkpoints.parent) / "export"
+    for path in (exports, exports / format_):
+        refuse_other_kind(path, stat.S_ISDIR, "folder")
+    return exports / format_

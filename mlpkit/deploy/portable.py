@@ -1,0 +1,197 @@
+"""A trained model as plain data: its input schema, and the steps of each network with their NumPy arrays."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mlpkit.analysis.ensemble import Ensemble
+from mlpkit.analysis.predict import Predictor
+from mlpkit.config.config import Config
+from mlpkit.config.registry import choices
+from mlpkit.config.task_fit import ForTasks
+from mlpkit.data.input_schema import MOST_NAMED, InputSchema
+from mlpkit.data.table_file import MISSING
+from mlpkit.data.table_options import TableOptions
+from mlpkit.errors import ConfigError
+from mlpkit.models.activations import TorchActivation
+from mlpkit.models.torch_layers import (
+    Dropout,
+    Scaling,
+    Unscaling,
+    UnscalingLog,
+    UnscalingYeoJohnson,
+    name_of,
+)
+from mlpkit.models.torch_network import Network
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a network in evaluation; maps (rows, n) to (rows, m).
+
+    Attributes:
+        kind: standardize: (x - mean) / std; linear: x weightᵀ + bias; columns: x scale + shift; layer_norm;
+            activation; exp; inverse_yeo_johnson.
+        arrays: its numbers, by these names.
+        name: of the activation.
+        eps: of the layer norm.
+    """
+
+    kind: str
+    arrays: dict[str, Array]
+    name: str = ""
+    eps: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, arrays as base64."""
+        arrays = {name: _encoded(array) for name, array in self.arrays.items()}
+        return {"kind": self.kind, "name": self.name, "eps": self.eps, "arrays": arrays}
+
+
+@dataclass(frozen=True)
+class Portable:
+    """A model as plain data; several members are an ensemble.
+
+    Attributes:
+        schema: of its inputs and outputs.
+        members: the steps of each network; softmax or sigmoid follows for classes and labels.
+        threshold: probability above which a row is labelled as the second class, or has a label.
+        missing: texts that stand for a missing value.
+    """
+
+    schema: InputSchema
+    members: tuple[tuple[Step, ...], ...]
+    threshold: float = 0.5
+    missing: tuple[str, ...] = MISSING
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """The number of features and of outputs of each network."""
+        return len(self.schema.features), self.schema.width
+
+    @property
+    def is_double(self) -> bool:
+        """Whether it computes in float64."""
+        return any(a.dtype == np.float64 for steps in self.members for s in steps for a in s.arrays.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the outputs: classes, or targets."""
+        return self.schema.classes or self.schema.targets
+
+    def to_json(self, with_members: bool = True) -> dict[str, Any]:
+        """Return JSON values, which `mlpkit.deploy.numpy_model` reads."""
+        schema = self.schema
+        encoder = None if schema.encoder is None else schema.encoder.to_dict()["columns"]
+        members = [[step.to_json() for step in steps] for steps in self.members]
+        return {
+            "task": schema.task,
+            "features": len(schema.features),
+            "names": list(schema.features) if len(schema.features) <= MOST_NAMED else [],
+            "pictures": schema.is_image,
+            "targets": list(schema.targets),
+            "classes": list(schema.classes),
+            "columns": encoder,
+            "missing": list(self.missing),
+            "threshold": self.threshold,
+            "members": members if with_members else [],
+        }
+
+
+def _encoded(array: Array) -> dict[str, Any]:
+    plain = np.ascontiguousarray(array)
+    data = base64.b64encode(plain.astype(plain.dtype.newbyteorder("<")).tobytes()).decode()
+    return {"dtype": str(plain.dtype), "shape": list(plain.shape), "data": data}
+
+
+def members_of(predictor: Predictor) -> Sequence[Predictor]:
+    """Return the members of an ensemble, or the model alone."""
+    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
+
+
+def make_portable(predictor: Predictor, config: Config, format_: str, threshold: float = 0.5) -> Portable:
+    """Return a model as plain data.
+
+    Args:
+        predictor: the model, or an ensemble.
+        config: of its run, or of the first of them.
+        format_: the format of the export, for errors.
+        threshold: see `Portable`.
+
+    Raises:
+        ConfigError: it has a module or an activation of the user's own, which is code.
+    """
+    members = tuple(tuple(_steps(each.network, config, format_)) for each in members_of(predictor))
+    return Portable(predictor.input_schema, members, threshold, missing_texts(config))
+
+
+def missing_texts(config: Config) -> tuple[str, ...]:
+    """Return the texts that stand for a missing value in the tables of a run."""
+    return config.dataset.missing_texts() if isinstance(config.dataset, TableOptions) else MISSING
+
+
+def _steps(network: Network, config: Config, format_: str) -> Iterator[Step]:
+    layers = [network.scaling, *network.layers, network.unscaling]
+    for layer in layers:
+        yield from _steps_of(layer, config, format_)
+
+
+def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
+    activations = {
+        schema.torch_class: name
+        for name, schema in choices("activation").items()
+        if issubclass(schema, TorchActivation)
+    }
+    kind = name_of(layer)
+    if isinstance(layer, Unscaling):
+        yield Step("columns", {"scale": _array(layer.std), "shift": _array(layer.mean)})
+        if isinstance(layer, UnscalingLog):
+            yield Step("exp", {})
+        elif isinstance(layer, UnscalingYeoJohnson):
+            names = ("power", "lowest", "highest")
+            yield Step("inverse_yeo_johnson", {name: _array(getattr(layer, name)) for name in names})
+    elif isinstance(layer, Scaling):
+        yield Step("standardize", {"mean": _array(layer.mean), "std": _array(layer.std)})
+    elif isinstance(layer, nn.Linear):
+        weight = _array(layer.weight)
+        bias = np.zeros(len(weight), weight.dtype) if layer.bias is None else _array(layer.bias)
+        yield Step("linear", {"weight": weight, "bias": bias})
+    elif isinstance(layer, nn.BatchNorm1d):
+        yield _batch_norm(layer)
+    elif isinstance(layer, nn.LayerNorm):
+        arrays = {"weight": _array(layer.weight), "bias": _array(layer.bias)}
+        yield Step("layer_norm", arrays, eps=layer.eps)
+    elif isinstance(layer, Dropout | nn.Identity):
+        return  # they change nothing in evaluation
+    elif type(layer).__module__.startswith("torch.nn.") and kind in activations:
+        yield Step("activation", {}, name=activations[kind])
+    else:
+        model: ForTasks = config.model
+        own = getattr(model, "activation", None)
+        what = f"model.activation={own}" if own is not None else f"model={model.name}"
+        raise ConfigError(
+            f"--format={format_}: {what} is code of your own, which only --format=torch can hold"
+        )
+
+
+def _batch_norm(layer: nn.BatchNorm1d) -> Step:
+    """Return the batch norm of evaluation: one scale and one shift for each column."""
+    assert layer.running_mean is not None and layer.running_var is not None
+    weight, dtype = _array(layer.weight), _array(layer.weight).dtype
+    spread = np.sqrt(_array(layer.running_var).astype(np.float64) + layer.eps)
+    scale = weight / spread
+    shift = _array(layer.bias) - _array(layer.running_mean) * scale
+    return Step("columns", {"scale": scale.astype(dtype), "shift": shift.astype(dtype)})
+
+
+def _array(tensor: Tensor | None) -> Array:
+    assert tensor is not None
+    array: Array = tensor.detach().cpu().numpy()
+    return array
