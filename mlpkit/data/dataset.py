@@ -240,12 +240,25 @@ def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
     return replace(dataset, splits=again | others)
 
 
-def column_scaling(values: Tensor) -> Affine:
-    """Return mean and standard deviation of each column; a constant column gets the standard deviation 1."""
+def column_scaling(values: Tensor, weights: Tensor | None = None) -> Affine:
+    """Return mean and standard deviation of each column; a constant column gets the standard deviation 1.
+
+    Args:
+        values: (rows, columns).
+        weights: (rows,) how much each row counts; None: all the same.
+    """
     exact = values.double()
-    std = exact.std(0, correction=0)
-    std = torch.where(std > 0, std, torch.ones_like(std))
-    return Affine(exact.mean(0).float(), std.float())
+    if weights is None:
+        mean, std = exact.mean(0), exact.std(0, correction=0)
+    else:
+        shares = (weights.double() / weights.double().sum())[:, None]
+        mean = (shares * exact).sum(0)
+        std = (shares * (exact - mean).square()).sum(0).sqrt()
+    varies = (exact != exact[:1]).any(0) & (
+        std > 0
+    )  # rounding alone may give a constant column a std above 0
+    std = torch.where(varies, std, torch.ones_like(std))
+    return Affine(mean.float(), std.float())
 
 
 def channel_scaling(pixels: Tensor, channels: int) -> Affine:
