@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_consistent_length, validate_data
 from torch import Tensor
 
-from mlpkit.data.dataset import Affine, Dataset, column_scaling, gather_splits
+from mlpkit.data.dataset import Affine, Dataset, Split, column_scaling, gather_splits
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.frames import encode_frame, fit_frame, is_numeric_frame, read_frame
 from mlpkit.data.input_schema import InputSchema
@@ -152,14 +152,13 @@ def dataset_of(
     Raises:
         ValueError: the rows cannot be split.
     """
-    rows = torch.arange(len(inputs))
-    by_split = {"train": rows}
+    splits = {"train": Split(inputs, targets, all_weights=weights)}
     if validation is not None:
         share, seed = validation
-        labels = targets.numpy() if schema.classes else None
-        parts = train_test_split(rows.numpy(), test_size=share, random_state=seed % 2**32, stratify=labels)
+        labels, rows = targets.numpy() if schema.classes else None, np.arange(len(inputs))
+        parts = train_test_split(rows, test_size=share, random_state=seed % 2**32, stratify=labels)
         by_split = dict(zip(("train", "val"), map(torch.from_numpy, parts), strict=True))
-    splits, _ = gather_splits(inputs, targets, by_split, weights)
+        splits, _ = gather_splits(inputs, targets, by_split, weights)
     train = splits["train"]
     if scalings is None:
         scales_inputs = standardize and schema.encoder is None

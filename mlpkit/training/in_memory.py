@@ -30,6 +30,7 @@ class MemoryRecorder(Recorder):
     def __init__(self, experiment: Experiment) -> None:
         """Start with nothing."""
         super().__init__(experiment, RunFolder(Path("in memory")), None)
+        self.splits = []  # the reports have all scores that are used
         self.reports: list[EpochReport] = []
         self.state: State | None = None
         self.error: BaseException | None = None
@@ -77,6 +78,8 @@ def train_in_memory(
 ) -> list[MemoryRecorder]:
     """Train runs to their ends, all together in one engine; torch's global settings stay as they are.
 
+    Without validation rows, scores are averages over the steps of an epoch, as in scikit-learn.
+
     Args:
         configs: the runs' configs, which differ in what an engine allows; see `mlpkit.sweep.groups`.
         datasets: each run's dataset; runs that share one share the object.
@@ -90,7 +93,9 @@ def train_in_memory(
         for run, checkpoint in enumerate(start):
             engine.load_state(run, {"model": checkpoint.state.model, "optimizer": checkpoint.state.optimizer})
         recorders = [MemoryRecorder(experiment) for experiment in engine.experiments]
-        Trainer(engine, recorders, StopRequest(), lambda recorder, error: None).fit()
+        trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
+        trainer.evaluated = [split for split in trainer.evaluated if split != "train"]
+        trainer.fit()
     for recorder in recorders:
         if recorder.error is not None:
             raise recorder.error
