@@ -126,7 +126,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         precision = "float32" if inputs.dtype == np.float32 else "float64"
         task, targets, labels = self._encode_targets(values, trained, classes, precision)
         schema = trained or schema_of(self, inputs.shape[1], encoder, task, *_names(y, task, targets, labels))
-        seed = self._seed(before)
+        seed = 0 if parameters["solver"] in EXACT else self._seed(before)
         dataset = dataset_of(
             schema,
             as_tensor(inputs),

@@ -1,5 +1,6 @@
 """Parameters of scikit-learn's kind, and the config that they mean."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,14 +94,8 @@ def batch_rows(wanted: Any, rows: int) -> int:
 
 def in_words(error: MlpkitError) -> str:
     """Return an error's text with the names of parameters instead of keys of a config."""
-    text = str(error)
-    for key, name in sorted(KEYS.items(), key=lambda pair: -len(pair[0])):
-        text = (
-            text.replace(f"{key}=", f"{name}=")
-            .replace(f"{key}:", f"{name}:")
-            .replace(f" {key} ", f" {name} ")
-        )
-    return text
+    keys = "|".join(map(re.escape, sorted(KEYS, key=len, reverse=True)))
+    return re.sub(rf"\b({keys})(?=[=:[ ])", lambda found: KEYS[found[0]], str(error))
 
 
 def _model(parameters: Parameters, model: str) -> dict[str, Any]:

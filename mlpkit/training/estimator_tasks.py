@@ -98,7 +98,9 @@ class Classifier(ClassifierMixin, MlpkitEstimator):  # type: ignore[misc]
             )
         places = np.searchsorted(labels, y).clip(max=len(labels) - 1)
         if (unknown := labels[places] != y).any():
-            raise ValueError(f"y has the label {y[unknown][0]!r}, which is not one of the classes {labels}")
+            raise ValueError(
+                f"y has the label {y[unknown].tolist()[0]!r}, which is not one of the classes {labels}"
+            )
         return "binary" if len(labels) == 2 else "multiclass", places.astype(np.int64), labels
 
     def _labels_of_rows(self, y: Array, trained: InputSchema | None) -> Array:
