@@ -224,7 +224,11 @@ def test_linear_models_reach_what_scikit_learns_reach() -> None:
     assert by_steps.score(*DIABETES) == pytest.approx(
         LinearRegression().fit(*DIABETES).score(*DIABETES), abs=1e-3
     )
-    accuracy = LogisticRegression(solver="adam", tol=1e-4, random_state=0).fit(*IRIS).score(*IRIS)
+    accuracy = (
+        LogisticRegression(solver="adam", learning_rate_init=0.1, tol=1e-4, random_state=0)
+        .fit(*IRIS)
+        .score(*IRIS)
+    )
     assert accuracy == pytest.approx(LogisticRegression().fit(*IRIS).score(*IRIS), abs=0.014)  # two rows
 
 

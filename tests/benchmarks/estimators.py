@@ -83,7 +83,7 @@ CASES = {
 
 
 def run_estimators(repetitions: int) -> dict[str, float]:
-    """Fit both in turn and print times and scores on a fifth of the rows; return how many times as fast ours is.
+    """Fit both in turn; print times and scores on a fifth of the rows; return how many times as fast ours is.
 
     Args:
         repetitions: turns, each with another split and seed.
