@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from running import mlpkit
@@ -130,6 +131,21 @@ def test_weights_count_like_rows_that_are_repeated() -> None:
         *(np.repeat(of, counts, axis=0) for of in IRIS)
     )
     assert np.allclose(weighted.predict_proba(IRIS[0]), repeated.predict_proba(IRIS[0]), atol=1e-6)
+
+
+def test_a_frame_with_weights_and_an_arrow_table() -> None:
+    frame, target = customers()
+    weights = np.arange(len(frame)) % 3
+    kept = weights > 0
+    weighted = classifier().fit(frame, target, sample_weight=weights)
+    left = classifier().fit(frame[kept], target[kept], sample_weight=weights[kept])
+    assert np.array_equal(weighted.predict_proba(frame), left.predict_proba(frame))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    of_table = classifier().fit(table, target, sample_weight=weights)
+    assert np.array_equal(of_table.predict_proba(table), weighted.predict_proba(frame))
+    numbers = pa.table({name: IRIS[0][:, place] for place, name in enumerate("abcd")})
+    of_numbers = classifier().fit(numbers, IRIS[1])
+    assert np.array_equal(of_numbers.predict(numbers), classifier().fit(*IRIS).predict(IRIS[0]))
 
 
 @pytest.mark.parametrize("make", [MLPClassifier, LogisticRegression])
@@ -298,6 +314,8 @@ def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]
         ({"activation": "rellu"}, "activation='rellu'"),
         ({"solver": "lbfgs2"}, "solver"),
         ({"max_iter": 0}, "max_iter=0"),
+        ({"batch_size": "all"}, "batch_size='all': must be an integer ≥ 1, auto or None (all rows)"),
+        ({"n_members": 0}, "n_members=0: must be an integer ≥ 1"),
         (
             {"learning_rate_init": 1e30, "precision": "float32"},
             "training diverged; try a lower learning_rate_init or set clip_norm=1",

@@ -21,7 +21,7 @@ from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import derived_seed
 from mlpkit.errors import MlpkitError
-from mlpkit.training.estimator_config import EXACT, config_of, in_words
+from mlpkit.training.estimator_config import EXACT, check_count, config_of, in_words
 from mlpkit.training.estimator_data import (
     as_tensor,
     dataset_of,
@@ -166,7 +166,8 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.t_, self._members = 0, Members([checkpoint], self.device)
 
     def _train(self, dataset: Dataset, parameters: dict[str, Any], before: Members | None) -> None:
-        config, count = config_of(parameters, self.model_name, dataset), parameters.get("n_members", 1)
+        config = config_of(parameters, self.model_name, dataset)
+        count = check_count("n_members", parameters.get("n_members", 1))
         configs = [config.model_copy(update={"seed": config.seed + number}) for number in range(count)]
         runs = train_in_memory(configs, [dataset] * count, before.checkpoints if before else ())
         early = "val" in dataset.splits

@@ -1,5 +1,6 @@
 """Parameters of scikit-learn's kind, and the config that they mean."""
 
+import numbers
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from mlpkit.config.config import Config, parse
 from mlpkit.data.dataset import Dataset
-from mlpkit.errors import MlpkitError
+from mlpkit.errors import ConfigError, MlpkitError
 
 Parameters = Mapping[str, Any]
 
@@ -86,10 +87,27 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
 
 
 def batch_rows(wanted: Any, rows: int) -> int:
-    """Return the number of rows in a batch."""
+    """Return the number of rows in a batch.
+
+    Raises:
+        ConfigError: the parameter is wrong.
+    """
     if wanted == "auto":
         return min(LARGEST_AUTO_BATCH, rows)
-    return rows if wanted is None else min(wanted, rows)
+    return (
+        rows if wanted is None else min(check_count("batch_size", wanted, ", auto or None (all rows)"), rows)
+    )
+
+
+def check_count(name: str, value: Any, others: str = "") -> int:
+    """Return a parameter that must be a number of things.
+
+    Raises:
+        ConfigError: it is not an integer of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ConfigError(f"{name}={value!r}: must be an integer ≥ 1{others}")
+    return int(value)
 
 
 def in_words(error: MlpkitError) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
@@ -61,7 +62,7 @@ def read_rows(
             raise ValueError("Sample weights must contain at least one non-zero number.")
         kept = weights > 0
         y, weights = y[kept], weights[kept]
-        frame, X = (frame, X[kept]) if frame is None else (frame.filter(kept), X)
+        frame, X = (frame, X[kept]) if frame is None else (frame.filter(pa.array(kept)), X)
     if frame is not None:
         encoder = encoder or fit_frame(frame)
         X = encode_frame(encoder, frame)
