@@ -28,6 +28,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mlpkit.runs import checkpoint
 from mlpkit.sklearn import LinearRegression, LogisticRegression, MLPClassifier, MLPRegressor
+from mlpkit.training.in_memory import StopRule
 
 ESTIMATORS = [MLPClassifier(), MLPRegressor(), LogisticRegression(), LinearRegression()]
 IRIS = load_iris(return_X_y=True)
@@ -209,6 +210,16 @@ def test_training_stops_and_warns_as_scikit_learns_does() -> None:
     assert len(early.validation_scores_) == early.n_iter_ < 500
     best = early._members.checkpoints[0].state.progress.best_scores["val"]["accuracy"]
     assert max(early.validation_scores_) == best
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_small_improvements_do_not_add_up(sign: int) -> None:
+    """As in scikit-learn, whose rule is: a loss above the best one - tol is no improvement."""
+    rule, run = StopRule(patience=2, tol=0.1), object()
+    stopped = [
+        rule([run], epoch, [sign * value], [0.0]) for epoch, value in enumerate((1, 0.8, 0.75, 0.7, 0.65))
+    ]
+    assert stopped == [[], [], [], [], [0]]
 
 
 def test_members_are_the_fits_of_their_seeds() -> None:

@@ -32,7 +32,7 @@ from mlpkit.training.estimator_data import (
 )
 from mlpkit.training.estimator_file import labels_of, load_members, parameters_of, save_members
 from mlpkit.training.exact import solve
-from mlpkit.training.in_memory import MemoryRecorder, train_in_memory
+from mlpkit.training.in_memory import MemoryRecorder, StopRule, train_in_memory
 from mlpkit.training.members import Members
 
 Array = NDArray[Any]
@@ -169,7 +169,9 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         config = config_of(parameters, self.model_name, dataset)
         count = check_count("n_members", parameters.get("n_members", 1))
         configs = [config.model_copy(update={"seed": config.seed + number}) for number in range(count)]
-        runs = train_in_memory(configs, [dataset] * count, before.checkpoints if before else ())
+        patience = parameters["n_iter_no_change"]
+        stop = None if patience is None else StopRule(patience, self.tol)
+        runs = train_in_memory(configs, [dataset] * count, before.checkpoints if before else (), stop)
         early = "val" in dataset.splits
         self._members = Members([run.checkpoint(best=early) for run in runs], self.device)
         self.n_iter_ = max(len(run.reports) for run in runs)
@@ -180,9 +182,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             self.validation_scores_ = _mean_curve(runs, "val", runs[0].experiment.task.names[1])
 
     def _warn_if_not_converged(self) -> None:
-        patience = self.n_iter_no_change
-        progress = [checkpoint.state.progress for checkpoint in self._members.checkpoints]
-        if patience and any(of.epoch == self.max_iter and of.stale_epochs < patience for of in progress):
+        if self.n_iter_no_change is not None and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"{type(self).__name__}: the maximum of {self.max_iter} epochs was reached and the "
                 "optimization has not converged yet; raise max_iter, learning_rate_init or tol",

@@ -57,6 +57,8 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
         name: value.item() if hasattr(value, "item") else value for name, value in parameters.items()
     }
     get, rows = parameters.get, len(dataset.splits["train"])
+    patience = get("n_iter_no_change")  # scikit-learn stops one epoch later
+    patience = None if patience is None else check_count("n_iter_no_change", patience) + 1
     batch = batch_rows(get("batch_size"), rows)
     return parse(
         {
@@ -77,7 +79,7 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
                 "compile": False,  # it takes many seconds
                 "deterministic": torch.are_deterministic_algorithms_enabled(),
                 "monitor": "auto" if "val" in dataset.splits else "loss",
-                "early_stopping": {"patience": get("n_iter_no_change"), "min_delta": float(get("tol", 0.0))},
+                "early_stopping": {"patience": patience, "min_delta": float(get("tol", 0.0))},
                 "class_weight": get("class_weight") or "none",
                 "checkpoint_every": 10**9,
             },

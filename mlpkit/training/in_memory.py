@@ -1,5 +1,6 @@
 """Trains runs on datasets in memory, without run folders: for the Python API."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,34 @@ class MemoryRecorder(Recorder):
         return self._checkpoint(State(self.state.progress, self.state.scores, *parts))
 
 
+class StopRule:
+    """scikit-learn's rule: stop a run after more than `patience` epochs without an improvement.
+
+    Only an improvement by `tol` within one epoch counts; mlpkit's own rule adds up smaller ones.
+    """
+
+    def __init__(self, patience: int, tol: float) -> None:
+        """Start with runs that have no scores yet."""
+        self.patience, self.tol = patience, tol
+        self._runs: dict[
+            Recorder, tuple[float, int]
+        ] = {}  # the best value, and the epochs without improvement
+
+    def __call__(
+        self, runs: Sequence[Recorder], epoch: int, values: Sequence[float], losses: Sequence[float]
+    ) -> list[int]:
+        """Return the runs to stop; see `Judge`."""
+        for run, value in zip(runs, values, strict=True):
+            best, stale = self._runs.get(run, (math.inf, 0))
+            self._runs[run] = value, 0 if abs(value - best) >= self.tol else stale + 1
+        return [place for place, run in enumerate(runs) if self._runs[run][1] > self.patience]
+
+
 def train_in_memory(
-    configs: Sequence[Config], datasets: Sequence[Dataset], start: Sequence[Checkpoint] = ()
+    configs: Sequence[Config],
+    datasets: Sequence[Dataset],
+    start: Sequence[Checkpoint] = (),
+    stop: StopRule | None = None,
 ) -> list[MemoryRecorder]:
     """Train runs to their ends, all together in one engine; torch's global settings stay as they are.
 
@@ -84,6 +111,7 @@ def train_in_memory(
         configs: the runs' configs, which differ in what an engine allows; see `mlpkit.sweep.groups`.
         datasets: each run's dataset; runs that share one share the object.
         start: checkpoints with the weights and the optimizer's tensors that the runs begin with, or none.
+        stop: when runs stop early, besides what their configs say.
 
     Raises:
         MlpkitError: the runs cannot be trained, or one of them failed.
@@ -93,7 +121,7 @@ def train_in_memory(
         for run, checkpoint in enumerate(start):
             engine.load_state(run, {"model": checkpoint.state.model, "optimizer": checkpoint.state.optimizer})
         recorders = [MemoryRecorder(experiment) for experiment in engine.experiments]
-        trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None)
+        trainer = Trainer(engine, recorders, StopRequest(), lambda recorder, error: None, judge=stop)
         trainer.evaluated = [split for split in trainer.evaluated if split != "train"]
         trainer.fit()
     for recorder in recorders:
