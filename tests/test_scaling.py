@@ -37,6 +37,15 @@ def draw(rows, columns):
     return torch.randn(rows, columns, generator=random) * torch.arange(1, columns + 1) ** 3 + 100
 
 
+def test_a_weight_counts_like_repeated_rows():
+    values, counts = torch.rand(1000, 200) * 3 + 5, torch.arange(1000) % 3  # several blocks of rows
+    values[:, 0] = 0.1
+    weighted, repeated = column_scaling(values, counts), column_scaling(values.repeat_interleave(counts, 0))
+    torch.testing.assert_close(weighted.mean, repeated.mean)
+    torch.testing.assert_close(weighted.std, repeated.std)
+    assert weighted.std[0] == 1
+
+
 def test_column_scaling_equals_sklearn():
     values = draw(200, 6)
     scaling, expected = column_scaling(values), StandardScaler().fit(values.double().numpy())

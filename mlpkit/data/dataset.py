@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from mlpkit.data.random_split import random_split
 from mlpkit.errors import DataError
 
 SPLITS = ("train", "val", "test")
+BLOCK = 65_536  # numbers that are converted to float64 at once
 SPLIT_OF_WORD = {  # common names of the splits, in columns and folders
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -242,12 +243,28 @@ def resplit(dataset: Dataset, config: DatasetConfig) -> Dataset:
     return replace(dataset, splits=again | others)
 
 
-def column_scaling(values: Tensor) -> Affine:
-    """Return mean and standard deviation of each column; a constant column gets the standard deviation 1."""
-    exact = values.double()
-    std = exact.std(0, correction=0)
-    std = torch.where(std > 0, std, torch.ones_like(std))
-    return Affine(exact.mean(0).float(), std.float())
+def column_scaling(values: Tensor, weights: Tensor | None = None) -> Affine:
+    """Return mean and standard deviation of each column; a constant column gets the standard deviation 1.
+
+    Args:
+        values: (rows, columns).
+        weights: (rows,) how much each row counts; None: all the same.
+    """
+    rows = max(1, BLOCK // values.shape[1])  # float64 copies of all rows at once would take much longer
+    parts = torch.split(values, rows)
+    shares = [None] * len(parts) if weights is None else torch.split(weights.double(), rows)
+
+    def average(function: Callable[[Tensor], Tensor]) -> Tensor:
+        total = torch.zeros(values.shape[1], dtype=torch.float64)
+        for part, share in zip(parts, shares, strict=True):
+            found = function(part.double())
+            total += found.sum(0) if share is None else share @ found
+        return total / (len(values) if weights is None else weights.double().sum())
+
+    mean = average(lambda part: part)
+    std = average(lambda part: (part - mean).square_()).sqrt()
+    varies = (values != values[:1]).any(0) & (std > 0)  # rounding alone may give a constant column a std
+    return Affine(mean.float(), torch.where(varies, std, 1.0).float())
 
 
 def channel_scaling(pixels: Tensor, channels: int) -> Affine:

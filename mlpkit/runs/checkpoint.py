@@ -3,8 +3,8 @@
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
 (the best weights, if they are not the newest). The header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights` if there are any, and `sha256` over all of it and the tensors. Equal states give
-equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
+dataset), `class_weights` and `estimator` if there are any, and `sha256` over all of it and the tensors. Equal
+states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -12,7 +12,7 @@ In older files each part has its own metadata key; they can still be read.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class Checkpoint:
         state: the run's state, with the kinds of tensors that were loaded.
         fingerprint: hash of the dataset; empty in files of an older mlpkit.
         class_weights: the weight of each class in the loss, by label; () if all count the same.
+        estimator: the parameters of the scikit-learn estimator that trained it; empty if none did.
     """
 
     config: Config
@@ -60,6 +61,7 @@ class Checkpoint:
     state: State
     fingerprint: str = ""
     class_weights: tuple[float, ...] = ()
+    estimator: Mapping[str, Any] = field(default_factory=dict)
 
     def other_data(self, dataset: "Dataset") -> str | None:
         """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
@@ -86,6 +88,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "scores": checkpoint.state.scores,
         "fingerprint": checkpoint.fingerprint,
         **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
+        **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
     }
     tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
     atomic_write(path, encode_parts(parts, tensors))
@@ -196,6 +199,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             state=State(progress, scores),
             fingerprint=_validated(str, parts.get("fingerprint", "")),
             class_weights=class_weights,
+            estimator=_validated(dict[str, Any], parts.get("estimator", {})),
         )
     except ConfigError as error:
         problem = name_plugins(str(error.args[0]), path.parents[1] if len(path.parents) > 1 else path.parent)

@@ -37,6 +37,7 @@ class Trainer:
         recorders: the remaining runs' recorders, in the engine's order.
         tracker: tracks the remaining runs' scores.
         progress: the epoch, batch and step that all runs are at.
+        evaluated: the splits that are evaluated after an epoch; without train, it has running averages.
         rates: the runs' learning rates.
         seconds: training time, including that before the run was resumed.
     """
@@ -66,6 +67,7 @@ class Trainer:
         self.on_end, self.on_step, self.judge, self.alone = on_end, on_step, judge, alone
         first = engine.experiments[0]
         self.config, self.task, self.monitored = first.config, first.task, first.dataset.monitored
+        self.evaluated = [self.monitored]
         self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps_per_epoch
         self.is_due = when_due(self.config.trainer.checkpoint_every)
         self.tracker = Tracker(self.task, [experiment.config for experiment in engine.experiments])
@@ -76,8 +78,6 @@ class Trainer:
         self._together = len(recorders)  # number of runs at the start
         self._pending: list[EpochScores] = []  # not logged yet
         self.judged_epoch = 0  # the epoch after which the judge was last called
-
-    # ---------------------------------------------------------------------------------------- the loop
 
     def fit(self) -> None:
         """Train until no run is left.
@@ -128,10 +128,10 @@ class Trainer:
         self._fail(self.engine.failures())
         if not self.recorders or progress.batch < self.steps_per_epoch:
             return
-        monitored = self.engine.evaluate(self.monitored, self.stop.check)
-        # From here on a stop signal no longer interrupts the epoch. If train is the monitored split, its
-        # scores are those of the evaluation, not the averages over the epoch.
-        sums = self._finite({"train": self.engine.collect(), self.monitored: monitored})
+        evaluated = {name: self.engine.evaluate(name, self.stop.check) for name in self.evaluated}
+        # From here on a stop signal no longer interrupts the epoch. If train is evaluated, its scores are
+        # those of the evaluation, not the averages over the epoch.
+        sums = self._finite({"train": self.engine.collect()} | evaluated)
         progress.epoch += 1
         progress.batch = 0
         self._read_clock()

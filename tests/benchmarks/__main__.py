@@ -34,7 +34,20 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "table", "tables", "cuda")
+PARTS = (
+    *CASES,
+    *PROCESSES,
+    *SWEEPS,
+    "growth",
+    "logs",
+    "loading",
+    "start",
+    "busy",
+    "table",
+    "tables",
+    "sklearn",
+    "cuda",
+)
 
 
 def main() -> None:
@@ -70,6 +83,7 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         "busy": run_busy,
         "table": run_table,
         "tables": _run_tables,
+        "sklearn": _run_estimators,
         "cuda": _run_cuda,
     }
     if part in several:
@@ -92,6 +106,12 @@ def _run_tables(repetitions: int) -> dict[str, float]:
     from tables import run_tables  # loads torch, scikit-learn and pandas
 
     return run_tables(repetitions)
+
+
+def _run_estimators(repetitions: int) -> dict[str, float]:
+    from estimators import run_estimators  # loads torch and scikit-learn
+
+    return run_estimators(repetitions)
 
 
 def _arguments() -> argparse.Namespace:

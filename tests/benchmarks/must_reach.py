@@ -58,6 +58,10 @@ GOALS = (
     Goal("CUDA, 64 runs of MNIST, times the seconds of one", "cuda", "mnist-64, 64 runs over one", 2, True),
     Goal("tables on which the mlp's defaults beat scikit-learn's", "tables", "better", 6),
     Goal("tables on which they are worse", "tables", "worse", 0, at_most=True),
+    *(
+        Goal(f"mlpkit.sklearn against scikit-learn, {case}", "sklearn", case, 3)
+        for case in ("small", "digits", "digits, float32", "digits, 8 members", "friedman", "mnist")
+    ),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 
