@@ -26,6 +26,7 @@ from mlpkit.cli import (
     plot,
     predict,
     resume,
+    serve,
     tag,
     train,
     verify,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "fork": (fork.fork, fork.EXAMPLE),
     "lr": (lr.lr, lr.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
+    "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
@@ -64,7 +66,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 LATER = ("export",)
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "evaluate", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "plot", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -21,6 +21,7 @@ from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
 from peers import TITLES
+from serving import run_serving
 from start_up import run_start_up
 from sweeps import SWEEPS, run_sweep
 from turns import PeerError
@@ -34,7 +35,20 @@ GROUPS = {
     "whole": tuple(PROCESSES),
     "sweeps": SWEEPS,
 }
-PARTS = (*CASES, *PROCESSES, *SWEEPS, "growth", "logs", "loading", "start", "busy", "table", "tables", "cuda")
+PARTS = (
+    *CASES,
+    *PROCESSES,
+    *SWEEPS,
+    "growth",
+    "logs",
+    "loading",
+    "start",
+    "busy",
+    "table",
+    "tables",
+    "cuda",
+    "serve",
+)
 
 
 def main() -> None:
@@ -71,6 +85,7 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         "table": run_table,
         "tables": _run_tables,
         "cuda": _run_cuda,
+        "serve": run_serving,
     }
     if part in several:
         run = several[part]

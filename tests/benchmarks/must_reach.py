@@ -58,6 +58,14 @@ GOALS = (
     Goal("CUDA, 64 runs of MNIST, times the seconds of one", "cuda", "mnist-64, 64 runs over one", 2, True),
     Goal("tables on which the mlp's defaults beat scikit-learn's", "tables", "better", 6),
     Goal("tables on which they are worse", "tables", "worse", 0, at_most=True),
+    *(
+        Goal(f"serve, {name}: {title}", "serve", f"{name}, {figure}", wanted, at_most)
+        for name in ("moons", "a table")
+        for title, figure, wanted, at_most in (
+            ("requests/s, 1,000 sent", "requests/s", 990, False),
+            ("ms of all but 1 % of them", "p99", 20, True),
+        )
+    ),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 

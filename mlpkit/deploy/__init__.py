@@ -1,0 +1,1 @@
+"""Models outside mlpkit: exported files, and the server."""
