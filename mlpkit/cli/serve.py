@@ -48,28 +48,22 @@ def serve(
     except ImportError:
         raise ConfigError("serve: needs starlette and uvicorn; pip install 'mlpkit[serve]'") from None
     from mlpkit.deploy.guard import guard_for
-    from mlpkit.deploy.listener import listen
+    from mlpkit.deploy.listener import address_of, listen
 
     check_which(checkpoint)
     guard = guard_for(host, token, no_auth)
-    listener = listen(host, port)
+    with listen(host, port) as listener:
+        from mlpkit.deploy.serve_model import Source
+        from mlpkit.deploy.server import Server
+        from mlpkit.runs.trust import Trust
+        from mlpkit.system.console import make_console, note, say
+        from mlpkit.system.device import choose_device
 
-    from mlpkit.deploy.serve_model import Source
-    from mlpkit.deploy.server import Server
-    from mlpkit.runs.trust import Trust
-    from mlpkit.system.console import make_console, note, say
-    from mlpkit.system.device import choose_device
-
-    path, reason = choose_run(run)
-    source = Source(path, checkpoint, choose_device(device), Trust.foreign(allow_large), note)
-    if reason:
-        note(f"{reason}: {path}")
-    server = Server(source, guard, note)
-    where, real_port = listener.getsockname()[:2]
-    shown = f"[{where}]" if ":" in where else where
-    say(
-        make_console(),
-        f"serving {source.model.path} (epoch {source.model.epoch}) at http://{shown}:{real_port}",
-    )
-    server.run(listener)
-    say(make_console(), "stopped")
+        path, reason = choose_run(run)
+        source = Source(path, checkpoint, choose_device(device), Trust.foreign(allow_large), note)
+        if reason:
+            note(f"{reason}: {path}")
+        model, console = source.model, make_console()
+        line = f"serving {model.path} (epoch {model.epoch}) at {address_of(listener)}"
+        Server(source, guard, note).run(listener, lambda: say(console, line))
+        say(console, "stopped")

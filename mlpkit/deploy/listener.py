@@ -35,3 +35,9 @@ def listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)  # clients wait from now on, and are answered when the model is there
     listener.setblocking(False)
     return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address at which a browser finds it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

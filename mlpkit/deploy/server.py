@@ -68,6 +68,7 @@ class Server:
         self._batcher, self._metrics = Batcher(), Metrics()
         self._reader = ThreadPoolExecutor(1, "reader")
         self._held = 0  # bytes of all bodies
+        self._ready: Callable[[], None] = lambda: None
         gets: dict[str, Callable[[Request], Response]] = {
             "/": lambda _: _page(form_page(source.model)),
             "/docs": lambda _: _page(api_page(source.model)),
@@ -84,8 +85,14 @@ class Server:
             exception_handlers={HTTPException: self._refuse_path, Exception: self._fail},
         )
 
-    def run(self, listener: socket.socket) -> None:
-        """Answer until SIGTERM or Ctrl-C; then finish the requests that are there."""
+    def run(self, listener: socket.socket, ready: Callable[[], None]) -> None:
+        """Answer until SIGTERM or Ctrl-C; then finish the requests that are there.
+
+        Args:
+            listener: where clients connect.
+            ready: is called when requests are answered and signals are heard.
+        """
+        self._ready = ready
         config = uvicorn.Config(
             self.app,
             http=Connection,
@@ -111,6 +118,7 @@ class Server:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> Any:
         tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._source.follow())]
+        self._ready()
         yield
         for task in tasks:
             task.cancel()
