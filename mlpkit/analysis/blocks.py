@@ -28,7 +28,10 @@ def in_blocks(function: Callable[[Tensor], Result], inputs: Tensor) -> Iterator[
 
 
 class WideProducts(TorchFunctionMode):
-    """Computes a linear layer of few outputs as one of more: sums of narrow products depend on a row's place."""
+    """Computes a linear layer of few outputs as one of more.
+
+    The sums of a narrow product depend on the row's place.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """The model that is served, and its newer checkpoints."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Source:
         """
         self._run, self._which, self._device, self._trust, self._note = run, which, device, trust, note
         self._seen = self._stamp()
-        self.model, self.reloads = self._load(), 0
+        self.model, self.reloads = self._load(find_checkpoints(run, which)), 0
 
     async def follow(self) -> None:
         """Replace the model whenever the run has a newer checkpoint, until the task is cancelled."""
@@ -74,7 +74,7 @@ class Source:
             return
         self._seen = stamp
         try:
-            new = self._load()
+            new = self._load(find_checkpoints(self._run, self._which)[:1])
             if new.predictor.input_schema != self.model.predictor.input_schema:
                 raise DataError(
                     f"{new.path}: reads or says something else; stop the server and start it anew"
@@ -86,8 +86,8 @@ class Source:
         self.reloads += 1
         self._note(f"now the model of epoch {new.epoch}: {new.path}")
 
-    def _load(self) -> Served:
-        path, stored = load_first(find_checkpoints(self._run, self._which), self._note, trust=self._trust)
+    def _load(self, paths: Sequence[Path]) -> Served:
+        path, stored = load_first(paths, self._note, trust=self._trust)
         if bad := next(not_finite(stored.state.model), None):
             self._note(
                 f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing"

@@ -68,6 +68,7 @@ class Server:
         self._batcher, self._metrics = Batcher(), Metrics()
         self._reader = ThreadPoolExecutor(1, "reader")
         self._held = 0  # bytes of all bodies
+        self._open = 0  # requests to predict
         self._ready: Callable[[], None] = lambda: None
         gets: dict[str, Callable[[Request], Response]] = {
             "/": lambda _: _page(form_page(source.model)),
@@ -145,6 +146,7 @@ class Server:
             raise Refusal(415, f"content-type {kind}: send rows as application/json or text/csv")
         model = self._source.model
         content = bytearray()
+        self._open += 1
         try:
             start = await self._receive(request, content)
             body = bytes(content)
@@ -155,6 +157,7 @@ class Server:
                 rows = await loop.run_in_executor(self._reader, read_rows, body, model, options)
             predictions, encoded = await self._batcher.predict(model, rows)
         finally:
+            self._open -= 1
             self._held -= len(content)
         if (bad := predictions.first_not_finite()) is not None:
             raise Refusal(
@@ -195,6 +198,7 @@ class Server:
         """Return the figures that others count."""
         memory = resident_bytes()
         return {
+            "mlpkit_open_requests": self._open,
             "mlpkit_waiting_requests": self._batcher.waiting,
             "mlpkit_forward_passes_total": self._batcher.passes,
             "mlpkit_forward_rows_total": self._batcher.rows,
