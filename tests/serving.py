@@ -1,6 +1,7 @@
 """A server of a run in a process of its own, and requests to it."""
 
 import json
+import random
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from faults.processes import Running, start
+
+CITIES = ("Oslo", "Rome", "Lima")
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,21 @@ def _is_up(server: Server) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+def rows_of(name: str, count: int) -> list[dict[str, Any]]:
+    """Return invented rows for a run."""
+    draw = random.Random(count)
+    if name != "table":
+        columns = {"line": ["x"], "moons": ["x1", "x2"], "digits": [f"pixel{place}" for place in range(64)]}
+        return [{column: round(draw.random(), 3) for column in columns[name]} for _ in range(count)]
+    return [
+        {
+            "age": draw.randint(18, 90),
+            "income": draw.choice((None, round(draw.uniform(10, 90), 2))),
+            "city": draw.choice((*CITIES, "Paris")),
+            "member": draw.choice((True, False)),
+            "since": f"2019-{draw.randint(1, 12):02}-03",
+        }
+        for _ in range(count)
+    ]

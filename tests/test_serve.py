@@ -3,25 +3,21 @@
 import csv
 import io
 import json
-import os
 import random
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import in_browser
 from PIL import Image
 from running import train
-from serving import Server, serving
+from serving import CITIES, Server, rows_of, serving
 
 from mlpkit.cli.main import run as command
 
 Served = dict[str, tuple[Path, Server]]
-
-CITIES = ("Oslo", "Rome", "Lima")
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +50,6 @@ def served(
     ):
         servers = {"line": line, "moons": moons, "digits": digits, "table": people}
         yield {name: (run, servers[name]) for name, run in runs.items()}
-
-
-def rows_of(name: str, count: int) -> list[dict[str, Any]]:
-    """Return invented rows for a run."""
-    draw = random.Random(count)
-    if name != "table":
-        columns = {"line": ["x"], "moons": ["x1", "x2"], "digits": [f"pixel{place}" for place in range(64)]}
-        return [{column: round(draw.random(), 3) for column in columns[name]} for _ in range(count)]
-    return [
-        {
-            "age": draw.randint(18, 90),
-            "income": draw.choice((None, round(draw.uniform(10, 90), 2))),
-            "city": draw.choice((*CITIES, "Paris")),
-            "member": draw.choice((True, False)),
-            "since": f"2019-{draw.randint(1, 12):02}-03",
-        }
-        for _ in range(count)
-    ]
 
 
 def predicted(folder: Path, run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -288,40 +266,23 @@ def test_without_a_token_only_this_machine_may_ask(served: Served) -> None:
         assert server.predict(row, {"host": host}).status == status
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def in_browser(server: Server, path: str, folder: Path) -> str:
-    """Return a page after its script has run, as a browser shows it."""
-    if BROWSER is None:
-        pytest.skip("needs a browser: chromium or google-chrome")
-    done = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
-            "--virtual-time-budget=10000", "--dump-dom", f"http://127.0.0.1:{server.port}{path}",
-        ],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)},
-    )  # fmt: skip
-    return done.stdout
-
-
 def test_the_form_predicts_in_a_browser(served: Served, tmp_path: Path) -> None:
     _, server = served["table"]
     row = {"age": "41", "income": "", "city": "Oslo", "member": "true", "since": "2020-01-31"}
     query = "&".join(f"{name}={value}" for name, value in row.items())
-    page = in_browser(server, f"/?{query}", tmp_path)
+    page = in_browser(server.port, f"/?{query}", tmp_path)
     wanted = server.predict([{name: value or None for name, value in row.items()}]).json["predictions"][0]
     shown = wanted["class"].replace("<", "&lt;").replace(">", "&gt;")
     assert f'<p class="said">{shown}</p>' in page
     assert page.count('class="share"') == 3
     assert "column income: 1 missing" in page
     assert "<b>all</b>" not in page  # a name is text, not a part of the page
-    broken = in_browser(server, "/?age=old&city=Oslo&member=true&since=2020-01-31", tmp_path)
+    broken = in_browser(server.port, "/?age=old&city=Oslo&member=true&since=2020-01-31", tmp_path)
     assert "'old' is not a plain number" in broken.split('class="error"')[1]
 
 
 def test_forms_of_numbers_and_pictures_in_a_browser(served: Served, tmp_path: Path) -> None:
-    page = in_browser(served["line"][1], "/?x=0.5", tmp_path)
+    page = in_browser(served["line"][1].port, "/?x=0.5", tmp_path)
     value = served["line"][1].predict({"x": 0.5}).json["predictions"][0]["y"]
     assert f'<p class="said">y: {value}</p>' in page
-    assert '<input type="file"' in in_browser(served["digits"][1], "/", tmp_path)
+    assert '<input type="file"' in in_browser(served["digits"][1].port, "/", tmp_path)
