@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from mlpkit.runs import checkpoint
 from mlpkit.sklearn import LinearRegression, LogisticRegression, MLPClassifier, MLPRegressor
 from mlpkit.training.in_memory import StopRule
+from mlpkit.training.recorder import Recorder
 
 ESTIMATORS = [MLPClassifier(), MLPRegressor(), LogisticRegression(), LinearRegression()]
 IRIS = load_iris(return_X_y=True)
@@ -215,7 +216,7 @@ def test_training_stops_and_warns_as_scikit_learns_does() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_small_improvements_do_not_add_up(sign: int) -> None:
     """As in scikit-learn, whose rule is: a loss above the best one - tol is no improvement."""
-    rule, run = StopRule(patience=2, tol=0.1), object()
+    rule, run = StopRule(patience=2, tol=0.1), cast(Recorder, object())
     stopped = [
         rule([run], epoch, [sign * value], [0.0]) for epoch, value in enumerate((1, 0.8, 0.75, 0.7, 0.65))
     ]

@@ -139,7 +139,7 @@ def _test_rows(
     assert isinstance(config.fold, int)
     return OutOfFold(
         rows=dataset.order[test.rows],
-        outputs=predictor.outputs(test.inputs),
+        outputs=predictor.outputs_in_blocks(test.inputs),
         targets=test.targets,
         folds=torch.full((len(test),), config.fold),
         predictor=predictor,

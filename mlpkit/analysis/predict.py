@@ -1,13 +1,15 @@
 """Predicts rows with the model of a checkpoint."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mlpkit.analysis.blocks import WideProducts, in_blocks
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
@@ -33,11 +35,22 @@ class Predictions:
     values: Tensor
     probabilities: Tensor | None
 
+    def rows(self, start: int, stop: int) -> "Predictions":
+        """Return the predictions of rows start to stop."""
+        found = self.probabilities
+        return Predictions(self.values[start:stop], None if found is None else found[start:stop])
+
+    @staticmethod
+    def joined(parts: "Iterable[Predictions]") -> "Predictions":
+        """Return the predictions of several parts as one."""
+        values, probabilities = zip(*((part.values, part.probabilities) for part in parts), strict=True)
+        return Predictions(torch.cat(values), None if probabilities[0] is None else torch.cat(probabilities))
+
     def first_not_finite(self) -> int | None:
         """Return the first row in which a value or a probability is not a finite number, or None."""
-        numbers = self.values if self.probabilities is None else self.probabilities
-        bad = (~numbers.isfinite()).flatten(1).any(1).nonzero()
-        return int(bad[0]) if len(bad) else None
+        numbers = (self.values if self.probabilities is None else self.probabilities).numpy()
+        finite = np.isfinite(numbers)
+        return None if finite.all() else int(np.argmin(finite.reshape(len(numbers), -1).all(1)))
 
 
 class Predictor:
@@ -87,11 +100,24 @@ class Predictor:
             return torch.cat([function(part.to(self.device, dtype)).cpu() for part in parts])
 
     def predict(self, inputs: Tensor) -> Predictions:
-        """Return the predictions for raw inputs (rows, features)."""
-        return self.decode(self.outputs(inputs))
+        """Return the predictions for raw inputs (rows, features).
+
+        On the CPU a row's prediction is the same to the bit, whichever rows are predicted with it.
+        """
+        return self.decode(self.outputs_in_blocks(inputs))
+
+    def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
+        """Return what `outputs` does, each row without influence of the others. Large tables take longer."""
+        if self.device != "cpu":
+            return self.outputs(inputs)
+        with WideProducts():
+            return torch.cat(list(in_blocks(self.outputs, inputs)))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
-        """Return the predictions of raw outputs (rows, width)."""
+        """Return the predictions of raw outputs (rows, width); rows do not influence each other."""
+        return Predictions.joined(in_blocks(self._decode, outputs)).rows(0, len(outputs))
+
+    def _decode(self, outputs: Tensor) -> Predictions:
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
         return Predictions(self.task.decode(outputs), probabilities)
 

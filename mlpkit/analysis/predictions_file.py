@@ -93,6 +93,12 @@ def to_csv(columns: Columns) -> str:
     return stream.getvalue()
 
 
+def to_rows(columns: Columns) -> list[dict[str, Any]]:
+    """Return each row as an object of plain JSON values."""
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+
+
 def write(path: Path, columns: Columns) -> None:
     """Write the columns in the format of the file's suffix.
 
@@ -102,9 +108,7 @@ def write(path: Path, columns: Columns) -> None:
     if path.suffix == ".csv":
         content = to_csv(columns).encode(errors="surrogateescape")
     elif path.suffix == ".jsonl":
-        rows = zip(*columns.values(), strict=True)
-        lines = [to_json(dict(zip(columns, (_plain(v) for v in row), strict=True))) for row in rows]
-        content = "".join(f"{line}\n" for line in lines).encode()
+        content = "".join(f"{to_json(row)}\n" for row in to_rows(columns)).encode()
     else:
         content = _to_npz(columns)
     write_output(path, content)

@@ -28,6 +28,7 @@ from mlpkit.cli import (
     predict,
     resume,
     send,
+    serve,
     tag,
     train,
     verify,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "fork": (fork.fork, fork.EXAMPLE),
     "lr": (lr.lr, lr.EXAMPLE),
     "predict": (predict.predict, predict.EXAMPLE),
+    "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
@@ -67,7 +69,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "evaluate", "export", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "export", "plot", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -15,7 +15,7 @@ from mlpkit.config.problems import plural, spell
 from mlpkit.data.arrays import read_arrays, refuse_pickle
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pictures import SUFFIXES as PICTURES
-from mlpkit.data.pictures import PictureInfo, describe_changes, files_in, is_picture, read_picture
+from mlpkit.data.pictures import NamedBytes, PictureInfo, describe_changes, files_in, is_picture, read_picture
 from mlpkit.data.pixels import check_range, warn_of_unusual
 from mlpkit.data.tables import listed, read_rows, read_text
 from mlpkit.errors import ConfigError, DataError
@@ -133,13 +133,44 @@ def _read(source: str, input_schema: InputSchema, options: ReadOptions, warn: Wa
         content = sys.stdin.buffer.read()
         if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
             raise DataError(f"stdin: {kind}; tables are read from stdin, as text: name the file instead")
-        text = _decode(content, "stdin")
-        kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
-        return _read_text(text, "stdin", kind, input_schema, options)
+        return _read_content(content, "stdin", input_schema, options)
     try:
         return _read_path(expand(source), input_schema, options, warn)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from None
+
+
+def read_content(
+    content: bytes, source: str, input_schema: InputSchema, options: ReadOptions, warn: Warn
+) -> Inputs:
+    """Return the rows of a picture file, or of a table as JSON or csv; both in memory.
+
+    Args:
+        content: the bytes.
+        source: how errors name them.
+        input_schema: the model's input schema.
+        options: the user's options.
+        warn: is called with each warning.
+
+    Raises:
+        ConfigError: an option does not fit the input.
+        DataError: the input cannot be read, or does not fit the model.
+    """
+    options.check(input_schema)
+    if input_schema.is_image and content.startswith(tuple(STARTS)):
+        pixels, info = read_picture(NamedBytes(content, source), input_schema)
+        for line in describe_changes([info], input_schema.picture_shape[0], input_schema.picture_shape[1:]):
+            warn(f"{source}: {line}")
+        found = Inputs(pixels[None])
+    else:
+        found = _read_content(content, source, input_schema, options)
+    return as_pixels(found, source, input_schema, options, warn)
+
+
+def _read_content(content: bytes, source: str, input_schema: InputSchema, options: ReadOptions) -> Inputs:
+    text = _decode(content, source)
+    kind = _json_kind(text) if text.lstrip()[:1] in ("[", "{") else "csv"
+    return _read_text(text, source, kind, input_schema, options)
 
 
 def _read_text(text: str, source: str, kind: str, input_schema: InputSchema, options: ReadOptions) -> Inputs:

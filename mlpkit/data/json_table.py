@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow
@@ -16,6 +16,7 @@ from mlpkit.errors import DataError
 
 LARGEST_DOCUMENT = 256 << 20  # bytes; as Python objects they take ten times as much
 LONGEST = 4 << 20  # bytes of a line
+FEW = 100  # rows for which pyarrow's reader would take most of its time to start
 DEEPEST = 100  # a line with more opening brackets is checked before pyarrow reads it; a row has one
 
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
@@ -50,6 +51,8 @@ def read_json(text: TableText) -> pyarrow.Table:
                 text.name,
             )
         )
+        if len(records) <= FEW and (table := _plain_table(records)) is not None:
+            return table
         lines = "\n".join(json.dumps(record) for record in records)
     except RecursionError:
         raise DataError(f"{text.name}: nested too deep for a table; correct it") from None
@@ -59,6 +62,29 @@ def read_json(text: TableText) -> pyarrow.Table:
     if not records:
         raise DataError(f"{text.name}: no rows; a table has a line for each")
     return _read_lines(TableText(text.name, content=lines.encode()), lambda row: f"{text.name}: row {row}")
+
+
+def _plain_table(records: Sequence[Mapping[str, Any]]) -> pyarrow.Table | None:
+    """Return the table of some rows as pyarrow's reader does; None if only that can say what they are."""
+    columns: dict[str, pyarrow.Array] = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        values = [record.get(name) for record in records]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds <= {int, float}:
+            kind = pyarrow.float64() if float in kinds else pyarrow.int64() if kinds else pyarrow.null()
+        elif kinds == {bool}:
+            kind = pyarrow.bool_()
+        elif kinds == {str} and not any(value and value[4:5] == "-" for value in values):  # no date
+            kind = pyarrow.string()
+        else:
+            return None
+        if float in kinds and not all(map(math.isfinite, (value for value in values if value is not None))):
+            return None
+        try:
+            columns[name] = pyarrow.array(values, kind)
+        except (pyarrow.ArrowException, OverflowError, UnicodeError):
+            return None
+    return pyarrow.table(columns) if columns else None
 
 
 def is_document(start: bytes) -> bool:

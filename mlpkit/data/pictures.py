@@ -1,5 +1,6 @@
 """Reads picture files: pixels as bytes, in grey or colour, resized where needed."""
 
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -44,12 +45,25 @@ class PictureInfo:
     has_alpha: bool
 
 
+class NamedBytes(io.BytesIO):
+    """A picture file in memory, with a name for errors."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        """Take the bytes of the file."""
+        super().__init__(content)
+        self._name = name
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self._name
+
+
 @contextmanager
-def open_picture(path: Path, wanted: str = "") -> "Iterator[Image]":
+def open_picture(path: "Path | NamedBytes", wanted: str = "") -> "Iterator[Image]":
     """Open a picture, turned upright. Exceptions of Pillow become a DataError, also later in the block.
 
     Args:
-        path: the file.
+        path: the file, which may be in memory.
         wanted: what the model reads, for the error.
 
     Raises:
@@ -75,7 +89,7 @@ def open_picture(path: Path, wanted: str = "") -> "Iterator[Image]":
         raise DataError(f"{path}: not a {KINDS}, or a damaged one; save it again") from None
 
 
-def picture_info(picture: "Image", path: Path) -> PictureInfo:
+def picture_info(picture: "Image", path: "Path | NamedBytes") -> PictureInfo:
     """Return the properties of a picture.
 
     Raises:
@@ -99,7 +113,7 @@ def to_bytes(picture: "Image", channels: int, size: Size) -> NDArray[np.uint8]:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def read_picture(path: Path, input_schema: InputSchema) -> tuple[Tensor, PictureInfo]:
+def read_picture(path: "Path | NamedBytes", input_schema: InputSchema) -> tuple[Tensor, PictureInfo]:
     """Return the pixels (features,) of a picture to predict, from 0 to 1, and the picture's properties.
 
     Raises:

@@ -15,7 +15,7 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import Locate, RawColumn
-from mlpkit.data.encode import Encoded, encode
+from mlpkit.data.encode import ColumnIssues, Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, ReadOptions, as_pixels
@@ -23,6 +23,7 @@ from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import describe_left_out, encode_targets
+from mlpkit.data.table_text import TableText
 from mlpkit.data.table_weights import read_weights
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
@@ -37,16 +38,18 @@ class RawInputs:
         targets: (rows, targets) float32, or (rows,) labels; None if they were not requested.
         weights: (rows,) float32, if targets were requested and the dataset has weights; else None.
         kept: raw columns to copy to the output, by name.
+        issues: the columns with missing or unseen values.
     """
 
     values: Tensor
     targets: Tensor | None = None
     weights: Tensor | None = None
     kept: dict[str, list[Any]] = field(default_factory=dict)
+    issues: tuple[ColumnIssues, ...] = ()
 
 
 def read_raw(
-    source: str,
+    source: str | TableText,
     input_schema: InputSchema,
     config: DatasetConfig,
     options: ReadOptions = DEFAULT_OPTIONS,
@@ -57,7 +60,7 @@ def read_raw(
     """Read and encode the rows of a table. Columns are matched by name; other columns are ignored.
 
     Args:
-        source: the file, or `-` for stdin.
+        source: the file, `-` for stdin, or a text in memory.
         input_schema: the model's input schema.
         config: the config of the dataset that the model was trained on; its text format is tried first.
         options: the user's options.
@@ -70,7 +73,7 @@ def read_raw(
         DataError: a column is missing, or a value cannot be used.
     """
     wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
-    file = _read_as_in_training(source, config, options.has_header, wanted, warn)
+    file = read_as_in_training(source, config, options.has_header, wanted, warn)
     table, names = file.table, file.table.column_names
     if len(table) == 0:
         raise DataError(f"{file.source}: no rows below the column names; add a line for each")
@@ -95,11 +98,11 @@ def read_raw(
     if options.max_pixel is not None:
         values = values / options.max_pixel
     values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
-    return RawInputs(values, targets, weights, kept)
+    return RawInputs(values, targets, weights, kept, encoded.issues)
 
 
-def _read_as_in_training(
-    source: str,
+def read_as_in_training(
+    source: str | TableText,
     config: DatasetConfig,
     has_header: bool | None,
     wanted: Sequence[str],

@@ -68,12 +68,14 @@ class TableFile:
 
 
 def read_table(
-    sources: Sequence[str], table_format: TableFormat = _INFERRED, missing: Sequence[str] = MISSING
+    sources: Sequence[str | TableText],
+    table_format: TableFormat = _INFERRED,
+    missing: Sequence[str] = MISSING,
 ) -> TableFile:
     """Read one table from one or several files.
 
     Args:
-        sources: files, globs, or `-` for stdin; all with the same columns, in any order.
+        sources: files, globs, `-` for stdin, or texts in memory; all with the same columns, in any order.
         table_format: the format that the user gave for text; fields of None are inferred.
         missing: strings that stand for a missing value, besides the empty string.
 
@@ -102,9 +104,14 @@ def read_table(
     return TableFile(_joined([file.table for file in files]), read_as, source, locations)
 
 
-def _named(source: str) -> list[str]:
+def _named(source: str | TableText) -> Sequence[str | TableText]:
     """Expand a glob to its files; any other source is returned unchanged."""
-    if source == "-" or not glob.has_magic(source) or expand(source).exists():
+    if (
+        isinstance(source, TableText)
+        or source == "-"
+        or not glob.has_magic(source)
+        or expand(source).exists()
+    ):
         return [source]
     found = sorted(glob.glob(str(expand(source)), recursive=True))  # noqa: PTH207 (Path.glob takes no whole path)
     if not found:
@@ -112,10 +119,11 @@ def _named(source: str) -> list[str]:
     return found
 
 
-def _read_one(name: str, given: TableFormat, missing: Sequence[str]) -> TableFile:
+def _read_one(source: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     """Read the table in one file."""
+    name = source.name if isinstance(source, TableText) else source
     try:
-        file = _read_kind(name, given, missing)
+        file = _read_kind(source, given, missing)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or show(str(error))
         raise DataError(f"{name}: cannot be read ({reason})") from None
@@ -129,9 +137,9 @@ def _read_one(name: str, given: TableFormat, missing: Sequence[str]) -> TableFil
     return replace(file, table=normalize(file.table, missing, name))
 
 
-def _read_kind(name: str, given: TableFormat, missing: Sequence[str]) -> TableFile:
-    if name == "-":
-        text = from_stdin()
+def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
+    if isinstance(name, TableText) or name == "-":
+        text = name if isinstance(name, TableText) else from_stdin()
         start = text.content[:65536]
         if start.lstrip()[:1] not in (b"{", b"["):
             return _from_csv(text, given, missing)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.predict import make_predictor
+from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.system.device import choose_device
@@ -43,11 +43,12 @@ class Members:
         return TASKS[self.schema.task]
 
     @cached_property
-    def predictor(self) -> Ensemble:
+    def predictor(self) -> Predictor:
         """The networks, ready to predict."""
         with torch_settings_kept():
             device = choose_device(self.device)
-            return Ensemble([make_predictor(checkpoint, device) for checkpoint in self.checkpoints])
+            members = [make_predictor(checkpoint, device) for checkpoint in self.checkpoints]
+            return Ensemble(members) if len(members) > 1 else members[0]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the outputs (rows, width) for encoded inputs (rows, features)."""

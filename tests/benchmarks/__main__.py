@@ -21,6 +21,7 @@ from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
 from peers import TITLES
+from serving import run_serving
 from start_up import run_start_up
 from sweeps import SWEEPS, run_sweep
 from turns import PeerError
@@ -46,6 +47,7 @@ PARTS = (
     "table",
     "tables",
     "sklearn",
+    "serve",
     "cuda",
 )
 
@@ -85,6 +87,7 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         "tables": _run_tables,
         "sklearn": _run_estimators,
         "cuda": _run_cuda,
+        "serve": run_serving,
     }
     if part in several:
         run = several[part]

@@ -62,6 +62,14 @@ GOALS = (
         Goal(f"mlpkit.sklearn against scikit-learn, {case}", "sklearn", case, 3)
         for case in ("small", "digits", "digits, float32", "digits, 8 members", "friedman", "mnist")
     ),
+    *(
+        Goal(f"serve, {name}: {title}", "serve", f"{name}, {figure}", wanted, at_most)
+        for name in ("moons", "a table")
+        for title, figure, wanted, at_most in (
+            ("requests/s, 1,000 sent", "requests/s", 990, False),
+            ("ms of all but 1 % of them", "p99", 20, True),
+        )
+    ),
     Goal("1000 one-step epochs, time with logs over without", "logs", "", 1.1, at_most=True),
 )
 
