@@ -23,13 +23,13 @@ from mlpkit.deploy.model import Model
 from mlpkit.deploy.run import Leaderboard, Run, Sweep
 from mlpkit.deploy.table import Table
 from mlpkit.errors import MlpkitError, RunInterruptedError
-from mlpkit.runs import sweep_folder
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.results import find_runs, read_results
-from mlpkit.runs.test_looks import looks_recorded, record_training
-from mlpkit.runs.trust import Trust
-from mlpkit.sweep.launchers import LauncherOptions, choose
-from mlpkit.sweep.run import start
+from mlpkit.folders import sweep_folder
+from mlpkit.folders.looks import looks_recorded, record_training
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.trust import Trust
+from mlpkit.sweeps.launchers import LauncherOptions, choose
+from mlpkit.sweeps.run import start
 from mlpkit.system.console import make_console, note, notes_collected
 from mlpkit.system.torch_settings import torch_settings_kept
 from mlpkit.training.start import run

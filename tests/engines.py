@@ -15,10 +15,10 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.state import Progress, Scores, State
 from mlpkit.models.torch_network import Network, build_model
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.state import Progress, Scores, State
-from mlpkit.sweep.datasets import Datasets
+from mlpkit.sweeps.datasets import Datasets
 from mlpkit.training.build import augmentation_in, experiment_of
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport

@@ -12,10 +12,10 @@ from mlpkit.cli.compose import Request, compose
 from mlpkit.config import registry
 from mlpkit.config.config import Config, parse, to_dict
 from mlpkit.config.loss import LossConfig
-from mlpkit.runs import checkpoint
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.trust import Trust
+from mlpkit.folders import checkpoint
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 

@@ -19,8 +19,8 @@ from running import mlpkit as command
 
 import mlpkit
 from mlpkit import api
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.training.stop import StopRequest
 
 MOONS = ("dataset=moons", "dataset.n=60", "model.hidden=[4]")
@@ -57,6 +57,7 @@ def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_names_and_arguments_of_the_api_stay_what_they_are() -> None:
     assert set(mlpkit.__all__) == set(api.__all__)
+    assert all(getattr(mlpkit, name) is getattr(api, name) for name in api.__all__)
     functions = {of.__name__: str(inspect.signature(of)) for of in (api.train, api.sweep, api.load, api.runs)}
     assert functions == {
         "train": "(*overrides: str, plugins: collections.abc.Sequence[str] = (), progress: bool = False) -> "

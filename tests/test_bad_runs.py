@@ -16,9 +16,9 @@ from running import config, train
 
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
-from mlpkit.runs import checkpoint, trust
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint, trust
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import TensorFile, encode
 
 RUN = "outputs/mine"

@@ -13,9 +13,9 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.config.config import FORMAT
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.state import Progress, State
+from mlpkit.folders import checkpoint
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.state import Progress, State
 
 SIGNATURE = InputSchema("regression", ("x1", "x2"), (2,), ("y",))
 

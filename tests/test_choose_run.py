@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.results import find_runs, read_results
+from mlpkit.folders.results import find_runs, read_results
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
 MISSING = "no such run folder or checkpoint; name one, or leave it out for the newest run"

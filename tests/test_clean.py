@@ -13,8 +13,8 @@ from conftest import DONE, FAILED, SWEEP, Lines, Refused
 
 from mlpkit.analysis.named_run import best_of_sweep
 from mlpkit.cli.main import run as command
-from mlpkit.runs import clean
-from mlpkit.runs.listing import list_runs
+from mlpkit.folders import clean
+from mlpkit.folders.listing import list_runs
 
 
 @pytest.fixture

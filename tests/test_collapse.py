@@ -13,7 +13,7 @@ from test_resume import MINE, files
 
 from mlpkit.cli.main import run as command
 from mlpkit.engines.engine import Engine
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system import collapse, device, free_cores
 from mlpkit.system.collapse import LOOK, CollapseWatch
 from mlpkit.system.plain_json import read_object

@@ -25,9 +25,9 @@ from scipy import special, stats
 from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.runs.checkpoint import encode_parts, read_parts
-from mlpkit.runs.results import Best, RunResult, find_runs, read_result
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.checkpoint import encode_parts, read_parts
+from mlpkit.folders.results import Best, RunResult, find_runs, read_result
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import TensorFile
 
 SWEEP = "outputs/moons-mlp/sweep-20261121-101500"

@@ -16,9 +16,9 @@ from mlpkit.engines import compiled, compiler
 from mlpkit.engines.compiled import CompiledEngine, is_compiled
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS, WholeStep
-from mlpkit.runs import checkpoint
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.trust import Trust
+from mlpkit.folders import checkpoint
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.build import build, choices_made
 from mlpkit.training.start import resume_run

@@ -13,7 +13,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.config.config import parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.errors import ConfigError
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.trust import Trust
 
 
 @pytest.fixture(autouse=True)

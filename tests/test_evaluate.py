@@ -16,8 +16,8 @@ from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.cli.main import run as command
 from mlpkit.data.load import load_dataset
+from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.models.architecture import architecture
-from mlpkit.runs.checkpoint import Checkpoint
 
 FAST = ("trainer.epochs=20", "run.plots=false", "run.tensorboard=false")
 

@@ -19,7 +19,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.deploy import format as formats
 from mlpkit.deploy.portable import Portable, Step
 from mlpkit.deploy.python_file import PythonFormat
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 OLDER = Path(__file__).with_name("format-3.safetensors")
 

@@ -15,7 +15,7 @@ from mlpkit.deploy.check_rows import made_rows
 from mlpkit.deploy.compare import compare
 from mlpkit.deploy.format import Answers, Source
 from mlpkit.deploy.torch_program import Program, to_numbers
-from mlpkit.runs.checkpoint import load
+from mlpkit.folders.checkpoint import load
 
 
 @pytest.mark.long

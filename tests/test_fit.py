@@ -15,9 +15,9 @@ from tables import customers, write_csv
 from mlpkit.analysis.fit import Candidate, judge
 from mlpkit.analysis.out_of_fold import OutOfFold, predict_out_of_fold
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
-from mlpkit.runs.results import find_runs, read_results
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import TASKS
 

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.environment import git_commit
+from mlpkit.folders.environment import git_commit
 from mlpkit.system.plain_json import read_object
 
 T = (

@@ -9,10 +9,10 @@ from conftest import Refused
 from running import content
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
-from mlpkit.runs.fork import Fork, fork_of, read_fork
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import is_sweep
+from mlpkit.folders import checkpoint
+from mlpkit.folders.fork import Fork, fork_of, read_fork
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import is_sweep
 
 SMALL = (
     "dataset=moons", "model=mlp", "model.hidden=[4]", "run.loggers=[]", "run.plots=false",
@@ -134,7 +134,7 @@ def test_a_fork_that_is_stopped_before_it_trains_is_no_sweep(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlpkit.sweep.fork.write_ledger", stopped)
+        patched.setattr("mlpkit.sweeps.fork.write_ledger", stopped)
         assert command(["fork", str(RUN.path), "--at", "26", *RATES]) == 130
     assert not is_sweep(SWEEP)
     folder = RunFolder(min(SWEEP.iterdir()))

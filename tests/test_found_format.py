@@ -13,7 +13,7 @@ from mlpkit.config import yaml_file
 from mlpkit.config.config import to_dict
 from mlpkit.data.raw_table import read_files
 from mlpkit.data.table_file import MISSING, TableFormat
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 QUICK = ("model=mlp", "run.plots=false", "run.tensorboard=false")
 GERMAN = {"separator": ";", "decimal": ",", "encoding": "cp1252", "header": True}

@@ -32,12 +32,12 @@ from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import ConfigError
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.models.torch_layers import Dropout, seed_dropout
 from mlpkit.models.torch_network import build_model
 from mlpkit.optimizers.schedule import build_schedule
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
 
 FULL = os.environ.get("MLPKIT_EQUALITY") == "full"
 STEPS = 50

@@ -22,7 +22,7 @@ from mlpkit.config import search_path
 from mlpkit.config.config import parse, to_dict
 from mlpkit.config.problems import MOST_PROBLEMS
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import MAX_JOBS, Interval, check_size, product, zipped
+from mlpkit.sweeps.grid import MAX_JOBS, Interval, check_size, product, zipped
 
 LR = "must be a number > 0 (learning rate; default 0.001)"
 SEED = (

@@ -26,7 +26,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.config.metric import MetricConfig
 from mlpkit.config.registry import choices
 from mlpkit.data.load import load_dataset
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import TASKS, Task
 

@@ -14,9 +14,9 @@ from faults.processes import Running, end_all, start_fresh
 from running import mlpkit
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.checkpoint import load
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep.ledger import DONE, FAILED, Ledger
+from mlpkit.folders.checkpoint import load
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.sweeps.ledger import DONE, FAILED, Ledger
 from mlpkit.system.device import cores
 from mlpkit.system.plain_json import read_object
 

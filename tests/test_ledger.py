@@ -19,15 +19,15 @@ from running import config
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
 from mlpkit.errors import DataError, WriteError
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder, run_name
-from mlpkit.runs.test_looks import NAME as LOOKS
-from mlpkit.runs.trust import Trust
-from mlpkit.sweep.grid import Job
-from mlpkit.sweep.ledger import DONE, FAILED, WAITING, Ledger, config_key, write_ledger
-from mlpkit.sweep.run import resume
-from mlpkit.sweep.vectorized import vectorized
+from mlpkit.folders.looks import NAME as LOOKS
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder, run_name
+from mlpkit.folders.trust import Trust
+from mlpkit.sweeps.grid import Job
+from mlpkit.sweeps.ledger import DONE, FAILED, WAITING, Ledger, config_key, write_ledger
+from mlpkit.sweeps.run import resume
+from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.system.console import make_console
 from mlpkit.system.lock import locked
 

@@ -23,6 +23,8 @@ from mlpkit.config.loss import LossConfig
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.compiled import obstacle_to_compiling
 from mlpkit.errors import ConfigError
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.losses.auto import LOSS_OF_TASK
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.losses.cross_entropy import CrossEntropy
@@ -33,10 +35,8 @@ from mlpkit.losses.mse import Mse
 from mlpkit.losses.poisson import Poisson
 from mlpkit.losses.quantile import Quantile
 from mlpkit.models.torch_network import build_model
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.groups import group
+from mlpkit.sweeps.datasets import Datasets
+from mlpkit.sweeps.groups import group
 from mlpkit.tasks import BINARY, MULTICLASS, TASKS
 from mlpkit.training.build import build
 

@@ -15,7 +15,7 @@ from conftest import DONE, FAILED, SWEEP, Lines, Refused
 
 from mlpkit.analysis.run_list import format_list
 from mlpkit.cli.main import run as command
-from mlpkit.runs.listing import DAMAGED, RUNNING, UNFINISHED, list_runs
+from mlpkit.folders.listing import DAMAGED, RUNNING, UNFINISHED, list_runs
 
 RUN = str(DONE)
 

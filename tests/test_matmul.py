@@ -19,7 +19,7 @@ from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, LARGE, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul, measure
 from mlpkit.engines.operations import run_operations
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 SHAPE = (64, 256, 256)  # rows, width below, width: 4 million multiplications
 SMALL = (64, 100, 100)

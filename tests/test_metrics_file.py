@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlpkit.errors import DataError, WriteError
-from mlpkit.runs import metrics_file
-from mlpkit.runs.metrics_file import MetricsPosition, Record, keep_until, lines_of, read_metrics
+from mlpkit.folders import metrics_file
+from mlpkit.folders.metrics_file import MetricsPosition, Record, keep_until, lines_of, read_metrics
 from mlpkit.system.append_file import AppendFile
 
 

@@ -26,7 +26,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_targets import find_targets, target_columns
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 from mlpkit.tasks import MULTILABEL
 
 QUICK = ("run.plots=false", "run.tensorboard=false")

@@ -11,7 +11,7 @@ from running import train
 from tables import customers, ids, load, of, write_csv
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 FAST = ("model=mlp", "trainer.epochs=3", "run.plots=false", "run.tensorboard=false")
 FOLDS = ("dataset.folds=3", "dataset.fold=range(3)")

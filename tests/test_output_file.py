@@ -11,7 +11,7 @@ from conftest import Refused
 from running import train
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.output_file import write_output
+from mlpkit.folders.output_file import write_output
 from mlpkit.system.atomic_write import atomic_write
 
 FEW = ("run.plots=false", "run.tensorboard=false")

@@ -20,7 +20,7 @@ from mlpkit.data.inputs import read_inputs
 from mlpkit.data.load import load_dataset
 from mlpkit.datasets.arrays import ArraysDataset
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 QUICK = ("model=mlp", "model.hidden=[4]", "trainer.epochs=2", "run.tensorboard=false", "run.plots=false")
 RANDOM = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from conftest import Refused
 from running import QUIET
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("own")
 

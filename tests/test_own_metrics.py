@@ -19,7 +19,7 @@ from mlpkit.config.config import parse, to_dict
 from mlpkit.config.metric import MetricConfig
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import ConfigError
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.training.build import build
 
 SMALL = ("dataset=moons", "dataset.n=100", "dataset.noise=0.4", "model.hidden=[3]", "run.plots=false")

@@ -15,7 +15,7 @@ from tables import customers, ids, load, of, write_csv
 from mlpkit.cli.main import run as command
 from mlpkit.data.encoder import NumberColumn
 from mlpkit.data.load import load_dataset
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 QUICK = ("model=mlp", "run.plots=false", "run.tensorboard=false")
 SMALL = (*QUICK, "trainer.epochs=3")

@@ -16,8 +16,8 @@ from running import config
 from mlpkit.cli.main import run as command
 from mlpkit.data.images import default_root
 from mlpkit.errors import ConfigError
-from mlpkit.runs.new_run import create
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.new_run import create
+from mlpkit.folders.trust import Trust
 from mlpkit.system.paths import cache_folder, expand
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")

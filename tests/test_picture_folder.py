@@ -24,8 +24,8 @@ from mlpkit.data.inputs import ReadOptions, read_inputs
 from mlpkit.data.load import load_dataset
 from mlpkit.datasets.image_folder import ImageFolderDataset
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders import checkpoint
 from mlpkit.plots.images import draw_samples
-from mlpkit.runs import checkpoint
 from mlpkit.system.paths import cache_folder
 
 QUICK = ("model=mlp", "model.hidden=[4]", "trainer.epochs=2", "run.tensorboard=false")

@@ -10,9 +10,9 @@ import pytest
 from running import content, train
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep import fork_server
-from mlpkit.sweep.groups import MAX_RUNS, max_open_runs
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.sweeps import fork_server
+from mlpkit.sweeps.groups import MAX_RUNS, max_open_runs
 from mlpkit.system import atomic_write, free_cores, platform
 from mlpkit.system.atomic_write import flushed_together, sync_folder
 

@@ -36,6 +36,7 @@ from mlpkit.data.dataset import Dataset, Split, gather_splits
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
 from mlpkit.data.random_split import random_split
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.losses.cross_entropy import CrossEntropy
 from mlpkit.models.torch_network import Network, build_model
 from mlpkit.plots import style
@@ -52,7 +53,6 @@ from mlpkit.plots.regression import (
     equation,
     least_squares,
 )
-from mlpkit.runs.run_folder import RunFolder
 
 KINDS = {
     "line": ("dataset=line", "model=linear"),

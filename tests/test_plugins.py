@@ -13,8 +13,8 @@ from mlpkit.cli.main import run as command
 from mlpkit.config import plugins
 from mlpkit.config.config import parse, to_dict
 from mlpkit.errors import ConfigError
-from mlpkit.runs.origin import resume_command
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.origin import resume_command
+from mlpkit.folders.run_folder import RunFolder
 
 LION = Path(__file__).with_name("extending") / "lion.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")

@@ -9,7 +9,7 @@ import torch
 from conftest import Refused
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 
 def forged(run: Path, path: Path, value: float) -> Path:

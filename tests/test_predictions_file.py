@@ -13,7 +13,7 @@ from mlpkit.analysis.predict import Predictions
 from mlpkit.analysis.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, WriteError
-from mlpkit.runs.output_file import check_output
+from mlpkit.folders.output_file import check_output
 
 CLASSES = InputSchema("multiclass", ("x",), (1,), ("kind",), ("a", "b, c", 'd "e"'))
 TARGETS = InputSchema("regression", ("x",), (1,), ("y", "z"))

@@ -13,8 +13,8 @@ import torch
 from real_data import needs_real_data, real_data
 from running import config, train
 
-from mlpkit.runs.checkpoint import load
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.checkpoint import load
+from mlpkit.folders.run_folder import RunFolder
 
 BARE = ("run.plots=false", "run.tensorboard=false")
 

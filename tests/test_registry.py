@@ -26,8 +26,8 @@ from mlpkit.config.section import Section
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.updates import Update
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.trust import Trust
 from mlpkit.training.build import build
 
 GROUPS = [group for group in registry.PACKAGES if group != "logger"]

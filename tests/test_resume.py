@@ -15,9 +15,9 @@ from running import content
 
 from mlpkit.cli.main import run as command
 from mlpkit.errors import WriteError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.results import read_result
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.results import read_result
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.training.stop import StopRequest
 
 SMALL = (

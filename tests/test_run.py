@@ -21,8 +21,8 @@ from mlpkit.cli.main import run as command
 from mlpkit.config.config import parse
 from mlpkit.data.load import load_dataset
 from mlpkit.errors import NonFiniteError, RunInterruptedError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system import device
 
 FAST = ("trainer.epochs=4", "run.plots=false")
@@ -211,8 +211,8 @@ def test_predict_in_a_fresh_process_is_equal_to_the_last_bit(tmp_path: Path) -> 
 
 
 def test_twenty_runs_of_one_second_have_twenty_folders(tmp_path: Path) -> None:
-    from mlpkit.runs.new_run import create
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.new_run import create
+    from mlpkit.folders.trust import Trust
 
     chosen = config(f"run.root={tmp_path}")
     with ExitStack() as locks:

@@ -22,13 +22,13 @@ from running import config
 from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
 from mlpkit.errors import DataError
-from mlpkit.runs import checkpoint, trust
-from mlpkit.runs.results import read_result
-from mlpkit.runs.trust import Trust
-from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.ledger import FAILED, Ledger
-from mlpkit.sweep.pruning import make_judge, rungs
-from mlpkit.sweep.search_plan import Search, plan_search
+from mlpkit.folders import checkpoint, trust
+from mlpkit.folders.results import read_result
+from mlpkit.folders.trust import Trust
+from mlpkit.sweeps.datasets import Datasets
+from mlpkit.sweeps.ledger import FAILED, Ledger
+from mlpkit.sweeps.pruning import make_judge, rungs
+from mlpkit.sweeps.search_plan import Search, plan_search
 from mlpkit.system.lock import locked
 
 EPOCHS = 40

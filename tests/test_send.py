@@ -15,9 +15,9 @@ from conftest import Refused
 from running import QUIET, mlpkit
 
 from mlpkit.cli.main import run as command
+from mlpkit.folders.tracked_run import is_kept
 from mlpkit.loggers import mlflow as tracker
 from mlpkit.loggers.mlflow_store import MLflowRun, MLflowStore
-from mlpkit.runs.tracked_run import is_kept
 
 pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'mlpkit[mlflow]'")
 

@@ -16,9 +16,9 @@ from faults.processes import Running, end_all, start_fresh
 
 from mlpkit.cli.main import run as command
 from mlpkit.engines.engine import Engine
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep.datasets import Datasets
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.sweeps.datasets import Datasets
 from mlpkit.system.plain_json import read_object
 from mlpkit.training.stop import NUMBERS, StopRequest
 

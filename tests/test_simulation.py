@@ -8,7 +8,7 @@ import pytest
 from mlpkit.analysis.compare import compare
 from mlpkit.analysis.repeats import overlap_of
 from mlpkit.analysis.statistics import mean_interval, mean_of, paired_difference
-from mlpkit.runs.results import Best, RunResult
+from mlpkit.folders.results import Best, RunResult
 
 SWEEPS = 1000
 

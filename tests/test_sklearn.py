@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 from mlpkit.sklearn import LinearRegression, LogisticRegression, MLPClassifier, MLPRegressor
 from mlpkit.training.in_memory import StopRule
 from mlpkit.training.recorder import Recorder

@@ -15,8 +15,8 @@ from rich.console import Console
 from running import mlpkit, train
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.sweep.display import SweepDisplay
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.sweeps.display import SweepDisplay
 from mlpkit.system.startup import _ProtectedFile
 from mlpkit.training.display import TrainingDisplay
 

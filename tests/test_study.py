@@ -13,9 +13,9 @@ from optuna.pruners import NopPruner
 
 from mlpkit.cli.main import run as command
 from mlpkit.errors import RunInterruptedError
-from mlpkit.sweep import database
-from mlpkit.sweep.grid import Interval
-from mlpkit.sweep.study import Study
+from mlpkit.sweeps import database
+from mlpkit.sweeps.grid import Interval
+from mlpkit.sweeps.study import Study
 from mlpkit.training.stop import StopRequest
 
 TRIALS = (

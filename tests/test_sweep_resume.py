@@ -8,7 +8,7 @@ import pytest
 
 from mlpkit.cli.main import run as command
 from mlpkit.engines import matmul_choice
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.training.stop import StopRequest
 
 SWEEP = "outputs/sweep"

@@ -28,9 +28,9 @@ from mlpkit.data.target_scaling import (
     yeo_johnson,
 )
 from mlpkit.errors import ConfigError
+from mlpkit.folders import checkpoint
 from mlpkit.models.architecture import architecture
 from mlpkit.models.torch_layers import UnscalingLog, UnscalingYeoJohnson
-from mlpkit.runs import checkpoint
 
 TRANSFORMS = ("log", "yeo_johnson")
 QUICK = ("run.plots=false", "run.tensorboard=false")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from running import config, train
 
 from mlpkit.errors import DataError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import LARGEST_HEADER, TensorFile, encode, read_metadata
 
 OLD = Path(__file__).with_name("format-3.safetensors")  # of an older mlpkit

@@ -12,7 +12,7 @@ from running import mlpkit, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

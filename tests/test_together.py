@@ -13,15 +13,15 @@ from mlpkit.config.config import parse, to_dict
 from mlpkit.config.nested import items, replace
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.own_modules import OwnModules
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import create
-from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.grid import Job
-from mlpkit.sweep.groups import group
-from mlpkit.sweep.ledger import DONE, Ledger
-from mlpkit.sweep.run import start
-from mlpkit.sweep.vectorized import vectorized
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import create
+from mlpkit.sweeps.datasets import Datasets
+from mlpkit.sweeps.grid import Job
+from mlpkit.sweeps.groups import group
+from mlpkit.sweeps.ledger import DONE, Ledger
+from mlpkit.sweeps.run import start
+from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 

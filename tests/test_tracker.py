@@ -12,9 +12,9 @@ from running import config
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpkit.config.run import EarlyStopping
+from mlpkit.folders.state import Progress
 from mlpkit.optimizers.none import ConstantSchedule
 from mlpkit.optimizers.plateau import Plateau
-from mlpkit.runs.state import Progress
 from mlpkit.tasks import BINARY, REGRESSION
 from mlpkit.training.records import EpochScores
 from mlpkit.training.tracker import Tracker

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.test_looks import NAME, looks_at
+from mlpkit.folders import checkpoint
+from mlpkit.folders.looks import NAME, looks_at
+from mlpkit.folders.run_folder import RunFolder
 
 MOONS = (
     "dataset=moons",

@@ -30,9 +30,9 @@ from mlpkit.data.weights import check_weights, class_weights, row_weights
 from mlpkit.datasets.moons import MoonsDataset
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError, MlpkitError
-from mlpkit.runs import checkpoint
-from mlpkit.sweep.datasets import Datasets
-from mlpkit.sweep.groups import group
+from mlpkit.folders import checkpoint
+from mlpkit.sweeps.datasets import Datasets
+from mlpkit.sweeps.groups import group
 
 DOUBLE = ("trainer.precision=float64", "optimizer=sgd", "optimizer.lr=1")
 EXACT = {"rtol": 1e-11, "atol": 1e-12}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from mlpkit.analysis.compare import Comparison, compare
 from mlpkit.analysis.keys import Values, find_key, values_of
 from mlpkit.errors import ConfigError
-from mlpkit.runs.results import RunResult
+from mlpkit.folders.results import RunResult
 
 
 def compare_at_best(

@@ -23,7 +23,7 @@ from mlpkit.analysis.repeats import REPEATS, fold_means, folds_of, overlap_of
 from mlpkit.analysis.statistics import Estimate, mean, mean_interval, paired_difference, unpaired_difference
 from mlpkit.config.problems import plural
 from mlpkit.errors import DataError
-from mlpkit.runs.results import RunResult, age
+from mlpkit.folders.results import RunResult, age
 
 ERROR = 0.05  # the probability that any setting is called different from the best that is not
 LEAST = 5  # seeds or folds that two settings must have in common to be compared

@@ -15,9 +15,9 @@ from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.load import load_dataset
 from mlpkit.data.weights import row_weights
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.trust import Trust
 from mlpkit.metrics import add_up
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.trust import Trust
 from mlpkit.tasks import Task
 
 LONGEST = 32  # characters of a class's name in scikit-learn's report, which then has at most 80 columns

@@ -6,7 +6,7 @@ from typing import Any
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import did_you_mean, show
 from mlpkit.errors import ConfigError
-from mlpkit.runs.results import RunResult
+from mlpkit.folders.results import RunResult
 
 ABSENT = object()  # value of a key that the chosen model, optimizer or dataset does not have
 

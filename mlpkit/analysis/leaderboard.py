@@ -9,7 +9,7 @@ from rich.table import Table
 from mlpkit.analysis.compare import LEAST, Comparison, Setting
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import plural, show
-from mlpkit.runs.results import RunResult
+from mlpkit.folders.results import RunResult
 from mlpkit.system.console import fits, is_terminal, number, plain_table, say
 
 LONG = 8  # characters: a longer number was sampled by a search, not typed, and is shown rounded

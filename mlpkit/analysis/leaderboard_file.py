@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.leaderboard import headline, legend, result_columns, show_rank, show_setting, unscored
 from mlpkit.config.nested import shorten
-from mlpkit.runs.output_file import write_output
+from mlpkit.folders.output_file import write_output
 from mlpkit.system.console import printable
 from mlpkit.system.plain_json import to_json
 

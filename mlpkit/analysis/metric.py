@@ -11,8 +11,8 @@ from mlpkit.config.metric import higher_is_better
 from mlpkit.config.problems import did_you_mean, plural, show
 from mlpkit.config.registry import choices
 from mlpkit.errors import ConfigError
+from mlpkit.folders.results import RunResult
 from mlpkit.losses.auto import LOSS_OF_TASK, Auto
-from mlpkit.runs.results import RunResult
 
 _OWN_RANGE = {"r2": (-math.inf, 1.0)}  # others: 0 to 1 if higher is better, else from 0
 

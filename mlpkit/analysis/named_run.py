@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs.find_run import find_checkpoints, newest_begun, newest_run
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+from mlpkit.folders.find_run import find_checkpoints, newest_begun, newest_run
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.console import note
 from mlpkit.system.paths import expand
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpkit.analysis.compare import Comparison
-    from mlpkit.runs.checkpoint import Checkpoint
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import Checkpoint
+    from mlpkit.folders.trust import Trust
 
 
 def open_run(
@@ -33,7 +33,7 @@ def open_run(
         trust: whether the checkpoint is the user's own or foreign.
         parts: the kinds of tensors to load.
     """
-    from mlpkit.runs.checkpoint import load_first
+    from mlpkit.folders.checkpoint import load_first
 
     check_which(which)
     chosen, reason = choose_run(run)
@@ -49,7 +49,7 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
     Raises:
         ConfigError: RUN is not a sweep.
     """
-    from mlpkit.runs.checkpoint import load_first
+    from mlpkit.folders.checkpoint import load_first
 
     check_which(which)
     sweep, _ = newest_of(run)
@@ -123,7 +123,7 @@ def _compare(sweep: Path) -> "Comparison":
         ConfigError: they are of several datasets or tasks, which have no best run in common.
     """
     from mlpkit.analysis.compare import compare_alike
-    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.folders.results import find_runs, read_results
 
     found = compare_alike(read_results(find_runs([sweep], note), note))
     if len(found) > 1:
@@ -134,7 +134,7 @@ def _compare(sweep: Path) -> "Comparison":
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
     """Warn if a checkpoint's weights hold NaN or infinity; return whether they do."""
-    from mlpkit.runs.checkpoint import not_finite
+    from mlpkit.folders.checkpoint import not_finite
 
     bad = next(not_finite(tensors), None)
     if bad:

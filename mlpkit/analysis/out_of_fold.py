@@ -12,10 +12,10 @@ from mlpkit.analysis.evaluate import Load, load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs.checkpoint import load_first
-from mlpkit.runs.find_run import find_checkpoints
-from mlpkit.runs.results import RunResult
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.checkpoint import load_first
+from mlpkit.folders.find_run import find_checkpoints
+from mlpkit.folders.results import RunResult
+from mlpkit.folders.trust import Trust
 
 
 @dataclass(frozen=True)

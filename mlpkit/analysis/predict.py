@@ -15,9 +15,9 @@ from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.engines.experiment import Experiment
+from mlpkit.folders import checkpoint
+from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.models.torch_network import Network, build_network, count_parameters
-from mlpkit.runs import checkpoint
-from mlpkit.runs.checkpoint import Checkpoint
 from mlpkit.system.device import set_threads
 from mlpkit.tasks import TASKS, Task, task_of
 

@@ -12,7 +12,7 @@ import numpy as np
 from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError
-from mlpkit.runs.output_file import write_output
+from mlpkit.folders.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mlpkit.analysis.keys import Values
 from mlpkit.analysis.statistics import mean
-from mlpkit.runs.results import RunResult
+from mlpkit.folders.results import RunResult
 
 REPEATS = ("seed", "dataset.fold")  # keys whose values repeat a setting: they tell nothing of it
 

@@ -14,8 +14,8 @@ from typing import Any
 from rich.cells import cell_len
 
 from mlpkit.config.problems import plural
-from mlpkit.runs.listing import FINISHED, Listed, ListedRun, ListedSweep
-from mlpkit.runs.output_file import write_output
+from mlpkit.folders.listing import FINISHED, Listed, ListedRun, ListedSweep
+from mlpkit.folders.output_file import write_output
 from mlpkit.system.console import number, printable
 from mlpkit.system.plain_json import to_json
 

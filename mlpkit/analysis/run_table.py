@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
-from mlpkit.runs.results import RunResult
+from mlpkit.folders.results import RunResult
 from mlpkit.system.console import is_terminal, number, plain_table
 
 FIXED = ("run", "status", "seconds")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlpkit.config.problems import plural, show
-from mlpkit.runs.same_bits import LogDifference, TensorDifference
-from mlpkit.runs.test_looks import Look
+from mlpkit.folders.looks import Look
+from mlpkit.folders.same_bits import LogDifference, TensorDifference
 
 # Runs that are trained together add up products in another order than alone. This changes the last digits,
 # and later steps enlarge the change.

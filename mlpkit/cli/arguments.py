@@ -121,8 +121,8 @@ def check_folder(request: "Request", config: "Config") -> None:
     Raises:
         ConfigError: run.dir is outside run.root.
     """
-    from mlpkit.runs.new_run import resolve_run_dir
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.new_run import resolve_run_dir
+    from mlpkit.folders.trust import Trust
 
     if config.run.dir is not None and request.file is not None and not request.sets("run.dir"):
         resolve_run_dir(config, Trust.FOREIGN)

@@ -34,8 +34,8 @@ def clean(
     from mlpkit.cli.ls import folders_or_outputs
     from mlpkit.config.problems import plural
     from mlpkit.errors import MlpkitError
-    from mlpkit.runs.clean import Wanted, left_over, plan, remove
-    from mlpkit.runs.listing import list_runs
+    from mlpkit.folders.clean import Wanted, left_over, plan, remove
+    from mlpkit.folders.listing import list_runs
     from mlpkit.system.console import make_console, note, plain_table, say
 
     seconds = None if older_than is None else _seconds(older_than)

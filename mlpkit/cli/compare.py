@@ -66,8 +66,8 @@ def compare(
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
     from mlpkit.analysis.leaderboard_file import ENDINGS, write_leaderboards, write_rows
-    from mlpkit.runs.output_file import check_output, check_picture_folder
-    from mlpkit.runs.results import SWEEP, find_runs, newest_group, read_results
+    from mlpkit.folders.output_file import check_output, check_picture_folder
+    from mlpkit.folders.results import SWEEP, find_runs, newest_group, read_results
     from mlpkit.system.console import make_console, note, say
 
     if output is not None:

@@ -47,7 +47,7 @@ def words(group: Any) -> dict[str, list[str]]:
     """
     from mlpkit.config import search_path
     from mlpkit.config.config import json_schema
-    from mlpkit.runs.may_change import MAY_CHANGE
+    from mlpkit.folders.may_change import MAY_CHANGE
 
     choices = {name: sorted(files) for name, files in search_path.groups([search_path.packaged()]).items()}
     values: dict[str, list[str]] = {}

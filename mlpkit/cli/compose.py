@@ -19,7 +19,7 @@ from mlpkit.config import nested, search_path
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.trust import Trust
 
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the only interpolation allowed
 

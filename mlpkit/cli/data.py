@@ -64,7 +64,7 @@ def data(
     from mlpkit.cli.data_config import check_new, dataset_yaml, default_path, write_new
     from mlpkit.cli.data_report import print_dataset, print_head, print_table
     from mlpkit.data.table_options import TableOptions
-    from mlpkit.runs.output_file import check_output
+    from mlpkit.folders.output_file import check_output
     from mlpkit.system.console import make_console, note, say
 
     words = [word.removeprefix("data=") for word in words]
@@ -92,8 +92,8 @@ def data(
         return
     kinds = print_table(console, config)
     if plot is not None:
+        from mlpkit.folders.output_file import write_output
         from mlpkit.plots.drawing import drawing
-        from mlpkit.runs.output_file import write_output
 
         with drawing(str(plot), note):
             from mlpkit.plots.histograms import draw_histograms

@@ -11,7 +11,7 @@ from mlpkit.data.columns import ColumnKind
 from mlpkit.data.table_format import file_title
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError
-from mlpkit.runs.output_file import check_output, write_output
+from mlpkit.folders.output_file import check_output, write_output
 from mlpkit.system.atomic_write import atomic_write
 
 _NOT_TEXT = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # in YAML

@@ -11,7 +11,7 @@ from mlpkit.cli.arguments import Plugins
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlpkit.runs.difference import Pair
+    from mlpkit.folders.difference import Pair
 
 EXAMPLE = "mlpkit diff outputs outputs/moons-mlp"
 
@@ -27,7 +27,7 @@ RunToCompare = Annotated[
 def diff(first: RunToCompare, second: RunToCompare, plugin: Plugins = None) -> None:
     """Show what differs between two runs: settings, environment and data; and their scores side by side."""
     from mlpkit.config.problems import show
-    from mlpkit.runs.difference import compare_runs
+    from mlpkit.folders.difference import compare_runs
     from mlpkit.system.console import make_console, number, say
 
     paths = [_choose(run) for run in (first, second)]
@@ -54,7 +54,7 @@ def diff(first: RunToCompare, second: RunToCompare, plugin: Plugins = None) -> N
 
 def _choose(run: str) -> Path:
     """Return the run folder that RUN refers to; a note names it if RUN is not a single run."""
-    from mlpkit.runs.find_run import find_run
+    from mlpkit.folders.find_run import find_run
     from mlpkit.system.console import note
 
     path, reason = choose_run(run)

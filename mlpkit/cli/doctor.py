@@ -9,7 +9,7 @@ def doctor() -> None:
 
     from mlpkit.config import search_path
     from mlpkit.data.images import default_root, missing_files
-    from mlpkit.runs.environment import versions
+    from mlpkit.folders.environment import versions
     from mlpkit.system.console import make_console, plain_table
     from mlpkit.system.device import choose_device, describe_device, describe_machine
 

@@ -25,8 +25,8 @@ from mlpkit.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset, Split
     from mlpkit.data.inputs import ReadOptions
-    from mlpkit.runs.checkpoint import Checkpoint
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import Checkpoint
+    from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit evaluate --split test"
 FEW = 30  # rows; the bootstrap's intervals of fewer are too narrow
@@ -86,8 +86,8 @@ def evaluate(
     from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.config.metric import with_metric
     from mlpkit.data.inputs import ReadOptions
-    from mlpkit.runs.test_looks import record_look
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.looks import record_look
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, number, print_scores, say
     from mlpkit.system.device import choose_device
 
@@ -162,7 +162,7 @@ def _rows_of_split(
     from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
     from mlpkit.cli.compose import Request, override
     from mlpkit.config.config import to_dict
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import note
 
     config = override(

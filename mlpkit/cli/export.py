@@ -14,8 +14,8 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
-    from mlpkit.runs.checkpoint import Checkpoint
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import Checkpoint
+    from mlpkit.folders.trust import Trust
 
 FORMATS = ("python", "state_dict", "c", "onnx", "torch")
 
@@ -74,8 +74,8 @@ def export(
     from mlpkit.deploy.export import export as export_model
     from mlpkit.deploy.format import Source
     from mlpkit.deploy.model_card import model_card
-    from mlpkit.runs.checkpoint import not_finite
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import not_finite
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
 
     trust = Trust.foreign(allow_large)
@@ -122,7 +122,7 @@ def _default_folder(runs: Sequence[str], members: "Sequence[tuple[Path, Checkpoi
         ConfigError: the model is of several runs, or of a file outside of a run.
         DataError: a link in its place leads out of the run.
     """
-    from mlpkit.runs.run_folder import refuse_other_kind
+    from mlpkit.folders.run_folder import refuse_other_kind
 
     if len(runs) > 1:
         raise ConfigError("export: an ensemble of several runs has no folder of its own; give --output DIR")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mlpkit.analysis.fit import Judged
     from mlpkit.analysis.out_of_fold import OutOfFold
     from mlpkit.cli.compose import Request
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.results import RunResult
-    from mlpkit.sweep.datasets import Datasets
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.results import RunResult
+    from mlpkit.sweeps.datasets import Datasets
 
 EXAMPLE = "mlpkit fit dataset=iris"
 
@@ -61,10 +61,10 @@ def fit(
     from mlpkit.cli.data_report import print_table
     from mlpkit.cli.sweep import QUIET
     from mlpkit.data.table_options import TableOptions
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.results import find_runs, read_results
-    from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.datasets import Datasets
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.trust import Trust
+    from mlpkit.sweeps.datasets import Datasets
     from mlpkit.system.console import make_console, note, say
 
     _check(overrides or ())
@@ -198,14 +198,14 @@ def _seconds_to(end: float) -> float:
 
 def _out_of_fold(folder: Path, runs: "Sequence[RunResult]", datasets: "Datasets") -> "Sequence[OutOfFold]":
     from mlpkit.analysis.out_of_fold import predict_out_of_fold
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import note
 
     return predict_out_of_fold(folder, runs, "best", note, trust=Trust.OWN, load=datasets.load)
 
 
 def _best_epoch(run: "RunResult") -> int:
-    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.folders.run_folder import RunFolder
     from mlpkit.system.plain_json import read_object
 
     return int(read_object(RunFolder(run.path).summary)["best"]["epoch"])

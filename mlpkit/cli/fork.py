@@ -29,14 +29,14 @@ def fork(
     from mlpkit.cli.plan import plan
     from mlpkit.cli.sweep import PLOTS, shown
     from mlpkit.errors import ConfigError
-    from mlpkit.runs import sweep_folder
-    from mlpkit.runs.checkpoint import read_header
-    from mlpkit.runs.find_run import find_run
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.fork import check_branches, make_branches, state_at
-    from mlpkit.sweep.run import resume
-    from mlpkit.sweep.vectorized import vectorized
+    from mlpkit.folders import sweep_folder
+    from mlpkit.folders.checkpoint import read_header
+    from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.trust import Trust
+    from mlpkit.sweeps.fork import check_branches, make_branches, state_at
+    from mlpkit.sweeps.run import resume
+    from mlpkit.sweeps.vectorized import vectorized
     from mlpkit.system.console import make_console, note
 
     run, given = split_arguments(run, overrides)

@@ -28,7 +28,7 @@ from mlpkit.cli.overrides import Groups, Override, count_range, how_to_write, ma
 from mlpkit.config import nested, registry, search_path, yaml_file
 from mlpkit.config.problems import show, spell
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import Interval, Values
+from mlpkit.sweeps.grid import Interval, Values
 
 PRIMARY = "train"  # name of the primary config
 LONGEST = 100_000  # characters of an override

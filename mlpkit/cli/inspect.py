@@ -15,14 +15,14 @@ def inspect(
     from mlpkit.analysis.weights import readable_weights
     from mlpkit.config import yaml_file
     from mlpkit.config.config import to_dict
+    from mlpkit.folders.fork import read_fork
+    from mlpkit.folders.labels import describe_labels, read_labels
+    from mlpkit.folders.results import summarized_scores
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.state import are_plain
+    from mlpkit.folders.tensor_check import check_tensors
+    from mlpkit.folders.trust import Trust
     from mlpkit.models.architecture import architecture, count
-    from mlpkit.runs.fork import read_fork
-    from mlpkit.runs.labels import describe_labels, read_labels
-    from mlpkit.runs.results import summarized_scores
-    from mlpkit.runs.run_folder import RunFolder
-    from mlpkit.runs.state import are_plain
-    from mlpkit.runs.tensor_check import check_tensors
-    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say
     from mlpkit.system.tensor_file import TensorFile
 

@@ -30,9 +30,9 @@ def lr(
     from mlpkit.cli.shorthand import expand
     from mlpkit.cli.sweep import QUIET, train_jobs
     from mlpkit.errors import ConfigError
-    from mlpkit.runs.labels import Labels, write_labels
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.labels import Labels, write_labels
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console
 
     if not 0 < lowest < highest <= 1e6:
@@ -100,9 +100,9 @@ def _read_losses(sweep: Path) -> "tuple[LrRange, str]":
     """
     from mlpkit.analysis.lr_range import judge
     from mlpkit.errors import DataError
-    from mlpkit.runs.metrics_file import read_metrics
-    from mlpkit.runs.results import find_runs, read_results
-    from mlpkit.runs.run_folder import RunFolder
+    from mlpkit.folders.metrics_file import read_metrics
+    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.run_folder import RunFolder
     from mlpkit.system.console import note
 
     results = read_results(find_runs([sweep], note), note)

@@ -8,7 +8,7 @@ import typer
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
-    from mlpkit.runs.listing import Listed
+    from mlpkit.folders.listing import Listed
 
 EXAMPLE = "mlpkit ls --sort score"
 SORTS = ("newest", "score")
@@ -58,9 +58,9 @@ def ls(
     """List runs and sweeps, newest first, with status, score, tags and note."""
     from mlpkit.analysis.run_list import ENDINGS, describe, format_list, write_list
     from mlpkit.errors import ConfigError, DataError
-    from mlpkit.runs.labels import check_tag
-    from mlpkit.runs.listing import STATUSES, ListedSweep, by_score, list_runs, newest_first
-    from mlpkit.runs.output_file import check_output
+    from mlpkit.folders.labels import check_tag
+    from mlpkit.folders.listing import STATUSES, ListedSweep, by_score, list_runs, newest_first
+    from mlpkit.folders.output_file import check_output
     from mlpkit.system.console import is_terminal, make_console, note, print_answer
 
     if sort not in SORTS:
@@ -92,7 +92,7 @@ def ls(
 
 def _matches(each: "Listed", tag: str | None, status: str | None, runs: bool) -> bool:
     """Whether a run or a sweep is one of those asked for; a sweep has no status of its own."""
-    from mlpkit.runs.listing import ListedSweep
+    from mlpkit.folders.listing import ListedSweep
 
     if isinstance(each, ListedSweep) and (runs or status is not None):
         return False

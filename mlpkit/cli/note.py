@@ -7,7 +7,7 @@ import typer
 from mlpkit.cli.tag import RunOrSweep, change_labels
 
 if TYPE_CHECKING:
-    from mlpkit.runs.labels import Labels
+    from mlpkit.folders.labels import Labels
 
 EXAMPLE = "mlpkit note outputs baseline"
 

@@ -13,7 +13,7 @@ from mlpkit.config import nested, search_path
 from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show, spell
 from mlpkit.config.registry import SECTIONS
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import Interval, Values
+from mlpkit.sweeps.grid import Interval, Values
 
 Groups = Mapping[str, Mapping[str, Path | None]]  # group -> choice -> file; see `search_path.groups`
 

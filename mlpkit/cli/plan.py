@@ -8,7 +8,7 @@ from mlpkit.cli.overrides import Override
 from mlpkit.config.config import Config
 from mlpkit.config.problems import MOST_PROBLEMS, spell
 from mlpkit.errors import ConfigError
-from mlpkit.sweep.grid import Interval, Job, SweepPlan, Values, check_size, product, zipped
+from mlpkit.sweeps.grid import Interval, Job, SweepPlan, Values, check_size, product, zipped
 
 
 def plan(request: Request, paired: bool = False, most: int | None = None) -> SweepPlan:

@@ -7,7 +7,7 @@ from mlpkit.analysis.named_run import newest_of, open_run, run_folder_of
 from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
 
 if TYPE_CHECKING:
-    from mlpkit.runs.fork import Fork
+    from mlpkit.folders.fork import Fork
 
 EXAMPLE = "mlpkit plot"
 
@@ -19,12 +19,12 @@ def plot(
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.errors import WriteError
+    from mlpkit.folders.fork import fork_of
+    from mlpkit.folders.metrics_file import read_metrics
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.folders.trust import Trust
     from mlpkit.plots.drawing import drawing
-    from mlpkit.runs.fork import fork_of
-    from mlpkit.runs.metrics_file import read_metrics
-    from mlpkit.runs.run_folder import RunFolder
-    from mlpkit.runs.sweep_folder import is_sweep
-    from mlpkit.runs.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.lock import locked
 
@@ -54,8 +54,8 @@ def _draw_tree(sweep: Path, fork: "Fork") -> None:
     """Draw the curves of a fork's branches into plots/ of its sweep."""
     from mlpkit.analysis.compare import compare
     from mlpkit.errors import DataError
+    from mlpkit.folders.results import find_runs, read_results
     from mlpkit.plots.drawing import drawing
-    from mlpkit.runs.results import find_runs, read_results
     from mlpkit.system.atomic_write import atomic_write
     from mlpkit.system.console import make_console, note, say
 

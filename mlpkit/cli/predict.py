@@ -13,7 +13,7 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import PlainTable
 
 ROWS_ON_A_TERMINAL = 40
@@ -83,7 +83,7 @@ def predict(
 ) -> None:
     """Predict from raw inputs with a trained model."""
     from mlpkit.analysis.predictions_file import ENDINGS, as_columns, write
-    from mlpkit.runs.output_file import check_output, refuse_input
+    from mlpkit.folders.output_file import check_output, refuse_input
 
     if sum(given is not None for given in (input_, values or None, split, out_of_fold or None)) != 1:
         raise ConfigError("predict: give one of --input FILE, --values A,B,…, --split NAME or --out-of-fold")
@@ -105,8 +105,8 @@ def predict(
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
-    from mlpkit.runs.test_looks import record_look
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.looks import record_look
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
 
@@ -173,9 +173,9 @@ def _predict_out_of_fold(
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.data.table_targets import describe_left_out
-    from mlpkit.runs.results import find_runs, read_results
-    from mlpkit.runs.sweep_folder import is_sweep
-    from mlpkit.runs.test_looks import record_training
+    from mlpkit.folders.looks import record_training
+    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
 

@@ -40,14 +40,14 @@ def resume(
     from mlpkit.cli.compose import Request, override
     from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
-    from mlpkit.runs.environment import name_plugins
-    from mlpkit.runs.find_run import find_run
-    from mlpkit.runs.may_change import MAY_CHANGE, OLD_KEYS
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.sweep_folder import is_sweep
-    from mlpkit.runs.test_looks import looks_recorded
-    from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.launchers import LauncherOptions
+    from mlpkit.folders.environment import name_plugins
+    from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.looks import looks_recorded
+    from mlpkit.folders.may_change import MAY_CHANGE, OLD_KEYS
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.folders.trust import Trust
+    from mlpkit.sweeps.launchers import LauncherOptions
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import resume_run
 

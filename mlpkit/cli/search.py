@@ -11,12 +11,12 @@ from mlpkit.cli.plan import search_space
 from mlpkit.config.config import Config
 from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.trust import Trust
-from mlpkit.sweep.grid import MAX_SEEDS, MAX_TRIALS, Interval
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.trust import Trust
+from mlpkit.sweeps.grid import MAX_SEEDS, MAX_TRIALS, Interval
 
 if TYPE_CHECKING:
-    from mlpkit.sweep.search_plan import Search, SearchPlan, Space
+    from mlpkit.sweeps.search_plan import Search, SearchPlan, Space
 
 SAMPLERS = ("tpe", "random", "cmaes")
 PRUNERS = ("none", "median", "hyperband", "halving")
@@ -110,9 +110,9 @@ def search(request: Request, origin: Origin, options: Options) -> None:
             "which scores a trial by its mean over seeds"
         )
 
-    from mlpkit.runs import sweep_folder
-    from mlpkit.runs.test_looks import looks_recorded
-    from mlpkit.sweep.search import start
+    from mlpkit.folders import sweep_folder
+    from mlpkit.folders.looks import looks_recorded
+    from mlpkit.sweeps.search import start
     from mlpkit.system.console import make_console, note, say
 
     console = make_console()
@@ -134,9 +134,9 @@ def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None
     Raises:
         ConfigError: the number is smaller than before, or too large.
     """
-    from mlpkit.runs.sweep_folder import SweepFolder
-    from mlpkit.runs.test_looks import looks_recorded
-    from mlpkit.sweep.search_plan import read_search
+    from mlpkit.folders.looks import looks_recorded
+    from mlpkit.folders.sweep_folder import SweepFolder
+    from mlpkit.sweeps.search_plan import read_search
     from mlpkit.system.console import make_console, note, say
 
     folder, console = SweepFolder(path), make_console()
@@ -150,7 +150,7 @@ def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None
     _import_search(wanted.sampler == "cmaes")
     plan, _ = _plan(wanted, origin.trust, folder.search)
 
-    from mlpkit.sweep.search import resume
+    from mlpkit.sweeps.search import resume
 
     with looks_recorded(path, origin.command, note):
         resume(folder, plan, origin, console)
@@ -170,7 +170,7 @@ def _import_search(with_cmaes: bool = False) -> "type[Search]":
             import cmaes  # noqa: F401
     except ImportError:
         raise ConfigError("--search: needs optuna; pip install 'mlpkit[search]'") from None
-    from mlpkit.sweep.search_plan import Search
+    from mlpkit.sweeps.search_plan import Search
 
     return Search
 
@@ -188,8 +188,8 @@ def _plan(
     Raises:
         ConfigError: the search space or a config is invalid.
     """
-    from mlpkit.sweep.datasets import Datasets
-    from mlpkit.sweep.search_plan import plan_search
+    from mlpkit.sweeps.datasets import Datasets
+    from mlpkit.sweeps.search_plan import plan_search
 
     file = None if wanted.file is None else Path(wanted.file)
     request = Request(tuple(wanted.overrides), tuple(map(Path, wanted.folders)), file, trust)

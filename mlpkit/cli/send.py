@@ -37,12 +37,12 @@ def send(
 
     from mlpkit.config.problems import plural
     from mlpkit.errors import ConfigError, DataError, MlpkitError, TrackerError
+    from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.results import find_runs
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.folders.tracked_run import read_tracked
     from mlpkit.loggers.mlflow_store import MLflowStore, check_installed
-    from mlpkit.runs.find_run import find_run
-    from mlpkit.runs.results import find_runs
-    from mlpkit.runs.run_folder import RunFolder
-    from mlpkit.runs.sweep_folder import is_sweep
-    from mlpkit.runs.tracked_run import read_tracked
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.lock import locked
 

@@ -56,7 +56,7 @@ def serve(
     with listen(host, port) as listener:
         from mlpkit.deploy.serve_model import Source
         from mlpkit.deploy.server import Server
-        from mlpkit.runs.trust import Trust
+        from mlpkit.folders.trust import Trust
         from mlpkit.system.console import make_console, note, say
         from mlpkit.system.device import choose_device
 

@@ -12,16 +12,16 @@ from mlpkit.cli.search import Options, resume_search, search
 from mlpkit.config.logger import loggers_of
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, JobsFailedError, MlpkitError
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.launchers import LauncherOptions, choose
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.sweep_folder import SweepFolder
+from mlpkit.sweeps.launchers import LauncherOptions, choose
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlpkit.sweep.datasets import Datasets
-    from mlpkit.sweep.grid import Job
+    from mlpkit.sweeps.datasets import Datasets
+    from mlpkit.sweeps.grid import Job
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
 PLOTS = "run.plots"  # off in a sweep: plots take longer than small runs; `mlpkit plot RUN` draws them later
@@ -52,7 +52,7 @@ def sweep(
     console = make_console()
     wanted.check()
     if dry_run:
-        from mlpkit.sweep.dry_run import print_dry_run
+        from mlpkit.sweeps.dry_run import print_dry_run
 
         print_dry_run(planned.jobs, console)
         return
@@ -60,8 +60,8 @@ def sweep(
     loggers_of(planned.jobs[0].config.run.loggers)  # so that not every run refuses them
     launcher = choose(wanted)  # before anything else loads torch
 
-    from mlpkit.runs import sweep_folder
-    from mlpkit.sweep.run import resume, start
+    from mlpkit.folders import sweep_folder
+    from mlpkit.sweeps.run import resume, start
 
     check_folder(request, planned.jobs[0].config)
     place = planned.jobs[0].config.run
@@ -89,10 +89,10 @@ def train_jobs(
     Returns:
         The sweep, and the error of the jobs that failed; None if all are done.
     """
-    from mlpkit.runs import sweep_folder
-    from mlpkit.runs.test_looks import looks_recorded
-    from mlpkit.sweep.run import start
-    from mlpkit.sweep.vectorized import vectorized
+    from mlpkit.folders import sweep_folder
+    from mlpkit.folders.looks import looks_recorded
+    from mlpkit.sweeps.run import start
+    from mlpkit.sweeps.vectorized import vectorized
     from mlpkit.system.console import note
 
     folder = sweep_folder.create([job.config for job in jobs])
@@ -118,7 +118,7 @@ def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions, trials: in
         raise ConfigError(f"--trials={trials}: {path} is a sweep, which has no trials; leave it out")
     launcher = choose(wanted)  # before anything else loads torch
 
-    from mlpkit.sweep.run import resume
+    from mlpkit.sweeps.run import resume
     from mlpkit.system.console import make_console
 
     with shown(path, origin):
@@ -144,7 +144,7 @@ def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Launch
 @contextmanager
 def shown(path: Path, origin: Origin) -> Iterator[None]:
     """Print the leaderboard and the sweep's folder after the block, also if some jobs failed."""
-    from mlpkit.runs.test_looks import looks_recorded
+    from mlpkit.folders.looks import looks_recorded
     from mlpkit.system.console import note
 
     try:
@@ -159,7 +159,7 @@ def shown(path: Path, origin: Origin) -> Iterator[None]:
 def _show(path: Path, failed: bool = False) -> None:
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
-    from mlpkit.runs.results import find_runs, read_results
+    from mlpkit.folders.results import find_runs, read_results
     from mlpkit.system.console import make_console, note, say
 
     console = make_console()

@@ -8,7 +8,7 @@ import typer
 from mlpkit.analysis.named_run import newest_of
 
 if TYPE_CHECKING:
-    from mlpkit.runs.labels import Labels
+    from mlpkit.folders.labels import Labels
 
 EXAMPLE = "mlpkit tag outputs good"
 
@@ -31,7 +31,7 @@ def tag(
     """Give a run or a sweep tags: `ls` shows them, and `clean` does not remove what has one."""
     from dataclasses import replace
 
-    from mlpkit.runs.labels import check_tag
+    from mlpkit.folders.labels import check_tag
 
     given = list(map(check_tag, words or ()))
 
@@ -52,10 +52,10 @@ def change_labels(run: str, change: "Callable[[Labels], Labels]") -> None:
     """
     import stat
 
-    from mlpkit.runs.find_run import find_run
-    from mlpkit.runs.labels import describe_labels, read_labels, write_labels
-    from mlpkit.runs.run_folder import refuse_other_kind
-    from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+    from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.labels import describe_labels, read_labels, write_labels
+    from mlpkit.folders.run_folder import refuse_other_kind
+    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.system.console import make_console, note, say
 
     path, newest = newest_of(run, begun=True)

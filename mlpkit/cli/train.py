@@ -81,9 +81,9 @@ def train(
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.search import Options
     from mlpkit.cli.shorthand import expand
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.launchers import LauncherOptions
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.trust import Trust
+    from mlpkit.sweeps.launchers import LauncherOptions
 
     request = Request(expand(overrides or ()), tuple(config_dir or ()), config_file)
     origin = Origin(command_line(), Trust.OWN, request.overrides)
@@ -113,7 +113,7 @@ def train(
 
     check_folder(request, config)
 
-    from mlpkit.runs.test_looks import record_training
+    from mlpkit.folders.looks import record_training
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import run
 

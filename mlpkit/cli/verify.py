@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from mlpkit.analysis.verification import Verification
     from mlpkit.data.dataset import Dataset
-    from mlpkit.runs.checkpoint import Checkpoint
-    from mlpkit.runs.run_folder import RunFolder
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import Checkpoint
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit verify"
 
@@ -31,10 +31,10 @@ def verify(
     from mlpkit.analysis.named_run import run_folder_of
     from mlpkit.analysis.verification import Verification, describe_looks
     from mlpkit.data.load import load_dataset
-    from mlpkit.runs.checkpoint import KINDS, load_first
-    from mlpkit.runs.find_run import find_checkpoints, find_run
-    from mlpkit.runs.test_looks import looks_at
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.checkpoint import KINDS, load_first
+    from mlpkit.folders.find_run import find_checkpoints, find_run
+    from mlpkit.folders.looks import looks_at
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
 
     trust = Trust.foreign(allow_large)
@@ -72,13 +72,13 @@ def _train_and_compare(
     """Train a run again in a temporary folder, and compare scores, tensors and environment."""
     from mlpkit.analysis.verification import TOLERANCE, describe_environment, describe_logs, describe_tensors
     from mlpkit.config.problems import plural
-    from mlpkit.runs.checkpoint import KINDS, load
-    from mlpkit.runs.difference import environment_difference
-    from mlpkit.runs.fork import read_fork
-    from mlpkit.runs.same_bits import compare_logs, compare_tensors
-    from mlpkit.runs.trust import Trust
-    from mlpkit.sweep.fork import train_branches_again
-    from mlpkit.sweep.train_again import runs_together, train_again
+    from mlpkit.folders.checkpoint import KINDS, load
+    from mlpkit.folders.difference import environment_difference
+    from mlpkit.folders.fork import read_fork
+    from mlpkit.folders.same_bits import compare_logs, compare_tensors
+    from mlpkit.folders.trust import Trust
+    from mlpkit.sweeps.fork import train_branches_again
+    from mlpkit.sweeps.train_again import runs_together, train_again
     from mlpkit.system.console import note
 
     with _scratch(keep) as scratch:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from mlpkit.analysis.versus import Verdict
     from mlpkit.cli.compose import Request
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.results import RunResult
-    from mlpkit.sweep.grid import Job
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.results import RunResult
+    from mlpkit.sweeps.grid import Job
 
 EXAMPLE = "mlpkit versus optimizer=sgd,adam dataset=moons model=mlp --max-seeds 8"
 
@@ -50,8 +50,8 @@ def versus(
     from mlpkit.cli.compose import Request, sweeps
     from mlpkit.cli.shorthand import expand
     from mlpkit.cli.sweep import QUIET
-    from mlpkit.runs.origin import Origin
-    from mlpkit.runs.trust import Trust
+    from mlpkit.folders.origin import Origin
+    from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, say
 
     if margin is not None and not margin > 0:
@@ -92,7 +92,7 @@ def _train(jobs: "Sequence[Job]", origin: "Origin", console: "Console") -> "dict
         The run folder of each finished job, by the key of its config.
     """
     from mlpkit.cli.sweep import train_jobs
-    from mlpkit.sweep.ledger import config_key
+    from mlpkit.sweeps.ledger import config_key
     from mlpkit.system.console import note
     from mlpkit.system.paths import expand
 
@@ -110,8 +110,8 @@ def _train(jobs: "Sequence[Job]", origin: "Origin", console: "Console") -> "dict
 
 def _finished_runs(group: Path) -> "dict[str, Path]":
     """Return the finished runs of the sweeps in a folder, by the key of their config."""
-    from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
-    from mlpkit.sweep.ledger import DONE, Ledger, config_key
+    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
+    from mlpkit.sweeps.ledger import DONE, Ledger, config_key
 
     runs: dict[str, Path] = {}
     for path in sorted(group.iterdir()) if group.is_dir() else ():
@@ -128,8 +128,8 @@ def _judge(
     """Return the names of both settings and of the score, and what the seeds so far show."""
     from mlpkit.analysis.metric import choose_metric
     from mlpkit.analysis.versus import judge
-    from mlpkit.runs.results import read_result
-    from mlpkit.sweep.ledger import config_key
+    from mlpkit.folders.results import read_result
+    from mlpkit.sweeps.ledger import config_key
 
     results: dict[str, dict[int, RunResult]] = {}  # by setting and seed
     for job in jobs:

@@ -11,7 +11,7 @@ from mlpkit.config import registry
 from mlpkit.config.section import Section
 
 if TYPE_CHECKING:
-    from mlpkit.runs.metrics_file import Record
+    from mlpkit.folders.metrics_file import Record
 
 
 class Logger:

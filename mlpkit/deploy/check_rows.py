@@ -27,10 +27,10 @@ from mlpkit.data.encoder import (
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import MlpkitError
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_layers import Scaling
 from mlpkit.models.torch_network import Network
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.trust import Trust
 
 MOST_ROWS = 1000
 MADE_ROWS = 200

@@ -15,8 +15,8 @@ from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.compare import Difference, compare, with_answers
 from mlpkit.deploy.format import Source, format_of
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder, is_sweep
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import atomic_write, temporary_folder
 from mlpkit.system.failed_write import failed_write
 from mlpkit.system.plain_json import read_object, write_json

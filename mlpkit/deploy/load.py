@@ -6,7 +6,7 @@ from mlpkit.analysis.ensemble import Ensemble
 from mlpkit.analysis.named_run import open_run, open_runs
 from mlpkit.analysis.predict import make_predictor
 from mlpkit.deploy.model import Model
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.trust import Trust
 from mlpkit.system.console import notes_collected
 from mlpkit.system.device import choose_device
 from mlpkit.system.torch_settings import torch_settings_kept

@@ -13,9 +13,9 @@ from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.format import Source
 from mlpkit.errors import DataError
+from mlpkit.folders.results import summarized_scores
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.torch_network import count_parameters
-from mlpkit.runs.results import summarized_scores
-from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.console import number
 from mlpkit.system.plain_json import read_object
 

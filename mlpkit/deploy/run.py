@@ -14,9 +14,9 @@ from mlpkit.config import yaml_file
 from mlpkit.deploy.load import load
 from mlpkit.deploy.model import Model
 from mlpkit.deploy.table import Table
-from mlpkit.runs.metrics_file import read_metrics
-from mlpkit.runs.results import find_runs, read_results
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.metrics_file import read_metrics
+from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.console import notes_collected
 from mlpkit.system.plain_json import read_object
 

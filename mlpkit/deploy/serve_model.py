@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.errors import DataError, MlpkitError, reason_of
-from mlpkit.runs.checkpoint import Checkpoint, load_first, not_finite
-from mlpkit.runs.find_run import find_checkpoints
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.checkpoint import Checkpoint, load_first, not_finite
+from mlpkit.folders.find_run import find_checkpoints
+from mlpkit.folders.trust import Trust
 
 SECONDS = 0.5  # between two looks at the checkpoint
 

@@ -23,6 +23,7 @@ from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.whole_step import FUNCTIONS
 from mlpkit.errors import ConfigError
+from mlpkit.folders.state import Tensors
 from mlpkit.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlpkit.losses.cross_entropy import CrossEntropy
 from mlpkit.losses.mse import Mse
@@ -32,7 +33,6 @@ from mlpkit.models.torch_network import Network
 from mlpkit.optimizers.adam import Adam
 from mlpkit.optimizers.adamw import AdamW
 from mlpkit.optimizers.sgd import Sgd
-from mlpkit.runs.state import Tensors
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Table = dict[str, Numbers]  # (K,) by the names of SETTINGS

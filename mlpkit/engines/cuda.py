@@ -16,8 +16,8 @@ from mlpkit.engines.batches import Rows, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError, diverged
+from mlpkit.folders.state import Tensors
 from mlpkit.models.torch_network import Network
-from mlpkit.runs.state import Tensors
 
 
 class CudaEngine(Engine):

@@ -26,9 +26,9 @@ from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.updates import Optimizers
 from mlpkit.errors import NonFiniteError
+from mlpkit.folders.state import Tensors
 from mlpkit.models.torch_layers import seed_dropout
 from mlpkit.models.torch_network import Network
-from mlpkit.runs.state import Tensors
 
 
 class Engine:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData, Sums
-from mlpkit.runs.state import Tensors
+from mlpkit.folders.state import Tensors
 
 
 class EpochOutputs:

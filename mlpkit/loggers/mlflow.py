@@ -12,9 +12,9 @@ from mlpkit.errors import MlpkitError, TrackerError, reason_of
 from mlpkit.loggers.mlflow_store import MLflowStore, check_installed
 
 if TYPE_CHECKING:
-    from mlpkit.runs.metrics_file import Record
-    from mlpkit.runs.run_folder import RunFolder
-    from mlpkit.runs.tracked_run import Point
+    from mlpkit.folders.metrics_file import Record
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.tracked_run import Point
 
 SECONDS = 10.0  # between two sendings of a run's newest scores
 
@@ -35,7 +35,7 @@ class MLflow(LoggerConfig):
 
     def open(self, folder: Path, resumed_at: int | None) -> Logger:
         """See `LoggerConfig.open`; the run folder's id finds the MLflow run of a resumed run."""
-        from mlpkit.runs.run_folder import RunFolder
+        from mlpkit.folders.run_folder import RunFolder
 
         return _Sender(RunFolder(folder))
 
@@ -44,7 +44,7 @@ class _Sender(Logger):
     """Sends what the run folder holds when the run begins and when it ends; between, the newest scores."""
 
     def __init__(self, folder: "RunFolder") -> None:
-        from mlpkit.runs.tracked_run import read_tracked
+        from mlpkit.folders.tracked_run import read_tracked
 
         self._folder, self._sent = folder, time.time()
         self._points = list["Point"]()
@@ -53,7 +53,7 @@ class _Sender(Logger):
             self._run = self._store.open(read_tracked(folder, is_running=True))
 
     def scores(self, record: "Record") -> None:
-        from mlpkit.runs.tracked_run import is_kept, points_of
+        from mlpkit.folders.tracked_run import is_kept, points_of
 
         if is_kept(record.epoch):
             self._points += points_of(record)
@@ -65,7 +65,7 @@ class _Sender(Logger):
             self._points, self._sent = [], time.time()
 
     def close(self) -> None:
-        from mlpkit.runs.tracked_run import read_tracked
+        from mlpkit.folders.tracked_run import read_tracked
 
         with _as_warning():
             self._run.update(read_tracked(self._folder))

@@ -19,7 +19,7 @@ from mlpkit.errors import ConfigError, MlpkitError, TrackerError, reason_of
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from mlpkit.runs.tracked_run import Point, TrackedRun
+    from mlpkit.folders.tracked_run import Point, TrackedRun
 
 _STATUSES = {"running": "RUNNING", "failed": "FAILED", "interrupted": "KILLED", "unfinished": "KILLED"}
 _ID, _STATUS, _TAGS, _FILES = "mlpkit.id", "mlpkit.status", "mlpkit.tags", "mlpkit.files"

@@ -8,7 +8,7 @@ from mlpkit.config.logger import Logger, LoggerConfig
 from mlpkit.config.registry import choice
 
 if TYPE_CHECKING:
-    from mlpkit.runs.metrics_file import Record
+    from mlpkit.folders.metrics_file import Record
 
 _TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 

@@ -9,10 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.errors import DataError
+from mlpkit.folders.metrics_file import read_metrics
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, joined, label, legend, scale_score, score_name
-from mlpkit.runs.metrics_file import read_metrics
-from mlpkit.runs.run_folder import RunFolder
 
 MOST_SETTINGS = len(style.CLASS_COLOURS)  # there is one colour for each
 MOST_CURVES = 32  # for each setting

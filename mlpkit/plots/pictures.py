@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.plots import style
 from mlpkit.plots.classification import draw_boundary, draw_confusion
 from mlpkit.plots.curves import draw_curves
@@ -16,7 +17,6 @@ from mlpkit.plots.images import draw_samples
 from mlpkit.plots.labels import draw_labels
 from mlpkit.plots.probabilities import draw_probabilities
 from mlpkit.plots.regression import draw_fit, draw_predicted, draw_residuals
-from mlpkit.runs.run_folder import RunFolder
 from mlpkit.system.atomic_write import atomic_write
 
 

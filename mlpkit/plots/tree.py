@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mlpkit.analysis.compare import Comparison
+from mlpkit.folders.fork import Fork
 from mlpkit.plots import style
 from mlpkit.plots.overlaid import Curve, curves_of
 from mlpkit.plots.settings import Array, label, legend, scale_score, score_name
-from mlpkit.runs.fork import Fork
 
 _WIDTH = 7.6
 _REST = style.FAINT  # for settings beyond the number of colours

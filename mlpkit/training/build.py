@@ -29,9 +29,9 @@ from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
+from mlpkit.folders.choices import Choices
+from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_network import Network, build_model, count_parameters
-from mlpkit.runs.choices import Choices
-from mlpkit.runs.trust import Trust
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks import Task, task_of
 
@@ -47,7 +47,7 @@ def build(
     """Return the engine that trains one or several runs. Writes nothing to the run folders.
 
     Args:
-        configs: one run's config, or those of several runs with equal shapes; see `mlpkit.sweep.groups`.
+        configs: one run's config, or those of several runs with equal shapes; see `mlpkit.sweeps.groups`.
         trust: decides whether missing data is downloaded and whether timings of this machine are cached.
         before: the choices that resumed runs were trained with.
         datasets: each run's dataset, if they are loaded already; runs that share one share the object.

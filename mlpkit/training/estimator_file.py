@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mlpkit.errors import DataError
-from mlpkit.runs import checkpoint as checkpoint_file
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.trust import Trust
+from mlpkit.folders import checkpoint as checkpoint_file
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.trust import Trust
 from mlpkit.training.members import Members
 
 

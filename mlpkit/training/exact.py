@@ -12,9 +12,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.state import Progress, State
 from mlpkit.models.torch_network import build_model
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.state import Progress, State
 from mlpkit.training.build import experiment_of
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from mlpkit.config.config import Config
 from mlpkit.data.dataset import Dataset
 from mlpkit.engines.experiment import Experiment
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.state import Progress, State
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.state import Progress, State
 from mlpkit.system.torch_settings import torch_settings_kept
 from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
@@ -108,7 +108,7 @@ def train_in_memory(
     Without validation rows, scores are averages over the steps of an epoch, as in scikit-learn.
 
     Args:
-        configs: the runs' configs, which differ in what an engine allows; see `mlpkit.sweep.groups`.
+        configs: the runs' configs, which differ in what an engine allows; see `mlpkit.sweeps.groups`.
         datasets: each run's dataset; runs that share one share the object.
         start: checkpoints with the weights and the optimizer's tensors that the runs begin with, or none.
         stop: when runs stop early, besides what their configs say.

@@ -9,7 +9,7 @@ from torch import Tensor
 from mlpkit.analysis.ensemble import Ensemble
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.runs.checkpoint import Checkpoint
+from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.system.device import choose_device
 from mlpkit.system.torch_settings import torch_settings_kept
 from mlpkit.tasks import TASKS, Task

@@ -16,14 +16,14 @@ from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
+from mlpkit.folders import checkpoint
+from mlpkit.folders.checkpoint import Checkpoint, not_finite
+from mlpkit.folders.metrics_file import MetricsPosition, read_metrics
+from mlpkit.folders.origin import resume_command
+from mlpkit.folders.run_folder import RunFolder, step_of
+from mlpkit.folders.state import Progress, Scores, State
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import drawing
-from mlpkit.runs import checkpoint
-from mlpkit.runs.checkpoint import Checkpoint, not_finite
-from mlpkit.runs.metrics_file import MetricsPosition, read_metrics
-from mlpkit.runs.origin import resume_command
-from mlpkit.runs.run_folder import RunFolder, step_of
-from mlpkit.runs.state import Progress, Scores, State
 from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
 from mlpkit.system.plain_json import read_object, write_json

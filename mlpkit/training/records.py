@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlpkit.engines.device_data import Sums
 from mlpkit.errors import NonFiniteError, diverged
-from mlpkit.runs.state import Progress, Scores
+from mlpkit.folders.state import Progress, Scores
 
 
 @dataclass(slots=True)  # not frozen, which takes twice as long: a sweep makes millions of them

@@ -9,8 +9,8 @@ from mlpkit.analysis.evaluate import intervals_of
 from mlpkit.analysis.predict import predictor_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
+from mlpkit.folders.state import Progress, Scores
 from mlpkit.models.torch_network import count_parameters
-from mlpkit.runs.state import Progress, Scores
 from mlpkit.system.atomic_write import flushed_together
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list

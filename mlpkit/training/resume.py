@@ -9,13 +9,13 @@ from mlpkit.config.problems import show
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.checkpoint import Checkpoint, not_finite
-from mlpkit.runs.choices import differences
-from mlpkit.runs.may_change import MAY_CHANGE
-from mlpkit.runs.metrics_file import MetricsPosition, keep_until
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.trust import Trust
+from mlpkit.folders import checkpoint
+from mlpkit.folders.checkpoint import Checkpoint, not_finite
+from mlpkit.folders.choices import differences
+from mlpkit.folders.may_change import MAY_CHANGE
+from mlpkit.folders.metrics_file import MetricsPosition, keep_until
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.trust import Trust
 from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import choices_made
 

@@ -12,8 +12,8 @@ from mlpkit.config import nested
 from mlpkit.config.logger import Logger, LoggerConfig, loggers_of
 from mlpkit.config.plugins import calling, described
 from mlpkit.errors import ConfigError, TrackerError
-from mlpkit.runs.metrics_file import MetricsPosition, Record, lines_of
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.metrics_file import MetricsPosition, Record, lines_of
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import note, printable
 

@@ -9,13 +9,13 @@ from mlpkit.config.config import Config
 from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.runs import environment, new_run
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.choices import stored_choices
-from mlpkit.runs.metrics_file import MetricsPosition
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.overrides_file import keep_overrides
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import environment, new_run
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.choices import stored_choices
+from mlpkit.folders.metrics_file import MetricsPosition
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.overrides_file import keep_overrides
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.append_file import append_line
 from mlpkit.system.console import say
 from mlpkit.system.device import choose_device

@@ -10,7 +10,7 @@ from torch import Tensor
 from mlpkit.engines.batches import Rows, order_of, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
-from mlpkit.runs.state import Progress, Scores, State
+from mlpkit.folders.state import Progress, Scores, State
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.tracker import Tracker
 

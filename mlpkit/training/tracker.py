@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlpkit.config.config import Config
+from mlpkit.folders.state import Progress, Scores
 from mlpkit.optimizers.plateau import Plateau, PlateauState
-from mlpkit.runs.state import Progress, Scores
 from mlpkit.tasks import Task
 
 

@@ -11,7 +11,7 @@ import torch
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
-from mlpkit.runs.state import Progress, Scores
+from mlpkit.folders.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder

@@ -5,8 +5,8 @@ import sys
 
 from mlpkit.cli.compose import Request
 from mlpkit.cli.plan import plan
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.trust import Trust
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 

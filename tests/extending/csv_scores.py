@@ -7,7 +7,7 @@ from mlpkit.config.logger import Logger, LoggerConfig
 from mlpkit.config.registry import choice
 
 if TYPE_CHECKING:
-    from mlpkit.runs.metrics_file import Record
+    from mlpkit.folders.metrics_file import Record
 
 
 class CsvScores(Logger):

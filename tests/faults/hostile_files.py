@@ -22,8 +22,8 @@ from typing import Any
 import torch
 import yaml
 
-from mlpkit.runs.checkpoint import KEY
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.checkpoint import KEY
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import LARGEST_HEADER, TensorFile
 
 CANARIES = ("mlpkit_canary", "antigravity")  # modules that nothing may import

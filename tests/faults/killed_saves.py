@@ -16,10 +16,10 @@ from pathlib import Path
 from running import QUIET, config
 
 from faults.traced import NotPermittedError, killed_at
-from mlpkit.runs import checkpoint, new_run
-from mlpkit.runs.checkpoint import Checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.trust import Trust
+from mlpkit.folders import checkpoint, new_run
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.trust import Trust
 from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.states import state_of

@@ -11,8 +11,8 @@ from typing import Any
 from running import content
 
 from faults.processes import RUN, Running, start
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 
 SAVED = f"saved; to go on: mlpkit resume {RUN}\n"  # the end of what an interrupted process says
 

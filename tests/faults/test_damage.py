@@ -10,8 +10,8 @@ from running import QUIET, TRAIN, config
 from faults.counts import count
 from mlpkit.cli.main import run as command
 from mlpkit.errors import DataError, RunInterruptedError
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.console import make_console
 from mlpkit.training.start import run
 from mlpkit.training.stop import StopRequest

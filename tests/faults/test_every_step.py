@@ -11,7 +11,7 @@ from faults.counts import FULL
 from faults.prepare import evaluate_in_parts, interrupt_in_parts
 from faults.processes import COMMON, start
 from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, keep, resume_run
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 STEPS, PAUSES, EPOCHS = 10, 2, 6  # 10 steps an epoch, the last one ragged; 180 rows of val in parts of 64
 TICKS = EPOCHS * (STEPS + PAUSES)

@@ -13,8 +13,8 @@ from running import content, train
 from faults.counts import count
 from faults.small_disks import FileSizeLimit, Tmpfs, Unmountable
 from mlpkit.cli.main import run as command
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
 
 SETTINGS = (
     "dataset=moons",

@@ -11,8 +11,8 @@ from faults.counts import count
 from faults.prepare import die_in
 from faults.processes import COMMON, RUN, start
 from faults.runs import check_checkpoints, check_ended_well, check_same, keep, resume_run
-from mlpkit.runs.results import read_result
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.results import read_result
+from mlpkit.folders.run_folder import RunFolder
 
 ARGUMENTS = (
     *COMMON, "dataset=digits", "model.hidden=[48]", "model.dropout=0.2", "dataset.augment.rotation=8",
@@ -24,9 +24,9 @@ MOMENTS = {
     "describe a run whose folder is there": ("mlpkit.training.start", "record_setup"),
     "describe the machine of a run whose config is there": ("mlpkit.training.start", "write_json"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
-    "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
-    "rename the first checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
-    "keep the checkpoint before": ("mlpkit.runs.run_folder", "_link"),
+    "write the first checkpoint": ("mlpkit.folders.checkpoint", "save"),
+    "rename the first checkpoint": ("mlpkit.folders.checkpoint", "atomic_write"),
+    "keep the checkpoint before": ("mlpkit.folders.run_folder", "_link"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
     "write the summary": ("mlpkit.training.recorder", "write_json"),
 }
@@ -34,11 +34,11 @@ MOMENTS = {
 
 SHORT = (*COMMON, "dataset=moons", "model.hidden=[8]", "trainer.batch_size=64", "trainer.checkpoint_every=2")
 EXTENSION = {
-    "flush what is left of a folder": ("mlpkit.runs.run_folder", "sync_folder"),
-    "write the best checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
+    "flush what is left of a folder": ("mlpkit.folders.run_folder", "sync_folder"),
+    "write the best checkpoint": ("mlpkit.folders.checkpoint", "atomic_write"),
     "describe it again": ("mlpkit.training.start", "record_setup"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
-    "keep the checkpoint before": ("mlpkit.runs.run_folder", "_link"),
+    "keep the checkpoint before": ("mlpkit.folders.run_folder", "_link"),
     "write the environment": ("mlpkit.training.recorder", "write_json"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
 }

@@ -12,7 +12,7 @@ from faults.counts import count
 from faults.prepare import die_at
 from faults.processes import COMMON, RUN
 from faults.runs import Uninterrupted, check_checkpoints, check_ended_well, check_same, resume_run
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 # 10 steps an epoch, the last one shorter; checkpoints at varying places in it.
 ARGUMENTS = (

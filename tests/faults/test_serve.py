@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from serving import Server, serving
 
-from mlpkit.runs import checkpoint
+from mlpkit.folders import checkpoint
 
 ROW = json.dumps([{"x1": 0.3, "x2": 0.5}])
 HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\n"

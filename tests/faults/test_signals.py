@@ -15,7 +15,7 @@ from faults.conftest import Train
 from faults.counts import count
 from faults.processes import COMMON, RUN, Running, start, start_fresh
 from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, keep, resume_run
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 ARGUMENTS = (
     *COMMON, "dataset=digits", "model.hidden=[32]", "model.dropout=0.2", "scheduler=cosine",

@@ -23,10 +23,10 @@ from faults.processes import LIMIT, Running, forks, start
 from faults.runs import metrics, summary
 from faults.test_signals import PATIENCE, end, wait_for
 from faults.test_together import IN_USE, in_order_of_ending
-from mlpkit.runs import checkpoint
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.sweep_folder import SweepFolder
-from mlpkit.sweep.ledger import DONE, Ledger
+from mlpkit.folders import checkpoint
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder
+from mlpkit.sweeps.ledger import DONE, Ledger
 
 SWEEP = "outputs/sweep"
 COMMON = (
@@ -42,13 +42,13 @@ WAY_ON = f"mlpkit resume {SWEEP}"
 
 # Instants that chance seldom hits: what the process was about to do.
 MOMENTS = {
-    "take the lock": ("mlpkit.sweep.run", "locked"),
-    "write the ledger": ("mlpkit.sweep.run", "write_ledger"),
-    "rename the ledger": ("mlpkit.sweep.ledger", "sync_folder"),
-    "describe the first run": ("mlpkit.sweep.vectorized", "record_setup"),
+    "take the lock": ("mlpkit.sweeps.run", "locked"),
+    "write the ledger": ("mlpkit.sweeps.run", "write_ledger"),
+    "rename the ledger": ("mlpkit.sweeps.ledger", "sync_folder"),
+    "describe the first run": ("mlpkit.sweeps.vectorized", "record_setup"),
     "describe the machine of the first run": ("mlpkit.training.start", "write_json"),
-    "write the first checkpoint": ("mlpkit.runs.checkpoint", "save"),
-    "rename the first checkpoint": ("mlpkit.runs.checkpoint", "atomic_write"),
+    "write the first checkpoint": ("mlpkit.folders.checkpoint", "save"),
+    "rename the first checkpoint": ("mlpkit.folders.checkpoint", "atomic_write"),
     "write the first summary": ("mlpkit.training.recorder", "write_json"),
     "flush the first runs": ("os", "sync"),
 }
@@ -195,7 +195,7 @@ def test_a_sweep_that_is_stopped_within_an_epoch_goes_on_together(
 def test_a_sweep_is_interrupted_while_its_runs_are_built(tmp_path: Path) -> None:
     running = start(
         tmp_path, "train", "-m", *COMMON, "seed=1,2", "trainer.epochs=10000000",
-        prepare=partial(signal_in, 15, "mlpkit.sweep.vectorized", "build"),
+        prepare=partial(signal_in, 15, "mlpkit.sweeps.vectorized", "build"),
     )  # fmt: skip
     assert running.wait() == 143
     assert running.stderr() == f"mlpkit: interrupted: 0 of 2 runs are done; to go on: {WAY_ON}\n"
@@ -206,7 +206,7 @@ def test_a_sweep_is_interrupted_while_its_runs_are_built(tmp_path: Path) -> None
 
 def test_of_two_that_begin_at_once_one_does(tmp_path: Path, whole: Whole) -> None:
     go_now = forks.Event()
-    together = partial(meet, forks.Barrier(2), "mlpkit.sweep.run", "start", go_now)
+    together = partial(meet, forks.Barrier(2), "mlpkit.sweeps.run", "start", go_now)
     loser, winner = in_order_of_ending([sweep(tmp_path, prepare=together) for _ in range(2)])
     assert_in_use(loser, winner)
     go_now.set()

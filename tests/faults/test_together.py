@@ -12,7 +12,7 @@ from faults.counts import count
 from faults.prepare import hold_at_first_step, meet, signal_at
 from faults.processes import COMMON, LIMIT, RUN, Running, forks, start
 from faults.runs import check_ended_well, check_same, resume_run
-from mlpkit.runs.run_folder import RunFolder
+from mlpkit.folders.run_folder import RunFolder
 
 IN_USE = 75
 ARGUMENTS = (
@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 def test_runs_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
     number = count(8, 20)
-    together = partial(meet, forks.Barrier(number), "mlpkit.runs.new_run", "create")
+    together = partial(meet, forks.Barrier(number), "mlpkit.folders.new_run", "create")
     arguments = ("dataset=moons", "trainer.epochs=2", "run.plots=false", "run.progress=none")
     all_running = [start(tmp_path, "train", *arguments, prepare=together) for _ in range(number)]
     for running in all_running:
@@ -48,7 +48,7 @@ def test_of_two_that_go_on_at_once_one_does(
     if begun:
         interrupt(tmp_path)
     go_now = forks.Event()
-    where = "mlpkit.training.start" if begun else "mlpkit.runs.new_run"
+    where = "mlpkit.training.start" if begun else "mlpkit.folders.new_run"
     together = partial(meet, forks.Barrier(2), where, "locked" if begun else "create", go_now)
     command = ("resume", RUN) if begun else ("train", *ARGUMENTS)
     both = [start(tmp_path, *command, prepare=together) for _ in range(2)]

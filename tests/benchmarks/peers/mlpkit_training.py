@@ -6,8 +6,8 @@ from pathlib import Path
 from workload import FULL_BATCH_EPOCHS, Trained, config_of
 
 from mlpkit.engines.engine import Engine
-from mlpkit.runs.run_folder import RunFolder
-from mlpkit.runs.state import State
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.state import State
 from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from rich.console import Console
 from workload import Trained, config_of
 
-from mlpkit.runs.origin import Origin
-from mlpkit.runs.trust import Trust
+from mlpkit.folders.origin import Origin
+from mlpkit.folders.trust import Trust
 from mlpkit.training.start import run
 
 EPOCHS = 1000

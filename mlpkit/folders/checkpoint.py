@@ -1,0 +1,264 @@
+"""The checkpoint: one safetensors file with all that is needed to predict or to resume.
+
+Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
+(the best weights, if they are not the newest). The header's metadata holds one JSON object under the key
+`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
+dataset), `class_weights` and `estimator` if there are any, and `sha256` over all of it and the tensors. Equal
+states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
+
+In older files each part has its own metadata key; they can still be read.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import StrictInt, TypeAdapter, ValidationError
+
+from mlpkit.config.config import FORMAT, Config, parse, to_dict
+from mlpkit.config.problems import spell
+from mlpkit.config.section import NotNegative
+from mlpkit.data.input_schema import InputSchema
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.state import Progress, Scores, State, Tensors, are_plain
+from mlpkit.folders.tensor_check import check_tensors
+from mlpkit.folders.trust import Trust
+from mlpkit.system.atomic_write import atomic_write
+from mlpkit.system.tensor_file import TensorFile, encode, read_metadata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mlpkit.data.dataset import Dataset
+
+KINDS = ("model", "optimizer", "epoch", "best")  # prefixes of tensor names
+
+KEY = "mlpkit"  # in the metadata
+PARTS = ("format", "config", "signature", "progress", "scores")
+_OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Attributes:
+        config: the run's config.
+        input_schema: the model's inputs and outputs.
+        state: the run's state, with the kinds of tensors that were loaded.
+        fingerprint: hash of the dataset; empty in files of an older mlpkit.
+        class_weights: the weight of each class in the loss, by label; () if all count the same.
+        estimator: the parameters of the scikit-learn estimator that trained it; empty if none did.
+    """
+
+    config: Config
+    input_schema: InputSchema
+    state: State
+    fingerprint: str = ""
+    class_weights: tuple[float, ...] = ()
+    estimator: Mapping[str, Any] = field(default_factory=dict)
+
+    def other_data(self, dataset: "Dataset") -> str | None:
+        """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
+        new, old = dataset.fingerprint, self.fingerprint
+        if not old or old == new:
+            return None
+        return (
+            f"dataset={dataset.name}: its data is not what the run was trained on "
+            f"(fingerprint {new[:12]}, was {old[:12]})"
+        )
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; `load` is the inverse.
+
+    Raises:
+        WriteError: it cannot be written; an older file at the path is left unchanged.
+    """
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "config": to_dict(checkpoint.config),
+        "signature": checkpoint.input_schema.to_dict(),
+        "progress": checkpoint.state.progress.to_dict(),
+        "scores": checkpoint.state.scores,
+        "fingerprint": checkpoint.fingerprint,
+        **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
+        **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
+    }
+    tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
+    atomic_write(path, encode_parts(parts, tensors))
+
+
+def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
+    """Return the bytes of a checkpoint file, including its SHA-256.
+
+    Args:
+        parts: the header's parts, as JSON values.
+        tensors: the tensors by name.
+    """
+    unsigned = json.dumps({**parts, "sha256": ""}, sort_keys=True)
+    digest = hashlib.sha256(unsigned.encode())
+    for name, array in sorted(tensors.items()):
+        _add_tensor(digest, name, array)
+    signed = json.dumps({**parts, "sha256": digest.hexdigest()}, sort_keys=True)
+    return encode({KEY: signed}, tensors)
+
+
+def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Args:
+        path: the file.
+        parts: the kinds of tensors to load (see `KINDS`); all tensors are verified.
+        trust: decides how large the model may be.
+
+    Raises:
+        DataError: not a checkpoint, damaged, too large, written by a newer mlpkit, or its tensors do not fit
+            its config.
+    """
+    with TensorFile(path) as file:
+        header = decode_header(path, file.metadata)
+        check_tensors(file, header.config, header.input_schema, trust)
+        kept: dict[str, Tensors] = {part: {} for part in parts}
+        expected, digest = _start_digest(file.metadata)
+        for name in sorted(file.entries):
+            array = file.read(name)
+            _add_tensor(digest, name, array)
+            part, _, rest = name.partition("/")
+            if part in kept:
+                kept[part][rest] = _to_tensor(array)
+        if digest.hexdigest() != expected:
+            raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
+    tensors = (kept.get(kind, {}) for kind in KINDS)
+    return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
+
+
+def load_first(
+    paths: Sequence[Path],
+    warn: Callable[[str], None],
+    parts: Sequence[str] = ("model",),
+    trust: Trust = Trust.FOREIGN,
+) -> tuple[Path, Checkpoint]:
+    """Return the path and the content of the first checkpoint that can be loaded; warn about those before it.
+
+    Raises:
+        DataError: none can be loaded; the error of the first.
+    """
+    problems: list[DataError] = []
+    for path in paths:
+        try:
+            stored = load(path, parts, trust)
+        except DataError as error:
+            problems.append(error)
+            continue
+        for problem in problems:
+            reason = str(problem).removesuffix("; use another checkpoint")
+            warn(f"warning: {reason}; using {path.name} (epoch {stored.state.progress.epoch}) instead")
+        return path, stored
+    raise problems[0]
+
+
+def read_header(path: Path) -> Checkpoint:
+    """Return a checkpoint without its tensors, which are not verified.
+
+    Raises:
+        DataError: not a checkpoint, or written by a newer mlpkit.
+    """
+    return decode_header(path, read_metadata(path))
+
+
+def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
+    """Return the checkpoint that a header describes, without tensors; its config is validated.
+
+    Raises:
+        DataError: a part is missing or cannot be read, or the format is newer than this mlpkit's.
+    """
+    try:
+        parts = read_parts(metadata)
+        if not all(name in parts for name in PARTS):
+            raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
+        written = _validated(StrictInt, parts["format"])
+        if written > FORMAT:
+            raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
+        progress = _validated(Progress, parts["progress"])
+        scores = _validated(dict[str, Scores], parts["scores"])
+        if not (are_plain(scores) and are_plain(progress.best_scores)):
+            raise DataError(f"{path}: its scores cannot be read; use another checkpoint")
+        input_schema = _validated(InputSchema, InputSchema.completed(parts["signature"]))
+        class_weights = _validated(tuple[NotNegative, ...], parts.get("class_weights", []))
+        if len(class_weights) not in (0, len(input_schema.classes)):
+            raise DataError(f"{path}: its class weights are not those of its classes; use another checkpoint")
+        return Checkpoint(
+            config=parse(parts["config"]),
+            input_schema=input_schema,
+            state=State(progress, scores),
+            fingerprint=_validated(str, parts.get("fingerprint", "")),
+            class_weights=class_weights,
+            estimator=_validated(dict[str, Any], parts.get("estimator", {})),
+        )
+    except ConfigError as error:
+        problem = name_plugins(str(error.args[0]), path.parents[1] if len(path.parents) > 1 else path.parent)
+        raise DataError(f"{path}: its config is not valid: {problem}") from None
+    except ValidationError as error:
+        where = "".join(f"{part}." for part in error.errors()[0]["loc"]).rstrip(".")
+        raise DataError(
+            f"{path}: its header cannot be read ({spell(f'{error.title} {where}'.strip())}); "
+            "use another checkpoint"
+        ) from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
+
+
+def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a header as JSON values; empty if it is not the header of a checkpoint.
+
+    Raises:
+        ValueError, RecursionError: a part is not JSON.
+    """
+    if KEY in metadata:
+        parts = json.loads(metadata[KEY])
+        return parts if isinstance(parts, dict) else {}
+    if not all(name in metadata for name in PARTS):
+        return {}
+    return {name: json.loads(metadata[name]) for name in _OLD_PARTS if name in metadata}
+
+
+def _validated(kind: Any, value: Any) -> Any:
+    """Validate a JSON value as `kind`; only pydantic's JSON mode accepts a list for a strict tuple."""
+    return TypeAdapter(kind).validate_json(json.dumps(value))
+
+
+def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return the SHA-256 stored in a header, and a new digest over the rest of the header."""
+    if KEY not in metadata:
+        text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
+        return metadata.get("sha256"), hashlib.sha256(text.encode())
+    stored = read_parts(metadata).get("sha256")
+    unsigned = metadata[KEY].replace(f'"sha256": "{stored}"', '"sha256": ""')
+    return stored, hashlib.sha256(unsigned.encode())
+
+
+def _add_tensor(digest: Any, name: str, array: "NDArray[Any]") -> None:
+    digest.update(f"{name}\0torch.{array.dtype}\0{list(array.shape)}\0".encode())
+    digest.update(array)
+
+
+def _to_array(tensor: "Tensor") -> "NDArray[Any]":
+    array: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    return array
+
+
+def _to_tensor(array: "NDArray[Any]") -> "Tensor":
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def not_finite(tensors: Mapping[str, "Tensor"]) -> Iterator[str]:
+    """Yield the names of the tensors that hold infinities or NaN."""
+    return (name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))

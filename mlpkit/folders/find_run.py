@@ -1,0 +1,72 @@
+"""Finds the run or the checkpoint that a path means."""
+
+from pathlib import Path
+
+from mlpkit.errors import DataError
+from mlpkit.folders.run_folder import RunFolder
+
+
+def find_run(path: Path) -> RunFolder:
+    """Return the run folder at a path: the path itself, or the run of a checkpoint file.
+
+    Raises:
+        DataError: there is no run.
+    """
+    _check_exists(path)
+    folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
+    if not RunFolder(folder).config.exists():
+        raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
+    if not RunFolder(folder).has_begun():
+        raise DataError(f"{path}: this run was killed before it began; train it anew into the same folder")
+    return RunFolder(folder)
+
+
+def find_checkpoints(path: Path, which: str) -> list[Path]:
+    """Return the checkpoint files to try, in order: later ones are used if the first is damaged.
+
+    Args:
+        path: a run folder or a checkpoint file.
+        which: best or last, for a folder; best falls back to last if there is no best yet.
+
+    Raises:
+        DataError: there is no run, or it has no checkpoint.
+    """
+    _check_exists(path)
+    if not path.is_dir():
+        return [path]
+    folder = RunFolder(path)
+    candidates = [*([folder.best] if which == "best" else []), folder.last, *folder.older()]
+    existing = [file for file in candidates if file.exists()]
+    if not existing:
+        raise DataError(f"{path}: holds no checkpoint ({folder.last.relative_to(path)}); name a run folder")
+    return existing
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such run folder or checkpoint; name one, or leave it out for the newest run"
+        )
+
+
+def newest_run(root: Path) -> Path | None:
+    """Return the folder of the newest run with a checkpoint anywhere below `root`, or None."""
+    trained = [RunFolder(file.parents[1]) for file in root.rglob("checkpoints/last.safetensors")]
+    trained = [folder for folder in trained if folder.config.is_file()]
+    if not trained:
+        return None
+    return max((folder.config for folder in trained), key=_age).parent
+
+
+def newest_begun(root: Path) -> Path | None:
+    """Return the newest run or sweep anywhere below `root`, or None; it may have no checkpoint yet."""
+    runs = [RunFolder(file.parent) for file in root.rglob("config.yaml")]
+    begun = [folder.config for folder in runs if folder.is_run]
+    ledgers = [file for file in root.rglob("ledger.sqlite") if not any(file.parent.glob("*/config.yaml"))]
+    found = max([*begun, *ledgers], key=_age, default=None)
+    return found and found.parent
+
+
+def _age(file: Path) -> tuple[int, str]:
+    """Return a sort key that is greater for a newer run."""
+    return file.stat().st_mtime_ns, file.parent.name

@@ -1,0 +1,249 @@
+"""Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mlpkit.config import yaml_file
+from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.nested import items
+from mlpkit.config.problems import show
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders.checkpoint import read_header
+from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object
+
+SWEEP = "sweep-"  # prefix of the names of sweep folders
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+# None if it was not finite. The limit keeps squares finite, which statistics over runs need.
+_Score = Annotated[float | None, Field(ge=-1e150, le=1e150, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Scores = Annotated[dict[_Name, _Score], Field(max_length=100)]
+
+
+class Best(BaseModel):
+    """The epoch with the best monitored score, as stored in summary.json."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    split: _Name
+    score: _Name
+    higher_is_better: bool
+    value: _Score
+    epoch: _Count = 0
+    step: _Count = 0
+    train: _Scores = {}
+    val: _Scores = {}
+    test: _Scores = {}
+
+    def scores(self, split: str) -> Mapping[str, float | None]:
+        """Return the scores of a split by name; empty if the split was not scored."""
+        by_split: dict[str, Mapping[str, float | None]]
+        by_split = {"train": self.train, "val": self.val, "test": self.test}
+        return by_split.get(split, {})
+
+    def all_scores(self) -> dict[tuple[str, str], float | None]:
+        """Return the scores of all splits, by split and name."""
+        splits = ("train", "val", "test")
+        return {(split, name): value for split in splits for name, value in self.scores(split).items()}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The settings and scores of a run.
+
+    Attributes:
+        path: the run folder.
+        settings: by dotted key, without run.* and format, which do not affect training.
+        status: the status in its summary; `unfinished` if there is no summary.
+        task: regression, binary, multiclass or multilabel; empty if the summary does not give it.
+        best: the best epoch; None if there is none, as in a failed run.
+        seconds: training time; divided by their number for runs that were trained together.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    status: str
+    task: str = ""
+    best: Best | None = None
+    seconds: float | None = None
+
+
+def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
+    """Return the scores of the best or the last weights by split; None if they are of another step."""
+    try:
+        summary = read_object(folder.summary)
+        about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
+        if about["step"] != step:
+            return None
+        scores = {name: about[name] for name in ("train", "val", "test") if name in about}
+        return TypeAdapter(dict[str, dict[str, float]]).validate_python(scores, strict=True)
+    except (DataError, ValidationError, KeyError, TypeError):
+        return None
+
+
+def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
+    """Return the run folders at or anywhere below the given paths, each once.
+
+    Symbolic links below a folder are not followed.
+
+    Args:
+        paths: run folders, and folders of runs.
+        warn: called for each folder that cannot be read.
+
+    Raises:
+        DataError: a path is not a folder, or holds no run.
+    """
+    by_real_path: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            problem = "not a folder" if path.exists() else "no such folder"
+            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
+        below = list(_runs_below(path, warn))
+        if not below:
+            raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
+        for run in below:
+            by_real_path.setdefault(run.resolve(), run)
+    return list(by_real_path.values())
+
+
+def newest_group(root: str = "outputs") -> Path:
+    """Return the parent folder of the newest run: a sweep, or the runs of one name.
+
+    Raises:
+        DataError: there is no run under `root`.
+    """
+    runs = list(_runs_below(Path(root), lambda problem: None))
+    if not runs:
+        raise DataError(f"no run under {root}/; start some with `mlpkit train -m`, or name their folder")
+    return max(runs, key=lambda run: (_changed(run), run.name)).parent
+
+
+def read_result(path: Path) -> RunResult:
+    """Return a run's result, without reading or verifying its tensors.
+
+    Raises:
+        DataError: the run folder is damaged.
+    """
+    folder = RunFolder(path)
+    settings = settings_of(read_config(folder))
+    _refuse_link(folder.summary)
+    if not folder.summary.exists():
+        return RunResult(path, settings, "unfinished")
+    summary = read_object(folder.summary)
+    try:
+        best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
+    except ValidationError:
+        problem = "its best scores cannot be read; mend or remove the file"
+        raise DataError(f"{folder.summary}: {problem}") from None
+    seconds, runs = summary.get("train_seconds"), summary.get("runs_together", 1)
+    if not isinstance(runs, int) or not 1 <= runs < 1_000_000:
+        runs = 1
+    if summary.get("status") == "pruned":  # trained for fewer epochs, so its score is not comparable
+        best = None
+    return RunResult(
+        path,
+        settings,
+        status=_word(summary.get("status"), "unfinished"),
+        task=_word(summary.get("task"), ""),
+        best=best if best is not None and best.value is not None else None,
+        seconds=seconds / runs if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else None,
+    )
+
+
+def read_config(folder: RunFolder) -> Config:
+    """Return a run's config, from a checkpoint's header if there is one: ten times as fast as reading YAML.
+
+    The newest checkpoint is tried first: the best one may have been saved before trainer.epochs was changed.
+
+    Raises:
+        DataError: the config cannot be read, or is a link.
+    """
+    for path in (folder.last, folder.best):
+        with suppress(DataError):
+            _refuse_link(path.parent)
+            _refuse_link(path)
+            return read_header(path).config
+    _refuse_link(folder.config)
+    try:
+        return parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))
+    except ConfigError as error:
+        problem = name_plugins(str(error.args[0]), folder.path)
+        where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
+        raise DataError(f"{where}{problem}") from None
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return a config's settings by dotted key, without run.* and format, which do not affect training."""
+    return {
+        key: value
+        for key, value in items(to_dict(config))
+        if key != "format" and key.partition(".")[0] != "run"
+    }
+
+
+def age(run: RunResult) -> tuple[int, str]:
+    """Return a sort key that is greater for a newer run."""
+    return _changed(run.path), run.path.name
+
+
+def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    def report(error: OSError) -> None:
+        warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
+
+    for folder, below, files in os.walk(top, onerror=report):
+        path = Path(folder)
+        if "config.yaml" in files and RunFolder(path).is_run:
+            below.clear()  # there are no runs inside a run
+            yield path
+        below.sort()
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise DataError(f"{path}: a link, which may lead out of the run; put the file itself there")
+
+
+def _word(value: object, default: str) -> str:
+    """Return a text from a summary, safe to print."""
+    return show(value)[1:-1] if isinstance(value, str) and value else default
+
+
+def _changed(run: Path) -> int:
+    try:
+        return RunFolder(run).config.stat().st_mtime_ns
+    except OSError:  # removed in the meantime
+        return 0
+
+
+def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
+    """Return the results of runs; `warn` is called once for all damaged runs with the same problem.
+
+    Raises:
+        DataError: all runs are damaged.
+    """
+    results, left_out = [], dict[str, list[str]]()  # by the reason, in which the run is not named
+    for folder in folders:
+        try:
+            results.append(read_result(folder))
+            continue
+        except DataError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"{error.filename or folder}: cannot be read ({error.strerror})"
+        left_out.setdefault(problem.removeprefix(f"{folder}/"), []).append(problem)
+    for reason, problems in left_out.items():
+        alike = len(problems)
+        warn(f"left out: {problems[0] if alike == 1 else f'{alike} runs: {reason}'}")
+    if not results:
+        needs_plugin = all("--plugin" in reason for reason in left_out)
+        way = "give --plugin FILE again" if needs_plugin else "name others"
+        raise DataError(f"compare: every run is {'left out' if needs_plugin else 'damaged'}; {way}")
+    return results
