@@ -171,7 +171,7 @@ def test_an_ensemble_lies_in_its_sweep(models: Models, capsys: pytest.CaptureFix
 
 def test_what_is_refused(models: Models, refused: Refused) -> None:
     run = str(models.run("line"))
-    all_of_them = "python, state_dict, c, onnx, torch"
+    all_of_them = "python, state_dict, c, onnx, torch, sklearn"
     assert refused("export", run, code=2) == f"export: give --format, one of {all_of_them}"
     said = refused("export", run, "--format", "pickle", code=2)
     assert said == f"--format=pickle: must be one of {all_of_them}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlpkit.folders.checkpoint import Checkpoint
     from mlpkit.folders.trust import Trust
 
-FORMATS = ("python", "state_dict", "c", "onnx", "torch")
+FORMATS = ("python", "state_dict", "c", "onnx", "torch", "sklearn")
 
 EXAMPLE = "mlpkit export --format python"
 

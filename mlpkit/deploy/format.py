@@ -22,6 +22,7 @@ FORMATS = {
     "c": "c_header",
     "onnx": "onnx_model",
     "torch": "torch_program",
+    "sklearn": "sklearn_estimator",
 }
 
 

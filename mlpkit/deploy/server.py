@@ -280,7 +280,13 @@ def _json(content: Any, status: int = 200, kind: str = "json", headers: Any = No
 
 
 def _error(status: int, line: str, headers: Any = None) -> Response:
-    more = {503: {"retry-after": "1"}, 401: {"www-authenticate": 'Basic realm="mlpkit"'}}
+    close = {"connection": "close"}  # what is left of the body will not be read
+    more = {
+        401: {"www-authenticate": 'Basic realm="mlpkit"'},
+        408: close,
+        413: close,
+        503: {"retry-after": "1"},
+    }
     return _json({"error": line}, status, headers=headers or more.get(status))
 
 

@@ -43,7 +43,7 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self.answers: list[tuple[int, Any]] = []
-        self._port, self._stop = server.port, threading.Event()
+        self._port, self._stop, self._began = server.port, threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -52,10 +52,12 @@ class Client:
             connection.request("POST", "/predict", ROW)
             response = connection.getresponse()
             self.answers.append((response.status, json.loads(response.read())))
+            self._began.set()
         connection.close()
 
     def __enter__(self) -> "Client":
         self._thread.start()
+        assert self._began.wait(30)  # so that its connection is there before those of others
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,6 +202,7 @@ def test_requests_that_are_there_are_answered_before_the_end(
         assert server.running.stderr() == ""
 
 
+@pytest.mark.long
 def test_memory_does_not_grow(trained: dict[str, Path], tmp_path: Path) -> None:
     with serving(tmp_path, trained["moons"]) as server:
 
