@@ -4,13 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.folders.find_run import find_checkpoints, newest_begun, newest_run
-from mlpkit.folders.run_folder import RunFolder
-from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
-from mlpkit.system.console import note
-from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +28,8 @@ def open_run(
         parts: the kinds of tensors to load.
     """
     from mlpkit.folders.checkpoint import load_first
+    from mlpkit.folders.find_run import find_checkpoints
+    from mlpkit.system.console import note
 
     check_which(which)
     chosen, reason = choose_run(run)
@@ -49,7 +45,11 @@ def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, 
     Raises:
         ConfigError: RUN is not a sweep.
     """
+    from mlpkit.config.problems import plural
     from mlpkit.folders.checkpoint import load_first
+    from mlpkit.folders.find_run import find_checkpoints
+    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.system.console import note
 
     check_which(which)
     sweep, _ = newest_of(run)
@@ -76,6 +76,9 @@ def choose_run(run: str | None) -> tuple[Path, str]:
     Raises:
         DataError: RUN is left out and there is no run, or RUN is a sweep in which no run has a score.
     """
+    from mlpkit.folders.find_run import newest_run
+    from mlpkit.folders.sweep_folder import is_sweep
+
     path, newest = newest_of(run)
     if not is_sweep(path):
         return path, newest
@@ -99,6 +102,11 @@ def newest_of(run: str | None, begun: bool = False) -> tuple[Path, str]:
     Raises:
         DataError: RUN is left out and there is no run.
     """
+    from mlpkit.folders.find_run import newest_begun, newest_run
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
+    from mlpkit.system.paths import expand
+
     path = Path("outputs") if run is None else expand(run)
     own = (RunFolder(path).config, RunFolder(path).last.parent, SweepFolder(path).ledger)
     if run is not None and (not path.is_dir() or any(map(os.path.lexists, own))):
@@ -124,6 +132,7 @@ def _compare(sweep: Path) -> "Comparison":
     """
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.system.console import note
 
     found = compare_alike(read_results(find_runs([sweep], note), note))
     if len(found) > 1:
@@ -135,6 +144,7 @@ def _compare(sweep: Path) -> "Comparison":
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:
     """Warn if a checkpoint's weights hold NaN or infinity; return whether they do."""
     from mlpkit.folders.checkpoint import not_finite
+    from mlpkit.system.console import note
 
     bad = next(not_finite(tensors), None)
     if bad:
