@@ -56,9 +56,9 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
         (["--help"], set()),
         (["--version"], set()),
         (["list"], set()),
-        (["list", "model"], set()),
+        pytest.param(["list", "model"], set(), marks=pytest.mark.long),
         (["config"], set()),
-        (["config", "--explain"], set()),
+        pytest.param(["config", "--explain"], set(), marks=pytest.mark.long),
         (["completion", "bash"], set()),
         (["train", "optimizer.lr=-1"], set()),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
@@ -66,7 +66,9 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
         (["compare", "RUN"], set()),
         (["ls", "RUN", "--output", "x.csv"], set()),
         (["diff", "RUN", "RUN"], set()),
-        (["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set()),
+        pytest.param(
+            ["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set(), marks=pytest.mark.long
+        ),
         (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),
         (["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN),

@@ -11,12 +11,9 @@ import tables
 from conftest import Refused
 from exporting import KINDS, Models, export, odd_rows, predicted
 
-FEW = ("binary", "yeo_johnson")
 
-
-@pytest.mark.parametrize(
-    "kind", [*FEW, *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS if kind not in FEW)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None:
     """`export` itself compares the predictions in a fresh process."""
     manifest = export("sklearn", tmp_path / "out", models.run(kind))
@@ -39,6 +36,7 @@ def test_it_is_an_estimator_of_data_frames(
     sys.modules.pop("exported")
 
 
+@pytest.mark.long
 def test_an_ensemble_is_one_estimator(models: Models, tmp_path: Path) -> None:
     manifest = export("sklearn", tmp_path / "out", models.sweep(), "--ensemble")
     assert list(manifest["files"]) == [*(f"member-00{number}.safetensors" for number in range(3)), "model.py"]

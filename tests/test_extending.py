@@ -23,6 +23,7 @@ def test_the_page_shows_each_file(file: Path) -> None:
     assert any(f"--plugin {file.name} " in line for line in COMMANDS)
 
 
+@pytest.mark.long
 def test_the_commands_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: Callable[[], None]
 ) -> None:

@@ -141,7 +141,7 @@ def test_the_best_threshold_is_that_of_a_search_through_all(run: RunFolder, scor
     p = predictor.predict(val.inputs).probabilities
     assert p is not None
     judge = f1_score if score == "f1" else balanced_accuracy_score
-    values = [judge(val.targets, p[:, 1] > threshold) for threshold in np.linspace(0, 1, 2001)]
+    values = [judge(val.targets, p[:, 1] > threshold) for threshold in np.linspace(0, 1, 401)]
     threshold = best_threshold(predictor.outputs(val.inputs), val.targets, score)
     predictor.task = predictor.task.at_threshold(threshold)
     assert judge(val.targets, predictor.predict(val.inputs).values) == pytest.approx(max(values))

@@ -184,6 +184,7 @@ def test_processes_save_and_end_when_the_sweep_does(
     assert ledger("s") == [("waiting", "")] * 3
 
 
+@pytest.mark.long
 def test_slurm_trains_each_run_in_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

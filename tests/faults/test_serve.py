@@ -85,6 +85,7 @@ def last_words(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.long
 def test_slow_clients_are_cut_and_others_answered(trained: dict[str, Path], tmp_path: Path) -> None:
     with serving(tmp_path, trained["moons"], prepare=be_impatient) as server, answered(server):
         with server.connect() as silent:
