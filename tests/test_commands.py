@@ -67,7 +67,9 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
         (["ls", "RUN", "--output", "x.csv"], set()),
         (["diff", "RUN", "RUN"], set()),
         pytest.param(
-            ["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"], set(), marks=pytest.mark.long
+            ["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"],
+            set(),
+            marks=pytest.mark.long,
         ),
         (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),

@@ -23,8 +23,8 @@ def test_it_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None
 def test_it_is_an_estimator_of_data_frames(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path / "out")
     export("sklearn", tmp_path / "out", models.run("multiclass"), "--name", "exported")
+    monkeypatch.syspath_prepend(tmp_path / "out")
     module = importlib.import_module("exported")
     rows = odd_rows(tables.customers(30, seed=1))
     expected = predicted(models.run("multiclass"), rows, tmp_path)
@@ -42,7 +42,10 @@ def test_an_ensemble_is_one_estimator(models: Models, tmp_path: Path) -> None:
     assert list(manifest["files"]) == [*(f"member-00{number}.safetensors" for number in range(3)), "model.py"]
 
 
-def test_what_no_estimator_can_be_is_refused(models: Models, tmp_path: Path, refused: Refused) -> None:
+def test_what_no_estimator_can_be_is_refused(
+    models: Models, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = str(models.run("binary"))
+    capsys.readouterr()  # of its training, if no other test has trained it
     line = refused("export", run, "--format=sklearn", "--threshold=0.3", f"--output={tmp_path}/out", code=2)
     assert line.startswith("--format=sklearn: an estimator has no threshold; ")
