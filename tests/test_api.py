@@ -212,6 +212,7 @@ def test_pictures_may_be_bytes_or_numbers_from_0_to_1(inside: Path) -> None:
         ([{**ROWS[0], "age": "old"}], "data: row 1: column age: 'old' is not a plain number"),
         (np.zeros((2, 3)), "data: has shape (2, 3), the model reads 4 columns: age, city, since, member; "),
         ([[1, 2], [3]], "data: not readable as rows (setting an array element with a sequence); give a "),
+        ([{**ROWS[0], "age": 10**400}], "data: not readable as rows ("),
         ({"age": [1, 2], "city": ["a"]}, "data: not readable as rows ("),
         (7, "data: has shape (), the model reads 4 columns: age, city, since, member; "),
     ],

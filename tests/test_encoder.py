@@ -159,6 +159,23 @@ def test_booleans_in_all_spellings() -> None:
     assert (found.issues[0].missing, found.issues[0].unseen) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        [1.5, 2.5, 4.0, 3.0, None],
+        ["yes", "no", "yes", "no", None],
+        ["a", "b", "c", "a", None],
+        [*(datetime.date(year, 2, 2) for year in (1960, 1980, 2000, 2020)), None],
+    ],
+)
+def test_a_column_without_any_value_is_encoded_as_missing_values_are(known: list[object]) -> None:
+    """Its type is null: in a data frame of None, and in JSON."""
+    encoder, whole = fit(pa.table({"x": known})), apply(fit(pa.table({"x": known})), pa.table({"x": known}))
+    found = apply(encoder, pa.table({"x": pa.nulls(1)}))
+    assert found.values[0].tolist() == whole.values[-1].tolist()
+    assert found.issues[0].missing == 1
+
+
 def test_dates_become_parts() -> None:
     draw = np.random.default_rng(1)
     dates = [

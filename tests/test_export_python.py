@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tables
-from exporting import KINDS, Models, assert_same, export, odd_rows, predicted, read_columns
+from exporting import KINDS, MLP, QUICK, Models, assert_same, export, odd_rows, predicted, read_columns
+from running import train
 
+from mlpkit.cli.main import run as command
 from mlpkit.deploy import fresh_python, numpy_encoder
 
 
@@ -34,6 +37,31 @@ def test_a_script_reads_csv_as_predict_does(kind: str, models: Models, tmp_path:
     export("python", tmp_path / "out", run)
     found = script(tmp_path / "out", tmp_path / "rows.csv").stdout
     assert_same(read_columns(found), expected)
+
+
+def test_a_script_reads_the_file_that_the_model_was_trained_on(tmp_path: Path) -> None:
+    """Semicolons and decimal commas, spaces around names, a value with a line separator of Unicode."""
+    towns = ("Bad\u2028Ems", "Ulm")
+    lines = [f"{i % 7 / 10:.1f}; {towns[i % 2]} ;{i % 2}" for i in range(60)]
+    source = tmp_path / "rows.csv"
+    source.write_text("\n".join([" größe ; ort ;y", *lines]).replace(".", ","), encoding="utf-8")
+    run = train(tmp_path, *tables.of(source, target="y"), *MLP, *QUICK).path
+    export("python", tmp_path / "out", run)
+    target = tmp_path / "predicted.csv"
+    assert command(["predict", str(run), "--input", str(source), "--output", str(target)]) == 0
+    found = script(tmp_path / "out", source).stdout
+    assert_same(read_columns(found), read_columns(target.read_text(encoding="utf-8")))
+    source.write_text("größe,ort\n0.5,Ulm\n1.5\n", encoding="utf-8")  # now with commas; a cell is left out
+    assert len(read_columns(script(tmp_path / "out", source).stdout)["label"]) == 2
+
+
+@pytest.mark.parametrize("value", [10**400, [1], {"a": 1}])
+def test_a_value_of_no_use_is_one_line(value: Any) -> None:
+    encoder = numpy_encoder.Encoder(
+        {"columns": [{"kind": "number", "column": "age", "fill": None}], "missing": []}
+    )
+    with pytest.raises(ValueError, match="row 1: column age: "):
+        encoder.encode([{"age": value}])
 
 
 def test_a_script_refuses_what_predict_refuses(models: Models, tmp_path: Path) -> None:

@@ -280,11 +280,26 @@ def test_a_saved_classifier_is_loaded_as_it_was(labels: list[Any], tmp_path: Pat
         LogisticRegression.load(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [["a\nb", "c"], np.array(["2020-01-01", "2021-01-01"], "datetime64[D]")],
+)
+def test_labels_that_would_be_others_when_loaded_are_not_saved(labels: Any, tmp_path: Path) -> None:
+    model = classifier(max_iter=1).fit(IRIS[0][:100], np.array(labels)[IRIS[1][:100]])
+    with pytest.raises(ValueError, match=r"the labels .* cannot be saved"):
+        model.save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_members_are_saved_in_a_folder(tmp_path: Path) -> None:
     model = regressor(n_members=2).fit(*DIABETES)
     model.save(tmp_path / "ensemble")
     loaded = MLPRegressor.load(tmp_path / "ensemble")
     assert np.array_equal(loaded.predict(DIABETES[0]), model.predict(DIABETES[0]))
+    fewer = regressor(n_members=2, max_iter=2).fit(*DIABETES)
+    regressor(n_members=3, max_iter=2).fit(*DIABETES).save(tmp_path / "ensemble")
+    fewer.save(tmp_path / "ensemble")
+    assert len(list((tmp_path / "ensemble").iterdir())) == 2
     with pytest.raises(ValueError, match="no file member-"):
         MLPRegressor.load(tmp_path)
 
@@ -327,6 +342,7 @@ def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]
         ({"solver": "lbfgs2"}, "solver"),
         ({"max_iter": 0}, "max_iter=0"),
         ({"batch_size": "all"}, "batch_size='all': must be an integer ≥ 1, auto or None (all rows)"),
+        ({"precision": "float16"}, "precision='float16': must be auto, float32 or float64"),
         ({"n_members": 0}, "n_members=0: must be an integer ≥ 1"),
         (
             {"learning_rate_init": 1e30, "precision": "float32"},
@@ -345,6 +361,18 @@ def test_what_is_not_fitted_says_so(tmp_path: Path) -> None:
     for use in (lambda m: m.predict(IRIS[0]), lambda m: m.coef_, lambda m: m.save(tmp_path / "x")):
         with pytest.raises(NotFittedError):
             use(LogisticRegression())
+    failed = classifier(activation="rellu")
+    with pytest.raises(ValueError, match="rellu"):
+        failed.fit(*IRIS)
+    for use in (lambda m: m.predict(IRIS[0]), lambda m: m.save(tmp_path / "x")):
+        with pytest.raises(NotFittedError):
+            use(failed)
+
+
+def test_a_column_whose_name_has_several_lines_is_said() -> None:
+    frame = pd.DataFrame({"a\nb": ["x", "y"] * 75})
+    with pytest.raises(ValueError, match=r"X: column 'a\\nb': its name cannot be printed"):
+        classifier().fit(frame, IRIS[1])
 
 
 def test_nothing_of_the_process_is_changed_or_printed(

@@ -50,10 +50,12 @@ class RawColumn:
 
     @cached_property
     def flat(self) -> pa.Array:
-        """The values as one array, floats as float64."""
+        """The values as one array, floats as float64; a column without any value holds strings."""
         values = self.values.combine_chunks()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+        if pa.types.is_null(values.type):
+            return values.cast(pa.string())
         return values.cast(pa.float64()) if pa.types.is_floating(values.type) else values
 
     @property
@@ -76,7 +78,7 @@ class RawColumn:
                     "empty, or name it in dataset.missing",
                 )
             values = pc.replace_substring_regex(values, r"^\+", "").cast(pa.float64())
-        elif not is_numeric(values.type) and not pa.types.is_null(values.type):
+        elif not is_numeric(values.type):
             raise DataError(
                 f"{self.source}: column {spell(self.name)}: has type {values.type}; it must hold numbers"
             )
@@ -155,7 +157,7 @@ class RawColumn:
                 wanted = f"of the form {form}" if form else "such as 2024-01-31; set columns.NAME.format"
                 raise self.error(int(bad[0]), f"{show(values[bad[0]].as_py())} is not a date {wanted}")
             values = read
-        elif not pa.types.is_temporal(values.type) and not pa.types.is_null(values.type):
+        elif not pa.types.is_temporal(values.type):
             raise DataError(
                 f"{self.source}: column {spell(self.name)}: has type {values.type}; it must hold dates"
             )

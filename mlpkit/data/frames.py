@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
+from mlpkit.config.problems import spell
 from mlpkit.data.arrow_table import normalize
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind
@@ -46,8 +47,10 @@ def fit_frame(table: pa.Table) -> TableEncoder:
     feature for each value; dates become year, month, weekday and days.
 
     Raises:
-        DataError: a column has a type that is not read.
+        DataError: a column has a type that is not read, or a name that cannot be printed.
     """
+    if bad := next((name for name in table.column_names if not name.isprintable()), None):
+        raise DataError(f"X: column {spell(bad)}: its name cannot be printed on a line; rename it")
     kinds = [
         ColumnKind(name, _kind(column.type), "its type")
         for name, column in zip(table.column_names, table.columns, strict=True)

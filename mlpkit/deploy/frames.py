@@ -55,7 +55,7 @@ def _by_name(data: Any) -> pa.Table | None:
             return pa.table({str(name): _column(values) for name, values in data.items()})
         if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):
             return pa.Table.from_pylist(list(data))
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _unreadable(error) from None
     return None
 
@@ -77,7 +77,7 @@ def _by_place(array: "np.ndarray[Any, Any]", columns: Sequence[str]) -> pa.Table
         )
     try:
         return pa.table({name: _column(array[:, place]) for place, name in enumerate(columns)})
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _unreadable(error) from None
 
 

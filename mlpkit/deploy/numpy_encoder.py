@@ -75,7 +75,7 @@ class Encoder:
         for row in np.flatnonzero(~missing):
             try:
                 parsed[row] = read[kind](values[row])
-            except ValueError as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"row {row + 1}: column {name}: {error}") from None
         if kind == "number":
             fill = np.nan if column["fill"] is None else column["fill"]

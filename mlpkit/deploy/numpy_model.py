@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import math
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,23 @@ class Model(Encoder):
             return {"label": predictions["label"], "class": predictions["class"], **probabilities}
         return {**dict(zip(self.names, predictions["label"].T, strict=True)), **probabilities}
 
+    def read_csv(self, text: str) -> list[dict[str, str]]:
+        """Return the rows of a csv file; it has the separator of the training data, or commas."""
+        separator, decimal = self.content["separator"], self.content["decimal"]
+        if separator not in text.partition("\n")[0]:
+            separator, decimal = ",", "."
+        numbers = {of["column"] for of in self.content["columns"] or () if of["kind"] == "number"}
+        found = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        names = [name.strip() for name in next(found, [])]
+        return [
+            {
+                name: cell.replace(decimal, ".") if name in numbers else cell
+                for name, cell in zip_longest(names, cells[: len(names)], fillvalue="")
+            }
+            for cells in found
+            if cells
+        ]
+
     def main(self) -> int:
         """Read the csv file that is named on the command line, and print the predictions as csv."""
         if len(sys.argv) != 2:
@@ -88,8 +107,8 @@ class Model(Encoder):
             return 2
         try:
             text = sys.stdin.read() if sys.argv[1] == "-" else Path(sys.argv[1]).read_text("utf-8-sig")
-            columns = self.to_columns(self.predict(list(csv.DictReader(text.splitlines(keepends=True)))))
-        except (OSError, ValueError) as error:
+            columns = self.to_columns(self.predict(self.read_csv(text)))
+        except (OSError, ValueError, csv.Error) as error:
             print(f"{sys.argv[1]}: {error}", file=sys.stderr)
             return 65
         writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -15,7 +15,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.registry import choices
 from mlpkit.config.task_fit import ForTasks
 from mlpkit.data.input_schema import MOST_NAMED, InputSchema
-from mlpkit.data.table_file import MISSING
+from mlpkit.data.table_file import MISSING, TableFormat
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError
 from mlpkit.models.activations import TorchActivation
@@ -64,12 +64,16 @@ class Portable:
         members: the steps of each network; softmax or sigmoid follows for classes and labels.
         threshold: probability above which a row is labelled as the second class, or has a label.
         missing: texts that stand for a missing value.
+        separator: between the cells of the csv files that it was trained on.
+        decimal: decimal mark in these files.
     """
 
     schema: InputSchema
     members: tuple[tuple[Step, ...], ...]
     threshold: float = 0.5
     missing: tuple[str, ...] = MISSING
+    separator: str = ","
+    decimal: str = "."
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -100,6 +104,8 @@ class Portable:
             "classes": list(schema.classes),
             "columns": encoder,
             "missing": list(self.missing),
+            "separator": self.separator,
+            "decimal": self.decimal,
             "threshold": self.threshold,
             "members": members if with_members else [],
         }
@@ -129,7 +135,9 @@ def make_portable(predictor: Predictor, config: Config, format_: str, threshold:
         ConfigError: it has a module or an activation of the user's own, which is code.
     """
     members = tuple(tuple(_steps(each.network, config, format_)) for each in members_of(predictor))
-    return Portable(predictor.input_schema, members, threshold, missing_texts(config))
+    of = config.dataset.table_format() if isinstance(config.dataset, TableOptions) else TableFormat()
+    text_format = of.separator or ",", of.decimal or "."
+    return Portable(predictor.input_schema, members, threshold, missing_texts(config), *text_format)
 
 
 def missing_texts(config: Config) -> tuple[str, ...]:

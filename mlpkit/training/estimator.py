@@ -21,7 +21,7 @@ from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import derived_seed
 from mlpkit.errors import MlpkitError
-from mlpkit.training.estimator_config import EXACT, check_count, config_of, in_words
+from mlpkit.training.estimator_config import EXACT, check_count, check_precision, config_of, in_words
 from mlpkit.training.estimator_data import (
     as_tensor,
     dataset_of,
@@ -120,6 +120,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     ) -> tuple[Dataset, Any]:
         """Return the dataset and the labels of the classes; change the parameters to what this fit uses."""
         trained = before.schema if before else None
+        check_precision(self.precision)
         dtypes: Any = before.precision if before else self.precision
         dtypes = (np.float64, np.float32) if dtypes == "auto" else np.dtype(dtypes)
         inputs, values, weights, encoder = read_rows(self, X, y, sample_weight, dtypes, trained)
@@ -192,6 +193,10 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
     # ---------------------------------------------------------------------------------------- prediction
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a model; a `fit` that failed leaves other attributes behind."""
+        return hasattr(self, "_members")
+
     def _outputs(self, X: Any) -> Tensor:
         """Return the outputs (rows, width) of the model, the mean of the members."""
         check_is_fitted(self)
@@ -216,6 +221,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
         Raises:
             NotFittedError: the estimator is not fitted.
+            ValueError: the labels of the classes cannot be saved.
             WriteError: the file cannot be written.
         """
         check_is_fitted(self)

@@ -112,6 +112,16 @@ def check_count(name: str, value: Any, others: str = "") -> int:
     return int(value)
 
 
+def check_precision(value: Any) -> None:
+    """Check the parameter `precision`.
+
+    Raises:
+        ConfigError: it is not one of its three values.
+    """
+    if not (isinstance(value, str) and value in ("auto", "float32", "float64")):
+        raise ConfigError(f"precision={value!r}: must be auto, float32 or float64")
+
+
 def in_words(error: MlpkitError) -> str:
     """Return an error's text with the names of parameters instead of keys of a config."""
     keys = "|".join(map(re.escape, sorted(KEYS, key=len, reverse=True)))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ def save_members(estimator: Any, members: Members, path: Path) -> None:
     """Write the checkpoint of one member into a file, or those of several into a folder.
 
     Raises:
+        ValueError: the labels of the classes cannot be saved.
         WriteError: a file cannot be written.
     """
     about = {
@@ -25,12 +27,20 @@ def save_members(estimator: Any, members: Members, path: Path) -> None:
         "labels": estimator.classes_.dtype.kind if hasattr(estimator, "classes_") else "",
     }
     stored = [replace(checkpoint, estimator=about) for checkpoint in members.checkpoints]
+    if about["labels"] and (labels := estimator.classes_.tolist()) != labels_of(stored[0]).tolist():
+        raise ValueError(
+            f"{path}: the labels {shorten(str(labels), 60)} cannot be saved; use texts of one line, "
+            "numbers or booleans"
+        )
     if len(stored) == 1:
         checkpoint_file.save(path, stored[0])
         return
     path.mkdir(parents=True, exist_ok=True)
-    for number, member in enumerate(stored):
-        checkpoint_file.save(path / f"member-{number:03}.safetensors", member)
+    files = [path / f"member-{number:03}.safetensors" for number in range(len(stored))]
+    for file, member in zip(files, stored, strict=True):
+        checkpoint_file.save(file, member)
+    for older in {*path.glob("member-*.safetensors")}.difference(files):  # there were more members
+        older.unlink()
 
 
 def load_members(path: Path, device: str, allow_large: bool) -> Members:
