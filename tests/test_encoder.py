@@ -159,6 +159,17 @@ def test_booleans_in_all_spellings() -> None:
     assert (found.issues[0].missing, found.issues[0].unseen) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "known", [["yes", "no", None], ["Oslo", "Rome", None], [1.5, 2, None], ["2024-01-31", "2024-02-01", None]]
+)
+def test_a_column_without_any_value_is_missing(known: list[object]) -> None:
+    """As in one row of JSON, whose null has no type."""
+    encoder = fit(pa.table({"x": known}))
+    found = apply(encoder, pa.table({"x": pa.nulls(2)}))
+    assert (found.values == apply(encoder, pa.table({"x": known})).values[2:]).all()
+    assert (found.issues[0].missing, found.issues[0].unseen) == (2, 0)
+
+
 def test_dates_become_parts() -> None:
     draw = np.random.default_rng(1)
     dates = [

@@ -74,6 +74,25 @@ def test_names_and_texts_of_every_kind(tmp_path: Path) -> None:
     compile_strictly(tmp_path / "out/model.h", C)
 
 
+def test_it_refuses_a_day_that_there_is_not(models: Models, tmp_path: Path) -> None:
+    export("c", tmp_path / "out", models.run("dates"))
+    program = tmp_path / "out/main.c"
+    program.write_text(
+        '#include "model.h"\nint main(int count, char **days) { static struct model_input in; '
+        "static struct model_output out; in.day = days[count - 1]; return model_predict(&in, &out); }\n"
+    )
+    built = tmp_path / "day"
+    subprocess.run(["cc", "-x", "c", str(program), "-o", str(built), "-lm"], check=True)
+    for day, code in {
+        "2023-02-28": 0,
+        "2023-02-29": 1,
+        "2024-02-29": 0,
+        "1900-02-29": 1,
+        "2024-04-31": 1,
+    }.items():
+        assert subprocess.run([str(built), day]).returncode == code, day
+
+
 def test_the_quantiles_of_the_normal_distribution() -> None:
     """Of the rational functions that C and ONNX use."""
     from scipy.special import ndtri
