@@ -213,6 +213,7 @@ def test_pictures_may_be_bytes_or_numbers_from_0_to_1(inside: Path) -> None:
         (np.zeros((2, 3)), "data: has shape (2, 3), the model reads 4 columns: age, city, since, member; "),
         ([[1, 2], [3]], "data: not readable as rows (setting an array element with a sequence); give a "),
         ({"age": [1, 2], "city": ["a"]}, "data: not readable as rows ("),
+        ("rows.csv", "data: is str, not rows; read the file first"),
         (7, "data: has shape (), the model reads 4 columns: age, city, since, member; "),
     ],
 )

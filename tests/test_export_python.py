@@ -54,6 +54,8 @@ def test_a_script_refuses_what_predict_refuses(models: Models, tmp_path: Path) -
     source = tables.write_csv(tmp_path / "rows.csv", [without])
     said = script(tmp_path / "out", source, code=65).stderr
     assert said == f"{source}: column calls is missing (a value may be left empty)\n"
+    source.unlink()
+    assert script(tmp_path / "out", source, code=65).stderr == f"{source}: No such file or directory\n"
 
 
 def test_rows_columns_and_arrays_are_the_same(
@@ -71,8 +73,10 @@ def test_rows_columns_and_arrays_are_the_same(
     assert set(by_array) == {"label", "class", "probabilities"}
     for name, values in by_array.items():
         assert (values == by_columns[name]).all() and (values == by_rows[name]).all()
-    with pytest.raises(ValueError, match=r"reads 2 features, not an array of shape \(2, 3\)"):
-        moons_model.predict(np.zeros((2, 3)))
+    assert (moons_model.predict(numbers.tolist())["label"] == by_array["label"]).all()
+    for rows in (np.zeros((2, 3)), [[0, 0, 0]] * 2):
+        with pytest.raises(ValueError, match=r"reads 2 features, not an array of shape \(2, 3\)"):
+            moons_model.predict(rows)
     with pytest.raises(ValueError, match="row 1: column"):
         moons_model.predict(np.full((1, 2), np.nan))
 

@@ -50,6 +50,8 @@ class Encoder:
             ValueError: a column is missing, or a value cannot be used.
         """
         columns = self.content["columns"]
+        if isinstance(rows, list) and rows and not isinstance(rows[0], dict):
+            rows = np.asarray(rows, float if columns is None else object)
         if isinstance(rows, np.ndarray):
             if columns is not None or rows.ndim < 2 or rows[:1].size not in (0, self.content["features"]):
                 wanted = f"{self.content['features']} features" if columns is None else "named columns"
