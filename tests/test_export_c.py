@@ -72,6 +72,8 @@ def test_names_and_texts_of_every_kind(tmp_path: Path) -> None:
     fields = ["int_", "a_b", "a_b_2", "gr_e", "c_2nd"]
     assert list(manifest["fields"].values()) == fields
     compile_strictly(tmp_path / "out/model.h", C)
+    header = (tmp_path / "out/model.h").read_text(encoding="ascii")
+    assert "/* gr<U+00F6><U+00DF>e: " in header and '"gr<U+00F6><U+00DF>e"' in header
 
 
 def test_it_refuses_a_day_that_there_is_not(models: Models, tmp_path: Path) -> None:
