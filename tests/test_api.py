@@ -214,6 +214,7 @@ def test_pictures_may_be_bytes_or_numbers_from_0_to_1(inside: Path) -> None:
         ([[1, 2], [3]], "data: not readable as rows (setting an array element with a sequence); give a "),
         ([{**ROWS[0], "age": 10**400}], "data: not readable as rows ("),
         ({"age": [1, 2], "city": ["a"]}, "data: not readable as rows ("),
+        ("rows.csv", "data: is str, not rows; read the file first"),
         (7, "data: has shape (), the model reads 4 columns: age, city, since, member; "),
     ],
 )

@@ -72,6 +72,27 @@ def test_names_and_texts_of_every_kind(tmp_path: Path) -> None:
     fields = ["int_", "a_b", "a_b_2", "gr_e", "c_2nd"]
     assert list(manifest["fields"].values()) == fields
     compile_strictly(tmp_path / "out/model.h", C)
+    header = (tmp_path / "out/model.h").read_text(encoding="ascii")
+    assert "/* gr<U+00F6><U+00DF>e: " in header and '"gr<U+00F6><U+00DF>e"' in header
+
+
+def test_it_refuses_a_day_that_there_is_not(models: Models, tmp_path: Path) -> None:
+    export("c", tmp_path / "out", models.run("dates"))
+    program = tmp_path / "out/main.c"
+    program.write_text(
+        '#include "model.h"\nint main(int count, char **days) { static struct model_input in; '
+        "static struct model_output out; in.day = days[count - 1]; return model_predict(&in, &out); }\n"
+    )
+    built = tmp_path / "day"
+    subprocess.run(["cc", "-x", "c", str(program), "-o", str(built), "-lm"], check=True)
+    for day, code in {
+        "2023-02-28": 0,
+        "2023-02-29": 1,
+        "2024-02-29": 0,
+        "1900-02-29": 1,
+        "2024-04-31": 1,
+    }.items():
+        assert subprocess.run([str(built), day]).returncode == code, day
 
 
 def test_the_quantiles_of_the_normal_distribution() -> None:

@@ -1,5 +1,8 @@
 """`mlpkit export --format python` and `state_dict`: files that predict as mlpkit does, without mlpkit."""
 
+import calendar
+import contextlib
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +82,8 @@ def test_a_script_refuses_what_predict_refuses(models: Models, tmp_path: Path) -
     source = tables.write_csv(tmp_path / "rows.csv", [without])
     said = script(tmp_path / "out", source, code=65).stderr
     assert said == f"{source}: column calls is missing (a value may be left empty)\n"
+    source.unlink()
+    assert script(tmp_path / "out", source, code=65).stderr == f"{source}: No such file or directory\n"
 
 
 def test_rows_columns_and_arrays_are_the_same(
@@ -96,8 +101,10 @@ def test_rows_columns_and_arrays_are_the_same(
     assert set(by_array) == {"label", "class", "probabilities"}
     for name, values in by_array.items():
         assert (values == by_columns[name]).all() and (values == by_rows[name]).all()
-    with pytest.raises(ValueError, match=r"reads 2 features, not an array of shape \(2, 3\)"):
-        moons_model.predict(np.zeros((2, 3)))
+    assert (moons_model.predict(numbers.tolist())["label"] == by_array["label"]).all()
+    for rows in (np.zeros((2, 3)), [[0, 0, 0]] * 2):
+        with pytest.raises(ValueError, match=r"reads 2 features, not an array of shape \(2, 3\)"):
+            moons_model.predict(rows)
     with pytest.raises(ValueError, match="row 1: column"):
         moons_model.predict(np.full((1, 2), np.nan))
 
@@ -130,6 +137,7 @@ def test_it_reads_texts_as_training_does() -> None:
     from mlpkit.data import column_values, encode, tables
 
     assert numpy_encoder.NUMBER.pattern == tables.NUMBER
+    assert numpy_encoder.ISO_DAY == column_values.ISO_DAY
     assert numpy_encoder.WHOLE.pattern == column_values._WHOLE.strip("^$")
     assert frozenset(numpy_encoder.YES) == column_values.YES
     assert frozenset(numpy_encoder.NO) == column_values.NO
@@ -146,6 +154,22 @@ def test_dates_are_those_of_training(text: str) -> None:
     assert read(text) == _read_dates(pa.array([text]), None).cast(pa.int64())[0].as_py()
     with pytest.raises(ValueError, match="is not a date such as"):
         read(text.replace("-", "/"))
+
+
+def test_a_day_that_there_is_not_is_no_date() -> None:
+    """Arrow's own reader takes February 30 for March 2."""
+    import pyarrow as pa
+
+    from mlpkit.data.column_values import _read_dates
+
+    read = numpy_encoder._date({})
+    for year, month, day in itertools.product((1900, 2000, 2023, 2024), range(1, 13), range(28, 32)):
+        text = f"{year}-{month:02}-{day:02}"
+        exists = day <= calendar.monthrange(year, month)[1]
+        for form in (None, "%Y-%m-%d"):
+            assert _read_dates(pa.array([text]), form).null_count == (not exists), (text, form)
+        with contextlib.nullcontext() if exists else pytest.raises(ValueError, match="is not a date such as"):
+            read(text)
 
 
 def test_a_fresh_python_has_no_mlpkit(tmp_path: Path) -> None:

@@ -271,12 +271,16 @@ def test_the_form_predicts_in_a_browser(served: Served, tmp_path: Path) -> None:
     row = {"age": "41", "income": "", "city": "Oslo", "member": "true", "since": "2020-01-31"}
     query = "&".join(f"{name}={value}" for name, value in row.items())
     page = in_browser(server.port, f"/?{query}", tmp_path)
+    assert "<h1>people: plan</h1>" in page
     wanted = server.predict([{name: value or None for name, value in row.items()}]).json["predictions"][0]
     shown = wanted["class"].replace("<", "&lt;").replace(">", "&gt;")
     assert f'<p class="said">{shown}</p>' in page
     assert page.count('class="share"') == 3
     assert "column income: 1 missing" in page
     assert "<b>all</b>" not in page  # a name is text, not a part of the page
+    shared = in_browser(server.port, "/?age=41&city=Berlin&member=no&since=2020-01-31&income=1", tmp_path)
+    assert "column city: 1 not seen in training, such as 'Berlin'" in shared
+    assert "column member" not in shared  # no is false, as in a file
     broken = in_browser(server.port, "/?age=old&city=Oslo&member=true&since=2020-01-31", tmp_path)
     assert "'old' is not a plain number" in broken.split('class="error"')[1]
 

@@ -343,6 +343,12 @@ def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]
         ({"max_iter": 0}, "max_iter=0"),
         ({"batch_size": "all"}, "batch_size='all': must be an integer ≥ 1, auto or None (all rows)"),
         ({"precision": "float16"}, "precision='float16': must be auto, float32 or float64"),
+        ({"schedule": "foo"}, "schedule='foo': must be one of cosine, "),
+        (
+            {"schedule": {"name": "cosine", "etamin": 1}},
+            "schedule.etamin: unknown key; did you mean schedule.eta_min?",
+        ),
+        ({"loss": "mse"}, "loss=mse: y is a multiclass classification; use loss=auto"),
         ({"n_members": 0}, "n_members=0: must be an integer ≥ 1"),
         (
             {"learning_rate_init": 1e30, "precision": "float32"},

@@ -5,6 +5,7 @@ The type in the file does not matter: 3, 3.0 and "3" are the same number and the
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,14 @@ from mlpkit.errors import DataError
 YES = frozenset(("true", "yes", "y", "t", "1"))
 NO = frozenset(("false", "no", "n", "f", "0"))
 
+# A day that there is, such as 2024-02-29 but not 2023-02-29, in the syntax that RE2 and Python share.
+_LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+ISO_DAY = (
+    "(?:[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    f"|{_LEAP_YEAR}-02-29)"
+)
+
+_OTHERWISE = "correct it, or name its form in dataset.columns.{}.format"
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 Floats = NDArray[np.float64]
@@ -154,7 +163,11 @@ class RawColumn:
         if pa.types.is_string(values.type):
             read = _read_dates(values, form)
             if len(bad := np.flatnonzero(_to_numpy(pc.and_(pc.is_null(read), pc.is_valid(values))))):
-                wanted = f"of the form {form}" if form else "such as 2024-01-31; set columns.NAME.format"
+                wanted = (
+                    f"of the form {form}"
+                    if form
+                    else f"such as 2024-01-31; {_OTHERWISE.format(spell(self.name))}"
+                )
                 raise self.error(int(bad[0]), f"{show(values[bad[0]].as_py())} is not a date {wanted}")
             values = read
         elif not pa.types.is_temporal(values.type):
@@ -203,14 +216,29 @@ def date_part(dates: NDArray[np.datetime64], name: str) -> Floats:
 
 
 def _read_dates(values: pa.Array, form: str | None) -> pa.Array:
-    """Parse strings into timestamps, null for a string that is not a date."""
+    """Parse strings into timestamps, null for a string that is not a date.
+
+    Arrow reads February 30 as March 1 or 2.
+    """
     if form is not None:
-        return pc.strptime(values, format=form, unit="s", error_is_null=True)
+        read = pc.strptime(values, format=form, unit="s", error_is_null=True)
+        early = values.filter(pc.less_equal(pc.day(read), 3)).unique()
+        wrong = pa.array([text for text in early.to_pylist() if not _is_date(text, form)], values.type)
+        return pc.if_else(pc.is_in(values, wrong), None, read)
     tidy = pc.replace_substring_regex(values, r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)$", r"\1T\2:00")
     tidy = pc.replace_substring_regex(tidy, r"^(\d{4}-\d\d-\d\d)$", r"\1T00:00:00")
     tidy = pc.replace_substring_regex(tidy, r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)", r"\1T\2")
     tidy = pc.replace_substring_regex(tidy, r"(\.\d+)?(Z|\+00:00)?$", "")
-    return pc.strptime(tidy, format="%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
+    read = pc.strptime(tidy, format="%Y-%m-%dT%H:%M:%S", unit="s", error_is_null=True)
+    return pc.if_else(pc.match_substring_regex(tidy, f"^{ISO_DAY}"), read, None)
+
+
+def _is_date(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _to_numpy(values: pa.Array) -> NDArray[Any]:

@@ -76,6 +76,7 @@ static inline void NAME_civil(long days, long *year, int *month, int *day) {
 
 /* Reads 2024-01-31, 2024-01-31T10:05 or 2024-01-31 10:05:00.5Z; returns 0 for anything else. */
 static inline int NAME_date(const char *text, long *days, long *seconds) {
+    static const int longest[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int year, month, day, hour = 0, minute = 0, second = 0;
     size_t length = strlen(text);
     if (length < 10 || text[4] != '-' || text[7] != '-') return 0;
@@ -97,7 +98,8 @@ static inline int NAME_date(const char *text, long *days, long *seconds) {
         }
         if (*rest != '\0' && strcmp(rest, "Z") != 0 && strcmp(rest, "+00:00") != 0) return 0;
     }
-    if (year < 0 || month < 1 || month > 12 || day < 1 || day > 31) return 0;
+    if (year < 0 || month < 1 || month > 12 || day < 1 || day > longest[month - 1]) return 0;
+    if (month == 2 && day == 29 && (year % 4 || (year % 100 == 0 && year % 400))) return 0;
     if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 61) return 0;
     *days = NAME_days(year, month, day);
     *seconds = hour * 3600L + minute * 60L + second;

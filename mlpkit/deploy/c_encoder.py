@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlpkit.data.encoder import BooleanColumn, CategoryColumn, Column, DateColumn, Log, NumberColumn, Quantile
-from mlpkit.deploy.c_text import as_comment, as_string, double_array, text_array
+from mlpkit.deploy.c_text import as_comment, double_array, text_array
 from mlpkit.deploy.portable import Portable
 
 MOST_FIELDS = 200  # a model with more features reads one array
@@ -54,7 +54,7 @@ def input_fields(model: Portable, fields: dict[str, str]) -> Iterator[str]:
             missing = "" if spec.fill is None else "; NAN if missing"
             yield f"    double {field}; /* {as_comment(column)}{missing} */"
         elif isinstance(spec, CategoryColumn):
-            levels = ", ".join(as_string(level) for level in spec.levels[:8])
+            levels = ", ".join(f'"{level}"' for level in spec.levels[:8])
             more = ", ..." if len(spec.levels) > 8 else ""
             yield f"    const char *{field}; /* {as_comment(f'{column}: {levels}{more}')}; NULL if missing */"
         else:

@@ -33,6 +33,8 @@ def as_string(text: str) -> str:
 
 
 def as_comment(text: str) -> str:
-    """Return text that cannot end a comment."""
-    plain = "".join(c if 32 <= ord(c) < 127 and c not in "\\?" else "." for c in text)
+    """Return text that cannot end a comment: ASCII, other letters by their number, as in Troms<U+00F8>."""
+    plain = "".join(
+        f"<U+{ord(c):04X}>" if ord(c) > 126 else c if c >= " " and c not in "\\?" else "." for c in text
+    )
     return plain.replace("*/", "* /").replace("/*", "/ *")

@@ -55,7 +55,7 @@ class Source:
     @property
     def title(self) -> str:
         """One line that says what the model is."""
-        return f"{self.config.model.name} trained on {self.config.dataset.name} by mlpkit {__version__}"
+        return f"{self.config.model.name} trained on {self.config.dataset.title()} by mlpkit {__version__}"
 
     def portable(self, format_: str) -> Portable:
         """Return the model as plain data; see `make_portable`."""

@@ -1,5 +1,6 @@
 """Rows in memory, whatever library holds them, as the features that a model reads."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,10 @@ def _by_name(data: Any) -> pa.Table | None:
 
 
 def _array(data: Any) -> "np.ndarray[Any, Any]":
+    if isinstance(data, str | bytes | os.PathLike):
+        raise DataError(
+            f"{SOURCE}: is {type(data).__name__}, not rows; read the file first, such as with pandas.read_csv"
+        )
     if hasattr(data, "detach"):  # a tensor
         data = data.detach().cpu()
     try:

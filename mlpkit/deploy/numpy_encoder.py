@@ -17,8 +17,13 @@ from numpy.typing import NDArray
 
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
+LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+ISO_DAY = (
+    "(?:[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    f"|{LEAP_YEAR}-02-29)"
+)
 ISO_DATE = re.compile(
-    r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    f"({ISO_DAY})"
     r"(?:[T ]([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]|6[01])(?:\.[0-9]+)?(?:Z|\+00:00)?)?)?"
 )
 YES = ("true", "yes", "y", "t", "1")
@@ -45,6 +50,8 @@ class Encoder:
             ValueError: a column is missing, or a value cannot be used.
         """
         columns = self.content["columns"]
+        if isinstance(rows, list) and rows and not isinstance(rows[0], dict):
+            rows = np.asarray(rows, float if columns is None else object)
         if isinstance(rows, np.ndarray):
             if columns is not None or rows.ndim < 2 or rows[:1].size not in (0, self.content["features"]):
                 wanted = f"{self.content['features']} features" if columns is None else "named columns"
@@ -163,9 +170,9 @@ def _date(column: dict[str, Any]) -> Any:
             return datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()
         if iso is None:
             raise ValueError(f"{value!r} is not a date such as 2024-01-31")
-        year, month, day, hour, minute, second = (int(part or 0) for part in iso.groups())
-        days = np.datetime64(f"{year:04d}-{month:02d}", "M").astype("datetime64[D]").astype(np.int64)
-        return float((int(days) + day - 1) * 86400 + hour * 3600 + minute * 60 + second)
+        hour, minute, second = (int(part or 0) for part in iso.groups()[1:])
+        days = int(np.datetime64(iso[1], "D").astype(np.int64))
+        return float(days * 86400 + hour * 3600 + minute * 60 + second)
 
     return find
 

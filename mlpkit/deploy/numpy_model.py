@@ -38,8 +38,8 @@ class Model(Encoder):
         """Return the predictions of raw rows.
 
         Args:
-            rows: a list of dicts, or a dict of columns; an array (rows, features) if the model reads no
-                table.
+            rows: a list of dicts, or a dict of columns; an array or lists (rows, features) if the model
+                reads no table.
 
         Returns:
             value (rows, targets) for a regression; else label (rows,) or (rows, labels), probabilities
@@ -102,14 +102,14 @@ class Model(Encoder):
 
     def main(self) -> int:
         """Read the csv file that is named on the command line, and print the predictions as csv."""
-        if len(sys.argv) != 2:
+        if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
             print(f"usage: {Path(sys.argv[0]).name} FILE.csv (- is stdin)", file=sys.stderr)
             return 2
         try:
             text = sys.stdin.read() if sys.argv[1] == "-" else Path(sys.argv[1]).read_text("utf-8-sig")
             columns = self.to_columns(self.predict(self.read_csv(text)))
         except (OSError, ValueError, csv.Error) as error:
-            print(f"{sys.argv[1]}: {error}", file=sys.stderr)
+            print(f"{sys.argv[1]}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
             return 65
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)

@@ -52,5 +52,10 @@ form.addEventListener("submit", async (event) => {
 
 // Values in the address, as in /?x1=0.3&x2=0.5, fill the form.
 const given = new URLSearchParams(location.search);
-for (const field of form.querySelectorAll("[name]")) if (given.has(field.name)) field.value = given.get(field.name);
+for (const field of form.querySelectorAll("[name]")) {
+  if (!given.has(field.name)) continue;
+  const value = given.get(field.name);
+  field.value = value;
+  if (field.value !== value) field.add(new Option(value, value, true, true));  // a choice that training did not have
+}
 if ([...given].length) form.requestSubmit();

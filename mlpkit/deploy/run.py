@@ -11,6 +11,7 @@ from mlpkit.analysis.leaderboard import headline, legend
 from mlpkit.analysis.leaderboard_file import setting_row
 from mlpkit.analysis.named_run import best_of_sweep
 from mlpkit.config import yaml_file
+from mlpkit.config.problems import plural
 from mlpkit.deploy.load import load
 from mlpkit.deploy.model import Model
 from mlpkit.deploy.table import Table
@@ -123,7 +124,7 @@ class Sweep(_Folder):
 
     def __repr__(self) -> str:
         """Return the folder and the number of runs."""
-        return f"<Sweep: {self.path}; {len(self.runs)} runs>"
+        return f"<Sweep: {self.path}; {plural(len(self.runs), 'run')}>"
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(str(self.path))}</code></p>{self.compare()._repr_html_()}"

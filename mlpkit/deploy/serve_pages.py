@@ -36,7 +36,7 @@ def form_page(model: Served) -> str:
     says = " and ".join(schema.targets)
     fields = "\n".join(_fields(model))
     return _page(
-        f"{model.stored.config.dataset.name}: {says}",
+        f"{model.stored.config.dataset.title()}: {says}",
         f"<form>\n{fields}\n<button>Predict</button>\n</form>\n<output aria-live='polite'></output>\n"
         f"<footer>{schema.task}, epoch {model.epoch}; <a href='docs'>use it from a program</a></footer>\n"
         f"<script>{SCRIPT}</script>",

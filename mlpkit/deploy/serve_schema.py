@@ -121,7 +121,7 @@ def openapi(model: Served) -> Json:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"mlpkit serve: {model.stored.config.dataset.name}", "version": __version__},
+        "info": {"title": f"mlpkit serve: {model.stored.config.dataset.title()}", "version": __version__},
         "paths": {
             "/predict": {"post": predict},
             "/schema": {"get": _get("The JSON Schema of the rows", "application/schema+json")},

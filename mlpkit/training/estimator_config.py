@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mlpkit.config.config import Config, parse
+from mlpkit.config.problems import PLUGIN_HINT
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import ConfigError, MlpkitError
 
@@ -25,7 +26,12 @@ KEYS = {  # a key of the config and the parameter that sets it; error messages n
     "optimizer.betas[1]": "beta_2",
     "optimizer.eps": "epsilon",
     "optimizer.momentum": "momentum",
+    "scheduler.name": "schedule",
     "scheduler": "schedule",
+    "loss.name": "loss",
+    "init.name": "init",
+    "dataset=arrays": "y",
+    "dataset=table": "y",
     "trainer.epochs": "max_iter",
     "trainer.batch_size": "batch_size",
     "trainer.clip_norm": "clip_norm",
@@ -125,7 +131,9 @@ def check_precision(value: Any) -> None:
 def in_words(error: MlpkitError) -> str:
     """Return an error's text with the names of parameters instead of keys of a config."""
     keys = "|".join(map(re.escape, sorted(KEYS, key=len, reverse=True)))
-    return re.sub(rf"\b({keys})(?=[=:[ ])", lambda found: KEYS[found[0]], str(error))
+    return re.sub(
+        rf"\b({keys})(?=[.=:[ ])", lambda found: KEYS[found[0]], str(error).replace(PLUGIN_HINT, "")
+    )
 
 
 def _model(parameters: Parameters, model: str) -> dict[str, Any]:
