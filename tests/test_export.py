@@ -176,7 +176,10 @@ def test_what_is_refused(models: Models, refused: Refused) -> None:
     said = refused("export", run, "--format", "pickle", code=2)
     assert said == f"--format=pickle: must be one of {all_of_them}"
     said = refused("export", run, "--format", "c", "--name", "a b", code=2)
-    assert said == "--name=a b: must be letters, digits and _, such as churn_model"
+    assert said == "--name=a b: must be a letter, then letters, digits and _, such as churn_model"
+    for name in ("class", "json", "math", "numpy", "torch"):
+        said = refused("export", run, "--format", "python", "--name", name, code=2)
+        assert said.startswith(f"--name={name}: is a word or a module of Python")
     said = refused("export", run, "--format", "python", "--output", "a/b", code=2)
     assert said == "--output=a/b: its folder does not exist; make it first"
     said = refused("export", run, "--format", "python", "--threshold", "0.3", code=2)

@@ -1,7 +1,9 @@
 """mlpkit export."""
 
 import stat
+import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from mlpkit.folders.trust import Trust
 
 FORMATS = ("python", "state_dict", "c", "onnx", "torch", "sklearn")
+
+IMPORTED = ("mlpkit", "numpy", "onnxruntime", "safetensors", "sklearn", "torch")  # beside what was exported
 
 EXAMPLE = "mlpkit export --format python"
 
@@ -63,8 +67,7 @@ def export(
     if format_ not in FORMATS:
         given = f"--format={spell(format_)}: must be" if format_ else "export: give --format,"
         raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
-    if not (name.isidentifier() and name.isascii() and len(name) <= 50):
-        raise ConfigError(f"--name={spell(name)}: must be letters, digits and _, such as churn_model")
+    check_name(name)
 
     from mlpkit.analysis.ensemble import Ensemble
     from mlpkit.analysis.predict import make_predictor
@@ -104,6 +107,23 @@ def export(
         f"(rounding allows {difference.allowed:.2g})",
         *(str(folder / file) for file in found.files),
     )
+
+
+def check_name(name: str) -> None:
+    """Check the name of the files, which are imported in Python or included in C.
+
+    Raises:
+        ConfigError: it is no word, or means something in Python already.
+    """
+    if not (name.isidentifier() and name.isascii() and len(name) <= 50) or name.startswith("_"):
+        raise ConfigError(
+            f"--name={spell(name)}: must be a letter, then letters, digits and _, such as churn_model"
+        )
+    if iskeyword(name) or name in sys.stdlib_module_names or name in IMPORTED:
+        raise ConfigError(
+            f"--name={name}: is a word or a module of Python, which the file would hide; choose another, "
+            "such as churn_model"
+        )
 
 
 def _open(

@@ -101,7 +101,8 @@ def compile_and_run(
         command = [str(_compiler()), "-std=c99", "-O1", f"-I{folder}", str(source), "-o", str(binary), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no message"])[0]
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            said = next((line for line in lines if "error" in line), lines[0])
             raise DataError(f"the header cannot be compiled: {said}")
         ran = subprocess.run([binary], input=_packed(model, rows), capture_output=True)
     if ran.returncode != 0:
