@@ -42,6 +42,7 @@ class Task:
         average: outputs (members, rows, width) -> outputs (rows, width) of the mean probabilities, or values.
         monitor: the score that decides which epoch is best, by default.
         higher_is_better: whether higher values of `monitor` are better.
+        threshold: probability above which a label is 1.
     """
 
     name: str
@@ -57,6 +58,11 @@ class Task:
     average: Callable[[Tensor], Tensor]
     monitor: str
     higher_is_better: bool
+    threshold: float = 0.5
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what may differ from the task of that name, since the functions have no names."""
+        return _unpickled, (self.name, self.threshold, self.monitor, self.higher_is_better)
 
     def at_threshold(self, threshold: float) -> "Task":
         """Return the task with labels of 1 where the probability is above a threshold, instead of 0.5."""
@@ -65,6 +71,7 @@ class Task:
             self,
             statistics=lambda outputs, truth: self.statistics(outputs - shift, truth),
             decode=lambda outputs: self.decode(outputs - shift),
+            threshold=threshold,
         )
 
     def improves(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
@@ -234,3 +241,8 @@ def task_of(config: "Config", name: str, split: str | None = None) -> Task:
             f"trainer.monitor={wanted}: dataset={config.dataset.name} is monitored on {split}; write {score}"
         )
     return replace(task, monitor=score, higher_is_better=higher_is_better(score))
+
+
+def _unpickled(name: str, threshold: float, monitor: str, higher_is_better: bool) -> Task:
+    task = TASKS[name] if threshold == 0.5 else TASKS[name].at_threshold(threshold)
+    return replace(task, monitor=monitor, higher_is_better=higher_is_better)

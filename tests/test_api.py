@@ -2,11 +2,14 @@
 
 import csv
 import inspect
+import math
 import os
+import pickle
 import random
 import signal
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import mlpkit
 from mlpkit import api
 from mlpkit.folders import checkpoint
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.tasks import BINARY
 from mlpkit.training.stop import StopRequest
 
 MOONS = ("dataset=moons", "dataset.n=60", "model.hidden=[4]")
@@ -150,6 +154,10 @@ def frames() -> dict[str, Any]:
     columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
     found: dict[str, Any] = {"dicts": ROWS, "columns": columns, "arrow": pa.table(columns)}
     found["an array of objects"] = np.array([list(row.values()) for row in ROWS], dtype=object)
+    holes = [{name: math.nan if v is None else v for name, v in row.items()} for row in ROWS]  # as in pandas
+    found |= {"dicts with NaN": holes, "lists with NaN": [list(row.values()) for row in holes]}
+    found["columns with NaN"] = {name: [row[name] for row in holes] for name in ROWS[0]}
+    found["an array with NaN"] = np.array([list(row.values()) for row in holes], dtype=object)
     found["more columns, in another order"] = {"x": [[1], [2], [3]], **dict(reversed(columns.items()))}
     found["pandas"] = pd.DataFrame(columns)
     found["pandas' categories"] = found["pandas"].astype({"city": "category"})
@@ -172,6 +180,16 @@ def test_predictions_of_each_kind_of_table_are_those_of_the_command(inside: Path
         "data: column since: 1 missing",
         "data: column member: 1 missing",
     )
+
+
+def test_models_are_pickled(inside: Path) -> None:
+    """So that other processes get them."""
+    model = api.load("table")
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(ROWS), model.predict(ROWS))
+    task = replace(BINARY.at_threshold(0.3), monitor="loss", higher_is_better=False)
+    again, outputs = pickle.loads(pickle.dumps(task)), torch.linspace(-3, 3, 50)[:, None]
+    assert torch.equal(again.decode(outputs), task.decode(outputs))
+    assert (again.monitor, again.higher_is_better) == ("loss", False)
 
 
 def test_arrays_are_read_in_the_order_of_the_columns(inside: Path) -> None:
@@ -213,6 +231,7 @@ def test_pictures_may_be_bytes_or_numbers_from_0_to_1(inside: Path) -> None:
         (np.zeros((2, 3)), "data: has shape (2, 3), the model reads 4 columns: age, city, since, member; "),
         ([[1, 2], [3]], "data: not readable as rows (setting an array element with a sequence); give a "),
         ([{**ROWS[0], "age": 10**400}], "data: not readable as rows ("),
+        (pa.table([[1], [2]], names=["age", "age"]), "data: column age is there 2 times; keep one of them"),
         ({"age": [1, 2], "city": ["a"]}, "data: not readable as rows ("),
         ("rows.csv", "data: is str, not rows; read the file first"),
         (7, "data: has shape (), the model reads 4 columns: age, city, since, member; "),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from mlpkit.config.problems import spell
 from mlpkit.data.arrays import as_inputs
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, as_pixels
@@ -40,6 +41,11 @@ def features_of(data: Any, input_schema: InputSchema, warn: Callable[[str], None
             found = Inputs(as_inputs(array, SOURCE, input_schema, None))
             return as_pixels(found, SOURCE, input_schema, DEFAULT_OPTIONS, warn).values
         table = _by_place(array, input_schema.columns)
+    names = table.column_names
+    if twice := next((name for name in input_schema.columns if names.count(name) > 1), None):
+        raise DataError(
+            f"{SOURCE}: column {spell(twice)} is there {names.count(twice)} times; keep one of them"
+        )
     if len(table) == 0:
         raise DataError(f"{SOURCE}: no rows; give at least one")
     return encode_table(table, input_schema, SOURCE, lambda row: f"{SOURCE}: row {row + 1}", warn)
@@ -55,7 +61,8 @@ def _by_name(data: Any) -> pa.Table | None:
         if isinstance(data, Mapping):
             return pa.table({str(name): _column(values) for name, values in data.items()})
         if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):
-            return pa.Table.from_pylist(list(data))
+            names = dict.fromkeys(name for row in data for name in row)
+            return pa.table({str(name): _column([row.get(name) for row in data]) for name in names})
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _unreadable(error) from None
     return None
@@ -69,7 +76,10 @@ def _array(data: Any) -> "np.ndarray[Any, Any]":
     if hasattr(data, "detach"):  # a tensor
         data = data.detach().cpu()
     try:
-        return np.asarray(data)
+        array = np.asarray(data)
+        if array.dtype.kind == "U" and not isinstance(data, np.ndarray):
+            array = np.asarray(data, object)  # numbers beside texts stay numbers, and NaN stays missing
+        return array
     except (TypeError, ValueError) as error:  # rows of several lengths
         raise _unreadable(error) from None
 
@@ -87,8 +97,12 @@ def _by_place(array: "np.ndarray[Any, Any]", columns: Sequence[str]) -> pa.Table
 
 
 def _column(values: Any) -> pa.Array:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
     is_mixed = isinstance(values, np.ndarray) and values.dtype.hasobject
-    return pa.array(values.tolist() if is_mixed else values)
+    return pa.array(
+        values.tolist() if is_mixed else values, from_pandas=True
+    )  # NaN is missing, also in texts
 
 
 def _unreadable(error: Exception) -> DataError:
