@@ -125,7 +125,7 @@ def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = Fals
         raise ConfigError(
             "--weighted: the rows have no weights; leave it out, or train with dataset.sample_weight=NAME"
         )
-    task, outputs = predictor.task, predictor.outputs(rows.inputs)
+    task, outputs = predictor.task, predictor.outputs_in_blocks(rows.inputs)
     predicted = task.decode(outputs)
     if task.probabilities is None:
         report = _regression_report(rows.targets, predicted, rows.weights if weighted else None)
