@@ -12,9 +12,8 @@ demo: $(VENV)/.installed  ## install into .venv and train a first model
 	$(BIN)/mlpkit train dataset=moons model=mlp
 
 # Hundreds of processes: where Python must not keep bytecode, each of them would compile the package anew.
-# Three workers keep two cores busy: many tests wait for a process.
 test: lint  ## install the test extra, then ruff, mypy and pytest
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
