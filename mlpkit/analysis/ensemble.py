@@ -9,6 +9,11 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.errors import ConfigError
 
 
+def one_of(members: Sequence[Predictor]) -> Predictor:
+    """Return an ensemble of several models, or the only one."""
+    return Ensemble(members) if len(members) > 1 else members[0]
+
+
 class Ensemble(Predictor):
     """Several models of the same inputs, which predict the mean of their probabilities or values."""
 

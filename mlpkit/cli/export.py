@@ -69,7 +69,7 @@ def export(
         raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
     check_name(name)
 
-    from mlpkit.analysis.ensemble import Ensemble
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.deploy.check_rows import load_data, made_rows, test_rows
@@ -87,7 +87,7 @@ def export(
     check_folder(folder)
     paths, (path, stored) = [path for path, _ in members], members[0]
     predictors = [make_predictor(member) for _, member in members]
-    predictor = Ensemble(predictors) if len(predictors) > 1 else predictors[0]
+    predictor = one_of(predictors)
     at = 0.5 if threshold is None else parse_threshold(threshold, predictor)
     predictor.task = predictor.task.at_threshold(at) if threshold is not None else predictor.task
     for path, member in members:

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.ensemble import Ensemble
+from mlpkit.analysis.ensemble import one_of
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.folders.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ class Members:
         with torch_settings_kept():
             device = choose_device(self.device)
             members = [make_predictor(checkpoint, device) for checkpoint in self.checkpoints]
-            return Ensemble(members) if len(members) > 1 else members[0]
+            return one_of(members)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the outputs (rows, width) for encoded inputs (rows, features)."""
