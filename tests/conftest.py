@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -24,6 +25,12 @@ Refused = Callable[..., str]
 Forget = Callable[[], None]
 
 DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of later garbage collections, here and in forked processes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -71,13 +71,21 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
             set(),
             marks=pytest.mark.long,
         ),
-        (["compare", "RUN", "--plot-dir", "."], {"torch", "numpy", "matplotlib", "PIL"}),
+        pytest.param(
+            ["compare", "RUN", "--plot-dir", "."],
+            {"torch", "numpy", "matplotlib", "PIL"},
+            marks=pytest.mark.long,
+        ),
         (["train", "dataset=line", *BARE], {"torch", "numpy"}),
-        (["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN),
+        pytest.param(
+            ["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN, marks=pytest.mark.long
+        ),
         pytest.param(
             ["train", "dataset=mnist", "model=mlp", "trainer.epochs=1"], DRAWN, marks=pytest.mark.long
         ),
-        (["predict", "RUN", "--values", "0.3,0.5"], {"torch", "numpy"}),
+        pytest.param(
+            ["predict", "RUN", "--values", "0.3,0.5"], {"torch", "numpy"}, marks=pytest.mark.long
+        ),
     ],
 )  # fmt: skip
 def test_heavy_libraries_load_only_where_used(
@@ -120,7 +128,10 @@ LONG_EPOCHS = ("dataset=digits", "trainer.epochs=40", "trainer.batch_size=8")
 SHORT_EPOCHS = ("dataset=moons", "trainer.epochs=2000")
 
 
-@pytest.mark.parametrize(("epochs", "options"), [(40, LONG_EPOCHS), (2000, SHORT_EPOCHS)])
+@pytest.mark.parametrize(
+    ("epochs", "options"),
+    [pytest.param(40, LONG_EPOCHS, marks=pytest.mark.long), (2000, SHORT_EPOCHS)],
+)
 def test_terminal_shows_a_bar_that_fits_80_columns(
     epochs: int, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -87,17 +87,18 @@ KINDS: tuple[dict[str, Any], ...] = (ACTIVATIONS, LOSSES, OPTIMIZERS, OPTIONS)
 
 
 def cases():
-    """Yield every activation × loss × optimizer with an option and a precision; with FULL, with each option.
+    """Yield activation × loss × optimizer with an option and a precision: all of them with FULL.
 
-    Else options take turns so that each meets each of the others; so does float64, in a third of the cases.
+    Else a third of them, so that each activation, loss, optimizer, option and precision meets each other one.
     """
     for indices in itertools.product(*(range(len(kind)) for kind in KINDS[:3])):
         activation, loss, optimizer = indices
         turn = (activation + 2 * loss + 3 * optimizer) % len(OPTIONS)
-        for option in range(len(OPTIONS)) if FULL else [turn]:
+        in_both = sum(indices) % 3 == 0
+        for option in range(len(OPTIONS)) if FULL else [turn] * in_both:
             case = [list(kind)[index] for kind, index in zip(KINDS, (*indices, option), strict=True)]
             yield (*case, "float32")
-            if sum(indices) % 3 == 0:
+            if in_both:
                 yield (*case, "float64")
 
 
@@ -205,7 +206,6 @@ def close(found, expected, precision):
 
 
 def test_each_kind_of_a_case_meets_all_of_another():
-    assert {case[:3] for case in CASES} == set(itertools.product(ACTIVATIONS, LOSSES, OPTIMIZERS))
     for precision, (one, other) in itertools.product(BOUNDS, itertools.combinations(range(4), 2)):
         met = {(case[one], case[other]) for case in CASES if case[4] == precision}
         assert met == set(itertools.product(KINDS[one], KINDS[other]))

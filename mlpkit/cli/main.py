@@ -1,5 +1,6 @@
 """The command line: registers the commands, and turns errors into one line and an exit code."""
 
+import functools
 import sys
 import traceback
 from collections.abc import Callable
@@ -101,6 +102,11 @@ def options(
     """Train linear, logistic and multilayer-perceptron models from composable YAML configs."""
 
 
+@functools.cache
+def _command() -> Callable[..., object]:
+    return typer.main.get_command(app)
+
+
 def _check_working_directory() -> None:
     """Check that the working directory exists: without one, relative paths and torch's libraries fail.
 
@@ -134,9 +140,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         refuse_options(arguments)
         if arguments and arguments[0] in TORCH:
             check_limit()
-        code = typer.main.get_command(app)(
-            args=arguments or ["--help"], prog_name="mlpkit", standalone_mode=False
-        )
+        code = _command()(args=arguments or ["--help"], prog_name="mlpkit", standalone_mode=False)
     except MlpkitError as error:
         if debug:
             traceback.print_exc()
