@@ -1,6 +1,5 @@
 """Fixtures that several tests share."""
 
-import gc
 import os
 import shutil
 import tempfile
@@ -25,12 +24,6 @@ Refused = Callable[..., str]
 Forget = Callable[[], None]
 
 DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
-
-
-def pytest_collection_finish() -> None:
-    """Keep what the imports made out of later garbage collections, here and in forked processes."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
