@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.explain import LayerStep, ParameterStep, Stage, Step
+from mlpkit.analysis.explain import LayerStep, ParameterStep, Step
 from mlpkit.analysis.explain_loss import describe_loss, gradient_formula
 from mlpkit.analysis.explain_text import Explanation, Names, Part, make_table
 from mlpkit.analysis.number_table import tables_by_unit
@@ -59,10 +59,17 @@ def _shape(values: Tensor) -> str:
 def _inputs(step: Step, names: Names) -> Part:
     network = step.experiment.network
     is_scaled = not isinstance(network.scaling, torch.nn.Identity)
-    lines = ["x = (raw - mean) / std, with the mean and std of the training rows"] if is_scaled else []
+    lines = ["x is the raw input"]
+    if is_scaled:
+        lines = ["x = (raw - mean) / std, with the mean and std of the training rows"]
+    elif step.experiment.dataset.input_schema.encoder is not None:
+        lines = ["x is what the table's encoder makes of the row: scaled numbers, categories as 0 and 1"]
     if step.is_augmented:
         lines.append("x was augmented at random before that, as in this step of training")
-    columns: dict[str, Tensor | None] = {"raw": step.raw if lines else None, "x": step.inputs}
+    columns: dict[str, Tensor | None] = {
+        "raw": step.raw if is_scaled or step.is_augmented else None,
+        "x": step.inputs,
+    }
     return Part(
         "Inputs",
         tuple(lines),
@@ -104,8 +111,10 @@ def _forward(step: Step, place: int, names: Names) -> Iterator[Part]:
             lines.append(f"dropout: {mask} is 0 for the units dropped in this step, else 1 / (1 - rate)")
         else:
             formula = f"{symbol} = {stage.function or stage.kind}({source})"
-            lines += _about_activation(stage)
         formulas.append((formula, _shape(stage.values)))
+        if stage.function:
+            about = first_doc_line(choices("activation")[stage.function])
+            formulas.append((f"{stage.function}(z) = {about}", ""))
     columns: dict[str, Tensor | None] = {}
     for stage, symbol in zip(layer.stages, symbols, strict=True):
         if stage.kind == "Dropout":
@@ -135,12 +144,6 @@ def _weights(step: Step, place: int, names: Names, units: Sequence[str]) -> Iter
     title = f"{' and '.join(symbols)} before the step"
     for table in tables_by_unit(rows, units, values.tolist()):
         yield Part(title, table=table)
-
-
-def _about_activation(stage: Stage) -> list[str]:
-    if not stage.function:
-        return []
-    return [f"{stage.function}(z) = {first_doc_line(choices('activation')[stage.function])}"]
 
 
 def _backward(step: Step, place: int, names: Names) -> Iterator[Part]:

@@ -1,6 +1,8 @@
 """An explanation of a training step as one HTML page or one Markdown file, which need no network."""
 
 import html
+import re
+from collections.abc import Callable
 
 from mlpkit.analysis.explain_text import Explanation, Part
 from mlpkit.analysis.number_table import Cell, Table
@@ -54,7 +56,7 @@ def _html_part(part: Part) -> str:
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{mathml(name) if name else ''}</th>" for name in table.columns)
+    head = "".join(f"<th>{_heading(name, mathml)}</th>" for name in table.columns)
     rows = "\n".join(
         f"<tr>{''.join(f'<td>{html.escape(_text(cell))}</td>' for cell in row)}</tr>" for row in table.rows
     )
@@ -63,6 +65,11 @@ def _html_table(table: Table) -> str:
 
 def _text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else figures(cell)
+
+
+def _heading(name: str, formula: Callable[[str], str]) -> str:
+    """Return a column's heading: a symbol such as z₁ as a formula, a word as it is."""
+    return html.escape(name) if re.fullmatch(r"[\w .()…-]{2,}(?<![₀-₉])", name) or not name else formula(name)
 
 
 def to_markdown(explanation: Explanation) -> str:
@@ -75,7 +82,7 @@ def to_markdown(explanation: Explanation) -> str:
         for line in part.lines:
             lines += [_escape(line), ""]
         if part.table:
-            columns = [f"${latex(name)}$" if name else "" for name in part.table.columns]
+            columns = [_heading(name, lambda text: f"${latex(text)}$") for name in part.table.columns]
             lines += [_row(columns), _row(["---", *["---:"] * (len(columns) - 1)])]
             lines += [_row([_escape(_text(cell)) for cell in row]) for row in part.table.rows]
     return "\n".join(lines) + "\n"

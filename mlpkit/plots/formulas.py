@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 _TOKEN = re.compile(
     r"∂(?P<above>[^\W\d_₀-₉]*)/∂(?P<below>[^\W\d_₀-₉]+)(?P<index>[₀-₉]*)"
+    r"|(?P<letter>[^\W\d_])_(?P<low>\w)(?!\w)"
     r"|(?P<base>\d+(?:\.\d+)?(?:e[-+]?\d+)?|[^\W\d₀-₉ᵀᵗ][\w-]*?(?=[₀-₉ᵀ²ᵗ′]|[^\w-]|$)"
     r")(?P<prime>′?)(?P<sub>[₀-₉]*)(?P<sup>[ᵀ²ᵗ]?)"
-    r"|(?P<root>√\()|(?P<close>\))(?P<power>[²ᵗ]?)|(?P<other>\S)"
+    r"|(?P<root>√\()|(?P<close>\))(?P<power>[²ᵗ]?)(?:_(?P<under>\w))?|(?P<other>\S)"
 )
-_NAMES = ("lr", "loss")  # of more than one letter
+_NAMES = ("lr", "loss", "log", "exp", "softmax", "sign", "gamma", "delta")  # of more than one letter
 _DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _RAISED = {"ᵀ": "T", "²": "2", "ᵗ": "t", "": ""}
 _LATEX = {
@@ -42,7 +43,8 @@ class Sign:
 
 def mathml(formula: str) -> str:
     """Return a formula as a MathML element."""
-    return f"<math>{''.join(map(_mathml_of, _signs(formula)))}</math>"
+    signs = "".join(map(_mathml_of, _signs(formula)))
+    return f'<math displaystyle="true">{signs}</math>'
 
 
 def latex(formula: str) -> str:
@@ -58,6 +60,8 @@ def _signs(formula: str) -> Iterator[Sign]:
         if part["below"]:
             index = part["index"].translate(_DIGITS)
             yield Sign("fraction", part["below"], index, above=part["above"])
+        elif part["letter"]:
+            yield Sign("name", part["letter"], part["low"])
         elif base := part["base"]:
             follows = formula[match.end() : match.end() + 1]
             kind = "number" if base[0].isdigit() else "name"
@@ -70,9 +74,8 @@ def _signs(formula: str) -> Iterator[Sign]:
             open_brackets.append("}")
             yield Sign("root", "√")
         elif part["close"]:
-            yield Sign(
-                "close", open_brackets.pop() if open_brackets else ")", sup=_RAISED[part["power"] or ""]
-            )
+            bracket = open_brackets.pop() if open_brackets else ")"
+            yield Sign("close", bracket, part["under"] or "", _RAISED[part["power"] or ""])
         else:
             if part["other"] in "([":
                 open_brackets.append(")")
@@ -80,7 +83,7 @@ def _signs(formula: str) -> Iterator[Sign]:
 
 
 def _mathml_of(sign: Sign) -> str:
-    text = html.escape(sign.text)
+    text = html.escape(sign.text) if sign.text != "-" else "−"
     if sign.kind == "fraction":
         below = f"<mi>{text}</mi>"
         if sign.sub:
