@@ -64,7 +64,7 @@ def _about_columns(columns: dict[str, Tensor | None], step: Step) -> Iterator[st
         second = f" of the class {schema.classes[1]}" if len(schema.classes) == 2 else " of the class"
         yield f"p is the probability{second}; y is 1 if the row is of it, else 0"
     if "prediction" in columns:
-        yield "y is the target as the loss takes it: scaled with the mean and std of the training rows"
+        yield "y is the target as the loss takes it, scaled like the output"
     if step.weights is not None:
         yield "ℓ is multiplied by the row's weight"
 

@@ -163,7 +163,7 @@ def _print(explanation: "Explanation") -> None:
         console.print()
         console.print(part.title, style="bold", markup=False)
         for text, shape in part.formulas:
-            say(console, f"  {text}  {shape}".rstrip())
+            say(console, *folded(console, f"  {text}  {shape}".rstrip()))
         for line in part.lines:
             say(console, *folded(console, line))
         if part.table:

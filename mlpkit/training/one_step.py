@@ -43,7 +43,8 @@ def take_step(
             "which is not shown; set trainer.accumulate=1"
         )
     simple = {"compile": False, "engine": "auto", "matmul": "highest"}
-    changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple)}
+    quiet = config.run.model_copy(update={"loggers": ()})
+    changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
     tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0
     if state is not None:
