@@ -167,6 +167,22 @@ def test_a_run_goes_on_with_the_step_that_is_shown(
         torch.testing.assert_close(of.state["exp_avg"], found.optimizer[f"{of.name}/exp_avg"])
 
 
+def test_pictures_are_shown_as_they_were_augmented() -> None:
+    pictures = ("dataset=digits", "model=logistic", "trainer.batch_size=3")
+    plain, turned = first_step(*pictures), first_step(*pictures, "dataset.augment.rotation=20")
+    assert (plain.is_augmented, turned.is_augmented) == (False, True)
+    assert torch.equal(plain.raw, turned.raw)
+    assert not torch.equal(plain.inputs, turned.inputs)
+    weight = turned.parameters[0].gradient.by_hand
+    torch.testing.assert_close(weight, turned.layers[0].delta.value.T @ turned.inputs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_weights_of_rows_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, *MOONS, "trainer.class_weight={upper: 1, lower: 3}", "--row", "3")
+    assert "\n  loss = w ℓ\n" in text
+    assert "\n  δ₂ = ∂loss/∂z₂ = w ∂ℓ/∂z₂  (1, 1)\n" in text
+
+
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return what `mlpkit explain` prints."""
     capsys.readouterr()

@@ -31,19 +31,22 @@ def describe_loss(step: Step, names: Names) -> Iterator[Part]:
         columns["p"] = probabilities[:, -outputs.shape[1] :]
         columns["y"] = step.expected
     is_one = outputs.shape[1] == 1
-    columns |= {"weight": step.weights, "ℓ": step.losses} if is_one else {}
+    weighted = "" if step.weights is None else "w "
+    losses: dict[str, Tensor | None] = {"w": step.weights, f"{weighted}ℓ": step.losses}
+    columns |= losses if is_one else {}
     about, text = _about_loss(step)
     lines = [
         f"loss={loss.name}: {loss.on_output(task.name)}{about}",
         *_about_columns(columns, step),
-        f"loss = {step.loss:.7g}" + (", the mean of ℓ over the rows" if len(step.rows) > 1 else ""),
+        f"loss = {step.loss:.7g}"
+        + (f", the mean of {weighted}ℓ over the rows" if len(step.rows) > 1 else ""),
     ]
-    mean = "Σ ℓ / n" if len(step.rows) > 1 else "ℓ"
+    mean = f"Σ {weighted}ℓ / n" if len(step.rows) > 1 else f"{weighted}ℓ"
     formulas = [*([(f"ℓ = {text}", "")] if text else ()), (f"loss = {mean}", "")]
     yield Part("Loss", tuple(lines), tuple(formulas), make_table("", names.each(names.outputs), columns))
     if not is_one:
         rows = [f"row {row + 1}" for row in step.rows]
-        yield Part("Loss of each row", table=make_table("", rows, {"weight": step.weights, "ℓ": step.losses}))
+        yield Part("Loss of each row", table=make_table("", rows, losses))
 
 
 def _about_loss(step: Step) -> tuple[str, str]:
@@ -66,7 +69,7 @@ def _about_columns(columns: dict[str, Tensor | None], step: Step) -> Iterator[st
     if "prediction" in columns:
         yield "y is the target as the loss takes it, scaled like the output"
     if step.weights is not None:
-        yield "ℓ is multiplied by the row's weight"
+        yield "w is the row's weight"
 
 
 def gradient_formula(step: Step) -> str:

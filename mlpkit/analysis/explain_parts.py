@@ -150,7 +150,7 @@ def _backward(step: Step, place: int, names: Names) -> Iterator[Part]:
     """Yield the parts of a layer's backward pass."""
     layer, previous = step.layers[place], names.symbol("a", place - 1)
     z, delta, after = (names.symbol(*of) for of in (("z", place), ("δ", place), ("δ", place + 1)))
-    partial, lines = f"{delta} = ∂loss/∂{z}", list[str]()
+    partial = f"{delta} = ∂loss/∂{z}"
     columns: dict[str, Tensor | None] = {}
     if not step.by_hand:
         formulas = [(partial, _shape(layer.delta.value))]
@@ -163,13 +163,14 @@ def _backward(step: Step, place: int, names: Names) -> Iterator[Part]:
     else:
         back = f"{names.symbol('W', place + 1)}ᵀ {after}"
         mask, slope = names.symbol("m", place), f"{_function(layer)}′({z})"
-        factors = [f"({back})", *([mask] if layer.mask is not None else ()), slope]
+        factors = [f"({back})", *([mask] if layer.mask is not None else ())]
+        factors += [slope] if layer.slopes is not None else []
         formulas = [(f"{partial} = {' ⊙ '.join(factors)}", _shape(layer.delta.value))]
         columns = {back: layer.back, mask: layer.mask, slope: layer.slopes}
     gradients = _columns(delta, layer.delta.by_hand, layer.delta.autograd)
     units = names.units(place, layer.delta.value.shape[1])
     table = make_table("", names.each(units), {**columns, **gradients})
-    yield Part(f"Backward: {delta} of layer {place + 1}", tuple(lines), tuple(formulas), table)
+    yield Part(f"Backward: {delta} of layer {place + 1}", (), tuple(formulas), table)
 
     parameters = step.parameters_of(place)
     formulas = []
