@@ -34,7 +34,10 @@ BETAS = (
     "must be a list of 2 values, each a number ≥ 0 and < 1 "
     "(decay of the averages of the gradient and of its square; default [0.9, 0.999])"
 )
-EPOCHS = "must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; default 1000)"
+EPOCHS = (
+    "must be an integer ≥ 0 and ≤ 1000000000 (passes over the training data; 0: the untrained network; "
+    "default 1000)"
+)
 BATCH = 'must be an integer ≥ 1 and ≤ 1000000000 or full (rows in a batch; full: all rows; default "full")'
 EVERY = (
     "must be an integer ≥ 1 and ≤ 1000000000 or text such as 500steps or 30s "
@@ -105,7 +108,7 @@ NUMBERS = [
     ("trainer.epochs=1.5", f"trainer.epochs=1.5: {EPOCHS}"),
     ("trainer.epochs=1e3", f"trainer.epochs=1000.0: {EPOCHS}"),
     ("trainer.epochs=true", f"trainer.epochs=true: {EPOCHS}"),
-    ("trainer.epochs=0", f"trainer.epochs=0: {EPOCHS}"),
+    ("trainer.epochs=-1", f"trainer.epochs=-1: {EPOCHS}"),
     ("trainer.epochs=" + "9" * 80, f"trainer.epochs={'9' * 57}...: {EPOCHS}"),
     ("trainer.batch_size=1000000000000", f"trainer.batch_size=1000000000000: {BATCH}"),
     ("trainer.batch_size=10**12", f"trainer.batch_size='10**12': {BATCH}"),
@@ -242,7 +245,7 @@ KEYS_AND_GROUPS = [
     ("trainer=5", f"trainer=5: no such trainer; choose one of {CHOICES['trainer']}"),
     ("experiment=", f"experiment=: no such experiment; choose one of {CHOICES['experiment']}"),
     ("dataset@x=moons", "dataset@x=moons: packages (@) are not taken here; write dataset=NAME"),
-    ("trainer={epochs:0}", f"trainer.epochs=0: {EPOCHS}"),
+    ("trainer={epochs:-1}", f"trainer.epochs=-1: {EPOCHS}"),
     (
         "trainer.early_stopping=5",
         "trainer.early_stopping=5: must be a section of keys, such as trainer.early_stopping.patience=…",
@@ -349,9 +352,9 @@ SEVERAL = [
         "dataset: given twice (dataset=moons and +dataset=line); keep one of them",
     ),
     (
-        ["optimizer.lr=-1", "trainer.epochs=0", "model.activation=x", "seed=a"],
+        ["optimizer.lr=-1", "trainer.epochs=-1", "model.activation=x", "seed=a"],
         f"seed='a': {SEED}\nmodel.activation='x': {ACTIVATION}{HINT}\noptimizer.lr=-1: {LR}\n"
-        f"trainer.epochs=0: {EPOCHS}",
+        f"trainer.epochs=-1: {EPOCHS}",
     ),
     (
         ["dataset=moons", "model=linear"],

@@ -117,8 +117,9 @@ def test_piped_training_prints_plain_lines(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
     assert lines[0] == "line: regression, 60 train, 20 val, 20 test"
-    assert lines[1] == "linear: 2 parameters; engine: stacked (linear layers, differentiated by hand)"
-    assert re.fullmatch(r"device: cpu \(1 thread; no CUDA device was found\)", lines[2])
+    assert lines[1] == "linear: 2 parameters; loss: squared error on a linear output"
+    assert lines[2] == "engine: stacked (linear layers, differentiated by hand)"
+    assert re.fullmatch(r"device: cpu \(1 thread; no CUDA device was found\)", lines[3])
     assert sum(line.startswith("epoch ") and "/100 " in line for line in lines) == 21
     assert re.fullmatch(r"run folder: outputs/line-linear/\d{8}-\d{6}-[0-9a-f]{6}", lines[-1])
     assert done.stderr == ""
@@ -178,7 +179,7 @@ def test_inspect_prints_the_learned_sum(place: Path) -> None:
 
 def test_predict_says_which_run_it_takes(place: Path) -> None:
     done = mlpkit("predict", "--values", "0.5,0.5", cwd=place)
-    assert re.match(r"newest run: outputs/moons-mlp/\S+ \(best checkpoint\)\n", done.stderr)
+    assert re.match(r"newest run: outputs/moons-mlp/\S+ \(best checkpoint, epoch \d+\)\n", done.stderr)
     header, row = done.stdout.splitlines()
     assert header == "label,class,p(upper),p(lower)"
     label, name, upper, lower = row.split(",")

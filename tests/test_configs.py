@@ -133,12 +133,12 @@ def test_every_field_is_described() -> None:
 
 def test_all_problems_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        config("optimizer.lr=-1", "trainer.epochs=0", "model.hiden=[4]")
+        config("optimizer.lr=-1", "trainer.epochs=-1", "model.hiden=[4]")
     assert str(caught.value).splitlines() == [
         "model.hiden: unknown key; did you mean model.hidden?",
         "optimizer.lr=-1: must be a number > 0 (learning rate; default 0.001)",
-        "trainer.epochs=0: must be an integer ≥ 1 and ≤ 1000000000 "
-        "(passes over the training data; default 1000)",
+        "trainer.epochs=-1: must be an integer ≥ 0 and ≤ 1000000000 "
+        "(passes over the training data; 0: the untrained network; default 1000)",
     ]
 
 

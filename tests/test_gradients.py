@@ -685,4 +685,4 @@ def test_a_module_of_ones_own_goes_to_autograd():
 )
 def test_the_log_says_which_engine_and_why(overrides, said, here):
     assert command(["train", *RUN, "trainer.epochs=1", *overrides]) == 0
-    assert any(line.endswith(f" parameters; {said}") for line in MINE.log.read_text().splitlines())
+    assert any(line.endswith(said) for line in MINE.log.read_text().splitlines())

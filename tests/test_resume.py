@@ -319,10 +319,10 @@ RULE = (
         (("~model",), 2, f"~model: {RULE}"),
         (("trainer.epochs=2",), 2, "trainer.epochs=2: the run is in epoch 3; choose 3 or more"),
         (
-            ("trainer.epochs=0",),
+            ("trainer.epochs=-1",),
             2,
-            "trainer.epochs=0: must be an integer ≥ 1 and ≤ 1000000000 (passes over the training data; "
-            "default 1000)",
+            "trainer.epochs=-1: must be an integer ≥ 0 and ≤ 1000000000 (passes over the training data; "
+            "0: the untrained network; default 1000)",
         ),
         (("device=cuda",), 2, "device=cuda: this machine has no CUDA device; set device=cpu or device=auto"),
     ],

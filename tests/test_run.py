@@ -258,7 +258,7 @@ def test_an_interrupt_while_drawing_leaves_the_summary(
 def test_a_run_in_a_named_folder_is_the_newest(tmp_path: Path) -> None:
     mlpkit("train", *FAST, "run.root=outputs", cwd=tmp_path)
     mlpkit("train", *FAST, "run.dir=outputs/mine", "seed=1", cwd=tmp_path)
-    assert mlpkit("inspect", cwd=tmp_path).stderr == "newest run: outputs/mine (best checkpoint)\n"
+    assert mlpkit("inspect", cwd=tmp_path).stderr == "newest run: outputs/mine (best checkpoint, epoch 4)\n"
 
 
 def test_only_training_rows(tmp_path: Path) -> None:

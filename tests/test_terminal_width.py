@@ -61,6 +61,11 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("predict", "--input", "birds.csv", "--keep", "comments"), "row .* comments .* class  +probability"),
         (("predict", "--values", "200,4000"), "row  label +class  probability"),
         (("evaluate",), "Chinstrap penguin \\(Pygoscelis a… +0[.].*"),
+        (("predict", "outputs", "--values", "200,4000"), r"outputs/\S+: best checkpoint, epoch [12]"),
+        (
+            ("explain", *TRAIN[1:4], "model.hidden=[7]", "--row", "2"),
+            "θ +before +g +exp_avg +exp_avg_sq +after",
+        ),
         (("ls",), "  paper  the first run of the figure in chapter 3"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

@@ -19,7 +19,8 @@ def open_run(
 ) -> "tuple[Path, Checkpoint]":
     """Load the checkpoint that RUN and --checkpoint refer to; return its path and the checkpoint.
 
-    A note on stderr names the run if RUN is not a single run, and the checkpoint used if another is damaged.
+    A note on stderr names the run if RUN is not a single run, and the checkpoint used if another is damaged,
+    or if no epoch is the best yet.
 
     Args:
         run: RUN.
@@ -33,9 +34,13 @@ def open_run(
 
     check_which(which)
     chosen, reason = choose_run(run)
-    path, stored = load_first(find_checkpoints(chosen, which), note, parts, trust)
+    found = find_checkpoints(chosen, which)
+    path, stored = load_first(found, note, parts, trust)
+    epoch = f"epoch {stored.state.progress.epoch}"
     if reason:
-        note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint)")
+        note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint, {epoch})")
+    elif which == "best" and chosen.is_dir() and found[0].stem != "best":
+        note(f"{chosen}: no epoch is the best yet; its newest checkpoint is used ({epoch})")
     return path, stored
 
 

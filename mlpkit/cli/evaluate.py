@@ -131,9 +131,10 @@ def evaluate(
     if dataset is not None and not given and name != "train" and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    who = f"ensemble of {len(members)}" if ensemble else path.stem
+    who = f"ensemble of {len(members)}" if ensemble else f"{path.stem}, epoch {stored.state.progress.epoch}"
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
+    say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)

@@ -1,5 +1,9 @@
 """mlpkit inspect."""
 
+from typing import Annotated, Any
+
+import typer
+
 from mlpkit.analysis.named_run import open_run
 from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
 
@@ -7,14 +11,22 @@ EXAMPLE = "mlpkit inspect --checkpoint last"
 
 
 def inspect(
-    run: Run = None, checkpoint: Which = "best", allow_large: AllowLarge = False, plugin: Plugins = None
+    run: Run = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Print all weights and biases of a small model, by layer.")
+    ] = False,
+    checkpoint: Which = "best",
+    allow_large: AllowLarge = False,
+    plugin: Plugins = None,
 ) -> None:
     """Show a trained model: layers, parameters, weights, scores and config."""
     import math
 
+    from mlpkit.analysis.weight_tables import weight_tables
     from mlpkit.analysis.weights import readable_weights
     from mlpkit.config import yaml_file
     from mlpkit.config.config import to_dict
+    from mlpkit.config.loss import loss_for
     from mlpkit.folders.fork import read_fork
     from mlpkit.folders.labels import describe_labels, read_labels
     from mlpkit.folders.results import summarized_scores
@@ -23,7 +35,14 @@ def inspect(
     from mlpkit.folders.tensor_check import check_tensors
     from mlpkit.folders.trust import Trust
     from mlpkit.models.architecture import architecture, count
-    from mlpkit.system.console import make_console, plain_table, print_scores, print_weights, say
+    from mlpkit.system.console import (
+        make_console,
+        plain_table,
+        print_numbers,
+        print_scores,
+        print_weights,
+        say,
+    )
     from mlpkit.system.tensor_file import TensorFile
 
     trust = Trust.foreign(allow_large)
@@ -41,6 +60,8 @@ def inspect(
         say(console, *describe_labels(read_labels(RunFolder(path.parent.parent).labels)))
         if fork := read_fork(path.parent.parent):
             say(console, f"forked from {fork.run} at step {fork.step}")
+    loss = loss_for(stored.config.loss, input_schema.task, stored.config.dataset.name)
+    say(console, f"loss: {loss.on_output(input_schema.task)}")
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])
@@ -55,16 +76,25 @@ def inspect(
 
     with TensorFile(path) as file:
         check_tensors(file, stored.config, input_schema, trust)  # again: the file may have been replaced
-        weights = readable_weights(layers, input_schema, lambda name: file.read(f"model/{name}").tolist())
-    if weights:
+
+        def read(name: str) -> Any:
+            return file.read(f"model/{name}").tolist()
+
+        tables = list(weight_tables(layers, input_schema, read)) if weights else []
+        readable = [] if tables else readable_weights(layers, input_schema, read)
+    used = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    for numbers in tables:
         console.print()
-        print_weights(console, path.stem, weights)
+        print_numbers(console, numbers.columns, numbers.rows)
+    if readable:
+        console.print()
+        print_weights(console, used, readable)
     by_split, folder = stored.state.scores, RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
         summarized = summarized_scores(folder, path.stem, stored.state.progress.step) or {}
         by_split = summarized if summarized and are_plain(summarized) else by_split
     if by_split:
         console.print()
-        print_scores(console, f"scores ({path.stem})", by_split)
+        print_scores(console, f"scores ({used})", by_split)
     console.print()
     say(console, *yaml_file.dump(to_dict(stored.config)).rstrip().split("\n"))

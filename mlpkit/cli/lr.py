@@ -43,6 +43,8 @@ def lr(
     if not request.sets("trainer.epochs"):
         epochs = FULL_BATCH_EPOCHS if config.trainer.batch_size == "full" else EPOCHS
         given = (*given, f"trainer.epochs={epochs}")
+    elif config.trainer.epochs == 0:
+        raise ConfigError("trainer.epochs=0: trains nothing, so no learning rate is better; choose 1 or more")
     factor = (highest / lowest) ** (1 / (LRS - 1))
     lrs = ",".join(f"{lowest * factor**number:.3g}" for number in range(LRS))
     request = Request((*given, f"optimizer.lr={lrs}", f"seed=range({SEEDS})")).with_defaults(*QUIET)

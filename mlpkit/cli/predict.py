@@ -161,7 +161,8 @@ def predict(
         write(output, columns)
         say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")
     else:
-        _show(columns)
+        epoch = f"{path.stem} checkpoint, epoch {stored.state.progress.epoch}"
+        _show(columns, "" if ensemble or run is None else f"{path.parent.parent}: {epoch}")
 
 
 def _predict_out_of_fold(
@@ -227,8 +228,8 @@ def _not_finite(where: str) -> DataError:
     )
 
 
-def _show(columns: dict[str, list[object]]) -> None:
-    """Print a table on a terminal, csv elsewhere."""
+def _show(columns: dict[str, list[object]], used: str = "") -> None:
+    """Print a table on a terminal, with a note of the weights that were used; csv elsewhere."""
     from mlpkit.analysis.predictions_file import to_csv
     from mlpkit.system.console import fits, is_terminal, make_console, note, print_answer
 
@@ -241,6 +242,8 @@ def _show(columns: dict[str, list[object]]) -> None:
         others = [name for name in columns if not name.startswith("p(")]
         table = _table(columns, [*others, *(["probability"] if "class" in columns else [])])
     console.print(table)
+    if used:
+        note(used)
     rows = len(next(iter(columns.values())))
     if rows > ROWS_ON_A_TERMINAL:
         note(f"{plural(rows - ROWS_ON_A_TERMINAL, 'more row')}; --output FILE writes them all")

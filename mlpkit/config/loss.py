@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+OUTPUTS = {  # by task: what turns the outputs of the last layer into predictions
+    "regression": "a linear output",
+    "binary": "a sigmoid",
+    "multiclass": "a softmax",
+    "multilabel": "a sigmoid for each label",
+}
+EXPONENTIAL = "an exponential"  # of losses with a log link
+
+
 def _one(width: int) -> float:
     return 1.0
 
@@ -36,10 +45,12 @@ class LossConfig(ForTasks):
     Attributes:
         log_link: whether outputs are logarithms of predictions, of a regression on targets of at least 0.
             With `dataset.standardize` the targets are then divided by their mean, and not shifted.
+        title: what it is called on the screen; "" for its name.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("per_example or for_task",)
     log_link: ClassVar[bool] = False
+    title: ClassVar[str] = ""
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.
@@ -86,6 +97,15 @@ class LossConfig(ForTasks):
                 f"loss={self.name}: takes targets of at least 0, such as counts, and {dataset} has "
                 f"{float(targets.min()):g}; correct it, or choose another loss"
             )
+
+    def on_output(self, task: str) -> str:
+        """Return the loss and what it takes of the outputs, as in "binary cross-entropy on a sigmoid".
+
+        Args:
+            task: the dataset's task.
+        """
+        name = type(self).title or self.name.replace("_", " ")
+        return f"{name} on {EXPONENTIAL if self.log_link else OUTPUTS[task]}"
 
     def for_task(self, task: str) -> "LossConfig":
         """Return the loss to use for a task: `auto` returns another loss, all others return themselves."""

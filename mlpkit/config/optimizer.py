@@ -49,6 +49,10 @@ class OptimizerConfig(Section):
         """
         return {}
 
+    def formulas(self) -> tuple[str, ...]:
+        """Return the update of a weight θ with the gradient g, for people who read it; () to show none."""
+        return ()
+
     def update(
         self, values: "Tensor", gradients: "Tensor", slots: "Mapping[str, Tensor]", lr: "float | Tensor"
     ) -> None:

@@ -41,7 +41,9 @@ class EarlyStopping(Section):
 class TrainerConfig(Section):
     """How the model is trained."""
 
-    epochs: Count = Field(1000, description="passes over the training data")
+    epochs: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        1000, description="passes over the training data; 0: the untrained network"
+    )
     batch_size: Count | Literal["full"] = Field("full", description="rows in a batch; full: all rows")
     accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
         1, description="batches whose gradients are added up for a step"

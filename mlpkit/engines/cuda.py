@@ -61,7 +61,7 @@ class CudaEngine(Engine):
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`; always returns {}: `failures` returns what is not finite."""
-        randoms = self._seed(epoch, step)
+        randoms = self.seed_draws(epoch, step)
         if self._first_unread is None:
             self._first_unread = step, epoch
         if lrs != self._sent:

@@ -132,7 +132,7 @@ class Engine:
             For each failed run, what is not finite. If all runs fail, no weights change; else the failed runs
             must be removed. On a CUDA device see `failures`.
         """
-        randoms = self._seed(epoch, step)
+        randoms = self.seed_draws(epoch, step)
         with self.context:
             failures = self._differentiate(rows, randoms)
             if failures:
@@ -149,7 +149,7 @@ class Engine:
         """Return the errors of failed runs that steps did not return: on a CUDA device only."""
         return {}
 
-    def _seed(self, epoch: int, step: int) -> list[torch.Generator] | None:
+    def seed_draws(self, epoch: int, step: int) -> list[torch.Generator] | None:
         """Seed dropout by (seed, epoch, step); return the generators for augmentation, if there is any."""
         if self.dropout[0]:
             for generators, config in zip(self.dropout, self._configs, strict=True):

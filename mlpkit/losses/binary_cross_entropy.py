@@ -18,6 +18,7 @@ class BinaryCrossEntropy(LossConfig):
 
     name: Literal["binary_cross_entropy"]
     tasks = ("binary", "multilabel")
+    title = "binary cross-entropy"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`; the mean over the labels.

@@ -20,6 +20,7 @@ class CrossEntropy(LossConfig):
     name: Literal["cross_entropy"]
     label_smoothing: Fraction = Field(0.0, description="share of each target spread over all classes")
     tasks = ("multiclass",)
+    title = "cross-entropy"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

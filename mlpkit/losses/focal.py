@@ -19,6 +19,7 @@ class Focal(LossConfig):
     name: Literal["focal"]
     gamma: NotNegative = Field(2.0, description="how little rows that are classified well count")
     tasks = ("binary", "multiclass")
+    title = "focal loss"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -15,6 +15,7 @@ class Mae(LossConfig):
 
     name: Literal["mae"]
     tasks = ("regression",)
+    title = "absolute error"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -15,6 +15,7 @@ class Poisson(LossConfig):
 
     name: Literal["poisson"]
     tasks = ("regression",)
+    title = "Poisson loss"
     log_link = True
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":

@@ -20,6 +20,7 @@ class Quantile(LossConfig):
         0.5, description="share of the targets that are to lie below the prediction"
     )
     tasks = ("regression",)
+    title = "quantile loss"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -1,7 +1,7 @@
 """Adam, with the options and defaults of torch.optim.Adam (Kingma, Ba 2015), and the base class of AdamW."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,18 @@ class AdamOptions(OptimizerConfig):
     )
     eps: NotNegative = Field(1e-8, description="added to the denominator")
     weight_decay: NotNegative  # each has its own default
+
+    decay_formula: ClassVar[str] = "g ← g + {:g} θ"
+
+    def formulas(self) -> tuple[str, ...]:
+        """See `OptimizerConfig.formulas`."""
+        beta1, beta2 = self.betas
+        return (
+            *((self.decay_formula.format(self.weight_decay),) if self.weight_decay else ()),
+            f"m ← {beta1:g} m + {1 - beta1:g} g; m is exp_avg",
+            f"v ← {beta2:g} v + {1 - beta2:g} g²; v is exp_avg_sq",
+            f"θ ← θ - lr (m / (1 - {beta1:g}ᵗ)) / (√(v / (1 - {beta2:g}ᵗ)) + {self.eps:g}); t is the step",
+        )
 
     def slots(self) -> Slots:
         """See `OptimizerConfig.slots`."""

@@ -16,6 +16,7 @@ class AdamW(AdamOptions):
 
     name: Literal["adamw"]
     weight_decay: NotNegative = Field(0.01, description="decoupled weight decay")
+    decay_formula = "θ ← θ - {:g} lr θ"
 
     def fused(self, buffers: Buffers) -> Step:
         """See `OptimizerConfig.fused`."""

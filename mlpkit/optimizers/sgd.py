@@ -27,6 +27,16 @@ class Sgd(OptimizerConfig):
         """See `OptimizerConfig.slots`."""
         return {"momentum_buffer": "tensor"} if self.momentum else {}
 
+    def formulas(self) -> tuple[str, ...]:
+        """See `OptimizerConfig.formulas`."""
+        penalty = (f"g ← g + {self.weight_decay:g} θ",) if self.weight_decay else ()
+        if not self.momentum:
+            return (*penalty, "θ ← θ - lr g")
+        share = "" if not self.dampening else f"{1 - self.dampening:g} "
+        buffer = f"v ← {self.momentum:g} v + {share}g, and v ← g in the first step; v is momentum_buffer"
+        step = f"θ ← θ - lr (g + {self.momentum:g} v)" if self.nesterov else "θ ← θ - lr v"
+        return (*penalty, buffer, step)
+
     def fused(self, buffers: Buffers) -> Step:
         """See `OptimizerConfig.fused`; the first step sets the momentum buffer to the undampened gradient."""
         import torch

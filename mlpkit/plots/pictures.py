@@ -55,7 +55,9 @@ def _drawings(
     """Return a drawing function for each plot, by file name, in the order to draw them."""
     input_schema, splits = dataset.input_schema, dataset.splits
     scored = "test" if "test" in splits else dataset.monitored
-    drawings: dict[str, Callable[[], Figure]] = {"curves": lambda: draw_curves(lines, dataset, predictor)}
+    drawings: dict[str, Callable[[], Figure]] = {}
+    if any(line["epoch"] for line in lines):  # with trainer.epochs=0 there are no curves
+        drawings["curves"] = lambda: draw_curves(lines, dataset, predictor)
     if predictor.task.probabilities is None:
         if len(input_schema.features) == 1 and len(input_schema.targets) == 1:
             drawings["fit"] = lambda: draw_fit(dataset, predictor)

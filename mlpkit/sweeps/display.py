@@ -88,7 +88,7 @@ class SweepDisplay:
         progress, runs = trainer.progress, len(trainer.recorders)
         share = progress.batch / trainer.steps_per_epoch
         self._now = f"{runs} together, epoch {progress.epoch}/{trainer.epochs}"
-        self._ahead = runs * (progress.epoch + share) / trainer.epochs
+        self._ahead = runs * (progress.epoch + share) / max(1, trainer.epochs)
         if self._progress is None:
             say(self._console, f"{self._done}/{self._jobs} runs; {self._now}")
         self._refresh()

@@ -44,6 +44,22 @@ def print_scores(console: Console, title: str, by_split: Mapping[str, Scores]) -
     console.print(table)
 
 
+def print_numbers(console: Console, columns: Sequence[str], rows: Sequence[Sequence[float | str]]) -> None:
+    """Print named numbers with six digits; with fewer where the terminal is too narrow.
+
+    Args:
+        columns: the headings, first that of the names.
+        rows: the cells of each row, first its name.
+    """
+    for form in (figures, number):
+        table = plain_table(columns[0], columns[1:])
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, str) else form(cell) for cell in row))
+        if form is number or fits(console, table):
+            console.print(table)
+            return
+
+
 def print_weights(console: Console, title: str, weights: Sequence[tuple[str, float]]) -> None:
     """Print the weights of a small model, one row each."""
     table = plain_table(title, ["weight"])
@@ -137,6 +153,11 @@ def note(message: str) -> None:
     console = make_console(stderr=True)
     for line in folded(console, printable(message)):
         console.print(f"[dim]{escape(line)}[/dim]")
+
+
+def figures(value: float) -> str:
+    """Return a number as text with six digits after the point, or five in all if it is small or large."""
+    return f"{value:z.6f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4e}"
 
 
 def number(value: float) -> str:

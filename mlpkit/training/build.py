@@ -225,7 +225,7 @@ def check_steps(config: Config, rows: int) -> None:
     """
     trainer, warmup = config.trainer, config.scheduler.warmup_steps
     steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
-    if warmup >= steps:
+    if warmup >= steps > 0:
         raise ConfigError(
             f"scheduler.warmup_steps={warmup}: the run has {plural(steps, 'step')}; choose fewer"
         )

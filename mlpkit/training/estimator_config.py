@@ -77,7 +77,7 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
             "scheduler": _named(get("schedule", "none")),
             "init": _named(get("init", "default")),
             "trainer": {
-                "epochs": get("max_iter"),
+                "epochs": check_count("max_iter", get("max_iter")),
                 "batch_size": "full" if batch == rows else batch,
                 "clip_norm": get("clip_norm"),
                 "precision": get("precision"),

@@ -18,7 +18,9 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['status']}: {summary['epochs']} epochs, {summary['steps']} steps in "
         f"{summary['train_seconds']:.2f} s ({summary['samples_per_second']:,.0f} samples/s)"
     ]
-    if best["value"] is not None:
+    if not summary["epochs"]:
+        lines.append("untrained: the scores of the first weights; mlpkit resume trainer.epochs=N trains them")
+    elif best["value"] is not None:
         value = f"{best['score']} {number(best['value'])}"
         others = [
             f"{name} {best['score']} {number(best[name][best['score']])}"
@@ -31,7 +33,7 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
         split, baseline = final["split"], final["baseline"]
         low, high = map(number, final["intervals"][best["score"]])
         lines.append(f"{split} {best['score']}: 95 % interval {low}–{high}")
-        if not final["weighted"] and not beats(best[split], baseline):
+        if summary["epochs"] and not final["weighted"] and not beats(best[split], baseline):
             name = baseline["name"]
             lines.append(f"warning: on {split} not better than predicting the {name} for every row")
     if best["split"] != "val":

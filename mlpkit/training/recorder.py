@@ -41,7 +41,7 @@ class Recorder:
         folder: the run folder.
         splits: the splits that are scored at the end.
         last_saved_step: step of the newest undamaged checkpoint on disk; None before the first.
-        saved_at: (epochs done, batches done in the running epoch) at the last save.
+        saved_at: (epochs done, batches done in the running epoch) at the last save; None before the first.
         scores: scores after the last epoch, by split; used until the trainer has scores of its own.
         resumed_from: the line that names the checkpoint of a resumed run.
         environment: content of environment.json, written with the next checkpoint.
@@ -69,7 +69,7 @@ class Recorder:
         self.with_test, self._warn_of_logger = with_test, warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
         self.last_saved_step: int | None = None
-        self.saved_at = (0, 0)
+        self.saved_at: tuple[int, int] | None = None
         self.scores: dict[str, Scores] = {}
         self.resumed_from: str | None = None
         self.environment: dict[str, Any] | None = None
@@ -117,7 +117,9 @@ class Recorder:
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size = plural(count_parameters(self.experiment.network), "parameter")
-        self._print(f"{config.model.name}: {size}; engine: {engine.name} ({engine.reason})")
+        loss = self.experiment.loss
+        self._print(f"{config.model.name}: {size}; loss: {loss.on_output(task.name)}")
+        self._print(f"engine: {engine.name} ({engine.reason})")
         self._print(describe_device(engine.device, config.device))
         if engine.matmul.reason:
             self._print(f"matrix products: {engine.matmul.level} ({engine.matmul.reason})")

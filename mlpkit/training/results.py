@@ -128,6 +128,7 @@ def _summary(
     experiment, progress, task = engine.experiments[run], finished.progress[run], engine.task
     stopped = progress.epoch < experiment.config.trainer.epochs
     monitored = experiment.dataset.monitored
+    best_value = progress.best_value if progress.epoch else last[monitored][task.monitor]
     return {
         "status": "pruned" if finished.pruned else "stopped early" if stopped else "done",
         "task": task.name,
@@ -143,7 +144,7 @@ def _summary(
             "split": monitored,
             "score": task.monitor,
             "higher_is_better": task.higher_is_better,
-            "value": progress.best_value,
+            "value": best_value,
             "epoch": progress.best_epoch,
             "step": progress.best_step,
             **best,

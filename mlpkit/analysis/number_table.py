@@ -1,0 +1,42 @@
+"""Tables of numbers with names, such as the weights of a layer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+Cell = float | str
+
+LONGEST_NAME = 14  # characters of a feature or class
+MOST_COLUMNS = 6  # units in one table of weights
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers with their names.
+
+    Attributes:
+        columns: the heading of each column; the first is of the rows' names.
+        rows: the cells of each row, the first of which is its name.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return len(self.rows) * (len(self.columns) - 1)
+
+
+def tables_by_unit(
+    inputs: Sequence[str], units: Sequence[str], values: Sequence[Sequence[float]], heading: str = ""
+) -> Iterator[Table]:
+    """Yield tables of weights (inputs, units), with a few units each, which fit into a terminal."""
+    for first in range(0, len(units), MOST_COLUMNS):
+        some = slice(first, first + MOST_COLUMNS)
+        rows = zip(inputs, values, strict=True)
+        yield Table((heading, *units[some]), tuple((name, *numbers[some]) for name, numbers in rows))
+
+
+def cut(name: str) -> str:
+    """Return a name that is short enough for a table."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

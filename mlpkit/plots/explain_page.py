@@ -1,0 +1,97 @@
+"""An explanation of a training step as one HTML page or one Markdown file, which need no network."""
+
+import html
+import re
+from collections.abc import Callable
+
+from mlpkit.analysis.explain_text import Explanation, Part
+from mlpkit.analysis.number_table import Cell, Table
+from mlpkit.plots.formulas import latex, mathml
+from mlpkit.system.console import figures
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d1d1f; --muted: #6e6e73; --line: #d8d8dc; --ground: #fff; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ececee; --muted: #9a9aa0; --line: #3a3a3e; --ground: #17171a; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
+  max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p { margin: .3rem 0; } .formula { font-size: 1.1rem; overflow-x: auto; }
+.note, th { color: var(--muted); } .note { font-size: .9rem; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .15rem .8rem; white-space: nowrap; }
+tr { border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th { font-weight: 500; }
+"""
+
+
+def to_html(explanation: Explanation) -> str:
+    """Return the page."""
+    title = html.escape(explanation.title)
+    parts = "\n".join(map(_html_part, explanation.parts))
+    lines = _paragraphs(explanation.lines, "note")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{title}</h1>\n{lines}\n{parts}\n</body>\n</html>\n"
+    )
+
+
+def _paragraphs(lines: tuple[str, ...], kind: str) -> str:
+    return "\n".join(f'<p class="{kind}">{html.escape(line)}</p>' for line in lines)
+
+
+def _html_part(part: Part) -> str:
+    formulas = "\n".join(
+        f'<p class="formula">{mathml(text)} <span class="note">{shape}</span></p>'
+        for text, shape in part.formulas
+    )
+    table = _html_table(part.table) if part.table else ""
+    heading = f"<h2>{html.escape(part.title)}</h2>"
+    return "\n".join(filter(None, (heading, formulas, _paragraphs(part.lines, "line"), table)))
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{_heading(name, mathml)}</th>" for name in table.columns)
+    rows = "\n".join(
+        f"<tr>{''.join(f'<td>{html.escape(_text(cell))}</td>' for cell in row)}</tr>" for row in table.rows
+    )
+    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
+
+
+def _text(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else figures(cell)
+
+
+def _heading(name: str, formula: Callable[[str], str]) -> str:
+    """Return a column's heading: a symbol such as z₁ as a formula, a word as it is."""
+    return html.escape(name) if re.fullmatch(r"[\w .()…-]{2,}(?<![₀-₉])", name) or not name else formula(name)
+
+
+def to_markdown(explanation: Explanation) -> str:
+    """Return the Markdown text, with formulas in dollar signs."""
+    lines = [f"# {_escape(explanation.title)}", "", *(f"- {_escape(line)}" for line in explanation.lines)]
+    for part in explanation.parts:
+        lines += ["", f"## {_escape(part.title)}", ""]
+        for text, shape in part.formulas:
+            lines += [f"${latex(text)}$ {shape}".rstrip(), ""]
+        for line in part.lines:
+            lines += [_escape(line), ""]
+        if part.table:
+            columns = [_heading(name, lambda text: f"${latex(text)}$") for name in part.table.columns]
+            lines += [_row(columns), _row(["---", *["---:"] * (len(columns) - 1)])]
+            lines += [_row([_escape(_text(cell)) for cell in row]) for row in part.table.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Return text in which no sign means something to Markdown."""
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|$#" else sign for sign in text)

@@ -1,0 +1,76 @@
+"""Takes a single training step, to explain it."""
+
+import torch
+
+from mlpkit.analysis.explain import Step
+from mlpkit.analysis.explain_step import explain_step
+from mlpkit.config.config import Config
+from mlpkit.config.plugins import calling, described
+from mlpkit.config.problems import plural
+from mlpkit.data.dataset import Dataset
+from mlpkit.errors import ConfigError
+from mlpkit.folders.state import State
+from mlpkit.folders.trust import Trust
+from mlpkit.training.build import build
+from mlpkit.training.rates import LearningRates
+from mlpkit.training.tracker import Tracker
+
+
+def take_step(
+    config: Config, dataset: Dataset, row: int | None, trust: Trust, state: State | None = None
+) -> Step:
+    """Return the numbers of the step that training takes next; nothing is written.
+
+    It is computed as in a run of its own: on the CPU, by hand where that is possible, and not compiled.
+
+    Args:
+        config: the run's config.
+        dataset: its dataset.
+        row: the row of the split train to take it on, counted from 1; None for training's next batch.
+        trust: whether the config is the user's own or foreign.
+        state: where the run is; None for the first weights.
+
+    Raises:
+        ConfigError: there is no such row, or one row is too few.
+        NonFiniteError: the loss or a gradient is not finite.
+    """
+    rows = len(dataset.splits["train"])
+    if row is not None:
+        _check_row(row, rows, config)
+    elif config.trainer.accumulate > 1 and config.model.problem_with_one_row():
+        raise ConfigError(
+            f"trainer.accumulate={config.trainer.accumulate}: batch norm takes each batch of a step alone, "
+            "which is not shown; set trainer.accumulate=1"
+        )
+    simple = {"compile": False, "engine": "auto", "matmul": "highest"}
+    quiet = config.run.model_copy(update={"loggers": ()})
+    changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
+    engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
+    tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0
+    if state is not None:
+        engine.load_state(0, {"model": state.model, "optimizer": state.optimizer})
+        tracker.restore(0, state.progress)
+        epoch, batch, step = state.progress.epoch, state.progress.batch, state.progress.step
+    if batch == engine.steps_per_epoch:  # stopped before the epoch's evaluation
+        epoch, batch = epoch + 1, 0
+    lrs = LearningRates(engine, tracker).at(step)
+    if row is None:
+        places = engine.data.table_rows(next(engine.rows_of_steps(epoch, batch)))
+    else:
+        places = torch.tensor([row - 1])
+    with calling(described("model", config.model), config.model):
+        return explain_step(engine, places, lrs, epoch, step)
+
+
+def _check_row(row: int, rows: int, config: Config) -> None:
+    """Check that a step can be taken on a row.
+
+    Raises:
+        ConfigError: there is no such row, or the model needs more than one.
+    """
+    if row > rows:
+        raise ConfigError(
+            f"--row={row}: the split train has {plural(rows, 'row')}; choose one of 1 to {rows}"
+        )
+    if problem := config.model.problem_with_one_row():
+        raise ConfigError(f"--row={row}: {problem}, or explain a batch with --batch")
