@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def export(
     output: Path,
     rows: Sequence[CheckRows],
     checkpoints: Sequence[Path],
-    card: str,
+    card: Callable[[], str],
 ) -> Exported:
     """Write a model in a format into a folder, if what is written predicts as mlpkit does.
 
@@ -87,7 +87,7 @@ def export(
         output: the folder; an older export in it is replaced.
         rows: of the check.
         checkpoints: the files of the model.
-        card: the model card.
+        card: returns the model card, after the check.
 
     Raises:
         ConfigError: the format cannot hold the model, or what runs it is missing.
@@ -128,7 +128,7 @@ def export(
                 "files": {path.name: _sha256(path) for path in files},
             }
             write_json(folder / MANIFEST, manifest)
-            atomic_write(folder / CARD, card.encode())
+            atomic_write(folder / CARD, card().encode())
             output.parent.mkdir(exist_ok=True)
             if output.exists():
                 shutil.move(output, temporary / "old")
