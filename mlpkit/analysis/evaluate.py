@@ -70,6 +70,11 @@ def load_matching(
     Raises:
         DataError: its columns or its task differ from the model's, or it is too large.
     """
+    if stored.estimator and config == stored.config.dataset:
+        raise DataError(
+            f"{path}: was trained on rows in memory, by {stored.estimator.get('class', 'an estimator')}.fit; "
+            "mlpkit has no split of them, score a file with --input"
+        )
     trust.check_data(config, path)
     if load is not None:
         dataset = load(config)

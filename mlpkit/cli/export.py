@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import newest_of, open_run, open_runs
+from mlpkit.analysis.named_run import folder_of, newest_of, open_members, open_run
 from mlpkit.cli.arguments import AllowLarge, Plugins, Which, command_line
 from mlpkit.config.problems import plural, spell
 from mlpkit.errors import ConfigError, DataError
@@ -102,7 +102,7 @@ def export(
     dataset = load_data(stored, paths[0], trust, note)
     rows = [made_rows(predictors[0].network, predictor.input_schema)]
     rows += [] if dataset is None else [test_rows(dataset, stored)]
-    card = partial(_card, source, members, dataset, task, paths[0].parents[2 if ensemble else 1])
+    card = partial(_card, source, members, dataset, task)
     found = export_model(source, format_, folder, rows, paths, card)
     difference = found.difference
     say(
@@ -118,9 +118,8 @@ def _card(
     members: "list[tuple[Path, Checkpoint]]",
     dataset: "Dataset | None",
     task: "Task",
-    folder: Path,
 ) -> str:
-    """Return the model card; scores that are computed for it are a look at the test rows of a folder."""
+    """Return the model card; scores that are computed for it are a look at the test rows."""
     from mlpkit.deploy.card_scores import card_scores
     from mlpkit.deploy.model_card import model_card
     from mlpkit.folders.looks import record_look
@@ -128,7 +127,7 @@ def _card(
 
     scores, stored = card_scores(source.predictor, members, dataset, task), members[0][1]
     if scores.split == "test":
-        record_look(folder, stored.config.run.root, stored.fingerprint, command_line(), note)
+        record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
     sizes = {} if dataset is None else {split: len(rows) for split, rows in dataset.splits.items()}
     return model_card(source, [path for path, _ in members], sizes, scores)
 
@@ -154,9 +153,9 @@ def _open(
     runs: Sequence[str], ensemble: bool, checkpoint: str, trust: "Trust"
 ) -> "list[tuple[Path, Checkpoint]]":
     """Return the checkpoints of the members."""
-    if ensemble and len(runs) < 2:
-        return open_runs(runs[0] if runs else None, checkpoint, trust)
-    return [open_run(run, checkpoint, trust) for run in (runs or (None,))]
+    if len(runs) < 2:
+        return open_members(runs[0] if runs else None, checkpoint, trust, ensemble)
+    return [open_run(run, checkpoint, trust) for run in runs]
 
 
 def _default_folder(runs: Sequence[str], members: "Sequence[tuple[Path, Checkpoint]]", format_: str) -> Path:

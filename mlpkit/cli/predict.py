@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import check_which, newest_of, open_run, open_runs, warn_of_nan
+from mlpkit.analysis.named_run import check_which, folder_of, newest_of, open_members, warn_of_nan
 from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which, command_line
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
@@ -99,7 +99,7 @@ def predict(
         if input_ is not None:
             refuse_input(output, input_)
 
-    from mlpkit.analysis.ensemble import Ensemble
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import parse_threshold
@@ -116,13 +116,13 @@ def predict(
     if out_of_fold:
         _predict_out_of_fold(run, keep or (), output, checkpoint, device, trust)
         return
-    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    members = open_members(run, checkpoint, trust, ensemble)
     for path, _ in members:
         if output is not None:
             refuse_input(output, str(path))
     path, stored = members[0]
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
-    predictor = Ensemble(predictors) if ensemble else predictors[0]
+    predictor = one_of(predictors)
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
@@ -136,7 +136,7 @@ def predict(
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         if name == "test":
-            record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
+            record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets
     elif keep or input_schema.encoder is not None:
         from mlpkit.data.raw_inputs import parse_raw, read_raw

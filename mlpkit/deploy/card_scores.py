@@ -16,6 +16,7 @@ from mlpkit.data.dataset import Dataset
 from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError
 from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.find_run import run_of
 from mlpkit.folders.results import summarized_scores
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.console import number
@@ -123,19 +124,22 @@ def _of_members(members: Members, why: str) -> CardScores:
 def _spread(who: str, each: Sequence[Mapping[str, float]]) -> dict[str, Scores]:
     """Return the lowest, the mean and the highest value of each score."""
     values = {name: [of[name] for of in each] for name in each[0] if all(name in of for of in each)}
-    ways = {"lowest": min, "mean": fmean, "highest": max}
-    return {f"{who}, {way}": {name: of(values[name]) for name in values} for way, of in ways.items()}
+    return {
+        f"{who}, lowest": {name: min(of) for name, of in values.items()},
+        f"{who}, mean": {name: fmean(of) for name, of in values.items()},
+        f"{who}, highest": {name: max(of) for name, of in values.items()},
+    }
 
 
 def _summarized(path: Path, stored: Checkpoint) -> dict[str, dict[str, float]]:
     if path.parent.name != "checkpoints":
         return {}
     which = "best" if path.stem == "best" else "last"
-    return summarized_scores(RunFolder(path.parents[1]), which, stored.state.progress.step) or {}
+    return summarized_scores(RunFolder(run_of(path)), which, stored.state.progress.step) or {}
 
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        return read_object(RunFolder(path.parents[1]).summary)
+        return read_object(RunFolder(run_of(path)).summary)
     except DataError:
         return {}

@@ -11,6 +11,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.card_scores import CardScores
 from mlpkit.deploy.format import Source
 from mlpkit.errors import DataError
+from mlpkit.folders.find_run import run_of
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.system.console import number
@@ -28,8 +29,7 @@ def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], 
         sizes: the rows of each split; empty if the data is not there any more.
         scores: of the model.
     """
-    folder = RunFolder(paths[0].parents[1]) if paths[0].parent.name == "checkpoints" else None
-    environment = _read(folder.environment) if folder else {}
+    environment = _read(RunFolder(run_of(paths[0])).environment)
     parts = [
         f"# {_text(source.title)}",
         *_about(source, paths),
