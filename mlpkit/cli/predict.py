@@ -139,11 +139,12 @@ def predict(
             record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets
     elif keep or input_schema.encoder is not None:
-        from mlpkit.data.raw_inputs import parse_raw, read_raw
+        from mlpkit.data.raw_inputs import missing_texts, parse_raw, read_raw
 
         options.check(input_schema)
         if values:
-            inputs = Inputs(parse_raw(values, input_schema, note).values)
+            missing = missing_texts(stored.config.dataset)
+            inputs = Inputs(parse_raw(values, input_schema, missing, note).values)
         else:
             raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
@@ -173,6 +174,7 @@ def _predict_out_of_fold(
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.data.table_targets import describe_left_out
+    from mlpkit.folders.find_run import newest_folds
     from mlpkit.folders.looks import record_training
     from mlpkit.folders.results import find_runs, read_results
     from mlpkit.folders.sweep_folder import is_sweep
@@ -181,13 +183,22 @@ def _predict_out_of_fold(
 
     check_which(checkpoint)
     sweep, newest = newest_of(run)
+    if newest:  # it need not be one of folds
+        root = Path("outputs") if run is None else expand(run)
+        found_sweep = newest_folds(root)
+        if found_sweep is None:
+            raise ConfigError(
+                f"--out-of-fold: no sweep over folds below {root}; train one: mlpkit train -m dataset=… "
+                "'dataset.fold=range(5)'"
+            )
+        sweep = found_sweep
     if not is_sweep(sweep):
         raise ConfigError(
             f"--out-of-fold: {sweep} is not a sweep; name that of mlpkit train -m dataset=… "
             "'dataset.fold=range(5)'"
         )
     if newest:
-        note(f"newest sweep: {sweep}")
+        note(f"newest sweep over folds: {sweep}")
     settings = compare(read_results(find_runs([sweep], note), note)).settings
     if len(settings) > 1:
         options = " ".join(f"{key}={value}" for key, value in settings[0].options.items())

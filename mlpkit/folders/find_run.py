@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from mlpkit.errors import DataError
+from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder
 
 MEMBERS = "member-*.safetensors"  # of a folder that an estimator has saved
 
@@ -81,6 +83,16 @@ def newest_begun(root: Path) -> Path | None:
     ledgers = [file for file in root.rglob("ledger.sqlite") if not any(file.parent.glob("*/config.yaml"))]
     found = max([*begun, *ledgers], key=_age, default=None)
     return found and found.parent
+
+
+def newest_folds(root: Path) -> Path | None:
+    """Return the newest sweep over folds anywhere below `root`, or None."""
+    sweeps = [file for file in root.rglob("ledger.sqlite") if _has_folds(SweepFolder(file.parent))]
+    return max(sweeps, key=_age).parent if sweeps else None
+
+
+def _has_folds(sweep: SweepFolder) -> bool:
+    return any(line.lstrip("+").startswith("dataset.fold=") for line in read_overrides(sweep.overrides))
 
 
 def _age(file: Path) -> tuple[int, str]:
