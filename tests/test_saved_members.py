@@ -56,7 +56,7 @@ def test_what_needs_one_model_or_a_split_says_so(saved: Path, refused: Refused) 
         first = members / "member-000.safetensors"
         assert said == f"{members}: holds 3 members of an ensemble; name one, such as {first}"
     for arguments in (("evaluate",), ("predict", "--split", "test")):
-        assert NO_SPLIT in refused(*arguments, str(members), code=65)
+        assert NO_SPLIT in refused(*arguments, str(members), code=2)
 
 
 def test_a_checkpoint_in_the_working_folder(

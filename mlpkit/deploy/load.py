@@ -5,6 +5,7 @@ from pathlib import Path
 from mlpkit.analysis.ensemble import one_of
 from mlpkit.analysis.named_run import open_members
 from mlpkit.analysis.predict import make_predictor
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
 from mlpkit.folders.trust import Trust
 from mlpkit.system.console import notes_collected
@@ -38,6 +39,6 @@ def load(
         found = open_members(str(path), checkpoint, trust, ensemble)
         source = str(path if len(found) > 1 else found[0][0])
         predictors = [make_predictor(stored, choose_device(device)) for _, stored in found]
-        model = Model(one_of(predictors), source)
+        model = Model(one_of(predictors), source, missing_texts(found[0][1].config.dataset))
         model.messages = tuple(notes)
         return model
