@@ -92,7 +92,8 @@ def _anew(predictor: Predictor, dataset: Dataset, task: Task) -> CardScores:
     if name != "train":
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task)
         table |= {baseline: of.scores for baseline, of in baselines.items()}
-    return CardScores(f"On the {len(rows):,} {name} rows:", table, split=name)
+    seen = ", on which it was trained: new rows will score worse" if name == "train" else ""
+    return CardScores(f"On the {len(rows):,} {name} rows{seen}:", table, split=name)
 
 
 def _of_run(path: Path, stored: Checkpoint) -> CardScores:
