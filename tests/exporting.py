@@ -78,6 +78,47 @@ class Wide(ModelConfig):
         from torch import nn
 
         return nn.Sequential(nn.Linear(features, 8), nn.Softplus(), nn.Linear(8, width))
+
+
+@choice("model")
+class Tall(ModelConfig):
+    """A module of layers that all formats can hold."""
+
+    name: Literal["tall"]
+
+    def build(self, features, width):
+        from torch import nn
+
+        first = nn.Sequential(nn.Linear(features, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1))
+        return nn.Sequential(first, nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, width))
+
+
+@choice("model")
+class Leaky(ModelConfig):
+    """A layer with a parameter that is not the usual one."""
+
+    name: Literal["leaky"]
+
+    def build(self, features, width):
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(features, 8), nn.LeakyReLU(0.2), nn.Linear(8, width))
+
+
+@choice("model")
+class Forward(ModelConfig):
+    """A module with a forward of its own."""
+
+    name: Literal["forward"]
+
+    def build(self, features, width):
+        from torch import nn
+
+        class Twice(nn.Linear):
+            def forward(self, x):
+                return 2 * super().forward(x)
+
+        return Twice(features, width)
 '''
 
 

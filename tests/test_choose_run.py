@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Refused
 
 from mlpkit.cli.main import run as command
 from mlpkit.folders.results import find_runs, read_results
@@ -97,6 +98,26 @@ def test_resume_takes_a_sweep_without_a_checkpoint(
     assert command(["resume"]) == 0
     assert capsys.readouterr().err == "newest sweep: outputs/sum/sweep\n"
     assert len(list(Path("outputs/sum/sweep").glob("0*/summary.json"))) == 2
+
+
+def test_out_of_fold_takes_the_newest_sweep_over_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Newer runs and sweeps without folds do not matter."""
+    monkeypatch.chdir(tmp_path)
+    small = (*SMALL, "model=logistic")
+    assert command(["train", *small, "dataset=iris"]) == 0
+    capsys.readouterr()
+    said = refused("predict", "--out-of-fold", code=2)
+    assert said.startswith("--out-of-fold: no sweep over folds below outputs; train one: mlpkit train -m ")
+    folds = ("dataset=iris", "dataset.fold=range(3)", "dataset.folds=3", "run.dir=outputs/iris/folds")
+    assert command(["train", "-m", *small, *folds]) == 0
+    assert command(["train", "-m", *small, "dataset=iris", "seed=1,2", "run.dir=outputs/iris/seeds"]) == 0
+    assert command(["train", *small, "dataset=iris"]) == 0
+    for arguments in ((), ("outputs/iris",)):
+        capsys.readouterr()
+        assert command(["predict", "--out-of-fold", *arguments, "--output", "said.csv"]) == 0
+        assert capsys.readouterr().err.startswith("newest sweep over folds: outputs/iris/folds\n")
 
 
 def test_a_folder_without_a_run_is_refused(

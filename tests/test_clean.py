@@ -169,3 +169,19 @@ def test_clean_refuses(cleaned: Lines, refused: Refused) -> None:
     member = next(iter(members("failed")))
     assert refused("clean", str(member), code=65).startswith(f"{member}: a run of a sweep, ")
     assert refused("clean", "nowhere", code=65).startswith("nowhere: no such folder; ")
+
+
+def test_a_sweep_without_runs_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cleaned: Lines) -> None:
+    """Its runs failed before they had a folder. One with a note, another file or a lock stays."""
+    sweeps = [Path("outputs/empty", name) for name in ("plain", "noted", "mine", "held")]
+    for sweep in sweeps:
+        sweep.mkdir(parents=True)
+        for name in ("ledger.sqlite", "overrides.yaml", "command.txt"):
+            shutil.copy(SWEEP / name, sweep / name)
+    assert command(["note", str(sweeps[1]), "why"]) == 0
+    (sweeps[2] / "thesis.txt").write_text("years of work")
+    (sweeps[3] / ".lock").write_text(f"\0process {os.getpid()} on {socket.gethostname()}\n")
+    shown = cleaned("outputs/empty", "--yes")
+    assert [line.split()[0] for line in shown if "sweep without runs" in line] == [str(sweeps[0])]
+    assert [sweep.is_dir() for sweep in sweeps] == [False, True, True, True]
+    assert not list(Path("outputs/empty").glob(".*"))

@@ -11,8 +11,8 @@ import pytest
 import running
 import tables
 import torch
-from conftest import Forget, Refused
-from exporting import MLP, OWN, QUICK, Models, export
+from conftest import Refused
+from exporting import MLP, QUICK, Models, export
 
 from mlpkit.cli import export as cli
 from mlpkit.cli.main import run as command
@@ -21,6 +21,7 @@ from mlpkit.deploy.portable import Portable, Step
 from mlpkit.deploy.python_file import PythonFormat
 from mlpkit.folders import checkpoint
 
+SLOWER = ("state_dict", "torch", "sklearn")
 OLDER = Path(__file__).with_name("format-3.safetensors")
 
 
@@ -124,10 +125,13 @@ def formats_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_checkpoint_of_an_older_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whose data may be gone: made rows check it then."""
-    for format_ in ("python", "onnx"):
-        export(format_, tmp_path / format_, OLDER)
+@pytest.mark.parametrize(
+    "format_", ["python", "c", "onnx", *(pytest.param(f, marks=pytest.mark.long) for f in SLOWER)]
+)
+def test_a_checkpoint_of_an_older_format(
+    format_: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(format_, tmp_path / "out", OLDER)
 
 
 def test_without_the_data_made_rows_check_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,34 +217,6 @@ def test_a_damaged_summary_does_not_matter(content: str, models: Models, tmp_pat
     (run / "summary.json").write_text(content)
     export("python", tmp_path / "out", run)
     assert "has no summary of its scores" in (tmp_path / "out/MODEL_CARD.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("model", [("wide",), ("mlp", "model.hidden=[4]", "model.activation=cubic")])
-def test_code_of_the_users_own_is_refused_but_for_torch(
-    model: tuple[str, ...],
-    own: Forget,
-    tmp_path_factory: pytest.TempPathFactory,
-    refused: Refused,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    root = tmp_path_factory.mktemp("own")
-    (root / "own.py").write_text(OWN)
-    plugin = ("--plugin", str(root / "own.py"))
-    settings = (
-        "dataset=moons",
-        f"model={model[0]}",
-        *model[1:],
-        *QUICK,
-        f"run.root={root}",
-        "run.progress=none",
-    )
-    assert command(["train", *settings, *plugin]) == 0
-    capsys.readouterr()
-    (run,) = (path.parent for path in root.rglob("config.yaml"))
-    what = model[2] if len(model) > 1 else "model=wide"
-    for format_ in ("python", "state_dict", "c", "onnx"):
-        said = refused("export", str(run), "--format", format_, "--output", "o", *plugin, code=2)
-        assert said == f"--format={format_}: {what} is code of your own, which only --format=torch can hold"
 
 
 def test_a_model_without_a_finite_prediction(

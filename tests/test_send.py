@@ -134,6 +134,12 @@ def test_labels_go_along(store: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert command(["send", "runs/labelled"]) == 0
     assert capsys.readouterr().out.endswith(": 1 run (1 changed)\n")
     assert found(store, "runs/labelled").data.tags["mlpkit.tags"] == ""
+    store.set_tag(found(store, "runs/labelled").info.run_id, "mlflow.note.content", "typed in MLflow")
+    assert command(["send", "runs/labelled"]) == 0
+    assert found(store, "runs/labelled").data.tags["mlflow.note.content"] == "typed in MLflow"
+    assert command(["note", "--remove", "runs/labelled"]) == 0
+    assert command(["send", "runs/labelled"]) == 0
+    assert found(store, "runs/labelled").data.tags["mlflow.note.content"] == ""
 
 
 def test_the_logger_writes_what_send_would(
@@ -179,6 +185,30 @@ def test_runs_of_a_sweep_are_named_by_what_varies(store: Any, capsys: pytest.Cap
     capsys.readouterr()
     assert command(["send", "runs/sweep"]) == 0
     assert capsys.readouterr().out.endswith(", experiment runs/sweep: 4 runs (4 unchanged)\n")
+    one = next(Path("runs/sweep").glob("0000-*"))
+    for labels in (
+        ["tag", "runs/sweep", "paper"],
+        ["note", "runs/sweep", "table 1"],
+        ["tag", str(one), "best"],
+    ):
+        assert command(labels) == 0
+    capsys.readouterr()
+    assert command(["send", "runs/sweep"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith(": 4 runs (1 changed, 3 unchanged)")
+    assert said[1] == "the sweep's tags or note have changed"
+    tags = store.get_experiment(experiment.experiment_id).tags
+    assert (tags["mlpkit.tags"], tags["mlflow.note.content"]) == ("paper", "table 1")
+    assert found(store, one).data.tags["mlpkit.tags"] == "best"
+    before = dump()
+    for again in ("runs/sweep", str(one)):
+        assert command(["send", again]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+    assert dump() == before
+    assert command(["tag", "--remove", "runs/sweep"]) == 0
+    assert command(["send", str(one)]) == 0
+    assert store.get_experiment(experiment.experiment_id).tags["mlpkit.tags"] == ""
+    capsys.readouterr()
     damaged = next(Path("runs/sweep").glob("0002-*"))
     (damaged / "summary.json").write_text("{")
     assert command(["send", "runs/sweep"]) == 0

@@ -68,8 +68,14 @@ def load_matching(
         load: returns a dataset that was loaded already; None: load it.
 
     Raises:
+        ConfigError: the model was trained on rows in memory.
         DataError: its columns or its task differ from the model's, or it is too large.
     """
+    if stored.estimator and config == stored.config.dataset:
+        raise ConfigError(
+            f"{path}: was trained on rows in memory, by {stored.estimator.get('class', 'an estimator')}.fit; "
+            "mlpkit has no split of them, score a file with --input"
+        )
     trust.check_data(config, path)
     if load is not None:
         dataset = load(config)

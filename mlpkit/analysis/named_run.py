@@ -1,6 +1,7 @@
 """Finds the run that RUN means: a run, a checkpoint, the best run of a sweep, the newest run of a folder."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,19 +45,32 @@ def open_run(
     return path, stored
 
 
-def open_runs(run: str | None, which: str, trust: "Trust") -> "list[tuple[Path, Checkpoint]]":
-    """Load the checkpoints of all runs of a sweep's best setting; as `open_run`.
+def open_members(
+    run: str | None, which: str, trust: "Trust", ensemble: bool = False
+) -> "list[tuple[Path, Checkpoint]]":
+    """Load the checkpoints of a model: one, or the members of an ensemble; as `open_run`.
+
+    Args:
+        run: RUN; a folder that an estimator has saved its members in is an ensemble.
+        which: best or last.
+        trust: whether the checkpoints are the user's own or foreign.
+        ensemble: whether a sweep means all runs of its best setting.
 
     Raises:
-        ConfigError: RUN is not a sweep.
+        ConfigError: RUN is to be an ensemble, and is not.
     """
     from mlpkit.config.problems import plural
     from mlpkit.folders.checkpoint import load_first
-    from mlpkit.folders.find_run import find_checkpoints
+    from mlpkit.folders.find_run import find_checkpoints, find_members
     from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.system.console import note
+    from mlpkit.system.paths import expand
 
     check_which(which)
+    if members := find_members(expand(run)) if run is not None else []:
+        return [load_first([path], note, trust=trust) for path in members]
+    if not ensemble:
+        return [open_run(run, which, trust)]
     sweep, _ = newest_of(run)
     if not is_sweep(sweep):
         raise ConfigError(f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)'")
@@ -144,6 +158,15 @@ def _compare(sweep: Path) -> "Comparison":
         names = "; ".join(of.title for of in found)
         raise ConfigError(f"{sweep}: holds runs that have no best one in common ({names}); name one of them")
     return found[0]
+
+
+def folder_of(members: "Sequence[tuple[Path, Checkpoint]]") -> Path:
+    """Return the folder of a model: its run, or the sweep of the runs of an ensemble."""
+    from mlpkit.folders.find_run import run_of
+    from mlpkit.folders.sweep_folder import is_sweep
+
+    run = run_of(members[0][0])
+    return run.parent if len(members) > 1 and is_sweep(run.parent) else run
 
 
 def warn_of_nan(tensors: "dict[str, Tensor]", path: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import open_run, open_runs, warn_of_nan
+from mlpkit.analysis.named_run import folder_of, open_members, warn_of_nan
 from mlpkit.cli.arguments import (
     AllowLarge,
     Device,
@@ -80,7 +80,7 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
-    from mlpkit.analysis.ensemble import Ensemble
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import choose_threshold
@@ -98,7 +98,7 @@ def evaluate(
     if input_ is None and (header is not None or pixels is not None or invert):
         raise ConfigError("--header, --no-header, --pixels and --invert: only with --input; leave them out")
     trust = Trust.foreign(allow_large)
-    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    members = open_members(run, checkpoint, trust, ensemble)
     path, stored = members[0]
     if any(member.fingerprint != stored.fingerprint for _, member in members):
         raise ConfigError(
@@ -106,7 +106,7 @@ def evaluate(
             "scored on; name a sweep over seeds alone"
         )
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
-    predictor = Ensemble(predictors) if ensemble else predictors[0]
+    predictor = one_of(predictors)
     dataset: Dataset | None = None
     if input_ is not None:
         name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
@@ -115,8 +115,7 @@ def evaluate(
     for place, member in members:
         warn_of_nan(member.state.model, place)
     if name == "test" and not given:
-        folder = path.parents[2 if ensemble else 1]
-        record_look(folder, stored.config.run.root, stored.fingerprint, command_line(), note)
+        record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
     console, task, tuned = make_console(), predictor.task, ""
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
@@ -131,7 +130,8 @@ def evaluate(
     if dataset is not None and not given and name != "train" and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    who = f"ensemble of {len(members)}" if ensemble else f"{path.stem}, epoch {stored.state.progress.epoch}"
+    alone = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    who = f"ensemble of {len(members)}" if ensemble or len(members) > 1 else alone
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     say(console, f"loss: {predictor.loss.on_output(task.name)}")

@@ -3,21 +3,25 @@
 import stat
 import sys
 from collections.abc import Sequence
+from functools import partial
 from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import newest_of, open_run, open_runs
-from mlpkit.cli.arguments import AllowLarge, Plugins, Which
+from mlpkit.analysis.named_run import folder_of, newest_of, open_members, open_run
+from mlpkit.cli.arguments import AllowLarge, Plugins, Which, command_line
 from mlpkit.config.problems import plural, spell
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
+    from mlpkit.data.dataset import Dataset
+    from mlpkit.deploy.format import Source
     from mlpkit.folders.checkpoint import Checkpoint
     from mlpkit.folders.trust import Trust
+    from mlpkit.tasks import Task
 
 FORMATS = ("python", "state_dict", "c", "onnx", "torch", "sklearn")
 
@@ -76,7 +80,6 @@ def export(
     from mlpkit.deploy.export import check_folder
     from mlpkit.deploy.export import export as export_model
     from mlpkit.deploy.format import Source
-    from mlpkit.deploy.model_card import model_card
     from mlpkit.folders.checkpoint import not_finite
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
@@ -89,7 +92,9 @@ def export(
     predictors = [make_predictor(member) for _, member in members]
     predictor = one_of(predictors)
     at = 0.5 if threshold is None else parse_threshold(threshold, predictor)
-    predictor.task = predictor.task.at_threshold(at) if threshold is not None else predictor.task
+    task = predictor.task
+    for each in (predictor, *predictors) if threshold is not None else ():
+        each.task = task.at_threshold(at)
     for path, member in members:
         if bad := next(not_finite(member.state.model), None):
             raise DataError(f"{path}: {bad} holds values that are not finite; train the model again")
@@ -97,8 +102,7 @@ def export(
     dataset = load_data(stored, paths[0], trust, note)
     rows = [made_rows(predictors[0].network, predictor.input_schema)]
     rows += [] if dataset is None else [test_rows(dataset, stored)]
-    sizes = {} if dataset is None else {name: len(split) for name, split in dataset.splits.items()}
-    card = model_card(source, paths, sizes, stored.state.progress.step)
+    card = partial(_card, source, members, dataset, task)
     found = export_model(source, format_, folder, rows, paths, card)
     difference = found.difference
     say(
@@ -107,6 +111,25 @@ def export(
         f"(rounding allows {difference.allowed:.2g})",
         *(str(folder / file) for file in found.files),
     )
+
+
+def _card(
+    source: "Source",
+    members: "list[tuple[Path, Checkpoint]]",
+    dataset: "Dataset | None",
+    task: "Task",
+) -> str:
+    """Return the model card; scores that are computed for it are a look at the test rows."""
+    from mlpkit.deploy.card_scores import card_scores
+    from mlpkit.deploy.model_card import model_card
+    from mlpkit.folders.looks import record_look
+    from mlpkit.system.console import note
+
+    scores, stored = card_scores(source.predictor, members, dataset, task), members[0][1]
+    if scores.split == "test":
+        record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
+    sizes = {} if dataset is None else {split: len(rows) for split, rows in dataset.splits.items()}
+    return model_card(source, [path for path, _ in members], sizes, scores)
 
 
 def check_name(name: str) -> None:
@@ -130,9 +153,9 @@ def _open(
     runs: Sequence[str], ensemble: bool, checkpoint: str, trust: "Trust"
 ) -> "list[tuple[Path, Checkpoint]]":
     """Return the checkpoints of the members."""
-    if ensemble and len(runs) < 2:
-        return open_runs(runs[0] if runs else None, checkpoint, trust)
-    return [open_run(run, checkpoint, trust) for run in (runs or (None,))]
+    if len(runs) < 2:
+        return open_members(runs[0] if runs else None, checkpoint, trust, ensemble)
+    return [open_run(run, checkpoint, trust) for run in runs]
 
 
 def _default_folder(runs: Sequence[str], members: "Sequence[tuple[Path, Checkpoint]]", format_: str) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import check_which, newest_of, open_run, open_runs, warn_of_nan
+from mlpkit.analysis.named_run import check_which, folder_of, newest_of, open_members, warn_of_nan
 from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which, command_line
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
@@ -99,7 +99,7 @@ def predict(
         if input_ is not None:
             refuse_input(output, input_)
 
-    from mlpkit.analysis.ensemble import Ensemble
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import parse_threshold
@@ -116,13 +116,13 @@ def predict(
     if out_of_fold:
         _predict_out_of_fold(run, keep or (), output, checkpoint, device, trust)
         return
-    members = open_runs(run, checkpoint, trust) if ensemble else [open_run(run, checkpoint, trust)]
+    members = open_members(run, checkpoint, trust, ensemble)
     for path, _ in members:
         if output is not None:
             refuse_input(output, str(path))
     path, stored = members[0]
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
-    predictor = Ensemble(predictors) if ensemble else predictors[0]
+    predictor = one_of(predictors)
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
@@ -136,14 +136,15 @@ def predict(
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         if name == "test":
-            record_look(path.parents[1], stored.config.run.root, stored.fingerprint, command_line(), note)
+            record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets
     elif keep or input_schema.encoder is not None:
-        from mlpkit.data.raw_inputs import parse_raw, read_raw
+        from mlpkit.data.raw_inputs import missing_texts, parse_raw, read_raw
 
         options.check(input_schema)
         if values:
-            inputs = Inputs(parse_raw(values, input_schema, note).values)
+            missing = missing_texts(stored.config.dataset)
+            inputs = Inputs(parse_raw(values, input_schema, missing, note).values)
         else:
             raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
             inputs = Inputs(raw.values, kept=raw.kept)
@@ -174,6 +175,7 @@ def _predict_out_of_fold(
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.data.table_targets import describe_left_out
+    from mlpkit.folders.find_run import newest_folds
     from mlpkit.folders.looks import record_training
     from mlpkit.folders.results import find_runs, read_results
     from mlpkit.folders.sweep_folder import is_sweep
@@ -182,13 +184,22 @@ def _predict_out_of_fold(
 
     check_which(checkpoint)
     sweep, newest = newest_of(run)
+    if newest:  # it need not be one of folds
+        root = Path("outputs") if run is None else expand(run)
+        found_sweep = newest_folds(root)
+        if found_sweep is None:
+            raise ConfigError(
+                f"--out-of-fold: no sweep over folds below {root}; train one: mlpkit train -m dataset=… "
+                "'dataset.fold=range(5)'"
+            )
+        sweep = found_sweep
     if not is_sweep(sweep):
         raise ConfigError(
             f"--out-of-fold: {sweep} is not a sweep; name that of mlpkit train -m dataset=… "
             "'dataset.fold=range(5)'"
         )
     if newest:
-        note(f"newest sweep: {sweep}")
+        note(f"newest sweep over folds: {sweep}")
     settings = compare(read_results(find_runs([sweep], note), note)).settings
     if len(settings) > 1:
         options = " ".join(f"{key}={value}" for key, value in settings[0].options.items())

@@ -38,9 +38,10 @@ def send(
     from mlpkit.config.problems import plural
     from mlpkit.errors import ConfigError, DataError, MlpkitError, TrackerError
     from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.labels import read_labels
     from mlpkit.folders.results import find_runs
     from mlpkit.folders.run_folder import RunFolder
-    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.folders.tracked_run import read_tracked
     from mlpkit.loggers.mlflow_store import MLflowStore, check_installed
     from mlpkit.system.console import make_console, note, say
@@ -73,4 +74,8 @@ def send(
     counted = ", ".join(
         f"{changes[kind]} {kind}" for kind in ("new", "changed", "unchanged") if changes[kind]
     )
-    say(make_console(), f"{store.uri}, experiment {group}: {plural(changes.total(), 'run')} ({counted})")
+    lines = [f"{store.uri}, experiment {group}: {plural(changes.total(), 'run')} ({counted})"]
+    sweep = folders[0].path.resolve().parent
+    if is_sweep(sweep) and store.label(group, read_labels(SweepFolder(sweep).labels)):
+        lines.append("the sweep's tags or note have changed")
+    say(make_console(), *lines)

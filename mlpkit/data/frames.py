@@ -1,5 +1,6 @@
 """DataFrames of the Python API: columns that are not plain numbers are encoded, by their types."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.errors import DataError
+
+MISSING = ("",)  # the texts that stand for a missing value in a frame that is trained on
 
 
 def read_frame(data: Any) -> pa.Table | None:
@@ -40,11 +43,15 @@ def is_numeric_frame(table: pa.Table) -> bool:
     return all(_is_plain(column.type) and not column.null_count for column in table.columns)
 
 
-def fit_frame(table: pa.Table) -> TableEncoder:
+def fit_frame(table: pa.Table, missing: Sequence[str]) -> TableEncoder:
     """Fit an encoder of the columns. The type of a column decides its kind, and no column is left out.
 
     Numbers are standardised and a missing one is replaced by the median; strings and categories become one
     feature for each value; dates become year, month, weekday and days.
+
+    Args:
+        table: the frame.
+        missing: texts that stand for a missing value.
 
     Raises:
         DataError: a column has a type that is not read, or a name that cannot be printed.
@@ -55,18 +62,18 @@ def fit_frame(table: pa.Table) -> TableEncoder:
         ColumnKind(name, _kind(column.type), "its type")
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    table = normalize(table, (), "X")
+    table = normalize(table, missing, "X")
     columns = [RawColumn(name, table[name], "X", _locate) for name in table.column_names]
     return fit_encoder(columns, kinds, {}, standardize=True)
 
 
-def encode_frame(encoder: TableEncoder, table: pa.Table) -> NDArray[np.float32]:
+def encode_frame(encoder: TableEncoder, table: pa.Table, missing: Sequence[str]) -> NDArray[np.float32]:
     """Return the features (rows, features); a category that was not seen in training is none of them.
 
     Raises:
         DataError: a value cannot be encoded.
     """
-    return encode(encoder, normalize(table, (), "X"), "X", _locate).values
+    return encode(encoder, normalize(table, missing, "X"), "X", _locate).values
 
 
 def _kind(of: pa.DataType) -> str:

@@ -116,7 +116,6 @@ def read_as_in_training(
         DataError: the table cannot be read.
     """
     trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
-    missing = config.missing_texts() if isinstance(config, TableOptions) else MISSING
     header = trained.has_header if has_header is None else has_header
     encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
     formats = (
@@ -126,7 +125,7 @@ def read_as_in_training(
     first: TableFile | DataError | None = None
     for table_format in dict.fromkeys(formats):
         try:
-            file = read_table([source], table_format, missing)
+            file = read_table([source], table_format, missing_texts(config))
         except DataError as error:
             first = first or error
             continue
@@ -139,6 +138,12 @@ def read_as_in_training(
         return first  # the caller reports the missing columns
     assert first is not None
     raise first
+
+
+def missing_texts(config: DatasetConfig) -> tuple[str, ...]:
+    """Return the texts that stand for a missing value in raw rows: the empty one, and those of training."""
+    words = config.missing_texts() if isinstance(config, TableOptions) else MISSING
+    return tuple(dict.fromkeys(("", *words)))
 
 
 def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:
@@ -155,9 +160,18 @@ def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str,
 
 
 def parse_raw(
-    texts: Sequence[str], input_schema: InputSchema, warn: Callable[[str], None] = lambda line: None
+    texts: Sequence[str],
+    input_schema: InputSchema,
+    missing: Sequence[str],
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RawInputs:
     """Return the rows of `--values`: each is a list of values in column order, or a list of NAME=VALUE.
+
+    Args:
+        texts: the rows.
+        input_schema: the model's input schema.
+        missing: texts that stand for a missing value; see `missing_texts`.
+        warn: is called with each warning.
 
     Raises:
         DataError: the number of values is wrong, a name is unknown, or a value cannot be used.
@@ -165,23 +179,24 @@ def parse_raw(
     columns = input_schema.columns
     rows = [_parse_row(text, columns) for text in texts]
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
-    return RawInputs(
-        encode_table(table, input_schema, "--values", lambda row: f"--values={spell(texts[row])}", warn)
-    )
+    source, locate = "--values", lambda row: f"--values={spell(texts[row])}"
+    return RawInputs(encode_table(table, input_schema, missing, source, locate, warn))
 
 
 def encode_table(
     table: pa.Table,
     input_schema: InputSchema,
+    missing: Sequence[str],
     source: str,
     locate: Locate,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Tensor:
-    """Return the rows of a table in memory as features (rows, features); empty texts are missing values.
+    """Return the rows of a table in memory as features (rows, features).
 
     Args:
         table: its columns are matched by name; others are ignored.
         input_schema: the model's input schema.
+        missing: texts that stand for a missing value; see `missing_texts`.
         source: the name of the table in errors.
         locate: names one of its rows in errors.
         warn: is called with each warning.
@@ -191,7 +206,7 @@ def encode_table(
     """
     if set(input_schema.columns) <= set(table.column_names):  # else `encode` names all columns
         table = table.select(list(input_schema.columns))
-    rows = normalize(table, ("",), source)
+    rows = normalize(table, missing, source)
     return _warn_of_issues(encode(_encoder_of(input_schema), rows, source, locate), source, warn)
 
 

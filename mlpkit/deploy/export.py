@@ -1,8 +1,7 @@
 """Exports a model: writes it, checks what was written in its own runtime, and only then keeps it."""
 
 import hashlib
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 from mlpkit import __version__
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.compare import Difference, compare, with_answers
 from mlpkit.deploy.format import Source, format_of
-from mlpkit.errors import ConfigError, DataError
+from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import atomic_write, temporary_folder
@@ -53,8 +53,12 @@ def check_folder(output: Path) -> None:
         owned = RunFolder(folder).is_run and RunFolder(folder).owns(output.resolve())
         if owned or (is_sweep(folder) and SweepFolder(folder).owns(output.resolve())):
             raise ConfigError(f"{option}: belongs to {folder}; choose another name")
-    if output.is_symlink() or (output.exists() and not output.is_dir()):
+    if output.is_symlink():
+        raise ConfigError(f"{option}: is a link; name the folder itself, or another one")
+    if output.exists() and not output.is_dir():
         raise ConfigError(f"{option}: is there and no folder; choose another name")
+    if output.is_mount():
+        raise ConfigError(f"{option}: is a disk, which cannot be replaced; name a folder in it")
     if output.is_dir() and any(output.iterdir()) and not _is_export(output):
         raise ConfigError(f"{option}: holds files that are no export; choose another name")
 
@@ -77,7 +81,7 @@ def export(
     output: Path,
     rows: Sequence[CheckRows],
     checkpoints: Sequence[Path],
-    card: str,
+    card: Callable[[], str],
 ) -> Exported:
     """Write a model in a format into a folder, if what is written predicts as mlpkit does.
 
@@ -87,7 +91,7 @@ def export(
         output: the folder; an older export in it is replaced.
         rows: of the check.
         checkpoints: the files of the model.
-        card: the model card.
+        card: returns the model card, after the check.
 
     Raises:
         ConfigError: the format cannot hold the model, or what runs it is missing.
@@ -96,6 +100,7 @@ def export(
     """
     chosen = format_of(format_)
     chosen.check_runtime()
+    folder = output
     try:
         with temporary_folder(next(parent for parent in output.parents if parent.is_dir())) as temporary:
             folder = temporary / "export"
@@ -118,6 +123,7 @@ def export(
                 "task": source.schema.task,
                 **({"threshold": source.threshold} if source.has_threshold else {}),
                 "inputs": describe_inputs(source.schema),
+                **({"missing": list(missing_texts(source.config.dataset))} if source.schema.encoder else {}),
                 "outputs": describe_outputs(source.schema),
                 "check": {
                     "rows": len(checked),
@@ -128,14 +134,27 @@ def export(
                 "files": {path.name: _sha256(path) for path in files},
             }
             write_json(folder / MANIFEST, manifest)
-            atomic_write(folder / CARD, card.encode())
+            atomic_write(folder / CARD, card().encode())
             output.parent.mkdir(exist_ok=True)
-            if output.exists():
-                shutil.move(output, temporary / "old")
-            folder.rename(output)
+            _put(folder, output, temporary / "old")
+    except WriteError as error:
+        raise WriteError(str(error).replace(str(folder), str(output))) from None
     except OSError as error:
         raise failed_write(output, error, "cannot write the export") from None
     return Exported([*(path.name for path in files), MANIFEST, CARD], len(checked), difference)
+
+
+def _put(folder: Path, output: Path, old: Path) -> None:
+    """Rename a folder to `output`; an older export there is renamed to `old`, and back if that fails."""
+    is_there = output.exists()
+    if is_there:
+        output.rename(old)
+    try:
+        folder.rename(output)
+    except OSError:
+        if is_there:
+            old.rename(output)
+        raise
 
 
 def describe_inputs(schema: InputSchema) -> list[dict[str, Any]]:

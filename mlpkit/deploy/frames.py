@@ -19,7 +19,9 @@ from mlpkit.errors import DataError
 SOURCE = "data"  # the name of the rows in errors
 
 
-def features_of(data: Any, input_schema: InputSchema, warn: Callable[[str], None]) -> Tensor:
+def features_of(
+    data: Any, input_schema: InputSchema, missing: Sequence[str], warn: Callable[[str], None]
+) -> Tensor:
     """Return rows as features (rows, features), encoded as in training.
 
     Args:
@@ -27,6 +29,7 @@ def features_of(data: Any, input_schema: InputSchema, warn: Callable[[str], None
             table, a dict of columns or a list of dicts; or without, in the model's order: an array, a tensor
             or a list of rows. Pictures may be (rows, height, width).
         input_schema: the model's input schema.
+        missing: texts that stand for a missing value.
         warn: is called with each warning.
 
     Raises:
@@ -48,7 +51,7 @@ def features_of(data: Any, input_schema: InputSchema, warn: Callable[[str], None
         )
     if len(table) == 0:
         raise DataError(f"{SOURCE}: no rows; give at least one")
-    return encode_table(table, input_schema, SOURCE, lambda row: f"{SOURCE}: row {row + 1}", warn)
+    return encode_table(table, input_schema, missing, SOURCE, lambda row: f"{SOURCE}: row {row + 1}", warn)
 
 
 def _by_name(data: Any) -> pa.Table | None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.named_run import open_run, open_runs
+from mlpkit.analysis.ensemble import one_of
+from mlpkit.analysis.named_run import open_members
 from mlpkit.analysis.predict import make_predictor
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
 from mlpkit.folders.trust import Trust
 from mlpkit.system.console import notes_collected
@@ -22,7 +23,8 @@ def load(
     """Return a trained model.
 
     Args:
-        path: a run folder, a checkpoint file, a sweep (its best run) or a folder of runs (the newest).
+        path: a run folder, a checkpoint file, a sweep (its best run), a folder of runs (the newest), or what
+            an estimator of mlpkit.sklearn has saved.
         checkpoint: best or last, for a folder.
         ensemble: of a sweep: the mean of all runs of its best setting, such as those of several seeds.
         device: auto, cpu, cuda or cuda:N.
@@ -34,12 +36,9 @@ def load(
     """
     trust = Trust.foreign(allow_large)
     with notes_collected() as notes, torch_settings_kept():
-        if ensemble:
-            found, source = open_runs(str(path), checkpoint, trust), str(path)
-        else:
-            found = [open_run(str(path), checkpoint, trust)]
-            source = str(found[0][0])
+        found = open_members(str(path), checkpoint, trust, ensemble)
+        source = str(path if len(found) > 1 else found[0][0])
         predictors = [make_predictor(stored, choose_device(device)) for _, stored in found]
-        model = Model(Ensemble(predictors) if ensemble else predictors[0], source)
+        model = Model(one_of(predictors), source, missing_texts(found[0][1].config.dataset))
         model.messages = tuple(notes)
         return model

@@ -23,9 +23,9 @@ class Model:
         messages: notes and warnings of the last call, such as counts of missing and unseen values.
     """
 
-    def __init__(self, predictor: Predictor, source: str) -> None:
-        """Take a predictor; `mlpkit.load` makes one."""
-        self._predictor, self.source = predictor, source
+    def __init__(self, predictor: Predictor, source: str, missing: Sequence[str]) -> None:
+        """Take a predictor, and the texts that stand for a missing value; `mlpkit.load` makes one."""
+        self._predictor, self.source, self._missing = predictor, source, tuple(missing)
         self.messages: tuple[str, ...] = ()
 
     @property
@@ -103,7 +103,7 @@ class Model:
             DataError: as in `predict`.
         """
         messages: list[str] = []
-        found = features_of(data, self._predictor.input_schema, messages.append)
+        found = features_of(data, self._predictor.input_schema, self._missing, messages.append)
         self.messages = tuple(messages)
         return found.numpy()
 

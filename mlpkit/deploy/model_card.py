@@ -4,16 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
-
 from mlpkit.config import yaml_file
 from mlpkit.config.config import to_dict
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.deploy.card_scores import CardScores
 from mlpkit.deploy.format import Source
 from mlpkit.errors import DataError
-from mlpkit.folders.results import summarized_scores
+from mlpkit.folders.find_run import run_of
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.system.console import number
@@ -22,48 +20,32 @@ from mlpkit.system.plain_json import read_object
 MOST_COLUMNS = 50  # shown
 
 
-@dataclass(frozen=True)
-class Final:
-    """What summary.json says of the final split."""
-
-    split: str
-    intervals: dict[str, tuple[float, float]]
-    baseline: dict[str, str | float]
-
-
-def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], step: int) -> str:
+def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], scores: CardScores) -> str:
     """Return the model card.
 
     Args:
         source: the model.
         paths: the checkpoints of its members.
         sizes: the rows of each split; empty if the data is not there any more.
-        step: of the first checkpoint.
+        scores: of the model.
     """
-    folder = RunFolder(paths[0].parents[1]) if paths[0].parent.name == "checkpoints" else None
-    environment = _read(folder.environment) if folder else {}
+    environment = _read(RunFolder(run_of(paths[0])).environment)
     parts = [
         f"# {_text(source.title)}",
         *_about(source, paths),
         "## Data",
         *_data(source, sizes),
         "## Scores",
-        *_scores(folder, paths, step),
+        *_scores(scores),
         "## Limits",
         "\n".join(_limits(source.schema, sizes)),
         "## Config",
+        "That of the first member." if len(paths) > 1 else "",
         f"```yaml\n{yaml_file.dump(to_dict(source.config)).strip()}\n```",
         "## Environment",
         _table(("", ""), list(_flat(environment))) if environment else "It is not known.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _final(summary: dict[str, Any]) -> Final | None:
-    try:
-        return TypeAdapter(Final).validate_python(summary.get("final"))
-    except ValidationError:
-        return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -114,25 +96,13 @@ def _data(source: Source, sizes: Mapping[str, int]) -> Iterator[str]:
         yield f"And {len(columns) - MOST_COLUMNS} more columns; manifest.json has them all."
 
 
-def _scores(folder: RunFolder | None, paths: Sequence[Path], step: int) -> Iterator[str]:
-    which = "best" if paths[0].stem == "best" else "last"
-    splits = summarized_scores(folder, which, step) if folder else None
-    if folder is None or not splits:
-        yield "The run has no summary of its scores."
-        return
-    if len(paths) > 1:
-        yield "Those of the first member."
-    final, names = _final(_read(folder.summary)), list(next(iter(splits.values())))
-    rows = [(split, *(_number(scores.get(name)) for name in names)) for split, scores in splits.items()]
-    if final is not None:
-        baseline = final.baseline
-        where = f"{baseline.get('name', 'baseline')} on {final.split}"
-        rows.append((where, *(_number(baseline.get(name)) for name in names)))
-    yield _table(("", *names), rows)
-    if final is not None:
-        intervals = final.intervals.items()
-        listed = ", ".join(f"{name} {number(low)}–{number(high)}" for name, (low, high) in intervals)
-        yield f"95 % intervals on {final.split}, of the last weights: {listed}."
+def _scores(scores: CardScores) -> Iterator[str]:
+    yield scores.about
+    if scores.rows:
+        names = [name for name in next(iter(scores.rows.values())) if name != "name"]
+        rows = [(who, *(_number(of.get(name)) for name in names)) for who, of in scores.rows.items()]
+        yield _table(("", *names), rows)
+    yield scores.note
 
 
 def _number(value: str | float | None) -> str:

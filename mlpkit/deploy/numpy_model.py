@@ -7,17 +7,21 @@ python model.py rows.csv > predictions.csv      - stands for stdin
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import io
 import math
+import os
+import re
 import sys
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlpkit.deploy.numpy_encoder import Array, Encoder
+from mlpkit.deploy.numpy_encoder import NUMBER, Array, Encoder
+
+FRACTION = re.compile(r"[+-]?[0-9]*([.,])[0-9]+([eE][+-]?[0-9]+)?")
 
 
 class Model(Encoder):
@@ -83,37 +87,64 @@ class Model(Encoder):
             return {"label": predictions["label"], "class": predictions["class"], **probabilities}
         return {**dict(zip(self.names, predictions["label"].T, strict=True)), **probabilities}
 
-    def read_csv(self, text: str) -> list[dict[str, str]]:
-        """Return the rows of a csv file; it has the separator of the training data, or commas."""
-        separator, decimal = self.content["separator"], self.content["decimal"]
-        if separator not in text.partition("\n")[0]:
-            separator, decimal = ",", "."
-        numbers = {of["column"] for of in self.content["columns"] or () if of["kind"] == "number"}
-        found = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        names = [name.strip() for name in next(found, [])]
-        return [
-            {
-                name: cell.replace(decimal, ".") if name in numbers else cell
-                for name, cell in zip_longest(names, cells[: len(names)], fillvalue="")
-            }
-            for cells in found
-            if cells
-        ]
+    def read_csv(self, content: bytes) -> list[dict[str, str]]:
+        """Return the rows of a csv file.
+
+        It is read in the format of the training data; if columns are missing then, in the one that has them.
+
+        Raises:
+            ValueError: it is not a table.
+        """
+        text, given = _decoded(content, self.content["encoding"]), self.content
+        plain = [{"column": name, "kind": "number"} for name in given["names"]]
+        columns: list[dict[str, Any]] = given["columns"] or plain
+        wanted = {column["column"] for column in columns}
+        numbers = {column["column"] for column in columns if column["kind"] == "number"}
+        names, rows = _table(text, given["separator"], given["header"])
+        decimal = given["decimal"]
+        if not wanted <= set(names):
+            others = [_table(text, other, header) for other in "\t;|, " for header in (True, False)]
+            names, rows = next((other for other in others if wanted <= set(other[0])), (names, rows))
+            decimal = _decimal(names, rows, numbers)
+        if (
+            not wanted <= set(names) and not given["columns"]
+        ):  # numbers without a header, in the features' order
+            bare, cells = _table(text, given["separator"], False)
+            if len(bare) == len(wanted) and all(NUMBER.fullmatch(cell.strip()) for cell in cells[0][1]):
+                names, rows, decimal = list(given["names"]), cells, given["decimal"]
+        if len(set(names)) < len(names):
+            raise ValueError("a column appears twice")
+        found = []
+        for line, cells in rows:
+            if len(cells) != len(names):
+                raise ValueError(f"line {line}: {len(cells)} values for {len(names)} columns")
+            row = dict(zip(names, cells, strict=True))
+            found.append({n: cell.replace(decimal, ".") if n in numbers else cell for n, cell in row.items()})
+        return found
 
     def main(self) -> int:
         """Read the csv file that is named on the command line, and print the predictions as csv."""
         if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
             print(f"usage: {Path(sys.argv[0]).name} FILE.csv (- is stdin)", file=sys.stderr)
             return 2
+        is_stdin = sys.argv[1] == "-"
         try:
-            text = sys.stdin.read() if sys.argv[1] == "-" else Path(sys.argv[1]).read_text("utf-8-sig")
-            columns = self.to_columns(self.predict(self.read_csv(text)))
+            content = sys.stdin.buffer.read() if is_stdin else Path(sys.argv[1]).read_bytes()
+            columns = self.to_columns(self.predict(self.read_csv(content)))
         except (OSError, ValueError, csv.Error) as error:
-            print(f"{sys.argv[1]}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+            name = "stdin" if is_stdin else sys.argv[1]
+            print(f"{name}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
             return 65
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+        try:
+            sys.stdout.buffer.write(text.getvalue().encode())
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader wants no more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         return 0
 
     def _forward(self, steps: list[tuple[dict[str, Any], dict[str, Array]]], features: Array) -> Array:
@@ -130,6 +161,40 @@ class Model(Encoder):
                 x = np.exp(x - x.max(1, keepdims=True))
                 x = x / x.sum(1, keepdims=True)
         return x
+
+
+def _decoded(content: bytes, encoding: str) -> str:
+    """Return a text. Its encoding is found, unless it is one that cannot be."""
+    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    marked = next((name for mark, name in marks.items() if content.startswith(mark)), None)
+    if encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        encoding = marked or "utf-8"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if marked or encoding != "utf-8" or not content[: error.start].isascii():
+            raise ValueError(f"not {encoding}; save it as UTF-8") from None
+        text = content.decode("cp1252")
+    if "\0" in text:
+        raise ValueError("a NUL byte, which is not text")
+    return text
+
+
+def _table(text: str, separator: str, header: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of the columns, and the rows with the numbers of their lines."""
+    found = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows = [(found.line_num, cells) for cells in found if cells]
+    if len(rows) < 1 + header:
+        raise ValueError("no rows; it must hold a line of column names and a line for each row")
+    names = [(cell.strip() if header else "") or f"c{place}" for place, cell in enumerate(rows[0][1], 1)]
+    return names, rows[1:] if header else rows
+
+
+def _decimal(names: list[str], rows: list[tuple[int, list[str]]], numbers: set[str]) -> str:
+    """Return the decimal mark of the numbers, a dot or a comma."""
+    cells = [cell for _, row in rows for name, cell in zip(names, row, strict=False) if name in numbers]
+    marks = [found[1] for cell in cells for found in [FRACTION.fullmatch(cell.strip())] if found]
+    return "," if marks.count(",") > marks.count(".") else "."
 
 
 def _arrays(step: dict[str, Any]) -> dict[str, Array]:
@@ -162,7 +227,7 @@ def _inverse_yeo_johnson(x: Array, step: dict[str, Any], arrays: dict[str, Array
     return np.copysign(np.expm1(logs), x)
 
 
-_ACTIVATIONS: dict[str, Any] = {
+ACTIVATIONS: dict[str, Any] = {
     "relu": lambda z: np.maximum(z, 0),
     "leaky_relu": lambda z: np.where(z >= 0, z, z * z.dtype.type(0.01)),
     "elu": lambda z: np.where(z >= 0, z, np.expm1(np.minimum(z, 0))),
@@ -178,7 +243,7 @@ _STEPS: dict[str, Any] = {
     "linear": lambda x, step, arrays: x @ arrays["weight"].T + arrays["bias"],
     "columns": lambda x, step, arrays: x * arrays["scale"] + arrays["shift"],
     "layer_norm": _layer_norm,
-    "activation": lambda x, step, arrays: _ACTIVATIONS[step["name"]](x).astype(x.dtype),
+    "activation": lambda x, step, arrays: ACTIVATIONS[step["name"]](x).astype(x.dtype),
     "exp": lambda x, step, arrays: np.exp(x),
     "inverse_yeo_johnson": _inverse_yeo_johnson,
 }

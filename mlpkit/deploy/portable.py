@@ -15,8 +15,10 @@ from mlpkit.config.config import Config
 from mlpkit.config.registry import choices
 from mlpkit.config.task_fit import ForTasks
 from mlpkit.data.input_schema import MOST_NAMED, InputSchema
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.data.table_file import MISSING, TableFormat
 from mlpkit.data.table_options import TableOptions
+from mlpkit.deploy.numpy_model import ACTIVATIONS
 from mlpkit.errors import ConfigError
 from mlpkit.models.activations import TorchActivation
 from mlpkit.models.torch_layers import (
@@ -28,8 +30,10 @@ from mlpkit.models.torch_layers import (
     name_of,
 )
 from mlpkit.models.torch_network import Network
+from mlpkit.models.torch_own import OwnModule
 
 Array = NDArray[Any]
+ANY_FORMAT = TableFormat()
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,14 @@ class Portable:
         members: the steps of each network; softmax or sigmoid follows for classes and labels.
         threshold: probability above which a row is labelled as the second class, or has a label.
         missing: texts that stand for a missing value.
-        separator: between the cells of the csv files that it was trained on.
-        decimal: decimal mark in these files.
+        csv: the format of the csv files that it was trained on.
     """
 
     schema: InputSchema
     members: tuple[tuple[Step, ...], ...]
     threshold: float = 0.5
     missing: tuple[str, ...] = MISSING
-    separator: str = ","
-    decimal: str = "."
+    csv: TableFormat = ANY_FORMAT
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -104,8 +106,10 @@ class Portable:
             "classes": list(schema.classes),
             "columns": encoder,
             "missing": list(self.missing),
-            "separator": self.separator,
-            "decimal": self.decimal,
+            "separator": self.csv.separator or ",",
+            "decimal": self.csv.decimal or ".",
+            "encoding": self.csv.encoding or "utf-8",
+            "header": self.csv.has_header is not False,
             "threshold": self.threshold,
             "members": members if with_members else [],
         }
@@ -132,17 +136,11 @@ def make_portable(predictor: Predictor, config: Config, format_: str, threshold:
         threshold: see `Portable`.
 
     Raises:
-        ConfigError: it has a module or an activation of the user's own, which is code.
+        ConfigError: it has a layer or an activation that is code of the user's own, or has no step.
     """
     members = tuple(tuple(_steps(each.network, config, format_)) for each in members_of(predictor))
-    of = config.dataset.table_format() if isinstance(config.dataset, TableOptions) else TableFormat()
-    text_format = of.separator or ",", of.decimal or "."
-    return Portable(predictor.input_schema, members, threshold, missing_texts(config), *text_format)
-
-
-def missing_texts(config: Config) -> tuple[str, ...]:
-    """Return the texts that stand for a missing value in the tables of a run."""
-    return config.dataset.missing_texts() if isinstance(config.dataset, TableOptions) else MISSING
+    csv = config.dataset.table_format() if isinstance(config.dataset, TableOptions) else TableFormat()
+    return Portable(predictor.input_schema, members, threshold, missing_texts(config.dataset), csv)
 
 
 def _steps(network: Network, config: Config, format_: str) -> Iterator[Step]:
@@ -152,13 +150,12 @@ def _steps(network: Network, config: Config, format_: str) -> Iterator[Step]:
 
 
 def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
-    activations = {
-        schema.torch_class: name
-        for name, schema in choices("activation").items()
-        if issubclass(schema, TorchActivation)
-    }
-    kind = name_of(layer)
-    if isinstance(layer, Unscaling):
+    if isinstance(layer, OwnModule):
+        yield from _steps_of(layer.module, config, format_)
+    elif type(layer) is nn.Sequential:
+        for each in layer:
+            yield from _steps_of(each, config, format_)
+    elif isinstance(layer, Unscaling):
         yield Step("columns", {"scale": _array(layer.std), "shift": _array(layer.mean)})
         if isinstance(layer, UnscalingLog):
             yield Step("exp", {})
@@ -167,26 +164,41 @@ def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
             yield Step("inverse_yeo_johnson", {name: _array(getattr(layer, name)) for name in names})
     elif isinstance(layer, Scaling):
         yield Step("standardize", {"mean": _array(layer.mean), "std": _array(layer.std)})
-    elif isinstance(layer, nn.Linear):
+    elif type(layer) is nn.Linear:
         weight = _array(layer.weight)
         bias = np.zeros(len(weight), weight.dtype) if layer.bias is None else _array(layer.bias)
         yield Step("linear", {"weight": weight, "bias": bias})
-    elif isinstance(layer, nn.BatchNorm1d):
+    elif type(layer) is nn.BatchNorm1d and layer.affine and layer.running_var is not None:
         yield _batch_norm(layer)
-    elif isinstance(layer, nn.LayerNorm):
+    elif type(layer) is nn.LayerNorm and layer.weight is not None and layer.bias is not None:
         arrays = {"weight": _array(layer.weight), "bias": _array(layer.bias)}
         yield Step("layer_norm", arrays, eps=layer.eps)
-    elif isinstance(layer, Dropout | nn.Identity):
+    elif isinstance(layer, Dropout | nn.Identity) or type(layer) is nn.Dropout:
         return  # they change nothing in evaluation
-    elif type(layer).__module__.startswith("torch.nn.") and kind in activations:
-        yield Step("activation", {}, name=activations[kind])
+    elif name := _activation(layer):
+        yield Step("activation", {}, name=name)
     else:
-        model: ForTasks = config.model
-        own = getattr(model, "activation", None)
-        what = f"model.activation={own}" if own is not None else f"model={model.name}"
-        raise ConfigError(
-            f"--format={format_}: {what} is code of your own, which only --format=torch can hold"
-        )
+        raise _not_portable(layer, config, format_)
+
+
+def _activation(layer: nn.Module) -> str:
+    """Return the name of an activation with its usual parameters; empty if the layer is another one."""
+    for name, schema in choices("activation").items():
+        if name in ACTIVATIONS and issubclass(schema, TorchActivation):
+            usual: nn.Module = getattr(nn, schema.torch_class)()
+            if type(layer) is type(usual) and layer.extra_repr() == usual.extra_repr():
+                return name
+    return ""
+
+
+def _not_portable(layer: nn.Module, config: Config, format_: str) -> ConfigError:
+    model: ForTasks = config.model
+    own = getattr(model, "activation", None)
+    what = f"model.activation={own}" if own is not None else f"model={model.name}"
+    why = "is code of your own"
+    if type(layer).__module__.startswith("torch.nn."):
+        why = f"has a layer {name_of(layer)}({layer.extra_repr()})"
+    return ConfigError(f"--format={format_}: {what} {why}, which only --format=torch can hold")
 
 
 def _batch_norm(layer: nn.BatchNorm1d) -> Step:

@@ -20,11 +20,13 @@ MODEL = Model(json.loads({content!r}))
 def predict(rows: Any) -> dict[str, Array]:
     """Return the predictions of raw rows; see `Model.predict`."""
     return MODEL.predict(rows)
+'''
 
+SCRIPT = """
 
 if __name__ == "__main__":
     sys.exit(MODEL.main())
-'''
+"""
 
 
 class PythonFormat(Format):
@@ -46,7 +48,10 @@ class PythonFormat(Format):
 def write_numpy_file(path: Path, model: Portable, title: str, with_members: bool = True) -> None:
     """Write a model as a Python file; without its members it only encodes and decodes."""
     content = json.dumps(model.to_json(with_members), separators=(",", ":"))
-    atomic_write(path, (f'"""{title}.\n{_runtime()}{USE.format(content=content)}').encode())
+    atomic_write(
+        path,
+        (f'"""{title}.\n{_runtime()}{USE.format(content=content)}{SCRIPT if with_members else ""}').encode(),
+    )
 
 
 def _runtime() -> str:

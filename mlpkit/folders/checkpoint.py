@@ -202,7 +202,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             estimator=_validated(dict[str, Any], parts.get("estimator", {})),
         )
     except ConfigError as error:
-        problem = name_plugins(str(error.args[0]), path.parents[1] if len(path.parents) > 1 else path.parent)
+        problem = name_plugins(str(error.args[0]), path.absolute().parents[1])
         raise DataError(f"{path}: its config is not valid: {problem}") from None
     except ValidationError as error:
         where = "".join(f"{part}." for part in error.errors()[0]["loc"]).rstrip(".")

@@ -23,12 +23,13 @@ from mlpkit.system.failed_write import failed_write
 from mlpkit.system.lock import is_held, locked
 
 REMOVED = f".removed{SUFFIX}"  # ends the hidden name of a run that is being removed
+NO_RUN = "sweep without runs"
 OLDER_CHECKPOINT, BEST_OF_SWEEP = "older checkpoint", "best of its sweep"  # reasons
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A run folder or an older checkpoint to be removed.
+    """A run folder, a sweep without runs or an older checkpoint to be removed.
 
     Attributes:
         path: the folder, or the checkpoint file.
@@ -56,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user wants to remove besides failed runs and runs with nothing saved.
+    """What the user wants to remove besides failed runs, runs with nothing saved and sweeps without runs.
 
     Attributes:
         checkpoints: whether to remove older checkpoints of finished runs.
@@ -93,6 +94,8 @@ def plan(listed: Iterable[Listed], wanted: Wanted, best_run: Callable[[Path], Pa
             planned.kept["sweep in use"] += removable
             continue
         is_labelled = os.path.lexists(SweepFolder(each.path).labels)
+        if not (each.runs or is_labelled or foreign_content(RunFolder(each.path))):
+            planned.removals.append(Removal(each.path, NO_RUN, _size([each.path])))
         best = _best_of(each, best_run) if any(_reason_to_remove(run, wanted) for run in each.runs) else ()
         for run in each.runs:
             keep = "tag or note of the sweep" if is_labelled else _label_of(run, forked)
@@ -166,7 +169,11 @@ def _add(planned: Plan, run: ListedRun, wanted: Wanted, keep: str) -> None:
 
 
 def foreign_content(folder: RunFolder) -> str:
-    """Return what a run folder, or the rest of one, holds that mlpkit has not written; empty if nothing."""
+    """Return what a run folder, or the rest of one, holds that mlpkit has not written; empty if nothing.
+
+    It may also be a sweep that has no runs.
+    """
+    of_sweep = SweepFolder(folder.path).files
     if folder.path.is_symlink():
         return "a link"
     try:
@@ -174,7 +181,8 @@ def foreign_content(folder: RunFolder) -> str:
             is_temporary = path.name.startswith(".") and path.name.endswith(SUFFIX)
             if path.is_symlink():
                 return "holds links"
-            if not (folder.owns(path) or is_temporary) or (path in folder.files and not path.is_file()):
+            is_own = folder.owns(path) or path in of_sweep or is_temporary
+            if not is_own or (path in (*folder.files, *of_sweep) and not path.is_file()):
                 return "holds files that are not mlpkit's"
             if path.parent == folder.last.parent and path.suffix not in (".safetensors", SUFFIX):
                 return "holds files that are not mlpkit's"

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from mlpkit.errors import DataError
+from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder
+
+MEMBERS = "member-*.safetensors"  # of a folder that an estimator has saved
 
 
 def find_run(path: Path) -> RunFolder:
@@ -13,12 +17,22 @@ def find_run(path: Path) -> RunFolder:
         DataError: there is no run.
     """
     _check_exists(path)
-    folder = path.parent.parent if path.parent.name == "checkpoints" and not path.is_dir() else path
+    folder = path if path.is_dir() else run_of(path)
     if not RunFolder(folder).config.exists():
         raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
     if not RunFolder(folder).has_begun():
         raise DataError(f"{path}: this run was killed before it began; train it anew into the same folder")
     return RunFolder(folder)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Return the run folder of a checkpoint file; of a file outside of one, the folder that it lies in."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def find_members(path: Path) -> list[Path]:
+    """Return the checkpoint files in a folder that an estimator of several members has saved, in order."""
+    return sorted(path.glob(MEMBERS)) if path.is_dir() and not RunFolder(path).is_run else []
 
 
 def find_checkpoints(path: Path, which: str) -> list[Path]:
@@ -37,6 +51,10 @@ def find_checkpoints(path: Path, which: str) -> list[Path]:
     folder = RunFolder(path)
     candidates = [*([folder.best] if which == "best" else []), folder.last, *folder.older()]
     existing = [file for file in candidates if file.exists()]
+    if members := find_members(path):
+        raise DataError(
+            f"{path}: holds {len(members)} members of an ensemble; name one, such as {members[0]}"
+        )
     if not existing:
         raise DataError(f"{path}: holds no checkpoint ({folder.last.relative_to(path)}); name a run folder")
     return existing
@@ -65,6 +83,16 @@ def newest_begun(root: Path) -> Path | None:
     ledgers = [file for file in root.rglob("ledger.sqlite") if not any(file.parent.glob("*/config.yaml"))]
     found = max([*begun, *ledgers], key=_age, default=None)
     return found and found.parent
+
+
+def newest_folds(root: Path) -> Path | None:
+    """Return the newest sweep over folds anywhere below `root`, or None."""
+    sweeps = [file for file in root.rglob("ledger.sqlite") if _has_folds(SweepFolder(file.parent))]
+    return max(sweeps, key=_age).parent if sweeps else None
+
+
+def _has_folds(sweep: SweepFolder) -> bool:
+    return any(line.lstrip("+").startswith("dataset.fold=") for line in read_overrides(sweep.overrides))
 
 
 def _age(file: Path) -> tuple[int, str]:

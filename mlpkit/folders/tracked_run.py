@@ -11,7 +11,7 @@ from pathlib import Path
 from mlpkit.config import nested
 from mlpkit.config.config import Config
 from mlpkit.errors import DataError
-from mlpkit.folders.labels import read_labels
+from mlpkit.folders.labels import Labels, read_labels
 from mlpkit.folders.metrics_file import Record, read_metrics, record_of
 from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.results import RunResult, read_config, read_result, settings_of
@@ -49,8 +49,7 @@ class TrackedRun:
         started: when training began, in seconds since 1970, as far as the folder tells.
         ended: when the run ended; None if it has no summary.
         settings: all settings by dotted key, as text.
-        tags: the user's tags.
-        note: the user's note.
+        labels: the user's tags and note.
         points: the curves and the best epoch's scores.
         files: the files that make up a run folder, by their path in it.
     """
@@ -63,8 +62,7 @@ class TrackedRun:
     started: float
     ended: float | None
     settings: Mapping[str, str]
-    tags: tuple[str, ...]
-    note: str
+    labels: Labels
     points: Sequence[Point]
     files: Mapping[str, Path]
 
@@ -96,8 +94,7 @@ def read_tracked(folder: RunFolder, is_running: bool = False) -> TrackedRun:
         started=min(folder.config.stat().st_mtime, (ended or float("inf")) - seconds),
         ended=ended,
         settings={key: _text(value) for key, value in settings_of(config).items()},
-        tags=labels.tags,
-        note=labels.note,
+        labels=labels,
         points=points,
         files={} if is_running else dict(_files(folder)),
     )

@@ -8,7 +8,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from getpass import getuser
 from pathlib import Path
@@ -19,11 +19,13 @@ from mlpkit.errors import ConfigError, MlpkitError, TrackerError, reason_of
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from mlpkit.folders.labels import Labels
     from mlpkit.folders.tracked_run import Point, TrackedRun
 
 _STATUSES = {"running": "RUNNING", "failed": "FAILED", "interrupted": "KILLED", "unfinished": "KILLED"}
 _ID, _STATUS, _TAGS, _FILES = "mlpkit.id", "mlpkit.status", "mlpkit.tags", "mlpkit.files"
-_NOTE = "mlflow.note.content"  # MLflow shows it as the run's description
+_NOTE = "mlflow.note.content"  # MLflow shows it as the description of a run or an experiment
+_SENT_NOTE = "mlpkit.note"  # the note that was sent last: one that was edited in MLflow stays
 _MOST_METRICS, _MOST_OTHERS, _LONGEST = 1000, 100, 6000  # MLflow's limits; the last one in characters
 _OTHER_CHARACTERS = re.compile(r"[^\w. -]")  # those that a key of MLflow must not have
 # Unless the user has set them: by default a server that is down is tried for four minutes.
@@ -76,6 +78,19 @@ class MLflowStore:
             opened = MLflowRun(self, found or self._create(run), is_new)
         opened.update(run)
         return opened
+
+    def label(self, group: str, labels: "Labels") -> bool:
+        """Write the tags and the note of a sweep, which is an experiment; return whether they have changed.
+
+        Raises:
+            TrackerError: that fails.
+        """
+        with self.reaching():
+            experiment = self.client.get_experiment_by_name(group)
+            changed = {} if experiment is None else _changed_labels(labels, experiment.tags)
+            for name, value in changed.items():
+                self.client.set_experiment_tag(experiment.experiment_id, name, value)
+        return bool(changed)
 
     def _find(self, run_id: str) -> "Run | None":
         """Return the MLflow run with an id, in whichever experiment; one in the trash does not count."""
@@ -180,10 +195,7 @@ class MLflowRun:
         params = [Param(key, value) for key, value in settings.items() if key not in data.params]
         tags = {key: value for key, value in settings.items() if data.params.get(key, value) != value}
         tags[_STATUS] = run.status
-        if run.note:
-            tags[_NOTE] = run.note
-        if run.tags or _TAGS in data.tags:
-            tags[_TAGS] = " ".join(run.tags)
+        tags |= _changed_labels(run.labels, data.tags)
         changed = [RunTag(key, value) for key, value in tags.items() if data.tags.get(key) != value]
         for first in range(0, max(len(params), len(changed)), _MOST_OTHERS):
             part = slice(first, first + _MOST_OTHERS)
@@ -231,6 +243,16 @@ def check_installed(what: str) -> None:
     """
     if any(importlib.util.find_spec(name) is None for name in ("mlflow", "sqlalchemy", "alembic")):
         raise ConfigError(f"{what}: needs mlflow; pip install 'mlpkit[mlflow]'")
+
+
+def _changed_labels(labels: "Labels", before: Mapping[str, str]) -> dict[str, str]:
+    """Return what of the user's tags and note differs from what was sent before."""
+    tags, changed = " ".join(labels.tags), dict[str, str]()
+    if tags != before.get(_TAGS, ""):
+        changed[_TAGS] = tags
+    if labels.note != before.get(_SENT_NOTE, ""):
+        changed |= {_NOTE: labels.note, _SENT_NOTE: labels.note}
+    return changed
 
 
 def _key(name: str, step: int, value: float) -> tuple[str, int, str]:

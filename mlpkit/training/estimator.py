@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.frames import MISSING
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import derived_seed
 from mlpkit.errors import MlpkitError
@@ -123,7 +124,8 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         check_precision(self.precision)
         dtypes: Any = before.precision if before else self.precision
         dtypes = (np.float64, np.float32) if dtypes == "auto" else np.dtype(dtypes)
-        inputs, values, weights, encoder = read_rows(self, X, y, sample_weight, dtypes, trained)
+        missing = before.missing if before else MISSING
+        inputs, values, weights, encoder = read_rows(self, X, y, sample_weight, dtypes, trained, missing)
         precision = "float32" if inputs.dtype == np.float32 else "float64"
         task, targets, labels = self._encode_targets(values, trained, classes, precision)
         schema = trained or schema_of(self, inputs.shape[1], encoder, task, *_names(y, task, targets, labels))
@@ -149,6 +151,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             "precision": precision,
             "class_weight": class_weight,
             "standardize": standardize,
+            "missing": missing,
         }
         return dataset, labels
 
@@ -201,7 +204,8 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         """Return the outputs (rows, width) of the model, the mean of the members."""
         check_is_fitted(self)
         with plain_errors():
-            return self._members.outputs(read_inputs(self, X, self._members.precision, self._members.schema))
+            of = self._members
+            return of.outputs(read_inputs(self, X, of.precision, of.schema, of.missing))
 
     def _linear(self) -> tuple[Array, Array]:
         """Return coefficients (width, features) and intercepts (width,) of a linear model."""

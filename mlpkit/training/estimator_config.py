@@ -70,7 +70,11 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
         {
             "seed": get("random_state"),
             "device": get("device"),
-            "dataset": {"name": dataset.name, "standardize": get("standardize")},
+            "dataset": {
+                "name": dataset.name,
+                "standardize": get("standardize"),
+                **({"missing": get("missing")} if dataset.name == "table" else {}),
+            },
             "model": _model(parameters, model),
             "loss": _named(LOSSES.get(str(get("loss")), get("loss", "auto"))),
             "optimizer": _optimizer(parameters, batch, rows),

@@ -27,6 +27,7 @@ def read_rows(
     sample_weight: Any,
     dtypes: Any,
     trained: InputSchema | None,
+    missing: Sequence[str],
 ) -> tuple[Array, Array, Array | None, TableEncoder | None]:
     """Return inputs (rows, features), raw targets, weights (rows,) or None, and the encoder or None.
 
@@ -39,6 +40,7 @@ def read_rows(
         sample_weight: how much each row counts; None: all the same.
         dtypes: of the inputs, as in scikit-learn's `check_array`.
         trained: the input schema of a model that is trained further; None: a new model.
+        missing: texts that stand for a missing value in a DataFrame.
 
     Raises:
         ValueError: the rows cannot be used; TypeError: they are a sparse matrix.
@@ -64,13 +66,22 @@ def read_rows(
         y, weights = y[kept], weights[kept]
         frame, X = (frame, X[kept]) if frame is None else (frame.filter(pa.array(kept)), X)
     if frame is not None:
-        encoder = encoder or fit_frame(frame)
-        X = encode_frame(encoder, frame)
+        encoder = encoder or fit_frame(frame, missing)
+        X = encode_frame(encoder, frame, missing)
     return X, y, weights, encoder
 
 
-def read_inputs(estimator: BaseEstimator, X: Any, dtype: str, trained: InputSchema) -> Tensor:
+def read_inputs(
+    estimator: BaseEstimator, X: Any, dtype: str, trained: InputSchema, missing: Sequence[str]
+) -> Tensor:
     """Return the inputs (rows, features) to predict.
+
+    Args:
+        estimator: what predicts.
+        X: the inputs.
+        dtype: of an array.
+        trained: the model's input schema.
+        missing: texts that stand for a missing value in a DataFrame.
 
     Raises:
         ValueError: they are not like those that the model was trained on.
@@ -84,7 +95,7 @@ def read_inputs(estimator: BaseEstimator, X: Any, dtype: str, trained: InputSche
             "names; give it a DataFrame"
         )
     validate_data(estimator, X, reset=False, skip_check_array=True)
-    return torch.from_numpy(encode_frame(trained.encoder, frame))
+    return torch.from_numpy(encode_frame(trained.encoder, frame, missing))
 
 
 def as_tensor(values: Array) -> Tensor:

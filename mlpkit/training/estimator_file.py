@@ -10,6 +10,7 @@ import numpy as np
 from mlpkit.errors import DataError
 from mlpkit.folders import checkpoint as checkpoint_file
 from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.find_run import MEMBERS, find_members
 from mlpkit.folders.trust import Trust
 from mlpkit.training.members import Members
 
@@ -39,7 +40,7 @@ def save_members(estimator: Any, members: Members, path: Path) -> None:
     files = [path / f"member-{number:03}.safetensors" for number in range(len(stored))]
     for file, member in zip(files, stored, strict=True):
         checkpoint_file.save(file, member)
-    for older in {*path.glob("member-*.safetensors")}.difference(files):  # there were more members
+    for older in {*path.glob(MEMBERS)}.difference(files):  # there were more members
         older.unlink()
 
 
@@ -49,9 +50,9 @@ def load_members(path: Path, device: str, allow_large: bool) -> Members:
     Raises:
         DataError: a file is not a checkpoint, or is damaged.
     """
-    files = sorted(path.glob("member-*.safetensors")) if path.is_dir() else [path]
+    files = find_members(path) if path.is_dir() else [path]
     if not files:
-        raise DataError(f"{path}: no file member-*.safetensors in this folder; name the file of a checkpoint")
+        raise DataError(f"{path}: no file {MEMBERS} in this folder; name the file of a checkpoint")
     kinds, trust = ("model", "optimizer"), Trust.foreign(allow_large)
     return Members([checkpoint_file.load(file, kinds, trust) for file in files], device)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from mlpkit.analysis.ensemble import one_of
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.system.device import choose_device
 from mlpkit.system.torch_settings import torch_settings_kept
@@ -31,6 +32,11 @@ class Members:
     def schema(self) -> InputSchema:
         """The input schema of all members."""
         return self.checkpoints[0].input_schema
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The texts that stand for a missing value in raw rows."""
+        return missing_texts(self.checkpoints[0].config.dataset)
 
     @property
     def precision(self) -> str:
