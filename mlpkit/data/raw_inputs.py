@@ -116,7 +116,7 @@ def read_as_in_training(
         DataError: the table cannot be read.
     """
     trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
-    missing = config.missing_texts() if isinstance(config, TableOptions) else MISSING
+    missing = missing_texts(config)
     header = trained.has_header if has_header is None else has_header
     encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
     formats = (
@@ -139,6 +139,11 @@ def read_as_in_training(
         return first  # the caller reports the missing columns
     assert first is not None
     raise first
+
+
+def missing_texts(config: DatasetConfig) -> tuple[str, ...]:
+    """Return the texts that stand for a missing value, besides the empty one."""
+    return config.missing_texts() if isinstance(config, TableOptions) else MISSING
 
 
 def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str, list[Any]]:

@@ -9,10 +9,11 @@ import torch
 
 from mlpkit.analysis.blocks import BLOCK
 from mlpkit.analysis.predict import Predictions
+from mlpkit.data.few_rows import FewRows
 from mlpkit.deploy.limits import MOST_BYTES_HELD, MOST_WAITING
 from mlpkit.deploy.refusal import Refusal
 from mlpkit.deploy.serve_model import Served
-from mlpkit.deploy.serve_rows import RawRows, Rows, encode_together
+from mlpkit.deploy.serve_rows import Rows, encode_together
 from mlpkit.errors import DataError
 
 WINDOW = 0.002  # seconds for which the first request waits for others
@@ -35,7 +36,7 @@ class _Job:
     """
 
     model: Served
-    rows: Rows | RawRows
+    rows: Rows | FewRows
     done: asyncio.Future[Answer]
     taken: int = 0
     parts: list[Predictions] = field(default_factory=list)
@@ -62,11 +63,11 @@ class Batcher:
         """The number of requests that wait."""
         return len(self._jobs)
 
-    async def predict(self, model: Served, rows: Rows | RawRows) -> Answer:
+    async def predict(self, model: Served, rows: Rows | FewRows) -> Answer:
         """Return the predictions of some rows, and the encoded rows.
 
         Raises:
-            DataError: a value of raw rows cannot be used.
+            DataError: a value of a few rows cannot be used.
             Refusal: too many requests wait.
         """
         size = len(rows) * len(model.predictor.input_schema.features) * 4
@@ -115,8 +116,9 @@ class Batcher:
     def _compute(self, jobs: list[_Job]) -> list[Exception | None]:
         """Compute a block of each job; return what is wrong with each. It runs in a thread of its own."""
         model, wrong = jobs[0].model, dict[int, Exception]()
-        raw = [(place, job.rows) for place, job in enumerate(jobs) if isinstance(job.rows, RawRows)]
-        for (place, _), rows in zip(raw, encode_together([of for _, of in raw], model), strict=True):
+        few = [(place, job.rows) for place, job in enumerate(jobs) if isinstance(job.rows, FewRows)]
+        encoded = encode_together([rows for _, rows in few], model) if few else []
+        for (place, _), rows in zip(few, encoded, strict=True):
             if isinstance(rows, DataError):
                 wrong[place] = rows
             else:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.errors import DataError, MlpkitError, reason_of
 from mlpkit.folders.checkpoint import Checkpoint, load_first, not_finite
 from mlpkit.folders.find_run import find_checkpoints
@@ -34,6 +36,11 @@ class Served:
     def epoch(self) -> int:
         """The epoch after which the checkpoint was saved."""
         return self.stored.state.progress.epoch
+
+    @cached_property
+    def missing_texts(self) -> frozenset[str]:
+        """The texts that stand for a missing value of a table."""
+        return frozenset(("", *missing_texts(self.stored.config.dataset)))
 
 
 class Source:

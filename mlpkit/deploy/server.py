@@ -31,15 +31,13 @@ from mlpkit.deploy.refusal import Refusal
 from mlpkit.deploy.serve_metrics import Metrics, resident_bytes
 from mlpkit.deploy.serve_model import Served, Source
 from mlpkit.deploy.serve_pages import POLICY, api_page, form_page
-from mlpkit.deploy.serve_rows import NAME, Rows, read_options, read_rows
+from mlpkit.deploy.serve_rows import NAME, SMALL, Rows, read_at_once, read_options, read_rows
 from mlpkit.deploy.serve_schema import openapi, schema_of
 from mlpkit.errors import MlpkitError, reason_of
 from mlpkit.system.plain_json import to_json
 
 # How long a thread may let the others wait. Python's 0.005 would be most of a request's time.
 SWITCH_SECONDS = 0.0005
-
-SMALL = 16 << 10  # bytes of a body that is read at once; a larger one is read in a thread, beside others
 
 KINDS = (
     "json",
@@ -66,7 +64,7 @@ class Server:
         """
         self._source, self._guard, self._note = source, guard, note
         self._batcher, self._metrics = Batcher(), Metrics()
-        self._reader = ThreadPoolExecutor(1, "reader")
+        self._readers = ThreadPoolExecutor(1, "large bodies"), ThreadPoolExecutor(1, "small bodies")
         self._held = 0  # bytes of all bodies
         self._open = 0  # requests to predict
         self._ready: Callable[[], None] = lambda: None
@@ -150,11 +148,11 @@ class Server:
         try:
             start = await self._receive(request, content)
             body = bytes(content)
-            if len(body) <= SMALL:
-                rows = read_rows(body, model, options)
-            else:
+            rows = read_at_once(body, model, options)
+            if rows is None:
+                reader = self._readers[len(body) <= SMALL]
                 loop = asyncio.get_running_loop()
-                rows = await loop.run_in_executor(self._reader, read_rows, body, model, options)
+                rows = await loop.run_in_executor(reader, read_rows, body, model, options)
             predictions, encoded = await self._batcher.predict(model, rows)
         finally:
             self._open -= 1
