@@ -18,6 +18,7 @@ from mlpkit.errors import DataError
 
 WINDOW = 0.002  # seconds for which the first request waits for others
 MOST_ROWS = 16 * BLOCK  # of a forward pass
+QUICK = 1 << 24  # multiplications that take about a millisecond
 
 
 Answer = tuple[Predictions, Rows]
@@ -91,7 +92,10 @@ class Batcher:
                 await asyncio.sleep(WINDOW)
             if jobs := self._take():
                 try:
-                    errors = await loop.run_in_executor(self._thread, self._compute, jobs)
+                    if _is_quick(jobs):
+                        errors = self._compute(jobs)
+                    else:
+                        errors = await loop.run_in_executor(self._thread, self._compute, jobs)
                 except Exception as error:  # of any kind: a plug-in's own layers may have been called
                     errors = [error] * len(jobs)
                 self._finish(jobs, errors)
@@ -114,7 +118,7 @@ class Batcher:
         return taken
 
     def _compute(self, jobs: list[_Job]) -> list[Exception | None]:
-        """Compute a block of each job; return what is wrong with each. It runs in a thread of its own."""
+        """Compute a block of each job; return what is wrong with each."""
         model, wrong = jobs[0].model, dict[int, Exception]()
         few = [(place, job.rows) for place, job in enumerate(jobs) if isinstance(job.rows, FewRows)]
         encoded = encode_together([rows for _, rows in few], model) if few else []
@@ -151,3 +155,9 @@ class Batcher:
             else:
                 assert isinstance(job.rows, Rows)
                 job.done.set_result((Predictions.joined(job.parts), job.rows))
+
+
+def _is_quick(jobs: list[_Job]) -> bool:
+    """Whether a pass is not worth a thread: while two wait for Python's lock, nobody is answered."""
+    rows = sum(min(BLOCK, len(job.rows) - job.taken) for job in jobs)
+    return -(-rows // BLOCK) * BLOCK * jobs[0].model.parameters <= QUICK

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.raw_inputs import missing_texts
+from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError, MlpkitError, reason_of
 from mlpkit.folders.checkpoint import Checkpoint, load_first, not_finite
 from mlpkit.folders.find_run import find_checkpoints
 from mlpkit.folders.trust import Trust
+from mlpkit.models.torch_network import count_parameters
 
 SECONDS = 0.5  # between two looks at the checkpoint
 
@@ -36,6 +38,11 @@ class Served:
     def epoch(self) -> int:
         """The epoch after which the checkpoint was saved."""
         return self.stored.state.progress.epoch
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of weights with which a row is multiplied."""
+        return sum(count_parameters(member.network) for member in members_of(self.predictor))
 
     @cached_property
     def missing_texts(self) -> frozenset[str]:

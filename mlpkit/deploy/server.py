@@ -133,7 +133,7 @@ class Server:
                 response = _error(error.status, error.line)
             except MlpkitError as error:
                 response = _error(400, " ".join(str(error).splitlines()))
-            self._metrics.add_request(request.url.path, response.status_code)
+            self._metrics.add_request(request.scope["path"], response.status_code)
             return response
 
         return answer
@@ -216,8 +216,8 @@ class Server:
 
     async def _fail(self, request: Request, error: Exception) -> Response:
         """Answer when something else has gone wrong, which the user of the server must see."""
-        self._metrics.add_request(request.url.path, 500)
-        self._note(f"error: {request.method} {request.url.path}: {reason_of(error)}")
+        self._metrics.add_request(request.scope["path"], 500)
+        self._note(f"error: {request.method} {request.scope['path']}: {reason_of(error)}")
         return _error(500, "the server failed; its stderr says how")
 
 
