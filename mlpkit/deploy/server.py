@@ -194,16 +194,16 @@ class Server:
 
     def _now(self) -> dict[str, float]:
         """Return the figures that others count."""
-        memory = resident_bytes()
-        return {
+        now = {
             "mlpkit_open_requests": self._open,
             "mlpkit_waiting_requests": self._batcher.waiting,
             "mlpkit_forward_passes_total": self._batcher.passes,
             "mlpkit_forward_rows_total": self._batcher.rows,
             "mlpkit_model_epoch": self._source.model.epoch,
             "mlpkit_model_reloads_total": self._source.reloads,
-            **({} if memory is None else {"process_resident_memory_bytes": memory}),
+            "process_resident_memory_bytes": resident_bytes(),
         }
+        return {name: value for name, value in now.items() if value is not None}
 
     async def _refuse_path(self, request: Request, error: Exception) -> Response:
         """Answer a path or a method that there is not."""
@@ -264,9 +264,9 @@ def _as_json(columns: Columns, rows: Rows, model: Served) -> Response:
 def _as_csv(columns: Columns, rows: Rows, model: Served) -> Response:
     """Return the same csv as `mlpkit predict`; the counts of all columns are in the head."""
     head = {f"mlpkit-{kind}": str(sum(_counts(rows.issues, kind).values())) for kind in ("missing", "unseen")}
-    return Response(
-        to_csv(columns), media_type="text/csv", headers={**head, "mlpkit-epoch": str(model.epoch)}
-    )
+    if model.epoch is not None:
+        head["mlpkit-epoch"] = str(model.epoch)
+    return Response(to_csv(columns), media_type="text/csv", headers=head)
 
 
 def _counts(issues: tuple[ColumnIssues, ...], kind: str) -> dict[str, int]:
