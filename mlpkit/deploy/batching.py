@@ -88,8 +88,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if sum(len(job.rows) for job in self._jobs) < BLOCK:
-                await asyncio.sleep(WINDOW)
+            is_full = sum(len(job.rows) for job in self._jobs) >= BLOCK
+            await asyncio.sleep(0 if is_full else WINDOW)  # with 0 too, others have their turn before a pass
             if jobs := self._take():
                 try:
                     if _is_quick(jobs):
