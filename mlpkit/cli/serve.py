@@ -37,6 +37,13 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Let everybody who reaches it use the model.")
     ] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Average what all seeds of a sweep's best setting predict, not its best run alone.",
+        ),
+    ] = False,
     checkpoint: Which = "best",
     device: Device = "cpu",
     allow_large: AllowLarge = False,
@@ -54,17 +61,21 @@ def serve(
     check_which(checkpoint)
     guard = guard_for(host, token, no_auth)
     with listen(host, port) as listener:
-        from mlpkit.deploy.serve_model import Source
+        from mlpkit.deploy.serve_model import RunSource, Source, load_ensemble
         from mlpkit.deploy.server import Server
         from mlpkit.folders.trust import Trust
         from mlpkit.system.console import make_console, note, say
         from mlpkit.system.device import choose_device
 
-        path, reason = choose_run(run)
-        source = Source(path, checkpoint, choose_device(device), Trust.foreign(allow_large), note)
-        if reason:
-            note(f"{reason}: {path}")
+        where, trust = choose_device(device), Trust.foreign(allow_large)
+        if ensemble:
+            source = Source(load_ensemble(run, checkpoint, where, trust))
+        else:
+            path, reason = choose_run(run)
+            source = RunSource(path, checkpoint, where, trust, note)
+            if reason:
+                note(f"{reason}: {path}")
         model, console = source.model, make_console()
-        line = f"serving {model.path} (epoch {model.epoch}) at {address_of(listener)}"
+        line = f"serving {model.path} ({model.about}) at {address_of(listener)}"
         Server(source, guard, note).run(listener, lambda: say(console, line))
         say(console, "stopped")

@@ -30,7 +30,7 @@ ISO_DAY = (
 )
 
 _OTHERWISE = "correct it, or name its form in dataset.columns.{}.format"
-_WHOLE = r"^([+-]?[0-9]+)\.0+$"
+WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -71,6 +71,10 @@ class RawColumn:
     def missing(self) -> Flags:
         """Whether the value of each row is missing (rows,)."""
         return _to_numpy(pc.is_null(self.flat))
+
+    def value(self, row: int) -> Any:
+        """Return the value of a row."""
+        return self.flat[row].as_py()
 
     def numbers(self) -> Floats:
         """Return the numbers (rows,), NaN for missing values.
@@ -128,7 +132,7 @@ class RawColumn:
                 "it into dataset.ignore"
             ) from None
         indices = _to_numpy(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
-        words = pc.replace_substring_regex(words, _WHOLE, r"\1").to_pylist()
+        words = pc.replace_substring_regex(words, WHOLE, r"\1").to_pylist()
         found = {word: index for index, word in enumerate(dict.fromkeys(words))}
         renamed = np.array([*(found[word] for word in words), -1], np.int64)
         return renamed[indices], list(found)

@@ -1,6 +1,6 @@
 """Applies a fitted encoder: turns raw columns into features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,6 +51,15 @@ class ColumnIssues:
         missing, unseen = self.missing + other.missing, self.unseen + other.unseen
         return ColumnIssues(self.column, missing, unseen, self.example or other.example)
 
+    @staticmethod
+    def summed(issues: "Iterable[ColumnIssues]") -> "tuple[ColumnIssues, ...]":
+        """Return the sum for each column in which a value is missing or unseen."""
+        sums: dict[str, ColumnIssues] = {}
+        for found in issues:
+            before = sums.get(found.column)
+            sums[found.column] = found if before is None else before.plus(found)
+        return tuple(found for found in sums.values() if found.missing or found.unseen)
+
     def __str__(self) -> str:
         """Return the counts as text."""
         parts = [f"{self.missing:,} missing"] if self.missing else []
@@ -89,14 +98,12 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, locate: Locate) 
             "(a value may be left empty)"
         )
     values = np.empty((table.num_rows, encoder.width), np.float32)
-    issues = {spec.column: ColumnIssues(spec.column) for spec in encoder.columns}
+    issues: list[ColumnIssues] = []
     for start in range(0, table.num_rows, PORTION):
-        portion = table.slice(start, PORTION)
-        for found in _encode(
-            encoder, portion, source, partial(_locate_in_portion, locate, start), values[start:]
-        ):
-            issues[found.column] = issues[found.column].plus(found)
-    return Encoded(values, tuple(found for found in issues.values() if found.missing or found.unseen))
+        portion, names = table.slice(start, PORTION), partial(_locate_in_portion, locate, start)
+        raw = (RawColumn(spec.column, portion[spec.column], source, names) for spec in encoder.columns)
+        issues += encode_columns(encoder, raw, values[start:])
+    return Encoded(values, ColumnIssues.summed(issues))
 
 
 def _locate_in_portion(locate: Locate, start: int, row: int) -> str:
@@ -104,13 +111,21 @@ def _locate_in_portion(locate: Locate, start: int, row: int) -> str:
     return locate(start + row)
 
 
-def _encode(
-    encoder: TableEncoder, table: pa.Table, source: str, locate: Locate, values: NDArray[np.float32]
+def encode_columns(
+    encoder: TableEncoder, columns: Iterable[RawColumn], values: NDArray[np.float32]
 ) -> Iterator[ColumnIssues]:
-    """Write the features of a portion into `values`, and yield the issues of each column."""
+    """Write the features of some rows into `values`, and yield the issues of each column.
+
+    Args:
+        encoder: the encoder.
+        columns: the raw columns, in its order.
+        values: (rows or more, features) gets the features.
+
+    Raises:
+        DataError: the encoder cannot encode a value.
+    """
     index = 0
-    for spec in encoder.columns:
-        raw = RawColumn(spec.column, table[spec.column], source, locate)
+    for spec, raw in zip(encoder.columns, columns, strict=True):
         yield ColumnIssues(spec.column, int(raw.missing.sum()))
         for part in _features(spec, raw):
             if isinstance(part, ColumnIssues):
@@ -135,7 +150,7 @@ def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
         return np.clip(found, -FARTHEST, FARTHEST)
     if isinstance(scale, Log):
         values = signed_log(values)
-    with np.errstate(over="ignore"):  # `_encode` refuses values that are too large, and names the row
+    with np.errstate(over="ignore"):  # `encode_columns` refuses values that are too large, and names the row
         linear: Floats = (values - scale.shift) / scale.divide_by
     return linear
 
@@ -194,7 +209,7 @@ def _one_hot(spec: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[F
 def _unseen(raw: RawColumn, unseen: Flags) -> ColumnIssues:
     """Return the number of unseen values, with an example."""
     rows = np.flatnonzero(unseen)
-    return ColumnIssues(raw.name, 0, len(rows), show(raw.flat[rows[0]].as_py()) if len(rows) else "")
+    return ColumnIssues(raw.name, 0, len(rows), show(raw.value(int(rows[0]))) if len(rows) else "")
 
 
 def _refuses_missing(spec: Column) -> bool:

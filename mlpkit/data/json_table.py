@@ -47,7 +47,7 @@ def read_json(text: TableText) -> pyarrow.Table:
     try:
         records = list(
             _records(
-                from_pandas(json.loads(content, object_pairs_hook=_reject_repeated_keys), (), text.name),
+                from_pandas(json.loads(content, object_pairs_hook=reject_repeated_keys), (), text.name),
                 text.name,
             )
         )
@@ -74,7 +74,7 @@ def _plain_table(records: Sequence[Mapping[str, Any]]) -> pyarrow.Table | None:
             kind = pyarrow.float64() if float in kinds else pyarrow.int64() if kinds else pyarrow.null()
         elif kinds == {bool}:
             kind = pyarrow.bool_()
-        elif kinds == {str} and not any(value and value[4:5] == "-" for value in values):  # no date
+        elif kinds == {str} and not any(value and may_be_date(value) for value in values):
             kind = pyarrow.string()
         else:
             return None
@@ -158,7 +158,7 @@ def _check(line: bytes, kinds: dict[str, str], location: str) -> None:
         DataError: the line is not a row.
     """
     try:
-        record = json.loads(line, object_pairs_hook=_reject_repeated_keys)
+        record = json.loads(line, object_pairs_hook=reject_repeated_keys)
     except RecursionError:
         raise DataError(f"{location}: nested too deep for a table; correct it") from None
     except ValueError as error:
@@ -186,7 +186,17 @@ def _reason(error: ValueError) -> str:
     return f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def may_be_date(text: str) -> bool:
+    """Whether pyarrow's reader may take a text for a date."""
+    return text[4:5] == "-"
+
+
+def reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some keys and values, for `json.loads`.
+
+    Raises:
+        ValueError: a key appears twice.
+    """
     content = dict(pairs)
     if len(content) < len(pairs):
         raise ValueError("a key appears twice")

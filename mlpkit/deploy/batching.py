@@ -9,14 +9,16 @@ import torch
 
 from mlpkit.analysis.blocks import BLOCK
 from mlpkit.analysis.predict import Predictions
+from mlpkit.data.few_rows import FewRows
 from mlpkit.deploy.limits import MOST_BYTES_HELD, MOST_WAITING
 from mlpkit.deploy.refusal import Refusal
 from mlpkit.deploy.serve_model import Served
-from mlpkit.deploy.serve_rows import RawRows, Rows, encode_together
+from mlpkit.deploy.serve_rows import Rows, encode_together
 from mlpkit.errors import DataError
 
 WINDOW = 0.002  # seconds for which the first request waits for others
 MOST_ROWS = 16 * BLOCK  # of a forward pass
+QUICK = 1 << 24  # multiplications that take about a millisecond
 
 
 Answer = tuple[Predictions, Rows]
@@ -35,7 +37,7 @@ class _Job:
     """
 
     model: Served
-    rows: Rows | RawRows
+    rows: Rows | FewRows
     done: asyncio.Future[Answer]
     taken: int = 0
     parts: list[Predictions] = field(default_factory=list)
@@ -62,11 +64,11 @@ class Batcher:
         """The number of requests that wait."""
         return len(self._jobs)
 
-    async def predict(self, model: Served, rows: Rows | RawRows) -> Answer:
+    async def predict(self, model: Served, rows: Rows | FewRows) -> Answer:
         """Return the predictions of some rows, and the encoded rows.
 
         Raises:
-            DataError: a value of raw rows cannot be used.
+            DataError: a value of a few rows cannot be used.
             Refusal: too many requests wait.
         """
         size = len(rows) * len(model.predictor.input_schema.features) * 4
@@ -86,11 +88,14 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if sum(len(job.rows) for job in self._jobs) < BLOCK:
-                await asyncio.sleep(WINDOW)
+            is_full = sum(len(job.rows) for job in self._jobs) >= BLOCK
+            await asyncio.sleep(0 if is_full else WINDOW)  # with 0 too, others have their turn before a pass
             if jobs := self._take():
                 try:
-                    errors = await loop.run_in_executor(self._thread, self._compute, jobs)
+                    if _is_quick(jobs):
+                        errors = self._compute(jobs)
+                    else:
+                        errors = await loop.run_in_executor(self._thread, self._compute, jobs)
                 except Exception as error:  # of any kind: a plug-in's own layers may have been called
                     errors = [error] * len(jobs)
                 self._finish(jobs, errors)
@@ -113,10 +118,11 @@ class Batcher:
         return taken
 
     def _compute(self, jobs: list[_Job]) -> list[Exception | None]:
-        """Compute a block of each job; return what is wrong with each. It runs in a thread of its own."""
+        """Compute a block of each job; return what is wrong with each."""
         model, wrong = jobs[0].model, dict[int, Exception]()
-        raw = [(place, job.rows) for place, job in enumerate(jobs) if isinstance(job.rows, RawRows)]
-        for (place, _), rows in zip(raw, encode_together([of for _, of in raw], model), strict=True):
+        few = [(place, job.rows) for place, job in enumerate(jobs) if isinstance(job.rows, FewRows)]
+        encoded = encode_together([rows for _, rows in few], model) if few else []
+        for (place, _), rows in zip(few, encoded, strict=True):
             if isinstance(rows, DataError):
                 wrong[place] = rows
             else:
@@ -149,3 +155,9 @@ class Batcher:
             else:
                 assert isinstance(job.rows, Rows)
                 job.done.set_result((Predictions.joined(job.parts), job.rows))
+
+
+def _is_quick(jobs: list[_Job]) -> bool:
+    """Whether a pass is not worth a thread: while two wait for Python's lock, nobody is answered."""
+    rows = sum(min(BLOCK, len(job.rows) - job.taken) for job in jobs)
+    return -(-rows // BLOCK) * BLOCK * jobs[0].model.parameters <= QUICK

@@ -39,7 +39,7 @@ class Guard:
                 403,
                 "the address names another host; ask 127.0.0.1, or start the server with --token",
             )
-        if self.token is None or request.url.path in OPEN:
+        if self.token is None or request.scope["path"] in OPEN:
             return
         if not hmac.compare_digest(_token_of(request).encode(), self.token.encode()):
             raise Refusal(401, "the token is missing or wrong; send the header Authorization: Bearer TOKEN")

@@ -1,15 +1,22 @@
-"""The model that is served, and its newer checkpoints."""
+"""The model that is served, and the newer checkpoints of its run."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from mlpkit.analysis.ensemble import Ensemble
+from mlpkit.analysis.named_run import open_runs, warn_of_nan
 from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.config.problems import plural
+from mlpkit.data.raw_inputs import missing_texts
+from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError, MlpkitError, reason_of
-from mlpkit.folders.checkpoint import Checkpoint, load_first, not_finite
+from mlpkit.folders.checkpoint import Checkpoint, load_first
 from mlpkit.folders.find_run import find_checkpoints
 from mlpkit.folders.trust import Trust
+from mlpkit.models.torch_network import count_parameters
 
 SECONDS = 0.5  # between two looks at the checkpoint
 
@@ -21,9 +28,9 @@ class Served:
     """A model in memory.
 
     Attributes:
-        predictor: the network and what is needed to use it.
-        stored: the checkpoint, without its tensors.
-        path: the checkpoint's file.
+        predictor: the network and what is needed to use it, or an ensemble.
+        stored: the checkpoint, without its tensors; of an ensemble, that of the first member.
+        path: the checkpoint's file, or the sweep's folder.
     """
 
     predictor: Predictor
@@ -31,18 +38,46 @@ class Served:
     path: Path
 
     @property
-    def epoch(self) -> int:
-        """The epoch after which the checkpoint was saved."""
-        return self.stored.state.progress.epoch
+    def epoch(self) -> int | None:
+        """The epoch after which the checkpoint was saved; None for an ensemble."""
+        return None if isinstance(self.predictor, Ensemble) else self.stored.state.progress.epoch
+
+    @property
+    def about(self) -> str:
+        """The epoch or the number of members, in words."""
+        if isinstance(self.predictor, Ensemble):
+            return f"an ensemble of {plural(len(self.predictor.members), 'model')}"
+        return f"epoch {self.epoch}"
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of weights with which a row is multiplied."""
+        return sum(count_parameters(member.network) for member in members_of(self.predictor))
+
+    @cached_property
+    def missing_texts(self) -> frozenset[str]:
+        """The texts that stand for a missing value of a table."""
+        return frozenset(missing_texts(self.stored.config.dataset))
 
 
 class Source:
-    """A run folder or a checkpoint file, and the model that was read from it last.
+    """Where the model comes from; this one has it from the beginning.
 
     Attributes:
         model: the newest model.
         reloads: how often it has been replaced.
     """
+
+    def __init__(self, model: Served) -> None:
+        """Take the model."""
+        self.model, self.reloads = model, 0
+
+    async def follow(self) -> None:
+        """Replace the model when there is a newer one, until the task is cancelled; here there is none."""
+
+
+class RunSource(Source):
+    """A run folder or a checkpoint file, whose newer checkpoints replace the model."""
 
     def __init__(self, run: Path, which: str, device: str, trust: Trust, note: Note) -> None:
         """Load the model.
@@ -59,40 +94,38 @@ class Source:
         """
         self._run, self._which, self._device, self._trust, self._note = run, which, device, trust, note
         self._seen = self._stamp()
-        self.model, self.reloads = self._load(find_checkpoints(run, which)), 0
+        super().__init__(self._load(find_checkpoints(run, which)))
 
     async def follow(self) -> None:
-        """Replace the model whenever the run has a newer checkpoint, until the task is cancelled."""
+        """See `Source.follow`."""
         while True:
             await asyncio.sleep(SECONDS)
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Replace the model if the checkpoint has changed; keep it if the new one cannot be used."""
+        """Replace the model if the checkpoint has changed; keep it if there is none that can be used."""
         stamp = self._stamp()
-        if stamp is None or stamp == self._seen:
+        if stamp == self._seen:
             return
         self._seen = stamp
         try:
+            if stamp is None:
+                raise DataError(f"{self._run}: the checkpoint is gone")
             new = self._load(find_checkpoints(self._run, self._which)[:1])
             if new.predictor.input_schema != self.model.predictor.input_schema:
                 raise DataError(
                     f"{new.path}: reads or says something else; stop the server and start it anew"
                 )
         except (MlpkitError, OSError) as error:
-            self._note(f"warning: {reason_of(error)} (the model of epoch {self.model.epoch} stays)")
+            self._note(f"warning: {reason_of(error)} (the model of {self.model.about} stays)")
             return
         self.model = new
         self.reloads += 1
-        self._note(f"now the model of epoch {new.epoch}: {new.path}")
+        self._note(f"now the model of {new.about}: {new.path}")
 
     def _load(self, paths: Sequence[Path]) -> Served:
         path, stored = load_first(paths, self._note, trust=self._trust)
-        if bad := next(not_finite(stored.state.model), None):
-            self._note(
-                f"warning: {path}: {bad} holds values that are not finite; the predictions mean nothing"
-            )
-        return Served(make_predictor(stored, self._device), stored, path)
+        return Served(_predictor_of(path, stored, self._device), stored, path)
 
     def _stamp(self) -> object:
         """Return a value that changes when another checkpoint is there; None if there is none now."""
@@ -102,3 +135,21 @@ class Source:
         except (MlpkitError, OSError):
             return None
         return path, about.st_mtime_ns, about.st_size, about.st_ino
+
+
+def load_ensemble(sweep: str | None, which: str, device: str, trust: Trust) -> Served:
+    """Return the ensemble of all runs of a sweep's best setting, as `mlpkit predict --ensemble` uses it.
+
+    Raises:
+        ConfigError: it is not a sweep, or its runs read their inputs in different ways.
+        DataError: there is no checkpoint that can be loaded.
+    """
+    runs = open_runs(sweep, which, trust)
+    path, stored = runs[0]
+    predictors = [_predictor_of(path, member, device) for path, member in runs]
+    return Served(Ensemble(predictors), stored, path.parents[2])
+
+
+def _predictor_of(path: Path, stored: Checkpoint, device: str) -> Predictor:
+    warn_of_nan(stored.state.model, path)
+    return make_predictor(stored, device)

@@ -38,7 +38,7 @@ def form_page(model: Served) -> str:
     return _page(
         f"{model.stored.config.dataset.title()}: {says}",
         f"<form>\n{fields}\n<button>Predict</button>\n</form>\n<output aria-live='polite'></output>\n"
-        f"<footer>{schema.task}, epoch {model.epoch}; <a href='docs'>use it from a program</a></footer>\n"
+        f"<footer>{schema.task}, {model.about}; <a href='docs'>use it from a program</a></footer>\n"
         f"<script>{SCRIPT}</script>",
     )
 

@@ -3,18 +3,17 @@
 Encoding a few rows takes as long as encoding one: those of several requests are encoded together.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.blocks import BLOCK
 from mlpkit.config.problems import plural, show
-from mlpkit.data.column_values import Locate
-from mlpkit.data.encode import ColumnIssues, encode
-from mlpkit.data.inputs import STARTS, ReadOptions, read_content
+from mlpkit.data.encode import ColumnIssues, Encoded, encode
+from mlpkit.data.encoder import TableEncoder
+from mlpkit.data.few_rows import FewRows, read_few
+from mlpkit.data.inputs import DEFAULT_OPTIONS, STARTS, ReadOptions, read_content
 from mlpkit.data.raw_inputs import read_as_in_training
 from mlpkit.data.table_text import TableText
 from mlpkit.data.tables import listed
@@ -24,6 +23,8 @@ from mlpkit.deploy.serve_model import Served
 from mlpkit.errors import DataError
 
 NAME = "request"  # how errors name the body
+
+SMALL = 16 << 10  # bytes of a body that can be read at once
 
 _YES_OR_NO = {"true": True, "false": False}
 
@@ -47,52 +48,39 @@ class Rows:
         return len(self.values)
 
 
-@dataclass(frozen=True)
-class RawRows:
-    """The rows of a request before they are encoded.
+def read_at_once(content: bytes, model: Served, options: ReadOptions) -> Rows | FewRows | None:
+    """Return the rows of a body if that takes no time to speak of; None: `read_rows` reads them.
 
-    Attributes:
-        table: the columns that the model reads, and no others.
-        locate: names one of the rows in errors.
-        notes: see `Rows`.
+    Raises:
+        ConfigError, DataError: as `read_rows`.
     """
-
-    table: pa.Table
-    locate: Locate
-    notes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return int(self.table.num_rows)
+    if len(content) > SMALL:
+        return None
+    encoder = model.predictor.input_schema.encoder
+    if encoder is None:
+        return read_rows(content, model, options)
+    return read_few(content, encoder, model.missing_texts) if options == DEFAULT_OPTIONS else None
 
 
-def read_rows(content: bytes, model: Served, options: ReadOptions) -> Rows | RawRows:
+def read_rows(content: bytes, model: Served, options: ReadOptions) -> Rows:
     """Return the rows of a body: JSON, csv or, for a model of pictures, a picture file.
-
-    A few rows of a table are not encoded yet.
 
     Raises:
         ConfigError: an option does not fit the body.
         DataError: it cannot be read, or does not fit the model.
         Refusal: it has too many rows.
     """
-    notes: list[str] = []
-    schema = model.predictor.input_schema
     if not content.strip():
         raise DataError(f"{NAME}: empty; send rows as JSON or csv")
-    if schema.encoder is None:
-        values = read_content(content, NAME, schema, options, notes.append).values
-        rows: Rows | RawRows = Rows(values, tuple(notes))
-    else:
-        rows = _read_table(content, model, options)
-    if len(rows) > MOST_ROWS:
-        raise Refusal(413, f"{NAME}: {plural(len(rows), 'row')}; at most {MOST_ROWS:,} in one, send several")
-    if isinstance(rows, RawRows) and len(rows) > BLOCK:
-        return _encode(rows, model)
-    return rows
+    schema, notes = model.predictor.input_schema, list[str]()
+    if schema.encoder is not None:
+        return _read_table(content, model, options)
+    values = read_content(content, NAME, schema, options, notes.append).values
+    _check_count(len(values))
+    return Rows(values, tuple(notes))
 
 
-def _read_table(content: bytes, model: Served, options: ReadOptions) -> RawRows:
+def _read_table(content: bytes, model: Served, options: ReadOptions) -> Rows:
     notes: list[str] = []
     schema, config = model.predictor.input_schema, model.stored.config.dataset
     if kind := next((kind for start, kind in STARTS.items() if content.startswith(start)), None):
@@ -100,73 +88,63 @@ def _read_table(content: bytes, model: Served, options: ReadOptions) -> RawRows:
     options.check(schema)
     text = TableText(NAME, content=content)
     file = read_as_in_training(text, config, options.has_header, schema.columns, notes.append)
+    _check_count(file.table.num_rows)
     names = file.table.column_names
     if extra := [
         name for name in names if name not in (*schema.columns, *schema.targets, config.weight_name())
     ]:
         notes.append(f"{NAME}: not read: {listed(extra)}")
-    read = [name for name in schema.columns if name in names]
-    return RawRows(file.table.select(read), file.locate, tuple(notes))
+    assert schema.encoder is not None
+    return _as_rows(encode(schema.encoder, file.table, NAME, file.locate), notes)
 
 
-def _encode(rows: RawRows, model: Served) -> Rows:
-    """Encode the rows of one request.
+def _check_count(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise Refusal(413, f"{NAME}: {plural(rows, 'row')}; at most {MOST_ROWS:,} in one, send several")
 
-    Raises:
-        DataError: a column is missing, or a value cannot be used.
+
+def _as_rows(encoded: Encoded, notes: Sequence[str] = ()) -> Rows:
+    more = (f"{NAME}: {issues}" for issues in encoded.issues)
+    return Rows(torch.from_numpy(encoded.values), (*notes, *more), encoded.issues)
+
+
+def encode_together(requests: Sequence[FewRows], model: Served) -> list[Rows | DataError]:
+    """Return the encoded rows of each request, or what is wrong with them.
+
+    All are encoded at once. If something is wrong with one of them, or if a value was not seen in training,
+    each is encoded alone to find out which.
     """
     encoder = model.predictor.input_schema.encoder
     assert encoder is not None
-    found = encode(encoder, rows.table, NAME, rows.locate)
-    notes = (*rows.notes, *(f"{NAME}: {issues}" for issues in found.issues))
-    return Rows(torch.from_numpy(found.values), notes, found.issues)
-
-
-def encode_together(requests: Sequence[RawRows], model: Served) -> list[Rows | DataError]:
-    """Return the encoded rows of each request, or what is wrong with them.
-
-    Requests whose columns have the same types are encoded at once. If something is wrong with one of them, or
-    if a value was not seen in training, each is encoded alone to find out which.
-    """
-    found: list[Rows | DataError | None] = [None] * len(requests)
-    by_types: dict[pa.Schema, list[int]] = {}
-    for place, rows in enumerate(requests):
-        by_types.setdefault(rows.table.schema, []).append(place)
-    for places in by_types.values():
-        same = [requests[place] for place in places]
-        together: Sequence[Rows | DataError] = _of_same_types(same, model) or _each(same, model)
-        for place, encoded in zip(places, together, strict=True):
-            found[place] = encoded
-    return [of for of in found if of is not None]
-
-
-def _of_same_types(requests: Sequence[RawRows], model: Served) -> list[Rows] | None:
-    """Encode requests at once; return None if each must be encoded alone."""
-    whole = replace(requests[0], table=pa.concat_tables([rows.table for rows in requests]), locate=str)
-    try:
-        encoded = _encode(whole, model)
-    except DataError:
-        return None
-    if any(issues.unseen for issues in encoded.issues):
-        return None
-    split, start = [], 0
-    for rows in requests:
-        counts = ((of.column, rows.table[of.column].null_count) for of in encoded.issues)
-        issues = tuple(ColumnIssues(name, missing) for name, missing in counts if missing)
-        notes = (*rows.notes, *(f"{NAME}: {of}" for of in issues))
-        split.append(Rows(encoded.values[start : start + len(rows)], notes, issues))
-        start += len(rows)
-    return split
-
-
-def _each(requests: Sequence[RawRows], model: Served) -> list[Rows | DataError]:
-    found: list[Rows | DataError] = []
-    for rows in requests:
+    if len(requests) > 1:
         try:
-            found.append(_encode(rows, model))
-        except DataError as error:
-            found.append(error)
-    return found
+            encoded = FewRows.joined(requests).encode(encoder, NAME, _row)
+        except DataError:
+            pass
+        else:
+            if not any(issues.unseen for issues in encoded.issues):
+                return list(_split(encoded, requests))
+    return [_encode_alone(rows, encoder) for rows in requests]
+
+
+def _split(encoded: Encoded, requests: Sequence[FewRows]) -> Iterator[Rows]:
+    start, values = 0, encoded.values
+    for rows in requests:
+        counts = ((of.column, rows.columns[of.column].count(None)) for of in encoded.issues)
+        issues = tuple(ColumnIssues(name, missing) for name, missing in counts if missing)
+        yield _as_rows(Encoded(values[start : start + len(rows)], issues))
+        start += len(rows)
+
+
+def _encode_alone(rows: FewRows, encoder: TableEncoder) -> Rows | DataError:
+    try:
+        return _as_rows(rows.encode(encoder, NAME, _row))
+    except DataError as error:
+        return error
+
+
+def _row(row: int) -> str:
+    return f"{NAME}: row {row + 1}"
 
 
 def read_options(query: Mapping[str, str]) -> ReadOptions:

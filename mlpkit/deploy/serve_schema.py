@@ -153,7 +153,7 @@ _ANSWER = {
         "missing": {**_COUNTS, "description": "how many values were missing, by column"},
         "unseen": {**_COUNTS, "description": "how many values did not occur in training, by column"},
         "notes": {"type": "array", "items": {"type": "string"}},
-        "epoch": {"type": "integer", "description": "of the model"},
+        "epoch": {"type": ["integer", "null"], "description": "of the model; null for an ensemble"},
     },
 }
 _ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}

@@ -12,34 +12,33 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from mlpkit.analysis.predictions_file import Columns, as_columns, to_csv, to_rows
-from mlpkit.data.encode import ColumnIssues
+from mlpkit.analysis.blocks import BLOCK
+from mlpkit.config.problems import plural
 from mlpkit.deploy.batching import Batcher
 from mlpkit.deploy.connection import Connection
 from mlpkit.deploy.guard import Guard
 from mlpkit.deploy.limits import IDLE_SECONDS, MOST_BYTES, MOST_BYTES_HELD, READING_SECONDS, STOPPING_SECONDS
 from mlpkit.deploy.refusal import Refusal
+from mlpkit.deploy.serve_answers import as_csv, as_json, error_answer, json_answer, page_answer
 from mlpkit.deploy.serve_metrics import Metrics, resident_bytes
-from mlpkit.deploy.serve_model import Served, Source
-from mlpkit.deploy.serve_pages import POLICY, api_page, form_page
-from mlpkit.deploy.serve_rows import NAME, Rows, read_options, read_rows
+from mlpkit.deploy.serve_model import Source
+from mlpkit.deploy.serve_pages import api_page, form_page
+from mlpkit.deploy.serve_rows import NAME, SMALL, read_at_once, read_options, read_rows
 from mlpkit.deploy.serve_schema import openapi, schema_of
 from mlpkit.errors import MlpkitError, reason_of
-from mlpkit.system.plain_json import to_json
 
 # How long a thread may let the others wait. Python's 0.005 would be most of a request's time.
 SWITCH_SECONDS = 0.0005
-
-SMALL = 16 << 10  # bytes of a body that is read at once; a larger one is read in a thread, beside others
 
 KINDS = (
     "json",
@@ -66,16 +65,19 @@ class Server:
         """
         self._source, self._guard, self._note = source, guard, note
         self._batcher, self._metrics = Batcher(), Metrics()
-        self._reader = ThreadPoolExecutor(1, "reader")
+        self._threads = ThreadPoolExecutor(1, "large"), ThreadPoolExecutor(1, "small")
         self._held = 0  # bytes of all bodies
         self._open = 0  # requests to predict
+        self._cut = 0  # requests that the end of the server has cut short
         self._ready: Callable[[], None] = lambda: None
         gets: dict[str, Callable[[Request], Response]] = {
-            "/": lambda _: _page(form_page(source.model)),
-            "/docs": lambda _: _page(api_page(source.model)),
-            "/schema": lambda _: _json(schema_of(source.model.predictor.input_schema), kind="schema+json"),
-            "/openapi.json": lambda _: _json(openapi(source.model)),
-            "/health": lambda _: _json({"status": "ok", "epoch": source.model.epoch}),
+            "/": lambda _: page_answer(form_page(source.model)),
+            "/docs": lambda _: page_answer(api_page(source.model)),
+            "/schema": lambda _: json_answer(
+                schema_of(source.model.predictor.input_schema), kind="schema+json"
+            ),
+            "/openapi.json": lambda _: json_answer(openapi(source.model)),
+            "/health": lambda _: json_answer({"status": "ok", "epoch": source.model.epoch}),
             "/metrics": lambda _: PlainTextResponse(self._metrics.text(self._now())),
         }
         routes = [Route(path, self._answering(_async(get)), methods=["GET"]) for path, get in gets.items()]
@@ -87,7 +89,7 @@ class Server:
         )
 
     def run(self, listener: socket.socket, ready: Callable[[], None]) -> None:
-        """Answer until SIGTERM or Ctrl-C; then finish the requests that are there.
+        """Answer until SIGTERM or Ctrl-C; then finish the requests that are there, unless asked once more.
 
         Args:
             listener: where clients connect.
@@ -115,6 +117,8 @@ class Server:
             _Uvicorn(config).run([listener])
         finally:
             sys.setswitchinterval(before)
+        if self._cut:
+            self._note(f"warning: {plural(self._cut, 'request')} cut short")
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> Any:
@@ -132,10 +136,13 @@ class Server:
                 self._guard.check(request)
                 response = await handler(request)
             except Refusal as error:
-                response = _error(error.status, error.line)
+                response = error_answer(error.status, error.line)
             except MlpkitError as error:
-                response = _error(400, " ".join(str(error).splitlines()))
-            self._metrics.add_request(request.url.path, response.status_code)
+                response = error_answer(400, " ".join(str(error).splitlines()))
+            except asyncio.CancelledError:  # the server ends
+                self._cut += 1
+                response = error_answer(503, "the server was stopped; ask again when it is back")
+            self._metrics.add_request(request.scope["path"], response.status_code)
             return response
 
         return answer
@@ -150,11 +157,11 @@ class Server:
         try:
             start = await self._receive(request, content)
             body = bytes(content)
-            if len(body) <= SMALL:
-                rows = read_rows(body, model, options)
-            else:
+            rows = read_at_once(body, model, options)
+            if rows is None:
+                reader = self._threads[len(body) <= SMALL]
                 loop = asyncio.get_running_loop()
-                rows = await loop.run_in_executor(self._reader, read_rows, body, model, options)
+                rows = await loop.run_in_executor(reader, read_rows, body, model, options)
             predictions, encoded = await self._batcher.predict(model, rows)
         finally:
             self._open -= 1
@@ -164,10 +171,12 @@ class Server:
                 400,
                 f"{NAME}: row {bad + 1}: the prediction is not a finite number; correct or remove the row",
             )
-        columns = as_columns(predictions, model.predictor.input_schema)
         self._metrics.add_prediction(len(encoded), encoded.issues, time.perf_counter() - start)
-        wants_csv = "text/csv" in request.headers.get("accept", "")
-        return (_as_csv if wants_csv else _as_json)(columns, encoded, model)
+        answer = as_csv if "text/csv" in request.headers.get("accept", "") else as_json
+        if len(encoded) <= BLOCK:
+            return answer(predictions, encoded, model)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads[0], answer, predictions, encoded, model)
 
     async def _receive(self, request: Request, content: bytearray) -> float:
         """Read the body into `content`; return the time when it was there.
@@ -196,16 +205,16 @@ class Server:
 
     def _now(self) -> dict[str, float]:
         """Return the figures that others count."""
-        memory = resident_bytes()
-        return {
+        now = {
             "mlpkit_open_requests": self._open,
             "mlpkit_waiting_requests": self._batcher.waiting,
             "mlpkit_forward_passes_total": self._batcher.passes,
             "mlpkit_forward_rows_total": self._batcher.rows,
             "mlpkit_model_epoch": self._source.model.epoch,
             "mlpkit_model_reloads_total": self._source.reloads,
-            **({} if memory is None else {"process_resident_memory_bytes": memory}),
+            "process_resident_memory_bytes": resident_bytes(),
         }
+        return {name: value for name, value in now.items() if value is not None}
 
     async def _refuse_path(self, request: Request, error: Exception) -> Response:
         """Answer a path or a method that there is not."""
@@ -214,17 +223,22 @@ class Server:
         way = "a path is one of those of GET /docs"
         if error.status_code == 405:
             way = f"this path takes {(error.headers or {}).get('Allow', 'another method')}"
-        return _error(error.status_code, f"{error.detail}: {way}", error.headers)
+        return error_answer(error.status_code, f"{error.detail}: {way}", error.headers)
 
     async def _fail(self, request: Request, error: Exception) -> Response:
         """Answer when something else has gone wrong, which the user of the server must see."""
-        self._metrics.add_request(request.url.path, 500)
-        self._note(f"error: {request.method} {request.url.path}: {reason_of(error)}")
-        return _error(500, "the server failed; its stderr says how")
+        self._metrics.add_request(request.scope["path"], 500)
+        self._note(f"error: {request.method} {request.scope['path']}: {reason_of(error)}")
+        return error_answer(500, "the server failed; its stderr says how")
 
 
 class _Uvicorn(uvicorn.Server):
     """Ends without an error when it is asked to; uvicorn would raise the signal once more."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let requests end; at a second signal, also a second SIGTERM, cut them short."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -249,46 +263,3 @@ def _unknown_kind(request: Request) -> str:
     """Return the content type if it is none that rows may have; they are told apart by their first bytes."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return "" if not kind or any(known in kind for known in KINDS) else kind[:60]
-
-
-def _as_json(columns: Columns, rows: Rows, model: Served) -> Response:
-    return _json(
-        {
-            "predictions": to_rows(columns),
-            "missing": _counts(rows.issues, "missing"),
-            "unseen": _counts(rows.issues, "unseen"),
-            "notes": list(rows.notes),
-            "epoch": model.epoch,
-        }
-    )
-
-
-def _as_csv(columns: Columns, rows: Rows, model: Served) -> Response:
-    """Return the same csv as `mlpkit predict`; the counts of all columns are in the head."""
-    head = {f"mlpkit-{kind}": str(sum(_counts(rows.issues, kind).values())) for kind in ("missing", "unseen")}
-    return Response(
-        to_csv(columns), media_type="text/csv", headers={**head, "mlpkit-epoch": str(model.epoch)}
-    )
-
-
-def _counts(issues: tuple[ColumnIssues, ...], kind: str) -> dict[str, int]:
-    return {found.column: getattr(found, kind) for found in issues if getattr(found, kind)}
-
-
-def _json(content: Any, status: int = 200, kind: str = "json", headers: Any = None) -> Response:
-    return Response(to_json(content), status, headers, f"application/{kind}")
-
-
-def _error(status: int, line: str, headers: Any = None) -> Response:
-    close = {"connection": "close"}  # what is left of the body will not be read
-    more = {
-        401: {"www-authenticate": 'Basic realm="mlpkit"'},
-        408: close,
-        413: close,
-        503: {"retry-after": "1"},
-    }
-    return _json({"error": line}, status, headers=headers or more.get(status))
-
-
-def _page(text: str) -> Response:
-    return HTMLResponse(text, headers={"content-security-policy": POLICY, "referrer-policy": "no-referrer"})

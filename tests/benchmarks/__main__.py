@@ -1,6 +1,7 @@
 """mlpkit beside its peers: same data, same work, in turn, on this machine.
 
     python tests/benchmarks [PART …] [--repetitions N] [--peers PEER …]
+    python tests/benchmarks serve --minutes 10
 
 Without parts all are run, which takes about half an hour. Nothing here is a test: figures are printed, and
 nothing fails where one is not reached.
@@ -21,7 +22,7 @@ from growth import run_growth
 from logs_and_loading import run_loading, run_logs
 from must_reach import print_goals
 from peers import TITLES
-from serving import run_serving
+from serving import run_long, run_serving
 from start_up import run_start_up
 from sweeps import SWEEPS, run_sweep
 from turns import PeerError
@@ -58,6 +59,9 @@ def main() -> None:
     bound_spin()  # for all: each peer and script is a process of this one's
     parts = [part for name in arguments.parts or PARTS for part in GROUPS.get(name, (name,))]
     print(_machine())
+    if arguments.minutes:
+        run_long(arguments.minutes)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["MLPKIT_DATA"] = str(data_folder.find_or_invent(Path(scratch)))
         measured: dict[tuple[str, str], float] = {}
@@ -127,7 +131,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="+", default=[], choices=TITLES, metavar="PEER", help=f"only {', '.join(TITLES)}"
     )
+    parser.add_argument(
+        "--minutes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with serve alone: the memory in N minutes of load",
+    )
     arguments = parser.parse_args()
+    if arguments.minutes and arguments.parts != ["serve"]:
+        parser.error("--minutes: only with the part serve, alone")
     if unknown := [part for part in arguments.parts if part not in choices]:
         parser.error(f"no such part: {', '.join(unknown)}; choose from {', '.join(choices)}")
     if arguments.repetitions < 1:

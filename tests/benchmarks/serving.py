@@ -8,9 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 RATE = 1000  # requests per second
+SLOW_RATE = 300  # of the long load, which leaves the machine to others too
 CONNECTIONS = 16
 SECONDS = 8.0
 MLPKIT = (sys.executable, "-m", "mlpkit")
@@ -29,28 +32,51 @@ def run_serving(repetitions: int) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, row in ROWS.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            _train(Path(scratch), name)
-            process = subprocess.Popen(
-                [*MLPKIT, "serve", "--port", "0"],
-                cwd=scratch,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            try:
-                assert process.stdout is not None
-                port = int(process.stdout.readline().rsplit(b":", 1)[1])
-                asyncio.run(_load(port, row, RATE, 2.0))  # warms up
-                first = _megabytes(process.pid)
-                turns = [asyncio.run(_load(port, row, RATE, SECONDS)) for _ in range(repetitions)]
-                most = asyncio.run(_load(port, row, None, SECONDS))
-                _show(name, turns, most, first, _megabytes(process.pid))
-            finally:
-                process.terminate()
-                process.wait()
+        body = [json.dumps([row]).encode()]
+        with _server(name) as (process, port):
+            asyncio.run(_load(port, body, RATE, 2.0))  # warms up
+            first = _megabytes(process)
+            turns = [asyncio.run(_load(port, body, RATE, SECONDS)) for _ in range(repetitions)]
+            most = asyncio.run(_load(port, body, None, SECONDS))
+            _show(name, turns, most, first, _megabytes(process))
         found[f"{name}, requests/s"] = statistics.median(len(of) / SECONDS for of in turns)
         found[f"{name}, p99"] = statistics.median(_share(of, 0.99) for of in turns)
     return found
+
+
+def run_long(minutes: int) -> None:
+    """Print the memory of the server at each minute of load, a part of which is broken.
+
+    Args:
+        minutes: of load.
+    """
+    row = ROWS["a table"]
+    kinds = ([row], [{**row, "city": "Paris"}], [{**row, "age": "old"}], [row] * 200, {"age": 1})
+    bodies = [json.dumps(kind).encode() for kind in kinds]
+    with _server("a table") as (process, port):
+        print(f"\nserve a table: {SLOW_RATE} requests/s for {minutes} minutes, some of them broken or large")
+        print(f"{'minute':>6}{'MB':>9}{'requests':>10}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+        for minute in range(minutes + 1):
+            seconds = 60.0 if minute else 5.0  # the first warms it up
+            of = asyncio.run(_load(port, bodies, SLOW_RATE, seconds))
+            shares = "".join(f"{_share(of, share):>9.2f}" for share in (0.5, 0.99, 1.0))
+            print(f"{minute:>6}{_megabytes(process):>9.1f}{len(of):>10,}{shares}", flush=True)
+
+
+@contextmanager
+def _server(name: str) -> Iterator[tuple[int, int]]:
+    """Train a model and serve it; yield the number of the process and the port."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _train(Path(scratch), name)
+        process = subprocess.Popen(
+            [*MLPKIT, "serve", "--port", "0"], cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert process.stdout is not None
+            yield process.pid, int(process.stdout.readline().rsplit(b":", 1)[1])
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _train(folder: Path, name: str) -> None:
@@ -76,30 +102,33 @@ def _person(draw: random.Random) -> str:
     )
 
 
-async def _load(port: int, row: dict[str, object], rate: int | None, seconds: float) -> list[float]:
+async def _load(port: int, bodies: Sequence[bytes], rate: int | None, seconds: float) -> list[float]:
     """Return the milliseconds of each request.
 
     With a rate they are sent at even times, and counted from the time at which one should have been sent.
     """
-    body = json.dumps([row]).encode()
-    head = f"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    requests = [
+        f"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+        for body in bodies
+    ]
     start = time.perf_counter() + 0.05
-    counts = [_connection(port, head + body, number, start, rate, seconds) for number in range(CONNECTIONS)]
+    counts = [_connection(port, requests, number, start, rate, seconds) for number in range(CONNECTIONS)]
     return [found for of in await asyncio.gather(*counts) for found in of]
 
 
 async def _connection(
-    port: int, request: bytes, number: int, start: float, rate: int | None, seconds: float
+    port: int, requests: Sequence[bytes], number: int, start: float, rate: int | None, seconds: float
 ) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    wanted = (b"200",) if len(requests) == 1 else (b"200", b"400")
     every = CONNECTIONS / rate if rate else 0.0
-    due, found = start + every * number / CONNECTIONS, []
+    due, found = start + every * number / CONNECTIONS, list[float]()
     while due < start + seconds:
         if (early := due - time.perf_counter()) > 0:
             await asyncio.sleep(early)
-        writer.write(request)
+        writer.write(requests[len(found) % len(requests)])
         head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200"), head
+        assert head[9:12] in wanted, head
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
         now = time.perf_counter()
         found.append((now - due) * 1000)

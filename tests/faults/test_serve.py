@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from serving import Server, serving
 from mlpkit.folders import checkpoint
 
 ROW = json.dumps([{"x1": 0.3, "x2": 0.5}])
+IN_TIME = 3.0  # seconds, on a machine that others use too; on an idle one it is some hundredths
 HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -43,15 +45,18 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self.answers: list[tuple[int, Any]] = []
+        self.slowest = 0.0  # seconds
         self._port, self._stop, self._began = server.port, threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
         while not self._stop.is_set():
+            start = time.perf_counter()
             connection.request("POST", "/predict", ROW)
             response = connection.getresponse()
             self.answers.append((response.status, json.loads(response.read())))
+            self.slowest = max(self.slowest, time.perf_counter() - start)
             self._began.set()
         connection.close()
 
@@ -67,11 +72,12 @@ class Client:
 
 @contextmanager
 def answered(server: Server) -> Iterator[Client]:
-    """Check that a client, who does nothing wrong, gets one prediction after another meanwhile."""
+    """Check that a client, who does nothing wrong, gets one prediction after another meanwhile, and in time."""
     with Client(server) as client:
         yield client
     assert len(client.answers) > 10
     assert {status for status, _ in client.answers} == {200}
+    assert client.slowest < IN_TIME
 
 
 def last_words(client: socket.socket) -> bytes:
@@ -116,6 +122,19 @@ def test_a_client_that_takes_no_answer_is_cut(trained: dict[str, Path], tmp_path
         with deaf, pytest.raises(OSError, match=r"."):
             while True:  # ends when the server has cut the connection
                 deaf.sendall(head + rows.encode())
+
+
+def test_large_requests_leave_others_their_turn(trained: dict[str, Path], tmp_path: Path) -> None:
+    """Each is read, computed and written in parts or beside others; meanwhile the others are answered."""
+    rows = json.dumps([{"x1": 0.3, "x2": 0.5}] * 10_000)
+    with serving(tmp_path, trained["moons"]) as server:
+        answer = server.predict(ROW).json["predictions"]
+        with answered(server) as client, ThreadPoolExecutor(3) as clients:
+            before = len(client.answers)
+            large = list(clients.map(server.predict, [rows, "x" * (5 << 20), rows, "[" * 100_000, rows]))
+            assert len(client.answers) - before > len(large)
+        assert [of.status for of in large] == [200, 413, 200, 400, 200]
+        assert all(of.json["predictions"] == answer * 10_000 for of in large[::2] if of.status == 200)
 
 
 def test_many_connections_and_garbage_harm_nobody(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -181,6 +200,50 @@ def test_a_checkpoint_of_another_dataset_is_not_taken(trained: dict[str, Path], 
         shutil.copy(trained["line"] / "checkpoints" / "best.safetensors", run / "checkpoints")
         while "stop the server and start it anew" not in server.running.stderr():
             assert server.predict(ROW).status == 200
+
+
+def test_a_run_that_is_gone_is_said_and_one_in_its_place_taken(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained["moons"], run)
+    with serving(tmp_path, run) as server, answered(server):
+        shutil.rmtree(run)
+        gone = f"warning: {run}: the checkpoint is gone (the model of epoch 3 stays)\n"
+        while server.running.stderr() != gone:
+            assert server.predict(ROW).status == 200
+        shutil.copytree(trained["moons"], tmp_path / "new")
+        (tmp_path / "new").rename(run)
+        while f"now the model of epoch 3: {run}" not in server.running.stderr():
+            assert server.predict(ROW).status == 200
+        assert server.running.stderr().startswith(gone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_cuts_requests_short(
+    number: signal.Signals, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    with serving(tmp_path, trained["moons"]) as server, server.connect() as client:
+        client.sendall(HEAD + b"content-length: 100\r\n\r\n[")
+        while server.metric("mlpkit_open_requests") < 1:
+            pass
+        server.running.send(number)
+        while _listens(server):
+            pass
+        server.running.send(number)
+        said = last_words(client)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert said.endswith(b'{"error": "the server was stopped; ask again when it is back"}')
+        assert server.running.wait() == 0
+        assert server.running.stderr() == "warning: 1 request cut short\n"
+
+
+def _listens(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
