@@ -267,9 +267,7 @@ class Engine:
     def state(self, run: int) -> dict[str, Tensors]:
         """Return copies of a run's model, optimizer state, best weights and outputs of the epoch so far."""
         model = dict(self.experiments[run].network.state_dict())
-        best = model | {
-            name: own for flat in self.flats for name, own in flat.of_run(flat.best, run).items()
-        }
+        best = model | {name: own for flat in self.flats for name, own in flat.of_run(flat.best, run).items()}
         epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
         kinds = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
         return {kind: {name: t.detach().clone() for name, t in own.items()} for kind, own in kinds.items()}

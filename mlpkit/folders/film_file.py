@@ -1,13 +1,14 @@
-"""film.bin: the weights of a run every few epochs, for `mlpkit film`; written, read, and cut when it is resumed.
+"""film.bin: the weights of a run every few epochs, for `mlpkit film`; written, read, and cut at a resume.
 
 A line of JSON (`format`, `every`, `tensors`: each tensor's shape by name), then frames of equal length: the
-epoch as a little-endian int64, then all tensors, in that order, as little-endian float32. A frame that a killed
-process has left half written is ignored.
+epoch as a little-endian int64, then all tensors, in that order, as little-endian float32. A frame that a
+killed process has left half written is ignored.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ _EPOCH = 8  # bytes
 
 
 def spacing(epoch: int, every: int, most: int) -> int:
-    """Return the epochs between two frames of a film that has reached an epoch: `every`, or 2, 4, 8 … times that.
+    """Return the epochs between two frames of a film until an epoch: `every`, or 2, 4, 8 … times that.
 
     It depends on nothing else, so a resumed run continues the film as an uninterrupted one would.
 
@@ -70,8 +71,8 @@ class FilmFile:
         self._most = min(MOST_FRAMES, MOST_BYTES // self._size)
         if self._most < LEAST_FRAMES or len(self._header) > LARGEST_HEADER:
             raise ConfigError(
-                f"run.film={every}: a frame of this network has {self._size / 1e6:,.0f} MB, and a film at most "
-                f"{MOST_BYTES / 1e6:.0f} MB; leave run.film out"
+                f"run.film={every}: a frame of this network has {self._size / 1e6:,.0f} MB, and a film "
+                f"at most {MOST_BYTES / 1e6:.0f} MB; leave run.film out"
             )
         self._pending: list[bytes] = []
         self._spacing = spacing(epoch, every, self._most)
@@ -116,7 +117,7 @@ class FilmFile:
             file.close()
 
     def _keep_until(self, epoch: int) -> int:
-        """Rewrite the file with the frames up to an epoch that are still wanted; return the last one's epoch."""
+        """Rewrite the file with the frames up to an epoch that are still wanted; return the last epoch."""
         kept, last = [self._header], -1
         try:
             found = _split(self.path)
@@ -155,7 +156,7 @@ def read_film(path: Path) -> Film:
 
     header, frames = _split(path)
     epochs = [int.from_bytes(frame[:_EPOCH], "little") for frame in frames]
-    if not epochs or any(b <= a for a, b in zip(epochs, epochs[1:], strict=False)) or epochs[-1] >= 1 << 53:
+    if not epochs or any(b <= a for a, b in pairwise(epochs)) or epochs[-1] >= 1 << 53:
         raise DataError(f"{path}: damaged, or no frame yet; train the run again with run.film=N")
     values = np.stack([np.frombuffer(frame, "<f4", offset=_EPOCH) for frame in frames])
     shapes: dict[str, list[int]] = header["tensors"]
@@ -181,7 +182,11 @@ def _split(path: Path) -> tuple[dict[str, Any], list[bytes]]:
         header = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT or not _are_shapes(header.get("tensors")):
+    if (
+        not isinstance(header, dict)
+        or header.get("format") != FORMAT
+        or not _are_shapes(header.get("tensors"))
+    ):
         raise DataError(f"{path}: not a film that this mlpkit can read; train the run again with run.film=N")
     size = _EPOCH + 4 * sum(map(prod, header["tensors"].values()))
     return header, [content[at : at + size] for at in range(0, len(content) - size + 1, size)]

@@ -16,6 +16,7 @@ from torch import Tensor
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.plots import style
+from mlpkit.plots.palette import PROBABILITY, TWO_CLASSES
 
 Array = NDArray[np.float64]
 
@@ -23,10 +24,7 @@ _GRID = 200  # points along each axis of the probability map
 _NAMED = 16  # with more classes the legend does not name them
 _COUNTED = 20  # with more classes the confusion matrix has no room for counts
 
-_TWO_CLASSES = ("#2166ac", "#b2182b")
-_PROBABILITY = LinearSegmentedColormap.from_list(
-    "probability", ("#6f9fce", "#bcd3e8", "#f7f6f4", "#f2c6b4", "#dc7f6c")
-)
+_PROBABILITY = LinearSegmentedColormap.from_list("probability", PROBABILITY)
 _SHARE = LinearSegmentedColormap.from_list("share", ("#f4f5f7", "#c9dcef", "#6f9fce", "#1f5a99"))
 
 
@@ -43,7 +41,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     classes = [style.shorten(name) for name in input_schema.classes]
     colours = [style.CLASS_COLOURS[label % len(style.CLASS_COLOURS)] for label in range(len(classes))]
     if len(classes) == 2:
-        colours = list(_TWO_CLASSES)
+        colours = list(TWO_CLASSES)
     result = f"{split} accuracy {style.number(_accuracy(dataset, predictor, split, outputs))}"
     thinning = style.thinning(len(dataset.splits["train"]), len(dataset.splits[split]))
     subtitle = style.caption(dataset, predictor, result, *thinning)

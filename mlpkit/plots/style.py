@@ -22,12 +22,10 @@ from torch import nn
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.plots.palette import CLASS_COLOURS as CLASS_COLOURS
+from mlpkit.plots.palette import SPLIT_COLOURS as SPLIT_COLOURS
 
 INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
-# Paul Tol's high-contrast scheme, which colour-blind people can tell apart, and which differs in grey print.
-SPLIT_COLOURS = {"train": "#004488", "val": "#ddaa33", "test": "#bb5566"}
-# Okabe and Ito's scheme without black; with more classes the colours repeat.
-CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f")
 
 MARGIN = 0.16  # inches around a plot
 HEADING = 0.54  # height of title and subtitle in inches

@@ -36,9 +36,7 @@ class FinishedRuns:
     alone: bool = False
 
 
-def try_each(
-    runs: Sequence[int], act: Callable[[int], None], together: bool = True
-) -> dict[int, Exception]:
+def try_each(runs: Sequence[int], act: Callable[[int], None], together: bool = True) -> dict[int, Exception]:
     """Call `act` for each run; return the errors by run.
 
     Args:

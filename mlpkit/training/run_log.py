@@ -1,4 +1,4 @@
-"""Writes metrics.jsonl, train.log and film.bin, and passes scores, plots and settings on to the run's loggers."""
+"""Writes metrics.jsonl, train.log and film.bin; passes scores, plots and settings on to the run's loggers."""
 
 import json
 import time
