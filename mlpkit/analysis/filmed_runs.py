@@ -36,7 +36,8 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
     shown = filmed
     if key is not None or len(filmed) > MOST_RUNS:
         shown = _best_runs(filmed, key)[:MOST_RUNS]
-        note(f"{len(shown)} of {len(filmed)} runs are shown: the best {'of each value' if key else 'ones'}")
+        of = "value" if key else "setting"
+        note(f"{len(shown)} of {len(filmed)} runs are shown: the best of each {of} (at most {MOST_RUNS})")
         shown = [run for run in filmed if run in shown]
     varying = distinguishing_keys([values_of(run, keys) for run in shown], keys)
     return {run.path: _label(run, (key,) if key else varying, varying) for run in shown}

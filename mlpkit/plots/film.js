@@ -143,7 +143,7 @@ function contour(pen, box, surface, size, level) {
 
 function units(pen, box, scene, frame) {
   // The line u · x + v · y + w = 0 of each unit, with x and y from 0 to 1.
-  pen.strokeStyle = colour("--muted");
+  pen.strokeStyle = scene.view.kind === "values" ? "#ffffff" : colour("--muted");
   pen.lineWidth = 1;
   pen.setLineDash([5, 4]);
   pen.globalAlpha = scene.shown > 12 ? 0.45 : 0.85;
@@ -167,16 +167,16 @@ function units(pen, box, scene, frame) {
 function points(pen, view, x, y) {
   const many = film.scenes.length > 1, page = colour("--page"), ink = colour("--ink");
   for (const [split, rows] of Object.entries(view.points)) {
-    const radius = (many ? 1.9 : 3) * (rows.length > 150 ? 0.8 : 1) * (split === "train" ? 1 : 1.15);
+    const radius = (many ? 1.9 : 3) * (rows.length > 150 ? 0.8 : 1);
     for (const [px, py, target] of rows) {
-      if (view.kind === "fit") pen.fillStyle = film.splits[split];
+      if (view.kind === "fit") pen.fillStyle = colour(`--${split}`);
       else if (view.kind === "values") pen.fillStyle = css(mixed(VALUES, (target - view.range[0]) / (view.range[1] - view.range[0] || 1)));
       else pen.fillStyle = view.classes.length === 2 ? film.two[target] : CLASSES[target % CLASSES.length];
       pen.beginPath();
       if (split === "train") pen.arc(x(px), y(py), radius, 0, 7);
       else pen.rect(x(px) - radius, y(py) - radius, 2 * radius, 2 * radius);
       pen.fill();
-      pen.lineWidth = 0.7;
+      pen.lineWidth = many ? 0.4 : 0.7;
       pen.strokeStyle = split === "train" ? page : ink;
       pen.stroke();
     }
@@ -194,7 +194,7 @@ function loss(scene, canvas, epoch) {
   const y = (value) => box.y + ((high - scale(value)) / (high - low)) * box.h;
   let marks = ticks(low, high, Math.max(2, Math.floor(box.h / 40)));
   if (film.log) marks = [...new Set(marks.map((power) => 10 ** Math.round(power)))].filter((at) => scale(at) >= low && scale(at) <= high);
-  axes(pen, box, x, y, ticks(0, last, Math.max(2, Math.floor(box.w / 80))), marks, ["epoch", film.loss]);
+  axes(pen, box, x, y, ticks(0, last, Math.max(2, Math.floor(box.w / 80))), marks, ["epoch", film.scenes.length > 1 ? "" : film.loss]);
   pen.save();
   pen.beginPath();
   pen.rect(box.x, box.y, box.w, box.h);
@@ -215,7 +215,7 @@ function loss(scene, canvas, epoch) {
       if (value === null || (film.log && value <= 0)) open = false;
       else { pen[open ? "lineTo" : "moveTo"](x(at[i]), y(value)); open = true; }
     });
-    pen.strokeStyle = film.splits[split];
+    pen.strokeStyle = colour(`--${split}`);
     pen.lineWidth = 1.6;
     pen.stroke();
   }
@@ -226,7 +226,7 @@ function loss(scene, canvas, epoch) {
     if (at[i] > epoch || losses[i] === null || !values.length) continue;
     pen.beginPath();
     pen.arc(x(epoch), y(losses[i]), 4, 0, 7);
-    pen.fillStyle = film.splits[split];
+    pen.fillStyle = colour(`--${split}`);
     pen.fill();
   }
   pen.restore();

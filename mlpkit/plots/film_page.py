@@ -15,7 +15,7 @@ from mlpkit.plots.film_scene import Scene
 from mlpkit.plots.film_view import View
 from mlpkit.plots.film_words import FilmWords
 from mlpkit.plots.log_axis import needs_log
-from mlpkit.plots.palette import CLASS_COLOURS, SPLIT_COLOURS, TWO_CLASSES, VALUES
+from mlpkit.plots.palette import MANY_CLASSES, TWO_CLASSES, VALUES
 
 _HERE = Path(__file__).parent
 STYLE = (_HERE / "film.css").read_text(encoding="utf-8")
@@ -48,8 +48,7 @@ def film_page(scenes: Sequence[Scene], words: FilmWords) -> str:
         "says": words.title,
         "log": logarithmic,
         "range": [float(together.min()), float(together.max())] if together.size else [0.0, 1.0],
-        "splits": SPLIT_COLOURS,
-        "classes": CLASS_COLOURS,
+        "classes": MANY_CLASSES,
         "two": TWO_CLASSES,
         "values": VALUES,
     }

@@ -34,8 +34,8 @@ class Scene:
         surface: uint8 (frames, size, size) from bottom left: the probability of the second class as 0 to 255;
             for several classes 16 · class + how sure it is (0 to 15); for values 0 to 255 over the view's
             range. Of a fit, float (frames, size): the predicted values.
-        units: (frames, units, 3): each unit of the first layer is u · x + v · y + w before its activation, for
-            x and y from 0 to 1 over the extent.
+        units: (frames, units, 3): each unit of the first layer is u · x + v · y + w before its activation,
+            for x and y from 0 to 1 over the extent.
         all_units: how many units the first hidden layer has; 0 without one.
         curves: the loss by split.
         best: the best epoch; None if it is not known.
@@ -109,7 +109,7 @@ def _first_hidden(layers: nn.Sequential) -> nn.Linear | None:
 def _quantized(view: View, predictor: Predictor, outputs: Tensor, size: int) -> NDArray[Any]:
     """Return what `Scene.surface` holds of a frame, from the outputs (points, width)."""
     if view.kind == "fit":
-        return np.nan_to_num(outputs[:, 0].double().numpy(), posinf=1e30, neginf=-1e30)
+        return outputs[:, 0].double().nan_to_num(posinf=1e30, neginf=-1e30).clamp(-1e30, 1e30).numpy()
     if view.kind == "values":
         low, high = view.range
         shares = (outputs[:, 0].double().numpy() - low) / (high - low or 1.0)

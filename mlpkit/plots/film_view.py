@@ -64,8 +64,8 @@ def view_of(dataset: Dataset, network: Network) -> View:
     """
     schema, train = dataset.input_schema, dataset.splits["train"]
     if not schema.classes and len(schema.targets) > 1:
-        names = ", ".join(schema.targets[:3]) + (", …" if len(schema.targets) > 3 else "")
-        raise ConfigError(f"film: shows one target, and this run has {len(schema.targets)} ({names})")
+        some = ", ".join(schema.targets[:3]) + (", …" if len(schema.targets) > 3 else "")
+        raise ConfigError(f"film: shows one target, and this run has {len(schema.targets)} ({some})")
     targets = {
         name: _few(rows.targets).double().numpy().reshape(-1, 1) for name, rows in dataset.splits.items()
     }
@@ -76,7 +76,7 @@ def view_of(dataset: Dataset, network: Network) -> View:
         origin, *steps = _scaled(network, ends)
         directions = torch.stack(steps) - origin
         places = {name: _few(rows.inputs).double().numpy() for name, rows in dataset.splits.items()}
-        names = (*schema.features, schema.targets[0])
+        x_name, y_name, *_ = *schema.features, schema.targets[0]
     else:
         rows = train.inputs
         origin, directions, share = _principal(_scaled(network, rows[:: max(1, -(-len(rows) // _MOST_ROWS))]))
@@ -87,7 +87,7 @@ def view_of(dataset: Dataset, network: Network) -> View:
             name: ((_scaled(network, _few(rows.inputs)) - origin) @ directions.T).double().numpy()
             for name, rows in dataset.splits.items()
         }
-        names = ("first principal direction", "second principal direction")
+        x_name, y_name = "first principal direction", "second principal direction"
     kind = {0: "values", 2: "probability"}.get(len(schema.classes), "classes")
     if features == 1:
         places = {name: np.hstack((place, targets[name])) for name, place in places.items()}
@@ -97,7 +97,7 @@ def view_of(dataset: Dataset, network: Network) -> View:
             kind = "fit"
     return View(
         kind,
-        names[:2],
+        (x_name, y_name),
         note,
         _extent(np.concatenate(list(places.values()))),
         schema.classes,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.plots.film_scene import Scene
-from mlpkit.plots.palette import CLASS_COLOURS, SPLIT_COLOURS, TWO_CLASSES, VALUES
+from mlpkit.plots.palette import MANY_CLASSES, TWO_CLASSES, VALUES
 from mlpkit.plots.words import activation_words, loss_words, model_words
 
 _MOST_NAMED = 16  # classes in the legend
@@ -42,7 +42,7 @@ def film_words(scenes: Sequence[Scene], dataset: Dataset, predictor: Predictor) 
     title = f"{_TITLES[view.kind]} over the epochs: {data}, {model_words(predictor)}"
     if len(scenes) > 1:
         title = f"{_TITLES[view.kind]} over the epochs: {data}, {len(scenes)} runs"
-    parts = [view.note]
+    parts, loss = [view.note], loss_words(predictor)
     legend: list[tuple[str, str, str]] = []
     if view.kind == "values":
         low, high = (f"{end:.4g}" for end in view.range)
@@ -57,7 +57,7 @@ def film_words(scenes: Sequence[Scene], dataset: Dataset, predictor: Predictor) 
             parts.append(f"background: probability ({activation}); line: 0.5")
         else:
             parts.append(f"background: most probable class ({activation}), paler if less sure")
-        colours = TWO_CLASSES if len(view.classes) == 2 else CLASS_COLOURS
+        colours = TWO_CLASSES if len(view.classes) == 2 else MANY_CLASSES
         for label, name in enumerate(view.classes[:_MOST_NAMED]):
             legend.append(("square", colours[label % len(colours)], name))
         if len(view.classes) > _MOST_NAMED:
@@ -68,7 +68,7 @@ def film_words(scenes: Sequence[Scene], dataset: Dataset, predictor: Predictor) 
         legend.append(("dashed", "currentColor", f"where {some} of the first hidden layer is 0"))
     for split in view.points:
         if view.kind == "fit":
-            legend.append(("dot" if split == "train" else "square", SPLIT_COLOURS[split], f"{split} rows"))
+            legend.append(("dot" if split == "train" else "square", f"var(--{split})", f"{split} rows"))
     if view.kind != "fit":
         shapes = {"train": "round: train rows"}
         others = [split for split in view.points if split != "train"]
@@ -76,7 +76,7 @@ def film_words(scenes: Sequence[Scene], dataset: Dataset, predictor: Predictor) 
             "; ".join([shapes["train"], *([f"square: {' and '.join(others)} rows"] if others else [])])
         )
     for split in first.curves:
-        legend.append(("rule", SPLIT_COLOURS[split], f"{split} loss"))
+        legend.append(("rule", f"var(--{split})", f"{split} {loss}"))
     if any(scene.best for scene in scenes):
         parts.append(f"grey line: best epoch by {dataset.monitored} {predictor.task.monitor}")
-    return FilmWords(title, "; ".join(part for part in parts if part), loss_words(predictor), legend)
+    return FilmWords(title, "; ".join(part for part in parts if part), loss, legend)

@@ -1,6 +1,7 @@
 """Draws the frames of a film with matplotlib, for a GIF or an MP4."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,16 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mlpkit.plots import style
 from mlpkit.plots.film_scene import Scene
+from mlpkit.plots.film_view import View
 from mlpkit.plots.film_words import FilmWords
 from mlpkit.plots.log_axis import needs_log
 from mlpkit.plots.movie_format import as_gif, as_mp4
-from mlpkit.plots.palette import CLASS_COLOURS, PROBABILITY, SPLIT_COLOURS, TWO_CLASSES, VALUES
+from mlpkit.plots.palette import MANY_CLASSES, PROBABILITY, SPLIT_COLOURS, TWO_CLASSES, VALUES
 
-Show = Callable[[int, int], None]  # (frame, epoch)
+Show = Callable[[int], None]  # takes a frame or an epoch
 
 _DOTS = 80  # per inch: a GIF is seen on screens
 _SECONDS = 8.0  # of a long film
@@ -43,19 +46,18 @@ def draw_movie(scenes: Sequence[Scene], words: FilmWords, ending: str) -> bytes:
         canvas, pictures = FigureCanvasAgg(figure), []
         for epoch in epochs:
             clock.set_text("untrained" if epoch == 0 else f"epoch {epoch:,}")
-            for scene, show in zip(scenes, shows, strict=True):
-                show(
-                    max(np.searchsorted(scene.epochs, epoch, side="right") - 1, 0),
-                    min(epoch, scene.epochs[-1]),
-                )
-            canvas.draw()
+            for scene, (show_frame, move_mark) in zip(scenes, shows, strict=True):
+                show_frame(max(bisect_right(scene.epochs, epoch) - 1, 0))
+                move_mark(min(epoch, scene.epochs[-1]))
+            canvas.draw()  # type: ignore[no-untyped-call]
             figure.set_layout_engine("none")  # placed once: nothing moves from picture to picture
-            pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+            picture = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+            pictures.append(picture[..., :3].copy())
     return (as_gif if ending == ".gif" else as_mp4)(pictures, milliseconds)
 
 
-def _figure(scenes: Sequence[Scene], words: FilmWords) -> tuple[Figure, list[Show]]:
-    """Return the figure, and for each scene the function that shows a frame."""
+def _figure(scenes: Sequence[Scene], words: FilmWords) -> tuple[Figure, list[tuple[Show, Show]]]:
+    """Return the figure, and for each scene the functions that show a frame and mark an epoch."""
     columns = math.ceil(math.sqrt(len(scenes)))
     rows = -(-len(scenes) // columns)
     single = len(scenes) == 1
@@ -77,12 +79,7 @@ def _figure(scenes: Sequence[Scene], words: FilmWords) -> tuple[Figure, list[Sho
         above.set_title(style.shorten(scene.label, 40), size=9, loc="left")
         show_plane = _draw_plane(above, scene, small=not single)
         show_loss = _draw_loss(below, scene, words.loss, logarithmic, small=not single)
-
-        def show(frame: int, epoch: int, plane: Show = show_plane, loss: Show = show_loss) -> None:
-            plane(frame, epoch)
-            loss(frame, epoch)
-
-        shows.append(show)
+        shows.append((show_plane, show_loss))
     return figure, shows
 
 
@@ -101,16 +98,19 @@ def _draw_plane(axes: Axes, scene: Scene, small: bool) -> Show:
         extent = (left - half[0], right + half[0], bottom - half[1], top + half[1])
         image = axes.imshow(_colours(scene, 0), origin="lower", extent=extent, interpolation="bilinear")
     _draw_points(axes, scene, small)
-    units = LineCollection([], colors=style.MUTED, linewidths=0.8, linestyles="--", alpha=0.7)
+    on_a_map = "white" if view.kind == "values" else style.MUTED
+    units = LineCollection([], colors=on_a_map, linewidths=0.8, linestyles="--", alpha=0.7)
     axes.add_collection(units, autolim=False)
     axes.set(aspect="auto", xlim=(left, right), ylim=(bottom, top))
     style.label_axes(axes, *(style.shorten(name, 30) for name in view.names))
     if small:
         axes.locator_params(nbins=4)
         axes.tick_params(labelsize=7)
+    else:
+        _name_points(axes, view)
     lines: list[Any] = []
 
-    def show(frame: int, epoch: int) -> None:
+    def show(frame: int) -> None:
         units.set_segments(_segments(scene, frame))
         if curve is not None:
             curve.set_ydata(scene.surface[frame])
@@ -136,10 +136,24 @@ def _draw_points(axes: Axes, scene: Scene, small: bool) -> None:
             low, high = view.range
             colours = _VALUES((rows[:, 2] - low) / (high - low or 1.0))
         else:
-            palette = TWO_CLASSES if len(view.classes) == 2 else CLASS_COLOURS
+            palette = TWO_CLASSES if len(view.classes) == 2 else MANY_CLASSES
             colours = [palette[int(label) % len(palette)] for label in rows[:, 2]]
         area = style.point_size(len(rows), 3.0 if small else 4.6) ** 2
-        axes.scatter(rows[:, 0], rows[:, 1], area, colours, marker, edgecolors=edge, linewidths=0.4, zorder=3)
+        how: dict[str, Any] = {"edgecolors": edge, "linewidths": 0.4, "zorder": 3}
+        axes.scatter(rows[:, 0], rows[:, 1], s=area, c=colours, marker=marker, **how)
+
+
+def _name_points(axes: Axes, view: View) -> None:
+    """Name the classes, or the splits of a fit, above the axes."""
+    palette: Sequence[str] = TWO_CLASSES if len(view.classes) == 2 else MANY_CLASSES
+    colours = {name: palette[label % len(palette)] for label, name in enumerate(view.classes[:10])}
+    if view.kind == "fit":
+        colours = {split: SPLIT_COLOURS[split] for split in view.points}
+    handles = [
+        Line2D([], [], linestyle="", marker="s", color=colour, label=style.shorten(name))
+        for name, colour in colours.items()
+    ]
+    style.legend_above(axes, len(handles), handles)
 
 
 def _colours(scene: Scene, frame: int) -> NDArray[Any]:
@@ -149,7 +163,7 @@ def _colours(scene: Scene, frame: int) -> NDArray[Any]:
         return np.asarray(_PROBABILITY(surface / 255))
     if scene.view.kind == "values":
         return np.asarray(_VALUES(surface / 255))
-    palette = np.array([to_rgb(colour) for colour in CLASS_COLOURS])
+    palette = np.array([to_rgb(colour) for colour in MANY_CLASSES])
     sure = ((surface & 15) + 1)[..., None] / 16
     return np.asarray(1 - (1 - palette[(surface >> 4) % len(palette)]) * 0.6 * sure)
 
@@ -186,7 +200,7 @@ def _draw_loss(axes: Axes, scene: Scene, name: str, logarithmic: bool, small: bo
         axes.set(xlabel="epoch", ylabel=name)
         style.legend_above(axes, columns=2)
 
-    def show(frame: int, epoch: int) -> None:
+    def show(epoch: int) -> None:
         mark.set_xdata([epoch, epoch])
 
     return show
