@@ -17,6 +17,7 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.plots import style
 from mlpkit.plots.palette import PROBABILITY, TWO_CLASSES
+from mlpkit.plots.words import activation_words
 
 Array = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     if len(classes) == 2:
         image = axes.imshow(surface[..., 1], _PROBABILITY, vmin=0, vmax=1, **how)
         bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, ticks=(0, 0.25, 0.5, 0.75, 1))
-        bar.set_label(f"probability of {classes[1]}")
+        bar.set_label(f"probability of {classes[1]} ({activation_words(predictor)})")
         bar.outline.set_visible(False)
     else:
         axes.imshow(_tints(surface, colours), **how)

@@ -187,7 +187,7 @@ def _draw_loss(axes: Axes, scene: Scene, name: str, logarithmic: bool, small: bo
         shown = np.array(values, dtype=np.float64)
         axes.plot(epochs, shown, color=SPLIT_COLOURS[split], linewidth=1.4, label=split)
     if logarithmic:
-        axes.set_yscale("log")
+        style.log_scale(axes)
     if scene.best:
         axes.axvline(scene.best, color=style.FAINT, linewidth=1.4, zorder=1)
     mark = axes.axvline(0, color=style.INK, linewidth=1.0)

@@ -1,5 +1,7 @@
 """The colours of all pictures and films."""
 
+INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
+
 # Paul Tol's high-contrast scheme, which colour-blind people can tell apart, and which differs in grey print.
 SPLIT_COLOURS = {"train": "#004488", "val": "#ddaa33", "test": "#bb5566"}
 # Okabe and Ito's scheme without black; with more classes the colours repeat.

@@ -31,4 +31,5 @@ def draw_run(
     dataset = experiment.dataset
     shown = replace(dataset, splits={name: dataset.splits[name] for name in splits})
     predictor = predictor_of(experiment, progress.best_epoch)
-    return draw_pictures(folder, predictor, shown, read_metrics(folder.metrics), warn)
+    predictor.chosen = f"best by {dataset.monitored}"
+    return draw_pictures(folder.plots, predictor, shown, read_metrics(folder.metrics), warn)
