@@ -181,9 +181,9 @@ def test_a_network_of_nan_can_be_drawn(kind: str, tmp_path: Path) -> None:
         torch.nn.init.constant_(weights, float("nan"))
     name = "accuracy" if dataset.input_schema.classes else "r2"
     lines = [line(1, split, None, None, name=name) for split in ("train", "val")]
-    assert [path.stem for path in draw_pictures(RunFolder(tmp_path).plots, predictor, dataset, lines, print)] == [
-        *SIZES[kind]
-    ]
+    assert [
+        path.stem for path in draw_pictures(RunFolder(tmp_path).plots, predictor, dataset, lines, print)
+    ] == [*SIZES[kind]]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,8 @@ def test_learning_rate_is_drawn_where_it_changes() -> None:
     predictor, dataset = untrained(*KINDS["line"])
     constant = [line(epoch, "train", 1.0, 0.0) for epoch in (1, 2)]
     changing = [line(epoch, "train", 1.0, 0.0, lr=0.1 / epoch) for epoch in (1, 2)]
-    assert [axes.get_ylabel() for axes in draw_curves(constant, dataset, predictor).axes] == ["loss", "R²"]
+    labels = [axes.get_ylabel() for axes in draw_curves(constant, dataset, predictor).axes]
+    assert labels == ["mean squared error", "R²"]
     rates = draw_curves(changing, dataset, predictor).axes[2]
     assert (rates.get_ylabel(), list(rates.lines[0].get_ydata())) == ("learning rate", [0.1, 0.05])
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlpkit.analysis.compare import compare
-from mlpkit.analysis.keys import distinguishing_keys, find_key, values_of, with_lists
+from mlpkit.analysis.keys import distinguishing_keys, find_key, values_of
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
@@ -40,7 +41,10 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
         note(f"{len(shown)} of {len(filmed)} runs are shown: the best of each {of} (at most {MOST_RUNS})")
         shown = [run for run in filmed if run in shown]
     varying = distinguishing_keys([values_of(run, keys) for run in shown], keys)
-    return {run.path: _label(run, (key,) if key else varying, varying) for run in shown}
+    if key is not None:  # in the order of its values, which come first
+        shown = sorted(shown, key=lambda run: _order(run.settings.get(key)))
+        varying = (key, *(other for other in varying if other != key))
+    return {run.path: _label(run, varying) for run in shown}
 
 
 def no_film(path: Path) -> str:
@@ -65,7 +69,16 @@ def _best_runs(runs: Sequence[RunResult], key: str | None) -> list[RunResult]:
     return [of_setting[0][1] for of_setting in by_score]
 
 
-def _label(run: RunResult, keys: Sequence[str], varying: Sequence[str]) -> str:
+def _order(value: Any) -> tuple[int, Any]:
+    """Return a sort key: numbers, then lists of numbers, then the rest as text."""
+    if isinstance(value, int | float):
+        return 0, value
+    if isinstance(value, list) and all(isinstance(item, int | float) for item in value):
+        return 1, value
+    return 2, show(value)
+
+
+def _label(run: RunResult, keys: Sequence[str]) -> str:
     """Return the run's values of the keys, as typed on the command line."""
     found = [(key, run.settings[key]) for key in keys if key in run.settings]
-    return ", ".join(f"{shorten(key, varying)}={show(with_lists(value))}" for key, value in found)
+    return ", ".join(f"{shorten(key, keys)}={show(value)}" for key, value in found)

@@ -22,5 +22,5 @@ def frames_of_runs(engine: Engine) -> list[bytes]:
                 for run in range(engine.runs)
             ]
         else:  # one operation for all runs: there may be many, and their steps short
-            rows = list(torch.cat([part for flat in flats for part in flat.rows(flat.values)], dim=1))
-    return [row.detach().cpu().numpy().astype("<f4", copy=False).tobytes() for row in rows]
+            rows = list(torch.cat([part for flat in flats for part in flat.rows(flat.values)], dim=1).cpu())
+        return [row.cpu().numpy().astype("<f4", copy=False).tobytes() for row in rows]

@@ -29,18 +29,21 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
     best = best_of(lines, dataset, predictor)
     names = ["loss", *(name for name in MAIN_SCORES if any(name in line for line in lines))]
     rates = changing_rates(lines)
+    across = style.across(len(names))
+    down = -(-len(names) // across)
     figure = style.headed_figure(
-        width=9.6 if len(names) > 1 else 6.4,
-        height=5.9 if rates else 4.2,
+        width=9.6 if across > 1 else 6.4,
+        height=(5.9 if rates else 4.2) + 3.2 * (down - 1),
         title="Training curves",
         subtitle=style.caption(
             dataset, predictor, *_best_text(best, lines, dataset.monitored, monitor), whole_run=True
         ),
     )
-    grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
+    heights = (2.8,) * down + ((1,) if rates else ())
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
     first: Axes | None = None
-    for column, name in enumerate(names):
-        axes = figure.add_subplot(grid[0, column], sharex=first)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(grid[divmod(place, across)], sharex=first)
         first = first or axes
         label = loss_words(predictor) if name == "loss" else SCORES.get(name, name)
         _draw_score(axes, name, label, series(lines, name))
@@ -50,7 +53,7 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
             axes.plot(*best, "o", markersize=9, fillstyle="none", color=style.INK, zorder=4)
         _number_epochs(axes, lines)
     if rates:
-        axes = figure.add_subplot(grid[1, :], sharex=first)
+        axes = figure.add_subplot(grid[down, :], sharex=first)
         axes.plot(*rates, color=style.MUTED)
         axes.set_ylabel("learning rate")
         if needs_log([rates[1]]):
@@ -157,10 +160,11 @@ def _mark_zero(axes: Axes, zero: float) -> None:
 
 
 def _cut_deep_start(axes: Axes, curves: Curves) -> None:
-    """Cut very negative R² of the first epochs off the axis, so that they do not flatten later epochs."""
-    ends = [values[np.isfinite(values)][-1] for _, values in curves.values()]
-    if ends and max(ends) > 0 and axes.get_ylim()[0] < -1:
-        axes.set_ylim(min(0.0, *ends) - 0.1, 1.05)
+    """Cut very negative R² of the first half of training off the axis, where they would flatten the rest."""
+    finite = [values[np.isfinite(values)] for _, values in curves.values()]
+    if finite and max(values[-1] for values in finite) > 0 and axes.get_ylim()[0] < -1:
+        later = min(values[len(values) // 2 :].min() for values in finite)
+        axes.set_ylim(min(0.0, later) - 0.1, 1.05)
 
 
 def _number_epochs(axes: Axes, lines: Lines) -> None:

@@ -143,8 +143,9 @@ def loss_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
 
 def thinned(film: Film, most: int) -> Film:
     """Return a film of at most `most` frames: every 2nd, 4th, 8th … one, and always the last."""
-    step, count = 1, len(film.epochs)
-    while -(-count // step) + 1 > max(most, 3) and step < count:
+    step, last = 1, len(film.epochs) - 1
+    kept = list(range(last + 1))
+    while len(kept) > max(most, 2):
         step *= 2
-    kept = sorted({*range(0, count, step), count - 1})
+        kept = sorted({*range(0, last, step), last})
     return Film([film.epochs[i] for i in kept], {name: tensor[kept] for name, tensor in film.tensors.items()})

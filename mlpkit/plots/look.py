@@ -87,6 +87,7 @@ class Look:
         line: inches from the title to the subtitle.
         heading: height of title and subtitle in inches.
         margin: inches around a plot.
+        marks: size of points, as a share of that on screen.
     """
 
     width: float | None = None
@@ -99,6 +100,7 @@ class Look:
     line: float = 0.25
     heading: float = HEADING
     margin: float = MARGIN
+    marks: float = 1.0
 
 
 SCREEN = Look()
@@ -106,7 +108,7 @@ SCREEN = Look()
 
 def paper(width: float | None = None) -> Look:
     """Return the look of a paper: serif, small and black, in figures `width` inches wide."""
-    return Look(width, _PAPER, "black", "black", 9.0, "normal", 7.0, 0.17, 0.36, 0.06)
+    return Look(width, _PAPER, "black", "black", 9.0, "normal", 7.0, 0.17, 0.36, 0.1, 0.6)
 
 
 _current: ContextVar[Look] = ContextVar("look", default=SCREEN)

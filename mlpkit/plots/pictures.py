@@ -1,5 +1,6 @@
 """Draws the plots of a run. Importing this module imports matplotlib, so import it only to draw."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,12 @@ def draw_picture(
         if len(drawings) > 1:
             raise ConfigError(f"--output: takes one picture; add --picture, one of {', '.join(drawings)}")
         (draw,) = drawings.values()
-        return style.render(draw(), ending)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "constrained_layout not applied")
+            try:
+                return style.render(draw(), ending)
+            except UserWarning:
+                raise ConfigError("--width: too narrow for this picture; choose a larger one") from None
 
 
 def _chosen(drawings: Drawings, name: str | None) -> Drawings:

@@ -29,6 +29,7 @@ from mlpkit.plots.palette import MUTED as MUTED
 from mlpkit.plots.palette import SPLIT_COLOURS as SPLIT_COLOURS
 from mlpkit.plots.words import model_words, weights_words
 
+_PANEL = 3.0  # least width of a panel beside others, in inches
 POINTS = 2000  # most points drawn for a split; more would overlap
 
 
@@ -63,6 +64,12 @@ def headed_figure(width: float, height: float, title: str, subtitle: str, laid_o
         text = figure.text(left, y, words, size=size, weight=weight, color=colour, va="top")
         fit(text, figure, width - 2 * look.margin)
     return figure
+
+
+def across(panels: int) -> int:
+    """Return how many panels fit side by side: all, or one if the look is too narrow for them."""
+    width = current().width
+    return panels if width is None or width >= _PANEL * panels else 1
 
 
 def fit(text: Text, figure: Figure, room: float) -> None:
@@ -180,4 +187,4 @@ def thinning(*rows: int) -> tuple[str, ...]:
 
 def point_size(rows: int, few: float) -> float:
     """Return the marker size in points: `few` for up to 150 rows, smaller for more."""
-    return few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)
+    return current().marks * few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)
