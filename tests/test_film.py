@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from running import config, train
+from sklearn.decomposition import PCA
 
+from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.frames import shapes_of_frame
@@ -20,6 +23,7 @@ from mlpkit.folders import checkpoint, film_file
 from mlpkit.folders.film_file import FilmFile, read_film, spacing
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.torch_network import build_model
+from mlpkit.plots.film_view import view_of
 from mlpkit.plots.log_axis import needs_log
 
 SMALL = ("run.loggers=[]", "run.plots=false")
@@ -184,7 +188,7 @@ def page_of(path: Path) -> dict:
 def test_a_page_shows_what_the_model_predicts(
     kind: str, filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In its last frame, that of the last checkpoint, at the corners and along the first row."""
+    """In its last frame, that of the last checkpoint: the curve, or the lowest row of the map."""
     monkeypatch.chdir(tmp_path)
     assert command(["film", str(filmed / kind), "--output", "film.html"]) == 0
     text = Path("film.html").read_text(encoding="utf-8")
@@ -202,8 +206,6 @@ def test_a_page_shows_what_the_model_predicts(
     inputs = torch.from_numpy(x)[:, None]
     if kind != "fit":
         inputs = torch.cat((inputs, torch.full_like(inputs, bottom)), 1)
-    from mlpkit.analysis.predict import load_predictor
-
     predictor, _ = load_predictor(RunFolder(filmed / kind).last)
     predicted = predictor.predict(inputs)
     if kind == "fit":
@@ -211,11 +213,34 @@ def test_a_page_shows_what_the_model_predicts(
         np.testing.assert_allclose(shown, predicted.values[:, 0], rtol=1e-4)
         return
     row = np.frombuffer(raw, np.uint8).reshape(4, size, size)[3, 0].astype(float)
-    low, high = view["range"]
-    expected = (predicted.values[:, 0] - low) / (high - low)
     if predicted.probabilities is not None:
         expected = predicted.probabilities[:, 1]
+    else:
+        low, high = view["range"]
+        expected = (predicted.values[:, 0] - low) / (high - low)
     np.testing.assert_allclose(row / 255, expected.numpy().clip(0, 1), atol=0.003)
+
+
+@pytest.mark.parametrize("rows", [150, 3], ids=["more rows than features", "fewer rows"])
+def test_the_plane_is_that_of_scikit_learn(rows: int) -> None:
+    """Of its PCA of the scaled training rows, but for the sign."""
+    settings = config("dataset=iris", "model=logistic")
+    dataset = load_dataset(settings.dataset)
+    network = build_model(settings, dataset)
+    few = {
+        name: replace(split, rows=torch.arange(min(rows, len(split))))
+        for name, split in dataset.splits.items()
+    }
+    view = view_of(replace(dataset, splits=few), network)
+    with torch.no_grad():
+        scaled = network.scaling(few["train"].inputs).numpy()
+    fitted = PCA(2).fit(scaled)
+    np.testing.assert_allclose(view.origin, fitted.mean_, atol=1e-6)
+    np.testing.assert_allclose(np.abs(view.directions), np.abs(fitted.components_), atol=1e-4)
+    assert f"({fitted.explained_variance_ratio_.sum():.0%} of their variance)" in view.note
+    np.testing.assert_allclose(
+        np.abs(view.points["train"][:, :2]), np.abs(fitted.transform(scaled)), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_lines_of_units_are_where_they_are_zero(

@@ -166,7 +166,15 @@ def _draw_points(
     points, labels = rows.inputs[few].numpy(), rows.targets[few].numpy()
     for label, colour in enumerate(colours):
         x, y = points[labels == label].T
-        axes.plot(x, y, marker, color=colour, markersize=size, markeredgecolor=edge, markeredgewidth=0.7 * style.current().marks)
+        axes.plot(
+            x,
+            y,
+            marker,
+            color=colour,
+            markersize=size,
+            markeredgecolor=edge,
+            markeredgewidth=0.7 * style.current().marks,
+        )
 
 
 def _key(label: str, marker: str, colour: str, edge: str) -> Line2D:
