@@ -143,7 +143,7 @@ def _look():
 def test_pictures_of_each_kind(kind: str, tmp_path: Path) -> None:
     predictor, dataset = untrained(*KINDS[kind])
     folder = RunFolder(tmp_path)
-    paths = draw_pictures(folder, predictor, dataset, falling(dataset), print)
+    paths = draw_pictures(folder.plots, predictor, dataset, falling(dataset), print)
     assert paths == [folder.plots / f"{name}.png" for name in SIZES[kind]]
     assert sorted(folder.plots.iterdir()) == sorted(paths)
     for path in paths:
@@ -166,7 +166,7 @@ def test_the_test_split_is_scored_where_there_is_one(
     splits = {name: rows for name, rows in dataset.splits.items() if name not in missing}
     figures: list[Figure] = []
     monkeypatch.setattr(style, "render", lambda figure: figures.append(figure) or b"")
-    draw_pictures(RunFolder(tmp_path), predictor, replace(dataset, splits=splits), [], print)
+    draw_pictures(RunFolder(tmp_path).plots, predictor, replace(dataset, splits=splits), [], print)
     _, boundary, confusion, *probabilities = figures
     assert any(f"{scored}: " in text for of in probabilities for text in texts(of)) is bool(probabilities)
     assert any(f"{scored} accuracy" in text for text in texts(boundary))
@@ -181,9 +181,9 @@ def test_a_network_of_nan_can_be_drawn(kind: str, tmp_path: Path) -> None:
         torch.nn.init.constant_(weights, float("nan"))
     name = "accuracy" if dataset.input_schema.classes else "r2"
     lines = [line(1, split, None, None, name=name) for split in ("train", "val")]
-    assert [path.stem for path in draw_pictures(RunFolder(tmp_path), predictor, dataset, lines, print)] == [
-        *SIZES[kind]
-    ]
+    assert [
+        path.stem for path in draw_pictures(RunFolder(tmp_path).plots, predictor, dataset, lines, print)
+    ] == [*SIZES[kind]]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,8 @@ def test_learning_rate_is_drawn_where_it_changes() -> None:
     predictor, dataset = untrained(*KINDS["line"])
     constant = [line(epoch, "train", 1.0, 0.0) for epoch in (1, 2)]
     changing = [line(epoch, "train", 1.0, 0.0, lr=0.1 / epoch) for epoch in (1, 2)]
-    assert [axes.get_ylabel() for axes in draw_curves(constant, dataset, predictor).axes] == ["loss", "R²"]
+    labels = [axes.get_ylabel() for axes in draw_curves(constant, dataset, predictor).axes]
+    assert labels == ["mean squared error", "R²"]
     rates = draw_curves(changing, dataset, predictor).axes[2]
     assert (rates.get_ylabel(), list(rates.lines[0].get_ydata())) == ("learning rate", [0.1, 0.05])
 
@@ -570,7 +571,7 @@ def test_settings_of_matplotlib_come_back(tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 31.0}):
         before = dict(matplotlib.rcParams)
         predictor, dataset = untrained(*KINDS["line"])
-        draw_pictures(RunFolder(tmp_path), predictor, dataset, falling(dataset), print)
+        draw_pictures(RunFolder(tmp_path).plots, predictor, dataset, falling(dataset), print)
         assert dict(matplotlib.rcParams) == before
 
 

@@ -54,7 +54,13 @@ class Predictions:
 
 
 class Predictor:
-    """A trained network, and what is needed to predict and to score with it."""
+    """A trained network, and what is needed to predict and to score with it.
+
+    Attributes:
+        chosen: why its weights are those of that epoch, as in "best by val"; pictures say it.
+    """
+
+    chosen = ""
 
     def __init__(
         self,

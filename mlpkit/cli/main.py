@@ -20,6 +20,7 @@ from mlpkit.cli import (
     evaluate,
     explain,
     export,
+    film,
     fit,
     fork,
     inspect,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "explain": (explain.explain, explain.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
+    "film": (film.film, film.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
     "versus": (versus.versus, versus.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
@@ -72,7 +74,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "explain", "export", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "explain", "export", "plot", "film", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

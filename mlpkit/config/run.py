@@ -122,6 +122,9 @@ class RunConfig(Section):
         (), strict=False, description="scores of plug-ins that are computed besides the task's"
     )
     plots: bool = Field(True, description="draw pictures at the end")
+    film: Count | None = Field(
+        None, description="epochs between two frames (the weights) for `mlpkit film`; null: no film"
+    )
     resume: Literal["never", "auto"] = Field(
         "never", description="auto: resume the run in dir if there is one"
     )

@@ -38,6 +38,7 @@ class Engine:
         experiments: the runs.
         data: the runs' data.
         parameters: the runs' weights and biases.
+        flats: all buffers that a checkpoint holds: `parameters`, and those of norm layers.
         gradients: (K · P), the gradients of `parameters`.
         optimizers: the runs' optimizers.
         clip: clips the runs' gradients and stores their norms.
@@ -88,7 +89,7 @@ class Engine:
             )
             for is_float in (True, False)
         )
-        self._flats = [flat for flat in (self.parameters, running, counters) if flat.shapes]
+        self.flats = [flat for flat in (self.parameters, running, counters) if flat.shapes]
         self.gradients = self.parameters.zeros_like()
         shared = networks, self.parameters, self.gradients, self.data
         self.filler: Gradients
@@ -227,13 +228,13 @@ class Engine:
     def save_best(self, better: Sequence[bool]) -> None:
         """Store the current weights as the best ones for the runs where `better` (K,) is true."""
         with self.context:
-            for flat in self._flats:
+            for flat in self.flats:
                 flat.save_best(better)
 
     def swap_best(self) -> None:
         """Exchange the current and the best weights of all runs."""
         with self.context:
-            for flat in self._flats:
+            for flat in self.flats:
                 flat.swap_best()
 
     @property
@@ -266,9 +267,7 @@ class Engine:
     def state(self, run: int) -> dict[str, Tensors]:
         """Return copies of a run's model, optimizer state, best weights and outputs of the epoch so far."""
         model = dict(self.experiments[run].network.state_dict())
-        best = model | {
-            name: own for flat in self._flats for name, own in flat.of_run(flat.best, run).items()
-        }
+        best = model | {name: own for flat in self.flats for name, own in flat.of_run(flat.best, run).items()}
         epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
         kinds = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
         return {kind: {name: t.detach().clone() for name, t in own.items()} for kind, own in kinds.items()}
@@ -279,7 +278,7 @@ class Engine:
             if "model" in state:
                 self.experiments[run].network.load_state_dict(state["model"])
             if state.get("best"):
-                for flat in self._flats:
+                for flat in self.flats:
                     for name, own in flat.of_run(flat.best, run).items():
                         own.copy_(state["best"][name])
             if state.get("optimizer"):

@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "run.loggers",
     "run.metrics",
     "run.plots",
+    "run.film",
     "run.progress",
 )
 OLD_KEYS = ("run.tensorboard",)  # the old name of run.loggers

@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "fork.json"
 
     @property
+    def film(self) -> Path:
+        """The weights every few epochs; missing without run.film."""
+        return self.path / "film.bin"
+
+    @property
     def log(self) -> Path:
         """The lines shown on the console."""
         return self.path / "train.log"
@@ -145,6 +150,7 @@ class RunFolder:
             self.labels,
             self.tracking,
             self.fork,
+            self.film,
             self.log,
             self.lock,
         )

@@ -16,6 +16,8 @@ from torch import Tensor
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.plots import style
+from mlpkit.plots.palette import PROBABILITY, TWO_CLASSES
+from mlpkit.plots.words import activation_words
 
 Array = NDArray[np.float64]
 
@@ -23,10 +25,7 @@ _GRID = 200  # points along each axis of the probability map
 _NAMED = 16  # with more classes the legend does not name them
 _COUNTED = 20  # with more classes the confusion matrix has no room for counts
 
-_TWO_CLASSES = ("#2166ac", "#b2182b")
-_PROBABILITY = LinearSegmentedColormap.from_list(
-    "probability", ("#6f9fce", "#bcd3e8", "#f7f6f4", "#f2c6b4", "#dc7f6c")
-)
+_PROBABILITY = LinearSegmentedColormap.from_list("probability", PROBABILITY)
 _SHARE = LinearSegmentedColormap.from_list("share", ("#f4f5f7", "#c9dcef", "#6f9fce", "#1f5a99"))
 
 
@@ -43,7 +42,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     classes = [style.shorten(name) for name in input_schema.classes]
     colours = [style.CLASS_COLOURS[label % len(style.CLASS_COLOURS)] for label in range(len(classes))]
     if len(classes) == 2:
-        colours = list(_TWO_CLASSES)
+        colours = list(TWO_CLASSES)
     result = f"{split} accuracy {style.number(_accuracy(dataset, predictor, split, outputs))}"
     thinning = style.thinning(len(dataset.splits["train"]), len(dataset.splits[split]))
     subtitle = style.caption(dataset, predictor, result, *thinning)
@@ -61,7 +60,7 @@ def draw_boundary(dataset: Dataset, predictor: Predictor, split: str, outputs: T
     if len(classes) == 2:
         image = axes.imshow(surface[..., 1], _PROBABILITY, vmin=0, vmax=1, **how)
         bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, ticks=(0, 0.25, 0.5, 0.75, 1))
-        bar.set_label(f"probability of {classes[1]}")
+        bar.set_label(f"probability of {classes[1]} ({activation_words(predictor)})")
         bar.outline.set_visible(False)
     else:
         axes.imshow(_tints(surface, colours), **how)
@@ -167,7 +166,15 @@ def _draw_points(
     points, labels = rows.inputs[few].numpy(), rows.targets[few].numpy()
     for label, colour in enumerate(colours):
         x, y = points[labels == label].T
-        axes.plot(x, y, marker, color=colour, markersize=size, markeredgecolor=edge, markeredgewidth=0.7)
+        axes.plot(
+            x,
+            y,
+            marker,
+            color=colour,
+            markersize=size,
+            markeredgecolor=edge,
+            markeredgewidth=0.7 * style.current().marks,
+        )
 
 
 def _key(label: str, marker: str, colour: str, edge: str) -> Line2D:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import SPLITS, Dataset
 from mlpkit.plots import style
+from mlpkit.plots.log_axis import needs_log
+from mlpkit.plots.words import SCORES, loss_words
 
 Array = NDArray[np.float64]
 Curves = dict[str, tuple[Array, Array]]  # split -> (epochs, values)
@@ -19,8 +21,6 @@ Lines = Sequence[dict[str, Any]]
 
 MAIN_SCORES = ("accuracy", "r2")
 _MANY = 2000  # with this many epochs or more, curves are drawn thinner
-_WORDS = {"r2": "R²"}
-_LOG_FROM = 30.0  # logarithmic axis if the largest loss is more than this times the smallest
 
 
 def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
@@ -29,31 +29,39 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
     best = best_of(lines, dataset, predictor)
     names = ["loss", *(name for name in MAIN_SCORES if any(name in line for line in lines))]
     rates = changing_rates(lines)
+    across = style.across(len(names))
+    down = -(-len(names) // across)
     figure = style.headed_figure(
-        width=9.6 if len(names) > 1 else 6.4,
-        height=5.9 if rates else 4.2,
+        width=9.6 if across > 1 else 6.4,
+        height=(5.9 if rates else 4.2) + 3.2 * (down - 1),
         title="Training curves",
         subtitle=style.caption(
             dataset, predictor, *_best_text(best, lines, dataset.monitored, monitor), whole_run=True
         ),
     )
-    grid = figure.add_gridspec(2 if rates else 1, len(names), height_ratios=(2.8, 1) if rates else (1,))
+    heights = (2.8,) * down + ((1,) if rates else ())
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
     first: Axes | None = None
-    for column, name in enumerate(names):
-        axes = figure.add_subplot(grid[0, column], sharex=first)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(grid[divmod(place, across)], sharex=first)
         first = first or axes
-        _draw_score(axes, name, series(lines, name))
+        label = loss_words(predictor) if name == "loss" else SCORES.get(name, name)
+        _draw_score(axes, name, label, series(lines, name))
         if best is not None:
             axes.axvline(best[0], color=style.FAINT, linewidth=1.0, zorder=1)
         if best is not None and name == monitor:
             axes.plot(*best, "o", markersize=9, fillstyle="none", color=style.INK, zorder=4)
         _number_epochs(axes, lines)
     if rates:
-        axes = figure.add_subplot(grid[1, :], sharex=first)
+        axes = figure.add_subplot(grid[down, :], sharex=first)
         axes.plot(*rates, color=style.MUTED)
-        axes.set(ylabel="learning rate", ylim=(0, None))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-        style.plain_ticks(axes.yaxis)
+        axes.set_ylabel("learning rate")
+        if needs_log([rates[1]]):
+            style.log_scale(axes)
+        else:
+            axes.set_ylim(0, None)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            style.plain_ticks(axes.yaxis)
         _number_epochs(axes, lines)
     return figure
 
@@ -87,27 +95,18 @@ def changing_rates(lines: Lines) -> tuple[Array, Array] | None:
     return rates if rates is not None and np.unique(rates[1][np.isfinite(rates[1])]).size > 1 else None
 
 
-def needs_log_axis(curves: Curves) -> bool:
-    """Whether the positive values span so wide a range that a linear axis would hide the end of training."""
-    if not curves:
-        return False
-    values = np.concatenate([values for _, values in curves.values()])
-    positive = values[np.isfinite(values) & (values > 0)]
-    return positive.size > 0 and bool(positive.max() / _LOG_FROM > positive.min())
-
-
 def _best_text(best: tuple[int, float] | None, lines: Lines, split: str, score: str) -> tuple[str, ...]:
     """Return the subtitle's text about the best epoch; "best logged" if some epochs were not logged."""
     if best is None:
         return ()
     all_logged = sum(line["split"] == split for line in lines) == max(line["epoch"] for line in lines)
     known = "best" if all_logged else "best logged"
-    value = f"{_WORDS.get(score, score)} {style.number(best[1])}"
+    value = f"{SCORES.get(score, score)} {style.number(best[1])}"
     return (f"{known} {split} {value} at epoch {best[0]:,} (grey line)",)
 
 
-def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
-    logarithmic = name == "loss" and needs_log_axis(curves)
+def _draw_score(axes: Axes, name: str, label: str, curves: Curves) -> None:
+    logarithmic = name == "loss" and needs_log((values for _, values in curves.values()), zeros=True)
     zero = _place_of_zero(curves) if logarithmic else np.nan
     for split, (epochs, values) in curves.items():
         last = values[np.isfinite(values)][-1]
@@ -126,11 +125,9 @@ def _draw_score(axes: Axes, name: str, curves: Curves) -> None:
             linewidth=1.6 if len(epochs) < _MANY else 0.9,
             zorder=3 if single else 2,
         )
-    axes.set_ylabel(_WORDS.get(name, name))
+    axes.set_ylabel(label)
     if logarithmic:
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+        style.log_scale(axes)
     if not np.isnan(zero):
         _mark_zero(axes, zero)
     if name == "r2":
@@ -163,10 +160,11 @@ def _mark_zero(axes: Axes, zero: float) -> None:
 
 
 def _cut_deep_start(axes: Axes, curves: Curves) -> None:
-    """Cut very negative R² of the first epochs off the axis, so that they do not flatten later epochs."""
-    ends = [values[np.isfinite(values)][-1] for _, values in curves.values()]
-    if ends and max(ends) > 0 and axes.get_ylim()[0] < -1:
-        axes.set_ylim(min(0.0, *ends) - 0.1, 1.05)
+    """Cut very negative R² of the first half of training off the axis, where they would flatten the rest."""
+    finite = [values[np.isfinite(values)] for _, values in curves.values()]
+    if finite and max(values[-1] for values in finite) > 0 and axes.get_ylim()[0] < -1:
+        later = min(values[len(values) // 2 :].min() for values in finite)
+        axes.set_ylim(min(0.0, later) - 0.1, 1.05)
 
 
 def _number_epochs(axes: Axes, lines: Lines) -> None:

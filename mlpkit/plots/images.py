@@ -56,7 +56,7 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     result = f"all {len(targets):,} {split} images are right"
     if worst.mistakes:
         shown = f"{len(worst.rows)} of {worst.mistakes:,} mistakes on {len(targets):,} {split} images"
-        result = f"{shown}: true → predicted (probability)"
+        result = f"{shown}: true → predicted (softmax probability)"
     labels = _labels(dataset.input_schema.classes, targets[worst.rows], worst)
     schema = dataset.input_schema
     _, height_of_one, width_of_one = schema.picture_shape
@@ -81,7 +81,7 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
             image, colours, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest"
         )
         text = axes.text(left + _TILE / 2, top - tall - 0.05, label, size=7.5, ha="center", va="top")
-        style.fit(text, figure, _TILE)
+        style.fit(text, figure, _TILE * figure.get_figwidth() / width)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure

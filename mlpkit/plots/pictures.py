@@ -1,5 +1,6 @@
 """Draws the plots of a run. Importing this module imports matplotlib, so import it only to draw."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,55 +8,103 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlpkit.analysis.predict import Predictor
+from mlpkit.config.problems import did_you_mean, spell
 from mlpkit.data.dataset import Dataset
-from mlpkit.folders.run_folder import RunFolder
+from mlpkit.errors import ConfigError
 from mlpkit.plots import style
 from mlpkit.plots.classification import draw_boundary, draw_confusion
 from mlpkit.plots.curves import draw_curves
 from mlpkit.plots.drawing import one_warning
 from mlpkit.plots.images import draw_samples
 from mlpkit.plots.labels import draw_labels
+from mlpkit.plots.look import Look
 from mlpkit.plots.probabilities import draw_probabilities
 from mlpkit.plots.regression import draw_fit, draw_predicted, draw_residuals
 from mlpkit.system.atomic_write import atomic_write
 
+Drawings = dict[str, Callable[[], Figure]]  # by file name
+
 
 def draw_pictures(
-    folder: RunFolder,
+    folder: Path,
     predictor: Predictor,
     dataset: Dataset,
     lines: Sequence[dict[str, Any]],
     warn: Callable[[str], None],
+    only: str | None = None,
 ) -> list[Path]:
-    """Draw the plots for the run's task into its plots folder; return their paths.
+    """Draw the plots for the run's task into a folder; return their paths.
 
     Args:
-        folder: the run folder.
+        folder: the folder, such as plots/ of the run.
         predictor: the trained model.
         dataset: the dataset it was trained on.
         lines: lines of metrics.jsonl; a value may be None.
         warn: called with a warning for each plot that cannot be drawn.
+        only: the name of a plot; None: all.
 
     Raises:
+        ConfigError: there is no plot of that name.
         WriteError: a file cannot be written.
     """
     paths = []
     with style.applied():
-        for name, draw in _drawings(predictor, dataset, lines).items():
-            path = folder.plots / f"{name}.png"
+        for name, draw in _chosen(_drawings(predictor, dataset, lines), only).items():
+            path = folder / f"{name}.png"
             with one_warning(str(path), warn):
                 atomic_write(path, style.render(draw()))
                 paths.append(path)
     return paths
 
 
-def _drawings(
-    predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]
-) -> dict[str, Callable[[], Figure]]:
+def draw_picture(
+    predictor: Predictor,
+    dataset: Dataset,
+    lines: Sequence[dict[str, Any]],
+    name: str | None,
+    ending: str,
+    look: Look,
+) -> bytes:
+    """Return one plot as the content of a file.
+
+    Args:
+        predictor: the trained model.
+        dataset: the dataset it was trained on.
+        lines: lines of metrics.jsonl; a value may be None.
+        name: of the plot; None if there is only one.
+        ending: .png, .pdf or .svg.
+        look: on screen or in a paper, and the width.
+
+    Raises:
+        ConfigError: there is no plot of that name, or there are several.
+    """
+    with style.applied(look):
+        drawings = _chosen(_drawings(predictor, dataset, lines), name)
+        if len(drawings) > 1:
+            raise ConfigError(f"--output: takes one picture; add --picture, one of {', '.join(drawings)}")
+        (draw,) = drawings.values()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "constrained_layout not applied")
+            try:
+                return style.render(draw(), ending)
+            except UserWarning:
+                raise ConfigError("--width: too narrow for this picture; choose a larger one") from None
+
+
+def _chosen(drawings: Drawings, name: str | None) -> Drawings:
+    if name is None:
+        return drawings
+    if name not in drawings:
+        near = did_you_mean(name, list(drawings))
+        raise ConfigError(f"--picture={spell(name)}: must be one of {', '.join(drawings)} for this run{near}")
+    return {name: drawings[name]}
+
+
+def _drawings(predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, Any]]) -> Drawings:
     """Return a drawing function for each plot, by file name, in the order to draw them."""
     input_schema, splits = dataset.input_schema, dataset.splits
     scored = "test" if "test" in splits else dataset.monitored
-    drawings: dict[str, Callable[[], Figure]] = {}
+    drawings: Drawings = {}
     if any(line["epoch"] for line in lines):  # with trainer.epochs=0 there are no curves
         drawings["curves"] = lambda: draw_curves(lines, dataset, predictor)
     if predictor.task.probabilities is None:

@@ -12,6 +12,7 @@ from mlpkit.analysis.intervals import wilson
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.plots import style
+from mlpkit.plots.words import activation_words
 
 Array = NDArray[Any]
 
@@ -34,9 +35,13 @@ def draw_probabilities(dataset: Dataset, predictor: Predictor, split: str, outpu
     assert probabilities is not None
     chances, true = probabilities[:, 1].double().numpy(), rows.targets.numpy() == 1
     positive = style.shorten(dataset.input_schema.classes[1])
+    activation = activation_words(predictor)
     result = f"{split}: {true.sum():,} of {len(true):,} rows are {positive}"
-    figure = style.headed_figure(9.6, 9.0, "Probabilities", style.caption(dataset, predictor, result))
-    grid = figure.subplots(2, 2)
+    across = style.across(2)
+    width, height = (9.6, 9.0) if across == 2 else (4.8, 16.0)
+    subtitle = style.caption(dataset, predictor, result)
+    figure = style.headed_figure(width, height, f"Probabilities ({activation})", subtitle)
+    grid = figure.subplots(4 // across, across).reshape(2, 2)
     if not np.isfinite(chances).all():
         for axes in grid.flat:
             style.note(axes, "not all probabilities are finite")

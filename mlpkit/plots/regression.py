@@ -14,6 +14,7 @@ from mlpkit import metrics
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.plots import style
+from mlpkit.plots.words import model_words
 
 Array = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
         label = f"true: {equation(slope, intercept, feature, target)}"
         band = axes.plot(x, slope * x + intercept, color=style.FAINT, linewidth=6, zorder=1.5, label=label)
         band[0].set_solid_capstyle("butt")
-    text = _fitted_text(x, fitted, feature, target) or style.model_name(predictor)
+    text = _fitted_text(x, fitted, feature, target) or model_words(predictor)
     axes.plot(x, fitted, color=style.INK, linewidth=2, label=f"fitted: {text}")
     slope, intercept = least_squares(
         train.inputs[:, 0].double().numpy(), train.targets[:, 0].double().numpy()

@@ -5,25 +5,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.config.nested import shorten
 from mlpkit.plots import style
+from mlpkit.plots.log_axis import needs_log
+from mlpkit.plots.words import SCORES
 
 MOST_NAMED = 2  # with more keys, the legend's title names them instead of each label
-
-_LOG_FROM = 30.0  # logarithmic axis if the largest score is more than this times the smallest
-_WORDS = {"r2": "R²"}
 
 Array = NDArray[np.float64]
 
 
 def score_name(split: str, score: str) -> str:
     """Return a score's name for an axis."""
-    return f"{split} {_WORDS.get(score, score)}"
+    return f"{split} {SCORES.get(score, score)}"
 
 
 def say_runs(comparison: Comparison, about: str) -> str:
@@ -63,14 +62,10 @@ def legend(
 
 def scale_score(axes: Axes, values: Sequence[Array]) -> bool:
     """Scale the y axis for the scores; return whether it is logarithmic, as for a wide range of scores."""
-    together = np.concatenate([*values, np.zeros(0)])
-    together = together[np.isfinite(together)]
-    logarithmic = bool(together.size and together.min() > 0 and together.max() > _LOG_FROM * together.min())
+    logarithmic = needs_log(values)
     if logarithmic:
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+        style.log_scale(axes)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
-    style.plain_ticks(axes.yaxis)
+        style.plain_ticks(axes.yaxis)
     return logarithmic

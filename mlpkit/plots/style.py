@@ -1,13 +1,10 @@
-"""The common style of all plots: fonts, colours, headings, legends and number formats."""
+"""The common style of all plots: headings, legends, ticks and number formats."""
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -17,95 +14,62 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
-from torch import nn
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.plots.look import HEADING as HEADING
+from mlpkit.plots.look import MARGIN as MARGIN
+from mlpkit.plots.look import applied as applied
+from mlpkit.plots.look import current as current
+from mlpkit.plots.palette import CLASS_COLOURS as CLASS_COLOURS
+from mlpkit.plots.palette import FAINT as FAINT
+from mlpkit.plots.palette import INK as INK
+from mlpkit.plots.palette import MUTED as MUTED
+from mlpkit.plots.palette import SPLIT_COLOURS as SPLIT_COLOURS
+from mlpkit.plots.words import model_words, weights_words
 
-INK, MUTED, FAINT = "#1f2328", "#66707a", "#c9ced4"
-# Paul Tol's high-contrast scheme, which colour-blind people can tell apart, and which differs in grey print.
-SPLIT_COLOURS = {"train": "#004488", "val": "#ddaa33", "test": "#bb5566"}
-# Okabe and Ito's scheme without black; with more classes the colours repeat.
-CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f")
-
-MARGIN = 0.16  # inches around a plot
-HEADING = 0.54  # height of title and subtitle in inches
+_PANEL = 3.0  # least width of a panel beside others, in inches
 POINTS = 2000  # most points drawn for a split; more would overlap
-
-_SETTINGS: dict[Any, Any] = {
-    "figure.dpi": 144,
-    "figure.facecolor": "white",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
-    "font.size": 9.0,
-    "text.color": INK,
-    "text.parse_math": False,  # a class may be named $5
-    "axes.facecolor": "white",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.xmargin": 0.03,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#edeff2",
-    "grid.linewidth": 0.8,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.handlelength": 1.6,
-    "legend.handletextpad": 0.5,
-    "legend.columnspacing": 1.4,
-    "legend.borderpad": 0.0,
-    "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round",
-    "agg.path.chunksize": 10_000,  # Agg fails on a path with very many points
-}
-
-
-@contextmanager
-def applied() -> Iterator[None]:
-    """Apply mlpkit's style in the block, and restore matplotlib's settings afterwards.
-
-    A matplotlibrc is ignored: one in the working directory may be foreign, and could start LaTeX.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        yield
 
 
 def headed_figure(width: float, height: float, title: str, subtitle: str, laid_out: bool = True) -> Figure:
     """Return an empty figure with a title and a smaller subtitle at its top left, both shrunk to fit.
 
     Args:
-        width: inches.
+        width: inches, unless the look has a width of its own; the height follows.
         height: inches, including the heading.
         title: name of the plot.
         subtitle: dataset, model and result.
         laid_out: whether matplotlib places the axes; False if they are placed by hand.
     """
+    look = current()
+    if look.width is not None:
+        share = look.width / width
+        height = look.heading + (height - HEADING) * share if laid_out else height * share
+        width = look.width
     layout: LayoutEngine | None = None
     if laid_out:
-        rest = (0.0, 0.0, 1.0, 1.0 - HEADING / height)
-        layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN, wspace=0.02, hspace=0.02, rect=rest)
+        rest = (0.0, 0.0, 1.0, 1.0 - look.heading / height)
+        layout = ConstrainedLayoutEngine(
+            w_pad=look.margin, h_pad=look.margin, wspace=0.02, hspace=0.02, rect=rest
+        )
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)  # needed to measure texts
-    left, top = MARGIN / width, 1.0 - MARGIN / height
+    left, top = look.margin / width, 1.0 - look.margin / height
     for words, size, weight, colour, y in (
-        (title, 12.0, "bold", INK, top),
-        (subtitle, 9.0, "normal", MUTED, top - 0.25 / height),
+        (title, look.title_size, look.title_weight, look.ink, top),
+        (subtitle, look.size, "normal", look.muted, top - look.line / height),
     ):
         text = figure.text(left, y, words, size=size, weight=weight, color=colour, va="top")
-        fit(text, figure, width - 2 * MARGIN)
+        fit(text, figure, width - 2 * look.margin)
     return figure
+
+
+def across(panels: int) -> int:
+    """Return how many panels fit side by side: all, or one if the look is too narrow for them."""
+    width = current().width
+    return panels if width is None or width >= _PANEL * panels else 1
 
 
 def fit(text: Text, figure: Figure, room: float) -> None:
@@ -125,28 +89,23 @@ def legend_above(axes: Axes, columns: int, handles: Sequence[Artist] | None = No
                 handle.set_markersize(max(handle.get_markersize(), 4.5))
 
 
-def render(figure: Figure) -> bytes:
-    """Return the figure as PNG."""
+def render(figure: Figure, ending: str = ".png") -> bytes:
+    """Return the figure as the content of a .png, .pdf or .svg file."""
     content = BytesIO()
-    # print_png, since savefig would draw the figure a second time for the layout
-    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
+    if ending == ".png":
+        # print_png, since savefig would draw the figure a second time for the layout
+        FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
+    else:  # without a date: equal pictures are equal files
+        date = "CreationDate" if ending == ".pdf" else "Date"
+        figure.savefig(content, format=ending[1:], metadata={date: None})
     return content.getvalue()
 
 
 def caption(dataset: Dataset, predictor: Predictor, *results: str, whole_run: bool = False) -> str:
-    """Return a subtitle: dataset, model and results, and the epoch unless the plot shows the whole run."""
-    model = model_name(predictor)
-    if predictor.epoch is not None and not whole_run:
-        model = f"{model} after epoch {predictor.epoch}"
-    return "  ·  ".join((shorten(dataset.title or dataset.name, 40), model, *results))
-
-
-def model_name(predictor: Predictor) -> str:
-    """Return the kind of model; for an MLP, also its hidden widths."""
-    widths = [layer.out_features for layer in predictor.network.modules() if isinstance(layer, nn.Linear)]
-    if len(widths) > 1:
-        return f"mlp {widths[:-1]}"
-    return "linear" if predictor.task.probabilities is None else "logistic"
+    """Return a subtitle: dataset, model, whose weights unless the plot shows the whole run, and results."""
+    weights = "" if whole_run else weights_words(predictor)
+    parts = (shorten(dataset.title or dataset.name, 40), model_words(predictor), weights, *results)
+    return "  ·  ".join(part for part in parts if part)
 
 
 def note(axes: Axes, text: str) -> None:
@@ -179,6 +138,14 @@ def plain_ticks(axis: Axis) -> None:
     else:
         axis.set_major_formatter(FuncFormatter(lambda value, _: _typeset(f"{value:.6g}")))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, where `needs_log` says so; ticks at 1, 2 and 5 if they fit."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+    plain_ticks(axes.yaxis)
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
@@ -220,4 +187,4 @@ def thinning(*rows: int) -> tuple[str, ...]:
 
 def point_size(rows: int, few: float) -> float:
     """Return the marker size in points: `few` for up to 150 rows, smaller for more."""
-    return few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)
+    return current().marks * few * max(min(1.0, math.sqrt(math.sqrt(150 / rows))), 0.5)

@@ -199,6 +199,7 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
         None if can_be_padded(config, loss, layers) else tuple(layer.out_features for layer in layers),
         str(shared),
+        config.run.film,
         choose_device(config.device),
     )
 

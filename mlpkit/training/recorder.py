@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ from mlpkit.config.config import to_dict
 from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
+from mlpkit.engines.frames import shapes_of_frame
 from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
 from mlpkit.folders import checkpoint
 from mlpkit.folders.checkpoint import Checkpoint, not_finite
-from mlpkit.folders.metrics_file import MetricsPosition, read_metrics
+from mlpkit.folders.film_file import FilmFile
+from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder, step_of
 from mlpkit.folders.state import Progress, Scores, State
@@ -112,8 +113,11 @@ class Recorder:
             WriteError: a file cannot be opened.
         """
         step, warn = self.last_saved_step or 0, self._warn_of_logger
-        self._log_files = RunLog(self.folder, self.config.run.loggers, position, step, warn)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
+        self._log_files = RunLog(self.folder, config.run.loggers, position, step, warn)
+        if config.run.film is not None:
+            shapes = shapes_of_frame(self.experiment.network)
+            self._files.film = FilmFile(self.folder.film, config.run.film, shapes, self.saved_at[0])
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size = plural(count_parameters(self.experiment.network), "parameter")
@@ -147,6 +151,11 @@ class Recorder:
             self._log(epoch)
         if self._display is not None and (line := self._display.epoch(epoch)):
             self._files.text(line)
+
+    def record_frame(self, epoch: int, frame: bytes) -> None:
+        """Add a frame to the film, which must be asked for."""
+        assert self._files.film is not None
+        self._files.film.add(epoch, frame)
 
     def note_threads(self, threads: int, step: int) -> None:
         """Log that the run continues with fewer threads, and record their number with the next checkpoint."""
@@ -221,19 +230,10 @@ class Recorder:
         """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
             with drawing("pictures", self._warn):
-                self._draw(progress)
+                from mlpkit.training.run_pictures import draw_run
 
-    def _draw(self, progress: Progress) -> None:
-        from mlpkit.analysis.predict import predictor_of
-        from mlpkit.plots.pictures import draw_pictures
-
-        dataset = self.experiment.dataset
-        if not self.with_test:
-            dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
-        predictor = predictor_of(self.experiment, progress.best_epoch)
-        lines = read_metrics(self.folder.metrics)
-        for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
-            self._files.picture(progress.step, path)
+                for path in draw_run(self.experiment, self.folder, self.splits, progress, self._warn):
+                    self._files.picture(progress.step, path)
 
     def close(self) -> None:
         """Print the run folder and close the files."""

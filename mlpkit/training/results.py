@@ -36,10 +36,16 @@ class FinishedRuns:
     alone: bool = False
 
 
-def try_each(runs: Sequence[int], act: Callable[[int], None]) -> dict[int, Exception]:
-    """Call `act` for each run; return the errors by run."""
+def try_each(runs: Sequence[int], act: Callable[[int], None], together: bool = True) -> dict[int, Exception]:
+    """Call `act` for each run; return the errors by run.
+
+    Args:
+        runs: the runs.
+        act: writes files of a run.
+        together: whether the files must be on the disk at the end; see `flushed_together`.
+    """
     errors: dict[int, Exception] = {}
-    with flushed_together(len(runs) > 1):
+    with flushed_together(together and len(runs) > 1):
         for run in runs:
             try:
                 act(run)

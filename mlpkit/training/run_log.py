@@ -1,4 +1,4 @@
-"""Writes metrics.jsonl and train.log, and passes scores, plots and settings on to the run's loggers."""
+"""Writes metrics.jsonl, train.log and film.bin; passes scores, plots and settings on to the run's loggers."""
 
 import json
 import time
@@ -12,6 +12,7 @@ from mlpkit.config import nested
 from mlpkit.config.logger import Logger, LoggerConfig, loggers_of
 from mlpkit.config.plugins import calling, described
 from mlpkit.errors import ConfigError, TrackerError
+from mlpkit.folders.film_file import FilmFile
 from mlpkit.folders.metrics_file import MetricsPosition, Record, lines_of
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
@@ -25,7 +26,12 @@ class RunLog:
 
     Scores are collected for up to a second and then written together: a line written between two short steps
     takes four times as long, since the CPU caches are full of tensors.
+
+    Attributes:
+        film: takes the frames; None without run.film.
     """
+
+    film: FilmFile | None = None
 
     def __init__(
         self,
@@ -116,6 +122,8 @@ class RunLog:
         """
         self.flush()
         self._metrics.sync()
+        if self.film is not None:
+            self.film.flush(to_disk=True)
         self._each(lambda logger: logger.sync())
 
     def close(self) -> None:
@@ -128,6 +136,8 @@ class RunLog:
             closing.callback(self._metrics.close)
             closing.callback(self._text.close)
             closing.callback(self._each, lambda logger: logger.close())
+            if self.film is not None:
+                closing.callback(self.film.flush)
             self.flush()
 
     def _each(self, call: Callable[[Logger], None]) -> None:

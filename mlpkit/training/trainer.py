@@ -10,7 +10,8 @@ import torch
 
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
+from mlpkit.engines.frames import frames_of_runs
+from mlpkit.errors import RunInterruptedError, diverged
 from mlpkit.folders.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
 from mlpkit.training.rates import LearningRates
@@ -87,11 +88,13 @@ class Trainer:
         """
         self.start_clock()
         try:
+            self.record_frames()  # of the untrained networks
             while self.finish_runs():
                 self.train_epoch()
                 self.evaluate()
                 self.update_best()
                 self.log()
+                self.record_frames()
                 self.save_if_due()
         except RunInterruptedError as error:
             self._interrupt(error)
@@ -134,7 +137,7 @@ class Trainer:
         sums = self._finite({"train": self.engine.collect()} | evaluated)
         progress.epoch += 1
         progress.batch = 0
-        self._read_clock()
+        self.seconds = time.perf_counter() - self._started
         if self.recorders:
             place = progress.epoch, progress.step
             scores = {split: self.engine.scores(part, split) for split, part in sums.items()}
@@ -157,6 +160,13 @@ class Trainer:
         if late or runs == 1 or len(self._pending) * runs > MAX_PENDING:
             self.flush()
 
+    def record_frames(self) -> None:
+        """Record the weights for the runs' films every run.film epochs."""
+        every, epoch, runs = self.config.run.film, self.progress.epoch, self.recorders
+        if every is not None and epoch % every == 0 and self.is_between_epochs():
+            frames = frames_of_runs(self.engine)
+            self._fail(try_each(range(len(runs)), lambda i: runs[i].record_frame(epoch, frames[i]), False))
+
     def save_if_due(self) -> None:
         """Save after an epoch if a checkpoint is due."""
         if self.is_between_epochs() and self.is_due(self.progress, self._saved_at):
@@ -174,8 +184,6 @@ class Trainer:
                 self._finish(pruned, pruned=True)
         return bool(self.recorders)
 
-    # ------------------------------------------------------------------------------ state of the runs
-
     def is_between_epochs(self) -> bool:
         """Whether runs are left and are at the start of an epoch."""
         return bool(self.recorders) and self.progress.batch == 0
@@ -189,9 +197,6 @@ class Trainer:
         self._started = time.perf_counter() - self.seconds
         self._saved_at = self._logged_at = time.perf_counter()
 
-    def _read_clock(self) -> None:
-        self.seconds = time.perf_counter() - self._started
-
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose loss is infinite or NaN; return the sums of the others."""
         errors = not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)
@@ -202,24 +207,21 @@ class Trainer:
         kept = [run for run, recorder in enumerate(before) if recorder in self.recorders]
         return {split: select_runs(part, kept) for split, part in sums.items()} if kept else sums
 
-    # ------------------------------------------------------------------------------ logging and saving
-
     def flush(self) -> None:
         """Log all scores that have been collected."""
         pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
-        errors: dict[int, Exception] = {}
-        for run, recorder in enumerate(self.recorders if pending else ()):
-            try:
-                for scores in pending:
-                    recorder.log(scores.report(run))
-            except MlpkitError as error:
-                errors[run] = error
-        self._fail(errors)
+
+        def log(run: int) -> None:
+            for scores in pending:
+                self.recorders[run].log(scores.report(run))
+
+        if pending:
+            self._fail(try_each(range(len(self.recorders)), log, together=False))
 
     def save(self) -> None:
         """Save all runs; a run that cannot be saved fails."""
         self._fail(self.engine.failures())
-        self._read_clock()
+        self.seconds = time.perf_counter() - self._started
         self.flush()
         runs = range(len(self.recorders))
         self._fail(try_each(runs, lambda run: self.recorders[run].save(state_of(self, run))))
@@ -235,8 +237,6 @@ class Trainer:
     def _save_if_changed(self, run: int) -> None:
         if self.recorders[run].saved_at != (self.progress.epoch, self.progress.batch):
             self.recorders[run].save(state_of(self, run))
-
-    # ------------------------------------------------------------------------------------ how runs end
 
     def _finish(self, runs: Sequence[int], pruned: bool = False) -> None:
         """Save some runs, write their results and drop them."""
@@ -290,7 +290,7 @@ class Trainer:
 
     def _interrupt(self, error: RunInterruptedError) -> None:
         """Save all remaining runs and mark them as interrupted."""
-        self._read_clock()
+        self.seconds = time.perf_counter() - self._started
         self._fail(self.engine.failures())
         self.flush()
         errors = try_each(range(len(self.recorders)), self._save_if_changed)
