@@ -119,6 +119,11 @@ class RunConfig(Section):
     metrics: tuple[str, ...] = Field(
         (), strict=False, description="scores of plug-ins that are computed besides the task's"
     )
+    histograms: Count | None = Field(
+        None,
+        description="epochs between two histograms of weights and gradients, with the gradient's norm by "
+        "layer, for loggers and `mlpkit watch`; null: none",
+    )
     plots: bool = Field(True, description="draw pictures at the end")
     resume: Literal["never", "auto"] = Field(
         "never", description="auto: resume the run in dir if there is one"

@@ -3,19 +3,33 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpkit.errors import DataError
 from mlpkit.system.plain_json import regular_file
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 LARGEST_LINE = 1 << 16  # bytes
 LARGEST_READ = 1 << 23  # bytes; of a longer file only every k-th epoch is read
 
-_PLACE = ("epoch", "step", "split", "lr", "grad_norm", "seconds")
+OF_LAYER = "grad_norm_"  # begins the names of the gradient's norms by layer
+_EXTRA = ("lr", "grad_norm")
+_PLACE = ("epoch", "step", "split", "seconds", *_EXTRA)
 _EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values: `counts` (n,) between `edges` (n + 1,)."""
+
+    counts: "NDArray[np.float64]"
+    edges: "NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Record:
         seconds: training time so far.
         extra: values that belong to no split, such as lr.
         wall_time: seconds since 1970.
+        histograms: of weights and gradients, by name; not in metrics.jsonl.
     """
 
     epoch: int
@@ -37,6 +52,7 @@ class Record:
     seconds: float
     extra: Mapping[str, float | None]
     wall_time: float
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 def lines_of(record: Record) -> Iterator[str]:
@@ -86,10 +102,15 @@ def record_of(lines: Sequence[Mapping[str, Any]]) -> Record:
     """Return the record of an epoch's lines, of one split each."""
     last = lines[-1]
     scores = {
-        line["split"]: {name: value for name, value in line.items() if name not in _PLACE} for line in lines
+        line["split"]: {name: value for name, value in line.items() if not _is_about_the_epoch(name)}
+        for line in lines
     }
-    extra = {name: last[name] for name in ("lr", "grad_norm") if name in last}
+    extra = {name: value for name, value in last.items() if name in _EXTRA or name.startswith(OF_LAYER)}
     return Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
+
+
+def _is_about_the_epoch(name: str) -> bool:
+    return name in _PLACE or name.startswith(OF_LAYER)
 
 
 @dataclass(frozen=True)

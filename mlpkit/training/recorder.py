@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
 from mlpkit.folders import checkpoint
 from mlpkit.folders.checkpoint import Checkpoint, not_finite
-from mlpkit.folders.metrics_file import MetricsPosition, read_metrics
+from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder, step_of
 from mlpkit.folders.state import Progress, Scores, State
+from mlpkit.models.architecture import architecture
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import drawing
 from mlpkit.system.console import note, say
@@ -66,7 +66,7 @@ class Recorder:
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
         self.is_alone = console is not None
-        self.with_test, self._warn_of_logger = with_test, warn
+        self._warn_of_logger = warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
         self.last_saved_step: int | None = None
         self.saved_at = (0, 0)
@@ -114,6 +114,7 @@ class Recorder:
         step, warn = self.last_saved_step or 0, self._warn_of_logger
         self._log_files = RunLog(self.folder, self.config.run.loggers, position, step, warn)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
+        self._log_files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size = plural(count_parameters(self.experiment.network), "parameter")
@@ -222,15 +223,11 @@ class Recorder:
                 self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
-        from mlpkit.analysis.predict import predictor_of
-        from mlpkit.plots.pictures import draw_pictures
+        from mlpkit.training.at_the_end import chances_of, draw_run
 
-        dataset = self.experiment.dataset
-        if not self.with_test:
-            dataset = replace(dataset, splits={name: dataset.splits[name] for name in self.splits})
-        predictor = predictor_of(self.experiment, progress.best_epoch)
-        lines = read_metrics(self.folder.metrics)
-        for path in draw_pictures(self.folder, predictor, dataset, lines, self._warn):
+        if self.config.run.loggers:
+            self._files.chances(progress.step, chances_of(self.experiment, self.splits))
+        for path in draw_run(self.experiment, self.folder, self.splits, progress.best_epoch, self._warn):
             self._files.picture(progress.step, path)
 
     def close(self) -> None:
@@ -295,4 +292,5 @@ class Recorder:
 
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
-        self._files.scores(epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time, **rates)
+        place = epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time
+        self._files.scores(*place, epoch.layers, **rates)

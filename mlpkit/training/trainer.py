@@ -13,6 +13,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError, diverged
 from mlpkit.folders.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
+from mlpkit.training.layers import report_layers
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, not_finite_losses, select_runs, when_due
@@ -132,15 +133,14 @@ class Trainer:
         # From here on a stop signal no longer interrupts the epoch. If train is evaluated, its scores are
         # those of the evaluation, not the averages over the epoch.
         sums = self._finite({"train": self.engine.collect()} | evaluated)
-        progress.epoch += 1
-        progress.batch = 0
+        progress.epoch, progress.batch = progress.epoch + 1, 0
         self._read_clock()
         if self.recorders:
-            place = progress.epoch, progress.step
             scores = {split: self.engine.scores(part, split) for split, part in sums.items()}
-            lrs, norms = self.rates.of_runs(), self.engine.clip.norms
-            rows = progress.epoch * self.engine.data.rows
-            self.scores = EpochScores(*place, scores, lrs, norms, self.seconds, rows, time.time())
+            lrs, norms, epoch = self.rates.of_runs(), self.engine.clip.norms, progress.epoch
+            rows, layers = epoch * self.engine.data.rows, report_layers(self.engine, self.config, epoch)
+            done = epoch, progress.step, scores, lrs, norms, self.seconds, rows
+            self.scores = EpochScores(*done, time.time(), layers)
             self._pending.append(self.scores)
 
     def update_best(self) -> None:
@@ -166,8 +166,8 @@ class Trainer:
         """Finish the runs that are done, stop early or are pruned; return whether any is left."""
         if self.is_between_epochs():
             epoch = self.progress.epoch
-            early = self.tracker.stopped_early(epoch, self.seconds)
-            self._finish(list(range(len(self.recorders))) if epoch >= self.epochs else early)
+            early, all_runs = self.tracker.stopped_early(epoch, self.seconds), range(len(self.recorders))
+            self._finish(all_runs if epoch >= self.epochs else early)
             if self.judge is not None and self.recorders and self.judged_epoch < epoch:
                 self.judged_epoch = epoch
                 pruned = self.judge(self.recorders, epoch, *self.tracker.best_values())
