@@ -33,6 +33,7 @@ from mlpkit.cli import (
     train,
     verify,
     versus,
+    watch,
 )
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
+    "watch": (watch.watch, watch.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),

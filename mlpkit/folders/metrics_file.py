@@ -87,7 +87,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 continue
             if not line.strip():
                 continue
-            parsed, size = _parse(line), size + len(line)
+            parsed, size = parsed_line(line), size + len(line)
             if parsed is None:
                 raise DataError(f"{path}:{number}: not a line of metrics; mend or remove the line")
             if size > 2 * LARGEST_READ:
@@ -147,7 +147,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> M
     regular_file(path)
     size, lines = 0, list[dict[str, Any]]()  # those of the last epoch
     for line in _raw_lines(path):
-        parsed = _parse(line)
+        parsed = parsed_line(line)
         if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
             break
         # An epoch that is not a multiple of `every` was logged only because it was the last one.
@@ -169,7 +169,7 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parsed_line(line: bytes) -> dict[str, Any] | None:
     """Return the values of a line, or None if mlpkit does not write such a line."""
     try:
         values = json.loads(line)

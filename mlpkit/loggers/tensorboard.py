@@ -24,9 +24,12 @@ class TensorBoard(LoggerConfig):
     def open(self, folder: Path, resumed_at: int | None) -> Logger:
         """See `LoggerConfig.open`; TensorBoard drops the scores of step `resumed_at` and of later ones."""
         from mlpkit.folders.run_folder import RunFolder
-        from mlpkit.folders.run_name import events_folder
+        from mlpkit.folders.run_name import events_folder, run_name
 
-        return _Events(events_folder(RunFolder(folder)), resumed_at)
+        run, path = RunFolder(folder), folder.resolve()
+        varies = run_name(run)
+        name = f"{varies} ({path.parent.name})" if varies else path.name
+        return _Events(events_folder(run), resumed_at, name)
 
 
 def tag_of(score: str, split: str) -> str:
@@ -35,10 +38,10 @@ def tag_of(score: str, split: str) -> str:
 
 
 class _Events(Logger):
-    def __init__(self, folder: Path, resumed_at: int | None) -> None:
+    def __init__(self, folder: Path, resumed_at: int | None, name: str) -> None:
         from mlpkit.system.event_file import EventFile  # loads protobuf
 
-        self._file = EventFile(folder, resumed_at)
+        self._file, self._name = EventFile(folder, resumed_at), name
         self._charts = set[str]()
         self._left_out: Record | None = None
 
@@ -97,7 +100,7 @@ class _Events(Logger):
             self._file.values(step, curves)
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
-        self._file.hparams(settings)
+        self._file.hparams(settings, self._name)
 
     def flush(self) -> None:
         self._file.flush()

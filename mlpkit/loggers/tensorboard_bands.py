@@ -27,18 +27,17 @@ def write_bands(folder: Path, settings: Mapping[str, Sequence[Curve]]) -> None:
     from mlpkit.system.event_values import layout_value
 
     for name, curves in settings.items():
-        file, charts, now = (
-            EventFile(folder / file_name(name)),
-            dict[str, tuple[str, str, str]](),
-            time.time(),
-        )
-        by_step: dict[int, dict[str, float]] = {}
+        by_step, charts = dict[int, dict[str, float]](), dict[str, Sequence[str]]()
         for score, split, points in curves:
             tag = tag_of(score, split)
-            charts[tag] = tag, f"band/{tag}/lowest", f"band/{tag}/highest"
+            tags = tag, f"band/{tag}/lowest", f"band/{tag}/highest"
+            if len(points) > 1:  # test is scored once
+                charts[tag] = tags
             for step, values in points.items():
-                by_step.setdefault(step, {}).update(zip(charts[tag], values, strict=True))
-        file.values(0, [layout_value("Mean and range", charts, bands=True)])
+                by_step.setdefault(step, {}).update(zip(tags, values, strict=True))
+        in_order = {tag: charts[tag] for tag in sorted(charts, key=lambda tag: tag.endswith("/train"))}
+        file, now = EventFile(folder / file_name(name)), time.time()
+        file.values(0, [layout_value("Mean and range", in_order, bands=True)])
         for step in sorted(by_step):
             file.scalars(step, now, by_step[step])
         file.close()

@@ -81,10 +81,14 @@ class EventFile:
         entry = Summary.Value(tag=name, image=picture)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
 
-    def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
+    def hparams(self, settings: Mapping[str, bool | float | str], name: str) -> None:
         """Write the settings for the HPARAMS tab; its metrics are the scalars of this file.
 
         Without an experiment record, TensorBoard makes one table of all runs it shows.
+
+        Args:
+            settings: by dotted key.
+            name: the run's name in the table; runs of the same name would share a row.
         """
         now = time.time()
         end = HParamsPluginData(
@@ -95,7 +99,7 @@ class EventFile:
             tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(end)
         )
         shown = {key: printable(text) for key, text in settings.items() if isinstance(text, str)}
-        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown})))
+        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown}, trial_id=printable(name))))
         self._write(Event(wall_time=now, summary=Summary(value=[closing])))
 
     def flush(self) -> None:

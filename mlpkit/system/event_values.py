@@ -91,7 +91,7 @@ def chain_graph(nodes: Sequence[tuple[str, str, Mapping[str, str], int]]) -> byt
         for size in (-1, width):
             shape.dim.add(size=size)
         before = name
-    return graph.SerializeToString()
+    return bytes(graph.SerializeToString())
 
 
 def _set_shape(tensor: TensorProto, shape: Sequence[int]) -> None:

@@ -33,10 +33,11 @@ class LayerReport:
 
 def report_layers(engine: Engine, config: Config, epoch: int) -> list[LayerReport]:
     """Return a report for each run of the engine; none if it is not the turn of this epoch."""
-    return [_report(engine, run) for run in range(engine.runs)] if _is_due(config, epoch) else []
+    return [_report(engine, run) for run in range(engine.runs)] if is_due(config, epoch) else []
 
 
-def _is_due(config: Config, epoch: int) -> bool:
+def is_due(config: Config, epoch: int) -> bool:
+    """Whether an epoch, counted from 1, is one with histograms."""
     every = config.run.histograms
     if every is None:
         return False

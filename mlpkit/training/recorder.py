@@ -292,5 +292,5 @@ class Recorder:
 
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
-        place = epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time
-        self._files.scores(*place, epoch.layers, **rates)
+        seconds, now = epoch.seconds, epoch.wall_time
+        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **rates)
