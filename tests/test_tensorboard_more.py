@@ -110,7 +110,8 @@ def test_precision_and_recall_are_those_of_the_best_weights(
 
 def test_without_histograms_there_are_none(tmp_path: Path) -> None:
     found = train(tmp_path, "dataset=line", "model=linear", "trainer.epochs=2", "run.plots=false")
-    assert set(read(found.tensorboard).Tags()["tensors"]) == {"config", "custom_scalars__config__"}
+    tags = read(found.tensorboard).Tags()["tensors"]
+    assert not [tag for tag in tags if tag.startswith(("weights", "gradients"))]
     assert not any("grad_norm_" in line for line in found.metrics.read_text().splitlines())
 
 

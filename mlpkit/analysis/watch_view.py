@@ -1,5 +1,6 @@
 """What `mlpkit watch` shows of a run or a sweep, as lines of text."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.text import Text
 from mlpkit.config.metric import higher_is_better
 from mlpkit.config.problems import plural
 from mlpkit.folders.followed_run import FollowedRun
-from mlpkit.folders.listing import RUNNING, UNFINISHED, ListedRun
+from mlpkit.folders.listing import RUNNING, STATUSES, UNFINISHED, ListedRun
 from mlpkit.folders.metrics_file import OF_LAYER
 from mlpkit.system.console import number, printable
 from mlpkit.system.terminal_plot import Line, draw_lines, sparkline
@@ -70,10 +71,8 @@ def view_sweep(
         waiting: number of runs that have no folder yet.
         screen: where it is shown.
     """
-    counts: dict[str, int] = {}
-    for run in listed:
-        counts[run.status] = counts.get(run.status, 0) + 1
-    said = [f"{count} {status}" for status, count in counts.items()] + (
+    counts = Counter(run.status for run in listed)
+    said = [f"{count} {status}" for status in STATUSES if (count := counts[status])] + (
         [f"{waiting} waiting"] if waiting else []
     )
     heading = Text(f"{path}  ", style="bold").append(
@@ -143,7 +142,7 @@ def _title(name: str, state: str, run: FollowedRun) -> Text:
     total = f"/{run.total:,}" if run.total else ""
     text = Text(name, style="bold").append(f"  {state}  epoch {run.epoch:,}{total}")
     if run.speed:
-        text.append(f"  {run.speed:.3g} epochs/s")
+        text.append(f"  {run.speed:,.0f} epochs/s" if run.speed >= 10 else f"  {run.speed:.3g} epochs/s")
     if state == RUNNING and run.seconds_left is not None:
         text.append(f"  {_duration(run.seconds_left)} left")
     return text

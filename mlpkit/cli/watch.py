@@ -1,12 +1,13 @@
 """mlpkit watch."""
 
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.errors import DataError
+from mlpkit.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,12 +44,8 @@ def watch(
         note(f"{reason}: {path}")
     watched = _Sweep(path) if is_sweep(path) else _Run(find_run(path).path)
     console = make_console()
-    try:
-        if not once and is_terminal(console) and not console.is_dumb_terminal:
-            _show_live(console, watched)
+    if once or not is_terminal(console) or console.is_dumb_terminal or _show_live(console, watched):
         _print(console, watched)
-    except KeyboardInterrupt:
-        return
 
 
 class _Run:
@@ -118,20 +115,33 @@ class _Sweep:
         return view_sweep(self.path, self._listed, self._followed, waiting, _screen(console))
 
 
-def _show_live(console: "Console", watched: _Run | _Sweep) -> None:
-    """Show the view until the training ends."""
+def _show_live(console: "Console", watched: _Run | _Sweep) -> bool:
+    """Show the view until the training ends; return False if Ctrl-C came first.
+
+    Raises:
+        RunInterruptedError: another stop signal came.
+    """
     from rich.live import Live
     from rich.text import Text
+
+    from mlpkit.training.stop import stop_on_signals
 
     def joined() -> Text:
         return Text("\n", no_wrap=True, overflow="crop").join(watched.view(console))
 
-    with Live(joined(), console=console, screen=True, auto_refresh=False) as live:
-        live.refresh()
-        while not watched.has_ended:
-            time.sleep(SECONDS)
-            watched.update()
+    try:
+        with stop_on_signals() as stop, Live(console=console, screen=True, auto_refresh=False) as live:
+            stop.at_once = True  # nothing is written that could be left half done
             live.update(joined(), refresh=True)
+            while not watched.has_ended:
+                time.sleep(SECONDS)
+                watched.update()
+                live.update(joined(), refresh=True)
+    except RunInterruptedError as error:
+        if error.signal_number != signal.SIGINT:
+            raise
+        return False
+    return True
 
 
 def _print(console: "Console", watched: _Run | _Sweep) -> None:

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from mlpkit.config.config import Config
     from mlpkit.config.model import Layer
     from mlpkit.folders.metrics_file import Record
+    from mlpkit.system.event_file import EventFile
 
 TITLES = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 
 
 @choice("logger")
 class TensorBoard(LoggerConfig):
-    """TensorBoard's event files: scores, pictures, settings, the model; histograms with run.histograms."""
+    """TensorBoard's event files, with scores, pictures and settings."""
 
     name: Literal["tensorboard"]
 
@@ -25,11 +26,12 @@ class TensorBoard(LoggerConfig):
         """See `LoggerConfig.open`; TensorBoard drops the scores of step `resumed_at` and of later ones."""
         from mlpkit.folders.run_folder import RunFolder
         from mlpkit.folders.run_name import events_folder, run_name
+        from mlpkit.system.event_file import EventFile  # loads protobuf
 
         run, path = RunFolder(folder), folder.resolve()
         varies = run_name(run)
         name = f"{varies} ({path.parent.name})" if varies else path.name
-        return _Events(events_folder(run), resumed_at, name)
+        return _Events(EventFile(events_folder(run), resumed_at), run.config, name)
 
 
 def tag_of(score: str, split: str) -> str:
@@ -38,10 +40,8 @@ def tag_of(score: str, split: str) -> str:
 
 
 class _Events(Logger):
-    def __init__(self, folder: Path, resumed_at: int | None, name: str) -> None:
-        from mlpkit.system.event_file import EventFile  # loads protobuf
-
-        self._file, self._name = EventFile(folder, resumed_at), name
+    def __init__(self, file: "EventFile", config: Path, name: str) -> None:
+        self._file, self._config, self._name = file, config, name
         self._charts = set[str]()
         self._left_out: Record | None = None
 
@@ -49,7 +49,8 @@ class _Events(Logger):
         from mlpkit.loggers.tensorboard_texts import config_text, graph_of
         from mlpkit.system.event_values import text_value
 
-        self._file.values(0, [text_value("config", config_text(config))])
+        written = self._config.read_text(encoding="utf-8") if self._config.exists() else ""
+        self._file.values(0, [text_value("config", config_text(config, written))])
         self._file.graph(graph_of(layers))
 
     def scores(self, record: "Record") -> None:

@@ -4,19 +4,22 @@ import json
 from collections.abc import Sequence
 
 from mlpkit.config.changed import changed
-from mlpkit.config.config import Config, to_dict
+from mlpkit.config.config import Config
 from mlpkit.config.model import Layer
 
 
-def config_text(config: Config) -> str:
-    """Return a config as Markdown: a table of what differs from the defaults, and the whole YAML."""
-    from mlpkit.config import yaml_file
+def config_text(config: Config, written: str) -> str:
+    """Return a config as Markdown: a table of what differs from the defaults, and the whole.
 
+    Args:
+        config: the config.
+        written: the text of config.yaml.
+    """
     rows = [
         f"| {_cell(key)} | {_cell(value)} | {'' if default is None else _cell(default)} |"
         for key, (value, default) in changed(config).items()
     ]
-    yaml = "".join(f"    {line}\n" for line in yaml_file.dump(to_dict(config)).splitlines())
+    yaml = "".join(f"    {line}\n" for line in written.splitlines())
     return "\n".join(["| key | value | default |", "|---|---|---|", *rows, "", "The whole config:", "", yaml])
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.text import Text
 
@@ -70,9 +71,10 @@ def draw_lines(
                 canvas.connect(before or place, place, line)
             before = place
     shown = canvas.rows()
+    ends_of_y = {0: labels[0], rows - 1: labels[1]} if high > low else {(rows - 1) // 2: labels[0]}
     for index, row in enumerate(shown):
-        label = labels[0] if index == 0 else labels[1] if index == rows - 1 else ""
-        shown[index] = Text(f"{label:>{margin - 1}} ", style="dim").append_text(row)
+        label = ends_of_y.get(index, "")
+        shown[index] = Text().append(f"{label:>{margin - 1}} ", "dim").append_text(row)
     ends = f"{left:.0f}", f"epoch {right:.0f}"
     gap = " " * max(1, columns - len(ends[0]) - len(ends[1]))
     return [heading, *shown, Text(" " * margin + ends[0] + gap + ends[1], style="dim")]
@@ -111,15 +113,19 @@ class _Canvas:
             self._dots[row][column] |= _DOTS[down % 4][across % 2] if self._braille else 1
             self._owners[row][column] = line
 
+    def _sign(self, owner: Line | None, dots: int) -> str:
+        if owner is None:
+            return " "
+        return chr(_BRAILLE + dots) if self._braille else owner.name[:1]
+
     def rows(self) -> list[Text]:
         """Return the lines of the canvas."""
         found = []
         for dots, owners in zip(self._dots, self._owners, strict=True):
             text = Text()
-            for dot, owner in zip(dots, owners, strict=True):
-                if owner is None:
-                    text.append(" ")
-                else:
-                    text.append(chr(_BRAILLE + dot) if self._braille else owner.name[:1], owner.colour)
+            for colour, cells in groupby(
+                zip(owners, dots, strict=True), lambda cell: cell[0] and cell[0].colour
+            ):
+                text.append("".join(self._sign(*cell) for cell in cells), colour)
             found.append(text)
         return found

@@ -114,7 +114,8 @@ class Recorder:
         step, warn = self.last_saved_step or 0, self._warn_of_logger
         self._log_files = RunLog(self.folder, self.config.run.loggers, position, step, warn)
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
-        self._log_files.config(config, architecture(config, dataset.input_schema))
+        if config.run.loggers:
+            self._log_files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size = plural(count_parameters(self.experiment.network), "parameter")
