@@ -18,7 +18,7 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.data.load import load_dataset
 from mlpkit.folders.metrics_file import Record, read_metrics
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.folders.run_name import file_name
+from mlpkit.folders.run_name import file_name, run_name
 from mlpkit.loggers.tensorboard import TensorBoard
 
 KEPT = {"scalars": 0, "tensors": 0, "images": 0}
@@ -130,7 +130,7 @@ def test_most_histograms_are_left_out_of_a_long_run() -> None:
     from mlpkit.training.layers import MOST_EPOCHS, is_due
 
     of_run = config("dataset=moons", "trainer.epochs=10000", "run.histograms=3")
-    assert 100 < sum(is_due(of_run, epoch) for epoch in range(1, 10_001)) <= MOST_EPOCHS
+    assert 25 < sum(is_due(of_run, epoch) for epoch in range(1, 10_001)) <= MOST_EPOCHS
 
 
 @pytest.mark.parametrize(
@@ -190,18 +190,19 @@ def test_a_run_of_a_moved_sweep_goes_on_in_its_folder(sweep: Path) -> None:
     run = next(sweep.glob("0002-*"))
     mlpkit("resume", run.name, "trainer.epochs=5", cwd=sweep)
     assert not (run / "tensorboard").exists()
+    assert {path.name for path in (sweep / "tensorboard").iterdir()} == NAMES
     shown = read(sweep / "tensorboard" / "lr=0.1 seed=0").Scalars("Loss/train")
     assert [event.step for event in shown] == [1, 2, 3, 4, 5]
 
 
 def test_clean_removes_the_events_of_what_it_removes(sweep: Path) -> None:
     mlpkit("clean", sweep.name, "--older-than", "0h", "--yes", cwd=sweep.parent)
-    (left,) = sweep.glob("0*")
-    assert len(list((sweep / "tensorboard").iterdir())) == 1
+    left = {run_name(RunFolder(path)) for path in sweep.glob("0*")}
+    assert 0 < len(left) < 4
+    assert {path.name for path in (sweep / "tensorboard").iterdir()} == left
     mlpkit("resume", sweep.name, cwd=sweep.parent)
     assert {path.name for path in (sweep / "tensorboard").iterdir()} == NAMES
     assert all(len(list(path.iterdir())) == 1 for path in (sweep / "tensorboard").iterdir())
-    assert left.is_dir()
 
 
 def test_events_do_not_leave_the_sweep(sweep: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from mlpkit.config.nested import shorten
+from mlpkit.folders.may_change import MAY_CHANGE
 from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
@@ -15,15 +16,28 @@ _NOT_ALLOWED = re.compile(r"[^\w.,=+@()\[\]{} -]")  # what Windows allows in no 
 
 
 def run_name(folder: RunFolder) -> str:
-    """Return the settings of a run that vary in its sweep, as in `lr=0.01 seed=3`; empty without a sweep."""
+    """Return the settings of a run that vary in its sweep, as in `lr=0.01 seed=3`; empty without a sweep.
+
+    It stays the same when the run is resumed with other settings: these stand at the end of `overrides.yaml`.
+    """
     path = folder.path.resolve()
     if not is_sweep(path.parent):
         return ""
     shared = read_overrides(SweepFolder(path.parent).overrides)
-    own = [line for line in read_overrides(folder.overrides) if line not in shared]
-    values = {key.lstrip("+~"): value for key, _, value in (line.partition("=") for line in own)}
-    values = {key: value for key, value in values.items() if not key.startswith("run.")}
+    first: dict[str, str] = {}  # of each key
+    for line in read_overrides(folder.overrides):
+        first.setdefault(_key(line), line)
+    given_later = set(MAY_CHANGE) - set(map(_key, shared))
+    values = {
+        key: line.partition("=")[2]
+        for key, line in first.items()
+        if line not in shared and key not in given_later and not key.startswith("run.")
+    }
     return " ".join(f"{shorten(key, list(values))}={value}" for key, value in values.items())
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~")
 
 
 def file_name(name: str) -> str:

@@ -25,7 +25,7 @@ def text_value(tag: str, markdown: str) -> Summary.Value:
 def histogram_value(tag: str, counts: Array, edges: Array) -> Summary.Value:
     """Return a histogram of n bins: counts (n,) and edges (n + 1,)."""
     rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
-    tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.ravel().tolist())
+    tensor = TensorProto(dtype=DT_DOUBLE, tensor_content=rows.astype("<f8").tobytes())
     _set_shape(tensor, rows.shape)
     return _value(tag, "histograms", tensor)
 
