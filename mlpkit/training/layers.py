@@ -14,7 +14,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.folders.metrics_file import Histogram
 
 # What bounds the time and the size of the files, whatever the run is.
-MOST_EPOCHS = 50  # with histograms in a run
+MOST_EPOCHS = 30  # with histograms in a run
 MOST_TENSORS = 32  # the first ones of a network
 MOST_VALUES = 1 << 16  # of a tensor: of a larger one every k-th value is counted
 BINS = 30
