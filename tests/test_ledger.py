@@ -332,8 +332,10 @@ def test_a_run_that_leads_elsewhere_fails_and_writes_nothing_there(
         folder = ledger.entries()[2].folder
     place, path = here / "precious", Path(SWEEP) / folder
     path.mkdir()
-    if name in ("checkpoints", "tensorboard"):
+    if name == "checkpoints":
         shutil.copytree(next(Path(SWEEP).glob("0001-*")) / name, place)
+    elif name == "tensorboard":
+        shutil.copytree(next(Path(SWEEP, name).iterdir()), place)
     else:
         place.write_text("precious")
     (path / name).symlink_to(place)

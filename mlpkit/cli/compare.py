@@ -60,20 +60,33 @@ def compare(
         Path | None,
         typer.Option("--plot-dir", metavar="DIR", parser=expand, help="Draw them into this folder instead."),
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write each setting's mean curves and range as a run of TensorBoard, into tensorboard/ of "
+            "the folder.",
+        ),
+    ] = False,
+    tensorboard_dir: Annotated[
+        Path | None,
+        typer.Option("--tensorboard-dir", metavar="DIR", parser=expand, help="Into this folder instead."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Rank settings by their mean score over seeds, and show which differ from the best."""
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
     from mlpkit.analysis.leaderboard_file import ENDINGS, write_leaderboards, write_rows
-    from mlpkit.folders.output_file import check_output, check_picture_folder
+    from mlpkit.folders.output_file import check_output, check_output_folder
     from mlpkit.folders.results import SWEEP, find_runs, newest_group, read_results
     from mlpkit.system.console import make_console, note, say
 
     if output is not None:
         check_output(output, ENDINGS)
-    if plot_dir is not None:
-        check_picture_folder(plot_dir)
+    for option, folder in (("--plot-dir", plot_dir), ("--tensorboard-dir", tensorboard_dir)):
+        if folder is not None:
+            check_output_folder(folder, option)
     if at_best and not by:
         raise ConfigError(f"--at-best={at_best[0]}: needs --by KEY, whose values are compared")
     if not paths:
@@ -110,6 +123,10 @@ def compare(
     if output is not None:
         write_leaderboards(output, shown, unit)
         say(console, f"leaderboard: {output}")
+    if tensorboard or tensorboard_dir is not None:
+        from mlpkit.cli.compare_tensorboard import write_means
+
+        say(console, write_means(compared, unit, folders, tensorboard_dir, note))
     if plot or plot_dir is not None:
         from mlpkit.plots.drawing import drawing
 

@@ -36,6 +36,7 @@ from mlpkit.cli import (
     train,
     verify,
     versus,
+    watch,
 )
 from mlpkit.cli import list as list_command
 from mlpkit.cli.hydra_habits import refuse_options
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
     "explain": (explain.explain, explain.EXAMPLE),
+    "watch": (watch.watch, watch.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "film": (film.film, film.EXAMPLE),

@@ -63,12 +63,14 @@ def serve(
     with listen(host, port) as listener:
         from mlpkit.deploy.serve_model import RunSource, Source, load_ensemble
         from mlpkit.deploy.server import Server
+        from mlpkit.folders.find_run import find_members
         from mlpkit.folders.trust import Trust
         from mlpkit.system.console import make_console, note, say
         from mlpkit.system.device import choose_device
+        from mlpkit.system.paths import expand
 
         where, trust = choose_device(device), Trust.foreign(allow_large)
-        if ensemble:
+        if ensemble or (run is not None and find_members(expand(run))):
             source = Source(load_ensemble(run, checkpoint, where, trust))
         else:
             path, reason = choose_run(run)

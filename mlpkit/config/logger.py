@@ -3,7 +3,8 @@
 metrics.jsonl and train.log are written for every run, whichever loggers are chosen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +12,20 @@ from mlpkit.config import registry
 from mlpkit.config.section import Section
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlpkit.config.config import Config
+    from mlpkit.config.model import Layer
     from mlpkit.folders.metrics_file import Record
+
+
+@dataclass(frozen=True)
+class Chances:
+    """The probabilities (rows,) of rows to be of a class, and whether they are (rows,)."""
+
+    values: "NDArray[np.float64]"
+    positive: "NDArray[np.bool_]"
 
 
 class Logger:
@@ -30,6 +44,12 @@ class Logger:
 
     def picture(self, step: int, path: Path) -> None:
         """Log a picture, a PNG file of the run."""
+
+    def config(self, config: "Config", layers: Sequence["Layer"]) -> None:
+        """Log the config and the model's layers; called once, when the run begins or is resumed."""
+
+    def chances(self, step: int, chances: Mapping[str, Chances]) -> None:
+        """Log a classifier's probabilities, by class and split; called at the end of the run."""
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
         """Log the run's settings by dotted key; called at the end of the run."""

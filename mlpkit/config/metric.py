@@ -69,7 +69,7 @@ def metrics_for(config: "Config", task: str) -> tuple[MetricConfig, ...]:
     metrics = []
     for name in metric_names(config):
         metric = _metric(name)
-        if name in RESERVED:
+        if name in RESERVED or name.startswith("grad_norm_"):
             raise ConfigError(f"run.metrics={name}: mlpkit logs something of this name; rename the metric")
         if task not in metric.tasks:
             key, tasks = "run.metrics" if name in config.run.metrics else "trainer.monitor", metric.tasks

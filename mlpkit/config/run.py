@@ -121,6 +121,11 @@ class RunConfig(Section):
     metrics: tuple[str, ...] = Field(
         (), strict=False, description="scores of plug-ins that are computed besides the task's"
     )
+    histograms: Count | None = Field(
+        None,
+        description="epochs between two histograms of weights and gradients, with the gradient's norm by "
+        "layer, for loggers and `mlpkit watch`; null: none",
+    )
     plots: bool = Field(True, description="draw pictures at the end")
     film: Count | None = Field(
         None, description="epochs between two frames (the weights) for `mlpkit film`; null: no film"

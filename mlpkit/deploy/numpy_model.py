@@ -115,10 +115,10 @@ class Model(Encoder):
         if len(set(names)) < len(names):
             raise ValueError("a column appears twice")
         found = []
-        for line, cells in rows:
-            if len(cells) != len(names):
-                raise ValueError(f"line {line}: {len(cells)} values for {len(names)} columns")
-            row = dict(zip(names, cells, strict=True))
+        for line, values in rows:
+            if len(values) != len(names):
+                raise ValueError(f"line {line}: {len(values)} values for {len(names)} columns")
+            row = dict(zip(names, values, strict=True))
             found.append({n: cell.replace(decimal, ".") if n in numbers else cell for n, cell in row.items()})
         return found
 

@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.named_run import open_runs, warn_of_nan
+from mlpkit.analysis.named_run import open_members, warn_of_nan
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.config.problems import plural
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError, MlpkitError, reason_of
 from mlpkit.folders.checkpoint import Checkpoint, load_first
-from mlpkit.folders.find_run import find_checkpoints
+from mlpkit.folders.find_run import find_checkpoints, run_of
 from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_network import count_parameters
 
@@ -137,17 +137,17 @@ class RunSource(Source):
         return path, about.st_mtime_ns, about.st_size, about.st_ino
 
 
-def load_ensemble(sweep: str | None, which: str, device: str, trust: Trust) -> Served:
-    """Return the ensemble of all runs of a sweep's best setting, as `mlpkit predict --ensemble` uses it.
+def load_ensemble(run: str | None, which: str, device: str, trust: Trust) -> Served:
+    """Return the ensemble of a sweep's best setting or of a folder of members, as `mlpkit predict` uses it.
 
     Raises:
         ConfigError: it is not a sweep, or its runs read their inputs in different ways.
         DataError: there is no checkpoint that can be loaded.
     """
-    runs = open_runs(sweep, which, trust)
+    runs = open_members(run, which, trust, ensemble=True)
     path, stored = runs[0]
     predictors = [_predictor_of(path, member, device) for path, member in runs]
-    return Served(Ensemble(predictors), stored, path.parents[2])
+    return Served(Ensemble(predictors), stored, run_of(path).parent)
 
 
 def _predictor_of(path: Path, stored: Checkpoint, device: str) -> Predictor:

@@ -236,12 +236,12 @@ def obstacle_to_compiling(
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
         "it does not know loss.label_smoothing": isinstance(loss, CrossEntropy) and loss.label_smoothing > 0,
         "it does not compute run.metrics": bool(metric_names(first)),
+        "it keeps no gradients, which run.histograms shows": first.run.histograms is not None,
         "it is not for changed images": augments,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",
-        f"it is for up to {MAX_WEIGHTS} weights between units, the model has {weights:,}": weights
-        > MAX_WEIGHTS,
+        f"it is for {MAX_WEIGHTS} weights between units, the model has {weights:,}": weights > MAX_WEIGHTS,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -17,6 +17,7 @@ from mlpkit.errors import DataError, LockedError
 from mlpkit.folders.fork import read_fork
 from mlpkit.folders.listing import FINISHED, RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_name import events_folder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import SUFFIX, sync_folder
 from mlpkit.system.failed_write import failed_write
@@ -163,7 +164,7 @@ def _add(planned: Plan, run: ListedRun, wanted: Wanted, keep: str) -> None:
     if keep:
         planned.kept[keep] += 1
     elif reason is not None:
-        planned.removals.append(Removal(run.path, reason, _size([run.path])))
+        planned.removals.append(Removal(run.path, reason, _size([run.path, events_folder(folder)])))
     else:
         planned.removals += [Removal(path, OLDER_CHECKPOINT, _size([path])) for path in checkpoints]
 
@@ -177,6 +178,7 @@ def foreign_content(folder: RunFolder) -> str:
     if folder.path.is_symlink():
         return "a link"
     try:
+        events_folder(folder)
         for path in [*folder.path.iterdir(), *_within(folder.last.parent)]:
             is_temporary = path.name.startswith(".") and path.name.endswith(SUFFIX)
             if path.is_symlink():
@@ -186,6 +188,8 @@ def foreign_content(folder: RunFolder) -> str:
                 return "holds files that are not mlpkit's"
             if path.parent == folder.last.parent and path.suffix not in (".safetensors", SUFFIX):
                 return "holds files that are not mlpkit's"
+    except DataError:
+        return "event files behind a link"
     except OSError:
         return "not readable"
     return ""
@@ -230,13 +234,15 @@ def remove(removals: Sequence[Removal], warn: Callable[[str], None]) -> int:
 def _remove(removal: Removal) -> None:
     path = removal.path
     try:
-        if path.name.endswith(REMOVED):
-            shutil.rmtree(path)
-        elif removal.reason == OLDER_CHECKPOINT:
+        if removal.reason == OLDER_CHECKPOINT:
             with locked(RunFolder(path.parents[1]).lock):
                 path.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(_hide(RunFolder(path)))
+            return
+        events = events_folder(RunFolder(path))
+        hidden = path if path.name.endswith(REMOVED) else _hide(RunFolder(path))
+        if events.exists():  # in the sweep's folder
+            shutil.rmtree(events)
+        shutil.rmtree(hidden)
     except OSError as error:
         raise failed_write(error.filename or path, error, "cannot be removed") from None
 

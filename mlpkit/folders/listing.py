@@ -32,6 +32,7 @@ LARGEST = 1e150  # a number in a summary that is larger was not written by mlpki
 _RUN, _SWEEP = RunFolder(Path()), SweepFolder(Path())
 _CONFIG, _SUMMARY, _LABELS = _RUN.config.name, _RUN.summary.name, _RUN.labels.name
 _LOCK, _ENVIRONMENT, _LEDGER = _RUN.lock.name, _RUN.environment.name, _SWEEP.ledger.name
+_EVENTS = _SWEEP.tensorboard.name
 _LARGEST_HEAD = 16_384  # bytes of config.yaml in which dataset and model are looked for
 _NAMES = re.compile(r"^(dataset|model):\n  name: (\S+)$", re.MULTILINE)
 
@@ -156,7 +157,9 @@ def _below(top: Path, warn: Callable[[str], None]) -> list[Listed]:
         except OSError as error:
             warn(f"left out: {error.filename or folder}: cannot be read ({error.strerror})")
             continue
-        names = (name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
+        names = [name for name, entry in found.items() if entry.is_dir(follow_symlinks=False)]
+        if _LEDGER in found:
+            names = [name for name in names if name != _EVENTS]  # a folder for each run, and no run
         folders += [(found[name].path, sweep) for name in names if not is_left_over(name)]
     for each in listed:
         if isinstance(each, ListedSweep) and each.runs:

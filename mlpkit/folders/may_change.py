@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "trainer.log_every",
     "run.loggers",
     "run.metrics",
+    "run.histograms",
     "run.plots",
     "run.film",
     "run.progress",

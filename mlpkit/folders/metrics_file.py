@@ -3,19 +3,33 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpkit.errors import DataError
 from mlpkit.system.plain_json import regular_file
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 LARGEST_LINE = 1 << 16  # bytes
 LARGEST_READ = 1 << 23  # bytes; of a longer file only every k-th epoch is read
 
-_PLACE = ("epoch", "step", "split", "lr", "grad_norm", "seconds")
+OF_LAYER = "grad_norm_"  # begins the names of the gradient's norms by layer
+_EXTRA = ("lr", "grad_norm")
+_PLACE = ("epoch", "step", "split", "seconds", *_EXTRA)
 _EPOCH = re.compile(rb'\s*\{\s*"epoch"\s*:\s*([0-9]{1,15})\b')
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values: `counts` (n,) between `edges` (n + 1,)."""
+
+    counts: "NDArray[np.float64]"
+    edges: "NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Record:
         seconds: training time so far.
         extra: values that belong to no split, such as lr.
         wall_time: seconds since 1970.
+        histograms: of weights and gradients, by name; not in metrics.jsonl.
     """
 
     epoch: int
@@ -37,6 +52,7 @@ class Record:
     seconds: float
     extra: Mapping[str, float | None]
     wall_time: float
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 def lines_of(record: Record) -> Iterator[str]:
@@ -71,7 +87,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 continue
             if not line.strip():
                 continue
-            parsed, size = _parse(line), size + len(line)
+            parsed, size = parsed_line(line), size + len(line)
             if parsed is None:
                 raise DataError(f"{path}:{number}: not a line of metrics; mend or remove the line")
             if size > 2 * LARGEST_READ:
@@ -86,10 +102,15 @@ def record_of(lines: Sequence[Mapping[str, Any]]) -> Record:
     """Return the record of an epoch's lines, of one split each."""
     last = lines[-1]
     scores = {
-        line["split"]: {name: value for name, value in line.items() if name not in _PLACE} for line in lines
+        line["split"]: {name: value for name, value in line.items() if not _is_about_the_epoch(name)}
+        for line in lines
     }
-    extra = {name: last[name] for name in ("lr", "grad_norm") if name in last}
+    extra = {name: value for name, value in last.items() if name in _EXTRA or name.startswith(OF_LAYER)}
     return Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
+
+
+def _is_about_the_epoch(name: str) -> bool:
+    return name in _PLACE or name.startswith(OF_LAYER)
 
 
 @dataclass(frozen=True)
@@ -126,7 +147,7 @@ def keep_until(path: Path, epoch: int, splits: tuple[str, ...], every: int) -> M
     regular_file(path)
     size, lines = 0, list[dict[str, Any]]()  # those of the last epoch
     for line in _raw_lines(path):
-        parsed = _parse(line)
+        parsed = parsed_line(line)
         if parsed is None or not line.endswith(b"\n") or parsed["split"] not in splits:
             break
         # An epoch that is not a multiple of `every` was logged only because it was the last one.
@@ -148,7 +169,7 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parsed_line(line: bytes) -> dict[str, Any] | None:
     """Return the values of a line, or None if mlpkit does not write such a line."""
     try:
         values = json.loads(line)

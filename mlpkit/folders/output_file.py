@@ -43,18 +43,19 @@ def check_output(path: Path, endings: Sequence[str], option: str = "--output") -
     _refuse_owned(target, f"{option}={path}")
 
 
-def check_picture_folder(path: Path) -> None:
-    """Check that a folder can take plots, and that it does not belong to a run or a sweep.
+def check_output_folder(path: Path, option: str) -> None:
+    """Check that a folder can take files, and that it does not belong to a run or a sweep.
 
     Args:
-        path: the value of --plot-dir.
+        path: the value of the option.
+        option: such as --plot-dir.
 
     Raises:
         ConfigError: the path is not a folder, or belongs to a run or a sweep.
     """
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"--plot-dir={path}: is there and no folder; choose another name")
-    _refuse_owned(_target(path) / "curves.png", f"--plot-dir={path}")
+        raise ConfigError(f"{option}={path}: is there and no folder; choose another name")
+    _refuse_owned(_target(path) / "file", f"{option}={path}")
 
 
 def refuse_input(output: Path, source: str) -> None:

@@ -61,6 +61,11 @@ class SweepFolder:
         return self.path / LABELS
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files: a folder for each run, named by what varies."""
+        return self.path / "tensorboard"
+
+    @property
     def lock(self) -> Path:
         """Locked by the process that writes here."""
         return self.path / ".lock"
@@ -73,7 +78,7 @@ class SweepFolder:
 
     def owns(self, path: Path) -> bool:
         """Whether a path is one that the sweep itself writes."""
-        return path in self.files
+        return path in self.files or self.tensorboard in (path, *path.parents)
 
     def run(self, name: str) -> Path:
         """Return a run's folder.

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from mlpkit.config import nested
 from mlpkit.config.config import Config
 from mlpkit.errors import DataError
 from mlpkit.folders.labels import Labels, read_labels
 from mlpkit.folders.metrics_file import Record, read_metrics, record_of
-from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.results import RunResult, read_config, read_result, settings_of
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
+from mlpkit.folders.run_name import run_name
+from mlpkit.folders.sweep_folder import is_sweep
 from mlpkit.system.plain_json import read_object, write_json
 
 RUNNING = "running"
@@ -142,12 +141,7 @@ def _names(folder: RunFolder, config: Config) -> tuple[str, str]:
     path = folder.path.resolve()
     if not is_sweep(path.parent):
         return config.run.name or f"{config.dataset.title()}-{config.model.name}", path.name
-    shared = read_overrides(SweepFolder(path.parent).overrides)
-    own = [line for line in read_overrides(folder.overrides) if line not in shared]
-    values = {key.lstrip("+~"): value for key, _, value in (line.partition("=") for line in own)}
-    values = {key: value for key, value in values.items() if not key.startswith("run.")}
-    varies = " ".join(f"{nested.shorten(key, list(values))}={value}" for key, value in values.items())
-    return f"{path.parent.parent.name}/{path.parent.name}", varies[:_LONGEST_NAME] or path.name
+    return f"{path.parent.parent.name}/{path.parent.name}", run_name(folder)[:_LONGEST_NAME] or path.name
 
 
 def _files(folder: RunFolder) -> Iterator[tuple[str, Path]]:

@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -36,14 +36,18 @@ class EventFile:
 
         Args:
             folder: folder of the run's event files; TensorBoard reads them in the order of their names.
-            purge_from: makes TensorBoard discard the values of earlier files from this step on.
+            purge_from: makes TensorBoard discard the values of earlier files from this step on; None removes
+                these files.
 
         Raises:
             WriteError: the file cannot be created.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            times = [int(found[1]) for name in folder.iterdir() if (found := _TIME.match(name.name))]
+            earlier = {path: int(found[1]) for path in folder.iterdir() if (found := _TIME.match(path.name))}
+            for path in earlier if purge_from is None else ():
+                path.unlink()
+            times = earlier.values()
         except OSError as error:
             raise failed_write(folder, error) from None
         later = max([int(time.time()), *(number + 1 for number in times)])
@@ -62,6 +66,14 @@ class EventFile:
             add(tag=name, simple_value=value)
         self._write(event)
 
+    def values(self, step: int, values: Sequence[Summary.Value]) -> None:
+        """Write values of `mlpkit.system.event_values`."""
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def graph(self, graph: bytes) -> None:
+        """Write the graph of `mlpkit.system.event_values`; TensorBoard shows the first of a run."""
+        self._write(Event(wall_time=time.time(), graph_def=graph))
+
     def image(self, step: int, name: str, png: bytes) -> None:
         """Write a PNG picture under the tag `name`."""
         width, height = struct.unpack(">II", png[16:24])  # a PNG begins with its size
@@ -69,10 +81,14 @@ class EventFile:
         entry = Summary.Value(tag=name, image=picture)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
 
-    def hparams(self, settings: Mapping[str, bool | float | str]) -> None:
+    def hparams(self, settings: Mapping[str, bool | float | str], name: str) -> None:
         """Write the settings for the HPARAMS tab; its metrics are the scalars of this file.
 
         Without an experiment record, TensorBoard makes one table of all runs it shows.
+
+        Args:
+            settings: by dotted key.
+            name: the run's name in the table; runs of the same name would share a row.
         """
         now = time.time()
         end = HParamsPluginData(
@@ -83,7 +99,7 @@ class EventFile:
             tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(end)
         )
         shown = {key: printable(text) for key, text in settings.items() if isinstance(text, str)}
-        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown})))
+        self._write(Event(wall_time=now, summary=hparams_pb({**settings, **shown}, trial_id=printable(name))))
         self._write(Event(wall_time=now, summary=Summary(value=[closing])))
 
     def flush(self) -> None:

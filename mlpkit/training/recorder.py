@@ -23,6 +23,7 @@ from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder, step_of
 from mlpkit.folders.state import Progress, Scores, State
+from mlpkit.models.architecture import architecture
 from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import drawing
 from mlpkit.system.console import note, say
@@ -67,7 +68,7 @@ class Recorder:
         self.experiment, self.folder, self.config = experiment, folder, experiment.config
         self.console = console if self.config.run.progress != "none" else None
         self.is_alone = console is not None
-        self.with_test, self._warn_of_logger = with_test, warn
+        self._warn_of_logger = warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
         self.last_saved_step: int | None = None
         self.saved_at: tuple[int, int] | None = None
@@ -116,8 +117,10 @@ class Recorder:
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
         self._log_files = RunLog(self.folder, config.run.loggers, position, step, warn)
         if config.run.film is not None:
-            shapes = shapes_of_frame(self.experiment.network)
-            self._files.film = FilmFile(self.folder.film, config.run.film, shapes, self.saved_at[0])
+            shapes, (epoch, _) = shapes_of_frame(self.experiment.network), self.saved_at or (0, 0)
+            self._files.film = FilmFile(self.folder.film, config.run.film, shapes, epoch)
+        if config.run.loggers:
+            self._files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size = plural(count_parameters(self.experiment.network), "parameter")
@@ -230,8 +233,11 @@ class Recorder:
         """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
             with drawing("pictures", self._warn):
+                from mlpkit.training.chances import chances_of
                 from mlpkit.training.run_pictures import draw_run
 
+                if self.config.run.loggers:
+                    self._files.chances(progress.step, chances_of(self.experiment, self.splits))
                 for path in draw_run(self.experiment, self.folder, self.splits, progress, self._warn):
                     self._files.picture(progress.step, path)
 
@@ -297,4 +303,5 @@ class Recorder:
 
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
-        self._files.scores(epoch.epoch, epoch.step, epoch.scores, epoch.seconds, epoch.wall_time, **rates)
+        seconds, now = epoch.seconds, epoch.wall_time
+        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **rates)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mlpkit.engines.device_data import Sums
 from mlpkit.errors import NonFiniteError, diverged
 from mlpkit.folders.state import Progress, Scores
+from mlpkit.training.layers import LayerReport
 
 
 @dataclass(slots=True)  # not frozen, which takes twice as long: a sweep makes millions of them
@@ -27,6 +28,7 @@ class EpochReport:
         seconds: training time so far.
         rows: training rows seen so far.
         wall_time: seconds since 1970.
+        layers: weights and gradients by layer; None at most epochs.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class EpochReport:
     seconds: float
     rows: int
     wall_time: float
+    layers: LayerReport | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class EpochScores:
         seconds: training time so far.
         rows: training rows that each run has seen so far.
         wall_time: seconds since 1970.
+        layers: each run's weights and gradients by layer; empty at most epochs.
     """
 
     epoch: int
@@ -62,6 +66,7 @@ class EpochScores:
     seconds: float
     rows: int
     wall_time: float
+    layers: Sequence[LayerReport] = ()
 
     def scores_of(self, run: int) -> dict[str, Scores]:
         """Return a run's scores by split."""
@@ -94,6 +99,7 @@ class EpochScores:
             self.seconds,
             self.rows,
             self.wall_time,
+            self.layers[run] if self.layers else None,
         )
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.config import nested
-from mlpkit.config.logger import Logger, LoggerConfig, loggers_of
+from mlpkit.config.config import Config
+from mlpkit.config.logger import Chances, Logger, LoggerConfig, loggers_of
+from mlpkit.config.model import Layer
 from mlpkit.config.plugins import calling, described
 from mlpkit.errors import ConfigError, TrackerError
 from mlpkit.folders.film_file import FilmFile
-from mlpkit.folders.metrics_file import MetricsPosition, Record, lines_of
+from mlpkit.folders.metrics_file import OF_LAYER, Histogram, MetricsPosition, Record, lines_of
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.append_file import AppendFile
 from mlpkit.system.console import note, printable
+from mlpkit.training.layers import LayerReport
 
 WRITE_SECONDS = 1.0  # scores are written after this time at the latest
 
@@ -73,10 +76,15 @@ class RunLog:
         scores: Mapping[str, Mapping[str, float]],
         seconds: float,
         wall_time: float,
+        layers: LayerReport | None = None,
         **extra: float,
     ) -> None:
         """Log the scores of some splits after an epoch; `extra` (lr, grad_norm) is added to every line."""
-        self._pending.append(Record(epoch, step, scores, seconds, extra, wall_time))
+        histograms: Mapping[str, Histogram] = {}
+        if layers is not None:
+            histograms = layers.histograms
+            extra |= {f"{OF_LAYER}{name.replace('.', '_')}": norm for name, norm in layers.norms.items()}
+        self._pending.append(Record(epoch, step, scores, seconds, extra, wall_time, histograms))
         if wall_time - self._written > WRITE_SECONDS:
             self.flush()
 
@@ -88,6 +96,14 @@ class RunLog:
     def picture(self, step: int, path: Path) -> None:
         """Pass a plot to the loggers."""
         self._each(lambda logger: logger.picture(step, path))
+
+    def config(self, config: Config, layers: Sequence[Layer]) -> None:
+        """Pass the config and the model's layers to the loggers."""
+        self._each(lambda logger: logger.config(config, layers))
+
+    def chances(self, step: int, chances: Mapping[str, Chances]) -> None:
+        """Pass a classifier's probabilities to the loggers, by class and split."""
+        self._each(lambda logger: logger.chances(step, chances))
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
         """Pass the settings to the loggers, with dotted keys."""

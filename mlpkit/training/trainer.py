@@ -14,6 +14,7 @@ from mlpkit.engines.frames import frames_of_runs
 from mlpkit.errors import RunInterruptedError, diverged
 from mlpkit.folders.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
+from mlpkit.training.layers import report_layers
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, not_finite_losses, select_runs, when_due
@@ -135,15 +136,20 @@ class Trainer:
         # From here on a stop signal no longer interrupts the epoch. If train is evaluated, its scores are
         # those of the evaluation, not the averages over the epoch.
         sums = self._finite({"train": self.engine.collect()} | evaluated)
-        progress.epoch += 1
-        progress.batch = 0
+        progress.epoch, progress.batch = progress.epoch + 1, 0
         self.seconds = time.perf_counter() - self._started
         if self.recorders:
-            place = progress.epoch, progress.step
-            scores = {split: self.engine.scores(part, split) for split, part in sums.items()}
-            lrs, norms = self.rates.of_runs(), self.engine.clip.norms
-            rows = progress.epoch * self.engine.data.rows
-            self.scores = EpochScores(*place, scores, lrs, norms, self.seconds, rows, time.time())
+            self.scores = EpochScores(
+                progress.epoch,
+                progress.step,
+                {split: self.engine.scores(part, split) for split, part in sums.items()},
+                self.rates.of_runs(),
+                self.engine.clip.norms,
+                self.seconds,
+                progress.epoch * self.engine.data.rows,
+                time.time(),
+                report_layers(self.engine, self.config, progress.epoch),
+            )
             self._pending.append(self.scores)
 
     def update_best(self) -> None:
@@ -176,8 +182,8 @@ class Trainer:
         """Finish the runs that are done, stop early or are pruned; return whether any is left."""
         if self.is_between_epochs():
             epoch = self.progress.epoch
-            early = self.tracker.stopped_early(epoch, self.seconds)
-            self._finish(list(range(len(self.recorders))) if epoch >= self.epochs else early)
+            early, all_runs = self.tracker.stopped_early(epoch, self.seconds), range(len(self.recorders))
+            self._finish(all_runs if epoch >= self.epochs else early)
             if self.judge is not None and self.recorders and self.judged_epoch < epoch:
                 self.judged_epoch = epoch
                 pruned = self.judge(self.recorders, epoch, *self.tracker.best_values())

@@ -1,0 +1,60 @@
+"""mlpkit compare --tensorboard: the mean curves of settings as runs of TensorBoard."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpkit.analysis.bands import Band, bands_of
+from mlpkit.analysis.compare import Comparison, Setting
+from mlpkit.config.nested import shorten
+from mlpkit.loggers.tensorboard_bands import Curve, write_bands
+
+
+def write_means(
+    compared: Sequence[Comparison],
+    unit: str,
+    runs: Sequence[Path],
+    folder: Path | None,
+    warn: Callable[[str], None],
+) -> str:
+    """Write a run for each setting; return the command that shows them.
+
+    Args:
+        compared: the comparisons.
+        unit: what the runs of a setting are, such as seeds.
+        runs: the compared run folders.
+        folder: where to write; None: `tensorboard` in the runs' common parent, as in their sweep.
+        warn: called with a line for each run that cannot be read.
+
+    Raises:
+        WriteError: the event files cannot be written.
+    """
+    if folder is None:
+        folder = Path(os.path.commonpath([run.resolve().parent for run in runs]), "tensorboard")
+        if folder.is_relative_to(Path.cwd()):
+            folder = folder.relative_to(Path.cwd())
+    settings = {
+        _name(found, setting): [_curve(band) for band in bands_of(setting, warn)]
+        for found in compared
+        for setting in found.settings
+        if setting.runs
+    }
+    write_bands(folder / f"mean over {unit}", settings)
+    return f"mean curves: tensorboard --logdir {folder}"
+
+
+def _name(found: Comparison, setting: Setting) -> str:
+    """Return a setting's name, as in `lr=0.01`; where there are several comparisons, with their title."""
+    values = [f"{shorten(key, found.columns)}={_text(value)}" for key, value in setting.options.items()]
+    return " ".join(part for part in (found.title, *values) if part) or "all runs"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _curve(band: Band) -> Curve:
+    points = zip(band.mean.tolist(), band.low.tolist(), band.high.tolist(), strict=True)
+    return band.score, band.split, dict(zip(band.steps.tolist(), points, strict=True))

@@ -1,0 +1,42 @@
+"""A classifier's probabilities on each split, of which loggers draw precision-recall curves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from mlpkit.analysis.predict import Predictor, predictor_of
+from mlpkit.config.logger import Chances
+from mlpkit.engines.experiment import Experiment
+
+MOST_CLASSES = 20  # with a curve each
+
+
+def chances_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[str, Chances]:
+    """Return a classifier's probabilities of each class on each split, by name; empty for a regression."""
+    predictor = predictor_of(experiment)
+    if predictor.task.probabilities is None:
+        return {}
+    found: dict[str, Chances] = {}
+    for split in splits:
+        rows = experiment.dataset.splits[split]
+        probabilities = predictor.decode(predictor.outputs(rows.inputs)).probabilities
+        assert probabilities is not None
+        for name, column, positive in _classes(predictor, probabilities, rows.targets):
+            chances = column.double().numpy()
+            found[f"{name}/{split}" if name else split] = Chances(chances, positive.numpy())
+    return found
+
+
+def _classes(
+    predictor: Predictor, probabilities: Tensor, targets: Tensor
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the name of a class, its probabilities, and which rows are of it; of two classes the second."""
+    schema = predictor.input_schema
+    if schema.task == "multilabel":
+        for index, name in enumerate(schema.targets[:MOST_CLASSES]):
+            yield name, probabilities[:, index], targets[:, index] == 1
+    elif len(schema.classes) == 2:
+        yield "", probabilities[:, 1], targets == 1
+    else:
+        for index, name in enumerate(schema.classes[:MOST_CLASSES]):
+            yield name, probabilities[:, index], targets == index
