@@ -26,6 +26,7 @@ from mlpkit.cli import (
     note,
     plot,
     predict,
+    report,
     resume,
     send,
     serve,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "export": (export.export, export.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
+    "report": (report.report, report.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
     "versus": (versus.versus, versus.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
@@ -69,7 +71,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "export", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "export", "plot", "report", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
