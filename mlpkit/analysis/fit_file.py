@@ -15,17 +15,19 @@ class FitComparison:
     """The comparison of models as `mlpkit fit` prints it.
 
     Attributes:
+        about: how many rows, folds and seeds.
         titles: of the columns.
         rows: a row for each model, best first.
         lines: what the table means, and whether the winner is better than a constant prediction.
-        remarks: what looks wrong in the table of data, such as a column that gives the target away.
+        warnings: what looks wrong in the data, such as a column that gives the target away.
         folder: of the cross-validation.
     """
 
+    about: str
     titles: list[str]
     rows: list[list[str]]
     lines: list[str]
-    remarks: list[str]
+    warnings: list[str]
     folder: str
 
 

@@ -50,6 +50,7 @@ class RunFacts:
         parameters: number of the model's parameters.
         sizes: rows of each split.
         seconds: training time.
+        together: how many runs were trained in that time as one program.
         monitored: split and score by which the best epoch was chosen, such as "val accuracy".
         best: the scores of the best weights.
         last: the scores after the last epoch.
@@ -71,6 +72,7 @@ class RunFacts:
     parameters: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
+    together: int = 1
     monitored: str = ""
     best: AtEpoch | None = None
     last: AtEpoch | None = None
@@ -119,6 +121,7 @@ def read_run(path: Path) -> RunFacts:
         parameters=_parameters(config, schema),
         sizes=_sizes(log),
         seconds=_seconds(summary, header),
+        together=many if isinstance(many := summary.get("runs_together"), int) else 1,
         monitored=_monitored(summary),
         best=best,
         last=last,

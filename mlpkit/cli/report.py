@@ -1,5 +1,6 @@
 """mlpkit report."""
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,7 @@ def report(
 ) -> None:
     """Write one HTML file on a run or a sweep: scores, curves, pictures, settings, problems, commands."""
     from mlpkit.folders.find_run import find_run
-    from mlpkit.folders.output_file import check_output, write_output
+    from mlpkit.folders.output_file import check_output
     from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.system.console import note, print_answer, printable
 
@@ -49,27 +50,37 @@ def report(
         check_output(output, (".html",))
     if newest:
         note(f"newest {'sweep' if isinstance(folder, SweepFolder) else 'run'}: {folder.path}")
-    target = output or folder.report
-    write_output(target, make_report(folder.path))
-    print_answer(f"{printable(str(target))}\n")
+    print_answer(f"{printable(str(write_report(folder.path, output)))}\n")
 
 
-def make_report(path: Path) -> bytes:
-    """Return the report of a run or a sweep.
+def write_report(path: Path, output: Path | None = None) -> Path:
+    """Write the report of a run or a sweep, and return its path.
+
+    Args:
+        path: the run or the sweep.
+        output: the file; None is report.html in the folder.
 
     Raises:
-        DataError: the folder is damaged.
+        DataError: the folder is damaged, or its report.html is a link.
+        WriteError: the file cannot be written.
     """
+    from mlpkit.folders.output_file import write_output
+    from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
     from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.plots.report_run import run_report
-
-    if not is_sweep(path):
-        return run_report(path)
     from mlpkit.plots.report_sweep import sweep_report
+    from mlpkit.system.atomic_write import atomic_write
     from mlpkit.system.console import note
 
-    folder = SweepFolder(path)
-    return sweep_report(folder, _errors(folder), note)
+    sweep = SweepFolder(path)
+    content = sweep_report(sweep, _errors(sweep), note) if is_sweep(path) else run_report(path)
+    if output is not None:
+        write_output(output, content)
+        return output
+    target = RunFolder(path).report
+    refuse_other_kind(target, stat.S_ISREG, "file")
+    atomic_write(target, content)
+    return target
 
 
 def _errors(folder: "SweepFolder") -> dict[str, str]:

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the curves (hover, zoom, keys), and sorts tables. The data lie in the page; nothing is loaded.
 (() => {
-  const HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 30, LOG_FROM = 30;
+  const HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 30, LOG_FROM = 30, MOST_BANDS = 3, NEAR = 0.02;
 
   const make = (name, about = {}, ...children) => fill(document.createElement(name), about, children);
   const draw = (name, about = {}, ...children) =>
@@ -95,8 +95,9 @@
     }
 
     zoom(factor) {
-      const [low, high] = this.group.range(), centre = this.group.at ?? (low + high) / 2;
+      const [low, high] = this.group.range(), at = this.group.at, centre = at ?? (low + high) / 2;
       this.group.show([centre - (centre - low) * factor, centre + (high - centre) * factor]);
+      if (at !== null) this.read(at);
     }
 
     listen() {
@@ -150,7 +151,8 @@
       const [low, high] = this.group.range(), found = [];
       for (const curve of this.curves.filter((each) => each.shown)) {
         const place = nearest(curve.x, epoch);
-        if (curve.x[place] >= low && curve.x[place] <= high) found.push([curve, place]);
+        const isNear = Math.abs(curve.x[place] - epoch) <= Math.max(1, (high - low) * NEAR);
+        if (isNear && curve.x[place] >= low && curve.x[place] <= high) found.push([curve, place]);
       }
       if (!found.length) return this.group.point(null);
       const at = found.map(([curve, place]) => curve.x[place]).reduce((a, b) => (Math.abs(b - epoch) < Math.abs(a - epoch) ? b : a));
@@ -212,7 +214,7 @@
 
       const inside = draw("g", { "clip-path": `url(#${id})` });
       if (this.best !== null) inside.append(draw("line", { class: "best", x1: this.x(this.best), x2: this.x(this.best), y1: TOP, y2: floor }));
-      for (const curve of shown) {
+      for (const curve of shown.length > MOST_BANDS ? shown.slice(0, 1) : shown) {
         const at = (values) => curve.x.map((x, place) => (Number.isFinite(values[place]) && (!this.log || values[place] > 0) ? [this.x(x), y(values[place])] : null));
         if (curve.low) {
           const edge = [...at(curve.high).filter(Boolean), ...at(curve.low).filter(Boolean).reverse()];

@@ -118,9 +118,7 @@ def _is_number(cell: str) -> bool:
 def picture(content: bytes, alt: str) -> Html:
     """Return a PNG with its caption, which says what it shows."""
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return tag(
-        "figure", tag("img", src=source, alt=alt, loading="lazy"), tag("figcaption", alt), class_="picture"
-    )
+    return tag("figure", tag("img", src=source, alt=alt), tag("figcaption", alt), class_="picture")
 
 
 def page(title: str, top: Html, parts: Sequence[tuple[str, Html]], footer: str) -> bytes:

@@ -83,7 +83,8 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
         schedule = "" if config.scheduler.name == "none" else f", schedule {config.scheduler.name}"
         yield f"The loss is {loss.replace('_', ' ')}; the optimizer {config.optimizer.name}{schedule}."
     if facts.last is not None:
-        took = "" if facts.seconds is None else f" in {facts.seconds:,.1f} s"
+        others = f", together with {plural(facts.together - 1, 'other run')}" if facts.together > 1 else ""
+        took = "" if facts.seconds is None else f" in {facts.seconds:,.1f} s{others}"
         early = ", which early stopping ended" if facts.status == "stopped early" else ""
         yield f"It trained for {plural(facts.last.epoch, 'epoch')}{took}{early}."
     if facts.best is not None:

@@ -76,7 +76,7 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
         ("Curves", joined(*(_curves(found, problems.append) for found in compared))),
         ("Pictures", _pictures(compared, warn)),
         ("The best run", _best_part(example) if compared else Html()),
-        ("Settings", settings_part(example)),
+        ("Settings of the best run" if compared else "Settings", settings_part(example)),
         ("Runs", _runs_part(folder, results)),
         ("What failed", bullets(failed)),
         ("Warnings", bullets([*problems, *example.warnings])),
@@ -143,7 +143,8 @@ def _leaderboard(found: Comparison) -> Html:
 def _curves(found: Comparison, warn: Callable[[str], None]) -> Html:
     charts = settings_charts(found, lambda setting: _named(found, setting) or "all runs", warn)
     about = (
-        "Each line is the mean of a setting's runs, the band reaches from the lowest to the highest of them."
+        "Each line is the mean of a setting's runs, the band reaches from the lowest to the highest of them; "
+        "of more than three lines only the best has one."
     )
     return curves_part(charts, about)
 
@@ -181,12 +182,10 @@ def _best_part(best: RunFacts) -> Html:
 
 def _fit_part(fit: FitComparison) -> Html:
     return joined(
-        paragraphs(fit.lines[0] if fit.lines else ""),
+        tag("p", fit.about),
         table(Rows(fit.titles, fit.rows), "Comparison of the models"),
-        bullets(fit.lines[1:]),
-        tag("h3", "What looks wrong in the data") if fit.remarks else Html(),
-        bullets(fit.remarks),
-        paragraphs(f"Its runs are in {fit.folder}."),
+        bullets([*fit.lines, *fit.warnings]),
+        tag("p", f"The runs of the cross-validation are in {fit.folder}."),
     )
 
 
