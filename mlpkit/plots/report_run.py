@@ -37,25 +37,32 @@ def run_report(path: Path) -> bytes:
         DataError: its config cannot be read.
     """
     facts = read_run(path)
-    return page(
-        f"{facts.config.model.name} on {facts.config.dataset.title()}",
-        joined(
-            tag("p", first_paragraph(facts), class_="lead"),
-            _state(facts),
-            labels_part(facts.labels),
-        ),
-        [
-            ("Scores", scores_part(facts)),
-            ("Curves", _curves(facts)),
-            ("Pictures", run_pictures(facts.folder)),
-            ("Data", data_part(facts)),
-            ("Settings", settings_part(facts)),
-            ("Warnings", bullets(facts.warnings)),
-            ("Commands", commands(list(_commands(facts)))),
-            ("Environment", environment_part(facts)),
-        ],
-        footer(path),
-    )
+    return page(title(facts), top(facts), parts(facts), footer(path))
+
+
+def title(facts: RunFacts) -> str:
+    """Return the model and the data."""
+    return f"{facts.config.model.name} on {facts.config.dataset.title()}"
+
+
+def top(facts: RunFacts) -> Html:
+    """Return what was trained on what, why it is not finished, and the user's tags and note."""
+    return joined(tag("p", first_paragraph(facts), class_="lead"), _state(facts), labels_part(facts.labels))
+
+
+def parts(facts: RunFacts) -> list[tuple[str, Html]]:
+    """Return the parts of the report, with their headings; some may be empty."""
+    return [
+        ("Scores", scores_part(facts)),
+        ("What the curves say", bullets(facts.findings)),
+        ("Curves", _curves(facts)),
+        ("Pictures", run_pictures(facts.folder)),
+        ("Data", data_part(facts)),
+        ("Settings", settings_part(facts)),
+        ("Warnings", bullets(facts.warnings)),
+        ("Commands", commands(list(_commands(facts)))),
+        ("Environment", environment_part(facts)),
+    ]
 
 
 def _state(facts: RunFacts) -> Html:
@@ -65,13 +72,12 @@ def _state(facts: RunFacts) -> Html:
 
 
 def _curves(facts: RunFacts) -> Html:
-    """Return what the curves say, and the curves."""
-    parts, drawn = [bullets(facts.findings)], read_png(facts.folder.plots / "curves.png")
+    """Return the curves; their picture is for a browser that runs no scripts."""
     charts = run_charts(facts.curves, facts.best.epoch if facts.best else None)
-    parts.append(curves_part(charts, "The dashed line is the best epoch." if facts.best else ""))
-    if drawn is not None:
-        parts.append(tag("noscript", picture(drawn, "Loss, score and learning rate by epoch.")))
-    return joined(*parts)
+    shown = curves_part(charts, "The dashed line is the best epoch." if facts.best else "")
+    if (drawn := read_png(facts.folder.plots / "curves.png")) is None:
+        return shown
+    return joined(shown, tag("noscript", picture(drawn, "Loss, score and learning rate by epoch.")))
 
 
 def _commands(facts: RunFacts) -> Iterator[tuple[str, str]]:

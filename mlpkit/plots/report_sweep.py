@@ -18,6 +18,7 @@ from mlpkit.folders.listing import FINISHED
 from mlpkit.folders.results import RunResult, find_runs, read_results
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder
+from mlpkit.plots import report_run
 from mlpkit.plots.drawing import drawing
 from mlpkit.plots.report_charts import settings_charts
 from mlpkit.plots.report_html import Html, bullets, commands, joined, page, paragraphs, table, tag
@@ -61,13 +62,15 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
     example = read_run(compared[0].best_run.path if compared else results[0].path)
     failed = _failed(results, errors)
     fit = read_fit(folder)
-    models, datasets = (
-        listed(list(dict.fromkeys(str(run.settings.get(key)) for run in results)))
-        for key in ("model.name", "dataset.name")
-    )
+    if len(results) == 1:
+        heads = [("How mlpkit fit chose", _fit_part(fit) if fit else Html()), *report_run.parts(example)]
+        return page(report_run.title(example), report_run.top(example), heads, footer(folder.path))
+    models, datasets = _names(results, "model.name"), _names(results, "dataset.name")
+    if datasets == example.config.dataset.name:
+        datasets = example.config.dataset.title()
     top = joined(
         tag("p", " ".join(_sentences(results, compared, models, datasets)), class_="lead"),
-        *(tag("p", line, class_="bad") for line in failed[:1]),
+        tag("p", _how_many_failed(results, errors), class_="bad") if failed else Html(),
         labels_part(_labels(folder, problems)),
     )
     parts = [
@@ -83,7 +86,16 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
         ("Commands", commands(list(_commands(folder, compared, bool(failed))))),
         ("Environment", environment_part(example)),
     ]
-    return page(f"Sweep: {models} on {datasets}", top, parts, footer(folder.path))
+    return page(
+        f"{'Search' if folder.search.exists() else 'Sweep'}: {models} on {datasets}",
+        top,
+        parts,
+        footer(folder.path),
+    )
+
+
+def _names(results: Sequence[RunResult], key: str) -> str:
+    return listed(list(dict.fromkeys(str(run.settings.get(key)) for run in results)))
 
 
 def _labels(folder: SweepFolder, problems: list[str]) -> Labels:
@@ -229,6 +241,13 @@ def _failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> list[str
         more = ", …" if len(names) > MOST_NAMED else ""
         lines.append(f"{plural(len(names), 'run')} {reason} ({', '.join(names[:MOST_NAMED])}{more})")
     return lines
+
+
+def _how_many_failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> str:
+    names = {run.path.name for run in results}
+    done = {run.path.name for run in results if run.status in FINISHED}
+    every = names | set(errors)
+    return f"{len(every - done):,} of {plural(len(every), 'run')} failed or are not done; below is why."
 
 
 def _commands(
