@@ -127,7 +127,7 @@ def read_run(path: Path) -> RunFacts:
         last=last,
         final=final_of(summary),
         curves=_curves(folder, problems),
-        warnings=[*(line for line in dict.fromkeys(log) if line.startswith("warning: ")), *problems],
+        warnings=[*(line for line in dict.fromkeys(log) if is_warning(line)), *problems],
         environment=read_or_empty(folder.environment),
         labels=listed.labels if listed else NO_LABELS,
         fork=read_fork(path),
@@ -145,6 +145,11 @@ def read_text(path: Path) -> str:
                 stream.seek(-min(LARGEST_TEXT, stream.seek(0, os.SEEK_END)), os.SEEK_END)
                 return stream.read().decode(errors="replace")
     return ""
+
+
+def is_warning(line: str) -> bool:
+    """Whether a line of train.log is a warning."""
+    return line.startswith("warning: ")
 
 
 def _header(folder: RunFolder, problems: list[str]) -> Checkpoint | None:

@@ -94,5 +94,8 @@ def _errors(folder: "SweepFolder") -> dict[str, str]:
             jobs = ledger.entries()
     except (DataError, WriteError):  # the runs' folders say most of it
         return {}
-    said = {WAITING: "not trained yet"}
-    return {job.folder: said.get(job.status, job.error) for job in jobs if job.status not in (DONE, PRUNED)}
+    return {
+        job.folder: "not trained yet" if job.status == WAITING else f"{job.status}: {job.error}"
+        for job in jobs
+        if job.status not in (DONE, PRUNED)
+    }

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the curves (hover, zoom, keys), and sorts tables. The data lie in the page; nothing is loaded.
 (() => {
-  const HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 30, LOG_FROM = 30, MOST_BANDS = 3, NEAR = 0.02;
+  const HEIGHT = 250, LEFT = 58, RIGHT = 26, TOP = 10, BOTTOM = 30, LOG_FROM = 30, MOST_BANDS = 3, NEAR = 0.02;
 
   const make = (name, about = {}, ...children) => fill(document.createElement(name), about, children);
   // SVG's namespace, from the browser: the page holds no address, so that nobody need ask what it loads.

@@ -214,9 +214,9 @@ def _words(chart: Chart, drawn: Sequence[int]) -> Iterator[str]:
                 f"{name}{number(start)} at epoch {first:,}, {number(end)} at {last:,}; "
                 f"lowest {number(low[1])} at {low[0]:,}, highest {number(high[1])} at {high[0]:,}."
             )
-    longest = max((len(curve.epochs) for curve in chart.curves), default=0)
-    if longest > max(drawn, default=0):
+    if any(len(curve.epochs) > count for curve, count in zip(chart.curves, drawn, strict=True)):
+        last = max(curve.epochs[-1] for curve in chart.curves)
         yield (
-            f"Of {longest:,} epochs {max(drawn):,} are drawn: those with the lowest and the highest value of "
+            f"{max(drawn):,} of {last:,} epochs are drawn: those with the lowest and the highest value of "
             "each stretch."
         )

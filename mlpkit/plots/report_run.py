@@ -68,7 +68,11 @@ def parts(facts: RunFacts) -> list[tuple[str, Html]]:
 def _state(facts: RunFacts) -> Html:
     """Return why the run is not a finished one; nothing for a finished run."""
     said = STATUS.get(facts.status, "")
-    return tag("p", f"{said}{f': {facts.error}' if facts.error else '.'}", class_="bad") if said else Html()
+    if facts.error.startswith("interrupted"):
+        said = f"The run was {facts.error}"
+    elif said:
+        said += f": {facts.error}" if facts.error else "."
+    return tag("p", said, class_="bad") if said else Html()
 
 
 def _curves(facts: RunFacts) -> Html:

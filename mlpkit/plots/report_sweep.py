@@ -1,6 +1,7 @@
 """The report of a sweep: leaderboard, curves of the best settings, pictures, runs, what failed, commands."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from mlpkit.analysis.compare import Comparison, Setting, compare_alike
 from mlpkit.analysis.fit_file import FitComparison, read_fit
 from mlpkit.analysis.leaderboard import headline, legend, result_columns, show_rank, show_setting
 from mlpkit.analysis.model_facts import Rows, read_or_empty
-from mlpkit.analysis.run_facts import RunFacts, read_run, read_text
+from mlpkit.analysis.run_facts import RunFacts, is_warning, read_run, read_text
 from mlpkit.analysis.run_table import FIXED, SPLITS, run_rows
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import plural, show
@@ -46,7 +47,7 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
 
     Args:
         folder: the sweep.
-        errors: why runs failed, by the names of their folders; runs without one are told by it alone.
+        errors: why runs failed or are missing, by the names of their folders, which may not exist.
         warn: called with a warning for each picture that cannot be drawn.
 
     Raises:
@@ -62,19 +63,20 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
     example = read_run(compared[0].best_run.path if compared else results[0].path)
     failed = _failed(results, errors)
     fit = read_fit(folder)
-    if len(results) == 1:
-        heads = [("How mlpkit fit chose", _fit_part(fit) if fit else Html()), *report_run.parts(example)]
-        return page(report_run.title(example), report_run.top(example), heads, footer(folder.path))
+    chosen, labels = ("How mlpkit fit chose", _fit_part(fit) if fit else Html()), _labels(folder, problems)
+    if len(results) == 1 and not failed:
+        top = joined(report_run.top(example), labels_part(labels))
+        return page(report_run.title(example), top, [chosen, *report_run.parts(example)], footer(folder.path))
     models, datasets = _names(results, "model.name"), _names(results, "dataset.name")
     if datasets == example.config.dataset.name:
         datasets = example.config.dataset.title()
     top = joined(
         tag("p", " ".join(_sentences(results, compared, models, datasets)), class_="lead"),
         tag("p", _how_many_failed(results, errors), class_="bad") if failed else Html(),
-        labels_part(_labels(folder, problems)),
+        labels_part(labels),
     )
     parts = [
-        ("How mlpkit fit chose", _fit_part(fit) if fit else Html()),
+        chosen,
         ("Leaderboard", joined(*map(_leaderboard, compared))),
         ("Curves", joined(*(_curves(found, problems.append) for found in compared))),
         ("Pictures", _pictures(compared, warn)),
@@ -82,7 +84,7 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
         ("Settings of the best run" if compared else "Settings", settings_part(example)),
         ("Runs", _runs_part(folder, results)),
         ("What failed", bullets(failed)),
-        ("Warnings", bullets([*problems, *example.warnings])),
+        ("Warnings", bullets([*problems, *_warnings(results)])),
         ("Commands", commands(list(_commands(folder, compared, bool(failed))))),
         ("Environment", environment_part(example)),
     ]
@@ -117,14 +119,14 @@ def _sentences(
         title, best = f"{found.title}: " if found.title else "", found.settings[0]
         keys = listed([shorten(key, found.columns) for key in found.columns])
         count = f"{plural(len(found.settings), 'setting')} of {keys}" if keys else "One setting"
-        unit = plural(len(best.runs), found.unit.removesuffix("s"))
+        count_of = f", the mean of {len(best.runs):,} {found.unit}" if len(best.runs) > 1 else ""
         named = f" is {name}" if (name := _named(found, best)) else ""
         interval = ""
         if best.interval is not None:
             interval = f" (95 % interval {number(best.interval[0])}–{number(best.interval[1])})"
         yield (
             f"{title}{count}. The best by {found.metric.split} {found.metric.score}{named}: "
-            f"{number(best.mean or 0.0)}{interval}, the mean of {unit}."
+            f"{number(best.mean or 0.0)}{interval}{count_of}."
         )
         alike = sum(setting.differs is False for setting in found.settings)
         if alike:
@@ -158,7 +160,7 @@ def _curves(found: Comparison, warn: Callable[[str], None]) -> Html:
         "Each line is the mean of a setting's runs, the band reaches from the lowest to the highest of them; "
         "of more than three lines only the best has one."
     )
-    return curves_part(charts, about)
+    return curves_part(charts, f"{found.title}: {about}" if found.title else about)
 
 
 def _pictures(compared: Sequence[Comparison], warn: Callable[[str], None]) -> Html:
@@ -229,8 +231,8 @@ def _failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> list[str
     by_reason: dict[str, list[str]] = {}
     for run in results:
         if run.status not in FINISHED:
-            said = read_or_empty(RunFolder(run.path).summary).get("error") or errors.get(run.path.name, "")
-            reason = f"{run.status}: {said}" if said else run.status
+            said = read_or_empty(RunFolder(run.path).summary).get("error")
+            reason = f"{run.status}: {said}" if said else errors.get(run.path.name, run.status)
             by_reason.setdefault(reason, []).append(run.path.name)
     known = {run.path.name for run in results}
     for name, reason in errors.items():
@@ -241,6 +243,14 @@ def _failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> list[str
         more = ", …" if len(names) > MOST_NAMED else ""
         lines.append(f"{plural(len(names), 'run')} {reason} ({', '.join(names[:MOST_NAMED])}{more})")
     return lines
+
+
+def _warnings(results: Sequence[RunResult]) -> list[str]:
+    """Return the warnings in the runs' train.log, each once, with the number of runs that have it."""
+    lines: Counter[str] = Counter()
+    for run in results:
+        lines.update({line for line in read_text(RunFolder(run.path).log).splitlines() if is_warning(line)})
+    return [line if count == 1 else f"{line} ({count:,} runs)" for line, count in lines.items()]
 
 
 def _how_many_failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> str:
