@@ -49,17 +49,20 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
     if folder.is_symlink():
         raise DataError(f"{folder}: a link, which may lead elsewhere; name a folder with --plot-dir")
     paths = []
-    for name, content in render_comparison(found, warn):
-        paths.append(folder / f"{name}.png")
-        atomic_write(paths[-1], content)
+    for path, content in render_comparison(found, folder, warn):
+        atomic_write(path, content)
+        paths.append(path)
     return paths
 
 
-def render_comparison(found: Comparison, warn: Callable[[str], None]) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the PNG of each plot that fits the comparison.
+def render_comparison(
+    found: Comparison, folder: Path, warn: Callable[[str], None]
+) -> Iterator[tuple[Path, bytes]]:
+    """Yield the path and the PNG of each plot that fits the comparison; nothing is written.
 
     Args:
         found: the comparison.
+        folder: folder of the plots.
         warn: called with a warning for each run whose metrics cannot be read and each plot that fails.
     """
     drawings: dict[str, Callable[[], Figure]] = {
@@ -71,10 +74,11 @@ def render_comparison(found: Comparison, warn: Callable[[str], None]) -> Iterato
         drawings["heatmap"] = partial(draw_heat_map, found)
     drawings["curves"] = partial(draw_overlaid, found, warn)
     for name, draw in drawings.items():
-        with one_warning(f"{name}.png", warn):
-            with style.applied():
-                content = style.render(draw())
-            yield name, content
+        path, content = folder / f"{name}.png", b""
+        with one_warning(str(path), warn), style.applied():
+            content = style.render(draw())
+        if content:
+            yield path, content
 
 
 def draw_score(found: Comparison, key: str) -> Figure:

@@ -79,7 +79,7 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
         chosen,
         ("Leaderboard", joined(*map(_leaderboard, compared))),
         ("Curves", joined(*(_curves(found, problems.append) for found in compared))),
-        ("Pictures", _pictures(compared, warn)),
+        ("Pictures", _pictures(folder, compared, warn)),
         ("The best run", _best_part(example) if compared else Html()),
         ("Settings of the best run" if compared else "Settings", settings_part(example)),
         ("Runs", _runs_part(folder, results)),
@@ -163,7 +163,7 @@ def _curves(found: Comparison, warn: Callable[[str], None]) -> Html:
     return curves_part(charts, f"{found.title}: {about}" if found.title else about)
 
 
-def _pictures(compared: Sequence[Comparison], warn: Callable[[str], None]) -> Html:
+def _pictures(folder: SweepFolder, compared: Sequence[Comparison], warn: Callable[[str], None]) -> Html:
     """Return the pictures of `mlpkit compare --plot`, but for the curves."""
     drawn: dict[str, bytes] = {}
     if not compared:
@@ -171,7 +171,8 @@ def _pictures(compared: Sequence[Comparison], warn: Callable[[str], None]) -> Ht
     with drawing("pictures", warn):
         from mlpkit.plots.comparison import render_comparison
 
-        drawn = {name: content for name, content in render_comparison(compared[0], warn) if name != "curves"}
+        rendered = render_comparison(compared[0], folder.path / "plots", warn)
+        drawn = {path.stem: content for path, content in rendered if path.stem != "curves"}
     about = {"heatmap": "Heat map of the mean scores."}
     score = f"{compared[0].metric.split} {compared[0].metric.score}"
     return pictures(
