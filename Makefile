@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed  ## install into .venv and train a first model
+demo: $(VENV)/.installed  ## install into .venv, train a first model and write its report
 	$(BIN)/mlpkit train dataset=moons model=mlp
+	$(BIN)/mlpkit report
 
 # Hundreds of processes: where Python must not keep bytecode, each of them would compile the package anew.
 test: lint  ## install the test extra, then ruff, mypy and pytest

@@ -64,6 +64,7 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
         (["inspect", "RUN"], {"numpy"}),
         (["compare", "RUN"], set()),
+        (["report", "RUN"], set()),
         (["ls", "RUN", "--output", "x.csv"], set()),
         (["diff", "RUN", "RUN"], set()),
         pytest.param(

@@ -112,7 +112,7 @@ def test_manifest_and_card(models: Models, capsys: pytest.CaptureFixture[str]) -
     summary = json.loads((run / "summary.json").read_text())
     assert "Rows: 144 train, 48 val, 48 test." in card
     assert f"| {summary['best']['test']['accuracy']:.4f} |" in card
-    assert "| majority on test |" in card and "95 % intervals on test" in card
+    assert "| majority on test |" in card and "95 % intervals on test, of the best weights: " in card
     assert "| city | category | Oslo, Paris, Rome | flagged |" in card
     assert [line for line in card.splitlines() if line.startswith("## ")] == [
         f"## {title}" for title in ("Data", "Scores", "Limits", "Config", "Environment")

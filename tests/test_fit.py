@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,21 @@ def test_the_best_is_trained_on_all_rows_and_predicts_as_printed(churn: tuple[Pa
         assert read_object(RunFolder(run).summary)["status"] == "done"
     with (folder / "predictions.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 200
+
+
+def test_it_ends_with_a_report_that_can_be_written_again(churn: tuple[Path, str]) -> None:
+    """With the table and the verdict as printed, the warnings, and the trained model."""
+    folder, printed = churn
+    (line,) = (line for line in printed.splitlines() if line.startswith("report: "))
+    report = folder / line.removeprefix("report: ")
+    html = report.read_text(encoding="utf-8")
+    assert "How mlpkit fit chose" in html and "It predicts churned" in html
+    for row in printed.split("\n\nmodel ")[1].split("\n\n")[0].splitlines()[1:]:
+        assert re.split(r"  +", row)[1] in html
+    assert "is better than predicting the majority" in html
+    report.unlink()
+    assert mlpkit("report", str(report.parent), cwd=folder).stdout == f"{report}\n"
+    assert "is better than predicting the majority" in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("dataset", ["diabetes", "iris"])

@@ -34,8 +34,15 @@ AT_A_TIME = 5  # rows beside each other, which fit 80 columns
 MOST_FEATURES = 40  # of a row that are printed
 
 
-def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
+def print_table(
+    console: Console, config: TableOptions, warnings: list[str] | None = None
+) -> list[ColumnKind]:
     """Print what is in a table; return the kinds of its input columns.
+
+    Args:
+        console: the console to print on.
+        config: the table.
+        warnings: gets those that are printed.
 
     Raises:
         DataError: no model can be trained on it; its columns are printed first.
@@ -81,6 +88,8 @@ def print_table(console: Console, config: TableOptions) -> list[ColumnKind]:
     if lines:
         console.print()
         _say(console, *dict.fromkeys(lines))
+    if warnings is not None:
+        warnings += [line for line in dict.fromkeys(lines) if line.startswith("warning: ")]
     if problem is not None:
         raise problem
     return kinds

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlpkit.analysis.fit import Judged
+    from mlpkit.analysis.fit_file import FitComparison
     from mlpkit.analysis.out_of_fold import OutOfFold
     from mlpkit.cli.compose import Request
     from mlpkit.folders.origin import Origin
@@ -57,12 +58,15 @@ def fit(
 ) -> None:
     """Cross-validate a linear model, an mlp and an ensemble; train the best one on all rows."""
     from mlpkit.analysis.fit import judge
+    from mlpkit.analysis.fit_file import write_fit
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.data_report import print_table
+    from mlpkit.cli.report import write_report
     from mlpkit.cli.sweep import QUIET
     from mlpkit.data.table_options import TableOptions
     from mlpkit.folders.origin import Origin
     from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.sweep_folder import SweepFolder
     from mlpkit.folders.trust import Trust
     from mlpkit.sweeps.datasets import Datasets
     from mlpkit.system.console import make_console, note, say
@@ -88,7 +92,8 @@ def fit(
             "fit: dataset.val_fraction=0: the rows that judge would choose the best epochs too; leave it out"
         )
     console, datasets = make_console(), Datasets()
-    print_table(console, config.dataset)
+    warnings: list[str] = []
+    print_table(console, config.dataset, warnings)
     console.print()
     loaded = datasets.load(config.dataset)
     task, targets = loaded.input_schema.task, loaded.splits["train"].all_targets
@@ -103,7 +108,8 @@ def fit(
     results = read_results(find_runs([folder], note), note)
     runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
     judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
-    _print(console, judged, folds, seeds)
+    comparison = _compare(judged, folds, seeds, warnings, folder)
+    _print(console, comparison)
     winner = judged.winner
     epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
     all_rows = (
@@ -115,11 +121,13 @@ def fit(
     )
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
+    write_fit(SweepFolder(last), comparison)
     console.print()
     say(
         console,
         f"cross-validation: {folder}",
         f"{winner.name}, trained on all rows for {plural(epochs, 'epoch')}: {last}",
+        f"report: {write_report(last)}",
         "next:",
         f"  mlpkit predict {shlex.quote(str(last))}{ensemble} --input NEW.csv --output predictions.csv",
     )
@@ -211,38 +219,51 @@ def _best_epoch(run: "RunResult") -> int:
     return int(read_object(RunFolder(run.path).summary)["best"]["epoch"])
 
 
-def _print(console: "Console", judged: "Judged", folds: int, seeds: int) -> None:
-    """Print the candidates, best first."""
+def _compare(judged: "Judged", folds: int, seeds: int, warnings: list[str], folder: Path) -> "FitComparison":
+    """Return the candidates, best first, as texts."""
     from mlpkit.analysis.fit import SIGNIFICANT
-    from mlpkit.system.console import plain_table, say
+    from mlpkit.analysis.fit_file import FitComparison
 
     regression = judged.task.probabilities is None
     score, constant = ("R²", "the mean") if regression else ("log loss", "the majority")
     accuracy = [] if regression else ["accuracy"]
-    table = plain_table("model", [score, "± 95 %", *accuracy, "worse by", "sure"])
-    best = judged.candidates[0]
+    best, rows = judged.candidates[0], []
     for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
         value = 1 - candidate.loss if regression else candidate.loss
-        cells = [f"{value:z.4f}", f"{candidate.half_width:.4f}"]
+        cells = [candidate.name, f"{value:z.4f}", f"{candidate.half_width:.4f}"]
         cells += [] if candidate.accuracy is None else [f"{candidate.accuracy:.4f}"]
         sure = "" if p is None else "yes" if p < SIGNIFICANT else "no"
-        table.add_row(candidate.name, *cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure)
+        rows.append([*cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure])
+    verdict = (
+        f"{judged.winner.name} is better than predicting {constant}"
+        if judged.beats_constant()
+        else f"warning: {judged.winner.name} is not shown to be better than predicting {constant}; the "
+        "columns may say nothing of the target"
+    )
+    return FitComparison(
+        about=f"cross-validation of {plural(judged.rows, 'row')}: {folds} folds, {plural(seeds, 'seed')}",
+        titles=["model", score, "± 95 %", *accuracy, "worse by", "sure"],
+        rows=rows,
+        lines=[
+            f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; its "
+            "variance is larger since folds share training rows)",
+            verdict,
+        ],
+        warnings=warnings,
+        folder=str(folder),
+    )
+
+
+def _print(console: "Console", comparison: "FitComparison") -> None:
+    from mlpkit.system.console import plain_table, say
+
+    table = plain_table(comparison.titles[0], comparison.titles[1:])
+    for row in comparison.rows:
+        table.add_row(*row)
     console.print()
-    say(console, f"cross-validation of {plural(judged.rows, 'row')}: {folds} folds, {plural(seeds, 'seed')}")
+    say(console, comparison.about)
     console.print()
     console.print(table)
     console.print()
-    say(
-        console,
-        f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; its "
-        "variance is larger since folds share training rows)",
-    )
-    if judged.beats_constant():
-        say(console, f"{judged.winner.name} is better than predicting {constant}")
-    else:
-        say(
-            console,
-            f"warning: {judged.winner.name} is not shown to be better than predicting {constant}; the "
-            "columns may say nothing of the target",
-        )
+    say(console, *comparison.lines)
     console.print()

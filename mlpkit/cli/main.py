@@ -29,6 +29,7 @@ from mlpkit.cli import (
     note,
     plot,
     predict,
+    report,
     resume,
     send,
     serve,
@@ -60,6 +61,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "film": (film.film, film.EXAMPLE),
+    "report": (report.report, report.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
     "versus": (versus.versus, versus.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
@@ -76,7 +78,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "explain", "export", "plot", "film", "doctor")
+TORCH = (
+    *TRAINING,
+    *("data", "predict", "serve", "evaluate", "explain", "export", "plot", "film", "report", "doctor"),
+)
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

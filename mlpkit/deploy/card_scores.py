@@ -4,26 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
 
 from mlpkit.analysis.baselines import evaluate_baselines
 from mlpkit.analysis.evaluate import choose_split, evaluate, scores_of
+from mlpkit.analysis.model_facts import Scores, final_of, interval_text, read_or_empty, with_baseline
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.deploy.portable import members_of
-from mlpkit.errors import DataError
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.find_run import run_of
 from mlpkit.folders.results import summarized_scores
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.console import number
-from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import Task
 
-Scores = Mapping[str, float | str | None]
 Members = Sequence[tuple[Path, Checkpoint]]
 
 
@@ -42,15 +35,6 @@ class CardScores:
     rows: Mapping[str, Scores]
     note: str = ""
     split: str = ""
-
-
-@checked_dataclass(frozen=True)
-class Final:
-    """What summary.json says of the final split."""
-
-    split: str
-    intervals: dict[str, tuple[float, float]]
-    baseline: dict[str, str | float]
 
 
 def card_scores(predictor: Predictor, members: Members, dataset: Dataset | None, task: Task) -> CardScores:
@@ -98,18 +82,11 @@ def _anew(predictor: Predictor, dataset: Dataset, task: Task) -> CardScores:
 
 def _of_run(path: Path, stored: Checkpoint) -> CardScores:
     """Return the scores in a run's summary: by split, and of a constant prediction."""
-    splits, summary = _summarized(path, stored), _summary(path)
+    splits = _summarized(path, stored)
     if not splits:
         return CardScores("The run has no summary of its scores.", {})
-    table: dict[str, Scores] = dict(splits)
-    try:
-        final = TypeAdapter(Final).validate_python(summary.get("final"))
-    except ValidationError:
-        return CardScores("", table)
-    table[f"{final.baseline.get('name', 'baseline')} on {final.split}"] = final.baseline
-    intervals = final.intervals.items()
-    listed = ", ".join(f"{name} {number(low)}–{number(high)}" for name, (low, high) in intervals)
-    return CardScores("", table, f"95 % intervals on {final.split}, of the last weights: {listed}.")
+    final = final_of(read_or_empty(RunFolder(run_of(path)).summary))
+    return CardScores("", with_baseline(splits, final), interval_text(final) if final else "")
 
 
 def _of_members(members: Members, why: str) -> CardScores:
@@ -137,10 +114,3 @@ def _summarized(path: Path, stored: Checkpoint) -> dict[str, dict[str, float]]:
         return {}
     which = "best" if path.stem == "best" else "last"
     return summarized_scores(RunFolder(run_of(path)), which, stored.state.progress.step) or {}
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    try:
-        return read_object(RunFolder(run_of(path)).summary)
-    except DataError:
-        return {}

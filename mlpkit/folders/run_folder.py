@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / LABELS
 
     @property
+    def report(self) -> Path:
+        """HTML: what `mlpkit report` has written; missing until then."""
+        return self.path / REPORT
+
+    @property
     def tracking(self) -> Path:
         """JSON: the id by which trackers know the run; missing until it was first sent to one."""
         return self.path / "tracking.json"
@@ -148,6 +153,7 @@ class RunFolder:
             self.metrics,
             self.summary,
             self.labels,
+            self.report,
             self.tracking,
             self.fork,
             self.film,
@@ -216,7 +222,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
 
-LABELS = "labels.json"  # in run folders and sweep folders
+LABELS, REPORT = "labels.json", "report.html"  # in run folders and sweep folders
 _FIRST_KEY = b"format: "  # of a run's config.yaml
 _STEP = re.compile(r"step-([0-9]{9,18})\.safetensors", re.ASCII)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
-from mlpkit.folders.run_folder import LABELS, refuse_other_kind
+from mlpkit.folders.run_folder import LABELS, REPORT, refuse_other_kind
 from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.paths import expand
 
@@ -66,6 +66,16 @@ class SweepFolder:
         return self.path / "tensorboard"
 
     @property
+    def report(self) -> Path:
+        """HTML: what `mlpkit report` has written; missing until then."""
+        return self.path / REPORT
+
+    @property
+    def fit(self) -> Path:
+        """JSON: the comparison by which `mlpkit fit` chose this model; missing in other sweeps."""
+        return self.path / "fit.json"
+
+    @property
     def lock(self) -> Path:
         """Locked by the process that writes here."""
         return self.path / ".lock"
@@ -74,7 +84,8 @@ class SweepFolder:
     def files(self) -> tuple[Path, ...]:
         """The sweep's files outside of the run folders."""
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
-        return (*databases, self.search, self.command, self.overrides, self.labels, self.lock)
+        texts = self.search, self.command, self.overrides, self.labels, self.report, self.fit
+        return (*databases, *texts, self.lock)
 
     def owns(self, path: Path) -> bool:
         """Whether a path is one that the sweep itself writes."""

@@ -1,7 +1,7 @@
 """Plots of a comparison: the score over each numeric key, a heat map of two keys, overlaid curves."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +48,23 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
     """
     if folder.is_symlink():
         raise DataError(f"{folder}: a link, which may lead elsewhere; name a folder with --plot-dir")
+    paths = []
+    for path, content in render_comparison(found, folder, warn):
+        atomic_write(path, content)
+        paths.append(path)
+    return paths
+
+
+def render_comparison(
+    found: Comparison, folder: Path, warn: Callable[[str], None]
+) -> Iterator[tuple[Path, bytes]]:
+    """Yield the path and the PNG of each plot that fits the comparison; nothing is written.
+
+    Args:
+        found: the comparison.
+        folder: folder of the plots.
+        warn: called with a warning for each run whose metrics cannot be read and each plot that fails.
+    """
     drawings: dict[str, Callable[[], Figure]] = {
         f"score-{shorten(key, found.columns)}": partial(draw_score, found, key)
         for key in found.columns
@@ -56,14 +73,12 @@ def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]
     if fits_a_map(found):
         drawings["heatmap"] = partial(draw_heat_map, found)
     drawings["curves"] = partial(draw_overlaid, found, warn)
-    paths = []
-    with style.applied():
-        for name, draw in drawings.items():
-            path = folder / f"{name}.png"
-            with one_warning(str(path), warn):
-                atomic_write(path, style.render(draw()))
-                paths.append(path)
-    return paths
+    for name, draw in drawings.items():
+        path, content = folder / f"{name}.png", b""
+        with one_warning(str(path), warn), style.applied():
+            content = style.render(draw())
+        if content:
+            yield path, content
 
 
 def draw_score(found: Comparison, key: str) -> Figure:
