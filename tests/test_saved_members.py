@@ -13,7 +13,7 @@ import mlpkit
 from mlpkit.cli.main import run as command
 from mlpkit.sklearn import MLPClassifier
 
-NO_SPLIT = "was trained on rows in memory, by MLPClassifier.fit; mlpkit has no split of them, score a file "
+NO_SPLIT = "was trained on rows in memory, by MLPClassifier.fit, so it has no split; score a file "
 
 
 @pytest.fixture(scope="module")

@@ -315,7 +315,7 @@ def test_mlpkit_predict_reads_a_saved_model_and_a_csv_of_its_columns(tmp_path: P
     assert np.allclose(found["p(yes)"], model.predict_proba(frame.iloc[:5])[:, 1], atol=1e-5)
     refused = mlpkit("predict", "model.safetensors", "--split", "val", cwd=tmp_path, check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "no file is named" in refused.stderr
+    assert "was trained on rows in memory" in refused.stderr
 
 
 def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]) -> None:

@@ -73,8 +73,8 @@ def load_matching(
     """
     if stored.estimator and config == stored.config.dataset:
         raise ConfigError(
-            f"{path}: was trained on rows in memory, by {stored.estimator.get('class', 'an estimator')}.fit; "
-            "mlpkit has no split of them, score a file with --input"
+            f"{path}: was trained on rows in memory, by {stored.estimator.get('class', 'an estimator')}.fit, "
+            "so it has no split; score a file with --input"
         )
     trust.check_data(config, path)
     if load is not None:

@@ -109,9 +109,9 @@ class Model(Encoder):
         if (
             not wanted <= set(names) and not given["columns"]
         ):  # numbers without a header, in the features' order
-            bare, cells = _table(text, given["separator"], False)
-            if len(bare) == len(wanted) and all(NUMBER.fullmatch(cell.strip()) for cell in cells[0][1]):
-                names, rows, decimal = list(given["names"]), cells, given["decimal"]
+            unnamed, all_rows = _table(text, given["separator"], False)
+            if len(unnamed) == len(wanted) and all(NUMBER.fullmatch(of.strip()) for of in all_rows[0][1]):
+                names, rows, decimal = list(given["names"]), all_rows, given["decimal"]
         if len(set(names)) < len(names):
             raise ValueError("a column appears twice")
         found = []
