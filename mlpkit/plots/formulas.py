@@ -98,6 +98,8 @@ def _mathml_of(sign: Sign) -> str:
         return f"<mtext>\u00a0{text}\u00a0</mtext>"
     tag = {"name": "mi", "number": "mn"}.get(sign.kind, "mo")
     base = f"<{tag}>{text}</{tag}>"
+    if sign.text in _NAMES:
+        return f'{base}<mspace width="0.2em"/>'
     if sign.sub and sign.sup:
         return f"<msubsup>{base}<mn>{sign.sub}</mn><mi>{sign.sup}</mi></msubsup>"
     if sign.sub:
