@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of `sum`, and a newer one of `moons`."""
     folder = tmp_path_factory.mktemp("place")
     mlpkit("train", "experiment=sum", "run.plots=false", cwd=folder)
-    mlpkit("train", "dataset=moons", "model=mlp", "trainer.epochs=200", cwd=folder)
+    mlpkit("train", "dataset=moons", "model=mlp", "trainer.epochs=200", "run.film=50", cwd=folder)
     return folder
 
 

@@ -235,8 +235,8 @@ def test_the_plane_is_that_of_scikit_learn(rows: int) -> None:
     with torch.no_grad():
         scaled = network.scaling(few["train"].inputs).numpy()
     fitted = PCA(2).fit(scaled)
-    np.testing.assert_allclose(view.origin, fitted.mean_, atol=1e-6)
-    np.testing.assert_allclose(np.abs(view.directions), np.abs(fitted.components_), atol=1e-4)
+    np.testing.assert_allclose(view.origin.numpy(), fitted.mean_, atol=1e-6)
+    np.testing.assert_allclose(np.abs(view.directions.numpy()), np.abs(fitted.components_), atol=1e-4)
     assert f"({fitted.explained_variance_ratio_.sum():.0%} of their variance)" in view.note
     np.testing.assert_allclose(
         np.abs(view.points["train"][:, :2]), np.abs(fitted.transform(scaled)), rtol=1e-3, atol=1e-3

@@ -241,12 +241,12 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path) -> None:
 def test_an_interrupt_while_drawing_leaves_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlpkit.plots.pictures
+    import mlpkit.training.run_pictures
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mlpkit.plots.pictures, "draw_pictures", interrupt)
+    monkeypatch.setattr(mlpkit.training.run_pictures, "draw_pictures", interrupt)
     with pytest.raises(RunInterruptedError) as caught:
         train(tmp_path, "dataset=moons", "trainer.epochs=2")
     (folder,) = (tmp_path / "moons-mlp").iterdir()

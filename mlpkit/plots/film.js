@@ -193,7 +193,11 @@ function loss(scene, canvas, epoch) {
   const x = (value) => box.x + (value / last) * box.w;
   const y = (value) => box.y + ((high - scale(value)) / (high - low)) * box.h;
   let marks = ticks(low, high, Math.max(2, Math.floor(box.h / 40)));
-  if (film.log) marks = [...new Set(marks.map((power) => 10 ** Math.round(power)))].filter((at) => scale(at) >= low && scale(at) <= high);
+  if (film.log) {
+    const times = high - low < 3 && box.h > 150 ? [1, 2, 5] : [1], powers = [];
+    for (let power = Math.floor(low); power <= high; power++) powers.push(power);
+    marks = powers.flatMap((power) => times.map((part) => part * 10 ** power)).filter((at) => scale(at) >= low && scale(at) <= high);
+  }
   axes(pen, box, x, y, ticks(0, last, Math.max(2, Math.floor(box.w / 80))), marks, ["epoch", film.scenes.length > 1 ? "" : film.loss]);
   pen.save();
   pen.beginPath();
