@@ -162,7 +162,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sweep")
     mlpkit(
         "train", "-m", "dataset=moons", "dataset.n=60", "model=mlp", "model.hidden=[4]", "trainer.epochs=3",
-        "optimizer.lr=0.01,0.1", "seed=0,1", "run.dir=sweep", "run.progress=none", cwd=root,
+        "optimizer.lr=0.01,0.1", "seed=0,1", "trainer.monitor=loss", "run.dir=sweep", "run.progress=none",
+        cwd=root,
     )  # fmt: skip
     return root
 

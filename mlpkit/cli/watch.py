@@ -87,11 +87,13 @@ class _Sweep:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no more is to come: nobody trains the sweep."""
+        """Whether no more is to come: nobody trains the sweep or one of its runs."""
+        from mlpkit.folders.listing import RUNNING
         from mlpkit.folders.sweep_folder import SweepFolder
         from mlpkit.system.lock import is_held
 
-        return not is_held(SweepFolder(self.path).lock)
+        is_running = any(run.status == RUNNING for run in self._listed)
+        return not (is_running or is_held(SweepFolder(self.path).lock))
 
     def update(self) -> None:
         """Read what was appended, and follow the runs that run or lead now."""

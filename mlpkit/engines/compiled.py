@@ -225,7 +225,7 @@ def obstacle_to_compiling(
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
     ends = (linear[0].in_features, linear[-1].out_features) if linear else ()
     widths = *ends[:1], *widest_hidden(configs), *ends[1:]
-    weights = sum(inputs * outputs for inputs, outputs in pairwise(widths))
+    most, weights = MAX_WEIGHTS, sum(inputs * outputs for inputs, outputs in pairwise(widths))
     unsupported = [layer for layer in network.layers if type(layer).__name__ not in ("Linear", *FUNCTIONS)]
     reasons = {
         "it is for a CPU": device != "cpu",
@@ -241,7 +241,7 @@ def obstacle_to_compiling(
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",
-        f"it is for {MAX_WEIGHTS} weights between units, the model has {weights:,}": weights > MAX_WEIGHTS,
+        f"it is for up to {most} weights between units, the model has {weights:,}": weights > most,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
