@@ -91,7 +91,7 @@ def test_it_says_where_it_listens_and_ends_when_asked(trained: dict[str, Path], 
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert re.fullmatch(rf"serving .*best.safetensors \(epoch 3\) at http://{address}\n", line)
+            assert re.fullmatch(rf"serving .*best\.safetensors \(epoch 2\) at http://{address}\n", line)
             where = urlsplit(line.split(" at ")[1].strip())
             connection = HTTPConnection(str(where.hostname), where.port, timeout=60)
             connection.request("POST", "/predict", '{"x1": 0, "x2": 0}')
@@ -134,7 +134,7 @@ def test_a_model_of_a_plug_in_in_a_folder_that_is_only_read(tmp_path: Path) -> N
 
 
 def test_an_ensemble_predicts_as_predict_does(tmp_path: Path, refused: Refused) -> None:
-    options = ("dataset=moons", "dataset.n=60", "trainer.epochs=1", "run.plots=false", "sweep.dir=sweep")
+    options = ("dataset=moons", "dataset.n=60", "trainer.epochs=1", "run.plots=false")
     trained = run_forked(tmp_path, "train", "-m", *options, "seed=1,2")
     assert trained.returncode == 0, trained.stderr
     (sweep,) = {ledger.parent for ledger in tmp_path.rglob("ledger.sqlite")}
@@ -153,6 +153,5 @@ def test_an_ensemble_predicts_as_predict_does(tmp_path: Path, refused: Refused) 
         assert "an ensemble of 2 models" in server.ask("/").text
         assert "mlpkit_model_epoch" not in server.ask("/metrics").text
         assert "mlpkit-epoch" not in server.predict(rows, {"accept": "text/csv"}).headers
-    assert "is not a sweep" in refused(
-        "serve", str(next(sweep.glob("*/config.yaml")).parent), "--ensemble", "--port", "0", code=2
-    )
+    run = str(next(sweep.glob("*/config.yaml")).parent)
+    assert "is not a sweep" in refused("serve", run, "--ensemble", "--port", "0", code=2)

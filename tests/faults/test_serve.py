@@ -72,7 +72,7 @@ class Client:
 
 @contextmanager
 def answered(server: Server) -> Iterator[Client]:
-    """Check that a client, who does nothing wrong, gets one prediction after another meanwhile, and in time."""
+    """Check that a client, who does nothing wrong, gets one prediction after another in time."""
     with Client(server) as client:
         yield client
     assert len(client.answers) > 10
@@ -208,13 +208,14 @@ def test_a_run_that_is_gone_is_said_and_one_in_its_place_taken(
     run = tmp_path / "run"
     shutil.copytree(trained["moons"], run)
     with serving(tmp_path, run) as server, answered(server):
+        epoch = server.ask("/health").json["epoch"]
+        gone = f"warning: {run}: the checkpoint is gone (the model of epoch {epoch} stays)\n"
         shutil.rmtree(run)
-        gone = f"warning: {run}: the checkpoint is gone (the model of epoch 3 stays)\n"
         while server.running.stderr() != gone:
             assert server.predict(ROW).status == 200
         shutil.copytree(trained["moons"], tmp_path / "new")
         (tmp_path / "new").rename(run)
-        while f"now the model of epoch 3: {run}" not in server.running.stderr():
+        while f"now the model of epoch {epoch}: {run}" not in server.running.stderr():
             assert server.predict(ROW).status == 200
         assert server.running.stderr().startswith(gone)
 
