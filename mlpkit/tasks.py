@@ -182,7 +182,7 @@ MULTICLASS = Task(
     encode=lambda targets, dtype: targets,
     truth=lambda targets: targets,
     targets=lambda truth: truth,
-    statistics=lambda outputs, truth: metrics.classification_statistics(outputs.argmax(1), truth),
+    statistics=lambda outputs, truth: metrics.classification_statistics(outputs.max(1).indices, truth),
     names=("loss", "accuracy"),
     scores=metrics.classification_scores,
     probabilities=lambda outputs: torch.softmax(outputs, dim=1),

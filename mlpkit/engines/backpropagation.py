@@ -46,6 +46,9 @@ from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations
 from mlpkit.models.torch_layers import Dropout
 
+NARROW = 12  # inputs of a layer; see `is_faster_transposed`
+WORTH_COPYING = 6000  # activations of a layer; with fewer the copy takes longer than it saves
+
 
 @dataclass(frozen=True)
 class LinearLayer:
@@ -181,12 +184,32 @@ class Pass:
         weight, bias, delta, networks = layer.weight_gradient, layer.bias_gradient, gradients, 1
         if previous.dim() < gradients.dim():
             networks, weight, delta = len(weight), as_one(weight), as_one(gradients)
-        operations = self.matmul.product(delta, previous.mT, weight, weight if add else None, networks)
+        if is_faster_transposed(weight, examples=previous.shape[-1]):
+            transposed = weight.new_empty(weight.shape[::-1])
+            operations = self.matmul.product(previous, delta.mT, transposed, networks=networks)
+            operations.append(partial(weight.add_ if add else weight.copy_, transposed.mT))
+        else:
+            operations = self.matmul.product(delta, previous.mT, weight, weight if add else None, networks)
         if bias is None:
             return operations
         if add:
             return [*operations, lambda: bias.add_(gradients.sum(-1, keepdim=True))]
         return [*operations, partial(torch.sum, gradients, -1, keepdim=True, out=bias)]
+
+
+def is_faster_transposed(weight: Tensor, examples: int) -> bool:
+    """Whether a weight's gradient is computed sooner as its transpose, which is then copied.
+
+    With few inputs, MKL takes two to four times as long for δ aᵀ as for a δᵀ.
+
+    Args:
+        weight: (width, features); several networks (K, …) are computed in another way.
+        examples: n.
+    """
+    if weight.dim() != 2 or weight.device.type != "cpu":
+        return False
+    width, features = weight.shape
+    return 2 <= features < NARROW and width * examples >= WORTH_COPYING
 
 
 def as_one(layers: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ class CrossEntropy(LossConfig):
             return torch.nn.functional.cross_entropy(
                 outputs, targets, reduction="none", label_smoothing=self.label_smoothing
             )
-        # As exact, in a third of the time for many rows of few classes.
-        return torch.logsumexp(outputs - outputs.gather(1, targets[:, None]), 1)
+        # As exact; over (classes, rows) it takes a fifth of the time for many rows of few classes.
+        logs = torch.log_softmax(outputs.mT.contiguous(), 0)
+        return 0 - logs.gather(0, targets[None])[0]  # not -logs, which would give -0
 
     def expected(self, targets: "Tensor", width: int, dtype: "torch.dtype") -> "Tensor":
         """See `LossConfig.expected`; with label smoothing no longer one-hot."""
