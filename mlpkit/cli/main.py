@@ -14,6 +14,7 @@ from mlpkit.cli import (
     completion,
     config,
     data,
+    diagnose,
     diff,
     doctor,
     evaluate,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
+    "diagnose": (diagnose.diagnose, diagnose.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "compare": (compare.compare, compare.EXAMPLE),
@@ -69,7 +71,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
-TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "export", "plot", "doctor")
+TORCH = (*TRAINING, "data", "predict", "serve", "evaluate", "diagnose", "export", "plot", "doctor")
 
 # Newer releases of typer bundle click. This finds the exception class in either case.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

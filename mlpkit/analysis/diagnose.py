@@ -1,0 +1,244 @@
+"""What the curves of a run say, and the override to try: each rule is a function of the evidence.
+
+Losses are compared with that of a constant prediction, so that the same thresholds fit all tasks.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlpkit.analysis.evidence import Evidence, NetworkFacts, read_evidence
+from mlpkit.config import registry
+from mlpkit.config.problems import plural
+from mlpkit.system.console import number
+
+MOST = 3  # findings that are told
+FALLING = 0.01  # the loss falls by this part of a constant prediction's in a tenth of the run
+STILL_BETTER = 0.005  # the same, if the best epoch is the last
+MANY_EPOCHS = 20  # of fewer, the last epoch is often the best by chance
+RISE = 0.1  # a val loss so much above its lowest has risen
+EXPLODING = 100  # times the gradient norm of the start
+NOTHING = 1e-3  # part of the highest lr with which nothing is learned any more
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a run's curves say.
+
+    Attributes:
+        kind: a few words, the same for all runs that have it.
+        text: what was seen, with numbers.
+        override: the setting to try.
+    """
+
+    kind: str
+    text: str
+    override: str
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        return f"{self.kind}: {self.text}; try {self.override}"
+
+
+Rule = Callable[[Evidence], Finding | None]
+
+
+def diagnose(evidence: Evidence, told: tuple[Rule, ...] = ()) -> list[Finding]:
+    """Return at most three findings, the most useful first.
+
+    Args:
+        evidence: what is known about the run.
+        told: rules whose findings have been told already.
+    """
+    if len(evidence.train.points) < 2:
+        return []
+    if cause := exploding(evidence) or no_gradient(evidence):
+        return [cause]  # which explains what else there is to see
+    found = (rule(evidence) for rule in RULES if rule not in told)
+    return [finding for finding in found if finding][:MOST]
+
+
+def diagnose_run(path: Path, network: NetworkFacts | None = None) -> list[Finding]:
+    """Return the findings of a run folder; without `network`, those that need no weights.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    return diagnose(read_evidence(path, network))
+
+
+def exploding(evidence: Evidence) -> Finding | None:
+    """The gradient norm grew a hundredfold, and the loss with it."""
+    norms, losses = evidence.curve("grad_norm").points, evidence.train.points
+    if len(norms) < 2:
+        return None
+    start = statistics.median(value for _, value in norms[: max(1, len(norms) // 10)])
+    epoch, highest = max(norms, key=lambda point: point[1])
+    peak = max(value for _, value in losses)
+    if highest < EXPLODING * start or peak < 2 * max(evidence.train.first, evidence.scale):
+        return None
+    trainer, lr = evidence.config.trainer, evidence.config.optimizer.lr
+    override = "trainer.clip_norm=1" if trainer.clip_norm is None else f"optimizer.lr={lr / 10:g}"
+    text = f"the gradient norm rose from {number(start)} to {number(highest)} in epoch {epoch}"
+    return Finding("exploding gradients", text, override)
+
+
+def no_gradient(evidence: Evidence) -> Finding | None:
+    """The loss is that of a constant prediction from the first epoch on, since no gradient comes through."""
+    config, train = evidence.config, evidence.train
+    norm = evidence.curve("grad_norm").last
+    has_no_start = config.init.name in ("zeros", "constant") and not _has_one_layer(evidence)
+    moved = train.first - train.last
+    if not evidence.explains_nothing or moved > STILL_BETTER * evidence.scale:
+        return None
+    if not has_no_start and norm > 1e-6 * evidence.scale:
+        return None
+    text = f"the train loss is {number(train.last)} from the first epoch on"
+    if has_no_start:
+        text += f": with init={config.init.name} all units of a layer stay the same"
+        return Finding("no gradient", text, "init=default")
+    if getattr(config.model, "activation", "") == "relu":
+        return Finding("no gradient", text, "model.activation=leaky_relu")
+    return Finding("no gradient", text, f"optimizer.lr={config.optimizer.lr / 10:g}")
+
+
+def lr_decayed(evidence: Evidence) -> Finding | None:
+    """The schedule has made the learning rate so small that nothing was learned for much of the run."""
+    lrs, config = evidence.curve("lr").points, evidence.config
+    highest = max(value for _, value in lrs)
+    gone = next((epoch for epoch, value in lrs if value <= NOTHING * highest), None)
+    last = lrs[-1][0]
+    if gone is None or lrs[-1][1] > NOTHING * highest or last - gone < last / 4:
+        return None  # a schedule that ends in 0 has done its work
+    before = evidence.train.until(gone)
+    if len(before.points) < 2 or before.recent_fall() < FALLING / 10 * evidence.scale:
+        return None  # nothing was left to learn
+    overrides = {
+        "step": f"scheduler.step_size={max(1, last // 3)}",
+        "multistep": f"scheduler.milestones=[{last // 2},{last * 3 // 4}]",
+        "exponential": f"scheduler.gamma={0.01 ** (1 / last):.4g}",
+    }
+    text = f"it is {lrs[-1][1]:.2g} at the end and was below a thousandth of its start from epoch {gone} on"
+    text += ", while the loss was still falling"
+    return Finding("lr decayed to nothing", text, overrides.get(config.scheduler.name, "scheduler=cosine"))
+
+
+def still_falling(evidence: Evidence) -> Finding | None:
+    """Train and val loss were falling at the end: the run was too short, or its steps too small."""
+    train, monitored, scale, trainer = (
+        evidence.train,
+        evidence.monitored,
+        evidence.scale,
+        evidence.config.trainer,
+    )
+    epochs, lr = evidence.train.points[-1][0], evidence.config.optimizer.lr
+    if evidence.result.status not in ("done", "stopped early"):
+        return None
+    fall, mean_fall = train.recent_fall(), (train.first - train.last) / (len(train.points) / train.tenth)
+    is_slow = len(train.points) >= MANY_EPOCHS and 0 < mean_fall < 2 * fall  # as fast as on average
+    is_at_start = is_slow and train.last > 0.9 * scale
+    if min(fall, monitored.recent_fall()) < FALLING * scale and not is_at_start:
+        return None
+    before, split = train.last + fall, "train loss"
+    text = f"the {split} fell from {number(before)} to {number(train.last)} in the last tenth"
+    if is_slow:
+        return Finding("loss still falling", text, f"optimizer.lr={10 * lr:g}")
+    if trainer.time_limit is not None and epochs < trainer.epochs:
+        return Finding("loss still falling", text, f"trainer.time_limit={2 * trainer.time_limit:g}")
+    return Finding("loss still falling", text, f"trainer.epochs={2 * trainer.epochs}")
+
+
+def overfitting(evidence: Evidence) -> Finding | None:
+    """The val loss has risen since an epoch, while the train loss went on falling."""
+    train, monitored, config = evidence.train, evidence.monitored, evidence.config
+    if monitored is train or evidence.result.status == "stopped early":
+        return None  # early stopping has kept the best epoch
+    epoch, lowest = monitored.lowest
+    rise, at_lowest = monitored.last - lowest, train.until(epoch)
+    if rise < max(RISE * lowest, FALLING * evidence.scale) or not at_lowest.points:
+        return None
+    if train.last >= at_lowest.points[-1][1]:
+        return None
+    split = evidence.result.best.split if evidence.result.best else "val"
+    text = f"since epoch {epoch} the {split} loss rose from {number(lowest)} to {number(monitored.last)}"
+    text += f", the train loss fell to {number(train.last)}"
+    if config.trainer.early_stopping.patience is None:
+        return Finding("overfitting", text, "trainer.early_stopping.patience=20")
+    if getattr(config.model, "dropout", None) == 0:
+        return Finding("overfitting", text, "model.dropout=0.2")
+    decay = getattr(config.optimizer, "weight_decay", 0.0)
+    return Finding("overfitting", text, f"optimizer.weight_decay={10 * decay or 0.01:g}")
+
+
+def dead_units(evidence: Evidence) -> Finding | None:
+    """Half of the ReLU units of a layer or more are 0 on every training row: they learn nothing."""
+    dead = evidence.network.dead if evidence.network else ()
+    name, count, units = max(dead, key=lambda layer: layer[1] / layer[2], default=("", 0, 1))
+    if count < units / 2:
+        return None
+    text = f"{count} of {plural(units, 'ReLU unit')} of {name} are 0 on every training row"
+    if getattr(evidence.config.model, "activation", "") == "relu":
+        return Finding("dead units", text, "model.activation=leaky_relu")
+    return Finding("dead units", text, f"optimizer.lr={evidence.config.optimizer.lr / 10:g}")
+
+
+def never_predicted(evidence: Evidence) -> Finding | None:
+    """No training row is predicted as one of the classes that it has."""
+    missing = evidence.network.never_predicted if evidence.network else ()
+    if not missing:
+        return None
+    names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    trainer = evidence.config.trainer
+    override = f"trainer.epochs={2 * trainer.epochs}"
+    if trainer.class_weight == "none":
+        override = "trainer.class_weight=balanced"
+    text = f"no training row is predicted as {names}"
+    return Finding("class never predicted", text, override)
+
+
+def best_is_last(evidence: Evidence) -> Finding | None:
+    """The best epoch is the last, and the monitored loss was still falling there, if slowly."""
+    best, monitored, trainer = evidence.result.best, evidence.monitored, evidence.config.trainer
+    last = evidence.train.points[-1][0]
+    if best is None or best.epoch < last or last < MANY_EPOCHS or still_falling(evidence):
+        return None
+    if evidence.result.status == "pruned" or monitored.recent_fall() < STILL_BETTER * evidence.scale:
+        return None
+    after, before = number(monitored.last), number(monitored.last + monitored.recent_fall())
+    text = f"the {best.split} loss fell from {before} to {after} in the last tenth"
+    return Finding("best epoch is the last", text, f"trainer.epochs={2 * trainer.epochs}")
+
+
+def baseline_not_beaten(evidence: Evidence) -> Finding | None:
+    """A constant prediction is as good on the final split."""
+    if not evidence.baseline:
+        return None
+    text = f"not better than predicting the {evidence.baseline} for every row"
+    lr = evidence.config.optimizer.lr
+    override = "model=mlp" if _has_one_layer(evidence) else f"optimizer.lr={10 * lr:g}"
+    return Finding("baseline not beaten", text, override)
+
+
+RULES: tuple[Rule, ...] = (
+    lr_decayed,
+    still_falling,
+    overfitting,
+    dead_units,
+    never_predicted,
+    best_is_last,
+    baseline_not_beaten,
+)
+
+
+def count_kinds(findings: Mapping[Path, list[Finding]]) -> dict[str, int]:
+    """Return how many runs have each kind of finding, the most frequent first."""
+    counts: dict[str, int] = {}
+    for found in findings.values():
+        for finding in found:
+            counts[finding.kind] = counts.get(finding.kind, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _has_one_layer(evidence: Evidence) -> bool:
+    return bool(getattr(registry.choices("model")[evidence.config.model.name], "has_one_layer", False))
