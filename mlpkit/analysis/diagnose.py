@@ -3,22 +3,22 @@
 Losses are compared with that of a constant prediction, so that the same thresholds fit all tasks.
 """
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlpkit.analysis.evidence import Evidence, NetworkFacts, read_evidence
-from mlpkit.config import registry
 from mlpkit.config.problems import plural
 from mlpkit.system.console import number
 
 MOST = 3  # findings that are told
 FALLING = 0.01  # the loss falls by this part of a constant prediction's in a tenth of the run
-STILL_BETTER = 0.005  # the same, if the best epoch is the last
+STILL_BETTER = 0.0075  # the same, if the best epoch is the last
 MANY_EPOCHS = 20  # of fewer, the last epoch is often the best by chance
 RISE = 0.1  # a val loss so much above its lowest has risen
-EXPLODING = 100  # times the gradient norm of the start
+EXPLODING = 10  # times the gradient norm and the loss of the start
+MOST_UNITS = 0.75  # of a layer; without standardised inputs, half are often dead from the start
+HIGH_LR = 0.1  # above it, a tenth of the lr may be too high as well
 NOTHING = 1e-3  # part of the highest lr with which nothing is learned any more
 
 
@@ -51,6 +51,8 @@ def diagnose(evidence: Evidence, told: tuple[Rule, ...] = ()) -> list[Finding]:
         evidence: what is known about the run.
         told: rules whose findings have been told already.
     """
+    if failure := diverged(evidence):
+        return [failure]
     if len(evidence.train.points) < 2:
         return []
     if cause := exploding(evidence) or no_gradient(evidence):
@@ -68,50 +70,58 @@ def diagnose_run(path: Path, network: NetworkFacts | None = None) -> list[Findin
     return diagnose(read_evidence(path, network))
 
 
+def diverged(evidence: Evidence) -> Finding | None:
+    """Training ended because a loss or a gradient was not finite."""
+    place, _, _ = evidence.error.partition(": training diverged")
+    if place == evidence.error:
+        return None
+    return Finding("diverged", place, _lower_lr(evidence))
+
+
 def exploding(evidence: Evidence) -> Finding | None:
-    """The gradient norm grew a hundredfold, and the loss with it."""
+    """The gradient norm grew tenfold, and the loss with it."""
     norms, losses = evidence.curve("grad_norm").points, evidence.train.points
     if len(norms) < 2:
         return None
-    start = statistics.median(value for _, value in norms[: max(1, len(norms) // 10)])
-    epoch, highest = max(norms, key=lambda point: point[1])
+    start, (epoch, highest) = norms[0][1], max(norms, key=lambda point: point[1])
     peak = max(value for _, value in losses)
-    if highest < EXPLODING * start or peak < 2 * max(evidence.train.first, evidence.scale):
+    if highest < EXPLODING * start or peak < EXPLODING * max(evidence.train.first, evidence.scale):
         return None
-    trainer, lr = evidence.config.trainer, evidence.config.optimizer.lr
-    override = "trainer.clip_norm=1" if trainer.clip_norm is None else f"optimizer.lr={lr / 10:g}"
+    optimizer, clip_norm = evidence.config.optimizer, evidence.config.trainer.clip_norm
+    override = _lower_lr(evidence)
+    if clip_norm is None and optimizer.name == "sgd":  # Adam's steps do not depend on the gradient's size
+        override = "trainer.clip_norm=1"
     text = f"the gradient norm rose from {number(start)} to {number(highest)} in epoch {epoch}"
     return Finding("exploding gradients", text, override)
 
 
 def no_gradient(evidence: Evidence) -> Finding | None:
-    """The loss is that of a constant prediction from the first epoch on, since no gradient comes through."""
+    """The model learns nothing, or as if each layer had one unit, since no gradient tells units apart."""
     config, train = evidence.config, evidence.train
-    norm = evidence.curve("grad_norm").last
-    has_no_start = config.init.name in ("zeros", "constant") and not _has_one_layer(evidence)
-    moved = train.first - train.last
-    if not evidence.explains_nothing or moved > STILL_BETTER * evidence.scale:
-        return None
-    if not has_no_start and norm > 1e-6 * evidence.scale:
-        return None
-    text = f"the train loss is {number(train.last)} from the first epoch on"
-    if has_no_start:
-        text += f": with init={config.init.name} all units of a layer stay the same"
+    loss = number(train.last)
+    is_constant = config.init.name in ("zeros", "constant") and not config.model.has_one_layer
+    if is_constant and train.last > 0.5 * evidence.scale and not getattr(config.model, "dropout", 0):
+        text = f"with init={config.init.name} all units of a layer stay the same; the train loss is {loss}"
         return Finding("no gradient", text, "init=default")
-    if getattr(config.model, "activation", "") == "relu":
-        return Finding("no gradient", text, "model.activation=leaky_relu")
-    return Finding("no gradient", text, f"optimizer.lr={config.optimizer.lr / 10:g}")
+    has_gradient = evidence.curve("grad_norm").last > 1e-6 * evidence.scale
+    if has_gradient or not evidence.explains_nothing:
+        return None
+    text = f"it is 0, and the train loss stays at {loss}"
+    if config.init.name != "default":
+        return Finding("no gradient", text, "init=default")
+    return Finding("no gradient", text, _lower_lr(evidence))  # steps that are too large leave dead units
 
 
 def lr_decayed(evidence: Evidence) -> Finding | None:
     """The schedule has made the learning rate so small that nothing was learned for much of the run."""
     lrs, config = evidence.curve("lr").points, evidence.config
     highest = max(value for _, value in lrs)
-    gone = next((epoch for epoch, value in lrs if value <= NOTHING * highest), None)
+    decay = [(epoch, lr / highest) for epoch, lr in lrs[[lr for _, lr in lrs].index(highest) :]]
+    gone = next((epoch for epoch, part in decay if part <= NOTHING), None)
     last = lrs[-1][0]
-    if gone is None or lrs[-1][1] > NOTHING * highest or last - gone < last / 4:
+    if gone is None or decay[-1][1] > NOTHING or last - gone < last / 4:
         return None  # a schedule that ends in 0 has done its work
-    before = evidence.train.until(gone)
+    before = evidence.train.until(next(epoch for epoch, part in decay if part <= 0.1))
     if len(before.points) < 2 or before.recent_fall() < FALLING / 10 * evidence.scale:
         return None  # nothing was left to learn
     overrides = {
@@ -119,34 +129,30 @@ def lr_decayed(evidence: Evidence) -> Finding | None:
         "multistep": f"scheduler.milestones=[{last // 2},{last * 3 // 4}]",
         "exponential": f"scheduler.gamma={0.01 ** (1 / last):.4g}",
     }
-    text = f"it is {lrs[-1][1]:.2g} at the end and was below a thousandth of its start from epoch {gone} on"
-    text += ", while the loss was still falling"
-    return Finding("lr decayed to nothing", text, overrides.get(config.scheduler.name, "scheduler=cosine"))
+    text = f"to {lrs[-1][1]:.2g}, below a thousandth of its start from epoch {gone} on"
+    text += ", while the loss still fell"
+    return Finding("lr decayed", text, overrides.get(config.scheduler.name, "scheduler=cosine"))
 
 
 def still_falling(evidence: Evidence) -> Finding | None:
     """Train and val loss were falling at the end: the run was too short, or its steps too small."""
-    train, monitored, scale, trainer = (
-        evidence.train,
-        evidence.monitored,
-        evidence.scale,
-        evidence.config.trainer,
-    )
-    epochs, lr = evidence.train.points[-1][0], evidence.config.optimizer.lr
+    train, trainer = evidence.train, evidence.config.trainer
     if evidence.result.status not in ("done", "stopped early"):
         return None
-    fall, mean_fall = train.recent_fall(), (train.first - train.last) / (len(train.points) / train.tenth)
-    is_slow = len(train.points) >= MANY_EPOCHS and 0 < mean_fall < 2 * fall  # as fast as on average
-    is_at_start = is_slow and train.last > 0.9 * scale
-    if min(fall, monitored.recent_fall()) < FALLING * scale and not is_at_start:
+    fall, tenths = train.recent_fall(), len(train.points) / train.tenth
+    is_slow = tenths >= 5 and 0 < (train.first - train.last) / tenths < 2 * fall  # as fast as on average
+    has_fallen = min(fall, evidence.monitored.recent_fall()) > FALLING * evidence.scale
+    if not has_fallen and not (is_slow and evidence.explains_nothing):
         return None
-    before, split = train.last + fall, "train loss"
-    text = f"the {split} fell from {number(before)} to {number(train.last)} in the last tenth"
+    text = (
+        f"from {number(train.last + fall)} to {number(train.last)} on train in the last tenth of the epochs"
+    )
+    override = f"trainer.epochs={2 * trainer.epochs}"
     if is_slow:
-        return Finding("loss still falling", text, f"optimizer.lr={10 * lr:g}")
-    if trainer.time_limit is not None and epochs < trainer.epochs:
-        return Finding("loss still falling", text, f"trainer.time_limit={2 * trainer.time_limit:g}")
-    return Finding("loss still falling", text, f"trainer.epochs={2 * trainer.epochs}")
+        override = f"optimizer.lr={10 * evidence.config.optimizer.lr:g}"
+    elif trainer.time_limit is not None and train.points[-1][0] < trainer.epochs:
+        override = f"trainer.time_limit={2 * trainer.time_limit:g}"
+    return Finding("loss still falling", text, override)
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
@@ -172,21 +178,21 @@ def overfitting(evidence: Evidence) -> Finding | None:
 
 
 def dead_units(evidence: Evidence) -> Finding | None:
-    """Half of the ReLU units of a layer or more are 0 on every training row: they learn nothing."""
+    """Most ReLU units of a layer are 0 on every training row: they learn nothing."""
     dead = evidence.network.dead if evidence.network else ()
     name, count, units = max(dead, key=lambda layer: layer[1] / layer[2], default=("", 0, 1))
-    if count < units / 2:
+    if count < MOST_UNITS * units:
         return None
-    text = f"{count} of {plural(units, 'ReLU unit')} of {name} are 0 on every training row"
+    text = f"{count} of {plural(units, 'ReLU unit')} in {name} are 0 on every training row"
     if getattr(evidence.config.model, "activation", "") == "relu":
         return Finding("dead units", text, "model.activation=leaky_relu")
-    return Finding("dead units", text, f"optimizer.lr={evidence.config.optimizer.lr / 10:g}")
+    return Finding("dead units", text, _lower_lr(evidence))
 
 
 def never_predicted(evidence: Evidence) -> Finding | None:
     """No training row is predicted as one of the classes that it has."""
     missing = evidence.network.never_predicted if evidence.network else ()
-    if not missing:
+    if not missing or evidence.explains_nothing:
         return None
     names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     trainer = evidence.config.trainer
@@ -205,8 +211,8 @@ def best_is_last(evidence: Evidence) -> Finding | None:
         return None
     if evidence.result.status == "pruned" or monitored.recent_fall() < STILL_BETTER * evidence.scale:
         return None
-    after, before = number(monitored.last), number(monitored.last + monitored.recent_fall())
-    text = f"the {best.split} loss fell from {before} to {after} in the last tenth"
+    before, after = number(monitored.last + monitored.recent_fall()), number(monitored.last)
+    text = f"the {best.split} loss fell from {before} to {after} in the last tenth of the epochs"
     return Finding("best epoch is the last", text, f"trainer.epochs={2 * trainer.epochs}")
 
 
@@ -216,7 +222,7 @@ def baseline_not_beaten(evidence: Evidence) -> Finding | None:
         return None
     text = f"not better than predicting the {evidence.baseline} for every row"
     lr = evidence.config.optimizer.lr
-    override = "model=mlp" if _has_one_layer(evidence) else f"optimizer.lr={10 * lr:g}"
+    override = "model=mlp" if evidence.config.model.has_one_layer else f"optimizer.lr={10 * lr:g}"
     return Finding("baseline not beaten", text, override)
 
 
@@ -240,5 +246,5 @@ def count_kinds(findings: Mapping[Path, list[Finding]]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _has_one_layer(evidence: Evidence) -> bool:
-    return bool(getattr(registry.choices("model")[evidence.config.model.name], "has_one_layer", False))
+def _lower_lr(evidence: Evidence) -> str:
+    return f"optimizer.lr={min(evidence.config.optimizer.lr / 10, HIGH_LR):g}"

@@ -81,6 +81,7 @@ class Evidence:
         result: status and best epoch.
         classes: the number of classes; 2 for several labels, 0 for a regression.
         lines: those of metrics.jsonl.
+        error: why the run failed; empty if it did not.
         baseline: the constant prediction that is as good as the model; empty if it is beaten, or unknown.
         network: what the network does, if that was computed.
     """
@@ -89,6 +90,7 @@ class Evidence:
     result: RunResult
     classes: int
     lines: Sequence[Mapping[str, Any]]
+    error: str = ""
     baseline: str = ""
     network: NetworkFacts | None = None
 
@@ -144,20 +146,19 @@ def read_evidence(path: Path, network: NetworkFacts | None = None) -> Evidence:
     with suppress(DataError):  # a run that failed at once has no checkpoint
         schema = read_header(folder.last).input_schema
         classes = max(2, len(schema.classes)) if schema.task != "regression" else 0
-    return Evidence(
-        read_config(folder), read_result(path), classes, lines, _unbeaten_baseline(folder), network
-    )
+    summary = read_object(folder.summary) if folder.summary.exists() else {}
+    config, result, error = read_config(folder), read_result(path), str(summary.get("error", ""))
+    return Evidence(config, result, classes, lines, error, _unbeaten_baseline(summary), network)
 
 
-def _unbeaten_baseline(folder: RunFolder) -> str:
+def _unbeaten_baseline(summary: Mapping[str, Any]) -> str:
     """Return the constant prediction that is as good as the model on the final split; empty: none known."""
     try:
-        summary = read_object(folder.summary)
         final, best = summary["final"], summary["best"]
         name = "accuracy" if "accuracy" in final["baseline"] else "r2"
         is_beaten = best[final["split"]][name] > final["baseline"][name]
         return "" if final["weighted"] or is_beaten else str(final["baseline"]["name"])
-    except (DataError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return ""
 
 

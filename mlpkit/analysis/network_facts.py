@@ -23,22 +23,26 @@ def find_facts(network: Network, task: Task, dataset: Dataset) -> NetworkFacts:
     """
     train, device = dataset.splits["train"], next(network.parameters()).device
     classes = dataset.input_schema.classes
-    missing = set(train.targets.unique().tolist()) if classes else set()
-    alive: dict[str, torch.Tensor] = {}
+    missing = set(train.targets.flatten().tolist()) if classes else set()
+    alive: list[torch.Tensor] = []
     network.eval()
     with torch.no_grad():
         for rows in torch.split(train.inputs, EVALUATION_ROWS):
             values = network.scaling(rows.to(device, network.dtype))
-            for name, layer in network.layers.named_children():
+            found = []
+            for layer in network.layers:
                 values = layer(values)
                 if isinstance(layer, nn.ReLU):
-                    active = (values > 0).any(0)
-                    alive[name] = active | alive.get(name, active)
+                    found.append((values > 0).any(0))
+            alive = [units | before for units, before in zip(found, alive or found, strict=True)]
             if missing:
-                missing -= set(task.decode(network.unscaling(values)).unique().tolist())
-            if not missing and all(bool(units.all()) for units in alive.values()):
+                missing -= set(task.decode(network.unscaling(values)).flatten().tolist())
+            if not missing and all(bool(units.all()) for units in alive):
                 break
-    dead = ((f"layers.{name}", int((~units).sum()), len(units)) for name, units in alive.items())
+    dead = [
+        (f"hidden layer {place}", int((~units).sum()), len(units))
+        for place, units in enumerate(alive, start=1)
+    ]
     return NetworkFacts(
-        tuple(found for found in dead if found[1]), tuple(classes[int(label)] for label in sorted(missing))
+        tuple(layer for layer in dead if layer[1]), tuple(classes[int(label)] for label in sorted(missing))
     )

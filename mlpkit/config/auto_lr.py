@@ -1,7 +1,7 @@
 """What `optimizer.lr=auto` of Adam and AdamW stands for.
 
-Adam's steps are about as long as the learning rate, whatever the size of the gradient. So a default can
-depend on the model alone. SGD's steps have the gradient's size: no default suits all data, and it has no auto.
+Adam's steps are about as long as the learning rate, whatever the size of the gradient, so a default can suit
+all data. SGD's steps depend on that size: its lr has no auto.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class AutoLr:
 
 USUAL = AutoLr(0.001, "Adam's usual one")
 ONE_LAYER = AutoLr(0.03, "a model of one layer has no bad minima and takes larger steps")
-ONE_LAYER_OF_PIXELS = AutoLr(0.001, "small steps, since an output has hundreds of pixels as inputs")
+ONE_LAYER_OF_MANY = AutoLr(0.001, "hundreds of inputs add up to each output, so weights take small steps")
 
 
 def find_auto_lr(config: Mapping[str, Any]) -> AutoLr | None:
@@ -39,7 +39,7 @@ def find_auto_lr(config: Mapping[str, Any]) -> AutoLr | None:
         return None
     if not getattr(model, "has_one_layer", False):
         return USUAL
-    return ONE_LAYER_OF_PIXELS if dataset is not None and "augment" in dataset.model_fields else ONE_LAYER
+    return ONE_LAYER_OF_MANY if getattr(dataset, "has_many_inputs", False) else ONE_LAYER
 
 
 def with_auto_lr(config: Mapping[str, Any]) -> dict[str, Any]:
