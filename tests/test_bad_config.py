@@ -24,8 +24,8 @@ CHOICES = {
     for group, choices in search_path.groups([search_path.packaged()]).items()
 }
 KEYS = "known keys are format, seed, device, dataset, model, loss, optimizer, scheduler, init, trainer, run"
-LR = "must be a number > 0 (learning rate; default 0.001)"
-FINITE = "must be a finite number > 0 (learning rate; default 0.001)"
+LR = 'must be a number > 0 or auto (learning rate; default "auto")'
+FINITE = 'must be a finite number > 0 or auto (learning rate; default "auto")'
 WIDTH = "must be an integer ≥ 1 and ≤ 65536"
 HIDDEN = (
     f"must be a list of 1 or more values, each {WIDTH[8:]} (widths of the hidden layers; default [64, 64])"
@@ -223,6 +223,7 @@ KEYS_AND_GROUPS = [
     ("model={_target_:os.system,name:mlp}", f"model._target_: unknown key; {MLP}"),
     (
         "optimizer.name=sgd",
+        "optimizer.lr='auto': must be a number > 0 (learning rate; default 0.001)\n"
         "optimizer.betas: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov\n"
         "optimizer.eps: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov",
     ),

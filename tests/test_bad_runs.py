@@ -147,8 +147,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     ),
     "a rate that is none": (
         lambda f: forge(f, config=changed(f, optimizer={"lr": float("nan")})),
-        "its config is not valid: optimizer.lr=nan: must be a finite number > 0 (learning rate; default "
-        "0.001)",
+        "its config is not valid: optimizer.lr=nan: must be a finite number > 0 or auto (learning rate; "
+        'default "auto")',
     ),
     "a million million parameters": (
         lambda f: forge(f, config=changed(f, model={"hidden": [65_536] * 100})),

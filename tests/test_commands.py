@@ -244,7 +244,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "mlpkit: optimizer.lr='abc': must be a number > 0 (learning rate; default 0.001)"
+        "mlpkit: optimizer.lr='abc': must be a number > 0 or auto (learning rate; default \"auto\")"
     )
 
 

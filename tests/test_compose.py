@@ -115,7 +115,7 @@ def test_a_choice_beats_the_experiment() -> None:
 
 def test_deleting_gives_the_schemas_default() -> None:
     assert "lr" not in composed("~optimizer.lr")["optimizer"]
-    assert parse(composed("~optimizer.lr=0.001", "~trainer", "~run")) == parse(composed())
+    assert parse(composed("~optimizer.lr=auto", "~trainer", "~run")) == parse(composed())
 
 
 def test_settings_do_not_leak_into_the_next_composition() -> None:

@@ -136,7 +136,7 @@ def test_all_problems_are_reported_together() -> None:
         config("optimizer.lr=-1", "trainer.epochs=-1", "model.hiden=[4]")
     assert str(caught.value).splitlines() == [
         "model.hiden: unknown key; did you mean model.hidden?",
-        "optimizer.lr=-1: must be a number > 0 (learning rate; default 0.001)",
+        'optimizer.lr=-1: must be a number > 0 or auto (learning rate; default "auto")',
         "trainer.epochs=-1: must be an integer ≥ 0 and ≤ 1000000000 "
         "(passes over the training data; 0: the untrained network; default 1000)",
     ]

@@ -24,7 +24,7 @@ from mlpkit.config.problems import MOST_PROBLEMS
 from mlpkit.errors import ConfigError
 from mlpkit.sweeps.grid import MAX_JOBS, Interval, check_size, product, zipped
 
-LR = "must be a number > 0 (learning rate; default 0.001)"
+LR = 'must be a number > 0 or auto (learning rate; default "auto")'
 SEED = (
     "must be an integer ≥ 0 and < 9223372036854775808 "
     "(seed of weights, data order, dropout and augmentation; default 0)"
@@ -78,7 +78,7 @@ GRAMMAR = [
     ["scheduler=glob(*,exclude=[one*,step])", "scheduler.warmup_steps=3"],
     ["+optimizer.weight_decay=0,0.1"],
     ["++optimizer.lr=0.1,0.2"],
-    ["~optimizer.lr=0.001,0.001"],
+    ["~optimizer.lr=auto,auto"],
     ["model.hidden=[4],[8,8],[2,2,2]"],
     ["optimizer={lr:0.1},{lr:0.2,betas:[0.5,0.6]}"],
     ["optimizer={lr:0.1}", "optimizer.lr=0.3,0.2"],
@@ -367,7 +367,7 @@ def test_a_thousand_jobs_are_planned_quickly() -> None:
                 for name, near in (("moon", "moons"), ("lin", "line"))
             ],
         ),
-        (["~optimizer.lr=0.001,5"], ["~optimizer.lr=5: optimizer.lr has another value; write ~optimizer.lr"]),
+        (["~optimizer.lr=auto,5"], ["~optimizer.lr=5: optimizer.lr has another value; write ~optimizer.lr"]),
         (
             ["optimizer.lr=${nope},0.1"],
             [

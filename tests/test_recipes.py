@@ -13,6 +13,7 @@ import torch
 from real_data import needs_real_data, real_data
 from running import config, train
 
+from mlpkit.analysis.diagnose import diagnose_run
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
 
@@ -21,6 +22,9 @@ BARE = ("run.plots=false", "run.tensorboard=false")
 
 def recipe(root: Path, name: str, *overrides: str) -> tuple[RunFolder, dict[str, Any]]:
     folder = train(root, f"experiment={name}", *BARE, *overrides)
+    if not overrides:  # the figures as they are: nothing is to be mended
+        assert diagnose_run(folder.path) == []
+        assert "; try " not in folder.log.read_text()
     return folder, json.loads(folder.summary.read_text())
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlpkit.analysis.diagnose import diagnose_run
 from mlpkit.analysis.model_facts import Final, final_of, read_or_empty
 from mlpkit.analysis.run_table import SPLITS
 from mlpkit.config.config import Config
@@ -132,8 +133,14 @@ def read_run(path: Path) -> RunFacts:
         labels=listed.labels if listed else NO_LABELS,
         fork=read_fork(path),
         commands=read_text(folder.command).splitlines(),
-        findings=(),
+        findings=_findings(path),
     )
+
+
+def _findings(path: Path) -> list[str]:
+    with suppress(DataError):  # the other parts say what is damaged
+        return [str(finding) for finding in diagnose_run(path)]
+    return []
 
 
 def read_text(path: Path) -> str:

@@ -16,6 +16,7 @@ from mlpkit.cli.hydra_edge import PRIMARY, find_sources, interpolate, merge, par
 from mlpkit.cli.overrides import Groups, Override, check_once, check_single, split_choices
 from mlpkit.cli.variables import fill_all
 from mlpkit.config import nested, search_path
+from mlpkit.config.auto_lr import find_auto_lr
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
@@ -220,6 +221,9 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
         inside = [key for key in sources if key.startswith(f"{setting.key}.")] if setting.deletes else []
         for key in [*dict(nested.items(setting.value, setting.key)), *inside]:
             sources[key] = f"command line: {setting.line}"
+    if auto := find_auto_lr(compose(request)):
+        source = sources.get("optimizer.lr", "default of mlpkit")
+        sources["optimizer.lr"] = f"{source} (auto: {auto.reason})"
     return [(key, value, sources.get(key, "default of mlpkit")) for key, value in nested.items(config)]
 
 

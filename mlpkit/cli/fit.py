@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 EXAMPLE = "mlpkit fit dataset=iris"
 
 PARTS = 8  # equal parts of the time for training: two models in up to three groups each, and the last one
-LINEAR_LR = 0.03  # with Adam's default, linear models do not reach their optimum in 200 epochs
 
 
 def fit(
@@ -178,8 +177,6 @@ def _for_model(request: "Request", model: str) -> "Request":
     if model == "mlp":
         return _with(request, "model=mlp")
     lines = tuple(line for line in request.overrides if not _key(line).startswith("model."))
-    if not any(_key(line).startswith("optimizer") for line in lines):
-        lines = (*lines, f"optimizer.lr={LINEAR_LR}")
     return replace(request, overrides=(*lines, f"model={model}"))
 
 

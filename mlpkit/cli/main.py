@@ -15,6 +15,7 @@ from mlpkit.cli import (
     completion,
     config,
     data,
+    diagnose,
     diff,
     doctor,
     evaluate,
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "export": (export.export, export.EXAMPLE),
     "explain": (explain.explain, explain.EXAMPLE),
     "watch": (watch.watch, watch.EXAMPLE),
+    "diagnose": (diagnose.diagnose, diagnose.EXAMPLE),
     "inspect": (inspect.inspect, inspect.EXAMPLE),
     "plot": (plot.plot, plot.EXAMPLE),
     "film": (film.film, film.EXAMPLE),
@@ -79,8 +81,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
 TORCH = (
-    *TRAINING,
-    *("data", "predict", "serve", "evaluate", "explain", "export", "plot", "film", "report", "doctor"),
+    *(*TRAINING, "data", "predict", "serve", "evaluate", "explain", "diagnose", "export"),
+    *("plot", "film", "report", "doctor"),
 )
 
 # Newer releases of typer bundle click. This finds the exception class in either case.

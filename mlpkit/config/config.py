@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from mlpkit.config.auto_lr import with_auto_lr
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.init import InitConfig
 from mlpkit.config.loss import LossConfig
@@ -86,7 +87,7 @@ def parse(data: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> Co
     if isinstance(declared, int) and declared > FORMAT:
         raise ConfigError(f"format={show(declared)}: this mlpkit reads up to format {FORMAT}; upgrade mlpkit")
     try:
-        return _current(registered()).model_validate(dict(data))
+        return _current(registered()).model_validate(with_auto_lr(data))
     except ValidationError as error:
         raise ConfigError(*describe_problems(error, json_schema(), typed or {})) from None
 

@@ -23,10 +23,12 @@ class DatasetConfig(Section):
     """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`.
 
     Attributes:
+        has_many_inputs: whether there are mostly hundreds of inputs; `optimizer.lr=auto` is smaller then.
         inferred_options: options whose values `load` infers if they are null; see `Dataset.inferred`.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("load",)
+    has_many_inputs: ClassVar[bool] = False
     inferred_options: ClassVar[tuple[str, ...]] = ()
     name: str
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the samples, the noise and the split")
@@ -100,6 +102,7 @@ class DatasetConfig(Section):
 class ImageOptions(DatasetConfig):
     """Options of every image dataset; pixels are numbers from 0 to 1."""
 
+    has_many_inputs = True
     val_fraction: Fraction = Field(0.1, description="share of the training rows held out to monitor training")
     standardize: bool = Field(True, description="subtract mean and divide by std, in the model")
     mean: float | None = Field(

@@ -42,9 +42,14 @@ class Layer:
 
 
 class ModelConfig(ForTasks):
-    """A model. A new one defines a name, options, `tasks` and `build`."""
+    """A model. A new one defines a name, options, `tasks` and `build`.
+
+    Attributes:
+        has_one_layer: whether outputs are linear in the inputs; `optimizer.lr=auto` is larger then.
+    """
 
     to_define: ClassVar[tuple[str, ...]] = ("build or layers",)
+    has_one_layer: ClassVar[bool] = False
 
     def build(self, features: int, width: int) -> "nn.Module":
         """Return a module that maps (rows, features) to (rows, width), initialised.

@@ -35,9 +35,14 @@ class Buffers:
 
 
 class OptimizerConfig(Section):
-    """An optimizer. A new one defines a name, options, `slots` and `update`."""
+    """An optimizer. A new one defines a name, options, `slots` and `update`.
+
+    Attributes:
+        has_auto_lr: whether `lr=auto` is allowed, and the default; see `mlpkit.config.auto_lr`.
+    """
 
     to_define: ClassVar[tuple[str, ...]] = ("update or fused",)
+    has_auto_lr: ClassVar[bool] = False
     name: str
     lr: Positive = Field(0.001, description="learning rate")
 

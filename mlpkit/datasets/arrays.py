@@ -22,6 +22,7 @@ class ArraysDataset(DatasetConfig):
     """Arrays of your own: a .npz with X and y, or two .npy."""
 
     name: Literal["arrays"]
+    has_many_inputs = True
     path: AbsolutePath | None = Field(
         None, description="the .npz with inputs and targets, or the .npy with inputs"
     )

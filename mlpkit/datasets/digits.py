@@ -17,6 +17,7 @@ class DigitsDataset(ImageOptions):
     """scikit-learn's 1797 handwritten digits, 8×8; needs no download."""
 
     name: Literal["digits"]
+    has_many_inputs = False  # 64 pixels
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
     mean: float = Field(0.3053, description="pixel mean that standardize subtracts")
     std: Positive = Field(0.3760, description="pixel standard deviation that standardize divides by")

@@ -15,6 +15,7 @@ class LinearModel(ModelConfig):
 
     name: Literal["linear"]
     tasks = ("regression",)
+    has_one_layer = True
     bias: bool = Field(True, description="add a bias")
 
     def layers(self, features: int, width: int) -> list[Layer]:

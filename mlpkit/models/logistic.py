@@ -15,6 +15,7 @@ class LogisticModel(ModelConfig):
 
     name: Literal["logistic"]
     tasks = ("binary", "multiclass", "multilabel")
+    has_one_layer = True
     bias: bool = Field(True, description="add a bias")
 
     def layers(self, features: int, width: int) -> list[Layer]:

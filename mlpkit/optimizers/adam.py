@@ -1,13 +1,13 @@
 """Adam, with the options and defaults of torch.optim.Adam (Kingma, Ba 2015), and the base class of AdamW."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from mlpkit.config.optimizer import Buffers, OptimizerConfig, Slots, Step
 from mlpkit.config.registry import choice
-from mlpkit.config.section import Fraction, NotNegative
+from mlpkit.config.section import Fraction, NotNegative, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 class AdamOptions(OptimizerConfig):
     """Options and state that Adam and AdamW share."""
 
+    has_auto_lr = True
+    lr: Annotated[
+        Positive,
+        WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "auto"}]}),
+    ] = Field(0.001, description="learning rate", json_schema_extra={"default": "auto"})
     betas: tuple[Fraction, Fraction] = Field(
         (0.9, 0.999), strict=False, description="decay of the averages of the gradient and of its square"
     )

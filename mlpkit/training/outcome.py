@@ -5,8 +5,13 @@ from typing import Any
 from rich.console import Console
 
 from mlpkit.analysis.baselines import beats
+from mlpkit.analysis.diagnose import baseline_not_beaten, diagnose
+from mlpkit.analysis.evidence import read_evidence
+from mlpkit.analysis.network_facts import find_facts
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.engines.experiment import Experiment
+from mlpkit.errors import DataError
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.architecture import architecture
 from mlpkit.system.console import number, print_scores, print_weights, say
 
@@ -56,3 +61,17 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
     layers = architecture(experiment.config, input_schema)
     if weights := readable_weights(layers, input_schema, lambda name: state[name].double().tolist()):
         print_weights(console, f"epoch {summary['epochs']}", weights)
+
+
+def diagnosis(experiment: Experiment, folder: RunFolder) -> list[str]:
+    """Return what the curves of a finished run show, as lines; the outcome has told of the baseline.
+
+    Args:
+        experiment: holds the network, with the last weights.
+        folder: the run's, with its metrics and summary.
+    """
+    try:
+        facts = find_facts(experiment.network, experiment.task, experiment.dataset)
+        return list(map(str, diagnose(read_evidence(folder.path, facts), told=(baseline_not_beaten,))))
+    except DataError:  # somebody has changed the files; the run itself is done
+        return []

@@ -30,7 +30,7 @@ from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
 from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training.display import TrainingDisplay
-from mlpkit.training.outcome import outcome_lines, print_outcome
+from mlpkit.training.outcome import diagnosis, outcome_lines, print_outcome
 from mlpkit.training.records import EpochReport
 from mlpkit.training.run_log import RunLog
 
@@ -228,6 +228,7 @@ class Recorder:
             self._files.text(line)
         if self.console is not None:
             print_outcome(self.console, self.experiment, summary)
+        self._print(*(diagnosis(self.experiment, self.folder) if self.is_alone else ()))
 
     def draw(self, progress: Progress) -> None:
         """Draw the run's plots; the network must hold the best weights."""
@@ -296,10 +297,11 @@ class Recorder:
             self._display.stop(self._latest)
             self._display = None
 
-    def _print(self, line: str) -> None:
-        self._files.text(line)
+    def _print(self, *lines: str) -> None:
+        for line in lines:
+            self._files.text(line)
         if self.console is not None:
-            say(self.console, line)
+            say(self.console, *lines)
 
     def _log(self, epoch: EpochReport) -> None:
         rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
