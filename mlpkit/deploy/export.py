@@ -1,6 +1,7 @@
 """Exports a model: writes it, checks what was written in its own runtime, and only then keeps it."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def check_folder(output: Path) -> None:
         raise ConfigError(f"{option}: is a link; name the folder itself, or another one")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{option}: is there and no folder; choose another name")
-    if output.is_mount():
+    if os.path.ismount(output):  # Path.is_mount is not there on Windows
         raise ConfigError(f"{option}: is a disk, which cannot be replaced; name a folder in it")
     if output.is_dir() and any(output.iterdir()) and not _is_export(output):
         raise ConfigError(f"{option}: holds files that are no export; choose another name")
