@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import show_file
@@ -17,7 +18,7 @@ from tables import customers, write_csv
 
 from mlpkit.analysis.run_facts import read_run
 from mlpkit.cli.main import run as command
-from mlpkit.config.defaults import changed_settings
+from mlpkit.config.changed import changed_settings
 from mlpkit.folders.clean import foreign_content
 from mlpkit.folders.results import read_config
 from mlpkit.folders.run_folder import RunFolder
@@ -38,7 +39,7 @@ class Page(HTMLParser):
     text: str = ""
     elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     headings: list[str] = field(default_factory=list)
-    charts: list[dict[str, object]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ def test_many_epochs_and_large_pictures_stay_under_2_mb(trained: dict[str, Path]
     assert len(page.html) < 2_000_000
     assert "Too large for a report, see plots/: b" in page.text
     assert re.search(r"[0-9]{3} of 99,999 epochs are drawn", page.text)
-    curve = page.charts[0]["curves"][0]  # type: ignore[index]
+    curve = page.charts[0]["curves"][0]
     assert len(curve["x"]) <= 800
 
 
@@ -239,8 +240,8 @@ def test_a_sweep(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert page.text.count("training diverged") == 1  # both for the same reason
     assert "(0002-" in page.text and ", 0003-" in page.text
     assert [chart["title"] for chart in page.charts] == ["val accuracy", "val loss"]
-    (curve,) = page.charts[0]["curves"]  # type: ignore[misc]
-    assert len(curve["low"]) == len(curve["y"]) == 3
+    (band,) = page.charts[0]["curves"]
+    assert len(band["low"]) == len(band["y"]) == 3
     assert f"mlpkit resume {SWEEP}" in page.text and "--ensemble" in page.text
     assert "sortable" in [about.get("class") for name, about in page.elements if name == "table"]
 

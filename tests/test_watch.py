@@ -109,12 +109,8 @@ def test_a_resumed_run_is_followed_from_where_it_was_cut(tmp_path: Path) -> None
     )
     folder.metrics.write_bytes(b"".join(line_of(epoch, 1 / epoch) for epoch in range(1, 21)))
     run = FollowedRun(tmp_path)
-    assert (run.epoch, run.total, run.speed, run.seconds_left) == (
-        20,
-        40,
-        pytest.approx(10),
-        pytest.approx(2),
-    )
+    assert (run.epoch, run.total) == (20, 40)
+    assert (run.speed, run.seconds_left) == pytest.approx((10, 2))
     with folder.metrics.open("r+b") as stream:
         stream.truncate(sum(len(line_of(epoch, 1 / epoch)) for epoch in range(1, 11)))
     run.update()

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import one_of
+from mlpkit.analysis.ensemble import predictor_of_members
 from mlpkit.analysis.named_run import open_members
-from mlpkit.analysis.predict import make_predictor
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
 from mlpkit.folders.trust import Trust
@@ -38,7 +37,7 @@ def load(
     with notes_collected() as notes, torch_settings_kept():
         found = open_members(str(path), checkpoint, trust, ensemble)
         source = str(path if len(found) > 1 else found[0][0])
-        predictors = [make_predictor(stored, choose_device(device)) for _, stored in found]
-        model = Model(one_of(predictors), source, missing_texts(found[0][1].config.dataset))
+        predictor = predictor_of_members([stored for _, stored in found], choose_device(device))
+        model = Model(predictor, source, missing_texts(found[0][1].config.dataset))
         model.messages = tuple(notes)
         return model
