@@ -169,6 +169,7 @@ def test_ctrl_c_leaves_quietly(outputs: Path) -> None:
     process, terminal = pty.fork()
     if process == 0:
         os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where pytest runs in the background
         os.execv(sys.executable, [sys.executable, "-m", "mlpkit", "watch", str(DONE)])
     shown = b""
     while b"killed; mlpkit resume" not in shown:

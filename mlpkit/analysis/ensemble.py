@@ -5,18 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.analysis.predict import Predictor
 from mlpkit.errors import ConfigError
-from mlpkit.folders.checkpoint import Checkpoint
 
 
-def predictor_of_members(checkpoints: Sequence[Checkpoint], device: str = "cpu") -> Predictor:
-    """Return the ensemble of several checkpoints, or the model of the only one.
-
-    Raises:
-        ConfigError: their input schemas differ.
-    """
-    members = [make_predictor(stored, device) for stored in checkpoints]
+def one_of(members: Sequence[Predictor]) -> Predictor:
+    """Return an ensemble of several models, or the only one."""
     return Ensemble(members) if len(members) > 1 else members[0]
 
 
@@ -44,12 +38,7 @@ class Ensemble(Predictor):
             task=first.task,
             class_weights=first.class_weights,
         )
-        self._members = members
-
-    @property
-    def members(self) -> Sequence[Predictor]:
-        """The models whose predictions are averaged."""
-        return self._members
+        self.members = members
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """See `Predictor.outputs`."""

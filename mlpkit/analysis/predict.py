@@ -89,11 +89,6 @@ class Predictor:
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
 
-    @property
-    def members(self) -> "Sequence[Predictor]":
-        """The models whose predictions are averaged: this one alone."""
-        return (self,)
-
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
         return self._through(self.network, inputs)

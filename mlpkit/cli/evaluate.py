@@ -80,8 +80,9 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
-    from mlpkit.analysis.ensemble import predictor_of_members
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.config.metric import with_metric
     from mlpkit.data.inputs import ReadOptions
@@ -104,7 +105,8 @@ def evaluate(
             "--ensemble: the runs were trained on different rows, so one may have seen what another is "
             "scored on; name a sweep over seeds alone"
         )
-    predictor = predictor_of_members([member for _, member in members], choose_device(device))
+    predictors = [make_predictor(member, choose_device(device)) for _, member in members]
+    predictor = one_of(predictors)
     dataset: Dataset | None = None
     if input_ is not None:
         name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)

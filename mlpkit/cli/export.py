@@ -73,7 +73,8 @@ def export(
         raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
     check_name(name)
 
-    from mlpkit.analysis.ensemble import predictor_of_members
+    from mlpkit.analysis.ensemble import one_of
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.deploy.check_rows import load_data, made_rows, test_rows
     from mlpkit.deploy.export import check_folder
@@ -88,17 +89,18 @@ def export(
     folder = _default_folder(runs or [], members, format_) if output is None else output
     check_folder(folder)
     paths, (path, stored) = [path for path, _ in members], members[0]
-    predictor = predictor_of_members([member for _, member in members])
+    predictors = [make_predictor(member) for _, member in members]
+    predictor = one_of(predictors)
     at = 0.5 if threshold is None else parse_threshold(threshold, predictor)
     task = predictor.task
-    for each in (predictor, *predictor.members) if threshold is not None else ():
+    for each in (predictor, *predictors) if threshold is not None else ():
         each.task = task.at_threshold(at)
     for path, member in members:
         if bad := next(not_finite(member.state.model), None):
             raise DataError(f"{path}: {bad} holds values that are not finite; train the model again")
     source = Source(predictor, stored.config, at, name)
     dataset = load_data(stored, paths[0], trust, note)
-    rows = [made_rows(predictor.network, predictor.input_schema)]
+    rows = [made_rows(predictors[0].network, predictor.input_schema)]
     rows += [] if dataset is None else [test_rows(dataset, stored)]
     card = partial(_card, source, members, dataset, task)
     found = export_model(source, format_, folder, rows, paths, card)

@@ -99,8 +99,9 @@ def predict(
         if input_ is not None:
             refuse_input(output, input_)
 
-    from mlpkit.analysis.ensemble import predictor_of_members
+    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import choose_split, load_matching
+    from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
@@ -120,7 +121,8 @@ def predict(
         if output is not None:
             refuse_input(output, str(path))
     path, stored = members[0]
-    predictor = predictor_of_members([member for _, member in members], choose_device(device))
+    predictors = [make_predictor(member, choose_device(device)) for _, member in members]
+    predictor = one_of(predictors)
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None

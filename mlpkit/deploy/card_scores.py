@@ -10,6 +10,7 @@ from mlpkit.analysis.evaluate import choose_split, evaluate, scores_of
 from mlpkit.analysis.model_facts import Scores, final_of, interval_text, read_or_empty, with_baseline
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.deploy.portable import members_of
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.find_run import run_of
 from mlpkit.folders.results import summarized_scores
@@ -65,7 +66,7 @@ def card_scores(predictor: Predictor, members: Members, dataset: Dataset | None,
 
 def _anew(predictor: Predictor, dataset: Dataset, task: Task) -> CardScores:
     name, rows = choose_split(dataset, None)
-    found, members = evaluate(predictor, name, rows), predictor.members
+    found, members = evaluate(predictor, name, rows), members_of(predictor)
     lows, highs = ({score: ends[place] for score, ends in found.intervals.items()} for place in (0, 1))
     who = "the model" if len(members) == 1 else f"the ensemble of {len(members)}"
     table: dict[str, Scores] = {who: found.scores, "95 % from": lows, "95 % to": highs}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format import Answers, Source
+from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError
 
 EPSILON = 2.0**-23  # of float32
@@ -123,7 +124,7 @@ def _outputs(source: Source, inputs: Tensor, dtype: torch.dtype) -> NDArray[np.f
 @contextmanager
 def _computing_in(source: Source, dtype: torch.dtype) -> Iterator[None]:
     """Convert the networks to a dtype for a block."""
-    networks = [member.network for member in source.predictor.members]
+    networks = [member.network for member in members_of(source.predictor)]
     before = [{name: tensor.clone() for name, tensor in network.state_dict().items()} for network in networks]
     own = [network.dtype for network in networks]
     try:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import predictor_of_members
+from mlpkit.analysis.ensemble import one_of
 from mlpkit.analysis.named_run import open_members
+from mlpkit.analysis.predict import make_predictor
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
 from mlpkit.folders.trust import Trust
@@ -37,7 +38,7 @@ def load(
     with notes_collected() as notes, torch_settings_kept():
         found = open_members(str(path), checkpoint, trust, ensemble)
         source = str(path if len(found) > 1 else found[0][0])
-        predictor = predictor_of_members([stored for _, stored in found], choose_device(device))
-        model = Model(predictor, source, missing_texts(found[0][1].config.dataset))
+        predictors = [make_predictor(stored, choose_device(device)) for _, stored in found]
+        model = Model(one_of(predictors), source, missing_texts(found[0][1].config.dataset))
         model.messages = tuple(notes)
         return model

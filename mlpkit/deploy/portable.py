@@ -1,7 +1,7 @@
 """A trained model as plain data: its input schema, and the steps of each network with their NumPy arrays."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mlpkit.analysis.ensemble import Ensemble
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.config import Config
 from mlpkit.config.registry import choices
@@ -120,6 +121,11 @@ def _encoded(array: Array) -> dict[str, Any]:
     return {"dtype": str(plain.dtype), "shape": list(plain.shape), "data": data}
 
 
+def members_of(predictor: Predictor) -> Sequence[Predictor]:
+    """Return the members of an ensemble, or the model alone."""
+    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
+
+
 def make_portable(predictor: Predictor, config: Config, format_: str, threshold: float = 0.5) -> Portable:
     """Return a model as plain data.
 
@@ -132,7 +138,7 @@ def make_portable(predictor: Predictor, config: Config, format_: str, threshold:
     Raises:
         ConfigError: it has a layer or an activation that is code of the user's own, or has no step.
     """
-    members = tuple(tuple(_steps(each.network, config, format_)) for each in predictor.members)
+    members = tuple(tuple(_steps(each.network, config, format_)) for each in members_of(predictor))
     csv = config.dataset.table_format() if isinstance(config.dataset, TableOptions) else TableFormat()
     return Portable(predictor.input_schema, members, threshold, missing_texts(config.dataset), csv)
 

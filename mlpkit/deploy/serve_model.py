@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import predictor_of_members
+from mlpkit.analysis.ensemble import Ensemble
 from mlpkit.analysis.named_run import open_members, warn_of_nan
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.config.problems import plural
 from mlpkit.data.raw_inputs import missing_texts
+from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError, MlpkitError, reason_of
 from mlpkit.folders.checkpoint import Checkpoint, load_first
 from mlpkit.folders.find_run import find_checkpoints, run_of
@@ -38,18 +40,19 @@ class Served:
     @property
     def epoch(self) -> int | None:
         """The epoch after which the checkpoint was saved; None for an ensemble."""
-        return None if len(self.predictor.members) > 1 else self.stored.state.progress.epoch
+        return None if isinstance(self.predictor, Ensemble) else self.stored.state.progress.epoch
 
     @property
     def about(self) -> str:
         """The epoch or the number of members, in words."""
-        count = len(self.predictor.members)
-        return f"an ensemble of {count} models" if count > 1 else f"epoch {self.epoch}"
+        if isinstance(self.predictor, Ensemble):
+            return f"an ensemble of {plural(len(self.predictor.members), 'model')}"
+        return f"epoch {self.epoch}"
 
     @cached_property
     def parameters(self) -> int:
         """The number of weights with which a row is multiplied."""
-        return sum(count_parameters(member.network) for member in self.predictor.members)
+        return sum(count_parameters(member.network) for member in members_of(self.predictor))
 
     @cached_property
     def missing_texts(self) -> frozenset[str]:
@@ -122,7 +125,7 @@ class RunSource(Source):
 
     def _load(self, paths: Sequence[Path]) -> Served:
         path, stored = load_first(paths, self._note, trust=self._trust)
-        return _served([(path, stored)], self._device, path)
+        return Served(_predictor_of(path, stored, self._device), stored, path)
 
     def _stamp(self) -> object:
         """Return a value that changes when another checkpoint is there; None if there is none now."""
@@ -142,11 +145,11 @@ def load_ensemble(run: str | None, which: str, device: str, trust: Trust) -> Ser
         DataError: there is no checkpoint that can be loaded.
     """
     runs = open_members(run, which, trust, ensemble=True)
-    return _served(runs, device, run_of(runs[0][0]).parent)
+    path, stored = runs[0]
+    predictors = [_predictor_of(path, member, device) for path, member in runs]
+    return Served(Ensemble(predictors), stored, run_of(path).parent)
 
 
-def _served(members: Sequence[tuple[Path, Checkpoint]], device: str, path: Path) -> Served:
-    for of, stored in members:
-        warn_of_nan(stored.state.model, of)
-    checkpoints = [stored for _, stored in members]
-    return Served(predictor_of_members(checkpoints, device), checkpoints[0], path)
+def _predictor_of(path: Path, stored: Checkpoint, device: str) -> Predictor:
+    warn_of_nan(stored.state.model, path)
+    return make_predictor(stored, device)

@@ -22,6 +22,7 @@ from mlpkit.data.encoder import (
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format import Answers, Format, Source
 from mlpkit.deploy.fresh_python import predict
+from mlpkit.deploy.portable import members_of
 from mlpkit.errors import ConfigError, reason_of
 
 RUN = """
@@ -104,7 +105,7 @@ class Program(nn.Module):
     def __init__(self, source: Source) -> None:
         """Take the networks and the encoder."""
         super().__init__()
-        self.members = nn.ModuleList(member.network for member in source.predictor.members)
+        self.members = nn.ModuleList(member.network for member in members_of(source.predictor))
         self.encoder, self.task = source.schema.encoder, source.schema.task
         self.threshold, self.dtype = source.threshold, source.predictor.network.dtype
 

@@ -8,6 +8,12 @@ from mlpkit.folders.run_folder import RunFolder, step_of
 from mlpkit.folders.state import Progress, State
 
 
+def checkpoint_of(experiment: Experiment, state: State) -> Checkpoint:
+    """Return a run's state with all that is needed to use it elsewhere."""
+    dataset, weights = experiment.dataset, experiment.class_weights
+    return Checkpoint(experiment.config, dataset.input_schema, state, dataset.fingerprint, weights)
+
+
 class CheckpointFiles:
     """Writes a run's checkpoints, and removes those that are not wanted any more.
 
@@ -51,7 +57,7 @@ class CheckpointFiles:
         keep = self._experiment.config.trainer.keep_last - 1
         if keep and self.last_step is not None and self.last_step < progress.step:
             folder.keep_newest(self.last_step)
-        checkpoint.save(folder.last, self._checkpoint(state))
+        checkpoint.save(folder.last, checkpoint_of(self._experiment, state))
         self.last_step = progress.step
         older = folder.older()
         kept = [path for path in older if step_of(path) < progress.step][:keep]
@@ -62,9 +68,5 @@ class CheckpointFiles:
         progress = state.progress
         at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
         best = State(at_best, progress.best_scores, state.best or state.model)
-        checkpoint.save(self._folder.best, self._checkpoint(best))
+        checkpoint.save(self._folder.best, checkpoint_of(self._experiment, best))
         self._best_step = progress.best_step
-
-    def _checkpoint(self, state: State) -> Checkpoint:
-        of, dataset = self._experiment, self._experiment.dataset
-        return Checkpoint(of.config, dataset.input_schema, state, dataset.fingerprint, of.class_weights)

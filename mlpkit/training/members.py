@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.ensemble import predictor_of_members
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.ensemble import one_of
+from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.folders.checkpoint import Checkpoint
@@ -53,7 +53,8 @@ class Members:
         """The networks, ready to predict."""
         with torch_settings_kept():
             device = choose_device(self.device)
-            return predictor_of_members(self.checkpoints, device)
+            members = [make_predictor(checkpoint, device) for checkpoint in self.checkpoints]
+            return one_of(members)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the outputs (rows, width) for encoded inputs (rows, features)."""

@@ -12,7 +12,7 @@ PENDING_SECONDS = 10.0
 
 
 class PendingScores:
-    """Collects the scores of several runs and logs them together, which makes better use of the CPU caches."""
+    """Collects the scores of several runs and logs them together, so that the CPU caches stay warm."""
 
     def __init__(self) -> None:
         """Begin with none."""

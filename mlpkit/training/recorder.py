@@ -108,12 +108,11 @@ class Recorder:
         Raises:
             WriteError: a file cannot be opened.
         """
-        step, warn = self.checkpoints.last_step or 0, self._warn_of_logger
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
-        self._log_files = RunLog(self.folder, config.run.loggers, position, step, warn)
-        if config.run.film is not None:
-            shapes, (epoch, _) = shapes_of_frame(self.experiment.network), self.saved_at or (0, 0)
-            self._files.film = FilmFile(self.folder.film, config.run.film, shapes, epoch)
+        step = self.checkpoints.last_step or 0
+        self._log_files = RunLog(
+            self.folder, config.run.loggers, position, step, self._warn_of_logger, self._film()
+        )
         if config.run.loggers:
             self._files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
@@ -150,10 +149,9 @@ class Recorder:
         if self._display is not None and (line := self._display.epoch(epoch)):
             self._files.text(line)
 
-    def record_frame(self, epoch: int, frame: bytes) -> None:
+    def record_frame(self, epoch: int, weights: bytes) -> None:
         """Add a frame to the film, which must be asked for."""
-        assert self._files.film is not None
-        self._files.film.add(epoch, frame)
+        self._files.frame(epoch, weights)
 
     def note_threads(self, threads: int, step: int) -> None:
         """Log that the run continues with fewer threads, and record their number with the next checkpoint."""
@@ -202,11 +200,12 @@ class Recorder:
         """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
             with drawing("pictures", self._warn):
-                from mlpkit.training.chances import chances_of
+                from mlpkit.training.probabilities import probabilities_of
                 from mlpkit.training.run_pictures import draw_run
 
                 if self.config.run.loggers:
-                    self._files.chances(progress.step, chances_of(self.experiment, self.splits))
+                    found = probabilities_of(self.experiment, self.splits)
+                    self._files.probabilities(progress.step, found)
                 for path in draw_run(self.experiment, self.folder, self.splits, progress, self._warn):
                     self._files.picture(progress.step, path)
 
@@ -250,6 +249,12 @@ class Recorder:
         saved = "saved" if self.saved_at is not None else "nothing was saved yet"
         return f"{saved}; to go on: {resume_command(self.folder.path)}" if self.is_alone else saved
 
+    def _film(self) -> FilmFile | None:
+        every, (epoch, _) = self.config.run.film, self.saved_at or (0, 0)
+        if every is None:
+            return None
+        return FilmFile(self.folder.film, every, shapes_of_frame(self.experiment.network), epoch)
+
     def _warn(self, line: str) -> None:
         self._files.text(line)
         if self.is_alone:
@@ -271,6 +276,6 @@ class Recorder:
             say(self.console, line)
 
     def _log(self, epoch: EpochReport) -> None:
-        rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
+        extra = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
         seconds, now = epoch.seconds, epoch.wall_time
-        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **rates)
+        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **extra)
