@@ -81,7 +81,7 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
         yield f"It predicts {listed(schema.targets)}{kind} from {inputs}."
         loss = config.loss.for_task(schema.task).in_words()
         schedule = "" if config.scheduler.name == "none" else f", schedule {config.scheduler.name}"
-        yield f"The loss is {loss}; the optimizer {config.optimizer.name}{schedule}."
+        yield f"The loss is {loss}; the optimizer is {config.optimizer.name}{schedule}."
     if facts.last is not None:
         others = f", together with {plural(facts.together - 1, 'other run')}" if facts.together > 1 else ""
         took = "" if facts.seconds is None else f" in {seconds(facts.seconds)}{others}"
