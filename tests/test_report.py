@@ -22,7 +22,7 @@ from mlpkit.config.changed import changed_settings
 from mlpkit.folders.clean import foreign_content
 from mlpkit.folders.results import read_config
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.plots.report_charts import Curve, thinned
+from mlpkit.plots.report_charts import Curve, run_charts, thinned
 from mlpkit.plots.report_html import POLICY, tag
 from mlpkit.plots.report_run import run_report
 from mlpkit.system.lock import locked
@@ -203,6 +203,23 @@ def test_many_epochs_and_large_pictures_stay_under_2_mb(trained: dict[str, Path]
     assert re.search(r"[0-9]{3} of 99,999 epochs are drawn", page.text)
     curve = page.charts[0]["curves"][0]
     assert len(curve["x"]) <= 800
+
+
+def test_gradient_norms_by_layer_share_a_chart() -> None:
+    """They are in metrics.jsonl with run.histograms, on the lines of each split."""
+    norms = {"grad_norm": 0.5, "grad_norm_layers_0": 0.3, "grad_norm_layers_2": 0.4}
+    lines = [
+        {"epoch": epoch, "step": epoch, "split": split, "loss": 1 / epoch, "seconds": 0.1, "lr": 0.1}
+        | (norms if epoch % 2 == 0 else {"grad_norm": 0.5})
+        for epoch in range(1, 5)
+        for split in ("train", "val")
+    ]
+    charts = run_charts(lines, None)
+    assert [chart.title for chart in charts] == ["loss", "gradient norm by layer"]
+    assert [(curve.name, list(curve.epochs)) for curve in charts[1].curves] == [
+        ("layers_0", [2, 4]),
+        ("layers_2", [2, 4]),
+    ]
 
 
 def test_a_thinned_curve_keeps_ends_and_extremes() -> None:

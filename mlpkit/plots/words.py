@@ -1,11 +1,9 @@
-"""What pictures call scores, models and weights."""
+"""What pictures call losses, models and weights."""
 
 from torch import nn
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.loss import OUTPUT_ACTIVATIONS
-
-SCORES = {"r2": "R²"}
 
 
 def loss_words(predictor: Predictor) -> str:
