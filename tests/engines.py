@@ -110,10 +110,7 @@ class Collector(Recorder):
 
     def save(self, state: State) -> None:
         self.saved.append(state)
-        self.last_saved_step, self.saved_at = (
-            state.progress.step,
-            (state.progress.epoch, state.progress.batch),
-        )
+        self.saved_at = state.progress.epoch, state.progress.batch
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         self.summary = summary

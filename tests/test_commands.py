@@ -118,7 +118,7 @@ def test_piped_training_prints_plain_lines(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
     assert lines[0] == "line: regression, 60 train, 20 val, 20 test"
-    assert lines[1] == "linear: 2 parameters; loss: squared error on a linear output"
+    assert lines[1] == "linear: 2 parameters; loss: mean squared error on a linear output"
     assert lines[2] == "engine: stacked (linear layers, differentiated by hand)"
     assert re.fullmatch(r"device: cpu \(1 thread; no CUDA device was found\)", lines[3])
     assert sum(line.startswith("epoch ") and "/100 " in line for line in lines) == 21

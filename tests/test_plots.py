@@ -166,7 +166,8 @@ def test_the_test_split_is_scored_where_there_is_one(
     splits = {name: rows for name, rows in dataset.splits.items() if name not in missing}
     figures: list[Figure] = []
     monkeypatch.setattr(style, "render", lambda figure: figures.append(figure) or b"")
-    draw_pictures(RunFolder(tmp_path).plots, predictor, replace(dataset, splits=splits), [], print)
+    lines = falling(dataset)
+    draw_pictures(RunFolder(tmp_path).plots, predictor, replace(dataset, splits=splits), lines, print)
     _, boundary, confusion, *probabilities = figures
     assert any(f"{scored}: " in text for of in probabilities for text in texts(of)) is bool(probabilities)
     assert any(f"{scored} accuracy" in text for text in texts(boundary))

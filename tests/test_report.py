@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import show_file
@@ -17,11 +18,11 @@ from tables import customers, write_csv
 
 from mlpkit.analysis.run_facts import read_run
 from mlpkit.cli.main import run as command
-from mlpkit.config.defaults import changed_settings
+from mlpkit.config.changed import changed_settings
 from mlpkit.folders.clean import foreign_content
 from mlpkit.folders.results import read_config
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.plots.report_charts import Curve, thinned
+from mlpkit.plots.report_charts import Curve, run_charts, thinned
 from mlpkit.plots.report_html import POLICY, tag
 from mlpkit.plots.report_run import run_report
 from mlpkit.system.lock import locked
@@ -38,7 +39,7 @@ class Page(HTMLParser):
     text: str = ""
     elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     headings: list[str] = field(default_factory=list)
-    charts: list[dict[str, object]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -200,8 +201,25 @@ def test_many_epochs_and_large_pictures_stay_under_2_mb(trained: dict[str, Path]
     assert len(page.html) < 2_000_000
     assert "Too large for a report, see plots/: b" in page.text
     assert re.search(r"[0-9]{3} of 99,999 epochs are drawn", page.text)
-    curve = page.charts[0]["curves"][0]  # type: ignore[index]
+    curve = page.charts[0]["curves"][0]
     assert len(curve["x"]) <= 800
+
+
+def test_gradient_norms_by_layer_share_a_chart() -> None:
+    """They are in metrics.jsonl with run.histograms, on the lines of each split."""
+    norms = {"grad_norm": 0.5, "grad_norm_layers_0": 0.3, "grad_norm_layers_2": 0.4}
+    lines = [
+        {"epoch": epoch, "step": epoch, "split": split, "loss": 1 / epoch, "seconds": 0.1, "lr": 0.1}
+        | (norms if epoch % 2 == 0 else {"grad_norm": 0.5})
+        for epoch in range(1, 5)
+        for split in ("train", "val")
+    ]
+    charts = run_charts(lines, None)
+    assert [chart.title for chart in charts] == ["loss", "gradient norm by layer"]
+    assert [(curve.name, list(curve.epochs)) for curve in charts[1].curves] == [
+        ("layers_0", [2, 4]),
+        ("layers_2", [2, 4]),
+    ]
 
 
 def test_a_thinned_curve_keeps_ends_and_extremes() -> None:
@@ -239,8 +257,8 @@ def test_a_sweep(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert page.text.count("training diverged") == 1  # both for the same reason
     assert "(0002-" in page.text and ", 0003-" in page.text
     assert [chart["title"] for chart in page.charts] == ["val accuracy", "val loss"]
-    (curve,) = page.charts[0]["curves"]  # type: ignore[misc]
-    assert len(curve["low"]) == len(curve["y"]) == 3
+    (band,) = page.charts[0]["curves"]
+    assert len(band["low"]) == len(band["y"]) == 3
     assert f"mlpkit resume {SWEEP}" in page.text and "--ensemble" in page.text
     assert "sortable" in [about.get("class") for name, about in page.elements if name == "table"]
 

@@ -81,7 +81,7 @@ def test_the_config_is_a_table_of_what_differs_and_the_whole(
 ) -> None:
     text = tensor(events, "config").item().decode()
     assert "| `optimizer.lr` | `0.02` | `0.001` |" in text
-    assert "| `dataset.name` | `moons` |  |" in text
+    assert "| `dataset.name` | `moons` | `moons` |" in text
     assert "| `optimizer.eps`" not in text  # a default
     assert all(f"    {line}" in text for line in folder.config.read_text().splitlines())
 

@@ -109,12 +109,8 @@ def test_a_resumed_run_is_followed_from_where_it_was_cut(tmp_path: Path) -> None
     )
     folder.metrics.write_bytes(b"".join(line_of(epoch, 1 / epoch) for epoch in range(1, 21)))
     run = FollowedRun(tmp_path)
-    assert (run.epoch, run.total, run.speed, run.seconds_left) == (
-        20,
-        40,
-        pytest.approx(10),
-        pytest.approx(2),
-    )
+    assert (run.epoch, run.total) == (20, 40)
+    assert (run.speed, run.seconds_left) == pytest.approx((10, 2))
     with folder.metrics.open("r+b") as stream:
         stream.truncate(sum(len(line_of(epoch, 1 / epoch)) for epoch in range(1, 11)))
     run.update()
@@ -173,6 +169,7 @@ def test_ctrl_c_leaves_quietly(outputs: Path) -> None:
     process, terminal = pty.fork()
     if process == 0:
         os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where pytest runs in the background
         os.execv(sys.executable, [sys.executable, "-m", "mlpkit", "watch", str(DONE)])
     shown = b""
     while b"killed; mlpkit resume" not in shown:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.text import Text
@@ -12,6 +13,8 @@ from mlpkit.config.problems import plural
 from mlpkit.folders.followed_run import FollowedRun
 from mlpkit.folders.listing import RUNNING, STATUSES, UNFINISHED, ListedRun
 from mlpkit.folders.metrics_file import OF_LAYER
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_name import run_name
 from mlpkit.system.console import number, printable
 from mlpkit.system.terminal_plot import Line, draw_lines, sparkline
 
@@ -38,7 +41,7 @@ class Screen:
 
 def view_run(run: FollowedRun, about: ListedRun, screen: Screen) -> list[Text]:
     """Return the view of one run."""
-    lines = [_title(f"{about.dataset} {about.model}", _state(about), run), _standing(run, about)]
+    lines = [_title(f"{about.dataset} {about.model}", _state(about), run), _best_so_far(run, about)]
     names = list(dict.fromkeys(name for split, name in run.scores if split in _SPLITS))
     shown = [name for name in ("loss", run.monitored[1]) if name in names]
     plots = list(dict.fromkeys(shown)) or ["loss"]
@@ -112,17 +115,10 @@ def ranked_runs(listed: Sequence[ListedRun], followed: Mapping[Path, FollowedRun
     return sorted(listed, key=order)
 
 
-_names: dict[Path, str] = {}
-
-
+@cache
 def name_of(path: Path) -> str:
     """Return the name of a sweep's run, by what varies; read once."""
-    if path not in _names:
-        from mlpkit.folders.run_folder import RunFolder
-        from mlpkit.folders.run_name import run_name
-
-        _names[path] = printable(run_name(RunFolder(path))) or path.name
-    return _names[path]
+    return printable(run_name(RunFolder(path))) or path.name
 
 
 def _line(name: str, colour: str, run: FollowedRun, key: tuple[str, str]) -> Line:
@@ -148,7 +144,7 @@ def _title(name: str, state: str, run: FollowedRun) -> Text:
     return text
 
 
-def _standing(run: FollowedRun, about: ListedRun) -> Text:
+def _best_so_far(run: FollowedRun, about: ListedRun) -> Text:
     found = _best(run, about)
     if found is None:
         return Text("no score yet", style="dim")

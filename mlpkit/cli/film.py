@@ -41,8 +41,8 @@ def film(
     from mlpkit.errors import ConfigError
     from mlpkit.folders.find_run import find_run
     from mlpkit.folders.output_file import check_output, write_output
-    from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
-    from mlpkit.folders.sweep_folder import is_sweep
+    from mlpkit.folders.run_folder import refuse_other_kind
+    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.folders.trust import Trust
     from mlpkit.plots.film import make_film
     from mlpkit.plots.movie_format import check_ffmpeg
@@ -55,17 +55,16 @@ def film(
             check_ffmpeg()
     named, _ = newest_of(run)
     if is_sweep(named):
-        runs = filmed_runs(named, by, note)
-        folder = RunFolder(named)
+        plots, runs = SweepFolder(named).plots, filmed_runs(named, by, note)
     else:
         folder = find_run(named)
-        runs = {folder.path: ""}
+        plots, runs = folder.plots, {folder.path: ""}
         if by is not None:
             raise ConfigError(f"--by={by}: {folder.path} is a single run; name a sweep")
     path = output
     if path is None:
-        refuse_other_kind(folder.plots, stat.S_ISDIR, "folder")
-        path = folder.plots / "film.html"
+        refuse_other_kind(plots, stat.S_ISDIR, "folder")
+        path = plots / "film.html"
     write = atomic_write if output is None else write_output
     write(path, make_film(runs, path.suffix, Trust.foreign(allow_large), note))
     say(make_console(), str(path))

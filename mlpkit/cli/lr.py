@@ -58,6 +58,7 @@ def lr(
 def show(sweep: Path, config: "Config") -> None:
     """Print and draw the losses by learning rate, the stable range and the suggested learning rate."""
     from mlpkit.analysis.lr_range import spreads
+    from mlpkit.folders.sweep_folder import SweepFolder
     from mlpkit.plots.drawing import drawing
     from mlpkit.system.atomic_write import atomic_write
     from mlpkit.system.console import make_console, note, number, plain_table, say
@@ -80,7 +81,7 @@ def show(sweep: Path, config: "Config") -> None:
         lowest, highest = result.stable
         say(console, f"stable: {lowest:.3g} to {highest:.3g} (no seed diverges or ends above {untrained})")
         say(console, f"suggested: optimizer.lr={result.suggested:.3g} (lowest loss of the worst seed)")
-    path = sweep / "plots" / "lr.png"
+    path = SweepFolder(sweep).plots / "lr.png"
     with drawing("pictures", note):
         from mlpkit.plots import style
         from mlpkit.plots.lr_range import draw_lr_range

@@ -174,11 +174,12 @@ def _draw_tree(sweep: Path, fork: "Fork") -> None:
     from mlpkit.analysis.compare import compare
     from mlpkit.errors import DataError
     from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.sweep_folder import SweepFolder
     from mlpkit.plots.drawing import drawing
     from mlpkit.system.atomic_write import atomic_write
     from mlpkit.system.console import make_console, note, say
 
-    path = sweep / "plots" / "tree.png"
+    path = SweepFolder(sweep).plots / "tree.png"
     if path.parent.is_symlink():
         raise DataError(f"{path.parent}: a link, which may lead elsewhere; put a folder there")
     compared = compare(read_results(find_runs([sweep], note), note))

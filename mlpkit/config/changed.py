@@ -1,28 +1,64 @@
-"""What differs in a config from the defaults of its schema."""
+"""Settings of a config that differ from mlpkit's defaults."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import BaseModel
+
+from mlpkit.config import yaml_file
 from mlpkit.config.config import Config
+from mlpkit.config.search_path import packaged
 from mlpkit.config.section import Section
 
+NONE = object()  # the default of a key that must be set
+ALWAYS = ("dataset.name", "model.name")  # what is trained, and on what, is said even if nobody chose it
 
-def changed(config: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from their defaults, by dotted key: (value, default).
 
-    The choices, such as `model.name`, and other keys without a default are among them; their default is None.
-    The section `run`, which does not affect training, is left out.
+@dataclass(frozen=True)
+class Changed:
+    """A setting that differs from its default.
+
+    Attributes:
+        key: dotted.
+        value: as plain JSON values.
+        default: that of the chosen dataset, model, …; NONE if it has none.
     """
-    return {key: pair for key, pair in _changed(config, "") if not key.startswith(("run.", "format"))}
+
+    key: str
+    value: Any
+    default: Any
 
 
-def _changed(section: Section, prefix: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    plain = section.model_dump(mode="json")
+def changed_settings(config: Config) -> list[Changed]:
+    """Return the settings that differ from the defaults, without run.*, which does not affect training."""
+    chosen = _choices()
+    found = (replace(each, default=chosen.get(each.key, each.default)) for each in _changed(config, ""))
+    return [
+        each
+        for each in found
+        if each.key.partition(".")[0] not in ("run", "format")
+        and (each.key in ALWAYS or each.value != each.default)
+    ]
+
+
+def _choices() -> dict[str, str]:
+    """Return which choice of each group train.yaml takes, by its key, such as optimizer.name."""
+    lines = yaml_file.read(packaged() / "train.yaml")["defaults"]
+    return {f"{group}.name": name for line in lines if isinstance(line, dict) for group, name in line.items()}
+
+
+def _changed(section: Section, prefix: str) -> Iterator[Changed]:
     for name, field in type(section).model_fields.items():
-        value, key = getattr(section, name), f"{prefix}{name}"
+        key, value = f"{prefix}{name}", getattr(section, name)
+        default = NONE if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(value, Section):
             yield from _changed(value, f"{key}.")
-        elif field.is_required():
-            yield key, (plain[name], None)
-        elif value != (default := field.get_default(call_default_factory=True)):
-            yield key, (plain[name], default)
+        elif value != default or field.is_required():
+            yield Changed(key, section.model_dump(mode="json", include={name})[name], _plain(default))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value

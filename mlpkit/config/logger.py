@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Chances:
+class Probabilities:
     """The probabilities (rows,) of rows to be of a class, and whether they are (rows,)."""
 
     values: "NDArray[np.float64]"
@@ -48,7 +48,7 @@ class Logger:
     def config(self, config: "Config", layers: Sequence["Layer"]) -> None:
         """Log the config and the model's layers; called once, when the run begins or is resumed."""
 
-    def chances(self, step: int, chances: Mapping[str, Chances]) -> None:
+    def probabilities(self, step: int, probabilities: Mapping[str, Probabilities]) -> None:
         """Log a classifier's probabilities, by class and split; called at the end of the run."""
 
     def hparams(self, settings: Mapping[str, bool | float | str]) -> None:

@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-OUTPUTS = {  # by task: what turns the outputs of the last layer into predictions
-    "regression": "a linear output",
-    "binary": "a sigmoid",
-    "multiclass": "a softmax",
-    "multilabel": "a sigmoid for each label",
+OUTPUT_ACTIVATIONS = {  # by task: what turns the outputs of the last layer into predictions
+    "regression": "linear output",
+    "binary": "sigmoid",
+    "multiclass": "softmax",
+    "multilabel": "sigmoid",
 }
-EXPONENTIAL = "an exponential"  # of losses with a log link
 
 
 def _one(width: int) -> float:
@@ -45,7 +44,7 @@ class LossConfig(ForTasks):
     Attributes:
         log_link: whether outputs are logarithms of predictions, of a regression on targets of at least 0.
             With `dataset.standardize` the targets are then divided by their mean, and not shifted.
-        title: what it is called on the screen; "" for its name.
+        title: what it is called on the screen and in pictures; "" for its name.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("per_example or for_task",)
@@ -98,14 +97,19 @@ class LossConfig(ForTasks):
                 f"{float(targets.min()):g}; correct it, or choose another loss"
             )
 
+    def in_words(self) -> str:
+        """Return what the loss is called on the screen and in pictures."""
+        return type(self).title or self.name.replace("_", " ")
+
     def on_output(self, task: str) -> str:
         """Return the loss and what it takes of the outputs, as in "binary cross-entropy on a sigmoid".
 
         Args:
             task: the dataset's task.
         """
-        name = type(self).title or self.name.replace("_", " ")
-        return f"{name} on {EXPONENTIAL if self.log_link else OUTPUTS[task]}"
+        return (
+            f"{self.in_words()} on {'an exponential' if self.log_link else f'a {OUTPUT_ACTIVATIONS[task]}'}"
+        )
 
     def for_task(self, task: str) -> "LossConfig":
         """Return the loss to use for a task: `auto` returns another loss, all others return themselves."""

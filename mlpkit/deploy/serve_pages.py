@@ -1,7 +1,5 @@
 """The pages of the server: a form to try the model, and a description of the paths."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator
 from html import escape
@@ -10,22 +8,19 @@ from pathlib import Path
 from mlpkit.data.encoder import BooleanColumn, CategoryColumn, Column, DateColumn, NumberColumn
 from mlpkit.deploy.serve_model import Served
 from mlpkit.deploy.serve_schema import columns_of, may_be_missing, openapi
+from mlpkit.system.web_page import source_hash, style_sheet
 
 MOST_FIELDS = 200  # a form with more is replaced by a box for a row
 MOST_LEVELS = 200  # in a list to choose from
 
 _HERE = Path(__file__).parent
-STYLE = (_HERE / "page.css").read_text(encoding="utf-8")
+STYLE = style_sheet(_HERE / "page.css")
 SCRIPT = (_HERE / "page.js").read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
 # A browser runs and loads nothing else, whatever a column of a foreign checkpoint is called.
 POLICY = (
-    f"default-src 'none'; script-src {_hash(SCRIPT)}; style-src {_hash(STYLE)}; "
+    f"default-src 'none'; script-src {source_hash(SCRIPT)}; style-src {source_hash(STYLE)}; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 

@@ -102,15 +102,15 @@ def record_of(lines: Sequence[Mapping[str, Any]]) -> Record:
     """Return the record of an epoch's lines, of one split each."""
     last = lines[-1]
     scores = {
-        line["split"]: {name: value for name, value in line.items() if not _is_about_the_epoch(name)}
-        for line in lines
+        line["split"]: {name: value for name, value in line.items() if is_score(name)} for line in lines
     }
     extra = {name: value for name, value in last.items() if name in _EXTRA or name.startswith(OF_LAYER)}
     return Record(last["epoch"], last["step"], scores, last["seconds"], extra, 0.0)
 
 
-def _is_about_the_epoch(name: str) -> bool:
-    return name in _PLACE or name.startswith(OF_LAYER)
+def is_score(name: str) -> bool:
+    """Whether a key of a line is a score, and not the place or what all splits have in common."""
+    return name not in _PLACE and not name.startswith(OF_LAYER)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ class SweepFolder:
         return self.path / "tensorboard"
 
     @property
+    def plots(self) -> Path:
+        """The folder of pictures that compare its runs."""
+        return self.path / "plots"
+
+    @property
     def report(self) -> Path:
         """HTML: what `mlpkit report` has written; missing until then."""
         return self.path / REPORT

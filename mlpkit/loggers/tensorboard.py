@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlpkit.config.logger import Chances, Logger, LoggerConfig
+from mlpkit.config.logger import Logger, LoggerConfig, Probabilities
 from mlpkit.config.registry import choice
 
 if TYPE_CHECKING:
@@ -93,10 +93,12 @@ class _Events(Logger):
         self._file.image(step, path.stem, path.read_bytes())
         self._file.flush()
 
-    def chances(self, step: int, chances: Mapping[str, Chances]) -> None:
+    def probabilities(self, step: int, probabilities: Mapping[str, Probabilities]) -> None:
         from mlpkit.system.event_values import precision_recall_value
 
-        curves = [precision_recall_value(name, each.values, each.positive) for name, each in chances.items()]
+        curves = [
+            precision_recall_value(name, each.values, each.positive) for name, each in probabilities.items()
+        ]
         if curves:
             self._file.values(step, curves)
 

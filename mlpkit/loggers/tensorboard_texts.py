@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from mlpkit.config.changed import changed
+from mlpkit.config.changed import NONE, changed_settings
 from mlpkit.config.config import Config
 from mlpkit.config.model import Layer
 
@@ -16,8 +16,8 @@ def config_text(config: Config, written: str) -> str:
         written: the text of config.yaml.
     """
     rows = [
-        f"| {_cell(key)} | {_cell(value)} | {'' if default is None else _cell(default)} |"
-        for key, (value, default) in changed(config).items()
+        f"| {_cell(each.key)} | {_cell(each.value)} | {'' if each.default is NONE else _cell(each.default)} |"
+        for each in changed_settings(config)
     ]
     yaml = "".join(f"    {line}\n" for line in written.splitlines())
     return "\n".join(["| key | value | default |", "|---|---|---|", *rows, "", "The whole config:", "", yaml])

@@ -21,7 +21,7 @@ class Huber(LossConfig):
         1.0, description="error from which the loss is linear, in the units of the (standardised) targets"
     )
     tasks = ("regression",)
-    title = "Huber's loss"
+    title = "Huber loss"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -15,7 +15,7 @@ class Mae(LossConfig):
 
     name: Literal["mae"]
     tasks = ("regression",)
-    title = "absolute error"
+    title = "mean absolute error"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

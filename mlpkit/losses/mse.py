@@ -15,7 +15,7 @@ class Mse(LossConfig):
 
     name: Literal["mse"]
     tasks = ("regression",)
-    title = "squared error"
+    title = "mean squared error"
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -13,7 +13,8 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import SPLITS, Dataset
 from mlpkit.plots import style
 from mlpkit.plots.log_axis import needs_log
-from mlpkit.plots.words import SCORES, loss_words
+from mlpkit.plots.score_words import score_words
+from mlpkit.plots.words import loss_words
 
 Array = NDArray[np.float64]
 Curves = dict[str, tuple[Array, Array]]  # split -> (epochs, values)
@@ -45,7 +46,7 @@ def draw_curves(lines: Lines, dataset: Dataset, predictor: Predictor) -> Figure:
     for place, name in enumerate(names):
         axes = figure.add_subplot(grid[divmod(place, across)], sharex=first)
         first = first or axes
-        label = loss_words(predictor) if name == "loss" else SCORES.get(name, name)
+        label = loss_words(predictor) if name == "loss" else score_words(name)
         _draw_score(axes, name, label, series(lines, name))
         if best is not None:
             axes.axvline(best[0], color=style.FAINT, linewidth=1.0, zorder=1)
@@ -101,7 +102,7 @@ def _best_text(best: tuple[int, float] | None, lines: Lines, split: str, score: 
         return ()
     all_logged = sum(line["split"] == split for line in lines) == max(line["epoch"] for line in lines)
     known = "best" if all_logged else "best logged"
-    value = f"{SCORES.get(score, score)} {style.number(best[1])}"
+    value = f"{score_words(score)} {style.number(best[1])}"
     return (f"{known} {split} {value} at epoch {best[0]:,} (grey line)",)
 
 

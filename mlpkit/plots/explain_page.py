@@ -3,29 +3,15 @@
 import html
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from mlpkit.analysis.explain_text import Explanation, Part
 from mlpkit.analysis.number_table import Cell, Table
 from mlpkit.plots.formulas import latex, mathml
 from mlpkit.system.console import figures
+from mlpkit.system.web_page import style_sheet
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d1d1f; --muted: #6e6e73; --line: #d8d8dc; --ground: #fff; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #ececee; --muted: #9a9aa0; --line: #3a3a3e; --ground: #17171a; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
-  max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p { margin: .3rem 0; } .formula { font-size: 1.1rem; overflow-x: auto; }
-.note, th { color: var(--muted); } .note { font-size: .9rem; }
-.scroll { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .15rem .8rem; white-space: nowrap; }
-tr { border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-th { font-weight: 500; }
-"""
+STYLE = style_sheet(Path(__file__).parent / "explain.css")
 
 
 def to_html(explanation: Explanation) -> str:

@@ -165,7 +165,7 @@ function units(pen, box, scene, frame) {
 }
 
 function points(pen, view, x, y) {
-  const many = film.scenes.length > 1, page = colour("--page"), ink = colour("--ink");
+  const many = film.scenes.length > 1, page = colour("--paper"), ink = colour("--ink");
   for (const [split, rows] of Object.entries(view.points)) {
     const radius = (many ? 1.9 : 3) * (rows.length > 150 ? 0.8 : 1);
     for (const [px, py, target] of rows) {

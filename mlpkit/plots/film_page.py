@@ -1,7 +1,6 @@
 """A film as one HTML page with a slider, which needs no network and no other file."""
 
 import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from html import escape
@@ -16,9 +15,10 @@ from mlpkit.plots.film_view import View
 from mlpkit.plots.film_words import FilmWords
 from mlpkit.plots.log_axis import needs_log
 from mlpkit.plots.palette import MANY_CLASSES, TWO_CLASSES, VALUES
+from mlpkit.system.web_page import source_hash, style_sheet
 
 _HERE = Path(__file__).parent
-STYLE = (_HERE / "film.css").read_text(encoding="utf-8")
+STYLE = style_sheet(_HERE / "film.css")
 SCRIPT = (_HERE / "film.js").read_text(encoding="utf-8")
 
 
@@ -59,7 +59,7 @@ def film_page(scenes: Sequence[Scene], words: FilmWords) -> str:
         .replace("<!", "<\\u0021")
     )
     policy = (
-        f"default-src 'none'; script-src {_hash(SCRIPT)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {source_hash(SCRIPT)}; style-src 'unsafe-inline'; "
         "base-uri 'none'; form-action 'none'"
     )
     return "\n".join(
@@ -122,7 +122,3 @@ def _scene(scene: Scene, view: int) -> dict[str, Any]:
 
 def _text(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode()
-
-
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"

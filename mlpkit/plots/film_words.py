@@ -70,11 +70,9 @@ def film_words(scenes: Sequence[Scene], dataset: Dataset, predictor: Predictor) 
         if view.kind == "fit":
             legend.append(("dot" if split == "train" else "square", f"var(--{split})", f"{split} rows"))
     if view.kind != "fit":
-        shapes = {"train": "round: train rows"}
-        others = [split for split in view.points if split != "train"]
-        parts.append(
-            "; ".join([shapes["train"], *([f"square: {' and '.join(others)} rows"] if others else [])])
-        )
+        parts.append("round: train rows")
+        if others := [split for split in view.points if split != "train"]:
+            parts.append(f"square: {' and '.join(others)} rows")
     for split in first.curves:
         legend.append(("rule", f"var(--{split})", f"{split} {loss}"))
     if any(scene.best for scene in scenes):

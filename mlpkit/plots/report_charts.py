@@ -9,9 +9,10 @@ from typing import Any
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.run_table import SPLITS
 from mlpkit.errors import DataError
-from mlpkit.folders.metrics_file import read_metrics
+from mlpkit.folders.metrics_file import OF_LAYER, is_score, read_metrics
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.plots.report_html import Html, tag
+from mlpkit.plots.score_words import score_words
 from mlpkit.system.console import number
 
 MOST_POINTS = 800  # of a curve that are drawn
@@ -19,9 +20,7 @@ MOST_SETTINGS = 8  # whose curves are drawn: there is a colour for each
 MOST_RUNS = 32  # of a setting whose curves are averaged
 MOST_DESCRIBED = 3  # curves of a chart: the splits of a run, or the best settings
 CHANGING = ("lr", "grad_norm")  # of the whole step, and logged with every split
-WORDS = {"r2": "R²", "lr": "learning rate", "grad_norm": "gradient norm"}
-
-_PLACE = ("epoch", "step", "split", "seconds", *CHANGING)
+MOST_LAYERS = MOST_SETTINGS  # whose gradient norms are drawn
 
 Value = float | None
 
@@ -63,23 +62,35 @@ class Chart:
 
 
 def run_charts(lines: Sequence[Mapping[str, Any]], best: int | None) -> list[Chart]:
-    """Return a chart for each score in the lines of metrics.jsonl; for lr and grad_norm if they change."""
-    names = list(dict.fromkeys(name for line in lines for name in line if name not in _PLACE))
+    """Return a chart for each score in the lines of metrics.jsonl; for lr and grad_norm if they change;
+    and one for the gradient norms by layer.
+    """
+    names = list(dict.fromkeys(name for line in lines for name in line if is_score(name)))
     by_split = {split: [line for line in lines if line["split"] == split] for split in SPLITS}
     charts = [
         Chart(
-            WORDS.get(name, name),
+            score_words(name),
             [_curve(split, split, rows, name) for split, rows in by_split.items()],
             best,
         )
         for name in names
     ]
     for name in CHANGING:
-        curve = _curve(WORDS[name], "c0", [line for line in by_split["train"] if name in line], name)
+        curve = _curve(score_words(name), "c0", [line for line in by_split["train"] if name in line], name)
         if len(set(curve.values)) > 1:
-            charts.append(Chart(WORDS[name], [curve], best, linear=name == "lr"))
+            charts.append(Chart(score_words(name), [curve], best, linear=name == "lr"))
+    charts.append(Chart("gradient norm by layer", _by_layer(by_split["train"]), best))
     shown = [replace(chart, curves=[of for of in chart.curves if _finite(of)]) for chart in charts]
     return [chart for chart in shown if chart.curves]
+
+
+def _by_layer(rows: Sequence[Mapping[str, Any]]) -> list[Curve]:
+    """Return the norm of each layer's gradient, which some epochs have with run.histograms."""
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(OF_LAYER))
+    return [
+        _curve(name.removeprefix(OF_LAYER), f"c{place}", [row for row in rows if name in row], name)
+        for place, name in enumerate(list(names)[:MOST_LAYERS])
+    ]
 
 
 def _curve(name: str, kind: str, rows: Sequence[Mapping[str, Any]], score: str) -> Curve:
@@ -108,7 +119,7 @@ def settings_charts(
             drawn = [_curve("", "", rows, score) for rows in runs]
             if drawn := [curve for curve in drawn if _finite(curve)]:
                 curves.append(mean_curve(named(setting), f"c{place}", drawn))
-        charts.append(Chart(f"{split} {WORDS.get(score, score)}", curves))
+        charts.append(Chart(f"{split} {score_words(score)}", curves))
     return [chart for chart in charts if chart.curves]
 
 

@@ -1,16 +1,16 @@
 """Builds a page of HTML that needs nothing from elsewhere. Whatever is not `Html` already is escaped."""
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from mlpkit.analysis.model_facts import Rows
 from mlpkit.system.console import printable
+from mlpkit.system.web_page import source_hash, style_sheet
 
 _HERE = Path(__file__).parent
-STYLE = (_HERE / "report.css").read_text(encoding="utf-8")
+STYLE = style_sheet(_HERE / "report.css")
 SCRIPT = (_HERE / "report.js").read_text(encoding="utf-8")
 
 
@@ -18,12 +18,10 @@ class Html(str):
     """HTML, which is put into a page as it is; any other string is text."""
 
 
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 # The browser runs and loads nothing else, whatever a column or a note of the user's files is called.
-POLICY = f"default-src 'none'; img-src data:; style-src {_hash(STYLE)}; script-src {_hash(SCRIPT)}"
+POLICY = (
+    f"default-src 'none'; img-src data:; style-src {source_hash(STYLE)}; script-src {source_hash(SCRIPT)}"
+)
 
 
 def tag(name: str, /, *children: str, **attributes: str | bool) -> Html:

@@ -171,7 +171,7 @@ def _pictures(folder: SweepFolder, compared: Sequence[Comparison], warn: Callabl
     with drawing("pictures", warn):
         from mlpkit.plots.comparison import render_comparison
 
-        rendered = render_comparison(compared[0], folder.path / "plots", warn)
+        rendered = render_comparison(compared[0], folder.plots, warn)
         drawn = {path.stem: content for path, content in rendered if path.stem != "curves"}
     about = {"heatmap": "Heat map of the mean scores."}
     score = f"{compared[0].metric.split} {compared[0].metric.score}"

@@ -13,7 +13,7 @@ from mlpkit.analysis.leaderboard import show_setting
 from mlpkit.config.nested import shorten
 from mlpkit.plots import style
 from mlpkit.plots.log_axis import needs_log
-from mlpkit.plots.words import SCORES
+from mlpkit.plots.score_words import score_words
 
 MOST_NAMED = 2  # with more keys, the legend's title names them instead of each label
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 def score_name(split: str, score: str) -> str:
     """Return a score's name for an axis."""
-    return f"{split} {SCORES.get(score, score)}"
+    return f"{split} {score_words(score)}"
 
 
 def say_runs(comparison: Comparison, about: str) -> str:

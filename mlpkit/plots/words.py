@@ -1,33 +1,20 @@
-"""What pictures call losses, output activations and weights."""
+"""What pictures call losses, models and weights."""
 
 from torch import nn
 
 from mlpkit.analysis.predict import Predictor
-
-_LOSSES = {
-    "mse": "mean squared error",
-    "mae": "mean absolute error",
-    "huber": "Huber loss",
-    "quantile": "quantile loss",
-    "poisson": "Poisson loss",
-    "focal": "focal loss",
-    "binary_cross_entropy": "binary cross-entropy",
-    "cross_entropy": "cross-entropy",
-}
-_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "multilabel": "sigmoid"}
-SCORES = {"r2": "R²"}
+from mlpkit.config.loss import OUTPUT_ACTIVATIONS
 
 
 def loss_words(predictor: Predictor) -> str:
     """Return the loss that the model was trained with, in words."""
-    words = _LOSSES.get(predictor.loss.name, predictor.loss.name.replace("_", " "))
-    is_scaled = not isinstance(predictor.network.unscaling, nn.Identity)
+    words, is_scaled = predictor.loss.in_words(), not isinstance(predictor.network.unscaling, nn.Identity)
     return f"{words} (scaled targets)" if is_scaled else words
 
 
 def activation_words(predictor: Predictor) -> str:
-    """Return the function that makes the outputs probabilities; empty for a regression."""
-    return _ACTIVATIONS.get(predictor.input_schema.task, "")
+    """Return the function that makes the outputs probabilities."""
+    return OUTPUT_ACTIVATIONS[predictor.input_schema.task]
 
 
 def model_words(predictor: Predictor) -> str:

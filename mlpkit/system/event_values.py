@@ -30,17 +30,17 @@ def histogram_value(tag: str, counts: Array, edges: Array) -> Summary.Value:
     return _value(tag, "histograms", tensor)
 
 
-def precision_recall_value(tag: str, chances: Array, positive: NDArray[np.bool_]) -> Summary.Value:
-    """Return the precision-recall curve of rows' chances of being positive.
+def precision_recall_value(tag: str, probabilities: Array, positive: NDArray[np.bool_]) -> Summary.Value:
+    """Return the precision-recall curve of the probabilities of rows to be positive.
 
     Args:
         tag: the name of the curve.
-        chances: (rows,) numbers from 0 to 1.
+        probabilities: (rows,) numbers from 0 to 1.
         positive: (rows,) whether a row is positive.
     """
     thresholds = 127  # as many as TensorBoard's own summaries have
     edges = np.linspace(0.0, 1.0, thresholds)
-    place = np.searchsorted(edges, chances, side="right")  # positive at the first `place` thresholds
+    place = np.searchsorted(edges, probabilities, side="right")  # positive at the first `place` thresholds
 
     def at_least(rows: NDArray[np.bool_]) -> Array:
         counted = np.bincount(place[rows], minlength=thresholds + 1)[1:]

@@ -13,6 +13,7 @@ from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.state import Progress, State
 from mlpkit.system.torch_settings import torch_settings_kept
 from mlpkit.training.build import build
+from mlpkit.training.checkpoint_files import checkpoint_of
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochReport
 from mlpkit.training.stop import StopRequest
@@ -71,7 +72,7 @@ class MemoryRecorder(Recorder):
         assert self.state is not None
         model = (self.state.best if best else {}) or self.state.model  # no best: the last are the best
         parts = [{name: t.cpu() for name, t in of.items()} for of in (model, self.state.optimizer)]
-        return self._checkpoint(State(self.state.progress, self.state.scores, *parts))
+        return checkpoint_of(self.experiment, State(self.state.progress, self.state.scores, *parts))
 
 
 class StopRule:

@@ -15,13 +15,11 @@ from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.frames import shapes_of_frame
-from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, diverged, reason_of
-from mlpkit.folders import checkpoint
-from mlpkit.folders.checkpoint import Checkpoint, not_finite
+from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, reason_of
 from mlpkit.folders.film_file import FilmFile
 from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import resume_command
-from mlpkit.folders.run_folder import RunFolder, step_of
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.state import Progress, Scores, State
 from mlpkit.models.architecture import architecture
 from mlpkit.models.torch_network import count_parameters
@@ -29,6 +27,7 @@ from mlpkit.plots.drawing import drawing
 from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
 from mlpkit.system.plain_json import read_object, write_json
+from mlpkit.training.checkpoint_files import CheckpointFiles
 from mlpkit.training.display import TrainingDisplay
 from mlpkit.training.outcome import diagnosis, outcome_lines, print_outcome
 from mlpkit.training.records import EpochReport
@@ -42,7 +41,7 @@ class Recorder:
         experiment: the run's config, dataset, task and network.
         folder: the run folder.
         splits: the splits that are scored at the end.
-        last_saved_step: step of the newest undamaged checkpoint on disk; None before the first.
+        checkpoints: the run's checkpoints on the disk.
         saved_at: (epochs done, batches done in the running epoch) at the last save; None before the first.
         scores: scores after the last epoch, by split; used until the trainer has scores of its own.
         resumed_from: the line that names the checkpoint of a resumed run.
@@ -70,14 +69,13 @@ class Recorder:
         self.is_alone = console is not None
         self._warn_of_logger = warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
-        self.last_saved_step: int | None = None
+        self.checkpoints = CheckpointFiles(experiment, folder)
         self.saved_at: tuple[int, int] | None = None
         self.scores: dict[str, Scores] = {}
         self.resumed_from: str | None = None
         self.environment: dict[str, Any] | None = None
         self._display: TrainingDisplay | None = None
         self._log_files: RunLog | None = None
-        self._saved_best = 0  # step of the best weights on disk
         self._latest: EpochReport | None = None
         self._is_summarized = False
         self._failure: BaseException | None = None
@@ -90,17 +88,14 @@ class Recorder:
             WriteError: the best weights cannot be written.
         """
         progress = state.progress
-        self.last_saved_step, self.scores = progress.step, state.scores
+        self.scores = state.scores
         self.resumed_from = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
         if state.scores:
             norm = float(state.epoch.get("gradient_norm", 0.0))
             rows = progress.epoch * len(self.experiment.dataset.splits["train"])
             done = progress.epoch, progress.step, state.scores, progress.lr, norm, progress.seconds, rows
             self._latest = EpochReport(*done, time.time())
-        if progress.best_epoch:
-            self._save_best(state)
-        else:
-            self.folder.best.unlink(missing_ok=True)
+        self.checkpoints.resume(state)
         self.saved_at = progress.epoch, progress.batch
 
     def begin(self, engine: Engine, position: MetricsPosition | None = None) -> None:
@@ -113,12 +108,11 @@ class Recorder:
         Raises:
             WriteError: a file cannot be opened.
         """
-        step, warn = self.last_saved_step or 0, self._warn_of_logger
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
-        self._log_files = RunLog(self.folder, config.run.loggers, position, step, warn)
-        if config.run.film is not None:
-            shapes, (epoch, _) = shapes_of_frame(self.experiment.network), self.saved_at or (0, 0)
-            self._files.film = FilmFile(self.folder.film, config.run.film, shapes, epoch)
+        step = self.checkpoints.last_step or 0
+        self._log_files = RunLog(
+            self.folder, config.run.loggers, position, step, self._warn_of_logger, self._film()
+        )
         if config.run.loggers:
             self._files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
@@ -155,10 +149,9 @@ class Recorder:
         if self._display is not None and (line := self._display.epoch(epoch)):
             self._files.text(line)
 
-    def record_frame(self, epoch: int, frame: bytes) -> None:
+    def record_frame(self, epoch: int, weights: bytes) -> None:
         """Add a frame to the film, which must be asked for."""
-        assert self._files.film is not None
-        self._files.film.add(epoch, frame)
+        self._files.frame(epoch, weights)
 
     def note_threads(self, threads: int, step: int) -> None:
         """Log that the run continues with fewer threads, and record their number with the next checkpoint."""
@@ -174,42 +167,16 @@ class Recorder:
     def save(self, state: State) -> None:
         """Save the state as the newest checkpoint, and the best weights if they have improved.
 
-        The folder holds an undamaged checkpoint at all times: the previous one is kept under its step's name
-        until `last` has been replaced.
-
         Raises:
             WriteError: a checkpoint cannot be written.
             NonFiniteError: the state holds infinities or NaN.
         """
         self._files.sync()
-        folder, progress = self.folder, state.progress
-        if bad := next(not_finite(state.tensors()), None):
-            raise diverged(progress.step, progress.epoch + (progress.batch > 0), f"{bad} is not finite")
-        if progress.best_epoch and self._saved_best != progress.best_step:
-            self._save_best(state)
-        keep = self.config.trainer.keep_last - 1
-        if keep and self.last_saved_step is not None and self.last_saved_step < progress.step:
-            folder.keep_newest(self.last_saved_step)
-        checkpoint.save(folder.last, self._checkpoint(state))
-        self.last_saved_step, self.saved_at = progress.step, (progress.epoch, progress.batch)
+        self.checkpoints.save(state)
+        self.saved_at = state.progress.epoch, state.progress.batch
         if self.environment is not None:
-            write_json(folder.environment, self.environment)
+            write_json(self.folder.environment, self.environment)
             self.environment = None
-        older = folder.older()
-        kept = [path for path in older if step_of(path) < progress.step][:keep]
-        for path in set(older) - set(kept):
-            path.unlink(missing_ok=True)
-
-    def _save_best(self, state: State) -> None:
-        progress = state.progress
-        at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
-        best = State(at_best, progress.best_scores, state.best or state.model)
-        checkpoint.save(self.folder.best, self._checkpoint(best))
-        self._saved_best = progress.best_step
-
-    def _checkpoint(self, state: State) -> Checkpoint:
-        dataset, weights = self.experiment.dataset, self.experiment.class_weights
-        return Checkpoint(self.config, dataset.input_schema, state, dataset.fingerprint, weights)
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         """Write the final scores and the summary; the last checkpoint must have been saved."""
@@ -234,11 +201,12 @@ class Recorder:
         """Draw the run's plots; the network must hold the best weights."""
         if self.config.run.plots:
             with drawing("pictures", self._warn):
-                from mlpkit.training.chances import chances_of
+                from mlpkit.training.probabilities import probabilities_of
                 from mlpkit.training.run_pictures import draw_run
 
                 if self.config.run.loggers:
-                    self._files.chances(progress.step, chances_of(self.experiment, self.splits))
+                    found = probabilities_of(self.experiment, self.splits)
+                    self._files.probabilities(progress.step, found)
                 for path in draw_run(self.experiment, self.folder, self.splits, progress, self._warn):
                     self._files.picture(progress.step, path)
 
@@ -279,8 +247,14 @@ class Recorder:
 
     def resume_hint(self) -> str:
         """Return whether the run was saved and, unless it is part of a sweep, the command to resume it."""
-        saved = "saved" if self.last_saved_step is not None else "nothing was saved yet"
+        saved = "saved" if self.saved_at is not None else "nothing was saved yet"
         return f"{saved}; to go on: {resume_command(self.folder.path)}" if self.is_alone else saved
+
+    def _film(self) -> FilmFile | None:
+        every, (epoch, _) = self.config.run.film, self.saved_at or (0, 0)
+        if every is None:
+            return None
+        return FilmFile(self.folder.film, every, shapes_of_frame(self.experiment.network), epoch)
 
     def _warn(self, line: str) -> None:
         self._files.text(line)
@@ -304,6 +278,6 @@ class Recorder:
             say(self.console, *lines)
 
     def _log(self, epoch: EpochReport) -> None:
-        rates = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
+        extra = {"lr": epoch.lr, "grad_norm": epoch.grad_norm}
         seconds, now = epoch.seconds, epoch.wall_time
-        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **rates)
+        self._files.scores(epoch.epoch, epoch.step, epoch.scores, seconds, now, epoch.layers, **extra)

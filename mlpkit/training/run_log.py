@@ -10,7 +10,7 @@ from typing import Any
 
 from mlpkit.config import nested
 from mlpkit.config.config import Config
-from mlpkit.config.logger import Chances, Logger, LoggerConfig, loggers_of
+from mlpkit.config.logger import Logger, LoggerConfig, Probabilities, loggers_of
 from mlpkit.config.model import Layer
 from mlpkit.config.plugins import calling, described
 from mlpkit.errors import ConfigError, TrackerError
@@ -29,12 +29,7 @@ class RunLog:
 
     Scores are collected for up to a second and then written together: a line written between two short steps
     takes four times as long, since the CPU caches are full of tensors.
-
-    Attributes:
-        film: takes the frames; None without run.film.
     """
-
-    film: FilmFile | None = None
 
     def __init__(
         self,
@@ -43,6 +38,7 @@ class RunLog:
         position: MetricsPosition | None = None,
         step: int = 0,
         warn: Callable[[str], None] = note,
+        film: FilmFile | None = None,
     ) -> None:
         """Open the files.
 
@@ -53,13 +49,14 @@ class RunLog:
             step: the step that a run is resumed from. Loggers drop all scores from that step on, and get
                 those that metrics.jsonl has kept of it again.
             warn: called once for each logger that the run goes on without.
+            film: takes the frames; None without run.film.
 
         Raises:
             WriteError: a file cannot be opened.
         """
         self._metrics = AppendFile(folder.metrics, size=position.size if position else 0)
         self._text = AppendFile(folder.log, size=None if position else 0)
-        self._warn, self._pending = warn, list[Record]()
+        self._warn, self._film, self._pending = warn, film, list[Record]()
         self._loggers: list[Logger] = []
         for config in loggers_of(loggers):
             with self._lenient():
@@ -93,6 +90,11 @@ class RunLog:
         self._text.write(f"{printable(line)}\n".encode())
         self._each(lambda logger: logger.text(line))
 
+    def frame(self, epoch: int, weights: bytes) -> None:
+        """Add a frame to the film, which must be asked for."""
+        assert self._film is not None
+        self._film.add(epoch, weights)
+
     def picture(self, step: int, path: Path) -> None:
         """Pass a plot to the loggers."""
         self._each(lambda logger: logger.picture(step, path))
@@ -101,9 +103,9 @@ class RunLog:
         """Pass the config and the model's layers to the loggers."""
         self._each(lambda logger: logger.config(config, layers))
 
-    def chances(self, step: int, chances: Mapping[str, Chances]) -> None:
+    def probabilities(self, step: int, probabilities: Mapping[str, Probabilities]) -> None:
         """Pass a classifier's probabilities to the loggers, by class and split."""
-        self._each(lambda logger: logger.chances(step, chances))
+        self._each(lambda logger: logger.probabilities(step, probabilities))
 
     def hparams(self, settings: Mapping[str, Any]) -> None:
         """Pass the settings to the loggers, with dotted keys."""
@@ -138,8 +140,8 @@ class RunLog:
         """
         self.flush()
         self._metrics.sync()
-        if self.film is not None:
-            self.film.flush(to_disk=True)
+        if self._film is not None:
+            self._film.flush(to_disk=True)
         self._each(lambda logger: logger.sync())
 
     def close(self) -> None:
@@ -152,8 +154,8 @@ class RunLog:
             closing.callback(self._metrics.close)
             closing.callback(self._text.close)
             closing.callback(self._each, lambda logger: logger.close())
-            if self.film is not None:
-                closing.callback(self.film.flush)
+            if self._film is not None:
+                closing.callback(self._film.flush)
             self.flush()
 
     def _each(self, call: Callable[[Logger], None]) -> None:

@@ -230,7 +230,7 @@ def record_setup(recorder: Recorder, engine: Engine, origin: Origin, again: bool
         content["git_commit"] = environment.git_commit() if origin.trust.may_run_git else None
     append_line(folder.command, origin.command)
     keep_overrides(folder.overrides, origin.overrides)
-    if recorder.last_saved_step is None:
+    if recorder.saved_at is None:
         write_json(folder.environment, content)
     else:
         recorder.environment = content

@@ -15,6 +15,7 @@ from mlpkit.errors import RunInterruptedError, diverged
 from mlpkit.folders.state import Progress, Scores
 from mlpkit.system.collapse import watch_threads
 from mlpkit.training.layers import report_layers
+from mlpkit.training.pending_scores import PendingScores
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import EpochScores, as_list, not_finite_losses, select_runs, when_due
@@ -22,10 +23,6 @@ from mlpkit.training.results import FinishedRuns, try_each, write_results
 from mlpkit.training.states import progress_of, state_of
 from mlpkit.training.stop import StopRequest
 from mlpkit.training.tracker import Tracker
-
-# Scores of several runs are collected and logged together, which makes better use of the CPU caches.
-MAX_PENDING = 200_000  # epochs × runs
-PENDING_SECONDS = 10.0
 
 # (runs, epochs done, their best monitored values so far, the losses there) -> indices of the runs to prune
 Judge = Callable[[Sequence[Recorder], int, Sequence[float], Sequence[float]], list[int]]
@@ -78,7 +75,7 @@ class Trainer:
         self.rates = LearningRates(engine, self.tracker)
         self.watch = watch_threads(self.config.trainer.threads, engine.uses_threads)
         self._together = len(recorders)  # number of runs at the start
-        self._pending: list[EpochScores] = []  # not logged yet
+        self._pending = PendingScores()
         self.judged_epoch = 0  # the epoch after which the judge was last called
 
     def fit(self) -> None:
@@ -150,7 +147,7 @@ class Trainer:
                 time.time(),
                 report_layers(self.engine, self.config, progress.epoch),
             )
-            self._pending.append(self.scores)
+            self._pending.add(self.scores)
 
     def update_best(self) -> None:
         """Update the tracker, and keep a copy of the weights of runs with a new best epoch."""
@@ -162,8 +159,7 @@ class Trainer:
 
     def log(self) -> None:
         """Log the scores: of a single run at once, of several runs when enough have been collected."""
-        runs, late = len(self.recorders), time.perf_counter() - self._logged_at > PENDING_SECONDS
-        if late or runs == 1 or len(self._pending) * runs > MAX_PENDING:
+        if self._pending.are_due(len(self.recorders)):
             self.flush()
 
     def record_frames(self) -> None:
@@ -201,7 +197,7 @@ class Trainer:
     def start_clock(self) -> None:
         """Start the clock; the training time before a resume is included."""
         self._started = time.perf_counter() - self.seconds
-        self._saved_at = self._logged_at = time.perf_counter()
+        self._saved_at = time.perf_counter()
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose loss is infinite or NaN; return the sums of the others."""
@@ -215,14 +211,7 @@ class Trainer:
 
     def flush(self) -> None:
         """Log all scores that have been collected."""
-        pending, self._pending, self._logged_at = self._pending, [], time.perf_counter()
-
-        def log(run: int) -> None:
-            for scores in pending:
-                self.recorders[run].log(scores.report(run))
-
-        if pending:
-            self._fail(try_each(range(len(self.recorders)), log, together=False))
+        self._fail(self._pending.log(self.recorders))
 
     def save(self) -> None:
         """Save all runs; a run that cannot be saved fails."""

@@ -49,7 +49,8 @@ def main(root: Path, every: int) -> None:
 
 def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, every: int) -> dict[str, int]:
     """Kill the save at one stop after the other until it ends before; return how often what was left."""
-    folder, before = recorder.folder, (recorder.last_saved_step, recorder._saved_best)
+    folder, files = recorder.folder, recorder.checkpoints
+    before = files.last_step, files._best_step
     old = folder.last.read_bytes()
     save()
     after = {path.name: path.read_bytes() for path in folder.last.parent.iterdir()}
@@ -57,13 +58,13 @@ def kill_everywhere(recorder: Recorder, save: Callable[[], None], root: Path, ev
     for stop in itertools.count(1, every):
         shutil.rmtree(folder.last.parent)
         shutil.copytree(root / "before", folder.last.parent)
-        recorder.last_saved_step, recorder._saved_best = before
+        files.last_step, files._best_step = before
         if not killed_at(save, stop):
             break
         try:
             found = check_what_is_left(folder, old, after)
             outcomes["old" if found == old else "new"] += 1
-            recorder.last_saved_step, recorder._saved_best = step_of_last(folder), 0
+            files.last_step, files._best_step = step_of_last(folder), 0
             save()
             check_the_next_save(folder, after)
         except Exception as error:

@@ -5,25 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from mlpkit.analysis.predict import Predictor, predictor_of
-from mlpkit.config.logger import Chances
+from mlpkit.config.logger import Probabilities
 from mlpkit.engines.experiment import Experiment
 
 MOST_CLASSES = 20  # with a curve each
 
 
-def chances_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[str, Chances]:
+def probabilities_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[str, Probabilities]:
     """Return a classifier's probabilities of each class on each split, by name; empty for a regression."""
     predictor = predictor_of(experiment)
     if predictor.task.probabilities is None:
         return {}
-    found: dict[str, Chances] = {}
+    found: dict[str, Probabilities] = {}
     for split in splits:
         rows = experiment.dataset.splits[split]
         probabilities = predictor.decode(predictor.outputs(rows.inputs)).probabilities
         assert probabilities is not None
         for name, column, positive in _classes(predictor, probabilities, rows.targets):
-            chances = column.double().numpy()
-            found[f"{name}/{split}" if name else split] = Chances(chances, positive.numpy())
+            named = f"{name}/{split}" if name else split
+            found[named] = Probabilities(column.double().numpy(), positive.numpy())
     return found
 
 
