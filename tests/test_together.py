@@ -275,7 +275,10 @@ def test_a_run_among_others_is_the_run_alone(tmp_path, case):
     same(train_both(tmp_path, *CASES[case]))
 
 
-@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"])
+@pytest.mark.parametrize(
+    "activation",
+    ["leaky_relu", "elu", "gelu", "silu", "mish", "selu", "softplus", "tanh", "sigmoid", "identity"],
+)
 def test_every_activation(tmp_path, activation):
     base = (*MOONS, *BATCHES, f"model.activation={activation}", "model.dropout=0.2")
     same(train_both(tmp_path, base, SEEDS[:2]))
@@ -361,7 +364,7 @@ class Decides(nn.PReLU):
 
 
 @pytest.mark.parametrize("batch_size", [16, "full"])
-@pytest.mark.parametrize("layer", [nn.Softplus, nn.PReLU, Decides])
+@pytest.mark.parametrize("layer", [nn.Softsign, nn.PReLU, Decides])
 def test_layers_of_ones_own(layer, batch_size):
     """One without values that are trained, one with them, and one that has to be computed run by run."""
 
@@ -377,7 +380,7 @@ def test_layers_of_ones_own(layer, batch_size):
     trainer.fit()
     assert isinstance(together.filler, AutogradGradients)
     own = [of for of in together.filler.batched if isinstance(of, OwnModules) and of.parameters]
-    assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softplus else 2)
+    assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softsign else 2)
     for config, recorder in zip(configs, recorders, strict=True):
         alone, (other,) = trainer_of(engine_of(AutogradGradients, configs=[config], change=change))
         first = {name: values.clone() for name, values in alone.engine.state(0)["model"].items()}
@@ -389,8 +392,8 @@ def test_layers_of_ones_own(layer, batch_size):
             assert report.scores == {
                 split: pytest.approx(scores, rel=1e-5, abs=1e-6) for split, scores in same.scores.items()
             }
-        names = [name for name in first if layer is not nn.Softplus and first[name].shape == (1,)]
-        assert len(names) == (0 if layer is nn.Softplus else 3)  # two of the layers, and the last bias
+        names = [name for name in first if layer is not nn.Softsign and first[name].shape == (1,)]
+        assert len(names) == (0 if layer is nn.Softsign else 3)  # two of the layers, and the last bias
         assert all(not torch.equal(first[name], state.model[name]) for name in names)
 
 
