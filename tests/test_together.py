@@ -166,6 +166,25 @@ CASES = {
             {"optimizer": {"name": "sgd", "lr": 0.1}, "seed": 5},
         ],
     ),
+    "rmsprop, nadam and lion": (
+        (*MOONS, *BATCHES),
+        [
+            {"optimizer": {"name": "rmsprop", "lr": 0.01, "centered": True, "momentum": 0.5, "eps": 1e-3}},
+            {"optimizer": {"name": "nadam", "lr": 0.01}},
+            {"optimizer": {"name": "nadam", "lr": 0.01}, "seed": 1},
+            {"optimizer": {"name": "nadam", "lr": 0.02, "weight_decay": 0.1}},
+            {"optimizer": {"name": "lion", "lr": 0.001}},
+        ],
+    ),
+    "averages": (
+        (*MOONS, *BATCHES, "trainer.ema=0.9", "trainer.early_stopping.patience=3", "trainer.epochs=30"),
+        [{"seed": seed, "optimizer.lr": lr} for seed in range(2) for lr in (0.03, 0.003)],
+    ),
+    "averages of other widths": (
+        (*LINE, "trainer.ema=0.5"),
+        [{"model.hidden": [width]} for width in (2, 5, 3)],
+    ),
+    "averages of a batch norm": ((*MOONS, *BATCH_NORM, *BATCHES, "trainer.ema=0.9"), SEEDS),
     "batch norm": ((*MOONS, *BATCH_NORM), SEEDS),
     "batch norm in batches": ((*MOONS, *BATCH_NORM, *BATCHES), SEEDS),
     "batch norm and dropout": ((*MOONS, *BATCH_NORM, *BATCHES, "model.dropout=0.2"), SEEDS),
@@ -231,6 +250,9 @@ CASES = {
             {"scheduler": {"name": "cosine"}},
             {"scheduler": {"name": "onecycle"}},
             {"scheduler": {"name": "exponential", "gamma": 0.99}},
+            {"scheduler": {"name": "cosine_restarts", "t_0": 3, "t_mult": 2}},
+            {"scheduler": {"name": "wsd", "decay_fraction": 0.5}},
+            {"scheduler": {"name": "inverse_sqrt", "timescale": 5, "warmup_steps": 5}},
         ],
     ),
     "plateaus": (

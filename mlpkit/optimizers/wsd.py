@@ -1,6 +1,7 @@
 """Warm-up, stable, decay (Hu et al. 2024)."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
@@ -9,7 +10,9 @@ from mlpkit.config.registry import choice
 from mlpkit.config.scheduler import Multiplier, StepSchedule
 from mlpkit.config.section import Factor
 
-SHAPES = {  # (share of the decay that is over) -> share of lr - end that is left
+SHAPES: dict[
+    str, Callable[[float], float]
+] = {  # (share of the decay that is over) -> share of lr - end that is left
     "linear": lambda share: 1 - share,
     "cos": lambda share: (1 + math.cos(math.pi * share)) / 2,
     "sqrt": lambda share: 1 - math.sqrt(share),
