@@ -30,8 +30,9 @@ class MLPClassifier(Classifier):
 
     Args:
         hidden_layer_sizes: widths of the hidden layers.
-        activation: relu, tanh, logistic, identity, or one of mlpkit's: leaky_relu, elu, gelu, silu.
-        solver: adam, adamw or sgd.
+        activation: relu, tanh, logistic, identity, or one of mlpkit's: leaky_relu, elu, gelu, silu, mish,
+            selu, softplus.
+        solver: adam, adamw or sgd, or nadam, rmsprop or lion, whose learning rates are smaller.
         alpha: L2 penalty; as in scikit-learn it is divided by the rows of a batch.
         batch_size: rows of a batch; auto: 200, or all if there are fewer; None: all.
         learning_rate_init: learning rate.
@@ -53,7 +54,7 @@ class MLPClassifier(Classifier):
         dropout: share of hidden units dropped in training.
         norm: none, batch or layer, in front of the activation.
         clip_norm: largest norm of the gradient; None: no limit.
-        schedule: schedule of the learning rate: none, cosine, step, plateau and others of mlpkit's.
+        schedule: schedule of the learning rate: none, cosine, wsd, step, plateau and others of mlpkit's.
         init: first weights: xavier_uniform, kaiming_normal, default (PyTorch's) and others of mlpkit's.
         standardize: whether the model standardises its inputs, by the training rows.
         n_members: number of networks, trained together with the seeds random_state, random_state + 1, …; the

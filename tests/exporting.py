@@ -45,7 +45,20 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
             (*MLP, f"model.activation={name}", "dataset.standardize=true"),
         )
         for name in registry.choices("activation")
-        if name in ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")
+        if name
+        in (
+            "relu",
+            "leaky_relu",
+            "elu",
+            "gelu",
+            "silu",
+            "mish",
+            "selu",
+            "softplus",
+            "tanh",
+            "sigmoid",
+            "identity",
+        )
     },
 }
 
@@ -77,7 +90,7 @@ class Wide(ModelConfig):
     def build(self, features, width):
         from torch import nn
 
-        return nn.Sequential(nn.Linear(features, 8), nn.Softplus(), nn.Linear(8, width))
+        return nn.Sequential(nn.Linear(features, 8), nn.Softsign(), nn.Linear(8, width))
 
 
 @choice("model")

@@ -256,4 +256,4 @@ def test_views_have_the_shapes_and_the_order_of_the_parameters(runs):
 def test_the_layer_that_stands_in_the_way_is_named():
     good = [nn.Linear(2, 3), *(kind() for kind in ACTIVATIONS), Dropout(0.1, "cpu"), nn.Linear(3, 1)]
     assert unsupported_layer(nn.Sequential(*good)) is None
-    assert unsupported_layer(nn.Sequential(*good[:3], nn.Softplus(), nn.LayerNorm(3), good[-1])) == "Softplus"
+    assert unsupported_layer(nn.Sequential(*good[:3], nn.Softsign(), nn.LayerNorm(3), good[-1])) == "Softsign"

@@ -52,7 +52,7 @@ DASHES = "settings have no dashes, as in optimizer.lr=0.01"
 NO_FOLDER = "cannot make the run folder (Not a directory); choose another run.root"
 NAME = "must be a name of letters, digits, _ . + - or null (group of runs in root; null: <dataset>-<model>)"
 ACTIVATION = (
-    "must be one of relu, leaky_relu, elu, gelu, silu, tanh, sigmoid, identity "
+    "must be one of relu, leaky_relu, elu, gelu, silu, mish, selu, softplus, tanh, sigmoid, identity "
     '(function between the layers; default "relu")'
 )
 SWEEP = "several values make a sweep; run it by mlpkit train -m, or give one value"
@@ -229,10 +229,11 @@ KEYS_AND_GROUPS = [
     ),
     (
         "optimizer.name=adagrad",
-        "optimizer.name='adagrad': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)",
+        "optimizer.name='adagrad': must be one of adam, adamw, lion, nadam, rmsprop, sgd "
+        "(a plug-in's needs --plugin FILE)",
     ),
-    ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, sgd"),
-    ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, sgd"),
+    ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, lion, nadam, rmsprop, sgd"),
+    ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, lion, nadam, rmsprop, sgd"),
     ("dataset=mon", MON),
     ("dataset=", f"dataset=: no such dataset; choose one of {CHOICES['dataset']}"),
     ("dataset=null", f"dataset=null: no such dataset; choose one of {CHOICES['dataset']}"),
@@ -545,8 +546,9 @@ MISSING = {
     "dataset": "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, "
     "moons, sum, table, wine",
     "model": "linear, logistic, mlp",
-    "optimizer": "adam, adamw, sgd",
-    "scheduler": "cosine, exponential, linear, multistep, none, onecycle, plateau, step",
+    "optimizer": "adam, adamw, lion, nadam, rmsprop, sgd",
+    "scheduler": "cosine, cosine_restarts, exponential, inverse_sqrt, linear, multistep, none, "
+    "onecycle, plateau, step, wsd",
     "init": "constant, default, kaiming_normal, kaiming_uniform, normal, orthogonal, uniform, "
     "xavier_normal, xavier_uniform, zeros",
 }

@@ -124,7 +124,21 @@ CASES["other widths"] = (LINE[:2], [(f"model.hidden=[{width}]",) for width in (2
 CASES |= {
     f"activation {name.lower()}": ((*MOONS, f"model.activation={option}"), seeds())
     for name, option in zip(
-        FUNCTIONS, ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"), strict=True
+        FUNCTIONS,
+        (
+            "relu",
+            "leaky_relu",
+            "elu",
+            "gelu",
+            "silu",
+            "mish",
+            "selu",
+            "softplus",
+            "tanh",
+            "sigmoid",
+            "identity",
+        ),
+        strict=True,
     )
 }
 

@@ -24,7 +24,7 @@ def train(root: Path, *model: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        (("model=wide",), "model=wide has a layer Softplus(beta=1.0, threshold=20.0)"),
+        (("model=wide",), "model=wide has a layer Softsign()"),
         (("model=leaky",), "model=leaky has a layer LeakyReLU(negative_slope=0.2)"),
         (("model=forward",), "model=forward is code of your own"),
         (

@@ -7,11 +7,29 @@ import pytest
 import torch
 from engines import KINDS, engine_of, network_of, trainer_of
 from torch import nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mlpkit.data.randomness import generator
 from mlpkit.engines.updates import MOST_TENSORS, pieces
+
+
+class Lion(Optimizer):
+    """The program of the paper (Chen et al. 2023), line by line; torch has no class of it."""
+
+    def __init__(self, parameters, lr, betas=(0.9, 0.99), weight_decay=0.0, foreach=False):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        (group,) = self.param_groups
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        for parameter in group["params"]:
+            m = self.state[parameter].setdefault("m", torch.zeros_like(parameter))
+            update = torch.sign(beta1 * m + (1 - beta1) * parameter.grad)
+            m.copy_(beta2 * m + (1 - beta2) * parameter.grad)
+            parameter.sub_(lr * (update + group["weight_decay"] * parameter))
+
 
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),
@@ -22,6 +40,14 @@ OPTIMIZERS = [
     (Adam, {"lr": 0.02, "betas": [0.5, 0.7], "eps": 0.01, "weight_decay": 0.1}),
     (AdamW, {"lr": 0.01}),  # weight decay 0.01, also where nobody asks for it
     (AdamW, {"lr": 0.02, "betas": [0.8, 0.99], "eps": 0.001, "weight_decay": 0.3}),
+    (RMSprop, {"lr": 0.01}),
+    (RMSprop, {"lr": 0.01, "alpha": 0.9, "eps": 0.001, "weight_decay": 0.1}),
+    (RMSprop, {"lr": 0.01, "eps": 0.001, "momentum": 0.5, "centered": True}),
+    (NAdam, {"lr": 0.01}),
+    (NAdam, {"lr": 0.02, "betas": [0.5, 0.7], "eps": 0.01, "weight_decay": 0.1, "momentum_decay": 0.1}),
+    (NAdam, {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True}),
+    (Lion, {"lr": 0.001}),
+    (Lion, {"lr": 0.002, "betas": [0.8, 0.95], "weight_decay": 0.3}),
 ]
 CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
 

@@ -16,10 +16,10 @@ from mlpkit.errors import ConfigError
 from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder
 
-LION = Path(__file__).with_name("extending") / "lion.py"
+SIGNUM = Path(__file__).with_name("extending") / "signum.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")
-QUIET = (*SMALL, "optimizer=lion", "trainer.epochs=2", "run.progress=none")
-UNKNOWN = "optimizer.name='lion': must be one of adam, adamw, sgd"
+QUIET = (*SMALL, "optimizer=signum", "trainer.epochs=2", "run.progress=none")
+UNKNOWN = "optimizer.name='signum': must be one of adam, adamw, lion, nadam, rmsprop, sgd"
 
 
 pytestmark = pytest.mark.usefixtures("own")
@@ -40,17 +40,17 @@ def test_a_choice_without_a_yaml_takes_its_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = (f"--plugin={LION}", "optimizer=lion")
+    given = (f"--plugin={SIGNUM}", "optimizer=signum")
     assert command(["config", *given, "-p", "optimizer"]) == 0
     assert capsys.readouterr().out == (
-        "# @package optimizer\nname: lion\nlr: 0.001\nbetas:\n- 0.9\n- 0.99\nweight_decay: 0.0\n"
+        "# @package optimizer\nname: signum\nlr: 0.001\nmomentum: 0.9\nweight_decay: 0.0\n"
     )
     assert command(["config", *given, "--explain"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("optimizer.name"))
-    assert line.split() == ["optimizer.name", '"lion"', str(LION)]
-    assert command(["list", "--plugin", str(LION), "optimizer"]) == 0
+    assert line.split() == ["optimizer.name", '"signum"', str(SIGNUM)]
+    assert command(["list", "--plugin", str(SIGNUM), "optimizer"]) == 0
     said = capsys.readouterr().out
-    assert f"  lion   Steps of one size, along the sign of an averaged gradient ({LION})\n" in said
+    assert f"  signum   Steps of one size, along the sign of an averaged gradient ({SIGNUM})\n" in said
 
 
 def test_files_may_name_a_choice_of_a_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,23 +58,23 @@ def test_files_may_name_a_choice_of_a_plug_in(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("configs/experiment").mkdir(parents=True)
     Path("configs/experiment/mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /optimizer: lion\noptimizer:\n  lr: 0.5\n"
+        "# @package _global_\ndefaults:\n  - override /optimizer: signum\noptimizer:\n  lr: 0.5\n"
     )
-    assert command(["config", "--plugin", str(LION), "experiment=mine"]) == 0
+    assert command(["config", "--plugin", str(SIGNUM), "experiment=mine"]) == 0
     Path("configs/optimizer").mkdir()
-    Path("configs/optimizer/lion.yaml").write_text("name: lion\nlr: 0.25\n")
-    assert command(["train", "--plugin", str(LION), *QUIET, "run.dir=it"]) == 0
+    Path("configs/optimizer/signum.yaml").write_text("name: signum\nlr: 0.25\n")
+    assert command(["train", "--plugin", str(SIGNUM), *QUIET, "run.dir=it"]) == 0
     assert "lr: 0.25" in RunFolder(Path("it")).config.read_text()
 
 
 def test_a_run_of_a_plug_in_needs_it_again(
     refused: Refused, own: Callable[[], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = f"--plugin={LION}"
+    given = f"--plugin={SIGNUM}"
     assert command(["train", given, *QUIET, "run.dir=outputs/it"]) == 0
     capsys.readouterr()
     own()
-    best, used = RunFolder(Path("outputs/it")).best, f"this run used {LION}: add --plugin {LION}"
+    best, used = RunFolder(Path("outputs/it")).best, f"this run used {SIGNUM}: add --plugin {SIGNUM}"
     for name, arguments in {
         "resume": ("trainer.epochs=4",),
         "predict": ("--values", "0,0"),
@@ -187,8 +187,8 @@ def test_resume_knows_the_file_that_was_used(
 
 
 def test_an_interrupted_run_names_the_plug_in_in_its_command(own: Callable[[], None]) -> None:
-    plugins.load([str(LION)])
-    assert resume_command(Path("my runs/it")) == f"mlpkit resume --plugin={LION} 'my runs/it'"
+    plugins.load([str(SIGNUM)])
+    assert resume_command(Path("my runs/it")) == f"mlpkit resume --plugin={SIGNUM} 'my runs/it'"
 
 
 def test_a_process_refuses_a_file_that_has_changed(
@@ -215,12 +215,12 @@ def test_a_process_refuses_a_file_that_has_changed(
 @pytest.mark.long
 def test_processes_of_a_sweep_import_the_plug_ins(launcher: tuple[str, ...], tmp_path: Path) -> None:
     """They would find neither the class of the config nor the file, whose path is relative."""
-    (tmp_path / "my_lion.py").write_text(LION.read_text())
-    swept = ("-m", "seed=1,2", "--plugin", "my_lion.py", *QUIET, "run.dir=sweep")
+    (tmp_path / "my_signum.py").write_text(SIGNUM.read_text())
+    swept = ("-m", "seed=1,2", "--plugin", "my_signum.py", *QUIET, "run.dir=sweep")
     mlpkit("train", *swept, "--launcher", *launcher, cwd=tmp_path)
-    plugins.load([str(tmp_path / "my_lion.py")])
+    plugins.load([str(tmp_path / "my_signum.py")])
     jobs = [content(path) for path in (tmp_path / "sweep").glob("*/checkpoints/last.safetensors")]
-    assert [job["about"][0]["optimizer"]["name"] for job in jobs] == ["lion", "lion"]
+    assert [job["about"][0]["optimizer"]["name"] for job in jobs] == ["signum", "signum"]
     assert all("optimizer/layers.0.weight/exp_avg" in job["tensors"] for job in jobs)
 
 
@@ -236,7 +236,7 @@ def test_an_installed_package_has_plug_ins(tmp_path: Path) -> None:
     (package / "optimizers.py").write_text(optimizer())
     (tmp_path / "my_package.py").write_text("raise SystemExit('imported from the working directory')\n")
     site = {"PYTHONPATH": str(tmp_path / "site")}
-    assert "  still  Hardly changes weights (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
+    assert "  still    Hardly changes weights (" in mlpkit("list", "optimizer", cwd=tmp_path, **site).stdout
     (package / "optimizers.py").write_text("import no_where\n")
     done = mlpkit("list", cwd=tmp_path, check=False, **site)
     assert (done.returncode, done.stderr) == (

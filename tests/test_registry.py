@@ -33,7 +33,7 @@ from mlpkit.training.build import build
 GROUPS = [group for group in registry.PACKAGES if group != "logger"]
 CHOICES = [(group, name) for group in GROUPS for name in registry.choices(group)]
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false")
-LION = Path(__file__).with_name("extending") / "lion.py"
+SIGNUM = Path(__file__).with_name("extending") / "signum.py"
 
 
 def read(name: str) -> None:
@@ -48,8 +48,8 @@ def write_yaml(group: str, name: str) -> None:
 
 
 @pytest.fixture
-def lion(own: Callable[[], None]) -> None:
-    plugins.load([str(LION)])
+def signum(own: Callable[[], None]) -> None:
+    plugins.load([str(SIGNUM)])
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -92,13 +92,13 @@ def test_every_choice_has_a_yaml_file(group: str) -> None:
     assert list(registry.choices(group)) == sorted(name for name, path in files.items() if path)
 
 
-@pytest.mark.usefixtures("lion")
+@pytest.mark.usefixtures("signum")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_optimizer_from_outside_trains(kind: Kind) -> None:
-    """It gives the weights of Lion's formulas, written here, for a run alone and for runs beside others."""
+    """It gives the weights of Signum's formulas, written here, for a run alone and for runs beside others."""
     settings = [{"lr": 0.01}, {"lr": 0.02, "weight_decay": 0.1}]
     whole = to_dict(config(*SMALL, "trainer.precision=float64"))
-    configs = [parse({**whole, "optimizer": {"name": "lion", **options}}) for options in settings]
+    configs = [parse({**whole, "optimizer": {"name": "signum", **options}}) for options in settings]
     alone = [engine_of(kind, configs=[each]) for each in configs]
     together = engine_of(kind, configs=configs)
     splits = alone[0].experiments[0].dataset.splits["train"]
@@ -113,9 +113,9 @@ def test_an_optimizer_from_outside_trains(kind: Kind) -> None:
             slopes = torch.autograd.grad(F.binary_cross_entropy_with_logits(outputs, targets), values)
             with torch.no_grad():
                 for value, slope, average in zip(values, slopes, averages, strict=True):
-                    direction = torch.sign(0.9 * average + 0.1 * slope)
-                    value.sub_(options["lr"] * (direction + options.get("weight_decay", 0.0) * value))
-                    average.mul_(0.99).add_(0.01 * slope)
+                    average.mul_(0.9).add_(0.1 * slope)
+                    decay = options.get("weight_decay", 0.0) * value
+                    value.sub_(options["lr"] * (torch.sign(average) + decay))
             if run == 0:
                 together.step(slice(None), [of["lr"] for of in settings], step, step, measure=False)
         for found in (model_of(engine), model_of(together, run)):
@@ -123,14 +123,20 @@ def test_an_optimizer_from_outside_trains(kind: Kind) -> None:
                 torch.testing.assert_close(tensor, value.detach(), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.usefixtures("lion")
+@pytest.mark.usefixtures("signum")
 def test_an_optimizer_from_outside_is_saved_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("configs/optimizer").mkdir(parents=True)
-    Path("configs/optimizer/lion.yaml").write_text("name: lion\nlr: 0.003\n")
-    small = (*SMALL, "optimizer=lion", "trainer.batch_size=16", "run.tensorboard=false", "run.progress=none")
+    Path("configs/optimizer/signum.yaml").write_text("name: signum\nlr: 0.003\n")
+    small = (
+        *SMALL,
+        "optimizer=signum",
+        "trainer.batch_size=16",
+        "run.tensorboard=false",
+        "run.progress=none",
+    )
     assert command(["train", *small, "run.dir=outputs/whole", "trainer.epochs=4"]) == 0
     assert command(["train", *small, "run.dir=outputs/parts", "trainer.epochs=2"]) == 0
     assert command(["resume", "outputs/parts", "trainer.epochs=4"]) == 0
@@ -140,35 +146,38 @@ def test_an_optimizer_from_outside_is_saved_and_resumed(
         assert parts[name] == whole[name]
 
 
-@pytest.mark.usefixtures("lion")
+@pytest.mark.usefixtures("signum")
 def test_steps_of_an_optimizer_from_outside_are_not_compiled(refused: Refused) -> None:
     Path("configs/optimizer").mkdir(parents=True)
-    Path("configs/optimizer/lion.yaml").write_text("name: lion\n")
-    said = refused("train", *SMALL, "optimizer=lion", "trainer.compile=true", code=2)
-    assert said == "trainer.compile=true: it does not know optimizer=lion; set trainer.compile=auto"
+    Path("configs/optimizer/signum.yaml").write_text("name: signum\n")
+    said = refused("train", *SMALL, "optimizer=signum", "trainer.compile=true", code=2)
+    assert said == "trainer.compile=true: it does not know optimizer=signum; set trainer.compile=auto"
 
 
 def test_errors_know_what_was_registered_later(own: Callable[[], None]) -> None:
     whole = to_dict(config())
-    unknown = {**whole, "optimizer": {"name": "lionn"}}
-    before = "optimizer.name='lionn': must be one of adam, adamw, sgd (a plug-in's needs --plugin FILE)"
+    unknown = {**whole, "optimizer": {"name": "signumm"}}
+    before = (
+        "optimizer.name='signumm': must be one of adam, adamw, lion, nadam, rmsprop, sgd "
+        "(a plug-in's needs --plugin FILE)"
+    )
     with pytest.raises(ConfigError) as caught:
         parse(unknown)
     assert caught.value.args == (before,)
-    plugins.load([str(LION)])
+    plugins.load([str(SIGNUM)])
     with pytest.raises(ConfigError) as caught:
         parse(unknown)
     assert caught.value.args == (
-        "optimizer.name='lionn': must be one of adam, adamw, lion, sgd "
-        "(a plug-in's needs --plugin FILE); did you mean lion?",
+        "optimizer.name='signumm': must be one of adam, adamw, lion, nadam, rmsprop, sgd, "
+        "signum (a plug-in's needs --plugin FILE); did you mean signum?",
     )
     with pytest.raises(ConfigError) as caught:
-        parse({**whole, "optimizer": {"name": "lion", "beta": 1, "lr": 0}})
+        parse({**whole, "optimizer": {"name": "signum", "momenta": 1, "lr": 0}})
     assert caught.value.args == (
         "optimizer.lr=0: must be a number > 0 (learning rate; default 0.001)",
-        "optimizer.beta: unknown key; did you mean optimizer.betas?",
+        "optimizer.momenta: unknown key; did you mean optimizer.momentum?",
     )
-    assert "Lion" in json_schema()["$defs"]
+    assert "Signum" in json_schema()["$defs"]
 
 
 class Counting(OptimizerConfig):
@@ -289,10 +298,10 @@ def test_a_dataset_from_outside_is_checked(refused: Refused) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_activations_from_outside(refused: Refused) -> None:
-    read("mish")
+    read("hardswish")
     write = config(*SMALL, "model.norm=none")
     for name, kind, reason in (
-        ("mish", "autograd", "for the Mish layers"),
+        ("hardswish", "autograd", "for the Hardswish layers"),
         ("sine", "stacked", "linear layers, differentiated by hand"),
     ):
         whole = to_dict(write)
@@ -300,13 +309,14 @@ def test_activations_from_outside(refused: Refused) -> None:
         assert (engine.name, engine.reason) == (kind, reason)
     said = refused("train", "model.activation=sin", code=2)
     assert said == (
-        "model.activation='sin': must be one of relu, leaky_relu, elu, gelu, silu, tanh, sigmoid, identity, "
-        'mish, sine (function between the layers; default "relu") (a plug-in\'s needs --plugin FILE); '
+        "model.activation='sin': must be one of relu, leaky_relu, elu, gelu, silu, mish, selu, softplus, "
+        'tanh, sigmoid, identity, hardswish, sine (function between the layers; default "relu") '
+        "(a plug-in's needs --plugin FILE); "
         "did you mean sine?"
     )
-    said = refused("train", *SMALL, "model.activation=mish", "trainer.engine=stacked", code=2)
+    said = refused("train", *SMALL, "model.activation=hardswish", "trainer.engine=stacked", code=2)
     assert said == (
-        "trainer.engine=stacked: the model has Mish layers, whose gradients are not derived by hand; "
+        "trainer.engine=stacked: the model has Hardswish layers, whose gradients are not derived by hand; "
         "set trainer.engine=auto"
     )
     said = refused("train", *SMALL, "model.activation=sine", "trainer.compile=true", code=2)
@@ -315,7 +325,7 @@ def test_activations_from_outside(refused: Refused) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_an_activation_from_outside_has_the_gradients_of_autograd() -> None:
-    read("mish")
+    read("hardswish")
     whole = to_dict(config(*SMALL, "trainer.precision=float64"))
     whole["model"]["activation"] = "sine"
     models = []

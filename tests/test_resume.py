@@ -69,7 +69,7 @@ def uninterrupted(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str,
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 17])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "nadam"])
 def test_a_run_goes_on_where_it_stopped(step: int, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = (f"optimizer={optimizer}", "trainer.epochs=6", "trainer.early_stopping.patience=5")
     interrupted(step, *chosen)

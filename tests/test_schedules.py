@@ -10,7 +10,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from mlpkit.optimizers.cosine import CosineDecay
+from mlpkit.optimizers.cosine_restarts import CosineRestarts
 from mlpkit.optimizers.exponential import ExponentialDecay
+from mlpkit.optimizers.inverse_sqrt import InverseSqrtDecay
 from mlpkit.optimizers.linear import LinearDecay
 from mlpkit.optimizers.multistep import MultiStepDecay
 from mlpkit.optimizers.none import ConstantSchedule
@@ -18,6 +20,7 @@ from mlpkit.optimizers.onecycle import OneCycle
 from mlpkit.optimizers.plateau import Plateau, PlateauState
 from mlpkit.optimizers.schedule import build_schedule
 from mlpkit.optimizers.step import StepDecay
+from mlpkit.optimizers.wsd import WarmupStableDecay
 
 LR = 0.3
 UNITS = 60  # length of the runs, in what the schedule counts
@@ -38,12 +41,24 @@ ONE_CYCLE = [
     {"pct_start": 1.0},
     {"pct_start": 0.01},  # less than a step of rising
 ]
+RESTARTS = [{}, {"t_0": 7, "eta_min": 0.01}, {"t_0": 3, "t_mult": 2}, {"t_0": 1, "t_mult": 3, "eta_min": 0.1}]
+STABLE = [
+    {"shape": "linear"},
+    {"shape": "linear", "decay_fraction": 1.0, "end_factor": 0.1},
+    {"shape": "linear", "decay_fraction": 0.001},  # less than a step of falling
+    {"shape": "cos", "decay_fraction": 0.5, "end_factor": 0.3},
+    {},
+]
+INVERSE_SQRT = [{}, {"timescale": 1}, {"timescale": 40}]
 CASES = (
     [(StepDecay, "step", options) for options in STEP]
     + [(MultiStepDecay, "multistep", options) for options in MULTISTEP]
     + [(ExponentialDecay, "exponential", options) for options in EXPONENTIAL]
     + [(CosineDecay, "cosine", options) for options in COSINE]
+    + [(CosineRestarts, "cosine_restarts", options) for options in RESTARTS]
     + [(LinearDecay, "linear", options) for options in LINEAR]
+    + [(WarmupStableDecay, "wsd", options) for options in STABLE]
+    + [(InverseSqrtDecay, "inverse_sqrt", options) for options in INVERSE_SQRT]
     + [(OneCycle, "onecycle", options) for options in ONE_CYCLE]
 )
 IDS = [f"{name}-{json.dumps(options)}" for _, name, options in CASES]
@@ -64,8 +79,34 @@ def torch_scheduler(optimizer, name, options):
     if name == "linear":
         options = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": UNITS, **options}
         return lr_scheduler.LinearLR(optimizer, **options)
+    if name == "cosine_restarts":
+        return lr_scheduler.CosineAnnealingWarmRestarts(
+            optimizer, options.get("t_0", 10), options.get("t_mult", 1), options.get("eta_min", 0.0)
+        )
+    if name == "inverse_sqrt":
+        timescale = options.get("timescale", 1000)
+        return lr_scheduler.LambdaLR(optimizer, lambda t: 1 / math.sqrt((t + timescale) / timescale))
+    if name == "wsd":
+        return stable_then_down(optimizer, **options)
     assert name == "onecycle"
     return lr_scheduler.OneCycleLR(optimizer, LR, total_steps=UNITS, cycle_momentum=False, **options)
+
+
+def stable_then_down(optimizer, decay_fraction=0.2, end_factor=0.0, shape="sqrt"):
+    """Return torch's schedulers in a row, as one that can itself stand in a row; it has none for the root."""
+    other = an_optimizer()
+    length = max(1, round(decay_fraction * UNITS))
+    down = {
+        "linear": lambda: lr_scheduler.LinearLR(other, 1.0, end_factor, length),
+        "cos": lambda: lr_scheduler.CosineAnnealingLR(other, length, end_factor * LR),
+        "sqrt": lambda: lr_scheduler.LambdaLR(other, lambda t: 1 - (t / length) ** 0.5),
+    }
+    sequence = down[shape]()
+    if length < UNITS:
+        stable = lr_scheduler.ConstantLR(other, 1.0)
+        sequence = lr_scheduler.SequentialLR(other, [stable, sequence], [UNITS - length])
+    rates = torch_rates(other, sequence, UNITS + 1)
+    return lr_scheduler.LambdaLR(optimizer, lambda t: rates[t] / LR)
 
 
 def an_optimizer():

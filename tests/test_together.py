@@ -166,6 +166,25 @@ CASES = {
             {"optimizer": {"name": "sgd", "lr": 0.1}, "seed": 5},
         ],
     ),
+    "rmsprop, nadam and lion": (
+        (*MOONS, *BATCHES),
+        [
+            {"optimizer": {"name": "rmsprop", "lr": 0.01, "centered": True, "momentum": 0.5, "eps": 1e-3}},
+            {"optimizer": {"name": "nadam", "lr": 0.01}},
+            {"optimizer": {"name": "nadam", "lr": 0.01}, "seed": 1},
+            {"optimizer": {"name": "nadam", "lr": 0.02, "weight_decay": 0.1}},
+            {"optimizer": {"name": "lion", "lr": 0.001}},
+        ],
+    ),
+    "averages": (
+        (*MOONS, *BATCHES, "trainer.ema=0.9", "trainer.early_stopping.patience=3", "trainer.epochs=30"),
+        [{"seed": seed, "optimizer.lr": lr} for seed in range(2) for lr in (0.03, 0.003)],
+    ),
+    "averages of other widths": (
+        (*LINE, "trainer.ema=0.5"),
+        [{"model.hidden": [width]} for width in (2, 5, 3)],
+    ),
+    "averages of a batch norm": ((*MOONS, *BATCH_NORM, *BATCHES, "trainer.ema=0.9"), SEEDS),
     "batch norm": ((*MOONS, *BATCH_NORM), SEEDS),
     "batch norm in batches": ((*MOONS, *BATCH_NORM, *BATCHES), SEEDS),
     "batch norm and dropout": ((*MOONS, *BATCH_NORM, *BATCHES, "model.dropout=0.2"), SEEDS),
@@ -231,6 +250,9 @@ CASES = {
             {"scheduler": {"name": "cosine"}},
             {"scheduler": {"name": "onecycle"}},
             {"scheduler": {"name": "exponential", "gamma": 0.99}},
+            {"scheduler": {"name": "cosine_restarts", "t_0": 3, "t_mult": 2}},
+            {"scheduler": {"name": "wsd", "decay_fraction": 0.5}},
+            {"scheduler": {"name": "inverse_sqrt", "timescale": 5, "warmup_steps": 5}},
         ],
     ),
     "plateaus": (
@@ -275,7 +297,10 @@ def test_a_run_among_others_is_the_run_alone(tmp_path, case):
     same(train_both(tmp_path, *CASES[case]))
 
 
-@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"])
+@pytest.mark.parametrize(
+    "activation",
+    ["leaky_relu", "elu", "gelu", "silu", "mish", "selu", "softplus", "tanh", "sigmoid", "identity"],
+)
 def test_every_activation(tmp_path, activation):
     base = (*MOONS, *BATCHES, f"model.activation={activation}", "model.dropout=0.2")
     same(train_both(tmp_path, base, SEEDS[:2]))
@@ -361,7 +386,7 @@ class Decides(nn.PReLU):
 
 
 @pytest.mark.parametrize("batch_size", [16, "full"])
-@pytest.mark.parametrize("layer", [nn.Softplus, nn.PReLU, Decides])
+@pytest.mark.parametrize("layer", [nn.Softsign, nn.PReLU, Decides])
 def test_layers_of_ones_own(layer, batch_size):
     """One without values that are trained, one with them, and one that has to be computed run by run."""
 
@@ -377,7 +402,7 @@ def test_layers_of_ones_own(layer, batch_size):
     trainer.fit()
     assert isinstance(together.filler, AutogradGradients)
     own = [of for of in together.filler.batched if isinstance(of, OwnModules) and of.parameters]
-    assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softplus else 2)
+    assert [of.can_be_mapped for of in own] == [layer is nn.PReLU] * (0 if layer is nn.Softsign else 2)
     for config, recorder in zip(configs, recorders, strict=True):
         alone, (other,) = trainer_of(engine_of(AutogradGradients, configs=[config], change=change))
         first = {name: values.clone() for name, values in alone.engine.state(0)["model"].items()}
@@ -389,8 +414,8 @@ def test_layers_of_ones_own(layer, batch_size):
             assert report.scores == {
                 split: pytest.approx(scores, rel=1e-5, abs=1e-6) for split, scores in same.scores.items()
             }
-        names = [name for name in first if layer is not nn.Softplus and first[name].shape == (1,)]
-        assert len(names) == (0 if layer is nn.Softplus else 3)  # two of the layers, and the last bias
+        names = [name for name in first if layer is not nn.Softsign and first[name].shape == (1,)]
+        assert len(names) == (0 if layer is nn.Softsign else 3)  # two of the layers, and the last bias
         assert all(not torch.equal(first[name], state.model[name]) for name in names)
 
 

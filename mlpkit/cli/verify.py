@@ -31,9 +31,10 @@ def verify(
     from mlpkit.analysis.named_run import run_folder_of
     from mlpkit.analysis.verification import Verification, describe_looks
     from mlpkit.data.load import load_dataset
-    from mlpkit.folders.checkpoint import KINDS, load_first
+    from mlpkit.folders.checkpoint import load_first
     from mlpkit.folders.find_run import find_checkpoints, find_run
     from mlpkit.folders.looks import looks_at
+    from mlpkit.folders.state import KINDS
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
 
@@ -72,10 +73,11 @@ def _train_and_compare(
     """Train a run again in a temporary folder, and compare scores, tensors and environment."""
     from mlpkit.analysis.verification import TOLERANCE, describe_environment, describe_logs, describe_tensors
     from mlpkit.config.problems import plural
-    from mlpkit.folders.checkpoint import KINDS, load
+    from mlpkit.folders.checkpoint import load
     from mlpkit.folders.difference import environment_difference
     from mlpkit.folders.fork import read_fork
     from mlpkit.folders.same_bits import compare_logs, compare_tensors
+    from mlpkit.folders.state import KINDS
     from mlpkit.folders.trust import Trust
     from mlpkit.sweeps.fork import train_branches_again
     from mlpkit.sweeps.train_again import runs_together, train_again

@@ -50,6 +50,11 @@ class TrainerConfig(Section):
     )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient; null: no limit")
     clip_value: Positive | None = Field(None, description="largest entry of the gradient; null: no limit")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="decay of a moving average of the weights, such as 0.98, which is evaluated, kept as "
+        "best and saved instead of them; null: no average",
+    )
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="threads on a CPU; auto: as many as a step keeps busy, at most the free cores"

@@ -210,6 +210,10 @@ static inline NAME_real NAME_sigmoid(NAME_real z) {
     return (z >= 0 ? 1 : small) / (1 + small);
 }
 
+static inline NAME_real NAME_softplus(NAME_real z) {
+    return log1pF(expF(-fabsF(z))) + (z < 0 ? 0 : z);
+}
+
 static inline void NAME_softmax(int count, NAME_real *x) {
     NAME_real most = x[0], sum = 0;
     int i;
@@ -235,6 +239,9 @@ ACTIVATIONS = {
     "elu": "z < 0 ? expm1F(z) : z",
     "gelu": "z * (NAME_real)0.5 * (1 + erfF(z * (NAME_real)0.70710678118654752))",
     "silu": "z * NAME_sigmoid(z)",
+    "mish": "z * tanhF(NAME_softplus(z))",
+    "selu": "(NAME_real)1.0507009873554805 * (z < 0 ? (NAME_real)1.6732632423543772 * expm1F(z) : z)",
+    "softplus": "NAME_softplus(z)",
     "tanh": "tanhF(z)",
     "sigmoid": "NAME_sigmoid(z)",
 }

@@ -211,6 +211,11 @@ def _sigmoid(z: Array) -> Array:
     return found
 
 
+def _softplus(z: Array) -> Array:
+    found: Array = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0)
+    return found
+
+
 def _layer_norm(x: Array, step: dict[str, Any], arrays: dict[str, Array]) -> Array:
     centred = x - x.mean(1, keepdims=True)
     spread = np.sqrt((centred**2).mean(1, keepdims=True) + x.dtype.type(step["eps"]))
@@ -233,6 +238,11 @@ ACTIVATIONS: dict[str, Any] = {
     "elu": lambda z: np.where(z >= 0, z, np.expm1(np.minimum(z, 0))),
     "gelu": lambda z: z * (0.5 * (1 + np.reshape([math.erf(v / math.sqrt(2)) for v in z.flat], z.shape))),
     "silu": lambda z: z * _sigmoid(z),
+    "mish": lambda z: z * np.tanh(_softplus(z)),
+    "selu": lambda z: (
+        1.0507009873554805 * np.where(z >= 0, z, 1.6732632423543772 * np.expm1(np.minimum(z, 0)))
+    ),
+    "softplus": _softplus,
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
     "identity": lambda z: z,

@@ -163,10 +163,15 @@ def _member(graph: Any, model: Portable, steps: tuple[Step, ...], features: str)
     return str(graph.add("Softmax", x, axis=1)) if model.schema.task == "multiclass" else x
 
 
+_OPERATORS = {  # activations that are an operator of ONNX with the same defaults
+    **{"relu": "Relu", "elu": "Elu", "mish": "Mish", "selu": "Selu", "softplus": "Softplus"},
+    **{"tanh": "Tanh", "sigmoid": "Sigmoid"},
+}
+
+
 def _activation(graph: Any, x: str, step: Step, arrays: dict[str, str]) -> str:
-    plain = {"relu": "Relu", "elu": "Elu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
-    if step.name in plain:
-        return str(graph.add(plain[step.name], x))
+    if step.name in _OPERATORS:
+        return str(graph.add(_OPERATORS[step.name], x))
     if step.name == "leaky_relu":
         return str(graph.add("LeakyRelu", x, alpha=0.01))
     if step.name == "silu":

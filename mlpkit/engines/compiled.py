@@ -160,7 +160,7 @@ class CompiledEngine(Engine):
 def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePlan:
     """Return the plan of the compiled step for an engine's runs."""
     configs = [experiment.config for experiment in engine.experiments]
-    optimizer, trainers = configs[0].optimizer, [config.trainer for config in configs]
+    optimizer, (_, limits, decays) = configs[0].optimizer, traits_of(configs)
     network = engine.experiments[0].network
     weights = [shape for shape in engine.parameters.shapes.values() if len(shape) == 2]
     return CompilePlan(
@@ -174,14 +174,11 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePl
         optimizer=optimizer.name,
         momentum=isinstance(optimizer, Sgd) and optimizer.momentum > 0,
         nesterov=isinstance(optimizer, Sgd) and optimizer.nesterov,
-        decays=any(weight_decays_of(configs)),
-        limits=(
-            any(trainer.clip_norm for trainer in trainers),
-            any(trainer.clip_value for trainer in trainers),
-        ),
+        decays=decays,
+        limits=limits,
         unscales=isinstance(network.unscaling, Unscaling),
         weighted=engine.data.splits["train"].weights is not None,
-        dtype=trainers[0].precision,
+        dtype=configs[0].trainer.precision,
         threads=torch.get_num_threads(),
     )
 
@@ -238,6 +235,7 @@ def obstacle_to_compiling(
         "it does not compute run.metrics": bool(metric_names(first)),
         "it keeps no gradients, which run.histograms shows": first.run.histograms is not None,
         "it is not for changed images": augments,
+        "it does not know trainer.ema": first.trainer.ema is not None,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",

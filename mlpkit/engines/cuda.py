@@ -73,14 +73,15 @@ class CudaEngine(Engine):
         self._has_begun = self._has_begun or all(
             block.update.buffers.begun for block in self.optimizers.blocks
         )
+        first = step == 0
         with self.context:
             if self.graphs is None:
-                outputs = self._run_step(parts, randoms, measure)
+                outputs = self._run_step(parts, randoms, measure, first)
             else:
                 fixed = [self._fixed_rows(index, part) for index, part in enumerate(parts)]
                 sizes = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor))
-                key = sizes, measure, self._has_begun
-                outputs = self.graphs.run(key, lambda: self._run_step(fixed, None, measure))
+                key = sizes, measure, self._has_begun, first
+                outputs = self.graphs.run(key, lambda: self._run_step(fixed, None, measure, first))
             for part, of_part in zip(parts, outputs, strict=True):
                 self.epoch_outputs.add(part, of_part)
         if not self._has_begun:
@@ -91,7 +92,7 @@ class CudaEngine(Engine):
         return {}
 
     def _run_step(
-        self, parts: Sequence[Rows], randoms: list[torch.Generator] | None, measure: bool
+        self, parts: Sequence[Rows], randoms: list[torch.Generator] | None, measure: bool, first: bool
     ) -> list[Tensor]:
         """Compute the gradients of a step's batches and update the weights; graphs capture this."""
         count = sum(self.data.rows if isinstance(part, slice) else part.shape[-1] for part in parts)
@@ -108,6 +109,7 @@ class CudaEngine(Engine):
         if measure:
             self._norms.copy_(self.clip.norms)
         self.optimizers(self._lr_of_block)
+        self.weights.average(first)
         return outputs
 
     def _fixed_rows(self, index: int, rows: Rows) -> Rows:

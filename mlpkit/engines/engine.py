@@ -25,6 +25,7 @@ from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.updates import Optimizers
+from mlpkit.engines.weights import Weights
 from mlpkit.errors import NonFiniteError
 from mlpkit.folders.state import Tensors
 from mlpkit.models.torch_layers import seed_dropout
@@ -38,9 +39,9 @@ class Engine:
         experiments: the runs.
         data: the runs' data.
         parameters: the runs' weights and biases.
-        flats: all buffers that a checkpoint holds: `parameters`, and those of norm layers.
         gradients: (K · P), the gradients of `parameters`.
         optimizers: the runs' optimizers.
+        weights: the runs' weights, with their averages and the best ones.
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
     """
@@ -89,7 +90,7 @@ class Engine:
             )
             for is_float in (True, False)
         )
-        self.flats = [flat for flat in (self.parameters, running, counters) if flat.shapes]
+        self.weights = Weights((self.parameters, running, counters), self._configs[0].trainer.ema)
         self.gradients = self.parameters.zeros_like()
         shared = networks, self.parameters, self.gradients, self.data
         self.filler: Gradients
@@ -144,6 +145,7 @@ class Engine:
                         gradients[run].zero_()
             self.clip(measure)
             self.optimizers(lrs)
+            self.weights.average(first=step == 0)
         return failures
 
     def failures(self) -> dict[int, NonFiniteError]:
@@ -198,7 +200,7 @@ class Engine:
             return self.epoch_outputs.collect()
 
     def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
-        """Return the sums over a split.
+        """Return the sums over a split, computed with the averages of the weights if there are any.
 
         Args:
             split: the split's name.
@@ -206,7 +208,7 @@ class Engine:
         """
         rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
         outputs: list[Tensor] = []
-        with self.context:
+        with self.context, self.weights.averages_shown():
             for start in range(0, rows, largest):
                 if start:
                     poll()
@@ -226,16 +228,14 @@ class Engine:
     # ------------------------------------------------------------------------------------------- runs
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Store the current weights as the best ones for the runs where `better` (K,) is true."""
+        """See `Weights.save_best`."""
         with self.context:
-            for flat in self.flats:
-                flat.save_best(better)
+            self.weights.save_best(better)
 
     def swap_best(self) -> None:
-        """Exchange the current and the best weights of all runs."""
+        """See `Weights.swap_best`."""
         with self.context:
-            for flat in self.flats:
-                flat.swap_best()
+            self.weights.swap_best()
 
     @property
     def uses_threads(self) -> bool:
@@ -247,14 +247,19 @@ class Engine:
 
         Args:
             runs: the indices of the runs.
-            to_end: whether the runs are only evaluated from now on.
+            to_end: whether the runs are only evaluated from now on; networks then have the averages.
         """
-        if len(runs) == self.runs:
-            return self
+        selected = self if len(runs) == self.runs else self._select(runs, self._engine_class(runs, to_end))
+        if to_end:
+            with selected.context:
+                selected.weights.end_with_averages()
+        return selected
+
+    def _select(self, runs: Sequence[int], engine_class: "type[Engine]") -> "Engine":
         experiments = [self.experiments[run] for run in runs]
         arguments = (self.device, self.gradients_class, self.augmentation, self.matmul, self.reason)
         states = [self.state(run) for run in runs]
-        selected = self._engine_class(runs, to_end)(experiments, *arguments, self.data.select_runs(runs))
+        selected = engine_class(experiments, *arguments, self.data.select_runs(runs))
         for run, state in enumerate(states):
             selected.load_state(run, state)
         with selected.context:
@@ -265,22 +270,16 @@ class Engine:
         return type(self)
 
     def state(self, run: int) -> dict[str, Tensors]:
-        """Return copies of a run's model, optimizer state, best weights and outputs of the epoch so far."""
-        model = dict(self.experiments[run].network.state_dict())
-        best = model | {name: own for flat in self.flats for name, own in flat.of_run(flat.best, run).items()}
-        epoch = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
-        kinds = {"model": model, "optimizer": self.optimizers.state(run), "best": best, "epoch": epoch}
+        """Return copies of a run's weights, optimizer state and outputs of the epoch so far, by kind."""
+        kinds = self.weights.state(run, self.experiments[run].network)
+        kinds["optimizer"] = self.optimizers.state(run)
+        kinds["epoch"] = {"gradient_norm": self.clip.norms[run, 0], **self.epoch_outputs.state(run)}
         return {kind: {name: t.detach().clone() for name, t in own.items()} for kind, own in kinds.items()}
 
     def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
         """Restore what `state` returned; parts that are missing are left unchanged."""
         with self.context:
-            if "model" in state:
-                self.experiments[run].network.load_state_dict(state["model"])
-            if state.get("best"):
-                for flat in self.flats:
-                    for name, own in flat.of_run(flat.best, run).items():
-                        own.copy_(state["best"][name])
+            self.weights.restore(run, self.experiments[run].network, state)
             if state.get("optimizer"):
                 self.optimizers.restore(run, state["optimizer"])
             if "gradient_norm" in state.get("epoch", {}):

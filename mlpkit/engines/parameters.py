@@ -20,7 +20,8 @@ class Flat:
         shapes: each tensor's padded shape, by name.
         run_shapes: for each run, its tensors' own shapes, by name.
         values: (K · P), the current values.
-        best: (K · P), the values at each run's best epoch.
+        average: (K · P), the moving averages of the values; None without; see `Weights`.
+        best: (K · P), the values, or their averages, at each run's best epoch.
     """
 
     def __init__(self, tensors_of_runs: Sequence[Mapping[str, Tensor]]) -> None:
@@ -42,8 +43,8 @@ class Flat:
         for run, tensors in enumerate(tensors_of_runs):
             for name, own in self.of_run(self.values, run).items():
                 own.copy_(tensors[name].detach())
+        self.average: Tensor | None = None
         self.best = self.values.clone()
-        self._pairs = list(zip(self.rows(self.best), self.rows(self.values), strict=True))
 
     @classmethod
     def from_networks(cls, tensors_of_runs: Sequence[Mapping[str, Tensor]]) -> Self:
@@ -88,12 +89,13 @@ class Flat:
         return [part[first:stop] for part in self._parts(buffer).values()]
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Copy values to `best` for the runs where `better` (K,) is true."""
+        """Copy values, or their averages, to `best` for the runs where `better` (K,) is true."""
+        found = self.values if self.average is None else self.average
         if all(better):
-            self.best.copy_(self.values)
+            self.best.copy_(found)
             return
         mask = torch.tensor(better, device=self.values.device)[:, None]
-        for best, values in self._pairs:
+        for best, values in zip(self.rows(self.best), self.rows(found), strict=True):
             torch.where(mask, values, best, out=best)
 
     def swap_best(self) -> None:

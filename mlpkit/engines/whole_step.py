@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
+from mlpkit.models.activations import SELU_ALPHA, SELU_SCALE, SOFTPLUS
 
 Activations = list[Tensor]  # (K, n) for each unit of a layer
 Derivative = Callable[
@@ -34,6 +35,14 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Derivative]] = {
     "ELU": (F.elu, lambda gradient, z, a: torch.where(z > 0, gradient, gradient * (a + 1))),
     "GELU": (F.gelu, lambda gradient, z, a: aten.gelu_backward(gradient, z)),
     "SiLU": (F.silu, lambda gradient, z, a: aten.silu_backward(gradient, z)),
+    "Mish": (F.mish, lambda gradient, z, a: aten.mish_backward(gradient, z)),
+    "SELU": (
+        F.selu,
+        lambda gradient, z, a: torch.where(
+            z > 0, gradient * SELU_SCALE, gradient * (a + SELU_SCALE * SELU_ALPHA)
+        ),
+    ),
+    "Softplus": (F.softplus, lambda gradient, z, a: aten.softplus_backward(gradient, z, *SOFTPLUS)),
     "Tanh": (torch.tanh, lambda gradient, z, a: gradient * (1 - a * a)),
     "Sigmoid": (torch.sigmoid, lambda gradient, z, a: gradient * (a * (1 - a))),
     "Identity": (lambda z: z, lambda gradient, z, a: gradient),

@@ -1,7 +1,8 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). The header's metadata holds one JSON object under the key
+(the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
+`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
 dataset), `class_weights` and `estimator` if there are any, and `sha256` over all of it and the tensors. Equal
 states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
@@ -24,7 +25,7 @@ from mlpkit.config.section import NotNegative
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.environment import name_plugins
-from mlpkit.folders.state import Progress, Scores, State, Tensors, are_plain
+from mlpkit.folders.state import KINDS, Progress, Scores, State, Tensors, are_plain
 from mlpkit.folders.tensor_check import check_tensors
 from mlpkit.folders.trust import Trust
 from mlpkit.system.atomic_write import atomic_write
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpkit.data.dataset import Dataset
-
-KINDS = ("model", "optimizer", "epoch", "best")  # prefixes of tensor names
 
 KEY = "mlpkit"  # in the metadata
 PARTS = ("format", "config", "signature", "progress", "scores")

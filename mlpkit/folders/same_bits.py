@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TIMES = ("seconds", "time")  # values of a line that differ whenever a run is trained
-KINDS = ("model", "optimizer", "best")
+KINDS = ("model", "optimizer", "best", "raw")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Scores = dict[str, float]
 Tensors = dict[str, "Tensor"]
 
+KINDS = ("model", "optimizer", "epoch", "best", "raw")  # of a run's tensors; prefixes of their names
+
 Number = Annotated[int, Field(ge=0, lt=2**53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -75,6 +77,7 @@ class State:
         optimizer: optimizer tensors by name.
         epoch: losses, outputs and rows of the running epoch so far.
         best: the best weights by name; empty if they are the newest.
+        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema`).
     """
 
     progress: Progress
@@ -83,10 +86,11 @@ class State:
     optimizer: Tensors = field(default_factory=dict, repr=False)
     epoch: Tensors = field(default_factory=dict, repr=False)
     best: Tensors = field(default_factory=dict, repr=False)
+    raw: Tensors = field(default_factory=dict, repr=False)
 
     def tensors(self) -> Tensors:
         """Return all tensors by kind and name, such as `model/layers.0.weight`."""
-        kinds = {"model": self.model, "optimizer": self.optimizer, "epoch": self.epoch, "best": self.best}
+        kinds = {kind: getattr(self, kind) for kind in KINDS}
         return {f"{kind}/{name}": tensor for kind, part in kinds.items() for name, tensor in part.items()}
 
 

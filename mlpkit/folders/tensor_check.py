@@ -38,8 +38,9 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = tensors(layers)
     wanted = {f"model/{name}": about for name, about in model.items()}
-    if any(name.startswith("best/") for name in found):
-        wanted |= {f"best/{name}": about for name, about in model.items()}
+    for kind in ("best", "raw") if config.trainer.ema is not None else ("best",):
+        if any(name.startswith(f"{kind}/") for name in found):
+            wanted |= {f"{kind}/{name}": about for name, about in model.items()}
     if any(name.startswith("optimizer/") for name in found):
         for name, shape in parameters(layers).items():
             for slot, kind in config.optimizer.slots().items():

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEAK = 0.01  # negative_slope of torch.nn.LeakyReLU
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+SOFTPLUS = 1, 20  # beta of torch.nn.Softplus, and the threshold above which it returns z
 
 
 class TorchActivation(ActivationConfig):
@@ -128,6 +130,65 @@ class Silu(FromPreActivations):
 
     name: Literal["silu"]
     torch_class = "SiLU"
+
+
+@choice("activation")
+class Mish(TorchActivation):
+    """z tanh(softplus(z)) (Misra 2019)."""
+
+    name: Literal["mish"]
+    torch_class = "Mish"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`; torch's kernel of the derivative has no `grad_input=`."""
+        from torch import ops
+
+        apply, derive = ops.aten.mish.out, ops.aten.mish_backward
+        return InPlace(
+            lambda z, activations: apply(z, out=activations),
+            lambda gradients, z: gradients.copy_(derive(gradients, z)),
+            needs_pre_activations=True,
+        )
+
+
+@choice("activation")
+class Selu(TorchActivation):
+    """A scaled ELU that keeps mean 0 and variance 1, with init=kaiming_normal init.nonlinearity=linear."""
+
+    name: Literal["selu"]
+    torch_class = "SELU"
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.selu_, ops.aten.elu_backward.grad_input
+        return InPlace(
+            lambda z, activations: apply(z),
+            lambda gradients, activations: derive(
+                gradients, SELU_ALPHA, SELU_SCALE, 1, True, activations, grad_input=gradients
+            ),
+        )
+
+
+@choice("activation")
+class Softplus(TorchActivation):
+    """log(1 + exp(z)), a smooth ReLU that is never 0."""
+
+    name: Literal["softplus"]
+    torch_class = "Softplus"
+    keeps_zeros = False
+
+    def in_place(self) -> InPlace:
+        """See `ActivationConfig.in_place`."""
+        from torch import ops
+
+        apply, derive = ops.aten.softplus.out, ops.aten.softplus_backward.grad_input
+        return InPlace(
+            lambda z, activations: apply(z, *SOFTPLUS, out=activations),
+            lambda gradients, z: derive(gradients, z, *SOFTPLUS, grad_input=gradients),
+            needs_pre_activations=True,
+        )
 
 
 @choice("activation")

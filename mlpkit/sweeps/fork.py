@@ -15,12 +15,13 @@ from mlpkit.config.config import Config, to_dict
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, JobsFailedError
 from mlpkit.folders import checkpoint
-from mlpkit.folders.checkpoint import KINDS, Checkpoint
+from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.fork import Fork, write_fork
 from mlpkit.folders.may_change import may_change_at_a_fork
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.same_bits import compare_logs
+from mlpkit.folders.state import KINDS
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep, run_name
 from mlpkit.folders.trust import Trust
 from mlpkit.sweeps.grid import Job

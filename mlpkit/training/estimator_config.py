@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from mlpkit.config.config import Config, parse
+from mlpkit.config.optimizer import OptimizerConfig
 from mlpkit.config.problems import PLUGIN_HINT
+from mlpkit.config.registry import choices
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import ConfigError, MlpkitError
 
@@ -159,9 +161,12 @@ def _optimizer(parameters: Parameters, batch: int, rows: int) -> dict[str, Any]:
         return {"name": "sgd"}
     # scikit-learn divides the penalty of its networks by the rows of a batch; C multiplies the sum of losses.
     decay = 1 / (parameters["C"] * rows) if get("C") else get("alpha", 0.0) / batch
-    found = {"name": parameters["solver"], "lr": get("learning_rate_init"), "weight_decay": float(decay)}
-    if parameters["solver"] != "sgd":
-        return {**found, "betas": [get("beta_1", 0.9), get("beta_2", 0.999)], "eps": get("epsilon", 1e-8)}
+    solver = parameters["solver"]
+    found = {"name": solver, "lr": get("learning_rate_init"), "weight_decay": float(decay)}
+    if solver != "sgd":
+        options = {"betas": [get("beta_1", 0.9), get("beta_2", 0.999)], "eps": get("epsilon", 1e-8)}
+        schema = choices("optimizer").get(str(solver), OptimizerConfig)  # `parse` refuses an unknown one
+        return {**found, **{key: value for key, value in options.items() if key in schema.model_fields}}
     momentum = float(get("momentum", 0.9))
     return {**found, "momentum": momentum, "nesterov": bool(get("nesterovs_momentum", True)) and momentum > 0}
 

@@ -15,6 +15,7 @@ from mlpkit.folders.choices import differences
 from mlpkit.folders.may_change import MAY_CHANGE
 from mlpkit.folders.metrics_file import MetricsPosition, keep_until
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.state import KINDS
 from mlpkit.folders.trust import Trust
 from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import choices_made
@@ -35,7 +36,7 @@ def newest_good(paths: list[Path], warn: Warn, trust: Trust = Trust.FOREIGN) -> 
     Raises:
         DataError: all are damaged, or the weights are not finite.
     """
-    path, stored = checkpoint.load_first(paths, warn, checkpoint.KINDS, trust)
+    path, stored = checkpoint.load_first(paths, warn, KINDS, trust)
     bad = next(not_finite(stored.state.tensors()), None)
     if bad:
         raise DataError(f"{path}: {bad} holds values that are not finite; resume from an older checkpoint")

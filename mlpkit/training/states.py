@@ -10,7 +10,7 @@ from torch import Tensor
 from mlpkit.engines.batches import Rows, order_of, orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
-from mlpkit.folders.state import Progress, Scores, State
+from mlpkit.folders.state import KINDS, Progress, Scores, State
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.tracker import Tracker
 
@@ -36,7 +36,8 @@ def state_of(trainer: Loop, run: int) -> State:
     if rows is not None:
         epoch["rows"] = rows
     best = tensors["best"] if progress.best_epoch and not progress.best_is_now else {}
-    return State(progress, trainer.scores_of(run), tensors["model"], tensors["optimizer"], epoch, best)
+    model, optimizer, raw = tensors["model"], tensors["optimizer"], tensors["raw"]
+    return State(progress, trainer.scores_of(run), model, optimizer, epoch, best, raw)
 
 
 def progress_of(trainer: Loop, run: int) -> Progress:
@@ -62,8 +63,8 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
     for run, state in enumerate(states):
         trainer.tracker.restore(run, state.progress)
         best = state.best or (state.model if state.progress.best_epoch else {})
-        kinds = {"model": state.model, "optimizer": state.optimizer, "epoch": state.epoch, "best": best}
-        engine.load_state(run, kinds)
+        kinds = {kind: getattr(state, kind) for kind in KINDS}
+        engine.load_state(run, kinds | {"best": best})
     trainer.rates.restore([state.progress.lr for state in states])
     if first.batch:
         rows: Rows = slice(None)
@@ -97,6 +98,8 @@ def check(engine: Engine, run: int, state: State) -> None:
         raise DataError("it holds the best weights alone, and not where training was")
     if progress.best_epoch and not progress.best_is_now and not state.best:
         raise DataError("the best weights are missing")
+    if engine.experiments[run].config.trainer.ema is not None and not state.raw:
+        raise DataError("the weights that steps go on from are missing")
     if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():
         raise DataError("the optimizer's tensors are missing")
 

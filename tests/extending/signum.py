@@ -1,4 +1,4 @@
-"""Lion (Chen et al. 2023)."""
+"""Signum (Bernstein et al. 2018)."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @choice("optimizer")
-class Lion(OptimizerConfig):
+class Signum(OptimizerConfig):
     """Steps of one size, along the sign of an averaged gradient."""
 
-    name: Literal["lion"]
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), strict=False, description="decay of the averages")
+    name: Literal["signum"]
+    momentum: Fraction = Field(0.9, description="decay of the average")
     weight_decay: NotNegative = Field(0.0, description="decoupled weight decay")
 
     def slots(self) -> Slots:
@@ -28,7 +28,5 @@ class Lion(OptimizerConfig):
     def update(
         self, values: "Tensor", gradients: "Tensor", slots: "Mapping[str, Tensor]", lr: "float | Tensor"
     ) -> None:
-        average, (beta1, beta2) = slots["exp_avg"], self.betas
-        direction = average.lerp(gradients, 1 - beta1).sign_()
-        values.mul_(1 - lr * self.weight_decay).sub_(lr * direction)
-        average.lerp_(gradients, 1 - beta2)
+        average = slots["exp_avg"].lerp_(gradients, 1 - self.momentum)
+        values.mul_(1 - lr * self.weight_decay).sub_(lr * average.sign())

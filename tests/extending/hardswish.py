@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 @choice("activation")
-class Mish(ActivationConfig):
-    """z tanh(log(1 + exp z)) (Misra 2019), which torch has; its gradient is autograd's."""
+class Hardswish(ActivationConfig):
+    """z min(max(0, z + 3), 6) / 6 (Howard 2019), which torch has; its gradient is autograd's."""
 
-    name: Literal["mish"]
-    torch_class = "Mish"
+    name: Literal["hardswish"]
+    torch_class = "Hardswish"
 
 
 @choice("activation")

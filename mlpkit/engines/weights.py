@@ -1,0 +1,92 @@
+"""The weights of K runs: those that steps change, their averages (`trainer.ema`), and the best ones."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from mlpkit.engines.parameters import Flat
+from mlpkit.folders.state import Tensors
+from mlpkit.models.torch_network import Network
+
+
+class Weights:
+    """Holds the flat buffers that the networks' weights and buffers are views of.
+
+    The averages are those of torch.optim.swa_utils.AveragedModel(multi_avg_fn=get_ema_multi_avg_fn(decay),
+    use_buffers=True): the weights after the first step, then decay · averages + (1 - decay) · weights.
+    """
+
+    def __init__(self, flats: Sequence[Flat], decay: float | None) -> None:
+        """Start with the first weights.
+
+        Args:
+            flats: the weights, the running statistics of batch norms and the counters of these.
+            decay: `trainer.ema`; None: nothing is averaged.
+        """
+        self.flats, self.decay = [flat for flat in flats if flat.shapes], decay or 0.0
+        for flat in self.flats:
+            if decay is not None and flat.values.is_floating_point():
+                flat.average = flat.values.clone()
+
+    def average(self, first: bool) -> None:
+        """Average once more, after a step; `first` says that it was the run's first."""
+        for flat, average in self._averaged():
+            average.lerp_(flat.values, 1.0 if first else 1 - self.decay)
+
+    @contextmanager
+    def averages_shown(self) -> Iterator[None]:
+        """Let the networks have the averages within, to compute scores with them."""
+        self._swap_averages()
+        try:
+            yield
+        finally:
+            self._swap_averages()
+
+    def end_with_averages(self) -> None:
+        """Let the networks have the averages from now on, and stop averaging."""
+        self._swap_averages()
+        for flat in self.flats:
+            flat.average = None
+
+    def save_best(self, better: Sequence[bool]) -> None:
+        """Store the averages, or else the weights, as the best ones for the runs where `better` is true."""
+        for flat in self.flats:
+            flat.save_best(better)
+
+    def swap_best(self) -> None:
+        """Exchange the current and the best weights of all runs."""
+        for flat in self.flats:
+            flat.swap_best()
+
+    def state(self, run: int, network: Network) -> dict[str, Tensors]:
+        """Return views of a run's tensors by kind; see `mlpkit.folders.state.State`."""
+        raw = dict(network.state_dict())
+        averages = [flat.of_run(average, run) for flat, average in self._averaged()]
+        model = raw | {name: own for tensors in averages for name, own in tensors.items()}
+        best = raw | {name: own for flat in self.flats for name, own in flat.of_run(flat.best, run).items()}
+        return {"model": model, "best": best, "raw": raw if averages else {}}
+
+    def restore(self, run: int, network: Network, state: Mapping[str, Tensors]) -> None:
+        """Restore what `state` returned; kinds that are missing are left unchanged."""
+        if "model" in state:
+            network.load_state_dict(state.get("raw") or state["model"])
+            for flat, average in self._averaged():
+                _copy(state["model"], flat.of_run(average, run))
+        if state.get("best"):
+            for flat in self.flats:
+                _copy(state["best"], flat.of_run(flat.best, run))
+
+    def _averaged(self) -> list[tuple[Flat, Tensor]]:
+        return [(flat, flat.average) for flat in self.flats if flat.average is not None]
+
+    def _swap_averages(self) -> None:
+        for flat, average in self._averaged():
+            values = flat.values.clone()
+            flat.values.copy_(average)
+            average.copy_(values)
+
+
+def _copy(source: Tensors, into: Tensors) -> None:
+    for name, tensor in into.items():
+        tensor.copy_(source[name])
