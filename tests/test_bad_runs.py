@@ -314,7 +314,7 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
         "dataset.n=50: a run goes on as it began; only device, trainer.epochs, trainer.threads, "
         "trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
         "trainer.checkpoint_every, trainer.keep_last, trainer.log_every, run.loggers, run.metrics, "
-        "run.plots, run.film, run.progress may change",
+        "run.histograms, run.plots, run.film, run.progress may change",
     ),
 }
 

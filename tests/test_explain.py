@@ -334,7 +334,7 @@ SMALLER = (
         (
             (*MOONS, "optimizer.lr=0"),
             2,
-            "optimizer.lr=0: must be a number > 0 (learning rate; default 0.001)",
+            'optimizer.lr=0: must be a number > 0 or auto (learning rate; default "auto")',
         ),
         (
             (*MOONS, "init=constant", "init.value=1e38"),

@@ -237,8 +237,8 @@ STRANGE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a config out of range": (
         lambda: change(config_is("json_set(config, '$.trainer.epochs', -1)")),
-        "a config in it is not valid: trainer.epochs=-1: must be an integer ≥ 1 and ≤ 1000000000 "
-        "(passes over the training data; default 1000)",
+        "a config in it is not valid: trainer.epochs=-1: must be an integer ≥ 0 and ≤ 1000000000 "
+        "(passes over the training data; 0: the untrained network; default 1000)",
     ),
     "a config too deep": (
         lambda: change(config_is(f"'{'[' * 100000}'")),

@@ -21,7 +21,7 @@ class Lion(Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self):
+    def step(self, closure=None):  # type: ignore[override]
         (group,) = self.param_groups
         lr, (beta1, beta2) = group["lr"], group["betas"]
         for parameter in group["params"]:

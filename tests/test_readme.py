@@ -89,6 +89,7 @@ def test_no_figure_is_left_out() -> None:
         "EPYC",
         "NVIDIA",
         "TFLOP",
+        "GFLOP",
         "README",
         "CHANGELOG",
         "CONTRIBUTING",

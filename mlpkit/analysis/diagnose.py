@@ -103,8 +103,8 @@ def no_gradient(evidence: Evidence) -> Finding | None:
     if is_constant and train.last > 0.5 * evidence.scale and not getattr(config.model, "dropout", 0):
         text = f"with init={config.init.name} all units of a layer stay the same; the train loss is {loss}"
         return Finding("no gradient", text, "init=default")
-    has_gradient = evidence.curve("grad_norm").last > 1e-6 * evidence.scale
-    if has_gradient or not evidence.explains_nothing:
+    norms = evidence.curve("grad_norm")
+    if not norms.points or norms.last > 1e-6 * evidence.scale or not evidence.explains_nothing:
         return None
     text = f"it is 0, and the train loss stays at {loss}"
     if config.init.name != "default":

@@ -119,12 +119,13 @@ def printable(text: str) -> str:
 def say(console: Console, *lines: str) -> None:
     """Print lines without markup, control characters escaped."""
     for line in lines:
-        console.print(printable(line), markup=False)
+        for part in folded(console, printable(line)):
+            console.print(part, markup=False)
 
 
 def folded(console: Console, line: str) -> list[str]:
     """Return the lines that a terminal shows for a long one, broken between words; elsewhere it stays one."""
-    if not is_terminal(console):
+    if not is_terminal(console) or len(line) <= console.width:
         return [line]
     return textwrap.wrap(
         line, console.width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 def text_value(tag: str, markdown: str) -> Summary.Value:
     """Return a text, which TensorBoard shows as Markdown."""
-    return _value(tag, "text", TensorProto(dtype=DT_STRING, string_val=[markdown.encode()]))
+    return _value(tag, "text", TensorProto(dtype=DT_STRING, string_val=[markdown.encode(errors="replace")]))
 
 
 def histogram_value(tag: str, counts: Array, edges: Array) -> Summary.Value:

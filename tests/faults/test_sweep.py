@@ -452,9 +452,9 @@ def runs(folder: Path) -> list[RunFolder]:
 
 
 def files(folder: Path) -> set[str]:
-    """Return the names of all files, but for what TensorBoard adds to them."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {re.sub(r"tfevents.*", "tfevents", str(name)) for name in names}
+    """Return the names of all files, but for those of TensorBoard, which a sweep has in another place."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith("tensorboard")}
 
 
 def status(run: RunFolder) -> str | None:
