@@ -772,6 +772,7 @@ def test_commands_on_a_run(
         (["train", "--trials", "0"], "--trials=0: must be at least 1"),
         (["train", "--workers=x"], "--workers=x: must be an integer"),
         (["predict", "--pixels=5", "--pixels", "-1"], "--pixels=-1: must be at least 1"),
+        (["plot", "--width=1e9"], "--width=1e9: must be at most 60"),
         (["--nope"], f"No such option: --nope; {DASHES}; see mlpkit --help"),
         (["doctor", "x"], "Got unexpected extra argument(s) (x); see mlpkit doctor --help"),
     ],

@@ -294,6 +294,19 @@ def test_a_page_and_a_markdown_file(
     assert "\n| W₁\\[1, x1\\] |" in text
 
 
+def test_names_of_the_data_are_no_formulas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i / 9},{('a|b^2', '<i>x_1', '∂/$')[i % 3]}\n" for i in range(30))
+    Path("own.csv").write_text(f"size,kind\n{rows}", encoding="utf-8")
+    own = ("dataset=table", "dataset.path=own.csv", "dataset.target=kind", "model=logistic")
+    printed(capsys, *own, "--output", "step.html")
+    assert "<th></th><th>&lt;i&gt;x_1</th><th>a|b^2</th><th>∂/$</th>" in Path("step.html").read_text()
+    printed(capsys, *own, "--output", "step.md")
+    assert "\n|  | \\<i\\>x\\_1 | a\\|b^2 | ∂/\\$ |\n" in Path("step.md").read_text()
+
+
 def test_formulas_in_mathml_and_latex() -> None:
     root = "θ ← θ - lr v / (√(v / (1 - 0.9ᵗ)) + 1e-08)"
     assert ElementTree.fromstring(mathml(root)).find("msqrt/mrow") is not None

@@ -157,6 +157,13 @@ def test_damaged_and_foreign_films_are_refused(content: bytes, tmp_path: Path) -
         read_film(path)
 
 
+def test_of_a_film_with_too_many_frames_few_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "film.bin"
+    frames = b"".join(epoch.to_bytes(8, "little") + bytes(4) for epoch in range(10_000))
+    path.write_bytes(b'{"format": 1, "every": 1, "tensors": {"w": [1]}}\n' + frames)
+    assert read_film(path).epochs == list(range(2 * film_file.MOST_FRAMES))
+
+
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with filmed runs of several kinds, and a sweep."""
@@ -281,6 +288,23 @@ def test_a_sweep_side_by_side(
     assert (filmed / "sweep" / "plots" / "film.html").is_file()
     assert command(["film", sweep, "--by", "momentum", "--output", "no.html"]) == 2
     assert "no run has this key" in capsys.readouterr().err
+
+
+def test_runs_of_a_sweep_that_cannot_be_shown_are_left_out(
+    filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(filmed / "sweep", "sweep")
+    first, second, *others = sorted(Path("sweep").glob("0*"))
+    shutil.rmtree(first / "checkpoints")  # as of a run that diverged in its first step
+    Path(second, "film.bin").write_bytes(b"")
+    assert command(["film", "sweep", "--output", "film.html"]) == 0
+    assert len(page_of(Path("film.html"))["scenes"]) == len(others) == 4
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in said] == ["left out"] * 2
+    for run in (second, *others):
+        Path(run, "film.bin").write_bytes(b"")
+    assert command(["film", "sweep", "--output", "film.html"]) == 65
 
 
 def test_a_gif_has_a_picture_for_each_frame(

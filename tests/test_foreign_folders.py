@@ -26,6 +26,7 @@ OTHERS = (
     *("submitit", "cloudpickle", "matplotlib", "tensorboard", "google", "mlpkit"),
 )
 ESCAPE = "\x1b[31mred\nline"
+NAMELESS = (("evaluate", "RUN"), ("watch", "RUN"))  # which show no name of a folder
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_git_is_asked_for_own_runs_alone(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     git_commit.cache_clear()
-    assert command([*SWEEP]) == 0
+    assert command([*SWEEP, "run.film=1"]) == 0
     Path("asked").unlink()  # it was asked
     for summary in Path("outputs/sweep").glob("*/summary.json"):
         shutil.rmtree(summary.parent)
@@ -134,6 +135,12 @@ def test_git_is_asked_for_own_runs_alone(tmp_path: Path, monkeypatch: pytest.Mon
         ("plot", "RUN"),
         ("inspect", "RUN"),
         ("evaluate", "RUN"),
+        ("explain", "RUN"),
+        ("watch", "RUN"),
+        ("watch", "SWEEP"),
+        ("report", "RUN"),
+        ("film", "RUN"),
+        ("film", "SWEEP"),
         ("resume", "RUN"),
         ("compare", "RUN", "--output", f"{ESCAPE}.md"),
         ("resume", "SWEEP"),
@@ -156,7 +163,7 @@ def test_no_name_reaches_the_terminal_raw(
     printed, said = capsys.readouterr()
     lines = (printed + said).splitlines()
     assert [line for line in lines if not line.isprintable()] == []
-    assert any(r"\x1b[31mred" in line for line in lines) or arguments[0] == "evaluate"  # which names none
+    assert any(r"\x1b[31mred" in line for line in lines) or arguments in NAMELESS
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +175,8 @@ def wild(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mine.write_text("name: sgd\nlr: 0.1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        assert command(["train", *T, "run.dir=outputs/run"]) == 0
-        assert command([*SWEEP]) == 0
+        assert command(["train", *T, "run.film=1", "run.dir=outputs/run"]) == 0
+        assert command([*SWEEP, "run.film=1"]) == 0
         search = ("--search=random", "--trials=1", "optimizer.lr=0.1,0.2", "run.dir=outputs/search")
         assert command(["train", "-m", *T, *search]) == 0
     shutil.copytree(place / "configs", place / "outputs" / "dir")

@@ -227,6 +227,11 @@ def test_a_level_must_be_exact_enough_and_clearly_faster(monkeypatch):
     assert measure(SMALL) == "highest"
 
 
+def test_on_a_slow_machine_each_level_is_timed_once(monkeypatch):
+    monkeypatch.setattr(matmul_choice, "MAX_SECONDS", 0.0)
+    assert measure(SHAPE) in LEVELS
+
+
 def last_that_is_another_library(shape):
     probe = matmul_choice._Probe(shape)
     products = []

@@ -109,6 +109,10 @@ def test_a_picture_says_whose_weights_it_shows(
             "--width and --style: need --output FILE; the run's own pictures keep their look",
         ),
         (["--width", "9"], "--width and --style: need --output FILE; the run's own pictures keep their look"),
+        (
+            ["--picture", "boundary", "--output", "a.png", "--width", "4"],
+            "--width: too narrow for this picture; choose a larger one",
+        ),
         (["--style", "poster", "--output", "a.pdf"], "--style=poster: must be screen or paper"),
     ],
 )

@@ -141,6 +141,8 @@ def test_most_histograms_are_left_out_of_a_long_run() -> None:
         ("path=a/b", "path=a_b 6e0d4d"),
         ("path=C:\\x*?", None),
         ("x" * 500, None),
+        ("target=" + "名" * 100, None),
+        ("path=\udcff", None),
         ("..", None),
     ],
 )
@@ -148,7 +150,7 @@ def test_names_of_runs_are_names_of_folders_everywhere(name: str, expected: str 
     found = file_name(name)
     assert expected is None or found == expected
     assert not set(found) & set('<>:"/\\|?*')
-    assert 0 < len(found) < 130
+    assert 0 < len(found.encode()) < 130
     assert found.strip(" .") == found
 
 

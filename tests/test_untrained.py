@@ -70,6 +70,18 @@ def test_trained_further_it_is_the_run_that_was_trained_at_once(overrides: tuple
     assert scores[0] == scores[1]
 
 
+def test_its_report_does_not_train_it_for_0_epochs() -> None:
+    train(FIRST, "trainer.epochs=0", "run.plots=false")
+    assert command(["report", str(FIRST.path)]) == 0
+    assert f"mlpkit resume {FIRST.path} trainer.epochs=N<" in FIRST.report.read_text()
+
+
+def test_a_search_of_untrained_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ("--search=random", "--trials=2", "init.name=default,zeros", "run.dir=outputs/search")
+    assert command(["train", "-m", *SMALL, "trainer.epochs=0", "run.plots=false", *search]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+
+
 def test_a_sweep_of_untrained_networks(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ("trainer.epochs=0", "init=default,xavier_normal", "seed=0,1", "run.dir=outputs/sweep")
     assert command(["train", "-m", *SMALL, "run.plots=false", *sweep]) == 0

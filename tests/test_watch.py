@@ -85,6 +85,19 @@ def test_what_is_no_run(refused: Refused) -> None:
     assert refused("watch", "nothing", code=65).startswith("nothing: no such run folder")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes among files")
+def test_a_pipe_in_place_of_a_file_does_not_keep_it_waiting(view: View, refused: Refused) -> None:
+    run = next(SWEEP.glob("0000-*"))
+    for name in ("overrides.yaml", "metrics.jsonl"):
+        Path(run, name).unlink()
+        os.mkfifo(Path(run, name))
+    assert run.name in view(str(SWEEP.absolute()))
+    Path(DONE, "config.yaml").unlink()
+    os.mkfifo(Path(DONE, "config.yaml"))
+    assert FollowedRun(DONE).total is None
+    assert refused("watch", str(DONE.absolute()), code=65).endswith("not a file that mlpkit has written)")
+
+
 def test_only_what_was_appended_is_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     tail = Tail(path)

@@ -98,4 +98,4 @@ def make_table(heading: str, names: Sequence[str], columns: dict[str, Tensor | N
     """Return a table of tensors with as many values as there are names; those that are None are left out."""
     given = {name: values for name, values in columns.items() if values is not None}
     cells = zip(names, *(values.reshape(-1).tolist() for values in given.values()), strict=True)
-    return Table((heading, *given), tuple(cells))
+    return Table((heading, *given), tuple(cells), are_symbols=True)

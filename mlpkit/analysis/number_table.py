@@ -16,10 +16,12 @@ class Table:
     Attributes:
         columns: the heading of each column; the first is of the rows' names.
         rows: the cells of each row, the first of which is its name.
+        are_symbols: whether the columns are headed by symbols, such as z₁, and not by names from the data.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    are_symbols: bool = False
 
     @property
     def numbers(self) -> int:

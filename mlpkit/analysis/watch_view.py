@@ -41,7 +41,10 @@ class Screen:
 
 def view_run(run: FollowedRun, about: ListedRun, screen: Screen) -> list[Text]:
     """Return the view of one run."""
-    lines = [_title(f"{about.dataset} {about.model}", _state(about), run), _best_so_far(run, about)]
+    lines = [
+        _title(printable(f"{about.dataset} {about.model}"), _state(about), run),
+        _best_so_far(run, about),
+    ]
     names = list(dict.fromkeys(name for split, name in run.scores if split in _SPLITS))
     shown = [name for name in ("loss", run.monitored[1]) if name in names]
     plots = list(dict.fromkeys(shown)) or ["loss"]
@@ -78,7 +81,7 @@ def view_sweep(
     said = [f"{count} {status}" for status in STATUSES if (count := counts[status])] + (
         [f"{waiting} waiting"] if waiting else []
     )
-    heading = Text(f"{path}  ", style="bold").append(
+    heading = Text(printable(f"{path}  "), style="bold").append(
         f"{plural(len(listed) + waiting, 'run')}: {', '.join(said)}"
     )
     ranked = ranked_runs(listed, followed)
@@ -152,7 +155,7 @@ def _best_so_far(run: FollowedRun, about: ListedRun) -> Text:
     curve = run.scores.get((split, score))
     now = f"; now {number(curve.values[-1])}" if curve else ""
     epoch = f" at epoch {found[1]:,}" if found[1] else ""
-    return Text(f"best {split} {score} {number(found[0])}{epoch}{now}")
+    return Text(printable(f"best {split} {score} {number(found[0])}{epoch}{now}"))
 
 
 def _best(run: FollowedRun | None, about: ListedRun) -> tuple[float, int] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 _RULES = {
     r"Input should be greater than or equal to (\S+)": r"must be at least \1",
+    r"Input should be less than or equal to (\S+)": r"must be at most \1",
     r"Input should be a valid integer.*": "must be an integer",
 }
 

@@ -54,8 +54,12 @@ class _Run:
     def __init__(self, path: Path) -> None:
         from mlpkit.folders.followed_run import FollowedRun
 
-        self.path, self._run = path, FollowedRun(path)
-        self._about = _listed(path)[0]
+        listed = _listed(path)
+        if not listed:
+            raise DataError(
+                f"{path}: not a run folder (its config.yaml is not a file that mlpkit has written)"
+            )
+        self.path, self._run, self._about = path, FollowedRun(path), listed[0]
 
     @property
     def has_ended(self) -> bool:

@@ -86,12 +86,13 @@ def measure(shape: tuple[int, int, int]) -> str:
     """
     started, probe = perf_counter(), _Probe(shape)
     timings: dict[str, list[Timing]] = {level: [] for level in _exact_levels(probe)}
-    while len(timings) > 1 and (passed := perf_counter() - started) < MAX_SECONDS:
-        quiet = (sum(not disturbed for disturbed, _ in of_level) for of_level in timings.values())
-        if passed > QUIET_SECONDS and min(quiet) >= TIMINGS:
-            break
+    while len(timings) > 1:
         for level, of_level in timings.items():
             of_level.append(probe.time(level))
+        passed = perf_counter() - started
+        quiet = (sum(not disturbed for disturbed, _ in of_level) for of_level in timings.values())
+        if passed > MAX_SECONDS or (passed > QUIET_SECONDS and min(quiet) >= TIMINGS):
+            break
     return fastest(timings) if len(timings) > 1 else LEVELS[0]
 
 

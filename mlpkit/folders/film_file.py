@@ -175,21 +175,26 @@ def _split(path: Path) -> tuple[dict[str, Any], list[bytes]]:
     try:
         with path.open("rb") as stream:
             line = stream.readline(LARGEST_HEADER + 1)
-            content = stream.read(2 * MOST_BYTES)
+            header = _header(line)
+            if header is None:
+                raise DataError(
+                    f"{path}: not a film that this mlpkit can read; train the run again with run.film=N"
+                )
+            size = _EPOCH + 4 * sum(map(prod, header["tensors"].values()))
+            content = stream.read(min(2 * MOST_BYTES, 2 * MOST_FRAMES * size))  # a film has no more
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        header = json.loads(line) if line.endswith(b"\n") else None
-    except (ValueError, RecursionError):
-        header = None
-    if (
-        not isinstance(header, dict)
-        or header.get("format") != FORMAT
-        or not _are_shapes(header.get("tensors"))
-    ):
-        raise DataError(f"{path}: not a film that this mlpkit can read; train the run again with run.film=N")
-    size = _EPOCH + 4 * sum(map(prod, header["tensors"].values()))
     return header, [content[at : at + size] for at in range(0, len(content) - size + 1, size)]
+
+
+def _header(line: bytes) -> dict[str, Any] | None:
+    """Return the header of a film; None if this mlpkit does not write such a line."""
+    try:
+        found = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    is_film = isinstance(found, dict) and found.get("format") == FORMAT and _are_shapes(found.get("tensors"))
+    return found if is_film else None
 
 
 def _are_shapes(found: object) -> bool:

@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlpkit.errors import DataError
 from mlpkit.folders.metrics_file import Record, parsed_line, record_of
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.system.plain_json import regular_file
 from mlpkit.system.platform import BINARY, NO_FOLLOW, NO_WAIT
 
 MOST_POINTS = 4_096  # of a curve; of a longer one every second point is dropped
@@ -185,7 +187,8 @@ class FollowedRun:
         del self._times[:-100]
 
     def _read_config(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, DataError):
+            regular_file(self.folder.config)
             changed = self.folder.config.stat().st_mtime_ns
             if changed == self._config_changed:
                 return

@@ -11,7 +11,7 @@ from mlpkit.folders.overrides_file import read_overrides
 from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 
-LONGEST = 120  # characters of a folder's name; Windows allows 260 of a whole path
+LONGEST = 120  # bytes of a folder's name; Linux allows 255, and Windows 260 characters of a whole path
 _NOT_ALLOWED = re.compile(r"[^\w.,=+@()\[\]{} -]")  # what Windows allows in no name, and more
 
 
@@ -42,10 +42,10 @@ def _key(line: str) -> str:
 
 def file_name(name: str) -> str:
     """Return a name as one that every system allows for a folder; a hash keeps changed names apart."""
-    allowed = _NOT_ALLOWED.sub("_", name)[:LONGEST].strip(" .")
-    return (
-        allowed if allowed == name else f"{allowed} {hashlib.sha256(name.encode()).hexdigest()[:6]}".strip()
-    )
+    allowed = _NOT_ALLOWED.sub("_", name).encode()[:LONGEST].decode(errors="ignore").strip(" .")
+    if allowed == name:
+        return name
+    return f"{allowed} {hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:6]}".strip()
 
 
 def events_folder(folder: RunFolder) -> Path:

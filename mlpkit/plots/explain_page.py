@@ -42,7 +42,7 @@ def _html_part(part: Part) -> str:
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{_heading(name, mathml)}</th>" for name in table.columns)
+    head = "".join(f"<th>{cell}</th>" for cell in _headings(table, html.escape, mathml))
     rows = "\n".join(
         f"<tr>{''.join(f'<td>{html.escape(_text(cell))}</td>' for cell in row)}</tr>" for row in table.rows
     )
@@ -53,9 +53,13 @@ def _text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else figures(cell)
 
 
-def _heading(name: str, formula: Callable[[str], str]) -> str:
-    """Return a column's heading: a symbol such as z₁ as a formula, a word as it is."""
-    return html.escape(name) if re.fullmatch(r"[\w .()…-]{2,}(?<![₀-₉])", name) or not name else formula(name)
+def _headings(table: Table, text: Callable[[str], str], formula: Callable[[str], str]) -> list[str]:
+    """Return the headings of the columns: symbols such as z₁ as formulas, words and names as text."""
+
+    def is_symbol(name: str) -> bool:
+        return bool(name) and not re.fullmatch(r"[\w .()…-]{2,}(?<![₀-₉])", name)
+
+    return [formula(name) if table.are_symbols and is_symbol(name) else text(name) for name in table.columns]
 
 
 def to_markdown(explanation: Explanation) -> str:
@@ -68,7 +72,7 @@ def to_markdown(explanation: Explanation) -> str:
         for line in part.lines:
             lines += [_escape(line), ""]
         if part.table:
-            columns = [_heading(name, lambda text: f"${latex(text)}$") for name in part.table.columns]
+            columns = _headings(part.table, _escape, lambda text: f"${latex(text)}$")
             lines += [_row(columns), _row(["---", *["---:"] * (len(columns) - 1)])]
             lines += [_row([_escape(_text(cell)) for cell in row]) for row in part.table.rows]
     return "\n".join(lines) + "\n"

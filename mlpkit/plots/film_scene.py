@@ -79,7 +79,7 @@ def make_scene(
         name: list(tensor.shape) for name, tensor in network.state_dict().items() if name in film.tensors
     }
     if expected != {name: list(tensor.shape[1:]) for name, tensor in film.tensors.items()}:
-        raise DataError("film.bin: its tensors are not those of the run's network; train the run again")
+        raise DataError("its tensors are not those of the run's network; train the run again")
     x, y = np.linspace(left, right, size), np.linspace(bottom, top, size)
     points = x[:, None] if view.kind == "fit" else np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     inputs = view.scaled(points)

@@ -85,9 +85,10 @@ def draw_picture(
         (draw,) = drawings.values()
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "constrained_layout not applied")
+            figure = draw()
             try:
-                return style.render(draw(), ending)
-            except UserWarning:
+                return style.render(figure, ending)
+            except (UserWarning, ZeroDivisionError):  # matplotlib divides by the width of axes without room
                 raise ConfigError("--width: too narrow for this picture; choose a larger one") from None
 
 

@@ -95,8 +95,8 @@ def _commands(facts: RunFacts) -> Iterator[tuple[str, str]]:
     if facts.status not in ENDED or facts.status == "interrupted":
         yield "Go on where it stopped", facts.command("resume", path)
     elif facts.status in FINISHED and facts.last is not None:
-        more = f"trainer.epochs={2 * facts.last.epoch}"
-        yield "Train it further", facts.command("resume", path, more)
+        more = f"trainer.epochs={2 * facts.last.epoch or 'N'}"
+        yield "Train it further" if facts.last.epoch else "Train it", facts.command("resume", path, more)
     if facts.best is None:
         return
     yield "Score it again, with intervals and baselines", facts.command("evaluate", path)

@@ -107,7 +107,9 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
         if not isinstance(best, dict):
             raise _no_best_scores(folder)
         if "test" not in best:
-            best["test"] = _score(folder, dataset, trust)
+            # An untrained network, of trainer.epochs=0, has its first weights only.
+            weights = folder.last if best.get("epoch") == 0 else folder.best
+            best["test"] = _score(weights, dataset, trust)
             write_json(folder.summary, summary)
     test = best["test"]
     if not isinstance(test, dict) or not isinstance(test.get(best.get("score")), float | int):
@@ -135,11 +137,11 @@ def forget_test_scores(paths: Iterable[Path]) -> None:
                 write_json(folder.summary, summary)
 
 
-def _score(folder: RunFolder, dataset: Dataset, trust: Trust) -> dict[str, float]:
-    """Return the test scores of a run's best weights."""
-    stored = checkpoint.load(folder.best, trust=trust)
+def _score(path: Path, dataset: Dataset, trust: Trust) -> dict[str, float]:
+    """Return the test scores of a checkpoint."""
+    stored = checkpoint.load(path, trust=trust)
     if stored.input_schema != dataset.input_schema or stored.other_data(dataset):
-        raise DataError(f"{folder.best}: was trained on other data than the search's; search anew")
+        raise DataError(f"{path}: was trained on other data than the search's; search anew")
     predictor, rows = make_predictor(stored), dataset.splits["test"]
     return scores_of(predictor, rows, predictor.outputs(rows.inputs))
 

@@ -19,7 +19,12 @@ Array = NDArray[np.float64]
 
 def text_value(tag: str, markdown: str) -> Summary.Value:
     """Return a text, which TensorBoard shows as Markdown."""
-    return _value(tag, "text", TensorProto(dtype=DT_STRING, string_val=[markdown.encode(errors="replace")]))
+    return _value(tag, "text", TensorProto(dtype=DT_STRING, string_val=[_bytes(markdown)]))
+
+
+def _bytes(text: str) -> bytes:
+    """Return a text as UTF-8; what cannot be in it, such as in names of files, is escaped."""
+    return text.encode(errors="backslashreplace")
 
 
 def histogram_value(tag: str, counts: Array, edges: Array) -> Summary.Value:
@@ -86,7 +91,7 @@ def chain_graph(nodes: Sequence[tuple[str, str, Mapping[str, str], int]]) -> byt
     for name, kind, settings, width in nodes:
         node = graph.node.add(name=name, op=kind, input=[before] if before else [])
         for key, text in settings.items():
-            node.attr[key].s = text.encode()
+            node.attr[key].s = _bytes(text)
         shape = node.attr["_output_shapes"].list.shape.add()
         for size in (-1, width):
             shape.dim.add(size=size)
