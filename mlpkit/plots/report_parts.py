@@ -23,7 +23,6 @@ from mlpkit.config.problems import plural, show
 from mlpkit.folders.labels import Labels, describe_labels
 from mlpkit.folders.listing import FINISHED
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.losses.auto import LOSS_OF_TASK
 from mlpkit.models.architecture import hidden_widths
 from mlpkit.plots.report_charts import Chart, draw
 from mlpkit.plots.report_html import Html, bullets, details, joined, paragraphs, picture, table, tag
@@ -80,9 +79,9 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
         kind = f", one of {len(schema.classes)} classes ({listed(schema.classes)})," if schema.classes else ""
         kind = ", each yes or no," if schema.task == "multilabel" else kind
         yield f"It predicts {listed(schema.targets)}{kind} from {inputs}."
-        loss = config.loss.name if config.loss.name != "auto" else LOSS_OF_TASK[schema.task]
+        loss = config.loss.for_task(schema.task).on_output(schema.task)
         schedule = "" if config.scheduler.name == "none" else f", schedule {config.scheduler.name}"
-        yield f"The loss is {loss.replace('_', ' ')}; the optimizer {config.optimizer.name}{schedule}."
+        yield f"The loss is {loss}; the optimizer is {config.optimizer.name}{schedule}."
     if facts.last is not None:
         others = f", together with {plural(facts.together - 1, 'other run')}" if facts.together > 1 else ""
         took = "" if facts.seconds is None else f" in {seconds(facts.seconds)}{others}"
@@ -239,7 +238,7 @@ def settings_part(facts: RunFacts) -> Html:
     ]
     whole = yaml_file.dump(to_dict(facts.config)).strip()
     return joined(
-        table(Rows(("differs from the default", "value", "default"), rows), "Settings that differ"),
+        table(Rows(("setting", "value", "default"), rows), "Dataset, model, and settings that differ"),
         details("The whole config", tag("pre", whole, tabindex="0")),
     )
 
