@@ -177,6 +177,14 @@ def test_pictures_are_shown_as_they_were_augmented() -> None:
     torch.testing.assert_close(weight, turned.layers[0].delta.value.T @ turned.inputs, rtol=1e-4, atol=1e-6)
 
 
+def test_the_letters_of_a_formula_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ("dataset=line", "model=linear", "--row", "1")
+    assert "\nŷ is z₁; y is the target\n" in printed(capsys, *line)
+    scaled = printed(capsys, *line, "dataset.standardize=true", "loss=huber")
+    assert "\nŷ is z₁; y is the target as the loss takes it, scaled like the output\n" in scaled
+    assert "ŷ" not in printed(capsys, *MOONS)
+
+
 def test_the_weights_of_rows_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, *MOONS, "trainer.class_weight={upper: 1, lower: 3}", "--row", "3")
     assert "\n  loss = w ℓ\n" in text

@@ -570,7 +570,7 @@ def test_that_runs_do_not_go_together_is_said(here: Path, capsys: Captured) -> N
     assert command(["resume", SWEEP]) == 0, capsys.readouterr()
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
-        "sweep of 3 runs: 2 trained together, 1 one after another",
+        "sweep of 3 runs: 2 trained together, 1 alone",
         "trained one after another: IsADirectoryError: [Errno 21] Is a directory: "
         f"'{folder.at_step(999_999_999)}'",
     ]

@@ -73,7 +73,7 @@ def test_it_keeps_what_was_measured(runs: list[RunFolder], tmp_path: Path, capsy
 def test_runs_that_were_trained_otherwise_go_on_apart(runs: list[RunFolder], capsys: Captured) -> None:
     change(runs[1], matmul="medium")
     assert command(["resume", SWEEP]) == 0
-    assert capsys.readouterr().out.startswith("sweep of 3 runs: 2 trained together, 1 one after another\n")
+    assert capsys.readouterr().out.startswith("sweep of 3 runs: 2 trained together, 1 alone\n")
     assert [environment(run)["matmul"] for run in runs] == ["high", "medium", "high"]
 
 

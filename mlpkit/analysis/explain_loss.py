@@ -37,7 +37,7 @@ def describe_loss(step: Step, names: Names) -> Iterator[Part]:
     about, text = _about_loss(step)
     lines = [
         f"loss={loss.name}: {loss.on_output(task.name)}{about}",
-        *_about_columns(columns, step),
+        *_about_columns(columns, step, f"ŷ is {last}; " if "ŷ" in text + gradient_formula(step) else ""),
         f"loss = {step.loss:.7g}"
         + (f", the mean of {weighted}ℓ over the rows" if len(step.rows) > 1 else ""),
     ]
@@ -61,13 +61,14 @@ def _about_loss(step: Step) -> tuple[str, str]:
     return found[2] or "", formula
 
 
-def _about_columns(columns: dict[str, Tensor | None], step: Step) -> Iterator[str]:
+def _about_columns(columns: dict[str, Tensor | None], step: Step, prediction: str) -> Iterator[str]:
     schema = step.experiment.dataset.input_schema
     if "p" in columns and schema.classes:
         second = f" of the class {schema.classes[1]}" if len(schema.classes) == 2 else " of the class"
         yield f"p is the probability{second}; y is 1 if the row is of it, else 0"
-    if "prediction" in columns:
-        yield "y is the target as the loss takes it, scaled like the output"
+    if "p" not in columns:
+        scaled = " as the loss takes it, scaled like the output" if "prediction" in columns else ""
+        yield f"{prediction}y is the target{scaled}"
     if step.weights is not None:
         yield "w is the row's weight"
 

@@ -141,7 +141,7 @@ def _weights(step: Step, place: int, names: Names, units: Sequence[str]) -> Iter
     if "bias" in of:
         symbols, values = [*symbols, names.symbol("b", place)], torch.cat([values, of["bias"][None]])
     rows = [*inputs, *(["bias"] if "bias" in of else [])]
-    title = f"{' and '.join(symbols)} before the step"
+    title = f"{' and '.join(symbols)} before the step, a column for each unit"
     for table in tables_by_unit(rows, units, values.tolist()):
         yield Part(title, table=table)
 

@@ -123,6 +123,10 @@ def _mark(setting: Setting) -> str:
     return {True: "", False: "=", None: "?"}[setting.differs]
 
 
+def _are_equal(setting: Setting) -> bool:
+    return len(setting.scores) > 1 and len(set(setting.scores)) == 1
+
+
 def legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[str]:
     """Return lines that explain the marks used for these settings."""
     marks = {_mark(setting) for setting in settings}
@@ -134,6 +138,8 @@ def legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[st
     if any(setting.folds for setting in settings):
         unit = "folds"
         texts.append("folds share training rows: intervals by the variance of Nadeau and Bengio (2003)")
+    if any(setting.interval for setting in settings) and any(_are_equal(setting) for setting in settings):
+        texts.append(f"no 95 % interval: all {unit} have the same score")
     if "?" in marks:
         texts.append(
             f"? not tested: needs {LEAST} {unit} in common with rank 1, which do not all differ by the same"

@@ -242,8 +242,8 @@ def _compare(judged: "Judged", folds: int, seeds: int, warnings: list[str], fold
         titles=["model", score, "± 95 %", *accuracy, "worse by", "sure"],
         rows=rows,
         lines=[
-            f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; its "
-            "variance is larger since folds share training rows)",
+            f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; "
+            "test and interval allow for folds that share training rows)",
             verdict,
         ],
         warnings=warnings,

@@ -59,6 +59,10 @@ class DatasetConfig(Section):
         """Return the name for run folders: the dataset's name, or that of the user's file."""
         return self.name
 
+    def paths(self) -> tuple[str, ...]:
+        """Return the user's files or folders that hold the training rows; empty for data of other kinds."""
+        return ()
+
     def weight_name(self) -> str | None:
         """Return the name of the column or the array of the rows' weights, or None."""
         return None

@@ -103,7 +103,9 @@ def _infer(column: RawColumn, rows: NDArray[np.int64]) -> ColumnKind:
         return _infer_numeric(column, words, known, rows)
     unparsed = describe_unparsed(column)
     if len(words) > FEW_TEXTS and len(words) == known:
-        return is_a("identifier", f"each of {known:,} texts differs{unparsed}", bool(unparsed))
+        return is_a(
+            "identifier", f"{known:,} different texts in {known:,} training rows{unparsed}", bool(unparsed)
+        )
     if len(words) > FEW_TEXTS and 2 * len(words) > known:
         return is_a("text", f"{len(words):,} different texts in {known:,} rows{unparsed}", warns=True)
     return is_a("category", f"{len(words):,} different texts{unparsed}", bool(unparsed))

@@ -45,6 +45,11 @@ def read_labelled(
     """
     options.check(input_schema)
     path = expand(source)
+    if source != "-" and path.resolve() in [Path(trained).resolve() for trained in config.paths()]:
+        warn(
+            f"{path}: the model was trained on rows of it, so these scores are too good; score other rows, "
+            "or the test split: leave --input out"
+        )
     suffix = path.suffix.lower()
     is_folder = source != "-" and path.is_dir()
     if is_folder or suffix in (".npz", ".npy", *PICTURES):

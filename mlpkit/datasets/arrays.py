@@ -65,6 +65,10 @@ class ArraysDataset(DatasetConfig):
 
         return file_title(self.path or "") or self.name
 
+    def paths(self) -> tuple[str, ...]:
+        """See `DatasetConfig.paths`."""
+        return (self.path,) if self.path else ()
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load(self.classes)

@@ -41,6 +41,10 @@ class ImageFolderDataset(ImageOptions):
 
         return file_title(self.path or "") or self.name
 
+    def paths(self) -> tuple[str, ...]:
+        """See `DatasetConfig.paths`."""
+        return (self.path,) if self.path else ()
+
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
         return self._load()

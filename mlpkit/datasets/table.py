@@ -56,7 +56,7 @@ class TableDataset(TableOptions):
         return (file_title(paths[0]) if paths else "") or self.name
 
     def paths(self) -> tuple[str, ...]:
-        """Return the files of the table, or of its training rows."""
+        """See `DatasetConfig.paths`."""
         return (self.path,) if isinstance(self.path, str) else self.path or ()
 
     def raw(self) -> "RawTable":

@@ -61,7 +61,7 @@ def _field(column: Column) -> str:
     if isinstance(column, DateColumn):
         wanted = escape(column.format or "2024-01-31")
         return f"<input {name} autocomplete=off placeholder='{wanted}'{'' if optional else ' required'}>"
-    levels = ("true", "false") if isinstance(column, BooleanColumn) else column.levels
+    levels = ("yes", "no") if isinstance(column, BooleanColumn) else column.levels
     if isinstance(column, CategoryColumn) and len(levels) > MOST_LEVELS:
         return f"<input {name} autocomplete=off {needed}>"
     options = "".join(

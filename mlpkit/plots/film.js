@@ -74,12 +74,12 @@ function axes(pen, box, x, y, xs, ys, names) {
   pen.translate(9, box.y + box.h / 2);
   pen.rotate(-Math.PI / 2);
   pen.textAlign = "center";
-  pen.fillText(names[1], 0, 0);
+  if (pen.measureText(names[1]).width <= box.h) pen.fillText(names[1], 0, 0);  // else it would cross the numbers
   pen.restore();
 }
 
 function plane(scene, canvas, frame) {
-  const [pen, box] = sheet(canvas, [48, 8, 8, 36]), view = scene.view, [left, right, bottom, top] = view.extent;
+  const [pen, box] = sheet(canvas, [54, 8, 8, 36]), view = scene.view, [left, right, bottom, top] = view.extent;
   const x = (value) => box.x + ((value - left) / (right - left)) * box.w;
   const y = (value) => box.y + ((top - value) / (top - bottom)) * box.h;
   const size = scene.size, count = view.kind === "fit" ? size : size * size;
@@ -184,7 +184,7 @@ function points(pen, view, x, y) {
 }
 
 function loss(scene, canvas, epoch) {
-  const [pen, box] = sheet(canvas, [48, 18, 8, 36]), curves = Object.entries(scene.curves);
+  const [pen, box] = sheet(canvas, [54, 18, 8, 36]), curves = Object.entries(scene.curves);
   const values = curves.flatMap(([, [, losses]]) => losses).filter((value) => value !== null && (!film.log || value > 0));
   const all = film.range, scale = film.log ? Math.log10 : (value) => value;
   let low = scale(all[0]), high = scale(all[1]);
@@ -201,7 +201,7 @@ function loss(scene, canvas, epoch) {
   axes(pen, box, x, y, ticks(0, last, Math.max(2, Math.floor(box.w / 80))), marks, ["epoch", film.scenes.length > 1 ? "" : film.loss]);
   pen.save();
   pen.beginPath();
-  pen.rect(box.x, box.y, box.w, box.h);
+  pen.rect(box.x - 4, box.y, box.w + 8, box.h);  // the dots of the first and the last epoch are whole
   pen.clip();
   const upright = (at, name, width) => {
     pen.beginPath();

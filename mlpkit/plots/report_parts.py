@@ -79,7 +79,7 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
         kind = f", one of {len(schema.classes)} classes ({listed(schema.classes)})," if schema.classes else ""
         kind = ", each yes or no," if schema.task == "multilabel" else kind
         yield f"It predicts {listed(schema.targets)}{kind} from {inputs}."
-        loss = config.loss.for_task(schema.task).in_words()
+        loss = config.loss.for_task(schema.task).on_output(schema.task)
         schedule = "" if config.scheduler.name == "none" else f", schedule {config.scheduler.name}"
         yield f"The loss is {loss}; the optimizer is {config.optimizer.name}{schedule}."
     if facts.last is not None:
@@ -238,7 +238,7 @@ def settings_part(facts: RunFacts) -> Html:
     ]
     whole = yaml_file.dump(to_dict(facts.config)).strip()
     return joined(
-        table(Rows(("differs from the default", "value", "default"), rows), "Settings that differ"),
+        table(Rows(("setting", "value", "default"), rows), "Dataset, model, and settings that differ"),
         details("The whole config", tag("pre", whole, tabindex="0")),
     )
 

@@ -136,8 +136,8 @@ def opening_line(jobs: int, done: int, groups: Sequence["Group"]) -> str:
         parts.append(
             f"{sizes} trained together" + (f" in {len(together)} groups" if len(together) > 8 else "")
         )
-    if alone:
-        parts.append(f"{alone} one after another")
+    if alone and jobs > 1:
+        parts.append(f"{alone} alone" if alone == 1 else f"{alone} one after another")
     return _join_opening(jobs, done, parts)
 
 
