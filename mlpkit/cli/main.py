@@ -10,6 +10,7 @@ import typer
 
 from mlpkit import __version__
 from mlpkit.cli import (
+    calibrate,
     clean,
     compare,
     completion,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "predict": (predict.predict, predict.EXAMPLE),
     "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
+    "calibrate": (calibrate.calibrate, calibrate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
     "explain": (explain.explain, explain.EXAMPLE),
     "watch": (watch.watch, watch.EXAMPLE),
@@ -81,7 +83,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
 TORCH = (
-    *(*TRAINING, "data", "predict", "serve", "evaluate", "explain", "diagnose", "export"),
+    *(*TRAINING, "data", "predict", "serve", "evaluate", "calibrate", "explain", "diagnose", "export"),
     *("plot", "film", "report", "doctor"),
 )
 

@@ -1,6 +1,7 @@
 """Makes a film of one run or of several, as a page or a movie."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def make_film(runs: Mapping[Path, str], ending: str, trust: Trust, note: Callabl
         if not folder.film.exists():
             raise ConfigError(no_film(folder.path))
         path, stored = load_first(find_checkpoints(folder.path, "last"), note, trust=trust)
-        predictor = make_predictor(stored)
+        predictor = make_predictor(replace(stored, temperature=1.0))  # which was not there yet
         key = stored.config.dataset.model_dump_json()
         if key not in loaded:
             dataset = load_matching(stored.config.dataset, stored, path, note, trust)
