@@ -6,6 +6,7 @@ unless a threshold other than 0.5 was chosen.
 """
 
 from collections.abc import Callable
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -47,9 +48,9 @@ def fit_temperature(task: Task, outputs: Tensor, targets: Tensor, weights: Tenso
             f"{TEMPERATURES[1]:g}; train with more validation rows, or use the model as it is"
         )
     for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5
+        middle = sqrt(low * high)
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / (low * high) ** 0.5
+    return 1 / sqrt(low * high)
 
 
 def _slope_of(z: Tensor, targets: Tensor, weights: Tensor | None) -> Callable[[float], float]:
@@ -61,7 +62,8 @@ def _slope_of(z: Tensor, targets: Tensor, weights: Tensor | None) -> Callable[[f
             each = (torch.softmax(z * s, 1) * z).sum(1) - z.gather(1, targets[:, None]).squeeze(1)
         else:
             each = ((torch.sigmoid(z * s) - targets) * z).sum(1)
-        return (share @ each).item()
+        found: float = (share @ each).item()
+        return found
 
     return slope
 

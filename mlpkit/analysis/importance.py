@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.statistics import t_quantile
 from mlpkit.config.metric import higher_is_better, with_metric
 from mlpkit.config.problems import did_you_mean, spell
 from mlpkit.config.registry import choices
@@ -63,8 +64,6 @@ def permutation_importance(
     Raises:
         ConfigError: the task has no such score.
     """
-    from scipy.stats import t
-
     task, schema, inputs = predictor.task, predictor.input_schema, rows.inputs
     score = score or ("r2" if task.probabilities is None else "accuracy")
     _check_score(task, score)
@@ -84,7 +83,7 @@ def permutation_importance(
             outputs = predictor.outputs(shuffled)
             drops.append(sign * (whole - _score(task, score, outputs, truth)))
             resampled.append(sign * (expected - _score(task, score, outputs[again], truth[again])))
-        drop, half = float(np.mean(drops)), float(t.ppf(0.975, repeats - 1) * np.std(resampled, ddof=1))
+        drop, half = float(np.mean(drops)), float(t_quantile(repeats - 1) * np.std(resampled, ddof=1))
         found.append(Importance(column, drop, drop - half, drop + half))
     return score, whole, sorted(found, key=lambda each: -each.drop)
 

@@ -8,6 +8,7 @@ import typer
 from mlpkit.analysis.named_run import folder_of, open_members, warn_of_nan
 from mlpkit.cli.arguments import (
     AllowLarge,
+    Coverage,
     Device,
     Header,
     Invert,
@@ -16,6 +17,7 @@ from mlpkit.cli.arguments import (
     Plugins,
     Run,
     Which,
+    check_coverage,
     command_line,
     split_arguments,
 )
@@ -65,6 +67,7 @@ def evaluate(
             help="Score what all seeds of a sweep's best setting predict together, not its best run alone.",
         ),
     ] = False,
+    coverage: Coverage = None,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -92,6 +95,7 @@ def evaluate(
     from mlpkit.system.console import make_console, note, number, print_scores, say
     from mlpkit.system.device import choose_device
 
+    check_coverage(coverage)
     run, given = split_arguments(run, overrides)
     if input_ is not None and (given or split is not None):
         other = given[0] if given else f"--split={split}"
@@ -138,6 +142,13 @@ def evaluate(
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if task.probabilities is not None:
         say(console, _calibration([member for _, member in members], predictor, rows))
+    if coverage is not None:
+        from mlpkit.analysis.conformal import conformal_of, describe_coverage
+
+        if name == "val":
+            raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
+        conformal = conformal_of(members, predictor, coverage, trust, note)
+        say(console, describe_coverage(conformal, predictor, rows))
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)

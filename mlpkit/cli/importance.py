@@ -44,7 +44,7 @@ def importance(
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.importance import permutation_importance
     from mlpkit.analysis.predict import make_predictor
-    from mlpkit.analysis.predictions_file import to_csv
+    from mlpkit.analysis.predictions_file import Columns, to_csv
     from mlpkit.config.problems import plural
     from mlpkit.folders.looks import record_look
     from mlpkit.folders.output_file import check_output, write_output
@@ -75,7 +75,7 @@ def importance(
         make_console().print(table)
         return
     if output.suffix == ".csv":
-        columns = {
+        columns: Columns = {
             "column": [each.column for each in found],
             "drop": [each.drop for each in found],
             "low": [each.low for each in found],
