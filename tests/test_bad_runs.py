@@ -132,8 +132,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "a pipe": (lambda f: (f.last.unlink(), os.mkfifo(f.last)), "not a regular file"),
     "a device": (lambda f: (f.last.unlink(), f.last.symlink_to("/dev/zero")), "not a regular file"),
     "a newer format": (
-        lambda f: forge(f, format=4),
-        "format 4 is newer than this mlpkit's 3; upgrade mlpkit",
+        lambda f: forge(f, format=5),
+        "format 5 is newer than this mlpkit's 4; upgrade mlpkit",
     ),
     "a format that is text": (lambda f: forge(f, format="2"), UNREAD.format("int")),
     "a config that is a list": (

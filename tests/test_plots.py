@@ -70,7 +70,12 @@ SIZES = {
         "confusion": (720, 590),
         "probabilities": (1382, 1296),
     },
-    "digits": {"curves": (1382, 604), "confusion": (1048, 964), "samples": (1411, 720)},
+    "digits": {
+        "curves": (1382, 604),
+        "confusion": (1048, 964),
+        "calibration": (691, 748),
+        "samples": (1411, 720),
+    },
 }
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,17 @@ def value(name: str, task: str, outputs: Tensor, targets: Tensor) -> float:
     return of.compute([metric], outputs, truth, may_be_nan=True)[0]
 
 
+def expected_calibration_error(y: Any, said: Tensor, p: Tensor) -> float:
+    """Return Σ |accuracy - mean probability| · rows / all rows over 15 bins, by a loop over them."""
+    certainty, right = (p.max(1).values if p.dim() > 1 else p.maximum(1 - p)).numpy(), (said == y).numpy()
+    total = 0.0
+    for low in range(15):
+        inside = (certainty > low / 15) & (certainty <= (low + 1) / 15)
+        if inside.any():
+            total += abs(right[inside].mean() - certainty[inside].mean()) * inside.sum()
+    return float(total / len(y))
+
+
 Reference = Callable[["np.ndarray[tuple[int], np.dtype[np.float64]]", Tensor, Tensor], float]
 
 LABELS: dict[str, Reference] = {
@@ -59,6 +71,7 @@ LABELS: dict[str, Reference] = {
     "average_precision": lambda y, said, p: metrics.average_precision_score(y, p),
     "log_loss": lambda y, said, p: metrics.log_loss(y, p),
     "brier": lambda y, said, p: metrics.brier_score_loss(y, p),
+    "ece": lambda y, said, p: expected_calibration_error(y, said, p),
 }
 
 
@@ -73,6 +86,10 @@ def test_of_labels(name: str, task: str) -> None:
     found = LABELS[name] if task != "multilabel" else None
     if task == "multilabel":
         if name == "balanced_accuracy":
+            return
+        if name == "ece":  # each label of a row counts as a row
+            expected = expected_calibration_error(targets.flatten(), said.flatten(), p.flatten())
+            assert value(name, task, outputs, targets) == pytest.approx(expected, rel=1e-6)
             return
         each = [LABELS[name](targets[:, n], said[:, n], p[:, n]) for n in range(3)]
         assert value(name, task, outputs, targets) == pytest.approx(np.mean(each), rel=1e-6)
@@ -104,7 +121,7 @@ def test_where_a_metric_is_not_defined_it_is_nan() -> None:
 
 
 def test_directions() -> None:
-    for name in ("log_loss", "brier", "mape", "pinball_5", "loss", "mae", "rmse"):
+    for name in ("log_loss", "brier", "ece", "mape", "pinball_5", "loss", "mae", "rmse"):
         assert not higher_is_better(name)
     for name in ("roc_auc", "f1", "balanced_accuracy", "r2", "accuracy", "exact_match"):
         assert higher_is_better(name)

@@ -155,6 +155,7 @@ def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     """Return the model of a checkpoint that has been loaded."""
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
+    network.calibrate(stored.temperature, stored.input_schema.width)
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)

@@ -16,6 +16,7 @@ from mlpkit.folders.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:
+    from mlpkit.analysis.conformal import Conformal
     from mlpkit.analysis.predict import Predictions
 
 ENDINGS = (".csv", ".jsonl", ".npz")
@@ -30,6 +31,7 @@ def as_columns(
     true: Any = None,
     kept: Columns | None = None,
     rows: Sequence[int] | None = None,
+    conformal: "Conformal | None" = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
@@ -45,12 +47,15 @@ def as_columns(
         true: the targets, if they are known.
         kept: columns of the input that are copied to the output; targets are named true_NAME.
         rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
+        conformal: adds the column `set` with the names of the classes, or `low` and `high`.
 
     Raises:
         ConfigError: a kept column has the name of another column of the output.
     """
     numbers: Columns = {} if rows is None else {"row": [row + 1 for row in rows]}
     columns = numbers | _said(predictions, input_schema, names, true)
+    if conformal is not None:
+        columns |= _reached(conformal, predictions, input_schema)
     copied: Columns = {}
     for name, values in (kept or {}).items():
         is_predicted = name in input_schema.targets and name in columns
@@ -81,6 +86,21 @@ def _said(
     if predictions.probabilities is not None:
         for index, name in enumerate(classes or targets):
             columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
+    return columns
+
+
+def _reached(conformal: "Conformal", predictions: "Predictions", input_schema: InputSchema) -> Columns:
+    """Return the columns of sets, as in `cat|dog`, or of intervals."""
+    if classes := input_schema.classes:
+        found = conformal.sets(predictions).tolist()
+        return {
+            "set": ["|".join(name for name, held in zip(classes, row, strict=True) if held) for row in found]
+        }
+    targets, columns = input_schema.targets, Columns()
+    for index, name in enumerate(targets):
+        of = "" if len(targets) == 1 and name not in ("low", "high") else f"({name})"
+        for end, values in zip(("low", "high"), conformal.low_and_high(predictions), strict=True):
+            columns[f"{end}{of}"] = list(values[:, index].numpy().astype(predictions.values.numpy().dtype))
     return columns
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpkit.cli.variables import fill
+from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
@@ -107,12 +108,30 @@ Pixels = Annotated[
 Invert = Annotated[
     bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
 ]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        metavar="P",
+        help="Sets of classes, or intervals, that hold the truth with this probability, such as 0.9.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 
 def command_line() -> str:
     """Return the command line, quoted so that it can be pasted into a shell."""
     return shlex.join(["mlpkit", *sys.argv[1:]])
+
+
+def check_coverage(coverage: float | None) -> None:
+    """Check the value of --coverage.
+
+    Raises:
+        ConfigError: it is not between 0 and 1.
+    """
+    if coverage is not None and not 0 < coverage < 1:
+        raise ConfigError(f"--coverage={coverage:g}: must be between 0 and 1, such as 0.9")
 
 
 def check_folder(request: "Request", config: "Config") -> None:

@@ -8,6 +8,7 @@ import typer
 from mlpkit.analysis.named_run import folder_of, open_members, warn_of_nan
 from mlpkit.cli.arguments import (
     AllowLarge,
+    Coverage,
     Device,
     Header,
     Invert,
@@ -16,6 +17,7 @@ from mlpkit.cli.arguments import (
     Plugins,
     Run,
     Which,
+    check_coverage,
     command_line,
     split_arguments,
 )
@@ -23,6 +25,7 @@ from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mlpkit.analysis.predict import Predictor
     from mlpkit.data.dataset import Dataset, Split
     from mlpkit.data.inputs import ReadOptions
     from mlpkit.folders.checkpoint import Checkpoint
@@ -64,6 +67,7 @@ def evaluate(
             help="Score what all seeds of a sweep's best setting predict together, not its best run alone.",
         ),
     ] = False,
+    coverage: Coverage = None,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -91,6 +95,7 @@ def evaluate(
     from mlpkit.system.console import make_console, note, number, print_scores, say
     from mlpkit.system.device import choose_device
 
+    check_coverage(coverage)
     run, given = split_arguments(run, overrides)
     if input_ is not None and (given or split is not None):
         other = given[0] if given else f"--split={split}"
@@ -135,6 +140,15 @@ def evaluate(
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
+    if task.probabilities is not None:
+        say(console, _calibration([member for _, member in members], predictor, rows))
+    if coverage is not None:
+        from mlpkit.analysis.conformal import conformal_of, describe_coverage
+
+        if name == "val":
+            raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
+        conformal = conformal_of(members, predictor, coverage, trust, note)
+        say(console, describe_coverage(conformal, predictor, rows))
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)
@@ -146,6 +160,29 @@ def evaluate(
             say(console, f"not shown to be better than {name}: {score} by {number(low)} to {number(high)}")
     console.print()
     say(console, *found.report.split("\n"))
+
+
+def _calibration(members: "list[Checkpoint]", predictor: "Predictor", rows: "Split") -> str:
+    """Return the calibration error and the Brier score of some rows; also without the temperature."""
+    from dataclasses import replace
+
+    from mlpkit.analysis.calibration import calibration_scores
+    from mlpkit.analysis.ensemble import one_of
+    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.losses.scores import ECE_BINS
+    from mlpkit.system.console import number
+
+    each = [predictor]
+    if all(member.temperature == 1 for member in members):
+        before = ""
+    else:
+        found = ", ".join(f"{member.temperature:.4g}" for member in members)
+        before = f"temperature {found}: "
+        plain = (make_predictor(replace(member, temperature=1.0), predictor.device) for member in members)
+        each.insert(0, one_of(list(plain)))
+    scores = [calibration_scores(of, rows, of.outputs_in_blocks(rows.inputs)) for of in each]
+    ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))
+    return f"calibration: {before}ECE {ece} ({ECE_BINS} bins), Brier {brier}"
 
 
 def _read_rows(source: str, options: "ReadOptions", stored: "Checkpoint") -> "Split":

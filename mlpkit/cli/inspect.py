@@ -62,6 +62,8 @@ def inspect(
             say(console, f"forked from {fork.run} at step {fork.step}")
     loss = loss_for(stored.config.loss, input_schema.task, stored.config.dataset.name)
     say(console, f"loss: {loss.on_output(input_schema.task)}")
+    if stored.temperature != 1:
+        say(console, f"calibrated: temperature {stored.temperature:.4g}")
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])

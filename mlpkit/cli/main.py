@@ -10,6 +10,7 @@ import typer
 
 from mlpkit import __version__
 from mlpkit.cli import (
+    calibrate,
     clean,
     compare,
     completion,
@@ -24,6 +25,7 @@ from mlpkit.cli import (
     film,
     fit,
     fork,
+    importance,
     inspect,
     lr,
     ls,
@@ -56,6 +58,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "predict": (predict.predict, predict.EXAMPLE),
     "serve": (serve.serve, serve.EXAMPLE),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLE),
+    "importance": (importance.importance, importance.EXAMPLE),
+    "calibrate": (calibrate.calibrate, calibrate.EXAMPLE),
     "export": (export.export, export.EXAMPLE),
     "explain": (explain.explain, explain.EXAMPLE),
     "watch": (watch.watch, watch.EXAMPLE),
@@ -81,7 +85,18 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 # Commands that import torch.
 TRAINING = ("fit", "train", "lr", "fork", "versus", "resume", "verify")
 TORCH = (
-    *(*TRAINING, "data", "predict", "serve", "evaluate", "explain", "diagnose", "export"),
+    *(
+        *TRAINING,
+        "data",
+        "predict",
+        "serve",
+        "evaluate",
+        "calibrate",
+        "importance",
+        "explain",
+        "diagnose",
+        "export",
+    ),
     *("plot", "film", "report", "doctor"),
 )
 

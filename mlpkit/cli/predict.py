@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpkit.analysis.named_run import check_which, folder_of, newest_of, open_members, warn_of_nan
-from mlpkit.cli.arguments import AllowLarge, Device, Header, Invert, Pixels, Plugins, Run, Which, command_line
+from mlpkit.cli.arguments import (
+    AllowLarge,
+    Coverage,
+    Device,
+    Header,
+    Invert,
+    Pixels,
+    Plugins,
+    Run,
+    Which,
+    check_coverage,
+    command_line,
+)
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
@@ -69,6 +81,7 @@ def predict(
             help="Two classes: label rows of at least this probability as the second; left out, 0.5.",
         ),
     ] = None,
+    coverage: Coverage = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
@@ -94,11 +107,15 @@ def predict(
     if (split is not None or out_of_fold) and (pixels is not None or invert):
         way = "--out-of-fold" if out_of_fold else "--split"
         raise ConfigError(f"--pixels and --invert: only for inputs of your own; leave them out with {way}")
+    check_coverage(coverage)
+    if out_of_fold and coverage is not None:
+        raise ConfigError("--coverage: not with --out-of-fold; leave one of them out")
     if output is not None:
         check_output(output, ENDINGS)
         if input_ is not None:
             refuse_input(output, input_)
 
+    from mlpkit.analysis.conformal import conformal_of
     from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
@@ -130,9 +147,8 @@ def predict(
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         if output is not None:
-            for _, text in texts(
-                stored.config.dataset.model_dump(mode="json")
-            ):  # among them the files that were read
+            # Among the texts are the files that were read.
+            for _, text in texts(stored.config.dataset.model_dump(mode="json")):
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         if name == "test":
@@ -152,12 +168,13 @@ def predict(
         inputs = parse_values(values, input_schema, options, note)
     else:
         inputs = read_inputs(str(input_), input_schema, options, note)
+    reach = None if coverage is None else conformal_of(members, predictor, coverage, trust, note)
     predictions = predictor.predict(inputs.values)
     are_nan = [warn_of_nan(member.state.model, path) for path, member in members]
     if not any(are_nan) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
         raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
-    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept)
+    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept, None, reach)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")

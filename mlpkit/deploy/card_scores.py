@@ -38,7 +38,8 @@ class CardScores:
 
 
 def card_scores(predictor: Predictor, members: Members, dataset: Dataset | None, task: Task) -> CardScores:
-    """Return the scores of a model: of one run those of its summary; of an ensemble or with a threshold, new.
+    """Return the scores of a model: of one run those of its summary; new ones of an ensemble, with a
+    threshold or a temperature.
 
     Args:
         predictor: the model; its task has the threshold.
@@ -48,7 +49,7 @@ def card_scores(predictor: Predictor, members: Members, dataset: Dataset | None,
     """
     stored = members[0][1]
     is_alone = len(members) == 1
-    if is_alone and predictor.task is task:
+    if is_alone and predictor.task is task and stored.temperature == 1:
         return _of_run(*members[0])
     if dataset is None:
         why = "the data was not there when this card was written"
@@ -60,7 +61,9 @@ def card_scores(predictor: Predictor, members: Members, dataset: Dataset | None,
         return _anew(predictor, dataset, task)
     if is_alone:
         found = _of_run(*members[0])
-        return CardScores(f"With a threshold of 0.5, since {why}:", found.rows, found.note)
+        return CardScores(
+            f"With a threshold of 0.5 and before calibration, since {why}:", found.rows, found.note
+        )
     return _of_members(members, why)
 
 

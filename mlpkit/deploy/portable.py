@@ -24,6 +24,7 @@ from mlpkit.models.activations import TorchActivation
 from mlpkit.models.torch_layers import (
     Dropout,
     Scaling,
+    Temperature,
     Unscaling,
     UnscalingLog,
     UnscalingYeoJohnson,
@@ -164,6 +165,9 @@ def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
             yield Step("inverse_yeo_johnson", {name: _array(getattr(layer, name)) for name in names})
     elif isinstance(layer, Scaling):
         yield Step("standardize", {"mean": _array(layer.mean), "std": _array(layer.std)})
+    elif isinstance(layer, Temperature):
+        scale = _array(layer.scale)
+        yield Step("columns", {"scale": scale, "shift": np.zeros_like(scale)})
     elif type(layer) is nn.Linear:
         weight = _array(layer.weight)
         bias = np.zeros(len(weight), weight.dtype) if layer.bias is None else _array(layer.bias)

@@ -4,8 +4,9 @@ Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of 
 (the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
 `raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights` and `estimator` if there are any, and `sha256` over all of it and the tensors. Equal
-states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
+dataset), `class_weights`, `estimator` and `temperature` if there are any, and `sha256` over all of it and
+the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all
+checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
 
 KEY = "mlpkit"  # in the metadata
+CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
+TEMPERATURES = (0.01, 100.0)  # lowest and highest
 PARTS = ("format", "config", "signature", "progress", "scores")
 _OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
 
@@ -53,6 +56,7 @@ class Checkpoint:
         fingerprint: hash of the dataset; empty in files of an older mlpkit.
         class_weights: the weight of each class in the loss, by label; () if all count the same.
         estimator: the parameters of the scikit-learn estimator that trained it; empty if none did.
+        temperature: what `mlpkit calibrate` divides the logits by; 1: the model is not calibrated.
     """
 
     config: Config
@@ -61,6 +65,7 @@ class Checkpoint:
     fingerprint: str = ""
     class_weights: tuple[float, ...] = ()
     estimator: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def other_data(self, dataset: "Dataset") -> str | None:
         """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
@@ -80,7 +85,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         WriteError: it cannot be written; an older file at the path is left unchanged.
     """
     parts: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED),
         "config": to_dict(checkpoint.config),
         "signature": checkpoint.input_schema.to_dict(),
         "progress": checkpoint.state.progress.to_dict(),
@@ -88,6 +93,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "fingerprint": checkpoint.fingerprint,
         **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
         **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
+        **({"temperature": checkpoint.temperature} if checkpoint.temperature != 1 else {}),
     }
     tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
     atomic_write(path, encode_parts(parts, tensors))
@@ -182,8 +188,8 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
-        if written > FORMAT:
-            raise DataError(f"{path}: format {written} is newer than this mlpkit's {FORMAT}; upgrade mlpkit")
+        if written > (newest := max(FORMAT, CALIBRATED)):
+            raise DataError(f"{path}: format {written} is newer than this mlpkit's {newest}; upgrade mlpkit")
         progress = _validated(Progress, parts["progress"])
         scores = _validated(dict[str, Scores], parts["scores"])
         if not (are_plain(scores) and are_plain(progress.best_scores)):
@@ -192,6 +198,10 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         class_weights = _validated(tuple[NotNegative, ...], parts.get("class_weights", []))
         if len(class_weights) not in (0, len(input_schema.classes)):
             raise DataError(f"{path}: its class weights are not those of its classes; use another checkpoint")
+        temperature = _validated(float, parts.get("temperature", 1.0))
+        low, high = TEMPERATURES
+        if not low <= temperature <= high or (temperature != 1 and input_schema.task == "regression"):
+            raise DataError(f"{path}: its temperature cannot be used; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
             input_schema=input_schema,
@@ -199,6 +209,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             fingerprint=_validated(str, parts.get("fingerprint", "")),
             class_weights=class_weights,
             estimator=_validated(dict[str, Any], parts.get("estimator", {})),
+            temperature=temperature,
         )
     except ConfigError as error:
         problem = name_plugins(str(error.args[0]), path.absolute().parents[1])

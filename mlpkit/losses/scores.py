@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Probabilities = Optional["Tensor"]
 CLASSES = ("binary", "multiclass")
 LABELS = (*CLASSES, "multilabel")
+ECE_BINS = 15
 
 
 class _LabelScore(MetricConfig):
@@ -206,6 +207,41 @@ class Brier(MetricConfig):
         y, p = _by_class(targets, probabilities)
         errors = (p.double() - y).square()
         return float(errors.mean() if targets.dim() == 2 else errors.sum(1).mean())
+
+
+@choice("metric")
+class Ece(MetricConfig):
+    """Expected calibration error: how far the certainty of the predicted classes is from their accuracy.
+
+    The rows are put into 15 bins of equal width by the probability of their likeliest class. The error is the
+    mean of |accuracy - mean probability| over the bins, weighted by their rows (Guo et al. 2017).
+    """
+
+    name: Literal["ece"]
+    tasks = LABELS
+    higher_is_better = False
+
+    def score(self, predictions: "Tensor", probabilities: Probabilities, targets: "Tensor") -> float:
+        """See `MetricConfig.score`; of labels, each label of a row counts as a row of two classes."""
+        assert probabilities is not None
+        certainty, right = certainty_of(probabilities, targets)
+        bins = (certainty * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
+        gaps = bins.bincount(right.double() - certainty, minlength=ECE_BINS)
+        return float(gaps.abs().sum() / len(certainty))
+
+
+def certainty_of(probabilities: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Return (rows,) the probability of the likeliest class, float64, and whether it is the true one.
+
+    Args:
+        probabilities: (rows, classes), or (rows, labels), of which each label counts as a row.
+        targets: (rows,) classes, or (rows, labels) zeros and ones.
+    """
+    p = probabilities.double()
+    if targets.dim() == 2:
+        return p.maximum(1 - p).flatten(), ((p > 0.5) == (targets > 0.5)).flatten()
+    likeliest = p.max(1)
+    return likeliest.values, likeliest.indices == targets
 
 
 @choice("metric")

@@ -117,6 +117,25 @@ class UnscalingYeoJohnson(Unscaling):
         return super().inverse(yeo_johnson(values, self.power))
 
 
+class Temperature(nn.Module):
+    """Divides logits by a temperature, so that the probabilities are as sure as they should be.
+
+    The scale is not in `state_dict`: the checkpoint's header has the temperature.
+    """
+
+    scale: Tensor
+
+    def __init__(self, temperature: float, width: int, dtype: torch.dtype) -> None:
+        """Take a temperature above 0 for logits (rows, width)."""
+        super().__init__()
+        self.temperature = temperature
+        self.register_buffer("scale", torch.full((width,), 1 / temperature, dtype=dtype), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the logits (rows, width), divided."""
+        return logits * self.scale
+
+
 class Function(nn.Module):
     """Module of an activation that torch.nn does not have."""
 

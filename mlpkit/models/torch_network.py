@@ -12,7 +12,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
-from mlpkit.models.torch_layers import Dropout, Scaling, Unscaling, UnscalingRates
+from mlpkit.models.torch_layers import Dropout, Scaling, Temperature, Unscaling, UnscalingRates
 from mlpkit.models.torch_own import OwnModule
 
 
@@ -49,6 +49,17 @@ class Network(nn.Module):
     def before_unscaling(self, outputs: Tensor) -> Tensor:
         """Return the outputs of `layers` that become these outputs."""
         return self.unscaling.inverse(outputs) if isinstance(self.unscaling, Unscaling) else outputs
+
+    def calibrate(self, temperature: float, width: int) -> None:
+        """Divide the logits by a temperature in a last layer; 1 needs none."""
+        if temperature != 1:
+            self.layers.append(Temperature(temperature, width, self.dtype))
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that the logits are divided by."""
+        last = self.layers[-1]
+        return last.temperature if isinstance(last, Temperature) else 1.0
 
     def dropout_generators(self) -> list[torch.Generator]:
         """Return the generators of all layers that draw random numbers, in order."""

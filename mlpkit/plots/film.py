@@ -1,6 +1,7 @@
 """Makes a film of one run or of several, as a page or a movie."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def _make_scene(
     if not folder.film.exists():
         raise ConfigError(no_film(path))
     checkpoint, stored = load_first(find_checkpoints(path, "last"), note, trust=trust)
-    predictor = make_predictor(stored)
+    predictor = make_predictor(replace(stored, temperature=1.0))
     key = stored.config.dataset.model_dump_json()
     if key not in loaded:
         dataset = load_matching(stored.config.dataset, stored, checkpoint, note, trust)

@@ -18,7 +18,7 @@ from mlpkit.plots.drawing import one_warning
 from mlpkit.plots.images import draw_samples
 from mlpkit.plots.labels import draw_labels
 from mlpkit.plots.look import Look
-from mlpkit.plots.probabilities import draw_probabilities
+from mlpkit.plots.probabilities import draw_calibration, draw_probabilities
 from mlpkit.plots.regression import draw_fit, draw_predicted, draw_residuals
 from mlpkit.system.atomic_write import atomic_write
 
@@ -125,6 +125,8 @@ def _drawings(predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, 
     drawings["confusion"] = lambda: draw_confusion(dataset, predictor, scored, outputs)
     if len(input_schema.classes) == 2 and len(splits[scored].targets.bincount().nonzero()) == 2:
         drawings["probabilities"] = lambda: draw_probabilities(dataset, predictor, scored, outputs)
+    if len(input_schema.classes) > 2:
+        drawings["calibration"] = lambda: draw_calibration(dataset, predictor, scored, outputs)
     if input_schema.is_image:
         drawings["samples"] = lambda: draw_samples(dataset, predictor, scored, outputs)
     return drawings

@@ -1,4 +1,4 @@
-"""Plot of a binary classifier's probabilities: ROC, precision and recall, thresholds, calibration."""
+"""Plots of a classifier's probabilities: ROC, precision and recall, thresholds, calibration."""
 
 from typing import Any
 
@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpkit.analysis.calibration import calibration_scores
 from mlpkit.analysis.intervals import wilson
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.losses.scores import certainty_of
 from mlpkit.plots import style
 from mlpkit.plots.words import activation_words
 
@@ -50,9 +52,37 @@ def draw_probabilities(dataset: Dataset, predictor: Predictor, split: str, outpu
     _draw_roc(grid[0, 0], curves)
     _draw_precision(grid[0, 1], curves)
     _draw_thresholds(grid[1, 0], curves)
-    _draw_calibration(grid[1, 1], chances, true, positive)
+    _draw_calibration(grid[1, 1], chances, true, f"probability of {positive}", f"share of {positive}")
     for axes in grid.flat:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    return figure
+
+
+def draw_calibration(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
+    """Return the plot of how often the likeliest class is right, by its probability; for several classes.
+
+    Args:
+        dataset: the dataset.
+        predictor: the trained model.
+        split: whose rows are scored.
+        outputs: the model's raw outputs for them.
+    """
+    rows = dataset.splits[split]
+    probabilities = predictor.decode(outputs).probabilities
+    assert probabilities is not None
+    certainty, right = certainty_of(probabilities, rows.targets)
+    error = calibration_scores(predictor, rows, outputs)["ece"]
+    result = f"{split}: ECE {error:.4f}"
+    temperature = predictor.network.temperature
+    result += f", T = {temperature:.3g}" if temperature != 1 else ""
+    figure = style.headed_figure(4.8, 5.2, "Calibration", style.caption(dataset, predictor, result))
+    axes = figure.subplots()
+    if not certainty.isfinite().all():
+        style.note(axes, "not all probabilities are finite")
+        return figure
+    words = "probability of the likeliest class", "share that is of it"
+    _draw_calibration(axes, certainty.numpy(), right.numpy(), *words)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return figure
 
 
@@ -127,7 +157,7 @@ def _draw_thresholds(axes: Axes, curves: Curves) -> None:
     style.legend_above(axes, columns=3)
 
 
-def _draw_calibration(axes: Axes, chances: Array, true: Array, positive: str) -> None:
+def _draw_calibration(axes: Axes, chances: Array, true: Array, chance: str, share: str) -> None:
     bins = np.minimum((chances * _BINS).astype(int), _BINS - 1)
     counts = np.bincount(bins, minlength=_BINS)
     left = np.arange(_BINS) / _BINS
@@ -143,5 +173,5 @@ def _draw_calibration(axes: Axes, chances: Array, true: Array, positive: str) ->
     low, high = np.transpose([wilson(*map(int, pair)) for pair in zip(positives, rows, strict=True)])
     axes.vlines(mean, low, high, color=_BLUE, linewidth=1.2)
     axes.plot(mean, positives / rows, "o", color=_BLUE, markersize=5.5, label="share, with 95 % interval")
-    axes.set(xlabel=f"probability of {positive}, mean of a bin", ylabel=f"share of {positive}")
+    axes.set(xlabel=f"{chance}, mean of a bin", ylabel=share)
     style.legend_above(axes, columns=2)

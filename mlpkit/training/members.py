@@ -80,6 +80,6 @@ class Members:
             if "unscaling.mean" in model:
                 weight, bias = weight * model["unscaling.std"][:, None], bias * model["unscaling.std"]
                 bias = bias + model["unscaling.mean"]
-            found.append((weight, bias))
+            found.append((weight / checkpoint.temperature, bias / checkpoint.temperature))
         weights, biases = zip(*found, strict=True)
         return torch.stack(weights).mean(0), torch.stack(biases).mean(0)

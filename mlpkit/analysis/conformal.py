@@ -1,0 +1,139 @@
+"""Split-conformal prediction: sets of classes or intervals that hold the truth with a wanted probability.
+
+Vovk et al. 2005; the adaptive sets of classes are those of Romano et al. 2020, without their random number.
+The rows that set the size must be new to the model, and exchangeable with the rows that are predicted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlpkit.analysis.evaluate import load_matching
+from mlpkit.analysis.intervals import wilson
+from mlpkit.analysis.predict import Predictions, Predictor
+from mlpkit.config.problems import plural
+from mlpkit.data.dataset import Split
+from mlpkit.errors import ConfigError
+from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.trust import Trust
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """How far sets or intervals reach.
+
+    Attributes:
+        coverage: the probability with which they hold the truth.
+        reach: one number for classes: a class is in the set if it and the likelier ones have at most this
+            probability together. For a regression (targets,): half the width of the intervals.
+    """
+
+    coverage: float
+    reach: Tensor
+
+    def low_and_high(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Return the ends (rows, targets) of the intervals of a regression."""
+        values = predictions.values.double()
+        return values - self.reach, values + self.reach
+
+    def sets(self, predictions: Predictions) -> Tensor:
+        """Return (rows, classes) booleans: whether a class is in the set; the likeliest one always is."""
+        assert predictions.probabilities is not None
+        found = _mass(predictions.probabilities) <= self.reach
+        found[torch.arange(len(found)), predictions.probabilities.argmax(1)] = True
+        return found
+
+    def holds(self, predictions: Predictions, targets: Tensor) -> Tensor:
+        """Return whether the true targets are held: (rows,) for classes, (rows, targets) for a regression."""
+        if predictions.probabilities is not None:
+            return self.sets(predictions).gather(1, targets[:, None]).squeeze(1)
+        low, high = self.low_and_high(predictions)
+        return (low <= targets) & (targets <= high)
+
+
+def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conformal:
+    """Return the reach that holds the truth of new rows with a probability of at least `coverage`.
+
+    It is the k-th smallest score of n rows, k = ⌈(n + 1) · coverage⌉. The score of a row is the probability
+    of its class and the likelier ones together, or the absolute residual of each target.
+
+    Raises:
+        ConfigError: the task has several labels, or there are too few rows.
+    """
+    if predictor.task.name == "multilabel":
+        raise ConfigError("--coverage: for classes and regression, the task is multilabel; leave it out")
+    k = ceil((len(rows) + 1) * coverage - 1e-9)
+    if k > len(rows):
+        least = ceil(round(coverage / (1 - coverage), 4))
+        raise ConfigError(
+            f"--coverage={coverage:g}: needs at least {least:,} validation rows, the run has "
+            f"{plural(len(rows), 'row')}; lower it, or train with a larger dataset.val_fraction"
+        )
+    predictions = predictor.predict(rows.inputs)
+    if predictions.probabilities is None:
+        scores = (predictions.values.double() - rows.targets).abs()
+    else:
+        scores = _mass(predictions.probabilities).gather(1, rows.targets[:, None])
+    reach = scores.sort(0).values[k - 1]
+    return Conformal(coverage, reach)
+
+
+def conformal_of(
+    members: Sequence[tuple[Path, Checkpoint]],
+    predictor: Predictor,
+    coverage: float,
+    trust: Trust,
+    warn: Callable[[str], None],
+) -> Conformal:
+    """Return the reach of a model's sets or intervals, from its validation rows.
+
+    Args:
+        members: the path and the checkpoint of each run of the model.
+        predictor: the model.
+        coverage: see `Conformal`.
+        trust: says whether missing files are downloaded.
+        warn: called with a line if the data is not what the model was trained on.
+
+    Raises:
+        ConfigError: there are none or too few, or they differ between the members.
+    """
+    path, stored = members[0]
+    if any(member.fingerprint != stored.fingerprint for _, member in members):
+        raise ConfigError(
+            "--coverage: the runs were trained on different rows; name a sweep over seeds alone"
+        )
+    dataset = load_matching(stored.config.dataset, stored, path, warn, trust)
+    if "val" not in dataset.splits:
+        raise ConfigError(
+            f"--coverage={coverage:g}: {path} has no validation rows; train with a larger "
+            "dataset.val_fraction"
+        )
+    return fit_conformal(predictor, dataset.splits["val"], coverage)
+
+
+def describe_coverage(conformal: Conformal, predictor: Predictor, rows: Split) -> str:
+    """Return the coverage of some rows, with its 95 % interval, and the size of the sets or intervals."""
+    predictions = predictor.predict(rows.inputs)
+    held = conformal.holds(predictions, rows.targets)
+    if predictions.probabilities is not None:
+        size = f"{conformal.sets(predictions).sum(1).double().mean():.3g} classes in a set on average"
+        columns = {"": held}
+    else:
+        names = predictor.input_schema.targets
+        size = "prediction ± " + ", ".join(f"{reach:.4g}" for reach in conformal.reach.tolist())
+        columns = {f" of {name}" if len(names) > 1 else "": held[:, i] for i, name in enumerate(names)}
+    parts = []
+    for name, each in columns.items():
+        low, high = wilson(int(each.sum()), len(each))
+        parts.append(f"{each.double().mean():.3f}{name} (95 % {low:.3f} to {high:.3f})")
+    return f"coverage {conformal.coverage:g}: reached {', '.join(parts)}; {size}"
+
+
+def _mass(probabilities: Tensor) -> Tensor:
+    """Return (rows, classes) the probability of each class and all likelier ones together, float64."""
+    p, order = probabilities.double().sort(1, descending=True)
+    return torch.empty_like(p).scatter_(1, order, p.cumsum(1))
