@@ -1,4 +1,4 @@
-"""Predicts rows with the model of a checkpoint."""
+"""Predicts rows with the model of a checkpoint, or with the mean of several."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +15,7 @@ from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.engines.experiment import Experiment
+from mlpkit.errors import ConfigError
 from mlpkit.folders import checkpoint
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.models.torch_network import Network, build_network, count_parameters
@@ -126,6 +127,71 @@ class Predictor:
     def _decode(self, outputs: Tensor) -> Predictions:
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
         return Predictions(self.task.decode(outputs), probabilities)
+
+
+class Ensemble(Predictor):
+    """Several models of the same inputs, which predict the mean of their probabilities or values.
+
+    Attributes:
+        members: the models, each a single network.
+    """
+
+    def __init__(self, members: Sequence[Predictor], epoch: int | None = None) -> None:
+        """Take the members; an ensemble among them stands for its own.
+
+        Args:
+            members: the models.
+            epoch: the epoch after which all had their weights; None if it is not the same.
+
+        Raises:
+            ConfigError: their input schemas differ.
+        """
+        first = members[0]
+        if any(member.input_schema != first.input_schema for member in members):
+            raise ConfigError(
+                "--ensemble: the runs read their inputs in different ways, as those of different folds do; "
+                "train runs that differ in their seed alone"
+            )
+        super().__init__(
+            first.network,
+            first.input_schema,
+            first.loss,
+            first.device,
+            epoch,
+            metrics=first.metrics,
+            task=first.task,
+            class_weights=first.class_weights,
+        )
+        self.members = [single for member in members for single in members_of(member)]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.outputs`."""
+        return self.task.average(torch.stack([member.outputs(inputs) for member in self.members]))
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Predictor.losses`; the targets are scaled as in the first member."""
+        outputs = self.network.before_unscaling(self.outputs(inputs).to(self.device)).cpu()
+        return self.loss.per_example(outputs, self.network.standardize(targets.to(self.device)).cpu())
+
+    def spread(self, inputs: Tensor) -> Tensor:
+        """Return the standard deviation of the members' probabilities, or of their values.
+
+        Returns:
+            (rows, classes or targets), as the probabilities or values that `predict` gives.
+        """
+        each = [member.predict(inputs) for member in self.members]
+        said = [one.values if one.probabilities is None else one.probabilities for one in each]
+        return torch.stack(said).std(0)
+
+
+def members_of(predictor: Predictor) -> Sequence[Predictor]:
+    """Return the members of an ensemble, or the model alone."""
+    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
+
+
+def one_of(members: Sequence[Predictor], epoch: int | None = None) -> Predictor:
+    """Return an ensemble of several models, or the only one; see `Ensemble`."""
+    return Ensemble(members, epoch) if len(members) > 1 else members[0]
 
 
 def predictor_of(experiment: Experiment, epoch: int | None = None) -> Predictor:

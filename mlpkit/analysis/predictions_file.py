@@ -16,6 +16,8 @@ from mlpkit.folders.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlpkit.analysis.predict import Predictions
 
 ENDINGS = (".csv", ".jsonl", ".npz")
@@ -30,6 +32,7 @@ def as_columns(
     true: Any = None,
     kept: Columns | None = None,
     rows: Sequence[int] | None = None,
+    spread: "Tensor | None" = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
@@ -45,12 +48,19 @@ def as_columns(
         true: the targets, if they are known.
         kept: columns of the input that are copied to the output; targets are named true_NAME.
         rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
+        spread: see `mlpkit.analysis.predict.Ensemble.spread`; of classes, that of the class is shown.
 
     Raises:
         ConfigError: a kept column has the name of another column of the output.
     """
     numbers: Columns = {} if rows is None else {"row": [row + 1 for row in rows]}
     columns = numbers | _said(predictions, input_schema, names, true)
+    if spread is not None and input_schema.classes:
+        columns["spread"] = list(spread.gather(1, predictions.values[:, None])[:, 0].numpy())
+    elif spread is not None:
+        columns |= {
+            f"spread({name})": list(spread[:, i].numpy()) for i, name in enumerate(input_schema.targets)
+        }
     copied: Columns = {}
     for name, values in (kept or {}).items():
         is_predicted = name in input_schema.targets and name in columns
