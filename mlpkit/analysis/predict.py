@@ -201,10 +201,12 @@ def predictor_of(experiment: Experiment, epoch: int | None = None) -> Predictor:
         experiment: holds the network, with the weights to use.
         epoch: the epoch after which it had these weights.
     """
-    network, schema = experiment.network, experiment.dataset.input_schema
-    device = str(next(network.parameters()).device)
-    metrics, task, weights = experiment.metrics, experiment.task, experiment.class_weights
-    return Predictor(network, schema, experiment.loss, device, epoch, metrics, task, weights)
+    schema, device = experiment.dataset.input_schema, str(next(experiment.network.parameters()).device)
+    about = experiment.metrics, experiment.task, experiment.class_weights
+    members = [
+        Predictor(network, schema, experiment.loss, device, epoch, *about) for network in experiment.networks
+    ]
+    return one_of(members, epoch)
 
 
 def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoint]:
@@ -218,7 +220,12 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
-    """Return the model of a checkpoint that has been loaded."""
+    """Return the model of a checkpoint that has been loaded; an ensemble if its run has several members."""
+    members = [_single(member, device) for member in stored.members()]
+    return one_of(members, stored.state.progress.epoch)
+
+
+def _single(stored: Checkpoint, device: str) -> Predictor:
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
     threads = stored.config.trainer.threads

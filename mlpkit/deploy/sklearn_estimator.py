@@ -68,7 +68,10 @@ class SklearnFormat(Format):
             tensors = {name: values.cpu() for name, values in member.network.state_dict().items()}
             state = State(Progress(epoch=member.epoch or 0), {}, tensors)
             stored = Checkpoint(
-                source.config, source.schema, state, class_weights=tuple(member.class_weights)
+                source.config.without_members(),
+                source.schema,
+                state,
+                class_weights=tuple(member.class_weights),
             )
             file = f"{source.name}.safetensors" if is_alone else f"member-{number:03}.safetensors"
             checkpoint.save(folder / file, stored)
