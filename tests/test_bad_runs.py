@@ -142,8 +142,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     ),
     "a key that is not known": (
         lambda f: forge(f, config=changed(f, model={"_target_": "os.system"})),
-        "its config is not valid: model._target_: unknown key; model=mlp has hidden, activation, dropout, "
-        "norm, bias",
+        "its config is not valid: model._target_: unknown key; model=mlp has members, hidden, activation, "
+        "dropout, norm, bias",
     ),
     "a rate that is none": (
         lambda f: forge(f, config=changed(f, optimizer={"lr": float("nan")})),
@@ -161,7 +161,7 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     ),
     "a model of another task": (
         lambda f: forge(f, config=changed(f, model={"name": "linear", "bias": True})),
-        "its config is not valid: model.activation: unknown key; model=linear has bias",
+        "its config is not valid: model.activation: unknown key; model=linear has members, bias",
     ),
     "a task that goes with no classes": (
         lambda f: forge(f, signature={**SIGNATURE, "classes": []}),

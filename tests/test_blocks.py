@@ -8,8 +8,7 @@ from running import train
 from torch import nn
 
 from mlpkit.analysis.blocks import BLOCK
-from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor
+from mlpkit.analysis.predict import Ensemble, Predictions, Predictor, load_predictor
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.models.torch_network import Network
 

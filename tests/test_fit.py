@@ -199,10 +199,15 @@ def test_predict_averages_the_seeds_of_a_sweep(refused: Refused, capsys: pytest.
         with Path("out.csv").open() as stream:
             found.append(float(next(csv.DictReader(stream))["p(lower)"]))
     assert len(found) == 4 and found[0] == pytest.approx(np.mean(found[1:]), abs=1e-6)
+    assert command(["predict", "sweep", "--ensemble", "--spread", *values, "out.csv"]) == 0
+    with Path("out.csv").open() as stream:
+        apart = float(next(csv.DictReader(stream))["spread"])
+    assert apart == pytest.approx(np.std(found[1:], ddof=1), abs=1e-6)
     capsys.readouterr()
     assert refused("predict", "sweep", "--ensemble", "--out-of-fold", code=2).startswith("--ensemble: ")
     run = str(next(path for path in Path("sweep").iterdir() if path.is_dir()))
     assert refused("predict", run, "--ensemble", "--values", "0,0", code=2).startswith("--ensemble: ")
+    assert refused("predict", run, "--spread", "--values", "0,0", code=2).startswith("--spread: ")
 
 
 def test_evaluate_scores_the_seeds_of_a_sweep_together(

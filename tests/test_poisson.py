@@ -13,8 +13,7 @@ from running import config, train
 from sklearn.linear_model import PoissonRegressor
 from torch import nn
 
-from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.predict import load_predictor
+from mlpkit.analysis.predict import Ensemble, load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.load import load_dataset
 

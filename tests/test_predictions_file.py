@@ -48,6 +48,11 @@ def test_columns_of_a_regression() -> None:
     values = torch.tensor([[0.1, 2.0], [3.0, -4e-8]])
     columns = as_columns(Predictions(values, None), TARGETS)
     assert columns == {"y": [np.float32(0.1), 3.0], "z": [2.0, np.float32(-4e-8)]}
+    apart = as_columns(Predictions(values, None), TARGETS, spread=values / 4)
+    assert list(apart) == ["y", "z", "spread(y)", "spread(z)"] and apart["spread(z)"] == [
+        0.5,
+        np.float32(-1e-8),
+    ]
     columns = as_columns(Predictions(values, None), TARGETS, true=values * 2)
     assert list(columns) == ["true_y", "true_z", "y", "z"]
     assert columns["true_z"] == [4.0, np.float32(-8e-8)]

@@ -1,4 +1,4 @@
-"""Predicts rows with the model of a checkpoint."""
+"""Predicts rows with the model of a checkpoint, or with the mean of several."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +15,7 @@ from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.engines.experiment import Experiment
+from mlpkit.errors import ConfigError
 from mlpkit.folders import checkpoint
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.models.torch_network import Network, build_network, count_parameters
@@ -128,6 +129,71 @@ class Predictor:
         return Predictions(self.task.decode(outputs), probabilities)
 
 
+class Ensemble(Predictor):
+    """Several models of the same inputs, which predict the mean of their probabilities or values.
+
+    Attributes:
+        members: the models, each a single network.
+    """
+
+    def __init__(self, members: Sequence[Predictor], epoch: int | None = None) -> None:
+        """Take the members; an ensemble among them stands for its own.
+
+        Args:
+            members: the models.
+            epoch: the epoch after which all had their weights; None if it is not the same.
+
+        Raises:
+            ConfigError: their input schemas differ.
+        """
+        first = members[0]
+        if any(member.input_schema != first.input_schema for member in members):
+            raise ConfigError(
+                "--ensemble: the runs read their inputs in different ways, as those of different folds do; "
+                "train runs that differ in their seed alone"
+            )
+        super().__init__(
+            first.network,
+            first.input_schema,
+            first.loss,
+            first.device,
+            epoch,
+            metrics=first.metrics,
+            task=first.task,
+            class_weights=first.class_weights,
+        )
+        self.members = [single for member in members for single in members_of(member)]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.outputs`."""
+        return self.task.average(torch.stack([member.outputs(inputs) for member in self.members]))
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Predictor.losses`; the targets are scaled as in the first member."""
+        outputs = self.network.before_unscaling(self.outputs(inputs).to(self.device)).cpu()
+        return self.loss.per_example(outputs, self.network.standardize(targets.to(self.device)).cpu())
+
+    def spread(self, inputs: Tensor) -> Tensor:
+        """Return the standard deviation of the members' probabilities, or of their values.
+
+        Returns:
+            (rows, classes or targets), as the probabilities or values that `predict` gives.
+        """
+        each = [member.predict(inputs) for member in self.members]
+        said = [one.values if one.probabilities is None else one.probabilities for one in each]
+        return torch.stack(said).std(0)
+
+
+def members_of(predictor: Predictor) -> Sequence[Predictor]:
+    """Return the members of an ensemble, or the model alone."""
+    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
+
+
+def one_of(members: Sequence[Predictor], epoch: int | None = None) -> Predictor:
+    """Return an ensemble of several models, or the only one; see `Ensemble`."""
+    return Ensemble(members, epoch) if len(members) > 1 else members[0]
+
+
 def predictor_of(experiment: Experiment, epoch: int | None = None) -> Predictor:
     """Return the model of a run that was trained in this process.
 
@@ -135,10 +201,12 @@ def predictor_of(experiment: Experiment, epoch: int | None = None) -> Predictor:
         experiment: holds the network, with the weights to use.
         epoch: the epoch after which it had these weights.
     """
-    network, schema = experiment.network, experiment.dataset.input_schema
-    device = str(next(network.parameters()).device)
-    metrics, task, weights = experiment.metrics, experiment.task, experiment.class_weights
-    return Predictor(network, schema, experiment.loss, device, epoch, metrics, task, weights)
+    schema, device = experiment.dataset.input_schema, str(next(experiment.network.parameters()).device)
+    about = experiment.metrics, experiment.task, experiment.class_weights
+    members = [
+        Predictor(network, schema, experiment.loss, device, epoch, *about) for network in experiment.networks
+    ]
+    return one_of(members, epoch)
 
 
 def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoint]:
@@ -152,7 +220,12 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
-    """Return the model of a checkpoint that has been loaded."""
+    """Return the model of a checkpoint that has been loaded; an ensemble if its run has several members."""
+    members = [_single(member, device) for member in stored.members()]
+    return one_of(members, stored.state.progress.epoch)
+
+
+def _single(stored: Checkpoint, device: str) -> Predictor:
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
     network.calibrate(stored.temperature, stored.input_schema.width)

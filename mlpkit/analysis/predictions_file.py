@@ -16,6 +16,8 @@ from mlpkit.folders.output_file import write_output
 from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlpkit.analysis.conformal import Conformal
     from mlpkit.analysis.predict import Predictions
 
@@ -32,6 +34,7 @@ def as_columns(
     kept: Columns | None = None,
     rows: Sequence[int] | None = None,
     conformal: "Conformal | None" = None,
+    spread: "Tensor | None" = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
@@ -48,6 +51,7 @@ def as_columns(
         kept: columns of the input that are copied to the output; targets are named true_NAME.
         rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
         conformal: adds the column `set` with the names of the classes, or `low` and `high`.
+        spread: see `mlpkit.analysis.predict.Ensemble.spread`; of classes, that of the class is shown.
 
     Raises:
         ConfigError: a kept column has the name of another column of the output.
@@ -56,6 +60,12 @@ def as_columns(
     columns = numbers | _said(predictions, input_schema, names, true)
     if conformal is not None:
         columns |= _reached(conformal, predictions, input_schema)
+    if spread is not None and input_schema.classes:
+        columns["spread"] = list(spread.gather(1, predictions.values[:, None])[:, 0].numpy())
+    elif spread is not None:
+        columns |= {
+            f"spread({name})": list(spread[:, i].numpy()) for i, name in enumerate(input_schema.targets)
+        }
     copied: Columns = {}
     for name, values in (kept or {}).items():
         is_predicted = name in input_schema.targets and name in columns

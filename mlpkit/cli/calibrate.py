@@ -30,7 +30,8 @@ def calibrate(
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.problems import plural
     from mlpkit.data.weights import row_weights
-    from mlpkit.folders.checkpoint import KINDS, save
+    from mlpkit.folders.checkpoint import save
+    from mlpkit.folders.state import KINDS
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, number, plain_table, say
 

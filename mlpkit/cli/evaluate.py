@@ -84,9 +84,8 @@ def evaluate(
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
-    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import evaluate as evaluate_rows
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.config.metric import with_metric
     from mlpkit.data.inputs import ReadOptions
@@ -167,7 +166,7 @@ def _calibration(members: "list[Checkpoint]", predictor: "Predictor", rows: "Spl
     from dataclasses import replace
 
     from mlpkit.analysis.calibration import calibration_scores
-    from mlpkit.analysis.ensemble import one_of
+    from mlpkit.analysis.predict import one_of
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.losses.scores import ECE_BINS
     from mlpkit.system.console import number

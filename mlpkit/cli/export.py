@@ -73,8 +73,7 @@ def export(
         raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
     check_name(name)
 
-    from mlpkit.analysis.ensemble import one_of
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.deploy.check_rows import load_data, made_rows, test_rows
     from mlpkit.deploy.export import check_folder

@@ -48,7 +48,7 @@ def inspect(
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust, parts=())
     input_schema, console = stored.input_schema, make_console()
-    layers = architecture(stored.config, input_schema)
+    layers, members = architecture(stored.config, input_schema), stored.config.model.members
     features = ", ".join(input_schema.features[:8]) + (", …" if len(input_schema.features) > 8 else "")
     targets = ", ".join(input_schema.targets)
     if input_schema.classes:
@@ -74,23 +74,27 @@ def inspect(
         shape = f"{layer.in_features} → {layer.out_features}" if layer.kind == "Linear" else ""
         table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
     table.add_row("total", "", f"{count(layers):,}")
+    if members > 1:
+        table.add_row(f"all {members} members", "", f"{count(layers) * members:,}")
     console.print(table)
 
     with TensorFile(path) as file:
         check_tensors(file, stored.config, input_schema, trust)  # again: the file may have been replaced
 
         def read(name: str) -> Any:
-            return file.read(f"model/{name}").tolist()
+            values = file.read(f"model/{name}")
+            return (values[0] if members > 1 else values).tolist()
 
         tables = list(weight_tables(layers, input_schema, read)) if weights else []
         readable = [] if tables else readable_weights(layers, input_schema, read)
     used = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    of_first = f"first member, {used}" if members > 1 else used
     for numbers in tables:
         console.print()
         print_numbers(console, numbers.columns, numbers.rows)
     if readable:
         console.print()
-        print_weights(console, used, readable)
+        print_weights(console, of_first, readable)
     by_split, folder = stored.state.scores, RunFolder(path.parent.parent)
     if path.parent.name == "checkpoints" and folder.summary.is_file():
         summarized = summarized_scores(folder, path.stem, stored.state.progress.step) or {}

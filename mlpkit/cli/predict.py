@@ -73,6 +73,13 @@ def predict(
             help="Average what all seeds of a sweep's best setting predict, not its best run alone.",
         ),
     ] = False,
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread",
+            help="How far the members of an ensemble are apart: the standard deviation of what they predict.",
+        ),
+    ] = False,
     threshold: Annotated[
         str | None,
         typer.Option(
@@ -116,9 +123,8 @@ def predict(
             refuse_input(output, input_)
 
     from mlpkit.analysis.conformal import conformal_of
-    from mlpkit.analysis.ensemble import one_of
     from mlpkit.analysis.evaluate import choose_split, load_matching
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
@@ -130,6 +136,8 @@ def predict(
     trust = Trust.foreign(allow_large)
     if out_of_fold and ensemble:
         raise ConfigError("--ensemble: --out-of-fold averages the seeds already; leave it out")
+    if out_of_fold and spread:
+        raise ConfigError("--spread: --out-of-fold predicts each row by models of its own; leave it out")
     if out_of_fold:
         _predict_out_of_fold(run, keep or (), output, checkpoint, device, trust)
         return
@@ -140,6 +148,10 @@ def predict(
     path, stored = members[0]
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
     predictor = one_of(predictors)
+    if spread and not isinstance(predictor, Ensemble):
+        raise ConfigError(
+            f"--spread: {path} is one network; name a run with model.members, or a sweep with --ensemble"
+        )
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
@@ -174,7 +186,8 @@ def predict(
     if not any(are_nan) and (row := predictions.first_not_finite()) is not None:
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
         raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
-    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept, None, reach)
+    apart = predictor.spread(inputs.values) if spread and isinstance(predictor, Ensemble) else None
+    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept, None, reach, apart)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")

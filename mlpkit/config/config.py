@@ -53,6 +53,10 @@ class Config(Section):
         """Return the config with other options in its section `run`; they are not validated."""
         return self.model_copy(update={"run": self.run.model_copy(update=options)})
 
+    def without_members(self) -> "Config":
+        """Return the config of one of the model's members alone."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"members": 1})})
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a config, with all registered choices."""

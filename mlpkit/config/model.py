@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from mlpkit.config.task_fit import ForTasks
 
@@ -50,6 +52,9 @@ class ModelConfig(ForTasks):
 
     to_define: ClassVar[tuple[str, ...]] = ("build or layers",)
     has_one_layer: ClassVar[bool] = False
+    members: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="networks that are trained together, each with its own seed; their mean is predicted"
+    )
 
     def build(self, features: int, width: int) -> "nn.Module":
         """Return a module that maps (rows, features) to (rows, width), initialised.

@@ -8,9 +8,8 @@ from statistics import fmean
 from mlpkit.analysis.baselines import evaluate_baselines
 from mlpkit.analysis.evaluate import choose_split, evaluate, scores_of
 from mlpkit.analysis.model_facts import Scores, final_of, interval_text, read_or_empty, with_baseline
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predict import Predictor, members_of
 from mlpkit.data.dataset import Dataset
-from mlpkit.deploy.portable import members_of
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.find_run import run_of
 from mlpkit.folders.results import summarized_scores

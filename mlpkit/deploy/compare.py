@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpkit.analysis.predict import members_of
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format import Answers, Source
-from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError
 
 EPSILON = 2.0**-23  # of float32

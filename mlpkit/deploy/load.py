@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import one_of
 from mlpkit.analysis.named_run import open_members
-from mlpkit.analysis.predict import make_predictor
+from mlpkit.analysis.predict import make_predictor, one_of
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
 from mlpkit.folders.trust import Trust

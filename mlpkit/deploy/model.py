@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpkit.analysis.predict import Predictions, Predictor
+from mlpkit.analysis.predict import Predictions, Predictor, members_of
 from mlpkit.config.problems import plural
 from mlpkit.deploy.frames import features_of
 from mlpkit.errors import DataError
@@ -88,9 +88,9 @@ class Model:
         Raises:
             DataError: the model is an ensemble.
         """
-        members: Sequence[Predictor] = getattr(self._predictor, "members", ())
+        members = members_of(self._predictor)
         if len(members) > 1:
-            raise DataError(f"{self.source}: an ensemble of {len(members)} networks; load one of its runs")
+            raise DataError(f"{self.source}: an ensemble of {len(members)} networks, not one")
         return copy.deepcopy(self._predictor.network)
 
     def features(self, data: Any) -> "NDArray[np.float32]":
@@ -121,7 +121,7 @@ class Model:
     def __repr__(self) -> str:
         """Return the model in a line: task, targets, columns, parameters."""
         what = f"{self.task} of {', '.join(self.targets)} from {plural(len(self.columns), 'column')}"
-        members = len(getattr(self._predictor, "members", ())) or 1
+        members = len(members_of(self._predictor))
         several = f"{members} x " if members > 1 else ""
         parameters = count_parameters(self._predictor.network)
         return f"<Model: {what}; {several}{plural(parameters, 'parameter')}; {self.source}>"

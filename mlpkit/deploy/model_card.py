@@ -12,6 +12,7 @@ from mlpkit.analysis.model_facts import (
     read_or_empty,
     score_table,
 )
+from mlpkit.analysis.predict import members_of
 from mlpkit.config import yaml_file
 from mlpkit.config.config import to_dict
 from mlpkit.deploy.card_scores import CardScores
@@ -51,7 +52,8 @@ def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], 
 
 def _about(source: Source, paths: Sequence[Path]) -> Iterator[str]:
     parameters = count_parameters(source.predictor.network)
-    members = f"An ensemble of {len(paths)} models, each of" if len(paths) > 1 else "It has"
+    count = len(members_of(source.predictor))
+    members = f"An ensemble of {count} models, each of" if count > 1 else "It has"
     yield f"{members} {parameters:,} parameters. Task: {source.schema.task}."
     if source.has_threshold:
         what = _text(source.schema.classes[1]) if source.schema.classes else "a label"

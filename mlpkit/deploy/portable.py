@@ -1,7 +1,7 @@
 """A trained model as plain data: its input schema, and the steps of each network with their NumPy arrays."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mlpkit.analysis.ensemble import Ensemble
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predict import Predictor, members_of
 from mlpkit.config.config import Config
 from mlpkit.config.registry import choices
 from mlpkit.config.task_fit import ForTasks
@@ -120,11 +119,6 @@ def _encoded(array: Array) -> dict[str, Any]:
     plain = np.ascontiguousarray(array)
     data = base64.b64encode(plain.astype(plain.dtype.newbyteorder("<")).tobytes()).decode()
     return {"dtype": str(plain.dtype), "shape": list(plain.shape), "data": data}
-
-
-def members_of(predictor: Predictor) -> Sequence[Predictor]:
-    """Return the members of an ensemble, or the model alone."""
-    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
 
 
 def make_portable(predictor: Predictor, config: Config, format_: str, threshold: float = 0.5) -> Portable:

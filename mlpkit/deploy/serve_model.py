@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlpkit.analysis.ensemble import Ensemble
 from mlpkit.analysis.named_run import open_members, warn_of_nan
-from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.analysis.predict import Ensemble, Predictor, make_predictor, members_of
 from mlpkit.config.problems import plural
 from mlpkit.data.raw_inputs import missing_texts
-from mlpkit.deploy.portable import members_of
 from mlpkit.errors import DataError, MlpkitError, reason_of
 from mlpkit.folders.checkpoint import Checkpoint, load_first
 from mlpkit.folders.find_run import find_checkpoints, run_of
@@ -39,14 +37,14 @@ class Served:
 
     @property
     def epoch(self) -> int | None:
-        """The epoch after which the checkpoint was saved; None for an ensemble."""
-        return None if isinstance(self.predictor, Ensemble) else self.stored.state.progress.epoch
+        """The epoch after which the checkpoint was saved; None for an ensemble of several runs."""
+        return self.predictor.epoch
 
     @property
     def about(self) -> str:
         """The epoch or the number of members, in words."""
-        if isinstance(self.predictor, Ensemble):
-            return f"an ensemble of {plural(len(self.predictor.members), 'model')}"
+        if self.epoch is None:
+            return f"an ensemble of {plural(len(members_of(self.predictor)), 'model')}"
         return f"epoch {self.epoch}"
 
     @cached_property

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from mlpkit.analysis.predict import members_of
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format import Answers, Format, Source
 from mlpkit.deploy.fresh_python import PREDICT, predict
@@ -61,13 +62,13 @@ class SklearnFormat(Format):
                 "--format=sklearn: an estimator has no threshold; leave --threshold out, and compare "
                 "predict_proba with it"
             )
-        predictors = getattr(source.predictor, "members", [source.predictor])
+        predictors = members_of(source.predictor)
         is_alone = len(predictors) == 1
         for number, member in enumerate(predictors):
             tensors = {name: values.cpu() for name, values in member.network.state_dict().items()}
             state = State(Progress(epoch=member.epoch or 0), {}, tensors)
             stored = Checkpoint(
-                source.config,
+                source.config.without_members(),
                 source.schema,
                 state,
                 class_weights=tuple(member.class_weights),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpkit.analysis.predict import members_of
 from mlpkit.data.encode import FARTHEST
 from mlpkit.data.encoder import (
     BooleanColumn,
@@ -22,7 +23,6 @@ from mlpkit.data.encoder import (
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format import Answers, Format, Source
 from mlpkit.deploy.fresh_python import predict
-from mlpkit.deploy.portable import members_of
 from mlpkit.errors import ConfigError, reason_of
 
 RUN = """

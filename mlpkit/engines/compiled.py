@@ -134,8 +134,7 @@ class CompiledEngine(Engine):
         return self.data.rows, self.data.splits[self._monitored].rows
 
     def _is_shared(self) -> bool:
-        splits = (self.data.splits["train"], self.data.splits[self._monitored])
-        return all(split.indices is None for split in splits)
+        return all(self.data.splits[name].indices is None for name in ("train", self._monitored))
 
     def _columns(self, split: str) -> list[Tensor]:
         """Return the inputs, expected outputs, targets and weights of a split, each (1 or K, …, rows)."""
@@ -232,6 +231,7 @@ def obstacle_to_compiling(
         f"it does not know optimizer={unknown[0]}" if unknown else "": bool(unknown),
         f"it does not know loss={loss.name}": type(loss) not in COMPILED_LOSSES,
         "it does not know loss.label_smoothing": isinstance(loss, CrossEntropy) and loss.label_smoothing > 0,
+        "it averages no model.members": first.model.members > 1,
         "it does not compute run.metrics": bool(metric_names(first)),
         "it keeps no gradients, which run.histograms shows": first.run.histograms is not None,
         "it is not for changed images": augments,

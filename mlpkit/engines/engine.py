@@ -23,6 +23,7 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
+from mlpkit.engines.not_finite import not_finite
 from mlpkit.engines.parameters import Flat
 from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
@@ -116,6 +117,10 @@ class Engine:
         """Return the shuffled training rows of an epoch (K, rows), or (rows,) where K = 1."""
         return orders_of(self.data.rows, self._seeds, epoch).to(self.device)
 
+    def seeds_of(self, run: int) -> list[int]:
+        """Return the seeds by which a run's rows are shuffled, one for each of its networks."""
+        return [self._seeds[run]]
+
     def rows_in(self, steps: int) -> int:
         """Return the number of training rows in the first steps of an epoch."""
         return min(self.data.rows, steps * self.batch_size * self._configs[0].trainer.accumulate)
@@ -166,7 +171,7 @@ class Engine:
         failures: dict[int, str] = {}
         for part, outputs in self._fill(rows, randoms):
             if self.filler.is_suspicious():
-                failures |= self._not_finite(part, outputs)
+                failures |= not_finite(self.data, self.parameters, self.gradients, part, outputs)
             self.epoch_outputs.add(part, outputs)
         return failures
 
@@ -180,20 +185,6 @@ class Engine:
         for index, part in enumerate(parts):
             yield part, self.filler.fill(part, count, index > 0, randoms)
 
-    def _not_finite(self, rows: Rows, outputs: Tensor) -> dict[int, str]:
-        """Return for each failed run what is not finite: the loss, or the gradient of a parameter."""
-        losses = self.data.losses(outputs.mT, "train", rows).view(self.runs, -1)
-        found = {}
-        for run in range(self.runs):
-            if not bool(losses[run].isfinite().all()):
-                found[run] = "the loss is not finite"
-                continue
-            of_run = self.parameters.of_run(self.gradients, run)
-            bad = (name for name, gradient in of_run.items() if not bool(gradient.isfinite().all()))
-            if name := next(bad, None):
-                found[run] = f"the gradient of {name} is not finite"
-        return found
-
     def collect(self) -> Sums:
         """Return the sums over the training rows since the last call, computed before each row's update."""
         with self.context:
@@ -206,16 +197,25 @@ class Engine:
             split: the split's name.
             poll: called between batches; an exception from it ends the evaluation.
         """
+        with self.context:
+            return self.data.sums(self.outputs(split, poll), split, slice(None))
+
+    def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
+        """Return the outputs (K, rows, width) of a split, not yet unscaled; (rows, width) where K = 1.
+
+        Args:
+            split: see `evaluate`.
+            poll: see `evaluate`.
+        """
         rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
         outputs: list[Tensor] = []
-        with self.context, self.weights.averages_shown():
+        with self.weights.averages_shown():
             for start in range(0, rows, largest):
                 if start:
                     poll()
                 found = self.filler.outputs(split, start, min(start + largest, rows))
                 outputs.append(found if rows <= largest else found.mT.clone())
-            whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1).mT
-            return self.data.sums(whole, split, slice(None))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1).mT
 
     def scores(self, sums: Sums, split: str) -> dict[str, Any]:
         """Return a split's scores by name, computed from its sums: numbers where K = 1, else (K,)."""
@@ -224,8 +224,6 @@ class Engine:
         if metrics:
             scores |= zip((metric.name for metric in metrics), sums[count:], strict=True)
         return scores
-
-    # ------------------------------------------------------------------------------------------- runs
 
     def save_best(self, better: Sequence[bool]) -> None:
         """See `Weights.save_best`."""
@@ -236,6 +234,16 @@ class Engine:
         """See `Weights.swap_best`."""
         with self.context:
             self.weights.swap_best()
+
+    @property
+    def blocks(self) -> list[range]:
+        """The runs of each block, which share a learning rate; see `Optimizers`."""
+        return [range(block.first, block.stop) for block in self.optimizers.blocks]
+
+    @property
+    def norms(self) -> Tensor:
+        """(K, 1), the norms of the gradients of the last step that was measured, before clipping."""
+        return self.clip.norms
 
     @property
     def uses_threads(self) -> bool:
@@ -285,12 +293,16 @@ class Engine:
             if "gradient_norm" in state.get("epoch", {}):
                 self.clip.norms[run] = state["epoch"]["gradient_norm"]
 
-    def resume_epoch(self, rows: Rows, outputs: Sequence[Tensor]) -> None:
+    def resume_epoch(self, epoch: int, steps: int, outputs: Sequence[Tensor]) -> None:
         """Restore the outputs of the first part of an epoch.
 
         Args:
-            rows: the rows of that part, as passed to `step`.
+            epoch: the number of epochs before this one.
+            steps: the number of steps in that part.
             outputs: each run's outputs (n, width), from its checkpoint.
         """
+        rows: Rows = slice(None)
+        if self._configs[0].trainer.batch_size != "full":
+            rows = self.data.table_rows(self._order(epoch)[..., : self.rows_in(steps)])
         with self.context:
             self.epoch_outputs.restore(rows, outputs)

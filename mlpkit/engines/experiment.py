@@ -6,7 +6,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig
 from mlpkit.config.metric import MetricConfig
 from mlpkit.data.dataset import Dataset
-from mlpkit.models.torch_network import Network
+from mlpkit.models.torch_network import Network, count_parameters
 from mlpkit.tasks import Task
 
 
@@ -22,6 +22,7 @@ class Experiment:
         network: the initialised model, on the device.
         metrics: the metrics of `run.metrics`.
         class_weights: the weight of each class in the loss, by label; () if all count the same.
+        members: the networks of a run with several, of which `network` is the first; () if there is one.
     """
 
     config: Config
@@ -31,3 +32,14 @@ class Experiment:
     network: Network
     metrics: tuple[MetricConfig, ...] = ()
     class_weights: tuple[float, ...] = ()
+    members: tuple[Network, ...] = ()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks of the run: its members, or the only one."""
+        return self.members or (self.network,)
+
+    @property
+    def parameters(self) -> int:
+        """The number of trained values, of all members together."""
+        return sum(map(count_parameters, self.networks))

@@ -67,6 +67,14 @@ class Checkpoint:
     estimator: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
 
+    def members(self) -> "list[Checkpoint]":
+        """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
+        count = self.config.model.members
+        if count == 1:
+            return [self]
+        config = self.config.without_members()
+        return [replace(self, config=config, state=self.state.of_member(n)) for n in range(count)]
+
     def other_data(self, dataset: "Dataset") -> str | None:
         """Return an error text if a dataset is not the one trained on; None if it is, or if unknown."""
         new, old = dataset.fingerprint, self.fingerprint

@@ -88,6 +88,12 @@ class State:
     best: Tensors = field(default_factory=dict, repr=False)
     raw: Tensors = field(default_factory=dict, repr=False)
 
+    def of_member(self, number: int) -> "State":
+        """Return a copy of the state of one member, where the tensors are those of several, stacked."""
+        kinds = (self.model, self.optimizer, self.epoch, self.best)
+        parts = ({name: tensor[number].clone() for name, tensor in part.items()} for part in kinds)
+        return State(self.progress, self.scores, *parts)
+
     def tensors(self) -> Tensors:
         """Return all tensors by kind and name, such as `model/layers.0.weight`."""
         kinds = {kind: getattr(self, kind) for kind in KINDS}

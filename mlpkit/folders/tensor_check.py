@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from mlpkit.config.config import Config
 from mlpkit.config.loss import loss_for
+from mlpkit.config.model import Shape
 from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
@@ -25,7 +26,9 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
         loss_for(config.loss, input_schema.task, config.dataset.name)
     except ConfigError as error:
         raise DataError(f"{path}: its config and its input schema do not go together ({error})") from None
-    if (number := count(layers)) > LARGEST:
+    members = config.model.members
+    stacked = (members,) if members > 1 else ()  # the first axis of all tensors
+    if (number := count(layers) * members) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
     trust.check_model(number, path)
     total = sum(math.prod(entry.shape) for name, entry in file.entries.items() if name.startswith("epoch/"))
@@ -36,7 +39,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
     mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
-    model = tensors(layers)
+    model = {name: ((*stacked, *shape), is_float) for name, (shape, is_float) in tensors(layers).items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
     for kind in ("best", "raw") if config.trainer.ema is not None else ("best",):
         if any(name.startswith(f"{kind}/") for name in found):
@@ -44,8 +47,9 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     if any(name.startswith("optimizer/") for name in found):
         for name, shape in parameters(layers).items():
             for slot, kind in config.optimizer.slots().items():
-                wanted[f"optimizer/{name}/{slot}"] = ((), True) if kind == "number" else (shape, True)
-    wanted |= _of_epoch(found, input_schema.width)
+                own = () if kind == "number" else shape
+                wanted[f"optimizer/{name}/{slot}"] = (*stacked, *own), True
+    wanted |= _of_epoch(found, input_schema.width, stacked)
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:
@@ -58,14 +62,14 @@ def _ends_in(name: str, slots: set[str]) -> bool:
 
 
 def _of_epoch(
-    found: Mapping[str, tuple[tuple[int, ...], bool]], width: int
-) -> dict[str, tuple[tuple[int, ...], bool]]:
+    found: Mapping[str, tuple[Shape, bool]], width: int, stacked: Shape
+) -> dict[str, tuple[Shape, bool]]:
     """Return the shapes that the tensors of a running epoch must have: the same number of rows in each."""
-    wanted: dict[str, tuple[tuple[int, ...], bool]] = {}
+    wanted: dict[str, tuple[Shape, bool]] = {}
     if "epoch/gradient_norm" in found:
-        wanted["epoch/gradient_norm"] = ((), True)
+        wanted["epoch/gradient_norm"] = (stacked, True)
     if "epoch/losses" in found:
-        rows = found["epoch/losses"][0][:1]
+        rows = *stacked, *found["epoch/losses"][0][len(stacked) :][:1]
         wanted |= {"epoch/losses": (rows, True), "epoch/outputs": ((*rows, width), True)}
         if "epoch/rows" in found:
             wanted["epoch/rows"] = (rows, False)

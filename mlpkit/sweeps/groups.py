@@ -82,7 +82,8 @@ def group(
         for size, numbers in merge_sizes(sizes):
             # Adjacent runs with equal optimizer settings are updated by one call.
             ordered = iter(sorted(numbers, key=lambda number: (update_settings(configs[number]), number)))
-            while part := tuple(islice(ordered, most_runs(size))):
+            most = max(1, most_runs(size) // configs[numbers[0]].model.members)
+            while part := tuple(islice(ordered, most)):
                 groups.append(Group(part))
     return sorted(groups, key=lambda group: min(group.numbers)), errors
 
@@ -199,6 +200,7 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
         None if can_be_padded(config, loss, layers) else tuple(layer.out_features for layer in layers),
         str(shared),
+        config.model.members,
         config.run.film,
         choose_device(config.device),
     )

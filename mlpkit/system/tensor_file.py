@@ -24,6 +24,7 @@ SUFFIX = ".safetensors"
 LARGEST_HEADER = 1 << 20  # bytes; in a hostile header each takes a few hundred ns and 20 bytes of memory
 FIELDS = {"dtype", "shape", "data_offsets"}  # of a tensor in the header; the library ignores others
 DTYPES = ("F32", "F64", "I64")  # dtypes that mlpkit writes
+MOST_AXES = 3  # of a weight, and of the members that it is stacked for
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class TensorFile:
         for name in self._file.keys():  # noqa: SIM118
             about = self._file.get_slice(name)
             found[name] = Entry(about.get_dtype(), tuple(about.get_shape()))
-            if found[name].kind not in DTYPES or len(found[name].shape) > 2:
+            if found[name].kind not in DTYPES or len(found[name].shape) > MOST_AXES:
                 raise _damaged(self.path)
         return found
 

@@ -16,6 +16,7 @@ from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
+from mlpkit.data.randomness import derived_seed
 from mlpkit.data.weights import class_weights
 from mlpkit.engines.activations import activation_of
 from mlpkit.engines.autograd import AutogradGradients
@@ -27,6 +28,7 @@ from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
+from mlpkit.engines.members import MembersEngine
 from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
 from mlpkit.folders.choices import Choices
@@ -56,11 +58,46 @@ def build(
         ConfigError: the settings do not fit together, or the device or a logger is not available.
         DataError: the data is missing or unusable.
     """
-    first = configs[0]
+    members = configs[0].model.members
+    datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
+    if members == 1:
+        return _build(configs, trust, before, datasets)
+    for config in configs:
+        _check_members(config)
+    each = [
+        config.model_copy(update={"seed": seed_of_member(config.seed, number)})
+        for config in configs
+        for number in range(members)
+    ]
+    of_each = [dataset for dataset in datasets for _ in range(members)]
+    return MembersEngine(_build(each, trust, before, of_each), members)
+
+
+def seed_of_member(seed: int, number: int) -> int:
+    """Return the seed of a member of a run: the first has the run's, so that it is that of a run without."""
+    return derived_seed(seed, "member", number) if number else seed
+
+
+def _check_members(config: Config) -> None:
+    """Refuse what shows or follows the weights of a single network.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    for key in ("film", "histograms"):
+        if (every := getattr(config.run, key)) is not None:
+            raise ConfigError(
+                f"run.{key}={every}: is for one network, and the model has {config.model.members} "
+                "(model.members); leave it out"
+            )
+
+
+def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: Sequence[Dataset]) -> Engine:
+    """Return the engine of networks, each with its config and its dataset; see `build`."""
+    first, members = configs[0], configs[0].model.members
     loggers_of(first.run.loggers)
     device = choose_device(first.device)
     set_determinism(first.trainer.deterministic)
-    datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     experiments = []
     for config, dataset in zip(configs, datasets, strict=True):
         check_steps(config, len(dataset.splits["train"]))
@@ -78,8 +115,8 @@ def build(
         raise ConfigError(
             f"trainer.matmul=bfloat16: the autograd engine ({reason}) does not round; set trainer.matmul=auto"
         )
-    if len(configs) > 1:
-        reason += f"; one of {len(configs)} runs that are trained together"
+    if len(configs) > members:
+        reason += f"; one of {len(configs) // members} runs that are trained together"
     augmentation = augmentation_in(first, dataset)
     arguments = (experiments, device, kind, augmentation, matmul)
     obstacle = obstacle_to_compiling(configs, network, loss, device, augmentation is not None)

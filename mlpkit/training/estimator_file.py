@@ -54,7 +54,8 @@ def load_members(path: Path, device: str, allow_large: bool) -> Members:
     if not files:
         raise DataError(f"{path}: no file {MEMBERS} in this folder; name the file of a checkpoint")
     kinds, trust = ("model", "optimizer"), Trust.foreign(allow_large)
-    return Members([checkpoint_file.load(file, kinds, trust) for file in files], device)
+    found = [checkpoint_file.load(file, kinds, trust) for file in files]
+    return Members([member for stored in found for member in stored.members()], device)
 
 
 def parameters_of(members: Members, estimator: Any) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.ensemble import one_of
-from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, make_predictor, one_of
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.folders.checkpoint import Checkpoint

@@ -21,7 +21,8 @@ def take_step(
 ) -> Step:
     """Return the numbers of the step that training takes next; nothing is written.
 
-    It is computed as in a run of its own: on the CPU, by hand where that is possible, and not compiled.
+    It is computed as in a run of its own: on the CPU, by hand where that is possible, and not compiled. Of a
+    model with several members it is the step of the first.
 
     Args:
         config: the run's config.
@@ -44,6 +45,9 @@ def take_step(
         )
     simple = {"compile": False, "engine": "auto", "matmul": "highest"}
     quiet = config.run.model_copy(update={"loggers": ()})
+    if state is not None and config.model.members > 1:
+        state = state.of_member(0)
+    config = config.without_members()
     changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
     tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0

@@ -59,6 +59,8 @@ def print_outcome(console: Console, experiment: Experiment, summary: dict[str, A
         say(console, line)
     input_schema, state = experiment.dataset.input_schema, experiment.network.state_dict()
     layers = architecture(experiment.config, input_schema)
+    if experiment.members:  # their weights are in no common order: a mean of them would say nothing
+        return
     if weights := readable_weights(layers, input_schema, lambda name: state[name].double().tolist()):
         print_weights(console, f"epoch {summary['epochs']}", weights)
 

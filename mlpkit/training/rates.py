@@ -21,8 +21,8 @@ class LearningRates:
             engine: trains the runs.
             tracker: tracks the runs' scores; holds the state of plateau schedules.
         """
-        self.tracker, self.blocks = tracker, engine.optimizers.blocks
-        configs = [engine.experiments[block.first].config for block in self.blocks]
+        self.tracker, self.blocks = tracker, engine.blocks
+        configs = [engine.experiments[block.start].config for block in self.blocks]
         self._schedules = [
             (
                 c.optimizer.lr,
@@ -36,7 +36,7 @@ class LearningRates:
         """Return each block's lr for the step that follows `step` steps."""
         tracker = self.tracker
         self.now = [
-            lr * schedule(step) * tracker.multiplier(block.first)
+            lr * schedule(step) * tracker.multiplier(block.start)
             for block, (lr, schedule) in zip(self.blocks, self._schedules, strict=True)
         ]
         return self.now
@@ -46,8 +46,8 @@ class LearningRates:
         if len(self.blocks) == self.blocks[-1].stop:  # each block is one run
             return self.now
         pairs = zip(self.blocks, self.now, strict=True)
-        return [lr for block, lr in pairs for _ in range(block.first, block.stop)]
+        return [lr for block, lr in pairs for _ in block]
 
     def restore(self, lrs: Sequence[float]) -> None:
         """Set the lr of each run; the inverse of `of_runs`."""
-        self.now = [lrs[block.first] for block in self.blocks]
+        self.now = [lrs[block.start] for block in self.blocks]

@@ -22,7 +22,6 @@ from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.state import Progress, Scores, State
 from mlpkit.models.architecture import architecture
-from mlpkit.models.torch_network import count_parameters
 from mlpkit.plots.drawing import drawing
 from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
@@ -91,7 +90,8 @@ class Recorder:
         self.scores = state.scores
         self.resumed_from = f"resumed from {path.name}: epoch {progress.epoch}, step {progress.step}"
         if state.scores:
-            norm = float(state.epoch.get("gradient_norm", 0.0))
+            norms = state.epoch.get("gradient_norm")
+            norm = 0.0 if norms is None else float(norms.mean())
             rows = progress.epoch * len(self.experiment.dataset.splits["train"])
             done = progress.epoch, progress.step, state.scores, progress.lr, norm, progress.seconds, rows
             self._latest = EpochReport(*done, time.time())
@@ -117,9 +117,9 @@ class Recorder:
             self._files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
         self._print(f"{dataset.title}: {task.name}, {rows}")
-        size = plural(count_parameters(self.experiment.network), "parameter")
-        loss = self.experiment.loss
-        self._print(f"{config.model.name}: {size}; loss: {loss.on_output(task.name)}")
+        size, members = plural(self.experiment.parameters, "parameter"), config.model.members
+        loss, of = self.experiment.loss, f" of {members} members" if members > 1 else ""
+        self._print(f"{config.model.name}: {size}{of}; loss: {loss.on_output(task.name)}")
         self._print(f"engine: {engine.name} ({engine.reason})")
         self._print(describe_device(engine.device, config.device))
         if engine.matmul.reason:

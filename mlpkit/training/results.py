@@ -10,7 +10,6 @@ from mlpkit.analysis.predict import predictor_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.folders.state import Progress, Scores
-from mlpkit.models.torch_network import count_parameters
 from mlpkit.system.atomic_write import flushed_together
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.records import as_list
@@ -143,7 +142,7 @@ def _summary(
         "train_seconds": finished.seconds,
         **({"runs_together": finished.together} if finished.together > 1 else {}),
         "samples_per_second": progress.epoch * engine.data.rows / max(finished.seconds, 1e-9),
-        "parameters": count_parameters(experiment.network),
+        "parameters": experiment.parameters,
         "monitored": f"{task.monitor} on {monitored}",
         **last,
         "best": {

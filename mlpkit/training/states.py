@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlpkit.engines.batches import Rows, order_of, orders_of
+from mlpkit.engines.batches import orders_of
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
 from mlpkit.folders.state import KINDS, Progress, Scores, State
@@ -67,12 +67,7 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
         engine.load_state(run, kinds | {"best": best})
     trainer.rates.restore([state.progress.lr for state in states])
     if first.batch:
-        rows: Rows = slice(None)
-        if engine.experiments[0].config.trainer.batch_size != "full":
-            seeds = [experiment.config.seed for experiment in engine.experiments]
-            order = orders_of(engine.data.rows, seeds, first.epoch)[..., : engine.rows_in(first.batch)]
-            rows = engine.data.table_rows(order.to(engine.device))
-        engine.resume_epoch(rows, [state.epoch["outputs"] for state in states])
+        engine.resume_epoch(first.epoch, first.batch, [state.epoch["outputs"] for state in states])
 
 
 def check(engine: Engine, run: int, state: State) -> None:
@@ -90,7 +85,7 @@ def check(engine: Engine, run: int, state: State) -> None:
         or progress.best_epoch > progress.epoch
     ):
         raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
-    if (0 if losses is None else len(losses)) != seen:
+    if (0 if losses is None else losses.shape[-1]) != seen:
         raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
     if seen and not _equal(state.epoch.get("rows"), _rows_until(engine, run, progress)):
         raise DataError("the rows that the running epoch has seen are not those of its config")
@@ -106,11 +101,10 @@ def check(engine: Engine, run: int, state: State) -> None:
 
 def _rows_until(engine: Engine, run: int, progress: Progress) -> Tensor | None:
     """Return the training rows that the running epoch has used so far; None for full-batch training."""
-    config = engine.experiments[run].config
-    if config.trainer.batch_size == "full" or not progress.batch:
+    if engine.experiments[run].config.trainer.batch_size == "full" or not progress.batch:
         return None
-    rows = order_of(engine.data.rows, config.seed, progress.epoch)
-    return rows[: engine.rows_in(progress.batch)]
+    orders = orders_of(engine.data.rows, engine.seeds_of(run), progress.epoch)
+    return orders[..., : engine.rows_in(progress.batch)]
 
 
 def _equal(rows: Tensor | None, others: Tensor | None) -> bool:

@@ -141,7 +141,7 @@ class Trainer:
                 progress.step,
                 {split: self.engine.scores(part, split) for split, part in sums.items()},
                 self.rates.of_runs(),
-                self.engine.clip.norms,
+                self.engine.norms,
                 self.seconds,
                 progress.epoch * self.engine.data.rows,
                 time.time(),

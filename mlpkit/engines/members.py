@@ -1,0 +1,142 @@
+"""The engine of runs with several members: networks that are trained together and predict their mean."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpkit.engines.batches import Rows
+from mlpkit.engines.device_data import Sums
+from mlpkit.engines.engine import Engine
+from mlpkit.errors import NonFiniteError
+from mlpkit.folders.state import Tensors
+
+
+class MembersEngine(Engine):
+    """Trains K runs of M members each, with an engine of K · M networks.
+
+    To a trainer it is an engine of K runs. Each member has its own weights, order of rows and random numbers.
+    The scores of a split are those of the mean prediction; those of the training rows before their updates
+    are the mean of the members' scores, since each member sees the rows in another order. A run's tensors
+    are those of its members, stacked.
+
+    Attributes:
+        inner: the engine of all networks, the members of a run next to each other.
+        members: M, the same for all runs.
+    """
+
+    def __init__(self, inner: Engine, members: int) -> None:
+        """Use an engine of K · M networks."""
+        self.inner, self.members = inner, members
+        firsts = list(range(0, inner.runs, members))
+        self.runs = len(firsts)
+        self.experiments = [
+            replace(
+                inner.experiments[first],
+                members=tuple(each.network for each in inner.experiments[first : first + members]),
+            )
+            for first in firsts
+        ]
+        self.data = inner.data.select_runs(firsts)
+        self.name, self.reason, self.device = inner.name, inner.reason, inner.device
+        self.task, self.matmul, self.context = inner.task, inner.matmul, inner.context
+        self.steps_per_epoch = inner.steps_per_epoch
+
+    def _of(self, run: int) -> range:
+        """Return the places of a run's members in the inner engine."""
+        return range(run * self.members, (run + 1) * self.members)
+
+    @property
+    def blocks(self) -> list[range]:
+        """See `Engine.blocks`; each run is one."""
+        return [range(run, run + 1) for run in range(self.runs)]
+
+    @property
+    def norms(self) -> Tensor:
+        """See `Engine.norms`; the mean of the members'."""
+        return self.inner.norms.view(self.runs, self.members).mean(1, keepdim=True)
+
+    @property
+    def uses_threads(self) -> bool:
+        """See `Engine.uses_threads`."""
+        return self.inner.uses_threads
+
+    def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
+        """See `Engine.rows_of_steps`; the rows are those of all members."""
+        return self.inner.rows_of_steps(epoch, first)
+
+    def rows_in(self, steps: int) -> int:
+        """See `Engine.rows_in`."""
+        return self.inner.rows_in(steps)
+
+    def seeds_of(self, run: int) -> list[int]:
+        """See `Engine.seeds_of`."""
+        return [seed for member in self._of(run) for seed in self.inner.seeds_of(member)]
+
+    def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
+        """See `Engine.step`; a run fails as soon as one of its members does."""
+        of_blocks = [lrs[block.start // self.members] for block in self.inner.blocks]
+        failures = self.inner.step(rows, of_blocks, epoch, step, measure)
+        return {
+            member // self.members: f"{what} (member {member % self.members + 1})"
+            for member, what in failures.items()
+        }
+
+    def failures(self) -> dict[int, NonFiniteError]:
+        """See `Engine.failures`."""
+        return {member // self.members: error for member, error in self.inner.failures().items()}
+
+    def collect(self) -> Sums:
+        """See `Engine.collect`; the mean of the members' sums."""
+        sums = self.inner.collect()
+        assert not isinstance(sums, Sequence)  # there are several members
+        if self.runs == 1:
+            return [float(of_members.mean()) for of_members in sums]
+        return np.stack([own.mean(1) for own in np.split(sums, self.runs, axis=1)], axis=1)
+
+    def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
+        """See `Engine.outputs`; those of the mean prediction."""
+        networks = [experiment.network for experiment in self.inner.experiments]
+        each = zip(networks, self.inner.outputs(split, poll), strict=True)
+        said = torch.stack([network.unscaling(outputs) for network, outputs in each])
+        means = self.task.average(said.view(self.runs, self.members, *said.shape[1:]).transpose(0, 1))
+        firsts = networks[:: self.members]
+        found = [network.before_unscaling(mean) for network, mean in zip(firsts, means, strict=True)]
+        return found[0] if self.runs == 1 else torch.stack(found)
+
+    def save_best(self, better: Sequence[bool]) -> None:
+        """See `Engine.save_best`; all members of a run keep the weights of the same epoch."""
+        self.inner.save_best([is_better for is_better in better for _ in range(self.members)])
+
+    def swap_best(self) -> None:
+        """See `Engine.swap_best`."""
+        self.inner.swap_best()
+
+    def select_runs(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
+        """See `Engine.select_runs`."""
+        if len(runs) == self.runs:
+            return self
+        places = [member for run in runs for member in self._of(run)]
+        return MembersEngine(self.inner.select_runs(places, to_end), self.members)
+
+    def state(self, run: int) -> dict[str, Tensors]:
+        """See `Engine.state`; each tensor is that of all members, stacked."""
+        states = [self.inner.state(member) for member in self._of(run)]
+        return {
+            kind: {name: torch.stack([state[kind][name] for state in states]) for name in tensors}
+            for kind, tensors in states[0].items()
+        }
+
+    def load_state(self, run: int, state: Mapping[str, Tensors]) -> None:
+        """See `Engine.load_state`."""
+        for number, member in enumerate(self._of(run)):
+            own = {
+                kind: {name: tensor[number] for name, tensor in part.items()} for kind, part in state.items()
+            }
+            self.inner.load_state(member, own)
+
+    def resume_epoch(self, epoch: int, steps: int, outputs: Sequence[Tensor]) -> None:
+        """See `Engine.resume_epoch`; a run's outputs are (M, n, width)."""
+        self.inner.resume_epoch(epoch, steps, [own for of_run in outputs for own in of_run])
