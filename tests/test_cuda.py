@@ -21,6 +21,8 @@ RUNS = [
     ("dataset=digits", "optimizer=sgd", "optimizer.momentum=0.9", "trainer.batch_size=64"),
     ("dataset=line", "model=linear", "trainer.clip_value=0.5"),
     ("dataset=moons", "trainer.batch_size=32", "trainer.class_weight=balanced"),
+    ("dataset=moons", "trainer.batch_size=32", "optimizer=nadam", "trainer.ema=0.9"),
+    ("dataset=moons", "optimizer=rmsprop", "optimizer.eps=0.01", "trainer.ema=0.5"),
 ]
 DROPOUT = ("dataset=digits", "model.dropout=0.3", "trainer.batch_size=64")
 # A batch norm takes a bias away again, whose gradient is then nothing but rounding, which Adam enlarges.

@@ -330,6 +330,16 @@ def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]
     assert clone(model).get_params() == model.get_params()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "nadam", "rmsprop", "lion"])
+def test_each_solver_takes_the_parameters_that_it_has(solver: str) -> None:
+    """Some have no betas or no eps; `wsd` and `mish` are other parts of the config by their names."""
+    inputs, labels = load_iris(return_X_y=True)
+    parts = {"schedule": "wsd", "activation": "mish", "max_iter": 60, "random_state": 0}
+    model = MLPClassifier(16, solver=solver, learning_rate_init=0.01, **parts).fit(inputs, labels)
+    assert model.score(inputs, labels) > 0.8
+
+
 # ---------------------------------------------------------------------------------- errors, surroundings
 
 

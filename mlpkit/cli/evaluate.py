@@ -166,8 +166,7 @@ def _calibration(members: "list[Checkpoint]", predictor: "Predictor", rows: "Spl
     from dataclasses import replace
 
     from mlpkit.analysis.calibration import calibration_scores
-    from mlpkit.analysis.predict import one_of
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.losses.scores import ECE_BINS
     from mlpkit.system.console import number
 
