@@ -305,7 +305,7 @@ RULE = (
     "a run goes on as it began; only device, trainer.epochs, trainer.threads, "
     "trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
     "trainer.checkpoint_every, trainer.keep_last, trainer.log_every, "
-    "run.loggers, run.metrics, run.plots, run.film, run.progress may change"
+    "run.loggers, run.metrics, run.histograms, run.plots, run.film, run.progress may change"
 )
 
 
