@@ -620,7 +620,7 @@ def test_a_state_is_a_copy(kind, option):
     """What is read stays as it is, and so does what was loaded; the same step then has the same end."""
     config, data = configured("moons", "tanh", "adam", option, "float32")
     engine, again = (engine_of(kind, configs=[config], datasets=[data]) for _ in range(2))
-    first, *others = engine.rows_of_steps(0)
+    first, *others = engine.rows_of_steps(0, 0)
     second = others[0] if others else first
     for each in (engine, again):
         each.step(first, [0.1], 0, 0, measure=True)
