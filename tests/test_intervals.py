@@ -116,7 +116,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def cells(printed: str) -> dict[str, list[str]]:
     """Return the table of scores by row."""
     lines = (
-        line for line in printed.split("\n\n")[0].splitlines()[1:] if not re.search("^loss: | than ", line)
+        line
+        for line in printed.split("\n\n")[0].splitlines()[1:]
+        if not re.search("^loss: |^calibration: | than ", line)
     )
     named = (re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines)
     return {name: values.split() for name, values in named}
