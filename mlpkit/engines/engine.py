@@ -24,7 +24,6 @@ from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.not_finite import not_finite
-from mlpkit.engines.parameters import Flat
 from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
 from mlpkit.errors import NonFiniteError
@@ -83,22 +82,15 @@ class Engine:
     def _allocate(self, networks: Sequence[Network]) -> None:
         """Allocate everything that depends on the number of runs."""
         self.runs = len(networks)
-        self.parameters = Flat.from_networks([dict(network.named_parameters()) for network in networks])
-        buffers = [network.saved_buffers() for network in networks]
-        running, counters = (
-            Flat.from_networks(
-                [{n: b for n, b in own.items() if b.is_floating_point() == is_float} for own in buffers]
-            )
-            for is_float in (True, False)
-        )
-        self.weights = Weights((self.parameters, running, counters), self._configs[0].trainer.ema)
+        self.weights = Weights(networks, self._configs[0].trainer.ema)
+        self.parameters = self.weights.parameters
         self.gradients = self.parameters.zeros_like()
         shared = networks, self.parameters, self.gradients, self.data
         self.filler: Gradients
         if self.gradients_class is ManualGradients:
             self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows), self.matmul)
         else:
-            self.filler = AutogradGradients(*shared, self.matmul, running, counters)
+            self.filler = AutogradGradients(*shared, self.matmul, self.weights.running, self.weights.counters)
         self.name, self.context = self.filler.name, self.filler.context
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
         self._gradient_rows = self.parameters.rows(self.gradients)

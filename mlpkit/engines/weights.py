@@ -13,18 +13,33 @@ from mlpkit.models.torch_network import Network
 class Weights:
     """Holds the flat buffers that the networks' weights and buffers are views of.
 
+    Attributes:
+        parameters: the weights and biases.
+        running: the running statistics of batch norms.
+        counters: their counters.
+        flats: those of these that hold anything.
+
     The averages are those of torch.optim.swa_utils.AveragedModel(multi_avg_fn=get_ema_multi_avg_fn(decay),
     use_buffers=True): the weights after the first step, then decay · averages + (1 - decay) · weights.
     """
 
-    def __init__(self, flats: Sequence[Flat], decay: float | None) -> None:
+    def __init__(self, networks: Sequence[Network], decay: float | None) -> None:
         """Start with the first weights.
 
         Args:
-            flats: the weights, the running statistics of batch norms and the counters of these.
+            networks: those of the runs; their weights and buffers become views of the flat buffers.
             decay: `trainer.ema`; None: nothing is averaged.
         """
-        self.flats, self.decay = [flat for flat in flats if flat.shapes], decay or 0.0
+        self.parameters = Flat.from_networks([dict(network.named_parameters()) for network in networks])
+        buffers = [network.saved_buffers() for network in networks]
+        self.running, self.counters = (
+            Flat.from_networks(
+                [{n: b for n, b in own.items() if b.is_floating_point() == is_float} for own in buffers]
+            )
+            for is_float in (True, False)
+        )
+        kinds = self.parameters, self.running, self.counters
+        self.flats, self.decay = [flat for flat in kinds if flat.shapes], decay or 0.0
         for flat in self.flats:
             if decay is not None and flat.values.is_floating_point():
                 flat.average = flat.values.clone()
