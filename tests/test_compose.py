@@ -215,7 +215,7 @@ def test_a_whole_config_is_taken_as_it_is(here: Path) -> None:
     path = write(here / "mine.yaml", yaml.safe_dump(to_dict(first)))
     assert parse(composed(file=path)) == first
     changed = composed("seed=4", "model.bias=false", file=Path("mine.yaml"))
-    assert (changed["seed"], changed["model"]) == (4, {"name": "linear", "bias": False})
+    assert (changed["seed"], changed["model"]) == (4, {"name": "linear", "members": 1, "bias": False})
     found = sources("seed=4", file=path)
     assert (found["seed"], found["optimizer.lr"]) == ("command line: seed=4", str(path))
 
