@@ -63,7 +63,7 @@ def test_the_reference_has_every_key(generate: ModuleType) -> None:
 def test_the_reference_gives_ranges_and_defaults(generate: ModuleType) -> None:
     page = generate.configs()
     assert "| `optimizer.lr` | a number > 0 | `0.001` | learning rate |" in page  # of sgd
-    assert "| `optimizer.lr` | a number > 0 or auto | `"auto"` | learning rate |" in page
+    assert '| `optimizer.lr` | a number > 0 or auto | `"auto"` | learning rate |' in page
     assert "| `model.hidden` | a list of 1 or more values, each an integer ≥ 1" in page
     assert "| `trainer.early_stopping.patience` | an integer ≥ 1 and ≤ 1000000000 or null | `null` |" in page
     assert all(row.count("|") == 5 for row in re.findall(r"^\| `\w+\.[\w.]+` .*", page, re.M))
