@@ -138,7 +138,7 @@ def test_it_reads_texts_as_training_does() -> None:
 
     assert numpy_encoder.NUMBER.pattern == tables.NUMBER
     assert numpy_encoder.ISO_DAY == column_values.ISO_DAY
-    assert numpy_encoder.WHOLE.pattern == column_values._WHOLE.strip("^$")
+    assert numpy_encoder.WHOLE.pattern == column_values.WHOLE.strip("^$")
     assert frozenset(numpy_encoder.YES) == column_values.YES
     assert frozenset(numpy_encoder.NO) == column_values.NO
     assert numpy_encoder.FARTHEST == encode.FARTHEST
