@@ -81,7 +81,7 @@ def test_a_run_of_each_kind(name: str, trained: dict[str, Path]) -> None:
     low, high = final["intervals"][score]
     assert f"{score} {low:.4f}–{high:.4f}" in page.text or name == "line"  # whose R² may be tiny
     assert f"{final['baseline']['name']} on test" in page.text
-    loss = {"line": "squared error on a linear output", "moons": "binary cross-entropy on a sigmoid"}
+    loss = {"line": "mean squared error on a linear output", "moons": "binary cross-entropy on a sigmoid"}
     assert f"The loss is {loss.get(name, 'cross-entropy on a softmax')}; the optimizer is " in page.text
     assert [chart["title"] for chart in page.charts][:1] == ["loss"]
     assert f"{RunFolder(trained[name]).config}" in page.text

@@ -42,7 +42,7 @@ PICTURES = {
     "line": {"curves", "fit", "predicted", "residuals"},
     "sum": {"curves", "predicted", "residuals"},
     "moons": {"curves", "boundary", "confusion", "probabilities"},
-    "digits": {"curves", "confusion", "samples"},
+    "digits": {"curves", "confusion", "calibration", "samples"},
 }
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -134,7 +135,7 @@ def test_a_description_after_a_mark_of_unicode_is_found(
     mine.parent.mkdir(parents=True)
     mine.write_text("# My own\nname: sgd\nlr: 0.3\n", encoding="utf-8-sig")
     assert command(["list", "optimizer"]) == 0
-    assert "  mine   My own (configs/optimizer/mine.yaml)\n" in capsys.readouterr().out
+    assert re.search(r"^  mine +My own \(configs/optimizer/mine.yaml\)$", capsys.readouterr().out, re.M)
     assert command(["config", "optimizer=mine"]) == 0
     assert "lr: 0.3\n" in capsys.readouterr().out
 

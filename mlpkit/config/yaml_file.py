@@ -45,7 +45,7 @@ def read(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
         if path.stat().st_size > largest:
             raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config has at most {largest}")
         text = path.read_text(encoding="utf-8")
-        root = _compose(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -67,16 +67,6 @@ def read(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
     return value
 
 
-def _compose(text: str) -> yaml.Node | None:
-    """Parse YAML by libyaml, which is ten times as fast; PyYAML's own parser words the errors."""
-    if "\t" in text:  # libyaml allows tabs in some places where PyYAML, and so Hydra, does not
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    try:
-        return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, OverflowError):
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-
-
 def dump(data: Any, width: int = 80) -> str:
     """Return plain values as YAML, keys in their order; long texts are folded at `width` characters."""
     options: dict[str, Any] = {"sort_keys": False, "width": width}
@@ -96,7 +86,7 @@ def _plain(node: yaml.Node, path: Path, seen: set[int], depth: int) -> Any:
         raise ConfigError(f"{where}: nested deeper than {DEEPEST} levels")
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
     if kind == "timestamp" or (
-        isinstance(node, yaml.ScalarNode) and not node.style and _MISREAD.fullmatch(node.value)
+        isinstance(node, yaml.ScalarNode) and node.style is None and _MISREAD.fullmatch(node.value)
     ):
         raise ConfigError(
             f"{where}: {spell(node.value)} means different things to different readers; "

@@ -45,11 +45,23 @@ def read_labelled(
     """
     options.check(input_schema)
     path = expand(source)
+    rows = _read(source, path, input_schema, config, options, warn)
     if source != "-" and path.resolve() in [Path(trained).resolve() for trained in config.paths()]:
         warn(
             f"{path}: the model was trained on rows of it, so these scores are too good; score other rows, "
             "or the test split: leave --input out"
         )
+    return rows
+
+
+def _read(
+    source: str,
+    path: Path,
+    input_schema: InputSchema,
+    config: DatasetConfig,
+    options: ReadOptions,
+    warn: Warn,
+) -> Split:
     suffix = path.suffix.lower()
     is_folder = source != "-" and path.is_dir()
     if is_folder or suffix in (".npz", ".npy", *PICTURES):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class NAdam(AdamOptions):
     """Adam with Nesterov momentum (torch.optim.NAdam)."""
 
+    has_auto_lr = False
     name: Literal["nadam"]
     lr: Positive = Field(0.002, description="learning rate")
     weight_decay: NotNegative = Field(0.0, description="L2 penalty")
