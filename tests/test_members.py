@@ -102,7 +102,10 @@ def test_predict_says_how_far_the_members_are_apart(
     assert float(row["spread"]) == pytest.approx(np.std(chances, ddof=1), rel=1e-4)
 
 
-@pytest.mark.parametrize("format_", ["python", "state_dict", "torch", "sklearn"])
+@pytest.mark.parametrize(
+    "format_",
+    ["python", "state_dict", *(pytest.param(name, marks=pytest.mark.long) for name in ("torch", "sklearn"))],
+)
 def test_it_is_exported_as_one_model(format_: str, several: RunFolder, tmp_path: Path) -> None:
     """The export checks its answers against mlpkit's."""
     export(format_, tmp_path / "out", several.path)

@@ -74,7 +74,13 @@ def test_files_values_and_rows_in_memory(
 
 
 @pytest.mark.parametrize(
-    "format_", ["python", "sklearn", "c", "onnx", pytest.param("state_dict", marks=pytest.mark.long)]
+    "format_",
+    [
+        "python",
+        "c",
+        "onnx",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("state_dict", "sklearn")),
+    ],
 )
 def test_exports(format_: str, run: Path, tmp_path: Path) -> None:
     """The files are asked for each word, as rows in memory."""

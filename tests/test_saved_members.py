@@ -42,6 +42,7 @@ def test_predict_evaluate_and_load(saved: Path, capsys: pytest.CaptureFixture[st
     np.testing.assert_allclose(mlpkit.load(members).predict_proba(rows), said, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_export(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also from a folder that export wrote."""
     export("sklearn", tmp_path / "copy", saved / "members")

@@ -423,6 +423,7 @@ def test_nothing_of_the_process_is_changed_or_printed(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_the_import_brings_nothing_of_the_command_line() -> None:
     code = (
         "import sys, mlpkit.sklearn; print([n for n in ('hydra', 'typer', 'matplotlib') if n in sys.modules])"
