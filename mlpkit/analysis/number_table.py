@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mlpkit.system.console import shortened
+
 Cell = float | str
 
 LONGEST_NAME = 14  # characters of a feature or class
@@ -41,4 +43,4 @@ def tables_by_unit(
 
 def cut(name: str) -> str:
     """Return a name that is short enough for a table."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return shortened(name, LONGEST_NAME)

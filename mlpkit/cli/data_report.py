@@ -22,7 +22,7 @@ from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import Targets, find_targets, target_columns
 from mlpkit.errors import DataError
-from mlpkit.system.console import folded, plain_table, say
+from mlpkit.system.console import folded, plain_table, say, shortened
 from mlpkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None
         shown.overflow, shown.no_wrap = "ellipsis", True
     rows = [
         (
-            _cut(column.name, 24),
+            shortened(column.name, 24),
             column.kind,
             _percent(column.missing),
             "" if column.distinct is None else f"{column.distinct:,}",
@@ -116,7 +116,7 @@ def _print_columns(console: Console, columns: Sequence["ColumnSummary"]) -> None
     taken = sum(max(map(len, cells)) + 2 for cells in zip(titles, *rows, strict=True))
     room = max(10, min(40, console.width - taken))  # where there is no room, the values are cut
     for cells, column in zip(rows, columns, strict=True):
-        table.add_row(*cells, _cut(column.values, room))
+        table.add_row(*cells, shortened(column.values, room))
     console.print()
     console.print(table)
 
@@ -168,13 +168,13 @@ def print_target(console: Console, dataset: Dataset) -> None:
     elif TASKS[schema.task].probabilities is not None:
         table = plain_table("label", ["rows", "share"])
         for name, has in zip(schema.targets, targets.bool().T, strict=True):
-            table.add_row(_cut(name, 40), f"{int(has.sum()):,}", f"{float(has.double().mean()):.1%}")
+            table.add_row(shortened(name, 40), f"{int(has.sum()):,}", f"{float(has.double().mean()):.1%}")
         console.print(table)
     else:
         table = plain_table("", ["lowest", "median", "highest", "mean", "std"])
         for name, values in zip(schema.targets, targets.double().numpy().T, strict=True):
             found = (values.min(), np.median(values), values.max(), values.mean(), values.std())
-            table.add_row(_cut(name, 24), *(f"{value:.6g}" for value in found))
+            table.add_row(shortened(name, 24), *(f"{value:.6g}" for value in found))
         console.print(table)
     parts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     console.print()
@@ -188,7 +188,7 @@ def _print_classes(console: Console, classes: Sequence[str], labels: Tensor) -> 
     order = sorted(range(len(classes)), key=lambda index: -counts[index])
     shown = range(len(classes)) if len(classes) <= MOST_CLASSES else order[:MOST_CLASSES]
     for index in shown:
-        table.add_row(_cut(classes[index], 40), f"{counts[index]:,}", f"{shares[index]:.1%}")
+        table.add_row(shortened(classes[index], 40), f"{counts[index]:,}", f"{shares[index]:.1%}")
     console.print(table)
     if len(classes) > MOST_CLASSES:
         _say(console, f"… and {len(classes) - MOST_CLASSES:,} rarer classes")
@@ -255,7 +255,7 @@ def _print_rows(
         for index in shown:
             if index == last and len(shown) < len(names):
                 table.add_row(f"… {len(names) - len(shown):,} more", *("" for _ in part))
-            table.add_row(_cut(names[index], 24), *(_cut(row[index], 20) for row in part))
+            table.add_row(shortened(names[index], 24), *(shortened(row[index], 20) for row in part))
         for column in table.columns:
             column.overflow, column.no_wrap = "ellipsis", True
         console.print(table)
@@ -274,10 +274,6 @@ def _texts(values: Tensor) -> list[list[str]]:
 
 def _joined(inputs: Sequence[list[str]], targets: Sequence[list[str]]) -> list[list[str]]:
     return [[*row, *said] for row, said in zip(inputs, targets, strict=True)]
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _percent(share: float) -> str:

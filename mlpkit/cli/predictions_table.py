@@ -34,21 +34,17 @@ def show(columns: dict[str, list[object]], used: str = "") -> None:
 
 def _table(columns: dict[str, list[object]], names: list[str]) -> "PlainTable":
     """Return a table of the first rows, with these columns; `probability` is that of the class."""
-    from mlpkit.system.console import plain_table
+    from mlpkit.system.console import plain_table, shortened
 
-    table = plain_table("row", [_cut(name) for name in names])
+    table = plain_table("row", [shortened(name, LONGEST_CELL) for name in names])
     for index, row in enumerate(zip(*columns.values(), strict=True)):
         if index == ROWS_ON_A_TERMINAL:
             break
         cells = dict(zip(columns, row, strict=True))
         probabilities = [float(str(cells[name])) for name in columns if name.startswith("p(")]
         cells["probability"] = max(probabilities, default=0.0)
-        table.add_row(str(index + 1), *(_cut(_cell(cells[name])) for name in names))
+        table.add_row(str(index + 1), *(shortened(_cell(cells[name]), LONGEST_CELL) for name in names))
     return table
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
 
 
 def _cell(value: object) -> str:

@@ -28,6 +28,7 @@ from mlpkit.plots.palette import INK as INK
 from mlpkit.plots.palette import MUTED as MUTED
 from mlpkit.plots.palette import SPLIT_COLOURS as SPLIT_COLOURS
 from mlpkit.plots.words import model_words, weights_words
+from mlpkit.system.console import shortened
 
 _PANEL = 3.0  # least width of a panel beside others, in inches
 POINTS = 2000  # most points drawn for a split; more would overlap
@@ -172,7 +173,7 @@ def _typeset(number: str) -> str:
 
 def shorten(name: str, limit: int = 14) -> str:
     """Return the name, cut to `limit` characters."""
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
+    return shortened(name, limit)
 
 
 def thinned(rows: int) -> slice:

@@ -123,6 +123,11 @@ def say(console: Console, *lines: str) -> None:
             console.print(part, markup=False)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters; a longer one ends in an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def folded(console: Console, line: str) -> list[str]:
     """Return the lines that a terminal shows for a long one, broken between words; elsewhere it stays one."""
     if not is_terminal(console) or len(line) <= console.width:
