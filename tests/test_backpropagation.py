@@ -1,11 +1,13 @@
 """Gradients by hand are those of central differences; several networks at once are the same as each alone."""
 
+import itertools
 from functools import cache
 from itertools import pairwise
 
 import pytest
 import running
 import torch
+from cases import rest_long
 from torch import nn
 
 from mlpkit.config.registry import choices
@@ -27,6 +29,16 @@ WIDTHS = {"regression": 3, "binary": 1, "multiclass": 4}  # of the outputs
 
 
 ACTIVATIONS = [getattr(nn, vars(of)["torch_class"]) for of in choices("activation").values()]
+# Hidden layers compute the derivative of tanh from its outputs, and of GELU from its inputs.
+NETWORKS = rest_long(
+    itertools.product(ACTIVATIONS, WIDTHS, (True, False), (0.0, 0.4)),
+    lambda case: case[0] in (nn.Tanh, nn.GELU) or case[1:] == ("multiclass", True, 0.4),
+)
+
+
+def shown(value):
+    """Return what stands in the test's name."""
+    return value.__name__ if isinstance(value, type) else None
 
 
 def numbers(*shape, seed=0):
@@ -107,10 +119,7 @@ def central_differences(engine):
     return found
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.4])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("task", WIDTHS)
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("activation", "task", "bias", "rate"), NETWORKS, ids=shown)
 def test_gradients_are_central_differences(activation, task, bias, rate):
     for rows in (1, 2, 7):
         engine = engine_of([random_network(task, activation, bias, rate)], [table_of(task, rows)])
@@ -186,10 +195,7 @@ def test_the_workspace_holds_activations_and_gradients():
 # -------------------------------------------------------------------------------- several networks
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.4])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("task", WIDTHS)
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("activation", "task", "bias", "rate"), NETWORKS, ids=shown)
 def test_three_networks_at_once_are_three_networks(activation, task, bias, rate):
     def networks():
         return [random_network(task, activation, bias, rate, seed) for seed in range(3)]

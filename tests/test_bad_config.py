@@ -292,8 +292,8 @@ SYNTAX = [
     ('run.name="', unreadable("'run.name=\"'", "run.name")),
     ("run.name=\x1b[31m", unreadable("'run.name=\\x1b[31m'", "run.name")),
     ("run.name=${${seed}}", unreadable("'run.name=${${seed}}'", "run.name")),
-    ("run.name=" + "[" * 5000, unreadable(f"'run.name={'[' * 47}...", "run.name")),
-    ("run.name=" + "{a:" * 3000, unreadable(f"'run.name={'{a:' * 15}{{a...", "run.name")),
+    ("run.name=" + "[" * 2000, unreadable(f"'run.name={'[' * 47}...", "run.name")),
+    ("run.name=" + "{a:" * 1000, unreadable(f"'run.name={'{a:' * 15}{{a...", "run.name")),
     ("seed=" + "9" * 5000, unreadable(f"'seed={'9' * 51}...", "seed")),
     ("seed=foo(5)", unreadable("'seed=foo(5)'", "seed")),
     (

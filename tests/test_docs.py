@@ -33,6 +33,7 @@ def generate() -> ModuleType:
     return module
 
 
+@pytest.mark.long  # and CI makes the guide
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     """A dead link or anchor, and a page outside nav, is a warning."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "python.md"
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Jupyter's packages
 def test_the_page_runs_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = tmp_path / "data/kernels/python3"  # of this environment, whatever is installed elsewhere

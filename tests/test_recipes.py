@@ -85,6 +85,7 @@ def test_fashion_mlp(tmp_path: Path) -> None:
     assert summary["test"]["accuracy"] >= 0.81
 
 
+@pytest.mark.long
 @needs_real_data
 @pytest.mark.usefixtures("data")
 def test_mnist_mlp(tmp_path: Path) -> None:

@@ -271,7 +271,9 @@ def test_only_training_rows(tmp_path: Path) -> None:
     assert summary["monitored"] == "accuracy on train"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_path: Path) -> None:
     arguments = [
         "train",

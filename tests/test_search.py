@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import Refused
 from optuna.trial import FrozenTrial, TrialState
-from running import config
+from running import config, mlpkit
 
 from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
@@ -69,13 +69,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A search of 20 trials over two shapes, and what it printed."""
     root = tmp_path_factory.mktemp("found")
     arguments = ["train", "-m", "--search", "tpe", "--trials", "20", "--batch", "8", *MOONS[:3], *MOONS[4:]]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlpkit", *arguments, LR, "model.hidden=[4],[8]", "run.dir=outputs/s"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = mlpkit(*arguments, LR, "model.hidden=[4],[8]", "run.dir=outputs/s", cwd=root)
     assert done.stderr == ""
     return root / "outputs/s", done.stdout
 

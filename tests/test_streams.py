@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cases import rest_long
 from rich.console import Console
 from running import mlpkit, train
 
@@ -39,11 +40,11 @@ def in_shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
     ("line", "code"),
     [
         ("$M list 2>&-", 0),
-        ("$M config >&-", 0),
+        pytest.param("$M config >&-", 0, marks=pytest.mark.long),
         ("$M inspect nope 2>&-", 65),
         ("$M train optimizer.lr=-1 >&- 2>&- <&-", 2),
         ("$M list >/dev/full", 0),
-        ("$M inspect nope 2>/dev/full", 65),
+        pytest.param("$M inspect nope 2>/dev/full", 65, marks=pytest.mark.long),
     ],
 )
 def test_a_stream_that_takes_nothing_changes_no_exit_code(line: str, code: int, tmp_path: Path) -> None:
@@ -71,7 +72,9 @@ def test_an_answer_that_does_not_fit_is_an_error(trained: dict[str, Path], tmp_p
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", rest_long(["ascii", "latin-1", "cp1252", "utf-8"], lambda name: name in ("ascii", "utf-8"))
+)
 def test_what_an_encoding_does_not_have_is_spelled(
     encoding: str, trained: dict[str, Path], tmp_path: Path
 ) -> None:

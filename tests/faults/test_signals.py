@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults.conftest import Train
-from faults.counts import count
+from faults.counts import FULL, count
 from faults.processes import COMMON, RUN, Running, start, start_fresh
 from faults.runs import SAVED, check_checkpoints, check_ended_well, check_same, keep, resume_run
 from mlpkit.folders.run_folder import RunFolder
@@ -34,7 +34,8 @@ def seconds_of_a_fresh_process(tmp_path_factory: pytest.TempPathFactory) -> floa
     return RunFolder(folder / RUN).last.stat().st_mtime - began
 
 
-@pytest.mark.parametrize("case", range(count(1, 100)))
+@pytest.mark.skipif(not FULL, reason="minutes; run by `make faults`")
+@pytest.mark.parametrize("case", range(100))
 def test_sigterm_at_any_instant(
     case: int, tmp_path: Path, uninterrupted: Train, seconds_of_a_fresh_process: float
 ) -> None:
