@@ -1,6 +1,7 @@
 """A search's study: whatever its folder is called it lies there, and a strange one is refused at once."""
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import Refused
 from optuna.pruners import NopPruner
+from optuna.trial import TrialState
 
 from mlpkit.cli.main import run as command
 from mlpkit.errors import RunInterruptedError
 from mlpkit.sweeps import database
 from mlpkit.sweeps.grid import Interval
 from mlpkit.sweeps.study import Study
+from mlpkit.sweeps.trial_result import TrialResult
 from mlpkit.training.stop import StopRequest
 
 TRIALS = (
@@ -106,6 +109,15 @@ def test_a_study_with_another_schema_is_refused(
     assert command(["resume", "search"]) == 65
     assert capsys.readouterr().err == f"mlpkit: {path}: {NOT_ONE}\n"
     assert path.read_bytes() == before
+
+
+def test_the_file_of_a_study_is_closed_after_each_use(tmp_path: Path) -> None:
+    path = tmp_path / "search.sqlite"
+    study = Study(path, {"seed": Interval(0, 9)}, "random", NopPruner(), 1, 0, True)
+    (trial,) = study.ask(1)
+    study.tell(trial, TrialResult(TrialState.FAIL, None, {}))
+    assert study.trials[0].state == TrialState.FAIL
+    assert str(path) not in [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
 
 
 def test_a_study_that_was_just_begun_is_gone_on_with(copied: Path) -> None:

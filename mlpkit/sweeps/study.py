@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.pool import NullPool
 
 from mlpkit.data.randomness import derived_seed
 from mlpkit.errors import DataError, WriteError, reason_of
@@ -70,8 +71,11 @@ class Study:
             if not new:
                 _refuse_foreign(path)
             self._stored = optuna.create_study(
-                # Not by URL: `%`, `?` and other characters of a path have a meaning there.
-                storage=RDBStorage("sqlite://", {"creator": partial(database.connect, path)}),
+                # Not by URL: `%`, `?` and other characters of a path have a meaning there. Without a pool
+                # the file is open only while it is read or written.
+                storage=RDBStorage(
+                    "sqlite://", {"creator": partial(database.connect, path), "poolclass": NullPool}
+                ),
                 study_name=NAME,
                 direction=direction,
                 load_if_exists=True,
