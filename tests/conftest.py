@@ -1,11 +1,14 @@
 """Fixtures that several tests share."""
 
+import gc
 import os
 import shutil
 import tempfile
 
 # Two test processes that each use all cores wait for each other's threads; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Collecting tests makes a million objects that stay: to look through them again and again takes seconds.
+gc.disable()
 # What a run measures of the machine stays out of the user's cache.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mlpkit-tests-")
 
@@ -22,6 +25,13 @@ from mlpkit.config import plugins, registry
 Lines = Callable[..., list[str]]
 Refused = Callable[..., str]
 Forget = Callable[[], None]
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage be collected again, but for what was made so far."""
+    gc.freeze()
+    gc.enable()
+
 
 DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("outputs/a/sweep")
 
