@@ -26,7 +26,7 @@ from mlpkit.config.config import parse
 from mlpkit.data.dataset import Split
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.engines.batches import order_of, rows_of_steps
+from mlpkit.engines.batches import order_of
 from mlpkit.engines.choose import choose_engine
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
@@ -133,7 +133,7 @@ def batches(config, rows):
         of_epoch = [slice(None)]
         if trainer.batch_size != "full":
             size = trainer.batch_size * trainer.accumulate
-            of_epoch = list(rows_of_steps(order_of(rows, config.seed, epoch), size))
+            of_epoch = list(torch.split(order_of(rows, config.seed, epoch), size))
         for index, batch in enumerate(of_epoch):
             yield epoch, step, batch, index == len(of_epoch) - 1
             step += 1

@@ -25,8 +25,8 @@ VALUES = st.sampled_from([-1.0, -0.5, 0.25, 0.5, 0.5, 0.75, 1.0, 2.0, math.nan])
 LOSSES = st.sampled_from([0.25, 0.5, 0.5, 1.0])
 
 
-def configured(patience=None, min_delta=0.0, scheduler=None):
-    stopping = EarlyStopping(patience=patience, min_delta=min_delta)
+def configured(patience=None, min_delta=0.0, scheduler=None, mode="abs"):
+    stopping = EarlyStopping(patience=patience, min_delta=min_delta, min_delta_mode=mode)
     return BASE.model_copy(
         update={
             "trainer": BASE.trainer.model_copy(update={"early_stopping": stopping}),
@@ -50,6 +50,7 @@ CONFIGS = st.builds(
     configured,
     patience=st.none() | st.integers(1, 4),
     min_delta=st.sampled_from([0.0, 0.0, 0.25, 0.5]),
+    mode=st.sampled_from(["abs", "rel"]),
     scheduler=st.none() | PLATEAUS,
 )
 
@@ -78,11 +79,12 @@ class Reference:
 
     def stale_epochs(self):
         """Return how many epochs there were since the last one that counts for early stopping."""
-        delta, last, at = self.config.trainer.early_stopping.min_delta, None, 0
-        if delta == 0:
+        stopping, last, at = self.config.trainer.early_stopping, None, 0
+        if stopping.min_delta == 0:
             return len(self.seen) - self.best_epoch()
         for epoch, (value, _) in enumerate(self.seen, 1):
-            if value == value and (last is None or self.sign * (value - last) > delta):
+            share = abs(last or 0.0) if stopping.min_delta_mode == "rel" else 1.0
+            if value == value and (last is None or self.sign * (value - last) > stopping.min_delta * share):
                 last, at = value, epoch
         return len(self.seen) - at
 

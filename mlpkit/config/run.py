@@ -36,6 +36,9 @@ class EarlyStopping(Section):
         None, description="epochs without improvement before stopping; null: never"
     )
     min_delta: NotNegative = Field(0.0, description="smallest change that counts as improvement")
+    min_delta_mode: Literal["abs", "rel"] = Field(
+        "abs", description="min_delta is absolute, or relative to the best value: 0.002 is then 0.2 %"
+    )
 
 
 class TrainerConfig(Section):
@@ -43,6 +46,11 @@ class TrainerConfig(Section):
 
     epochs: Annotated[int, Field(ge=0, le=10**9)] = Field(
         1000, description="passes over the training data; 0: the untrained network"
+    )
+    steps_per_epoch: Count | Literal["auto"] | None = Field(
+        None,
+        description="steps after which an epoch ends and the model is evaluated; the next epoch goes on "
+        "where the pass over the data was; auto: a quarter of a pass, at least 20; null: a whole pass",
     )
     batch_size: Count | Literal["full"] = Field("full", description="rows in a batch; full: all rows")
     accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
@@ -109,6 +117,8 @@ class TrainerConfig(Section):
     def _check(self) -> Self:
         if self.accumulate > 1 and self.batch_size == "full":
             raise rule_error(f"accumulate={self.accumulate} needs a batch_size that is a number")
+        if self.steps_per_epoch is not None and self.batch_size == "full":
+            raise rule_error(f"steps_per_epoch={self.steps_per_epoch} needs a batch_size that is a number")
         if self.matmul == "bfloat16" and self.precision == "float64":
             raise rule_error("matmul=bfloat16 needs precision=float32")
         return self

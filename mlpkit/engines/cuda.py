@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mlpkit.engines.batches import Rows, orders_of
+from mlpkit.engines.batches import Rows
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError, diverged
@@ -34,7 +34,6 @@ class CudaEngine(Engine):
         self._lrs = torch.zeros(len(self.optimizers.blocks), device=self.device)
         self._lr_of_block, self._sent = list(self._lrs.unbind()), list[float]()
         self._has_begun = False  # whether optimizers have taken a step
-        self._next: tuple[int, Tensor] | None = None  # the next epoch, and its order
         generators = [generator for generators in self.dropout for generator in generators]
         # Steps with autograd or augmentation cannot be captured, since they allocate tensors; deterministic
         # operations may wait for the device to check their indices.
@@ -50,14 +49,7 @@ class CudaEngine(Engine):
         yield from super().rows_of_steps(epoch, first)
         trainer = self._configs[0].trainer
         if trainer.batch_size != "full" and epoch + 1 < trainer.epochs:
-            self._next = epoch + 1, self._order(epoch + 1)
-
-    def _order(self, epoch: int) -> Tensor:
-        if self._next is not None and self._next[0] == epoch:
-            return self._next[1]
-        order = orders_of(self.data.rows, self._seeds, epoch)
-        # Only from pinned memory does the host copy without waiting for the device.
-        return order.pin_memory().to(self.device, non_blocking=True) if self.gradients.is_cuda else order
+            self.orders.of_pass((epoch + 1) * self.steps.per_epoch // self.steps.per_pass)
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """See `Engine.step`; always returns {}: `failures` returns what is not finite."""

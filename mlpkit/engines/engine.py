@@ -15,7 +15,7 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.engines.batches import Rows, orders_of, rows_of_steps, steps_per_epoch
+from mlpkit.engines.batches import Orders, Rows, Steps
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
 from mlpkit.engines.epoch_outputs import EpochOutputs
@@ -75,7 +75,8 @@ class Engine:
         trainer, self._configs = first.config.trainer, [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
-        self.steps_per_epoch = steps_per_epoch(self.data.rows, trainer.batch_size, trainer.accumulate)
+        self.steps = Steps.of(trainer, self.data.rows)
+        self.orders = Orders(self.steps, self._seeds, device)
         self.dropout = [network.dropout_generators() for network in networks]
         self._allocate(networks)
 
@@ -95,27 +96,21 @@ class Engine:
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
-        self.epoch_outputs = EpochOutputs(self.data, self.batch_size, self.parameters.values)
+        most_rows, like = self.steps.most_rows, self.parameters.values
+        self.epoch_outputs = EpochOutputs(self.data, most_rows, self.batch_size, like)
 
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """Yield the table indices of the rows of each step of an epoch; skip the first steps."""
-        trainer = self._configs[0].trainer
-        if trainer.batch_size == "full":  # not shuffled: its sum does not depend on the order
-            return iter([slice(None)][first:])
-        steps = rows_of_steps(self._order(epoch), trainer.batch_size * trainer.accumulate, first)
-        return map(self.data.table_rows, steps)
-
-    def _order(self, epoch: int) -> Tensor:
-        """Return the shuffled training rows of an epoch (K, rows), or (rows,) where K = 1."""
-        return orders_of(self.data.rows, self._seeds, epoch).to(self.device)
+        if self._configs[0].trainer.batch_size == "full":  # not shuffled: only its sum counts
+            yield from [slice(None)][first:]
+            return
+        for of_pass in self.orders.rows(epoch, first, self.steps.per_epoch):
+            for rows in torch.split(of_pass, self.steps.size, dim=-1):
+                yield self.data.table_rows(rows)
 
     def seeds_of(self, run: int) -> list[int]:
         """Return the seeds by which a run's rows are shuffled, one for each of its networks."""
         return [self._seeds[run]]
-
-    def rows_in(self, steps: int) -> int:
-        """Return the number of training rows in the first steps of an epoch."""
-        return min(self.data.rows, steps * self.batch_size * self._configs[0].trainer.accumulate)
 
     def step(self, rows: Rows, lrs: Sequence[float], epoch: int, step: int, measure: bool) -> dict[int, str]:
         """Update all runs' weights from some training rows.
@@ -209,13 +204,18 @@ class Engine:
                 outputs.append(found if rows <= largest else found.mT.clone())
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1).mT
 
-    def scores(self, sums: Sums, split: str) -> dict[str, Any]:
-        """Return a split's scores by name, computed from its sums: numbers where K = 1, else (K,)."""
-        metrics, count = self.data.metrics, len(sums) - len(self.data.metrics)
-        scores = self.task.scores(list(sums[:count]), self.data.splits[split].rows)
-        if metrics:
-            scores |= zip((metric.name for metric in metrics), sums[count:], strict=True)
-        return scores
+    def scores(self, sums: Sums, split: str, rows: int | None = None) -> dict[str, Any]:
+        """Return a split's scores by name, computed from its sums: numbers where K = 1, else (K,).
+
+        Args:
+            sums: those of `evaluate` or `collect`.
+            split: the split's name.
+            rows: the number of rows that were summed; None: all of the split.
+        """
+        names = [metric.name for metric in self.data.metrics]
+        count = len(sums) - len(names)
+        scores = self.task.scores(list(sums[:count]), rows or self.data.splits[split].rows)
+        return scores | dict(zip(names, sums[count:], strict=True))
 
     def save_best(self, better: Sequence[bool]) -> None:
         """See `Weights.save_best`."""
@@ -295,6 +295,6 @@ class Engine:
         """
         rows: Rows = slice(None)
         if self._configs[0].trainer.batch_size != "full":
-            rows = self.data.table_rows(self._order(epoch)[..., : self.rows_in(steps)])
+            rows = self.data.table_rows(self.orders.rows_until(epoch, steps))
         with self.context:
             self.epoch_outputs.restore(rows, outputs)

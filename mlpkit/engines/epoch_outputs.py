@@ -9,6 +9,8 @@ from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData, Sums
 from mlpkit.folders.state import Tensors
 
+MOST_PLACES = 100_000
+
 
 class EpochOutputs:
     """Stores the outputs of K runs in the order of their rows, for the scores of the epoch.
@@ -17,29 +19,42 @@ class EpochOutputs:
     are always summed in the same order.
     """
 
-    def __init__(self, data: DeviceData, batch_size: int, like: Tensor) -> None:
+    def __init__(self, data: DeviceData, rows: int, batch_size: int, like: Tensor) -> None:
         """Allocate memory for the outputs of an epoch.
 
         Args:
             data: the runs' data.
-            batch_size: rows per batch.
+            rows: the most rows that an epoch has.
+            batch_size: rows per batch; the last one of a pass may have fewer.
             like: a tensor with the outputs' dtype and device.
         """
-        self.data, self.batch_size = data, batch_size
-        self.outputs = like.new_empty((data.runs, data.width, data.rows)[data.runs == 1 :])
-        sizes = [batch_size] * (data.rows // batch_size)
-        rest = data.rows - sum(sizes)
-        self._pieces = torch.split(self.outputs, [*sizes, rest] if rest else sizes, dim=-1)
+        self.data = data
+        self.outputs = like.new_empty((data.runs, data.width, rows)[data.runs == 1 :])
+        # Where batches are written, by (rows before, rows in it): a view made anew costs a part of a step.
+        self._places: dict[tuple[int, int], Tensor] = {}
+        for start in range(0, rows, batch_size):
+            self._place(start, min(batch_size, rows - start))
         self._full_batch = self.outputs  # of a full-batch step
         self._rows: list[Rows] = []  # the table indices of each batch
+        self._count = 0  # rows in these batches
 
     def add(self, rows: Rows, outputs: Tensor) -> None:
         """Store the outputs (K, width, n) of rows (K, n), or of all rows."""
         if isinstance(rows, slice):
             self._full_batch = outputs
         else:
-            self._pieces[len(self._rows)].copy_(outputs)
+            count = rows.shape[-1]
+            self._place(self._count, count).copy_(outputs)
+            self._count += count
         self._rows.append(rows)
+
+    def _place(self, start: int, count: int) -> Tensor:
+        place = start, count
+        if place not in self._places:
+            if len(self._places) == MOST_PLACES:  # passes end at ever other places of an epoch
+                self._places.clear()
+            self._places[place] = self.outputs.narrow(-1, start, count)
+        return self._places[place]
 
     def collect(self) -> Sums:
         """Return the sums over the rows since the last call, and clear; see `DeviceData.sums`."""
@@ -49,7 +64,7 @@ class EpochOutputs:
 
     def clear(self) -> None:
         """Drop all outputs."""
-        self._rows = []
+        self._rows, self._count = [], 0
 
     def state(self, run: int) -> Tensors:
         """Return a run's outputs (n, width) so far, and their losses; {} between epochs."""
@@ -71,7 +86,7 @@ class EpochOutputs:
             into = self.outputs if self.data.runs == 1 else self.outputs[run]
             into[:, : len(own)].copy_(own.mT)
         self._full_batch = self.outputs
-        self._rows = [rows] if isinstance(rows, slice) else list(torch.split(rows, self.batch_size, dim=-1))
+        self._rows, self._count = [rows], len(outputs[0])
 
     def copy_from(self, others: "EpochOutputs", runs: Sequence[int]) -> None:
         """Copy the outputs of some runs of another engine."""

@@ -42,7 +42,7 @@ class MembersEngine(Engine):
         self.data = inner.data.select_runs(firsts)
         self.name, self.reason, self.device = inner.name, inner.reason, inner.device
         self.task, self.matmul, self.context = inner.task, inner.matmul, inner.context
-        self.steps_per_epoch = inner.steps_per_epoch
+        self.steps = inner.steps
 
     def _of(self, run: int) -> range:
         """Return the places of a run's members in the inner engine."""
@@ -66,10 +66,6 @@ class MembersEngine(Engine):
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """See `Engine.rows_of_steps`; the rows are those of all members."""
         return self.inner.rows_of_steps(epoch, first)
-
-    def rows_in(self, steps: int) -> int:
-        """See `Engine.rows_in`."""
-        return self.inner.rows_in(steps)
 
     def seeds_of(self, run: int) -> list[int]:
         """See `Engine.seeds_of`."""

@@ -26,6 +26,7 @@ AT_A_FORK = (
     "trainer.clip_value",
     "trainer.early_stopping.patience",
     "trainer.early_stopping.min_delta",
+    "trainer.early_stopping.min_delta_mode",
     "model.dropout",
 )
 _SECTIONS = ("optimizer", "scheduler", "run")

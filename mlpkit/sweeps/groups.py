@@ -12,6 +12,7 @@ from mlpkit.config.metric import metric_names
 from mlpkit.config.model import Layer
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import table_of
+from mlpkit.engines.batches import Steps
 from mlpkit.errors import MlpkitError
 from mlpkit.models.architecture import architecture, count
 from mlpkit.sweeps.datasets import Datasets
@@ -95,8 +96,8 @@ class Size:
     Attributes:
         widths: number of features, then the width of each linear layer.
         batch: rows per step.
-        steps: steps per epoch.
-        rows: rows of the training split.
+        steps: batches per epoch.
+        rows: rows of the training split, or of an epoch if it has more.
         slots: optimizer state numbers per weight.
         own_data: numbers of data that the run does not share with others.
     """
@@ -170,7 +171,10 @@ def size_of(config: Config, dataset: Dataset, layers: list[Layer]) -> Size:
         widths = features, max(1, count(layers) // (features + width)), width
     inputs = train.all_inputs.numel()
     own_data = inputs if inputs <= LARGEST_COPIED else rows  # a copy of the data, or row indices into it
-    return Size(widths, batch, -(-rows // batch), rows, len(config.optimizer.slots()), own_data)
+    steps = Steps.of(trainer, rows)
+    seen = max(rows, steps.most_rows)
+    batches = steps.per_epoch * trainer.accumulate
+    return Size(widths, batch, batches, seen, len(config.optimizer.slots()), own_data)
 
 
 def update_settings(config: Config) -> str:

@@ -20,7 +20,7 @@ from mlpkit.data.randomness import derived_seed
 from mlpkit.data.weights import class_weights
 from mlpkit.engines.activations import activation_of
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.engines.batches import steps_per_epoch
+from mlpkit.engines.batches import Steps
 from mlpkit.engines.choose import choose_engine
 from mlpkit.engines.compiled import CompiledEngine, is_compiled, obstacle_to_compiling
 from mlpkit.engines.compiler import CompileError
@@ -261,7 +261,7 @@ def check_steps(config: Config, rows: int) -> None:
         ConfigError: the warm-up is too long, or the last batch would have one row.
     """
     trainer, warmup = config.trainer, config.scheduler.warmup_steps
-    steps = trainer.epochs * steps_per_epoch(rows, trainer.batch_size, trainer.accumulate)
+    steps = trainer.epochs * Steps.of(trainer, rows).per_epoch
     if warmup >= steps > 0:
         raise ConfigError(
             f"scheduler.warmup_steps={warmup}: the run has {plural(steps, 'step')}; choose fewer"

@@ -55,13 +55,10 @@ def take_step(
         engine.load_state(0, {"model": state.model, "optimizer": state.optimizer})
         tracker.restore(0, state.progress)
         epoch, batch, step = state.progress.epoch, state.progress.batch, state.progress.step
-    if batch == engine.steps_per_epoch:  # stopped before the epoch's evaluation
+    if batch == engine.steps.per_epoch:  # stopped before the epoch's evaluation
         epoch, batch = epoch + 1, 0
     lrs = LearningRates(engine, tracker).at(step)
-    if row is None:
-        places = engine.data.table_rows(next(engine.rows_of_steps(epoch, batch)))
-    else:
-        places = torch.tensor([row - 1])
+    places = next(engine.rows_of_steps(epoch, batch)) if row is None else torch.tensor([row - 1])
     with calling(described("model", config.model), config.model):
         return explain_step(engine, places, lrs, epoch, step)
 

@@ -26,7 +26,7 @@ class LearningRates:
         self._schedules = [
             (
                 c.optimizer.lr,
-                build_schedule(c.scheduler, c.optimizer.lr, engine.steps_per_epoch, c.trainer.epochs),
+                build_schedule(c.scheduler, c.optimizer.lr, engine.steps.per_epoch, c.trainer.epochs),
             )
             for c in configs
         ]

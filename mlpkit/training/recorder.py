@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mlpkit.config.config import to_dict
 from mlpkit.config.problems import plural
+from mlpkit.engines.batches import Steps
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.frames import shapes_of_frame
@@ -92,7 +93,8 @@ class Recorder:
         if state.scores:
             norms = state.epoch.get("gradient_norm")
             norm = 0.0 if norms is None else float(norms.mean())
-            rows = progress.epoch * len(self.experiment.dataset.splits["train"])
+            steps = Steps.of(self.config.trainer, len(self.experiment.dataset.splits["train"]))
+            rows = steps.rows_until(progress.epoch * steps.per_epoch)
             done = progress.epoch, progress.step, state.scores, progress.lr, norm, progress.seconds, rows
             self._latest = EpochReport(*done, time.time())
         self.checkpoints.resume(state)

@@ -141,7 +141,7 @@ def _summary(
         "steps": progress.step,
         "train_seconds": finished.seconds,
         **({"runs_together": finished.together} if finished.together > 1 else {}),
-        "samples_per_second": progress.epoch * engine.data.rows / max(finished.seconds, 1e-9),
+        "samples_per_second": engine.steps.rows_until(progress.step) / max(finished.seconds, 1e-9),
         "parameters": experiment.parameters,
         "monitored": f"{task.monitor} on {monitored}",
         **last,

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlpkit.engines.batches import orders_of
+from mlpkit.engines.batches import Orders
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
 from mlpkit.folders.state import KINDS, Progress, Scores, State
@@ -77,11 +77,11 @@ def check(engine: Engine, run: int, state: State) -> None:
         DataError: its step, epoch and batch contradict each other or the config, or tensors are missing.
     """
     progress, losses = state.progress, state.epoch.get("losses")
-    at_step = progress.epoch * engine.steps_per_epoch + progress.batch
-    seen = engine.rows_in(progress.batch)
+    at_step = progress.epoch * engine.steps.per_epoch + progress.batch
+    seen = engine.steps.rows_in(progress.epoch, progress.batch)
     if (
         progress.step != at_step
-        or progress.batch > engine.steps_per_epoch
+        or progress.batch > engine.steps.per_epoch
         or progress.best_epoch > progress.epoch
     ):
         raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
@@ -103,8 +103,7 @@ def _rows_until(engine: Engine, run: int, progress: Progress) -> Tensor | None:
     """Return the training rows that the running epoch has used so far; None for full-batch training."""
     if engine.experiments[run].config.trainer.batch_size == "full" or not progress.batch:
         return None
-    orders = orders_of(engine.data.rows, engine.seeds_of(run), progress.epoch)
-    return orders[..., : engine.rows_in(progress.batch)]
+    return Orders(engine.steps, engine.seeds_of(run)).rows_until(progress.epoch, progress.batch)
 
 
 def _equal(rows: Tensor | None, others: Tensor | None) -> bool:

@@ -36,6 +36,7 @@ class Tracked:
     Attributes:
         patience: epochs without improvement after which the run stops; None to never stop early.
         min_delta: the smallest increase over `stopping_value` that early stopping counts as improvement.
+        is_relative: whether `min_delta` is a share of `stopping_value`.
         time_limit: seconds of training after which the run stops.
         plateau: the options of a plateau schedule; None for another schedule.
         lr: the base learning rate.
@@ -51,6 +52,7 @@ class Tracked:
 
     patience: int | None
     min_delta: float
+    is_relative: bool
     time_limit: float
     plateau: Plateau | None
     lr: float
@@ -62,6 +64,12 @@ class Tracked:
     stopping_value: float | None = None
     improved_epoch: int = 0
     plateau_state: PlateauState = field(default_factory=PlateauState)
+
+    @property
+    def margin(self) -> float:
+        """How much `stopping_value` must be exceeded; see `min_delta`."""
+        of = abs(self.stopping_value or 0.0) if self.is_relative else 1.0
+        return self.min_delta * of
 
 
 class Tracker:
@@ -104,7 +112,7 @@ class Tracker:
                 run.best_scores = scores, index
                 better.append(index)
             if run.min_delta > 0 and value == value:
-                is_better = run.stopping_value is None or value > run.stopping_value + run.min_delta
+                is_better = run.stopping_value is None or value > run.stopping_value + run.margin
             if is_better:
                 run.stopping_value, run.improved_epoch = value, scores.epoch
             if run.plateau is not None:
@@ -166,4 +174,5 @@ def _tracked(config: Config) -> Tracked:
     stopping, scheduler = config.trainer.early_stopping, config.scheduler
     plateau = scheduler if isinstance(scheduler, Plateau) else None
     limit = config.trainer.time_limit or math.inf
-    return Tracked(stopping.patience, stopping.min_delta, limit, plateau, config.optimizer.lr)
+    is_relative = stopping.min_delta_mode == "rel"
+    return Tracked(stopping.patience, stopping.min_delta, is_relative, limit, plateau, config.optimizer.lr)

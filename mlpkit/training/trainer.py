@@ -67,7 +67,7 @@ class Trainer:
         first = engine.experiments[0]
         self.config, self.task, self.monitored = first.config, first.task, first.dataset.monitored
         self.evaluated = [self.monitored]
-        self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps_per_epoch
+        self.epochs, self.steps_per_epoch = self.config.trainer.epochs, engine.steps.per_epoch
         self.is_due = when_due(self.config.trainer.checkpoint_every)
         self.tracker = Tracker(self.task, [experiment.config for experiment in engine.experiments])
         self.progress, self.seconds = Progress(), 0.0
@@ -133,17 +133,20 @@ class Trainer:
         # From here on a stop signal no longer interrupts the epoch. If train is evaluated, its scores are
         # those of the evaluation, not the averages over the epoch.
         sums = self._finite({"train": self.engine.collect()} | evaluated)
+        steps, rows = self.engine.steps, dict[str, int]()
+        if "train" not in evaluated:
+            rows["train"] = steps.rows_in(progress.epoch, steps.per_epoch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self.seconds = time.perf_counter() - self._started
         if self.recorders:
             self.scores = EpochScores(
                 progress.epoch,
                 progress.step,
-                {split: self.engine.scores(part, split) for split, part in sums.items()},
+                {split: self.engine.scores(part, split, rows.get(split)) for split, part in sums.items()},
                 self.rates.of_runs(),
                 self.engine.norms,
                 self.seconds,
-                progress.epoch * self.engine.data.rows,
+                steps.rows_until(progress.step),
                 time.time(),
                 report_layers(self.engine, self.config, progress.epoch),
             )
