@@ -1,6 +1,6 @@
 """Base class of models, and the description of a layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -74,6 +74,15 @@ class ModelConfig(ForTasks):
         The gradients of these layers are derived by hand, and their shapes are known without importing torch.
         """
         return None
+
+    def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
+        """Return layers before those of `layers` or `build`, which then get the outputs of the last one.
+
+        Args:
+            features: number of input features.
+            numbers: the places of those that are numbers; the others are categories and flags.
+        """
+        return []
 
     def problem_with_one_row(self) -> str | None:
         """Return why the model cannot be trained on a batch of one row, and the way out; None if it can."""

@@ -204,6 +204,16 @@ class TableEncoder:
         """The number of features."""
         return sum(len(column.features()) for column in self.columns)
 
+    def numbers(self) -> tuple[int, ...]:
+        """Return the places of the features that are numbers, or parts of a date."""
+        found, start = list[int](), 0
+        for column in self.columns:
+            stop = start + len(column.features())
+            if isinstance(column, NumberColumn | DateColumn):
+                found += range(start, stop - column.flags_missing)
+            start = stop
+        return tuple(found)
+
     def features(self) -> tuple[str, ...]:
         """Return the names of the features: printable, shortened and unique."""
         names: dict[str, None] = {}

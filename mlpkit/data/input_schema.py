@@ -115,6 +115,13 @@ class InputSchema:
         )
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The places of the features that are numbers; the others are categories and flags."""
+        if self.encoder is None:
+            return tuple(range(len(self.features)))
+        return self.encoder.numbers()
+
+    @property
     def is_image(self) -> bool:
         """Whether an input is a picture."""
         return len(self.input_shape) > 1

@@ -30,6 +30,7 @@ contiguous in memory: activations and sums run along them.
 
 The same formulas train K networks of one shape at once: every shape above gets a leading axis K. If all
 networks read the same inputs, their first layers are stacked and computed as one layer of K · width_1 units.
+`mlpkit.engines.input_layers` has the layers that may come before the first.
 (Rumelhart, Hinton, Williams 1986; the dropout mask of Srivastava et al. 2014.)
 """
 
@@ -37,11 +38,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from mlpkit.config.activation import IDENTITY, InPlace
+from mlpkit.engines.input_layers import InputLayer, InputPass
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations
 from mlpkit.models.torch_layers import Dropout
@@ -112,10 +115,17 @@ class Pass:
         workspace: activations and gradients of all layers, one after another.
         outputs: (K, targets, n), written by `forward`.
         output_gradients: δ_L, shaped like `outputs`; must be written before `backward`.
+        before: the buffers of the layers before the first linear one.
     """
 
     def __init__(
-        self, layers: Sequence[LinearLayer], examples: int, matmul: Matmul, scores: bool = False
+        self,
+        layers: Sequence[LinearLayer],
+        examples: int,
+        matmul: Matmul,
+        scores: bool = False,
+        before: Sequence[InputLayer] = (),
+        features: int = 0,
     ) -> None:
         """Allocate the buffers.
 
@@ -124,6 +134,8 @@ class Pass:
             examples: n.
             matmul: the precision of matrix products.
             scores: whether only to evaluate: no dropout, and no buffers for gradients.
+            before: the layers before the first linear one.
+            features: the number of inputs; needed with `before` only.
         """
         if scores:
             layers = [replace(layer, dropout=()) for layer in layers]
@@ -139,23 +151,34 @@ class Pass:
             buffers[:: len(kinds)], buffers[len(kinds) - 1 :: len(kinds)], strict=True
         )
         self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
+        self.before: list[InputPass] = []
+        for layer_before in before:
+            self.before.append(layer_before.buffers(features, examples, scores))
+            features = self.before[-1].outputs.shape[-2]
 
     def forward(self, inputs: Tensor) -> Operations:
         """Return the operations that compute outputs from inputs (K, n, features) or shared (n, features)."""
         operations, previous = Operations(), inputs.mT
+        for before in self.before:
+            operations += before.forward(previous)
+            previous = before.outputs
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._pre_activations(layer, previous, hidden.pre_activations) + hidden.forward()
             previous = hidden.activations
         return operations + self._pre_activations(self.last, previous, self.outputs)
 
     def backward(self) -> Operations:
-        """Return the operations that compute δ_l of all hidden layers."""
+        """Return the operations that compute δ_l of all hidden layers, and the gradients of those before."""
         operations, layer, gradients = Operations(), self.last, self.output_gradients
         for lower, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
             operations += (
                 self.matmul.product(layer.weight.mT, gradients, hidden.gradients) + hidden.backward()
             )
             layer, gradients = lower, hidden.gradients
+        if self.before:
+            operations += self.matmul.product(layer.weight.mT, gradients, self.before[-1].gradients)
+        for before, after in reversed(list(pairwise(self.before))):
+            operations += after.backward(before.gradients)
         return operations
 
     def weight_gradients(self, inputs: Tensor, add: bool = False) -> Operations:
@@ -166,6 +189,9 @@ class Pass:
             add: whether to add to the current gradients instead of overwriting them.
         """
         operations, previous = Operations(), inputs.mT
+        for before in self.before:
+            operations += before.parameter_gradients(previous, add)
+            previous = before.outputs
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._weight_gradients(layer, hidden.gradients, previous, add)
             previous = hidden.activations

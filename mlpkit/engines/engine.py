@@ -28,6 +28,7 @@ from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
 from mlpkit.errors import NonFiniteError
 from mlpkit.folders.state import Tensors
+from mlpkit.models.torch_inputs import lr_factors
 from mlpkit.models.torch_layers import seed_dropout
 from mlpkit.models.torch_network import Network
 
@@ -93,7 +94,7 @@ class Engine:
         else:
             self.filler = AutogradGradients(*shared, self.matmul, self.weights.running, self.weights.counters)
         self.name, self.context = self.filler.name, self.filler.context
-        self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
+        self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, lr_factors(networks))
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
         most_rows, like = self.steps.most_rows, self.parameters.values

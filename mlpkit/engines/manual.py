@@ -16,9 +16,11 @@ from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
+from mlpkit.engines.input_layers import InputLayer
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.engines.parameters import Flat
+from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import Dropout, name_of
 from mlpkit.models.torch_network import Network
 
@@ -27,6 +29,7 @@ SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient o
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 Randoms = Sequence[torch.Generator] | None
+BEFORE = (PeriodicEmbedding, InputScale)  # they come before the first linear layer, in this order
 
 
 class ManualGradients:
@@ -54,6 +57,7 @@ class ManualGradients:
             matmul: the precision of matrix products.
         """
         self.layers = layers_of(networks, parameters, gradients)
+        self.before = input_layers_of(networks[0], parameters, gradients)
         self.gradients, self.data, self.matmul = gradients, data, matmul
         output_gradient = data.loss.by_hand()
         assert output_gradient is not None, "see choose_engine"
@@ -94,7 +98,7 @@ class ManualGradients:
         """See `Gradients.outputs`."""
         size = stop - start
         if size not in self.passes:
-            self.passes[size] = Pass(self.layers, size, self.matmul.for_scores, scores=True)
+            self.passes[size] = self.new_pass(size, self.matmul.for_scores, scores=True)
         layers = self.passes[size]
         if (split, start) in self.forwards:
             run_operations(self.forwards[split, start])
@@ -104,6 +108,11 @@ class ManualGradients:
                 self.forwards[split, start] = forward
             run_operations(forward)
         return layers.outputs.mT
+
+    def new_pass(self, examples: int, matmul: Matmul, scores: bool = False) -> Pass:
+        """Return the buffers of both passes; see `Pass`."""
+        features = self.data.splits["train"].inputs.shape[1]
+        return Pass(self.layers, examples, matmul, scores, self.before, features)
 
     def _chunk(self, size: int | None) -> "Chunk":
         """Make the buffers and operations for a number of rows, of which an epoch has two or three."""
@@ -148,7 +157,7 @@ class Chunk:
             self.weights = gradients.expected.new_empty(*networks, rows) if is_weighted else None
         if size is not None or data.augmentation is not None:
             self.inputs = gradients.expected.new_empty(*networks, rows, features)
-        self.layers = Pass(gradients.layers, rows, gradients.matmul)
+        self.layers = gradients.new_pass(rows, gradients.matmul)
         on_host = gradients.gradients.device.type == "cpu"
         self.checked = values_to_check(self.layers, gradients.gradients) if on_host else ()
         # The operations of both passes are the same at every step.
@@ -199,6 +208,8 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
             layers.append(
                 LinearLayer(weights[weight], columns[0], gradient_views[weight], columns[1], widths=widths)
             )
+        elif isinstance(module, BEFORE):
+            continue
         elif isinstance(module, Dropout):
             layers[-1] = replace(layers[-1], dropout=modules)
         else:
@@ -206,17 +217,32 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
     return layers
 
 
+def input_layers_of(network: Network, parameters: Flat, gradients: Tensor) -> list[InputLayer]:
+    """Return the layers before the first linear one, with views of their parameters and gradients."""
+    weights, slopes = parameters.views(parameters.values), parameters.views(gradients)
+    found = []
+    for index, module in enumerate(network.layers):
+        if not isinstance(module, BEFORE):
+            break
+        names = {name: f"layers.{index}.{name}" for name, _ in module.named_parameters()}
+        values, of_loss = ({name: views[full] for name, full in names.items()} for views in (weights, slopes))
+        numbers = module.numbers.to(gradients.device) if isinstance(module, PeriodicEmbedding) else None
+        found.append(InputLayer(values, of_loss, numbers))
+    return found
+
+
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return arrays to check: if their sums of squares are small, the loss and all gradients are finite.
 
     A weight's gradient is a scalar product of δ with activations, inputs or ones. By the Cauchy–Schwarz
     inequality it is at most the root of the product of their sums of squares, so activations and δ are
-    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead. They
+    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead; so they
+    are with layers before the first linear one, whose gradients are others. They
     are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
     """
     last = layers.workspace[-2 * layers.outputs.numel() :]
     fewer = layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
-    checked = (layers.workspace,) if fewer else (gradients, last)
+    checked = (layers.workspace,) if fewer and not layers.before else (gradients, last)
     return tuple(part.numpy() for part in checked)
 
 
@@ -240,7 +266,7 @@ def largest_square(data: DeviceData) -> float:
 
 def unsupported_layer(layers: nn.Sequential) -> str | None:
     """Return the name of the first layer whose gradient is not derived by hand, or None."""
-    known = (nn.Linear, Dropout)
+    known = (nn.Linear, Dropout, *BEFORE)
     unsupported = (
         layer for layer in layers if not isinstance(layer, known) and in_place_activation(layer) is None
     )

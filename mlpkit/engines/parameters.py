@@ -80,6 +80,10 @@ class Flat:
         """Return views (K, n) that together cover a buffer: one where K = 1, else one per name."""
         if self.runs == 1:
             return [buffer.view(1, -1)]
+        return self.matrices(buffer)
+
+    def matrices(self, buffer: Tensor) -> list[Tensor]:
+        """Return views (K, n) of a buffer, one per name."""
         return [part.view(self.runs, -1) for part in self._parts(buffer).values()]
 
     def run_slices(self, buffer: Tensor, first: int, stop: int) -> list[Tensor]:

@@ -84,13 +84,20 @@ class Optimizers:
         blocks: adjacent runs that share one update.
     """
 
-    def __init__(self, parameters: Flat, gradients: Tensor, configs: Sequence[Config]) -> None:
+    def __init__(
+        self,
+        parameters: Flat,
+        gradients: Tensor,
+        configs: Sequence[Config],
+        factors: Mapping[str, Sequence[float]],
+    ) -> None:
         """Allocate the state.
 
         Args:
             parameters: the runs' parameters.
             gradients: (K · P), the gradients of `parameters`.
             configs: the runs' configs.
+            factors: (K,) by parameter, what its steps are multiplied by; those of others are not.
         """
         self.parameters, self.configs = parameters, configs
         names = {name for config in configs for name in tensors_of(config.optimizer)}
@@ -110,11 +117,20 @@ class Optimizers:
             }
             update = Update(optimizer, Buffers(values, slopes, tensors, numbers))
             self.blocks.append(Block(first, stop, update))
+        self.longer = [
+            (values, values.clone(), values.new_tensor(factors[name])[:, None])
+            for name, values in zip(parameters.shapes, parameters.matrices(parameters.values), strict=True)
+            if name in factors
+        ]
 
     def __call__(self, lrs: Sequence[float | Tensor]) -> None:
         """Take a step with the learning rate of each block."""
+        for values, before, _ in self.longer:
+            before.copy_(values)
         for block, lr in zip(self.blocks, lrs, strict=True):
             block.update(lr)
+        for values, before, factors in self.longer:
+            torch.lerp(before, values, factors, out=values)
 
     def state(self, run: int) -> dict[str, Tensor]:
         """Return views of a run's state by `<parameter>/<slot>`; {} before the first step."""

@@ -1,5 +1,6 @@
 """The layers that models are built from: shapes, and functions that make their torch modules."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlpkit.config.activation import ActivationConfig
@@ -44,6 +45,41 @@ def layer_norm(width: int) -> Layer:
         return nn.LayerNorm(width)
 
     return Layer("LayerNorm", width, width, make, {"weight": (width,), "bias": (width,)})
+
+
+def periodic_embedding(
+    features: int, numbers: Sequence[int], frequencies: int, width: int, std: float
+) -> Layer:
+    """Return a layer that adds `width` values to the inputs for each number among them."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.models.torch_inputs import PeriodicEmbedding
+
+        return PeriodicEmbedding(numbers, frequencies, width, std)
+
+    count = len(numbers)
+    waves: Shape = (count, frequencies)
+    shapes: dict[str, Shape] = {
+        "frequency": waves,
+        "phase": waves,
+        "weight": (count, width, frequencies),
+        "bias": (count, width),
+    }
+    # It comes before all layers that may be padded, so that it keeps its width, whatever zeros become.
+    settings = f"{frequencies} frequencies, {width} values, of the inputs {list(numbers)}"
+    kind, out_features = "PeriodicEmbedding", features + count * width
+    return Layer(kind, features, out_features, make, shapes, keeps_zeros=True, settings=settings)
+
+
+def input_scale(features: int, lr_factor: float) -> Layer:
+    """Return a layer that multiplies each input by a trained factor."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.models.torch_inputs import InputScale
+
+        return InputScale(features, lr_factor)
+
+    return Layer("InputScale", features, features, make, {"scale": (features,)}, keeps_zeros=True)
 
 
 def activation(name: str, width: int) -> Layer:

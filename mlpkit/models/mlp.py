@@ -1,5 +1,6 @@
 """Multilayer perceptron."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -7,8 +8,16 @@ from pydantic import Field
 
 from mlpkit.config.model import Layer, ModelConfig
 from mlpkit.config.registry import NameOf, choice
-from mlpkit.config.section import Fraction, Width
-from mlpkit.models.layers import activation, batch_norm, dropout, layer_norm, linear
+from mlpkit.config.section import Fraction, NotNegative, Positive, Width
+from mlpkit.models.layers import (
+    activation,
+    batch_norm,
+    dropout,
+    input_scale,
+    layer_norm,
+    linear,
+    periodic_embedding,
+)
 
 
 @choice("model")
@@ -25,6 +34,31 @@ class MlpModel(ModelConfig):
     dropout: Fraction = Field(0.0, description="share of hidden units dropped in training")
     norm: Literal["none", "batch", "layer"] = Field("none", description="normalisation before the activation")
     bias: bool = Field(True, description="add biases")
+    embedding: Literal["none", "periodic"] = Field(
+        "none", description="periodic: some waves of each number among the inputs are added to them"
+    )
+    embedding_frequencies: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="trained waves of each number, with embedding=periodic"
+    )
+    embedding_std: NotNegative = Field(0.3, description="standard deviation of the first frequencies")
+    embedding_width: Annotated[int, Field(ge=1, le=1000)] = Field(
+        3, description="values that become of each number's waves, by a linear layer of its own"
+    )
+    input_scale: bool = Field(False, description="multiply each input by a trained factor, 1 at first")
+    input_scale_lr: Positive = Field(
+        6.0, description="times how much the steps of these factors are longer than others"
+    )
+
+    def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
+        """See `ModelConfig.input_layers`; the factors multiply the embedded values as well."""
+        found = []
+        if self.embedding == "periodic" and numbers:
+            sizes = self.embedding_frequencies, self.embedding_width, self.embedding_std
+            found.append(periodic_embedding(features, numbers, *sizes))
+        if self.input_scale:
+            width = found[-1].out_features if found else features
+            found.append(input_scale(width, self.input_scale_lr))
+        return found
 
     def layers(self, features: int, width: int) -> list[Layer]:
         """See `ModelConfig.layers`; norm, activation and dropout follow all linear layers but the last."""

@@ -12,6 +12,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
+from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import Dropout, Scaling, Temperature, Unscaling, UnscalingRates
 from mlpkit.models.torch_own import OwnModule
 
@@ -133,7 +134,7 @@ def _allocate(network: nn.Module, device: str) -> None:
 
 
 def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generator) -> None:
-    """Initialise all layers: linear ones with the config's initialisation, norms with ones and zeros.
+    """Initialise all layers: linear ones with the config's initialisation, others in their own way.
 
     Random numbers are drawn on the CPU in the layers' order, so that they are the same on every device.
     """
@@ -146,6 +147,8 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
                 layer.weight.copy_(weight)
                 if layer.bias is not None:
                     layer.bias.copy_(bias)
+        elif isinstance(layer, PeriodicEmbedding | InputScale):
+            layer.initialize(random)
         elif isinstance(layer, nn.BatchNorm1d | nn.LayerNorm):
             with torch.no_grad():
                 nn.init.ones_(layer.weight)
