@@ -255,7 +255,7 @@ def test_norms_and_dropout_are_shown(
 ) -> None:
     text = printed(capsys, *MOONS, *overrides, "--batch").splitlines()
     assert [line for line in lines if line not in text] == []
-    alone = "the gradients are not derived by hand (engine: autograd, for the"
+    alone = "the terms of the gradients by hand are not shown (for the"
     assert any(line.startswith(alone) for line in text) == ("model.norm" in overrides[0])
 
 

@@ -17,6 +17,20 @@ class Augment(Section):
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, in degrees")
     translation: NotNegative = Field(0.0, description="largest shift either way, in pixels")
     scale: Fraction = Field(0.0, description="largest change of size either way, as a fraction")
+    elastic: NotNegative = Field(
+        0.0, description="largest elastic displacement, in pixels: root of the mean square over an image"
+    )
+    elastic_sigma: Positive = Field(
+        4.0, description="smoothness of elastic displacements: std, in pixels, of the Gaussian"
+    )
+    horizontal_flip: Fraction = Field(0.0, description="share of the images that are mirrored left to right")
+    brightness: Fraction = Field(0.0, description="largest change of brightness either way, as a fraction")
+    cutout: int = Field(0, ge=0, le=10**4, description="side of a black square at a random place, in pixels")
+
+    def changes_anything(self) -> bool:
+        """Whether any image is changed."""
+        changes = (self.rotation, self.translation, self.scale, self.elastic, self.horizontal_flip)
+        return any((*changes, self.brightness, self.cutout))
 
 
 class DatasetConfig(Section):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlpkit.data.augment import Draws
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
@@ -16,7 +17,7 @@ from mlpkit.models.torch_network import Network
 from mlpkit.models.torch_own import OwnModule
 
 Forward = Callable[[Tensor, bool], Tensor]  # (activations (K, n, in), training) -> activations (K, n, out)
-Randoms = Sequence[torch.Generator] | None
+Randoms = Sequence[Draws] | None
 
 
 class AutogradGradients:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.data.augment import Augmentation
+from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.parts import Part, parts_of
@@ -161,7 +161,7 @@ class DeviceData:
         """Whether the selected inputs of all runs are small enough to be cached; see `all_rows`."""
         return self.runs * part.rows * part.inputs.shape[1] <= MAX_CACHED
 
-    def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
+    def augment(self, inputs: Tensor, randoms: Sequence[Draws]) -> Iterator[Tensor]:
         """Yield each run's augmented and scaled inputs (n, features), given raw inputs (K, n, features)."""
         assert self.augmentation is not None
         each = inputs.expand(self.runs, -1, -1) if inputs.dim() == 2 else inputs

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.data.augment import Augmentation
+from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import Rows, orders_of, rows_of_steps, steps_per_epoch
@@ -85,12 +85,13 @@ class Engine:
         self.weights = Weights(networks, self._configs[0].trainer.ema)
         self.parameters = self.weights.parameters
         self.gradients = self.parameters.zeros_like()
-        shared = networks, self.parameters, self.gradients, self.data
+        shared = networks, self.parameters, self.gradients, self.data, self.matmul
+        buffers = self.weights.running, self.weights.counters
         self.filler: Gradients
         if self.gradients_class is ManualGradients:
-            self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows), self.matmul)
+            self.filler = ManualGradients(*shared, *buffers, min(self.batch_size, self.data.rows))
         else:
-            self.filler = AutogradGradients(*shared, self.matmul, self.weights.running, self.weights.counters)
+            self.filler = AutogradGradients(*shared, *buffers)
         self.name, self.context = self.filler.name, self.filler.context
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
         self._gradient_rows = self.parameters.rows(self.gradients)
@@ -149,16 +150,18 @@ class Engine:
         """Return the errors of failed runs that steps did not return: on a CUDA device only."""
         return {}
 
-    def seed_draws(self, epoch: int, step: int) -> list[torch.Generator] | None:
-        """Seed dropout by (seed, epoch, step); return the generators for augmentation, if there is any."""
+    def seed_draws(self, epoch: int, step: int) -> list[Draws] | None:
+        """Seed dropout by (seed, epoch, step); return the draws for augmentation, if there is any."""
         if self.dropout[0]:
             for generators, config in zip(self.dropout, self._configs, strict=True):
                 seed_dropout(generators, config.seed, epoch, step)
         if self.augmentation is None:
             return None
-        return [generator(config.seed, "augment", epoch, step, self.device) for config in self._configs]
+        return [
+            Draws(seed, epoch, generator(seed, "augment", epoch, step, self.device)) for seed in self._seeds
+        ]
 
-    def _differentiate(self, rows: Rows, randoms: list[torch.Generator] | None) -> dict[int, str]:
+    def _differentiate(self, rows: Rows, randoms: list[Draws] | None) -> dict[int, str]:
         """Compute the gradients of a step; return what is not finite, by run."""
         failures: dict[int, str] = {}
         for part, outputs in self._fill(rows, randoms):
@@ -167,7 +170,7 @@ class Engine:
             self.epoch_outputs.add(part, outputs)
         return failures
 
-    def _fill(self, rows: Rows, randoms: list[torch.Generator] | None) -> Iterator[tuple[Rows, Tensor]]:
+    def _fill(self, rows: Rows, randoms: list[Draws] | None) -> Iterator[tuple[Rows, Tensor]]:
         """Compute the gradients batch by batch; yield the rows and outputs of each batch."""
         if isinstance(rows, slice):
             yield rows, self.filler.fill(rows, self.data.rows, False, randoms)

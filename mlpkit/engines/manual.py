@@ -4,7 +4,7 @@ Each batch size has its own buffers and list of operations, built once, so that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpkit.data.augment import Draws
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
+from mlpkit.engines.batch_norm import BatchNorm
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
@@ -26,7 +28,7 @@ CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
 SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient or squared error overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
-Randoms = Sequence[torch.Generator] | None
+Randoms = Sequence[Draws] | None
 
 
 class ManualGradients:
@@ -40,8 +42,10 @@ class ManualGradients:
         parameters: Flat,
         gradients: Tensor,
         data: DeviceData,
-        batch_size: int,
         matmul: Matmul,
+        running: Flat,
+        counters: Flat,
+        batch_size: int,
     ) -> None:
         """Prepare the layers; buffers are allocated at the first batch of each size.
 
@@ -50,10 +54,12 @@ class ManualGradients:
             parameters: the networks' parameters.
             gradients: (K · P), the buffer that gradients are written to.
             data: the runs' data.
-            batch_size: the largest number of rows per batch.
             matmul: the precision of matrix products.
+            running: the running means and variances of batch norms.
+            counters: the `num_batches_tracked` of batch norms.
+            batch_size: the largest number of rows per batch.
         """
-        self.layers = layers_of(networks, parameters, gradients)
+        self.layers = layers_of(networks, parameters, gradients, running, counters)
         self.gradients, self.data, self.matmul = gradients, data, matmul
         output_gradient = data.loss.by_hand()
         assert output_gradient is not None, "see choose_engine"
@@ -184,9 +190,12 @@ class Chunk:
         return [] if weights is None else [partial(gradients.mul_, weights.unsqueeze(-2))]
 
 
-def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:
-    """Return the networks' layers, with views of their parameters and gradients."""
+def layers_of(
+    networks: Sequence[Network], parameters: Flat, gradients: Tensor, running: Flat, counters: Flat
+) -> list[LinearLayer]:
+    """Return the networks' layers, with views of their parameters, gradients and buffers."""
     weights, gradient_views = parameters.views(parameters.values), parameters.views(gradients)
+    buffers = running.views(running.values) | counters.views(counters.values)
     layers: list[LinearLayer] = []
     for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
         module = modules[0]
@@ -201,9 +210,28 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
             )
         elif isinstance(module, Dropout):
             layers[-1] = replace(layers[-1], dropout=modules)
+        elif isinstance(module, nn.BatchNorm1d):
+            layers[-1] = replace(
+                layers[-1], norm=batch_norm_of(module, f"layers.{index}.", weights, gradient_views, buffers)
+            )
         else:
             layers[-1] = replace(layers[-1], activation=in_place_activation(module))
     return layers
+
+
+def batch_norm_of(
+    module: nn.BatchNorm1d,
+    prefix: str,
+    weights: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+) -> BatchNorm:
+    """Return a batch norm with views of its tensors, which are named with a prefix such as "layers.1."."""
+    views = (weights, weights, gradients, gradients, buffers, buffers)
+    names = ("weight", "bias", "weight", "bias", "running_mean", "running_var")
+    columns = (of[f"{prefix}{name}"][..., None] for of, name in zip(views, names, strict=True))
+    assert module.momentum is not None  # see `is_usual_norm`
+    return BatchNorm(*columns, buffers[f"{prefix}num_batches_tracked"], module.momentum, module.eps)
 
 
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
@@ -211,11 +239,13 @@ def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
 
     A weight's gradient is a scalar product of δ with activations, inputs or ones. By the Cauchy–Schwarz
     inequality it is at most the root of the product of their sums of squares, so activations and δ are
-    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead. They
-    are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
+    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead, and so
+    they are with batch norms, whose own gradients have other factors. They are NumPy arrays, since np.vdot
+    takes half the time of torch's product and does not warn on overflow.
     """
     last = layers.workspace[-2 * layers.outputs.numel() :]
-    fewer = layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
+    has_norms = any(hidden.norm is not None for hidden in layers.hidden)
+    fewer = not has_norms and layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
     checked = (layers.workspace,) if fewer else (gradients, last)
     return tuple(part.numpy() for part in checked)
 
@@ -240,8 +270,22 @@ def largest_square(data: DeviceData) -> float:
 
 def unsupported_layer(layers: nn.Sequential) -> str | None:
     """Return the name of the first layer whose gradient is not derived by hand, or None."""
-    known = (nn.Linear, Dropout)
-    unsupported = (
-        layer for layer in layers if not isinstance(layer, known) and in_place_activation(layer) is None
+    before: nn.Module | None = None
+    for place, layer in enumerate(layers, 1):
+        is_known = isinstance(layer, nn.Linear | Dropout) or in_place_activation(layer) is not None
+        # A batch norm only between a linear layer and an activation, with all that torch's has by default.
+        is_usual = isinstance(before, nn.Linear) and place < len(layers) and is_usual_norm(layer)
+        if not is_known and not is_usual:
+            return name_of(layer)
+        before = layer
+    return None
+
+
+def is_usual_norm(layer: nn.Module) -> bool:
+    """Whether a layer is a batch norm with weights, biases, and running statistics with a momentum."""
+    return (
+        isinstance(layer, nn.BatchNorm1d)
+        and layer.affine
+        and layer.track_running_stats
+        and layer.momentum is not None
     )
-    return next((name_of(layer) for layer in unsupported), None)
