@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
+from mlpkit.cli.main import run as command
 from mlpkit.config.dataset import Augment
 from mlpkit.data.augment import Augmentation, Draws, augmentation_of
 from mlpkit.data.elastic import EPOCHS, MOST_NUMBERS, draw_pool
@@ -230,3 +232,24 @@ def test_cutout_is_a_black_square_around_a_pixel(side):
         assert (lengths.max(), lengths.min()) == (side, side - side // 2)
         assert (lengths == side).sum() > 2000 * (size - side - 2) / size
     assert (black.float().mean(0) > 0).all()
+
+
+# ------------------------------------------------------------------------------------------- picture
+
+
+def test_data_draws_each_change_and_all_together(tmp_path, monkeypatch):
+    path, drawn = tmp_path / "a.png", []
+    show = Axes.imshow
+    monkeypatch.setattr(
+        Axes, "imshow", lambda self, image, *a, **k: drawn.append(image) or show(self, image, *a, **k)
+    )
+    changes = ("dataset.augment.rotation=10", "dataset.augment.mixup=1", "dataset.augment.elastic=0.5")
+    assert command(["data", "dataset=digits", *changes, "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    rows = np.stack(drawn).reshape(5, 10, 8, 8)  # as they are, three changes, all of them
+    assert [np.abs(row - rows[0]).max() > 0.05 for row in rows] == [False, True, True, True, True]
+
+
+def test_only_images_are_drawn(refused):
+    said = refused("data", "dataset=moons", "--plot", "a.png", code=2)
+    assert said == "--plot=a.png: dataset=moons has neither columns nor images; leave it out"

@@ -265,7 +265,7 @@ def test_a_module_of_ones_own_has_the_gradients_of_autograd(
     small = ("dataset=moons", "model=residual", "model.width=3", "model.depth=1", "trainer.batch_size=4")
     text = printed(capsys, "--plugin", RESIDUAL, *small, "--batch")
     assert "is a module of a plug-in: what is inside it is not shown" in text
-    assert "autograd's alone are shown" in text.replace("\n  ", " ")
+    assert "torch.autograd's gradients alone are" in text.replace("\n  ", " ")
     assert "by hand  " not in text
 
 

@@ -62,6 +62,24 @@ class Augmentation:
             pictures.masked_fill_(self._squares(count, random, images), 0)
         return pictures.view(count, -1)
 
+    def mixing(self, count: int, draws: Draws, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw how images are mixed (mixup; Zhang et al. 2018): x ← share · x + (1 - share) · x[partner].
+
+        The share is at least a half: the image and its target count more than its partner.
+
+        Args:
+            count: the number of images in the batch.
+            draws: those of the step, after the images were augmented.
+            like: has the dtype and device of the shares.
+
+        Returns:
+            Each image's partner (batch,), and its share (batch,).
+        """
+        partners = torch.randperm(count, generator=draws.random, device=like.device)
+        both = torch.full((count, 2), self.options.mixup, device=like.device, dtype=like.dtype)
+        shares = torch._sample_dirichlet(both, generator=draws.random)
+        return partners, shares.amax(1)
+
     def _grid(self, count: int, draws: Draws, like: Tensor) -> Tensor:
         """Return the places (batch, height, width, 2) that pixels are taken from, for torch's grid_sample.
 
@@ -120,6 +138,11 @@ def affine_basis(height: int, width: int, like: Tensor) -> Tensor:
     basis = terms.new_zeros(6, height, width, 2)
     basis[:3, ..., 0], basis[3:, ..., 1] = terms, terms
     return basis.view(6, -1).to(like.dtype)
+
+
+def mix(values: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
+    """Return each row (batch, …) mixed with its partner; see `Augmentation.mixing`."""
+    return torch.lerp(values[partners], values, shares[:, None])
 
 
 def augmentation_of(options: Augment, shape: tuple[int, ...]) -> Augmentation | None:

@@ -168,6 +168,19 @@ class DeviceData:
         for network, raw, random in zip(self.networks, each, randoms, strict=True):
             yield network.scaling(self.augmentation(raw, random))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether each training row is mixed with another of its batch (`dataset.augment.mixup`)."""
+        return self.augmentation is not None and self.augmentation.options.mixup > 0
+
+    def mixing(self, count: int, randoms: Sequence[Draws]) -> tuple[Tensor, Tensor]:
+        """Draw each run's partners (K, n) and shares (K, n) for a batch of n rows."""
+        assert self.augmentation is not None
+        like = self.splits["train"].inputs
+        drawn = [self.augmentation.mixing(count, random, like) for random in randoms]
+        partners, shares = zip(*drawn, strict=True)
+        return torch.stack(partners), torch.stack(shares)
+
     # ---------------------------------------------------------------------------------------- scores
 
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
@@ -216,6 +229,20 @@ class DeviceData:
             losses = losses.view(outputs.shape[:-1])
         weights = self.weights_of(split, rows)
         return losses if weights is None else losses * weights
+
+    def mixed_losses(self, outputs: Tensor, rows: Rows, partners: Tensor, shares: Tensor) -> Tensor:
+        """Return the losses of outputs (K, n, width) for mixed targets; see `losses` and `mixing`."""
+        own = self.losses(outputs, "train", rows)
+        if isinstance(rows, slice):
+            indices = self.splits["train"].indices
+            every = torch.arange(self.rows, device=outputs.device) if indices is None else indices
+            rows = every.expand(self.runs, -1)
+        others = rows.reshape(self.runs, -1).gather(1, partners)
+        scaled = self.targets_of("train", "scaled", others)
+        losses = self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(own.shape)
+        weights = self.weights_of("train", rows)
+        losses = losses if weights is None else losses * weights
+        return losses.lerp(own, shares.view(own.shape))
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpkit.data.augment import Draws
+from mlpkit.data.augment import Draws, mix
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
 from mlpkit.engines.batch_norm import BatchNorm
@@ -88,6 +88,8 @@ class ManualGradients:
             into = chunk.inputs if self.data.runs > 1 else chunk.inputs[None]
             for own, augmented in zip(into, self.data.augment(inputs, randoms), strict=True):
                 own.copy_(augmented)
+            if self.data.mixes:
+                chunk.mix(*self.data.mixing(into.shape[1], randoms))
         self.last = chunk
         run_operations(chunk.operations(count, add))
         return chunk.layers.outputs
@@ -122,6 +124,7 @@ class Chunk:
     """The buffers and operations that compute the gradients of a fixed number of training rows.
 
     Attributes:
+        all_expected: the expected outputs of the whole split, likewise, if they are mixed; else unset.
         all_inputs: the inputs of the whole split, (rows, features) or (K, rows, features); else unset.
         inputs: (K, n, features), filled at each step, or the whole split's; (n, features) where K = 1.
         expected: (K, n, width), the expected outputs of these rows; likewise.
@@ -148,6 +151,9 @@ class Chunk:
                 # One row of memory per feature, the layout of activations.
                 self.all_inputs = self.all_inputs.t().contiguous().t()
             self.inputs, self.weights = self.all_inputs, data.weights_of("train", slice(None))
+            if data.mixes:
+                self.all_expected = self.expected
+                self.expected = gradients.expected.new_empty(*networks, rows, data.width)
         else:
             self.expected = gradients.expected.new_empty(*networks, rows, data.width)
             is_weighted = data.splits["train"].weights is not None
@@ -160,6 +166,17 @@ class Chunk:
         # The operations of both passes are the same at every step.
         self.forward, self.backward = self.layers.forward(self.inputs), self.layers.backward()
         self._operations: dict[tuple[int, bool], Operations] = {}
+
+    def mix(self, partners: Tensor, shares: Tensor) -> None:
+        """Mix each row's inputs and expected outputs with its partner's; see `Augmentation.mixing`.
+
+        The gradient by hand is linear in the expected outputs, so that this is the mean of both gradients.
+        """
+        if hasattr(self, "all_expected"):
+            self.expected.copy_(self.all_expected)
+        for values in (self.inputs, self.expected):
+            for run, own in enumerate(values.view(len(partners), *values.shape[-2:])):
+                own.copy_(mix(own, partners[run], shares[run]))
 
     def operations(self, count: int, add: bool) -> Operations:
         """Return the operations that compute the gradients of the loss, summed over these rows / `count`.

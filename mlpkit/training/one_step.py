@@ -44,6 +44,11 @@ def take_step(
             f"trainer.accumulate={config.trainer.accumulate}: batch norm takes each batch of a step alone, "
             "which is not shown; set trainer.accumulate=1"
         )
+    augment = config.dataset.augmentation()
+    if augment is not None and augment.mixup:
+        raise ConfigError(
+            f"dataset.augment.mixup={augment.mixup:g}: mixed rows are not shown; set dataset.augment.mixup=0"
+        )
     kinds = [layer.kind for layer in architecture(config, dataset.input_schema)]
     has_norm = "BatchNorm1d" in kinds  # the terms of its gradient are not shown, so autograd's are
     simple = {"compile": False, "engine": "autograd" if has_norm else "auto", "matmul": "highest"}
@@ -55,13 +60,15 @@ def take_step(
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
     engine.reason = "for the BatchNorm1d layers" if has_norm else engine.reason
     tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0
+    seconds = 0.0
     if state is not None:
         engine.load_state(0, {"model": state.model, "optimizer": state.optimizer})
         tracker.restore(0, state.progress)
         epoch, batch, step = state.progress.epoch, state.progress.batch, state.progress.step
+        seconds = state.progress.seconds
     if batch == engine.steps_per_epoch:  # stopped before the epoch's evaluation
         epoch, batch = epoch + 1, 0
-    lrs = LearningRates(engine, tracker).at(step)
+    lrs = LearningRates(engine, tracker).at(step, seconds)
     if row is None:
         places = engine.data.table_rows(next(engine.rows_of_steps(epoch, batch)))
     else:
