@@ -102,7 +102,7 @@ class Augmentation:
         if options.elastic:
             pool = self._pools.at(draws.seed, draws.epoch, like)
             chosen = torch.randint(len(pool), (count,), generator=draws.random, device=like.device)
-            grid = torch.addmm(pool.index_select(0, chosen), affine, self._basis)
+            grid = pool.index_select(0, chosen).addmm_(affine, self._basis)
         else:
             grid = affine @ self._basis
         return grid.view(count, height, width, 2)
@@ -110,7 +110,7 @@ class Augmentation:
     def _squares(self, count: int, random: torch.Generator, like: Tensor) -> Tensor:
         """Return which pixels (batch, 1, height, width) are in a square around a random pixel."""
         centres, side = self._uniform(2, count, random, like), self.options.cutout
-        inside = []
+        inside: list[Tensor] = []
         for size, centre in zip((self.height, self.width), centres, strict=True):
             first = (centre * size).floor()[:, None] - side // 2
             places = torch.arange(size, device=like.device)

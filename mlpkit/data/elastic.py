@@ -58,17 +58,14 @@ def draw_pool(
         like: has the dtype and device of the images.
     """
     count = max(1, min(MOST_FIELDS, MOST_NUMBERS // (2 * height * width)))
-    random, kind = (
-        generator(seed, "elastic", period, device=like.device),
-        {"device": like.device, "dtype": like.dtype},
-    )
-    fields = torch.randn(count, 2, height, width, generator=random, **kind)
+    random = generator(seed, "elastic", period, device=like.device)
+    fields = torch.randn(count, 2, height, width, generator=random, device=like.device, dtype=like.dtype)
     fields = smoothing(height, sigma, like) @ fields @ smoothing(width, sigma, like)
-    strengths = torch.rand(count, 1, 1, 1, generator=random, **kind) * strength
+    strengths = torch.rand(count, 1, 1, 1, generator=random, device=like.device, dtype=like.dtype) * strength
     # The root of the mean square of a displacement's length.
     length = fields.square().sum(1, keepdim=True).mean((2, 3), keepdim=True).sqrt_()
     fields.mul_(strengths / length)
-    units = torch.tensor((2 / width, 2 / height), **kind)
+    units = like.new_tensor((2 / width, 2 / height))
     return (fields.movedim(1, -1) * units).reshape(count, -1)
 
 

@@ -14,11 +14,12 @@ Evaluation takes the running mean and variance instead of those of the batch. As
 variance is the unbiased one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpkit.engines.operations import Operations
 
@@ -119,3 +120,32 @@ class BatchNormPass:
         if add:
             return [partial(weight.add_, self._product), partial(bias.add_, self._sum)]
         return [partial(weight.copy_, self._product), partial(bias.copy_, self._sum)]
+
+
+def batch_norm_of(
+    module: nn.BatchNorm1d,
+    prefix: str,
+    weights: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+) -> BatchNorm:
+    """Return a batch norm with views of its tensors, which are named with a prefix such as "layers.1."."""
+    views = (weights, weights, gradients, gradients, buffers, buffers)
+    names = ("weight", "bias", "weight", "bias", "running_mean", "running_var")
+    weight, bias, *others = (of[f"{prefix}{name}"][..., None] for of, name in zip(views, names, strict=True))
+    weight_gradient, bias_gradient, mean, variance = others
+    assert module.momentum is not None  # see `is_usual_norm`
+    tracked = buffers[f"{prefix}num_batches_tracked"]
+    return BatchNorm(
+        weight, bias, weight_gradient, bias_gradient, mean, variance, tracked, module.momentum, module.eps
+    )
+
+
+def is_usual_norm(layer: nn.Module) -> bool:
+    """Whether a layer is a batch norm with weights, biases, and running statistics with a momentum."""
+    return (
+        isinstance(layer, nn.BatchNorm1d)
+        and layer.affine
+        and layer.track_running_stats
+        and layer.momentum is not None
+    )

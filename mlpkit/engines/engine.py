@@ -67,11 +67,10 @@ class Engine:
             reason: the reason for this engine, for the log.
             data: the runs' data, if it is on the device already.
         """
-        self.experiments, self.device = list(experiments), device
-        self.gradients_class, self.reason = gradients_class, reason
+        self.experiments, self.device, self.reason = list(experiments), device, reason
         first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
-        self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
-        self.data = data or DeviceData(experiments, device, augmentation)
+        self.gradients_class, self.augmentation, self.matmul = gradients_class, augmentation, matmul
+        self.task, self.data = first.task, data or DeviceData(experiments, device, augmentation)
         trainer, self._configs = first.config.trainer, [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
@@ -81,17 +80,16 @@ class Engine:
 
     def _allocate(self, networks: Sequence[Network]) -> None:
         """Allocate everything that depends on the number of runs."""
-        self.runs = len(networks)
-        self.weights = Weights(networks, self._configs[0].trainer.ema)
+        self.runs, self.weights = len(networks), Weights(networks, self._configs[0].trainer.ema)
         self.parameters = self.weights.parameters
         self.gradients = self.parameters.zeros_like()
-        shared = networks, self.parameters, self.gradients, self.data, self.matmul
         buffers = self.weights.running, self.weights.counters
+        shared = networks, self.parameters, self.gradients, self.data, self.matmul, *buffers
         self.filler: Gradients
         if self.gradients_class is ManualGradients:
-            self.filler = ManualGradients(*shared, *buffers, min(self.batch_size, self.data.rows))
+            self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows))
         else:
-            self.filler = AutogradGradients(*shared, *buffers)
+            self.filler = AutogradGradients(*shared)
         self.name, self.context = self.filler.name, self.filler.context
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs)
         self._gradient_rows = self.parameters.rows(self.gradients)
@@ -157,9 +155,8 @@ class Engine:
                 seed_dropout(generators, config.seed, epoch, step)
         if self.augmentation is None:
             return None
-        return [
-            Draws(seed, epoch, generator(seed, "augment", epoch, step, self.device)) for seed in self._seeds
-        ]
+        randoms = (generator(seed, "augment", epoch, step, self.device) for seed in self._seeds)
+        return [Draws(seed, epoch, random) for seed, random in zip(self._seeds, randoms, strict=True)]
 
     def _differentiate(self, rows: Rows, randoms: list[Draws] | None) -> dict[int, str]:
         """Compute the gradients of a step; return what is not finite, by run."""

@@ -4,7 +4,7 @@ Each batch size has its own buffers and list of operations, built once, so that 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mlpkit.data.augment import Draws, mix
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
-from mlpkit.engines.batch_norm import BatchNorm
+from mlpkit.engines.batch_norm import batch_norm_of, is_usual_norm
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
@@ -236,21 +236,6 @@ def layers_of(
     return layers
 
 
-def batch_norm_of(
-    module: nn.BatchNorm1d,
-    prefix: str,
-    weights: Mapping[str, Tensor],
-    gradients: Mapping[str, Tensor],
-    buffers: Mapping[str, Tensor],
-) -> BatchNorm:
-    """Return a batch norm with views of its tensors, which are named with a prefix such as "layers.1."."""
-    views = (weights, weights, gradients, gradients, buffers, buffers)
-    names = ("weight", "bias", "weight", "bias", "running_mean", "running_var")
-    columns = (of[f"{prefix}{name}"][..., None] for of, name in zip(views, names, strict=True))
-    assert module.momentum is not None  # see `is_usual_norm`
-    return BatchNorm(*columns, buffers[f"{prefix}num_batches_tracked"], module.momentum, module.eps)
-
-
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return arrays to check: if their sums of squares are small, the loss and all gradients are finite.
 
@@ -296,13 +281,3 @@ def unsupported_layer(layers: nn.Sequential) -> str | None:
             return name_of(layer)
         before = layer
     return None
-
-
-def is_usual_norm(layer: nn.Module) -> bool:
-    """Whether a layer is a batch norm with weights, biases, and running statistics with a momentum."""
-    return (
-        isinstance(layer, nn.BatchNorm1d)
-        and layer.affine
-        and layer.track_running_stats
-        and layer.momentum is not None
-    )
