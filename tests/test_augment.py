@@ -248,8 +248,3 @@ def test_data_draws_each_change_and_all_together(tmp_path, monkeypatch):
     assert path.read_bytes().startswith(b"\x89PNG")
     rows = np.stack(drawn).reshape(5, 10, 8, 8)  # as they are, three changes, all of them
     assert [np.abs(row - rows[0]).max() > 0.05 for row in rows] == [False, True, True, True, True]
-
-
-def test_only_images_are_drawn(refused):
-    said = refused("data", "dataset=moons", "--plot", "a.png", code=2)
-    assert said == "--plot=a.png: dataset=moons has neither columns nor images; leave it out"
