@@ -20,8 +20,8 @@ class Augment(Section):
     elastic: NotNegative = Field(
         0.0, description="largest elastic displacement, in pixels: root of the mean square over an image"
     )
-    elastic_sigma: Positive = Field(
-        4.0, description="smoothness of elastic displacements: std, in pixels, of the Gaussian"
+    elastic_sigma: float = Field(
+        4.0, ge=0.1, le=1000, description="smoothness of elastic displacements: std, in pixels, of a Gaussian"
     )
     horizontal_flip: Fraction = Field(0.0, description="share of the images that are mirrored left to right")
     brightness: Fraction = Field(0.0, description="largest change of brightness either way, as a fraction")

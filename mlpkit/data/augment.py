@@ -46,7 +46,7 @@ class Augmentation:
         Pixels from outside the frame are black.
         """
         options, count, random = self.options, len(images), draws.random
-        pictures = images.view(count, self.channels, self.height, self.width)
+        pictures = images.reshape(count, self.channels, self.height, self.width)
         if self._moves:
             grid = self._grid(count, draws, images)
             pictures = F.grid_sample(pictures, grid, align_corners=False, padding_mode="zeros")
