@@ -352,7 +352,11 @@ def test_a_target_with_one_value_is_not_given_away() -> None:
         (["x.csv"], 65, "x.csv: no such file"),
         (["x.csv", "optimizer.lr=1"], 2, "optimizer.lr=1: only settings of dataset.*; leave it out"),
         (["x.csv", "dataset=moons"], 2, "dataset=moons: x.csv chooses the dataset already; remove one"),
-        (["dataset=moons", "--plot", "a.png"], 2, "--plot=a.png: only for the columns of a table"),
+        (
+            ["dataset=moons", "--plot", "a.png"],
+            2,
+            "--plot=a.png: dataset=moons has neither columns nor images",
+        ),
         (["dataset=moons", "--output", "a.yaml"], 2, "--output=a.yaml: only for a table file with --target"),
         (["dataset=moons", "--target", "y"], 2, "dataset.target: unknown key"),
         (["dataset.n=3"], 2, "data: no file is named; write mlpkit data FILE, or mlpkit data dataset=NAME"),

@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mlpkit.data.augment import augment
+from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.data.dataset import Split
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
@@ -150,9 +150,8 @@ def test_raw_images_are_augmented_and_then_scaled(kind):
     engine = engine_of(kind, *IMAGES, "dataset.augment.rotation=20", "dataset.augment.translation=1")
     of, train = engine.experiments[0].config, engine.experiments[0].dataset.splits["train"]
     images, random = train.inputs[ROWS], generator(0, "augment", epoch=2, step=9)
-    options = of.dataset.augmentation()
-    assert options is not None
-    parts = [augment(part, (8, 8), options, random) for part in images.split(50)]
+    augment, draws = Augmentation(of.dataset.augmentation(), (8, 8)), Draws(of.seed, 2, random)
+    parts = [augment(part, draws) for part in images.split(50)]
     plain = engine_of(kind, *IMAGES, train=Split(torch.cat(parts), train.targets[ROWS]))
     for each in (engine, plain):
         each.step(ROWS, [0.1], 2, 9, measure=False)

@@ -255,7 +255,7 @@ def test_norms_and_dropout_are_shown(
 ) -> None:
     text = printed(capsys, *MOONS, *overrides, "--batch").splitlines()
     assert [line for line in lines if line not in text] == []
-    alone = "the gradients are not derived by hand (engine: autograd, for the"
+    alone = "the terms of the gradients by hand are not shown (for the"
     assert any(line.startswith(alone) for line in text) == ("model.norm" in overrides[0])
 
 
@@ -265,7 +265,7 @@ def test_a_module_of_ones_own_has_the_gradients_of_autograd(
     small = ("dataset=moons", "model=residual", "model.width=3", "model.depth=1", "trainer.batch_size=4")
     text = printed(capsys, "--plugin", RESIDUAL, *small, "--batch")
     assert "is a module of a plug-in: what is inside it is not shown" in text
-    assert "autograd's alone are shown" in text.replace("\n  ", " ")
+    assert "torch.autograd's gradients alone are" in text.replace("\n  ", " ")
     assert "by hand  " not in text
 
 

@@ -95,6 +95,20 @@ def test_mnist_mlp(tmp_path: Path) -> None:
 @needs_real_data
 @pytest.mark.slow
 @pytest.mark.usefixtures("data")
+def test_mnist_best(tmp_path: Path) -> None:
+    assert recipe(tmp_path, "mnist_best")[1]["test"]["accuracy"] >= 0.993
+
+
+@needs_real_data
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+def test_fashion_best(tmp_path: Path) -> None:
+    assert recipe(tmp_path, "fashion_best")[1]["test"]["accuracy"] >= 0.90
+
+
+@needs_real_data
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
 def test_mnist_regularized(tmp_path: Path) -> None:
     summary = recipe(tmp_path, "mnist_regularized")[1]
     assert summary["test"]["accuracy"] >= 0.990

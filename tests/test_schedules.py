@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from mlpkit.cli.main import run as command
 from mlpkit.optimizers.cosine import CosineDecay
 from mlpkit.optimizers.cosine_restarts import CosineRestarts
 from mlpkit.optimizers.exponential import ExponentialDecay
@@ -18,7 +19,7 @@ from mlpkit.optimizers.multistep import MultiStepDecay
 from mlpkit.optimizers.none import ConstantSchedule
 from mlpkit.optimizers.onecycle import OneCycle
 from mlpkit.optimizers.plateau import Plateau, PlateauState
-from mlpkit.optimizers.schedule import build_schedule
+from mlpkit.optimizers.schedule import PARTS, build_schedule
 from mlpkit.optimizers.step import StepDecay
 from mlpkit.optimizers.wsd import WarmupStableDecay
 
@@ -125,7 +126,7 @@ def torch_rates(optimizer, scheduler, count):
 
 def mlpkit_rates(config, steps_per_epoch, epochs):
     schedule = build_schedule(config, LR, steps_per_epoch, epochs)
-    return [LR * schedule(step) for step in range(steps_per_epoch * epochs)]
+    return [LR * schedule(step, 0.0) for step in range(steps_per_epoch * epochs)]
 
 
 def same(rates):
@@ -271,3 +272,51 @@ def test_plateau_alone_is_constant_after_warmup(warmup):
     """Its decay is a factor of its own, which the trainer multiplies in."""
     rates = mlpkit_rates(Plateau(name="plateau", warmup_steps=warmup), 2, 4)
     assert rates == same([LR * min(1, (step + 1) / (warmup + 1)) for step in range(8)])
+
+
+# ------------------------------------------------------------------------------------------ over time
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(CosineDecay, "cosine"), (LinearDecay, "linear"), (OneCycle, "onecycle")]
+)
+def test_over_time_a_schedule_is_a_function_of_the_share_of_time(kind, name):
+    schedule = build_schedule(kind(name=name, over="time"), LR, 7, 3, time_limit=5.0)
+    by_steps = build_schedule(kind(name=name), LR, PARTS, 1)
+    for part in (0, 1, 1234, 5000, PARTS - 1):
+        assert schedule(17, 5.0 * (part + 0.5) / PARTS) == by_steps(part, 0.0)
+    assert schedule(17, 99.0) == by_steps(PARTS - 1, 0.0)  # the last epoch ends after the limit
+
+
+def lines_of(run):
+    lines = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["split"] == "val"]
+
+
+def test_a_run_over_time_and_its_resumption_follow_the_clock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, limit = tmp_path / "run", 0.6
+    chosen = ("dataset=moons", "model=mlp", "model.hidden=[4]", "optimizer=sgd", "optimizer.lr=0.1")
+    options = ("scheduler=linear", "scheduler.over=time", f"trainer.time_limit={limit}", "run.plots=false")
+    assert command(["train", *chosen, *options, "trainer.epochs=20", f"run.dir={run}"]) == 0
+    assert command(["resume", str(run), "trainer.epochs=1000000"]) == 0
+    lines = lines_of(run)
+    assert len(lines) > 25
+    seconds = 0.0
+    for line in lines:
+        share = 1 - line["lr"] / 0.1
+        assert seconds / limit - 2 / PARTS <= share <= min(line["seconds"] / limit + 1 / PARTS, 1)
+        seconds = line["seconds"]
+    assert limit < seconds < 5 * limit
+    assert lines[-1]["lr"] < 0.02
+
+
+def test_what_cannot_go_by_the_time_is_refused(refused):
+    chosen = ("train", "dataset=moons", "scheduler.over=time")
+    assert refused(*chosen, "scheduler=cosine", code=2) == (
+        "scheduler.over=time: needs trainer.time_limit, the seconds of the whole run"
+    )
+    assert refused(*chosen, "scheduler=cosine", "scheduler.t_max=9", "trainer.time_limit=9", code=2) == (
+        "scheduler.over=time: scheduler=cosine has a length of its own; leave it out, or set "
+        "scheduler.over=steps"
+    )

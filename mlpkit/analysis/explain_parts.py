@@ -33,8 +33,8 @@ def describe_step(step: Step, source: str) -> Explanation:
     ]
     if not step.by_hand:
         lines.append(
-            f"the gradients are not derived by hand (engine: autograd, {step.reason}): autograd's alone are "
-            "shown"
+            f"the terms of the gradients by hand are not shown ({step.reason}): torch.autograd's gradients "
+            "alone are"
         )
     parts = [
         _inputs(step, names),

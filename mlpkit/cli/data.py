@@ -55,7 +55,12 @@ def data(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", parser=expand, help="Draw a histogram of each column (png)."),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            parser=expand,
+            help="Draw a histogram of each column, or images and their augmentation (png).",
+        ),
     ] = None,
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
@@ -71,7 +76,6 @@ def data(
     files = [word for word in words if "=" not in word or Path(word).exists()]
     settings = [word for word in words if word not in files]
     config = _dataset(files, settings, target, tuple(config_dir or ()))
-    is_table = isinstance(config, TableOptions)
     is_stdin = "-" in files
     writes = bool(files) and config.name == "table" and getattr(config, "target", None) is not None
     writes = writes and not is_stdin
@@ -80,8 +84,12 @@ def data(
             raise ConfigError(f"--output={output}: only for a table file with --target, which it trains on")
         check_new(output)
     if plot is not None:
-        if not is_table or head is not None:
-            raise ConfigError(f"--plot={plot}: only for the columns of a table, without --head; leave it out")
+        if head is not None:
+            raise ConfigError(f"--plot={plot}: only without --head; leave one of them out")
+        if not isinstance(config, TableOptions) and config.augmentation() is None:
+            raise ConfigError(
+                f"--plot={plot}: dataset={config.name} has neither columns nor images; leave it out"
+            )
         check_output(plot, (".png",), "--plot")
     console = make_console()
     if head is not None:
@@ -89,6 +97,8 @@ def data(
         return
     if not isinstance(config, TableOptions):
         print_dataset(console, config)
+        if plot is not None:
+            _draw_images(config, plot)
         return
     kinds = print_table(console, config)
     if plot is not None:
@@ -123,6 +133,27 @@ def data(
     say(console, f"  mlpkit train {dataset} model=mlp")
     if config.fold is None and config.split.by in ("auto", "random", "stratified", "group"):
         say(console, f"  mlpkit train -m {dataset} model=mlp 'dataset.fold=range({config.folds})'")
+
+
+def _draw_images(config: "DatasetConfig", path: Path) -> None:
+    """Draw training images as `dataset.augment` changes them.
+
+    Raises:
+        ConfigError: the dataset's inputs are not images.
+    """
+    from mlpkit.config.dataset import Augment
+    from mlpkit.data.load import load_dataset
+    from mlpkit.folders.output_file import write_output
+    from mlpkit.plots.drawing import drawing
+    from mlpkit.system.console import make_console, note, say
+
+    with drawing(str(path), note):
+        from mlpkit.plots.augmented import draw_augmented
+
+        write_output(path, draw_augmented(load_dataset(config), config.augmentation() or Augment()))
+        console = make_console()
+        console.print()
+        say(console, f"wrote {path}")
 
 
 def _dataset(

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from mlpkit.config.section import Fraction, NotNegative, Positive, Section
+from mlpkit.config.section import Fraction, NotNegative, Positive, Section, rule_error
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
@@ -17,6 +17,40 @@ class Augment(Section):
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, in degrees")
     translation: NotNegative = Field(0.0, description="largest shift either way, in pixels")
     scale: Fraction = Field(0.0, description="largest change of size either way, as a fraction")
+    elastic: NotNegative = Field(
+        0.0, description="largest elastic displacement, in pixels: root of the mean square over an image"
+    )
+    elastic_sigma: float = Field(
+        4.0, ge=0.1, le=1000, description="smoothness of elastic displacements: std, in pixels, of a Gaussian"
+    )
+    horizontal_flip: Fraction = Field(0.0, description="share of the images that are mirrored left to right")
+    brightness: Fraction = Field(0.0, description="largest change of brightness either way, as a fraction")
+    cutout: int = Field(0, ge=0, le=10**4, description="side of a black square at a random place, in pixels")
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="mix each image and its target with another of the batch: the shares are drawn from the "
+        "beta distribution with this for both parameters; 0: not",
+    )
+
+    @field_validator("mixup")
+    @classmethod
+    def _mixes_enough(cls, mixup: float) -> float:
+        if 0 < mixup < 0.01:  # torch's draws are not those of the distribution then
+            raise rule_error(f"{mixup:g}: must be 0 or at least 0.01")
+        return mixup
+
+    def changes_anything(self) -> bool:
+        """Whether any image is changed."""
+        changes = (self.rotation, self.translation, self.scale, self.elastic, self.horizontal_flip)
+        return any((*changes, self.brightness, self.cutout, self.mixup))
+
+    def alone(self) -> dict[str, "Augment"]:
+        """Return each change alone, by the option that asks for it."""
+        sigma = {"elastic_sigma": self.elastic_sigma}
+        options = {name: value for name, value in self.model_dump().items() if name not in sigma and value}
+        return {name: Augment.model_validate({**sigma, name: value}) for name, value in options.items()}
 
 
 class DatasetConfig(Section):

@@ -45,11 +45,14 @@ class LossConfig(ForTasks):
         log_link: whether outputs are logarithms of predictions, of a regression on targets of at least 0.
             With `dataset.standardize` the targets are then divided by their mean, and not shifted.
         title: what it is called on the screen and in pictures; "" for its name.
+        mixes_targets: whether the gradient is linear in the targets, so that `dataset.augment.mixup` can mix
+            them.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("per_example or for_task",)
     log_link: ClassVar[bool] = False
     title: ClassVar[str] = ""
+    mixes_targets: ClassVar[bool] = False
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.

@@ -38,6 +38,10 @@ class SchedulerConfig(Section):
         """Whether time is counted in epochs; otherwise in optimizer steps."""
         return False
 
+    def is_over_time(self) -> bool:
+        """Whether the run is measured in seconds, up to `trainer.time_limit`, and not in steps."""
+        return False
+
 
 class EpochSchedule(SchedulerConfig):
     """A schedule with the option `unit`, by default epochs."""
@@ -53,3 +57,16 @@ class StepSchedule(EpochSchedule):
     """A schedule with the option `unit`, by default optimizer steps."""
 
     unit: Literal["epoch", "step"] = Field("step", description="unit of the schedule's time")
+
+
+class WholeRunSchedule(StepSchedule):
+    """A schedule over the whole run, which may go by the clock."""
+
+    over: Literal["steps", "time"] = Field(
+        "steps",
+        description="what the run is measured in; time: the share of trainer.time_limit that has passed",
+    )
+
+    def is_over_time(self) -> bool:
+        """See `SchedulerConfig.is_over_time`."""
+        return self.over == "time"

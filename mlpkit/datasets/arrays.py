@@ -112,7 +112,7 @@ class ArraysDataset(DatasetConfig):
         splits, _ = gather_splits(all_inputs, all_targets, indices, all_weights)
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
         augment = self.augment
-        if not is_picture and any((augment.rotation, augment.translation, augment.scale)):
+        if not is_picture and augment.changes_anything():
             raise ConfigError(
                 f"dataset.augment: only for pictures, but the rows of {self.path} are {shape[0]} numbers; "
                 "leave "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlpkit.data.augment import Draws, mix
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
@@ -16,7 +17,7 @@ from mlpkit.models.torch_network import Network
 from mlpkit.models.torch_own import OwnModule
 
 Forward = Callable[[Tensor, bool], Tensor]  # (activations (K, n, in), training) -> activations (K, n, out)
-Randoms = Sequence[torch.Generator] | None
+Randoms = Sequence[Draws] | None
 
 
 class AutogradGradients:
@@ -67,14 +68,22 @@ class AutogradGradients:
         """See `Gradients.fill`."""
         data, train = self.data, self.data.splits["train"]
         inputs = data.all_rows("train", "inputs") if isinstance(rows, slice) else train.inputs[rows]
+        mixing: tuple[Tensor, Tensor] | None = None
         if randoms is not None:
             augmented = list(data.augment(inputs, randoms))
+            if data.mixes:
+                mixing = data.mixing(len(augmented[0]), randoms)
+                augmented = list(map(mix, augmented, *mixing))
             inputs = augmented[0] if data.runs == 1 else torch.stack(augmented)
         if not add:
             self.gradients.zero_()
         with torch.enable_grad(), self.matmul.for_all_products():
             outputs = self._forward(inputs, training=True)
-            losses = data.losses(outputs, "train", rows)
+            losses = (
+                data.losses(outputs, "train", rows)
+                if mixing is None
+                else data.mixed_losses(outputs, rows, *mixing)
+            )
             # The mean over the step's rows, for each run. Passing `gradient=` to backward would import sympy
             # (0.5 s).
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]

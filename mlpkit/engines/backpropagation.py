@@ -28,6 +28,8 @@ time. So buffers are allocated once, each product is written directly to its buf
 operations (`mlpkit.engines.operations`). Examples are columns, so that one unit's values for all examples are
 contiguous in memory: activations and sums run along them.
 
+A batch norm (`mlpkit.engines.batch_norm`) stands between z_l and f.
+
 The same formulas train K networks of one shape at once: every shape above gets a leading axis K. If all
 networks read the same inputs, their first layers are stacked and computed as one layer of K · width_1 units.
 `mlpkit.engines.input_layers` has the layers that may come before the first.
@@ -44,6 +46,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.activation import IDENTITY, InPlace
+from mlpkit.engines.batch_norm import BatchNorm, BatchNormPass
 from mlpkit.engines.input_layers import InputLayer, InputPass
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations
@@ -55,7 +58,7 @@ WORTH_COPYING = 6000  # activations of a layer; with fewer the copy takes longer
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer with its activation and dropout. For one network there is no axis K.
+    """A linear layer with its batch norm, activation and dropout. For one network there is no axis K.
 
     Attributes:
         weight: (K, out_features, in_features).
@@ -65,6 +68,7 @@ class LinearLayer:
         activation: None for the last layer.
         dropout: one layer for each network; empty without dropout.
         widths: each network's width before narrower networks are padded with zeros.
+        norm: the batch norm before the activation; None without.
     """
 
     weight: Tensor
@@ -74,12 +78,15 @@ class LinearLayer:
     activation: InPlace | None = None
     dropout: tuple[Dropout, ...] = ()
     widths: tuple[int, ...] = ()
+    norm: BatchNorm | None = None
 
 
 class Hidden:
     """A hidden layer's buffers for a fixed number of examples: a_l in `activations`, δ_l in `gradients`."""
 
-    def __init__(self, layer: LinearLayer, activations: Tensor, gradients: Tensor) -> None:
+    def __init__(
+        self, layer: LinearLayer, activations: Tensor, gradients: Tensor, scores: bool = False
+    ) -> None:
         """Use two given buffers (K, width, n); allocate those that only some layers need."""
         self.activations, self.gradients, self.dropout = activations, gradients, layer.dropout
         self.widths = layer.widths or (activations.shape[-2],) * len(layer.dropout)
@@ -89,10 +96,18 @@ class Hidden:
         self.activated = activations if self.mask is None else torch.empty_like(activations)  # f(z)
         keeps_z = self.function.needs_pre_activations
         self.pre_activations = torch.empty_like(activations) if keeps_z else self.activated  # z
+        self.norm = BatchNormPass(layer.norm, activations) if layer.norm and not scores else None
+        self.running = layer.norm if scores else None  # a batch norm in evaluation
+        # What the linear layer writes: z, or what becomes z by the batch norm.
+        self.linear = self.pre_activations if self.norm is None else self.norm.normed
 
     def forward(self) -> Operations:
-        """Return the operations that compute a_l from z_l."""
+        """Return the operations that compute a_l from what the linear layer has written."""
         operations: Operations = [partial(self.function.apply, self.pre_activations, self.activated)]
+        if self.norm is not None:
+            operations = [*self.norm.forward(self.pre_activations), *operations]
+        elif self.running is not None:
+            operations = [*self.running.scores(self.linear, self.pre_activations), *operations]
         if self.mask is not None:
             # Each network draws its own mask, so that it is the same whether trained alone or among K.
             masks = self.mask if self.mask.dim() == 3 else (self.mask,)
@@ -105,7 +120,8 @@ class Hidden:
         """Return the operations that compute δ_l from ∂loss/∂a_l, which is already in `gradients`."""
         kept = self.pre_activations if self.function.needs_pre_activations else self.activated
         operations: Operations = [] if self.mask is None else [partial(self.gradients.mul_, self.mask)]
-        return [*operations, partial(self.function.derive, self.gradients, kept)]
+        operations.append(partial(self.function.derive, self.gradients, kept))
+        return operations if self.norm is None else [*operations, *self.norm.backward(self.gradients)]
 
 
 class Pass:
@@ -150,7 +166,7 @@ class Pass:
         *pairs, (self.outputs, self.output_gradients) = zip(
             buffers[:: len(kinds)], buffers[len(kinds) - 1 :: len(kinds)], strict=True
         )
-        self.hidden = [Hidden(layer, *pair) for layer, pair in zip(self.lower, pairs, strict=True)]
+        self.hidden = [Hidden(layer, *pair, scores) for layer, pair in zip(self.lower, pairs, strict=True)]
         self.before: list[InputPass] = []
         for layer_before in before:
             self.before.append(layer_before.buffers(features, examples, scores))
@@ -163,7 +179,7 @@ class Pass:
             operations += before.forward(previous)
             previous = before.outputs
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
-            operations += self._pre_activations(layer, previous, hidden.pre_activations) + hidden.forward()
+            operations += self._pre_activations(layer, previous, hidden.linear) + hidden.forward()
             previous = hidden.activations
         return operations + self._pre_activations(self.last, previous, self.outputs)
 
@@ -194,6 +210,7 @@ class Pass:
             previous = before.outputs
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._weight_gradients(layer, hidden.gradients, previous, add)
+            operations += [] if hidden.norm is None else hidden.norm.parameter_gradients(add)
             previous = hidden.activations
         return operations + self._weight_gradients(self.last, self.output_gradients, previous, add)
 

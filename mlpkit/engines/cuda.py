@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from mlpkit.data.augment import Draws
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
@@ -84,7 +85,7 @@ class CudaEngine(Engine):
         return {}
 
     def _run_step(
-        self, parts: Sequence[Rows], randoms: list[torch.Generator] | None, measure: bool, first: bool
+        self, parts: Sequence[Rows], randoms: list[Draws] | None, measure: bool, first: bool
     ) -> list[Tensor]:
         """Compute the gradients of a step's batches and update the weights; graphs capture this."""
         count = sum(self.data.rows if isinstance(part, slice) else part.shape[-1] for part in parts)

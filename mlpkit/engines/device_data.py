@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.data.augment import Augmentation
+from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.parts import Part, parts_of
@@ -161,12 +161,25 @@ class DeviceData:
         """Whether the selected inputs of all runs are small enough to be cached; see `all_rows`."""
         return self.runs * part.rows * part.inputs.shape[1] <= MAX_CACHED
 
-    def augment(self, inputs: Tensor, randoms: Sequence[torch.Generator]) -> Iterator[Tensor]:
+    def augment(self, inputs: Tensor, randoms: Sequence[Draws]) -> Iterator[Tensor]:
         """Yield each run's augmented and scaled inputs (n, features), given raw inputs (K, n, features)."""
         assert self.augmentation is not None
         each = inputs.expand(self.runs, -1, -1) if inputs.dim() == 2 else inputs
         for network, raw, random in zip(self.networks, each, randoms, strict=True):
             yield network.scaling(self.augmentation(raw, random))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether each training row is mixed with another of its batch (`dataset.augment.mixup`)."""
+        return self.augmentation is not None and self.augmentation.options.mixup > 0
+
+    def mixing(self, count: int, randoms: Sequence[Draws]) -> tuple[Tensor, Tensor]:
+        """Draw each run's partners (K, n) and shares (K, n) for a batch of n rows."""
+        assert self.augmentation is not None
+        like = self.splits["train"].inputs
+        drawn = [self.augmentation.mixing(count, random, like) for random in randoms]
+        partners, shares = zip(*drawn, strict=True)
+        return torch.stack(partners), torch.stack(shares)
 
     # ---------------------------------------------------------------------------------------- scores
 
@@ -216,6 +229,20 @@ class DeviceData:
             losses = losses.view(outputs.shape[:-1])
         weights = self.weights_of(split, rows)
         return losses if weights is None else losses * weights
+
+    def mixed_losses(self, outputs: Tensor, rows: Rows, partners: Tensor, shares: Tensor) -> Tensor:
+        """Return the losses of outputs (K, n, width) for mixed targets; see `losses` and `mixing`."""
+        own = self.losses(outputs, "train", rows)
+        if isinstance(rows, slice):
+            indices = self.splits["train"].indices
+            every = torch.arange(self.rows, device=outputs.device) if indices is None else indices
+            rows = every.expand(self.runs, -1)
+        others = rows.reshape(self.runs, -1).gather(1, partners)
+        scaled = self.targets_of("train", "scaled", others)
+        losses = self.loss.per_example(outputs.reshape(-1, self.width), scaled).view(own.shape)
+        weights = self.weights_of("train", rows)
+        losses = losses if weights is None else losses * weights
+        return losses.lerp(own, shares.view(own.shape))
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpkit.data.augment import Augmentation
+from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.batches import Orders, Rows, Steps
@@ -68,11 +68,10 @@ class Engine:
             reason: the reason for this engine, for the log.
             data: the runs' data, if it is on the device already.
         """
-        self.experiments, self.device = list(experiments), device
-        self.gradients_class, self.reason = gradients_class, reason
+        self.experiments, self.device, self.reason = list(experiments), device, reason
         first, networks = experiments[0], [experiment.network.eval() for experiment in experiments]
-        self.augmentation, self.matmul, self.task = augmentation, matmul, first.task
-        self.data = data or DeviceData(experiments, device, augmentation)
+        self.gradients_class, self.augmentation, self.matmul = gradients_class, augmentation, matmul
+        self.task, self.data = first.task, data or DeviceData(experiments, device, augmentation)
         trainer, self._configs = first.config.trainer, [experiment.config for experiment in experiments]
         self._seeds = [config.seed for config in self._configs]
         self.batch_size = self.data.rows if trainer.batch_size == "full" else int(trainer.batch_size)
@@ -83,16 +82,16 @@ class Engine:
 
     def _allocate(self, networks: Sequence[Network]) -> None:
         """Allocate everything that depends on the number of runs."""
-        self.runs = len(networks)
-        self.weights = Weights(networks, self._configs[0].trainer.ema)
+        self.runs, self.weights = len(networks), Weights(networks, self._configs[0].trainer.ema)
         self.parameters = self.weights.parameters
         self.gradients = self.parameters.zeros_like()
-        shared = networks, self.parameters, self.gradients, self.data
+        buffers = self.weights.running, self.weights.counters
+        shared = networks, self.parameters, self.gradients, self.data, self.matmul, *buffers
         self.filler: Gradients
         if self.gradients_class is ManualGradients:
-            self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows), self.matmul)
+            self.filler = ManualGradients(*shared, min(self.batch_size, self.data.rows))
         else:
-            self.filler = AutogradGradients(*shared, self.matmul, self.weights.running, self.weights.counters)
+            self.filler = AutogradGradients(*shared)
         self.name, self.context = self.filler.name, self.filler.context
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, lr_factors(networks))
         self._gradient_rows = self.parameters.rows(self.gradients)
@@ -145,16 +144,17 @@ class Engine:
         """Return the errors of failed runs that steps did not return: on a CUDA device only."""
         return {}
 
-    def seed_draws(self, epoch: int, step: int) -> list[torch.Generator] | None:
-        """Seed dropout by (seed, epoch, step); return the generators for augmentation, if there is any."""
+    def seed_draws(self, epoch: int, step: int) -> list[Draws] | None:
+        """Seed dropout by (seed, epoch, step); return the draws for augmentation, if there is any."""
         if self.dropout[0]:
             for generators, config in zip(self.dropout, self._configs, strict=True):
                 seed_dropout(generators, config.seed, epoch, step)
         if self.augmentation is None:
             return None
-        return [generator(config.seed, "augment", epoch, step, self.device) for config in self._configs]
+        randoms = (generator(seed, "augment", epoch, step, self.device) for seed in self._seeds)
+        return [Draws(seed, epoch, random) for seed, random in zip(self._seeds, randoms, strict=True)]
 
-    def _differentiate(self, rows: Rows, randoms: list[torch.Generator] | None) -> dict[int, str]:
+    def _differentiate(self, rows: Rows, randoms: list[Draws] | None) -> dict[int, str]:
         """Compute the gradients of a step; return what is not finite, by run."""
         failures: dict[int, str] = {}
         for part, outputs in self._fill(rows, randoms):
@@ -163,7 +163,7 @@ class Engine:
             self.epoch_outputs.add(part, outputs)
         return failures
 
-    def _fill(self, rows: Rows, randoms: list[torch.Generator] | None) -> Iterator[tuple[Rows, Tensor]]:
+    def _fill(self, rows: Rows, randoms: list[Draws] | None) -> Iterator[tuple[Rows, Tensor]]:
         """Compute the gradients batch by batch; yield the rows and outputs of each batch."""
         if isinstance(rows, slice):
             yield rows, self.filler.fill(rows, self.data.rows, False, randoms)

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mlpkit.data.augment import Draws
 from mlpkit.engines.batches import Rows
 
 
@@ -18,14 +19,14 @@ class Gradients(Protocol):
     def context(self) -> torch.inference_mode | torch.no_grad:
         """The context manager in which a step runs."""
 
-    def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[torch.Generator] | None) -> Tensor:
+    def fill(self, rows: Rows, count: int, add: bool, randoms: Sequence[Draws] | None) -> Tensor:
         """Write the gradients of the loss, summed over some rows and divided by `count`.
 
         Args:
             rows: (K, n), the rows' indices in the training table; or slice(None) for all rows.
             count: the number of rows in the step, over which the loss is averaged.
             add: whether to add to the current gradients instead of overwriting them.
-            randoms: each run's generator for augmentation; None without augmentation.
+            randoms: each run's draws for augmentation; None without augmentation.
 
         Returns:
             The outputs (K, width, n), one column per row.

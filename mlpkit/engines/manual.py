@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpkit.data.augment import Draws, mix
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.backpropagation import LinearLayer, Pass
+from mlpkit.engines.batch_norm import batch_norm_of, is_usual_norm
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.input_layers import InputLayer
@@ -28,7 +30,7 @@ CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
 SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient or squared error overflows
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
-Randoms = Sequence[torch.Generator] | None
+Randoms = Sequence[Draws] | None
 BEFORE = (PeriodicEmbedding, InputScale)  # they come before the first linear layer, in this order
 
 
@@ -43,8 +45,10 @@ class ManualGradients:
         parameters: Flat,
         gradients: Tensor,
         data: DeviceData,
-        batch_size: int,
         matmul: Matmul,
+        running: Flat,
+        counters: Flat,
+        batch_size: int,
     ) -> None:
         """Prepare the layers; buffers are allocated at the first batch of each size.
 
@@ -53,10 +57,12 @@ class ManualGradients:
             parameters: the networks' parameters.
             gradients: (K · P), the buffer that gradients are written to.
             data: the runs' data.
-            batch_size: the largest number of rows per batch.
             matmul: the precision of matrix products.
+            running: the running means and variances of batch norms.
+            counters: the `num_batches_tracked` of batch norms.
+            batch_size: the largest number of rows per batch.
         """
-        self.layers = layers_of(networks, parameters, gradients)
+        self.layers = layers_of(networks, parameters, gradients, running, counters)
         self.before = input_layers_of(networks[0], parameters, gradients)
         self.gradients, self.data, self.matmul = gradients, data, matmul
         output_gradient = data.loss.by_hand()
@@ -86,6 +92,8 @@ class ManualGradients:
             into = chunk.inputs if self.data.runs > 1 else chunk.inputs[None]
             for own, augmented in zip(into, self.data.augment(inputs, randoms), strict=True):
                 own.copy_(augmented)
+            if self.data.mixes:
+                chunk.mix(*self.data.mixing(into.shape[1], randoms))
         self.last = chunk
         run_operations(chunk.operations(count, add))
         return chunk.layers.outputs
@@ -125,6 +133,7 @@ class Chunk:
     """The buffers and operations that compute the gradients of a fixed number of training rows.
 
     Attributes:
+        all_expected: the expected outputs of the whole split, likewise, if they are mixed; else unset.
         all_inputs: the inputs of the whole split, (rows, features) or (K, rows, features); else unset.
         inputs: (K, n, features), filled at each step, or the whole split's; (n, features) where K = 1.
         expected: (K, n, width), the expected outputs of these rows; likewise.
@@ -151,6 +160,9 @@ class Chunk:
                 # One row of memory per feature, the layout of activations.
                 self.all_inputs = self.all_inputs.t().contiguous().t()
             self.inputs, self.weights = self.all_inputs, data.weights_of("train", slice(None))
+            if data.mixes:
+                self.all_expected = self.expected
+                self.expected = gradients.expected.new_empty(*networks, rows, data.width)
         else:
             self.expected = gradients.expected.new_empty(*networks, rows, data.width)
             is_weighted = data.splits["train"].weights is not None
@@ -163,6 +175,17 @@ class Chunk:
         # The operations of both passes are the same at every step.
         self.forward, self.backward = self.layers.forward(self.inputs), self.layers.backward()
         self._operations: dict[tuple[int, bool], Operations] = {}
+
+    def mix(self, partners: Tensor, shares: Tensor) -> None:
+        """Mix each row's inputs and expected outputs with its partner's; see `Augmentation.mixing`.
+
+        The gradient by hand is linear in the expected outputs, so that this is the mean of both gradients.
+        """
+        if hasattr(self, "all_expected"):
+            self.expected.copy_(self.all_expected)
+        for values in (self.inputs, self.expected):
+            for run, own in enumerate(values.view(len(partners), *values.shape[-2:])):
+                own.copy_(mix(own, partners[run], shares[run]))
 
     def operations(self, count: int, add: bool) -> Operations:
         """Return the operations that compute the gradients of the loss, summed over these rows / `count`.
@@ -193,9 +216,12 @@ class Chunk:
         return [] if weights is None else [partial(gradients.mul_, weights.unsqueeze(-2))]
 
 
-def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) -> list[LinearLayer]:
-    """Return the networks' layers, with views of their parameters and gradients."""
+def layers_of(
+    networks: Sequence[Network], parameters: Flat, gradients: Tensor, running: Flat, counters: Flat
+) -> list[LinearLayer]:
+    """Return the networks' layers, with views of their parameters, gradients and buffers."""
     weights, gradient_views = parameters.views(parameters.values), parameters.views(gradients)
+    buffers = running.views(running.values) | counters.views(counters.values)
     layers: list[LinearLayer] = []
     for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
         module = modules[0]
@@ -212,6 +238,10 @@ def layers_of(networks: Sequence[Network], parameters: Flat, gradients: Tensor) 
             continue
         elif isinstance(module, Dropout):
             layers[-1] = replace(layers[-1], dropout=modules)
+        elif isinstance(module, nn.BatchNorm1d):
+            layers[-1] = replace(
+                layers[-1], norm=batch_norm_of(module, f"layers.{index}.", weights, gradient_views, buffers)
+            )
         else:
             layers[-1] = replace(layers[-1], activation=in_place_activation(module))
     return layers
@@ -236,13 +266,14 @@ def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
 
     A weight's gradient is a scalar product of δ with activations, inputs or ones. By the Cauchy–Schwarz
     inequality it is at most the root of the product of their sums of squares, so activations and δ are
-    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead; so they
-    are with layers before the first linear one, whose gradients are others. They
-    are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
+    enough. If they have more elements than the gradients, outputs and δ_L, those are checked instead. So they
+    are with batch norms and with layers before the first linear one, whose own gradients have other factors.
+    They are NumPy arrays, since np.vdot takes half the time of torch's product and does not warn on overflow.
     """
     last = layers.workspace[-2 * layers.outputs.numel() :]
-    fewer = layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
-    checked = (layers.workspace,) if fewer and not layers.before else (gradients, last)
+    has_others = bool(layers.before) or any(hidden.norm is not None for hidden in layers.hidden)
+    fewer = not has_others and layers.workspace.numel() < gradients.numel() + last.numel() + CALL_ELEMENTS
+    checked = (layers.workspace,) if fewer else (gradients, last)
     return tuple(part.numpy() for part in checked)
 
 
@@ -266,8 +297,12 @@ def largest_square(data: DeviceData) -> float:
 
 def unsupported_layer(layers: nn.Sequential) -> str | None:
     """Return the name of the first layer whose gradient is not derived by hand, or None."""
-    known = (nn.Linear, Dropout, *BEFORE)
-    unsupported = (
-        layer for layer in layers if not isinstance(layer, known) and in_place_activation(layer) is None
-    )
-    return next((name_of(layer) for layer in unsupported), None)
+    before: nn.Module | None = None
+    for place, layer in enumerate(layers, 1):
+        known = isinstance(layer, (nn.Linear, Dropout, *BEFORE)) or in_place_activation(layer) is not None
+        # A batch norm only between a linear layer and an activation, with all that torch's has by default.
+        is_usual = isinstance(before, nn.Linear) and place < len(layers) and is_usual_norm(layer)
+        if not known and not is_usual:
+            return name_of(layer)
+        before = layer
+    return None

@@ -168,12 +168,16 @@ def pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
 def equal_settings(configs: Sequence[Config]) -> list[tuple[int, int]]:
     """Return (first, stop) of adjacent runs with equal optimizers and schedules.
 
-    Runs with a plateau schedule are never grouped, since each has its own learning rate.
+    Runs with a plateau schedule are never grouped, since each has its own learning rate; those with schedules
+    over time only if they have the same time.
     """
 
     def settings(run: int) -> tuple[Any, ...]:
         config = configs[run]
-        return config.optimizer, config.scheduler, run if isinstance(config.scheduler, Plateau) else -1
+        scheduler = config.scheduler
+        own = run if isinstance(scheduler, Plateau) else -1
+        limit = config.trainer.time_limit if scheduler.is_over_time() else None
+        return config.optimizer, scheduler, own, limit
 
     blocks, first = [], 0
     for _, block in groupby(range(len(configs)), key=settings):

@@ -19,6 +19,7 @@ class BinaryCrossEntropy(LossConfig):
     name: Literal["binary_cross_entropy"]
     tasks = ("binary", "multilabel")
     title = "binary cross-entropy"
+    mixes_targets = True
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`; the mean over the labels.

@@ -21,6 +21,7 @@ class CrossEntropy(LossConfig):
     label_smoothing: Fraction = Field(0.0, description="share of each target spread over all classes")
     tasks = ("multiclass",)
     title = "cross-entropy"
+    mixes_targets = True
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -16,6 +16,7 @@ class Mse(LossConfig):
     name: Literal["mse"]
     tasks = ("regression",)
     title = "mean squared error"
+    mixes_targets = True
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""

@@ -16,6 +16,7 @@ class Poisson(LossConfig):
     name: Literal["poisson"]
     tasks = ("regression",)
     title = "Poisson loss"
+    mixes_targets = True
     log_link = True
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":

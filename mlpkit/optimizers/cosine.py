@@ -6,12 +6,12 @@ from typing import Literal
 from pydantic import Field
 
 from mlpkit.config.registry import choice
-from mlpkit.config.scheduler import Multiplier, StepSchedule
+from mlpkit.config.scheduler import Multiplier, WholeRunSchedule
 from mlpkit.config.section import Count, NotNegative
 
 
 @choice("scheduler")
-class CosineDecay(StepSchedule):
+class CosineDecay(WholeRunSchedule):
     """Half a cosine from lr down to eta_min (torch CosineAnnealingLR)."""
 
     name: Literal["cosine"]

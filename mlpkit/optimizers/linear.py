@@ -5,12 +5,12 @@ from typing import Literal
 from pydantic import Field
 
 from mlpkit.config.registry import choice
-from mlpkit.config.scheduler import Multiplier, StepSchedule
+from mlpkit.config.scheduler import Multiplier, WholeRunSchedule
 from mlpkit.config.section import Count, Factor
 
 
 @choice("scheduler")
-class LinearDecay(StepSchedule):
+class LinearDecay(WholeRunSchedule):
     """A straight line between two factors of lr (torch LinearLR)."""
 
     name: Literal["linear"]

@@ -6,12 +6,12 @@ from typing import Literal
 from pydantic import Field
 
 from mlpkit.config.registry import choice
-from mlpkit.config.scheduler import Multiplier, StepSchedule
+from mlpkit.config.scheduler import Multiplier, WholeRunSchedule
 from mlpkit.config.section import Factor, Positive
 
 
 @choice("scheduler")
-class OneCycle(StepSchedule):
+class OneCycle(WholeRunSchedule):
     """Up to lr and down again over the whole run (torch OneCycleLR, momentum left alone)."""
 
     name: Literal["onecycle"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from mlpkit.config.registry import choice
-from mlpkit.config.scheduler import Multiplier, StepSchedule
+from mlpkit.config.scheduler import Multiplier, WholeRunSchedule
 from mlpkit.config.section import Factor
 
 SHAPES: dict[
@@ -20,7 +20,7 @@ SHAPES: dict[
 
 
 @choice("scheduler")
-class WarmupStableDecay(StepSchedule):
+class WarmupStableDecay(WholeRunSchedule):
     """lr until near the end of the run, then down to end_factor; set warmup_steps for a warm-up."""
 
     name: Literal["wsd"]

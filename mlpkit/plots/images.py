@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.data.dataset import Dataset
+from mlpkit.data.input_schema import InputSchema
 from mlpkit.plots import style
 
 SAMPLES = 24
@@ -70,8 +71,7 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     subtitle = style.caption(dataset, predictor, result)
     figure = style.headed_figure(width, height, title, subtitle, laid_out=False)
     axes = figure.add_axes((0, 0, 1, 1))
-    # Photographs are shown as they are; the data sets, light on dark, as ink on paper.
-    colours = "gray" if schema.pictures and not schema.pictures.inverted else _PAPER
+    colours = colours_of(schema)
     low, high = (0.0, 1.0) if schema.pictures else (float(images.min()), float(images.max()))
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         left = style.MARGIN + index % _COLUMNS * across
@@ -85,6 +85,11 @@ def draw_samples(dataset: Dataset, predictor: Predictor, split: str, outputs: Te
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure
+
+
+def colours_of(schema: InputSchema) -> str | LinearSegmentedColormap:
+    """Return the colours: photographs as they are; the data sets, light on dark, as ink on paper."""
+    return "gray" if schema.pictures and not schema.pictures.inverted else _PAPER
 
 
 def _labels(classes: tuple[str, ...], true: Tensor, worst: Worst) -> list[str]:

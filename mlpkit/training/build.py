@@ -109,6 +109,12 @@ def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: S
     dataset, loss = datasets[0], experiments[0].loss
     matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
     check_loss(loss, experiments[0].task, dataset)  # all runs have the same
+    augmentation = augmentation_in(first, dataset)
+    if augmentation is not None and augmentation.options.mixup and not loss.mixes_targets:
+        raise ConfigError(
+            f"dataset.augment.mixup={augmentation.options.mixup:g}: the targets of loss={loss.name} cannot "
+            "be mixed; set dataset.augment.mixup=0, or choose the loss of the task (loss=auto)"
+        )
     check_activations(network)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
@@ -117,7 +123,6 @@ def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: S
         )
     if len(configs) > members:
         reason += f"; one of {len(configs) // members} runs that are trained together"
-    augmentation = augmentation_in(first, dataset)
     arguments = (experiments, device, kind, augmentation, matmul)
     obstacle = obstacle_to_compiling(configs, network, loss, device, augmentation is not None)
     if is_compiled(configs, dataset, obstacle, before.compiled):
@@ -255,12 +260,20 @@ def linear_layers(network: Network) -> list[nn.Linear]:
 
 
 def check_steps(config: Config, rows: int) -> None:
-    """Check that the warm-up is shorter than the run, and that batch norm never gets a batch of one row.
+    """Check the schedule's length, and that batch norm never gets a batch of one row.
 
     Raises:
-        ConfigError: the warm-up is too long, or the last batch would have one row.
+        ConfigError: the warm-up is too long, a schedule cannot go by the time, or the last batch would have
+            one row.
     """
-    trainer, warmup = config.trainer, config.scheduler.warmup_steps
+    trainer, warmup, scheduler = config.trainer, config.scheduler.warmup_steps, config.scheduler
+    if scheduler.is_over_time() and not scheduler.spans_the_run():
+        raise ConfigError(
+            f"scheduler.over=time: scheduler={scheduler.name} has a length of its own; leave it out, or set "
+            "scheduler.over=steps"
+        )
+    if scheduler.is_over_time() and trainer.time_limit is None:
+        raise ConfigError("scheduler.over=time: needs trainer.time_limit, the seconds of the whole run")
     steps = trainer.epochs * Steps.of(trainer, rows).per_epoch
     if warmup >= steps > 0:
         raise ConfigError(

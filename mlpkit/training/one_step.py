@@ -11,6 +11,7 @@ from mlpkit.data.dataset import Dataset
 from mlpkit.errors import ConfigError
 from mlpkit.folders.state import State
 from mlpkit.folders.trust import Trust
+from mlpkit.models.architecture import architecture
 from mlpkit.training.build import build
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.tracker import Tracker
@@ -43,21 +44,31 @@ def take_step(
             f"trainer.accumulate={config.trainer.accumulate}: batch norm takes each batch of a step alone, "
             "which is not shown; set trainer.accumulate=1"
         )
-    simple = {"compile": False, "engine": "auto", "matmul": "highest"}
+    augment = config.dataset.augmentation()
+    if augment is not None and augment.mixup:
+        raise ConfigError(
+            f"dataset.augment.mixup={augment.mixup:g}: mixed rows are not shown; set dataset.augment.mixup=0"
+        )
+    kinds = [layer.kind for layer in architecture(config, dataset.input_schema)]
+    has_norm = "BatchNorm1d" in kinds  # the terms of its gradient are not shown, so autograd's are
+    simple = {"compile": False, "engine": "autograd" if has_norm else "auto", "matmul": "highest"}
     quiet = config.run.model_copy(update={"loggers": ()})
     if state is not None and config.model.members > 1:
         state = state.of_member(0)
     config = config.without_members()
     changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
+    engine.reason = "for the BatchNorm1d layers" if has_norm else engine.reason
     tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0
+    seconds = 0.0
     if state is not None:
         engine.load_state(0, {"model": state.model, "optimizer": state.optimizer})
         tracker.restore(0, state.progress)
         epoch, batch, step = state.progress.epoch, state.progress.batch, state.progress.step
+        seconds = state.progress.seconds
     if batch == engine.steps.per_epoch:  # stopped before the epoch's evaluation
         epoch, batch = epoch + 1, 0
-    lrs = LearningRates(engine, tracker).at(step)
+    lrs = LearningRates(engine, tracker).at(step, seconds)
     places = next(engine.rows_of_steps(epoch, batch)) if row is None else torch.tensor([row - 1])
     with calling(described("model", config.model), config.model):
         return explain_step(engine, places, lrs, epoch, step)

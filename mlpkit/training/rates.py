@@ -26,17 +26,23 @@ class LearningRates:
         self._schedules = [
             (
                 c.optimizer.lr,
-                build_schedule(c.scheduler, c.optimizer.lr, engine.steps.per_epoch, c.trainer.epochs),
+                build_schedule(
+                    c.scheduler,
+                    c.optimizer.lr,
+                    engine.steps.per_epoch,
+                    c.trainer.epochs,
+                    c.trainer.time_limit,
+                ),
             )
             for c in configs
         ]
         self.now = [0.0] * len(self.blocks)
 
-    def at(self, step: int) -> list[float]:
-        """Return each block's lr for the step that follows `step` steps."""
+    def at(self, step: int, seconds: float) -> list[float]:
+        """Return each block's lr for the step that follows `step` steps and `seconds` of training."""
         tracker = self.tracker
         self.now = [
-            lr * schedule(step) * tracker.multiplier(block.start)
+            lr * schedule(step, seconds) * tracker.multiplier(block.start)
             for block, (lr, schedule) in zip(self.blocks, self._schedules, strict=True)
         ]
         return self.now

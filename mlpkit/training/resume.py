@@ -108,12 +108,13 @@ def _difference(folder: RunFolder, engine: Engine) -> str | None:
 
 
 def check_schedule(config: Config, stored: Checkpoint, warn: Warn) -> None:
-    """Warn if a change of trainer.epochs changes the schedule's learning rates."""
-    epochs = config.trainer.epochs
-    if epochs != stored.config.trainer.epochs and config.scheduler.spans_the_run():
+    """Warn if a change of trainer.epochs, or of the time limit, changes the schedule's learning rates."""
+    key = "time_limit" if config.scheduler.is_over_time() else "epochs"
+    length = getattr(config.trainer, key)
+    if length != getattr(stored.config.trainer, key) and config.scheduler.spans_the_run():
         warn(
             f"warning: scheduler={config.scheduler.name} spans the whole run: from here on its learning "
-            f"rates are those of trainer.epochs={epochs}"
+            f"rates are those of trainer.{key}={length}"
         )
 
 

@@ -107,7 +107,7 @@ class Trainer:
         progress, runs = self.progress, len(self.recorders)
         for rows in self.engine.rows_of_steps(progress.epoch, progress.batch):
             last = progress.batch == self.steps_per_epoch - 1
-            lrs = self.rates.at(progress.step)
+            lrs = self.rates.at(progress.step, time.perf_counter() - self._started)
             failures = self.engine.step(rows, lrs, progress.epoch, progress.step, measure=last)
             progress.batch += 1
             progress.step += 1

@@ -17,7 +17,8 @@ STEPS, PAUSES, EPOCHS = 10, 2, 6  # 10 steps an epoch, the last one ragged; 180 
 TICKS = EPOCHS * (STEPS + PAUSES)
 COMMON_HERE = (
     *COMMON, "dataset=digits", "model.hidden=[32]", "model.dropout=0.3", "model.norm=batch",
-    "dataset.augment.rotation=10", "dataset.augment.translation=1",
+    "dataset.augment.rotation=10", "dataset.augment.translation=1", "dataset.augment.elastic=1",
+    "dataset.augment.mixup=0.4",
     "trainer.batch_size=32", "trainer.accumulate=4", "trainer.clip_norm=1",
 )  # fmt: skip
 VARIANTS = {
