@@ -66,7 +66,7 @@ NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
 HYDRA = "mlpkit has no hydra section"
 LAUNCHER = "write --launcher vectorized, processes or slurm; see --workers and --slurm"
 OPTION = "an option of Hydra's that mlpkit does not have"
-MLP = "model=mlp has members, hidden, activation, dropout, norm, bias"
+MLP = "model=mlp has members, hidden, activation, dropout, dropout_kind, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
 
 HINT = " (a plug-in's needs --plugin FILE)"

@@ -238,6 +238,10 @@ CASES = {
         (*MOONS, *BATCHES),
         [{"model.dropout": rate, "seed": seed} for rate in (0.1, 0.5) for seed in (0, 1)],
     ),
+    "alpha dropout": (
+        (*MOONS, *BATCHES, "model.activation=selu", "model.dropout_kind=alpha"),
+        [{"model.dropout": rate, "seed": seed} for rate, seed in [(0.1, 0), (0.5, 0), (0.5, 1)]],
+    ),
     "dropout at once": (MOONS, [{"model.dropout": rate} for rate in (0.1, 0.5)]),
     "limits": (
         (*MOONS, *BATCHES),
