@@ -16,7 +16,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import unsupported_layer
-from mlpkit.models.torch_layers import Dropout, seed_dropout
+from mlpkit.models.torch_layers import AlphaDropout, Dropout, seed_dropout
 from mlpkit.models.torch_network import Network
 from mlpkit.training.build import experiment_of
 
@@ -65,13 +65,13 @@ def table_of(task, rows, seed=0):
     return Dataset("some", input_schema, {"train": split})
 
 
-def random_network(task, activation, bias=True, rate=0.0, seed=0):
+def random_network(task, activation, bias=True, rate=0.0, seed=0, dropout=Dropout):
     widths = (FEATURES, *HIDDEN, WIDTHS[task])
     layers: list[nn.Module] = []
     for index, (below, above) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(below, above, bias))
         if index < len(HIDDEN):
-            layers += [activation(), *([Dropout(rate, "cpu")] if rate else [])]
+            layers += [activation(), *([dropout(rate, "cpu")] if rate else [])]
     network = Network(nn.Sequential(*layers), None, None)
     for index, parameter in enumerate(network.parameters()):
         parameter.data = numbers(*parameter.shape, seed=100 * seed + index)
@@ -190,6 +190,37 @@ def test_the_workspace_holds_activations_and_gradients():
     assert torch.equal(layers.workspace.sort().values, expected.sort().values)
     where = layers.workspace.untyped_storage().data_ptr()
     assert all(part.untyped_storage().data_ptr() == where for part in parts)
+
+
+def test_alpha_dropout_is_differentiated_and_keeps_its_masks_among_others():
+    table = table_of("multiclass", 7)
+    networks = [random_network("multiclass", nn.SELU, True, rate, 1, AlphaDropout) for rate in (0.2, 0.5)]
+    for network in networks:
+        alone = engine_of([network], [table])
+        outputs = differentiate(alone)
+        found = gradients_of(alone)
+        torch.testing.assert_close(found, central_differences(alone), **CLOSE)
+        seed_dropout(alone.dropout[0], 0, 0, 0)
+        forward = network.train().layers(table.splits["train"].inputs)
+        torch.testing.assert_close(outputs, forward.detach().mT, **ROUNDING)
+        network.eval()
+    again = [random_network("multiclass", nn.SELU, True, rate, 1, AlphaDropout) for rate in (0.2, 0.5)]
+    together = engine_of(again, [table, table])
+    outputs = differentiate(together)
+    for run, network in enumerate(networks):
+        expected = differentiate(engine_of([network], [table]), first=run)
+        torch.testing.assert_close(outputs[run], expected, **ROUNDING)
+
+
+def test_alpha_dropout_is_torchs():
+    """Masks are drawn otherwise, so units of one value are compared: they become one of two values."""
+    units, rate = torch.full((50, 40), 0.7, dtype=torch.float64), 0.25
+    layer = AlphaDropout(rate, "cpu").train()
+    values, expected = (torch.unique(each(units)) for each in (layer, nn.AlphaDropout(rate).train()))
+    torch.testing.assert_close(values, expected, **ROUNDING)
+    units = numbers(2000, 50)
+    assert abs(float(layer(units).mean())) < 0.03 and abs(float(layer(units).var()) - 1) < 0.03
+    assert torch.equal(layer.eval()(units), units)
 
 
 # -------------------------------------------------------------------------------- several networks

@@ -66,7 +66,7 @@ NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
 HYDRA = "mlpkit has no hydra section"
 LAUNCHER = "write --launcher vectorized, processes or slurm; see --workers and --slurm"
 OPTION = "an option of Hydra's that mlpkit does not have"
-MLP = "model=mlp has members, hidden, activation, dropout, norm, bias"
+MLP = "model=mlp has members, hidden, activation, dropout, dropout_kind, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
 
 HINT = " (a plug-in's needs --plugin FILE)"
@@ -229,11 +229,17 @@ KEYS_AND_GROUPS = [
     ),
     (
         "optimizer.name=adagrad",
-        "optimizer.name='adagrad': must be one of adam, adamw, lion, nadam, rmsprop, sgd "
+        "optimizer.name='adagrad': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd "
         "(a plug-in's needs --plugin FILE)",
     ),
-    ("optimizer.name=null", "optimizer.name=null: must be one of adam, adamw, lion, nadam, rmsprop, sgd"),
-    ("optimizer={name:[1]}", "optimizer.name=[1]: must be one of adam, adamw, lion, nadam, rmsprop, sgd"),
+    (
+        "optimizer.name=null",
+        "optimizer.name=null: must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd",
+    ),
+    (
+        "optimizer={name:[1]}",
+        "optimizer.name=[1]: must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd",
+    ),
     ("dataset=mon", MON),
     ("dataset=", f"dataset=: no such dataset; choose one of {CHOICES['dataset']}"),
     ("dataset=null", f"dataset=null: no such dataset; choose one of {CHOICES['dataset']}"),
@@ -546,7 +552,7 @@ MISSING = {
     "dataset": "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, "
     "moons, sum, table, wine",
     "model": "linear, logistic, mlp",
-    "optimizer": "adam, adamw, lion, nadam, rmsprop, sgd",
+    "optimizer": "adam, adamw, lion, muon, nadam, rmsprop, sgd",
     "scheduler": "cosine, cosine_restarts, exponential, inverse_sqrt, linear, multistep, none, "
     "onecycle, plateau, step, wsd",
     "init": "constant, default, kaiming_normal, kaiming_uniform, normal, orthogonal, uniform, "

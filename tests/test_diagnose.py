@@ -155,6 +155,11 @@ def test_the_baseline_is_told_once(trained_with: Callable[..., RunFolder]) -> No
     assert diagnose_run(folder.path)[1].kind == "baseline not beaten"
 
 
+def test_a_short_run_has_no_tenth(trained_with: Callable[..., RunFolder]) -> None:
+    (finding,) = diagnose_run(trained_with(*FAULTS["too few epochs"][0]).path)
+    assert finding.text.endswith(" on train from epoch 3 to 4")
+
+
 def test_the_best_epoch_is_the_last(trained_with: Callable[..., RunFolder]) -> None:
     folder = trained_with("dataset=iris", "model=logistic", "trainer.epochs=150")
     (finding,) = diagnose_run(folder.path)

@@ -50,6 +50,7 @@ def test_all_weights_by_layer(
     text = capsys.readouterr().out.split("\nscores (last, epoch 2)")[0]
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert [line for line in lines if line in headings] == headings
+    assert lines.index("trainer:") < lines.index(headings[0])  # the config stands before the weights
     state = checkpoint.load(folder.last).state.model
     first_row = lines[next(lines.index(name) for name in headings if name.startswith("layers.0")) + 1]
     shown = [float(part) for part in first_row.split()[-2:]]

@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from mlpkit.config.optimizer import Buffers
+from mlpkit.config.registry import choices
 from mlpkit.data.randomness import generator
 from mlpkit.engines.updates import MOST_TENSORS, pieces
 
@@ -32,6 +34,39 @@ class Lion(Optimizer):
             parameter.sub_(lr * (update + group["weight_decay"] * parameter))
 
 
+class Muon(AdamW):
+    """Muon's step for all matrices but the last, written out; AdamW's for the rest."""
+
+    def __init__(self, parameters, lr, foreach=False, adam_lr=None, momentum=0.95, nesterov=True, **options):
+        every = list(parameters)
+        *self.matrices, last = (each for each in every if each.dim() == 2)
+        rest = [each for each in every if each.dim() == 1 or each is last]
+        self.options, self.momentum, self.nesterov = options, momentum, nesterov
+        self.original, self.lr = options.pop("adjust_lr_fn", "") == "original", lr
+        super().__init__(rest, lr=adam_lr or lr, foreach=foreach, **options)
+        self.averages = [torch.zeros_like(each) for each in self.matrices]
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]
+        super().step()
+        for values, average in zip(self.matrices, self.averages, strict=True):
+            average.copy_(self.momentum * average + (1 - self.momentum) * values.grad)
+            nesterov = (1 - self.momentum) * values.grad + self.momentum * average
+            x = nesterov if self.nesterov else average.clone()
+            x /= x.norm()
+            for _ in range(5):
+                gram = x @ x.T
+                x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+            rows, columns = values.shape
+            factor = max(1, rows / columns) ** 0.5 if self.original else 0.2 * max(rows, columns) ** 0.5
+            values.mul_(1 - self.lr * self.options.get("weight_decay", 0.01)).sub_(self.lr * factor * x)
+
+    def zero_grad(self, set_to_none=True):
+        for each in self.matrices:
+            each.grad = None
+        super().zero_grad(set_to_none)
+
+
 OPTIMIZERS = [
     (SGD, {"lr": 0.1}),
     (SGD, {"lr": 0.05, "momentum": 0.9}),
@@ -49,6 +84,8 @@ OPTIMIZERS = [
     (NAdam, {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True}),
     (Lion, {"lr": 0.001}),
     (Lion, {"lr": 0.002, "betas": [0.8, 0.95], "weight_decay": 0.3}),
+    (Muon, {"lr": 0.01, "adam_lr": 0.02}),
+    (Muon, {"lr": 0.02, "momentum": 0.5, "nesterov": False, "adjust_lr_fn": "original", "weight_decay": 0.3}),
 ]
 CLIPPING = [{}, {"clip_norm": 0.1}, {"clip_value": 0.02}, {"clip_value": 0.05, "clip_norm": 0.1}]
 CLIPPED = rest_long(
@@ -183,6 +220,25 @@ def test_float32(engine_kind, kind, options):
         take_step(plain, optimizer, nn.functional.binary_cross_entropy_with_logits(plain(inputs), targets))
     fit(engine)
     assert_same_weights(engine, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (4, 9)])
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_steps_of_matrices_are_those_of_torchs_muon(adjust, shape):
+    """Torch's class rounds to bfloat16: the steps are equal to two digits."""
+    options = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1, "adjust_lr_fn": adjust}
+    values, gradients = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).unbind()
+    parameter = nn.Parameter(values.clone())
+    parameter.grad = gradients.clone()
+    torch.optim.Muon([parameter], **options).step()
+    config: Any = choices("optimizer")["muon"].model_validate({"name": "muon", **options})
+    tensors = [[own[None].clone(), torch.zeros(1, 1, 2)] for own in (values, gradients)]
+    averages = {name: [torch.zeros_like(own) for own in tensors[0]] for name in ("exp_avg", "exp_avg_sq")}
+    buffers = Buffers(*tensors, averages, {"step": torch.zeros(())})
+    config.fused(buffers)(0.01)
+    decayed = values * (1 - 0.01 * 0.1)
+    expected, found = parameter.detach() - decayed, tensors[0][0][0] - decayed
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02 * float(expected.abs().max()))
 
 
 def test_a_fused_update_of_pieces_is_that_of_the_whole():

@@ -331,7 +331,7 @@ def test_a_run_of_the_command_line_becomes_an_estimator(trained: dict[str, Path]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "nadam", "rmsprop", "lion"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "nadam", "rmsprop", "lion", "muon"])
 def test_each_solver_takes_the_parameters_that_it_has(solver: str) -> None:
     """Some have no betas or no eps; `wsd` and `mish` are other parts of the config by their names."""
     inputs, labels = load_iris(return_X_y=True)

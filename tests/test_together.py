@@ -177,6 +177,13 @@ CASES = {
             {"optimizer": {"name": "lion", "lr": 0.001}},
         ],
     ),
+    "muon": (
+        (*MOONS, *BATCHES),
+        [
+            {"optimizer": {"name": "muon", "lr": 0.01, "weight_decay": decay}, "seed": seed}
+            for decay, seed in [(0.01, 0), (0.01, 1), (0.1, 0)]
+        ],
+    ),
     "averages": (
         (*MOONS, *BATCHES, "trainer.ema=0.9", "trainer.early_stopping.patience=3", "trainer.epochs=30"),
         [{"seed": seed, "optimizer.lr": lr} for seed in range(2) for lr in (0.03, 0.003)],
@@ -231,6 +238,10 @@ CASES = {
     "dropout": (
         (*MOONS, *BATCHES),
         [{"model.dropout": rate, "seed": seed} for rate in (0.1, 0.5) for seed in (0, 1)],
+    ),
+    "alpha dropout": (
+        (*MOONS, *BATCHES, "model.activation=selu", "model.dropout_kind=alpha"),
+        [{"model.dropout": rate, "seed": seed} for rate, seed in [(0.1, 0), (0.5, 0), (0.5, 1)]],
     ),
     "dropout at once": (MOONS, [{"model.dropout": rate} for rate in (0.1, 0.5)]),
     "limits": (

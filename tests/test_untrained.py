@@ -45,6 +45,13 @@ def test_it_has_a_checkpoint_scores_and_pictures(capsys: pytest.CaptureFixture[s
     assert pictures == {"boundary.png", "confusion.png", "probabilities.png"}
 
 
+def test_its_pictures_are_drawn_again_in_their_place(capsys: pytest.CaptureFixture[str]) -> None:
+    train(FIRST, "trainer.epochs=0", "run.plots=false")
+    capsys.readouterr()
+    assert command(["plot", str(FIRST.path), "--picture", "boundary"]) == 0
+    assert capsys.readouterr().out.split() == [str(FIRST.plots / "boundary.png")]
+
+
 def test_best_stands_for_the_newest_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     train(FIRST, "trainer.epochs=0", "run.plots=false")
     for arguments in (["predict", "--values", "0.5,0.5"], ["evaluate", "--split", "val"], ["inspect"]):

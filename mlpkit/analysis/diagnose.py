@@ -144,9 +144,7 @@ def still_falling(evidence: Evidence) -> Finding | None:
     has_fallen = min(fall, evidence.monitored.recent_fall()) > FALLING * evidence.scale
     if not has_fallen and not (is_slow and evidence.explains_nothing):
         return None
-    text = (
-        f"from {number(train.last + fall)} to {number(train.last)} on train in the last tenth of the epochs"
-    )
+    text = f"from {number(train.last + fall)} to {number(train.last)} on train {train.recently}"
     override = f"trainer.epochs={2 * trainer.epochs}"
     if is_slow:
         override = f"optimizer.lr={10 * evidence.config.optimizer.lr:g}"
@@ -212,7 +210,7 @@ def best_is_last(evidence: Evidence) -> Finding | None:
     if evidence.result.status == "pruned" or monitored.recent_fall() < STILL_BETTER * evidence.scale:
         return None
     before, after = number(monitored.last + monitored.recent_fall()), number(monitored.last)
-    text = f"the {best.split} loss fell from {before} to {after} in the last tenth of the epochs"
+    text = f"the {best.split} loss fell from {before} to {after} {monitored.recently}"
     return Finding("best epoch is the last", text, f"trainer.epochs={2 * trainer.epochs}")
 
 

@@ -66,6 +66,13 @@ class Curve:
         """Return the part up to an epoch."""
         return Curve([point for point in self.points if point[0] <= epoch])
 
+    @property
+    def recently(self) -> str:
+        """The words for the epochs of `recent_fall`."""
+        if len(self.points) >= 10:
+            return "in the last tenth of the epochs"
+        return f"from epoch {self.points[-2][0]} to {self.points[-1][0]}" if len(self.points) > 1 else ""
+
     def recent_fall(self) -> float:
         """Return by how much the mean over the last tenth is below that over the tenth before."""
         before = self.points[-2 * self.tenth : -self.tenth]

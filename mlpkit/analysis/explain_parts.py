@@ -106,6 +106,12 @@ def _forward(step: Step, place: int, names: Names) -> Iterator[Part]:
             formula = f"{symbol} = (({source} - mean) / √(variance + 1e-05)) ⊙ weight + bias"
             over = "the rows of the batch" if stage.kind == "BatchNorm1d" else "the units of a row"
             lines.append(f"{stage.kind}: mean and variance over {over}")
+        elif stage.kind == "AlphaDropout":
+            formula = f"{symbol} = ({source} + 1.7581) ⊙ {mask} + shift"
+            lines.append(
+                f"alpha dropout: {mask} is 0 for the units dropped in this step, which become -1.7581"
+            )
+            lines.append("the factor in the mask and the shift keep a mean of 0 and a variance of 1")
         elif stage.kind == "Dropout":
             formula = f"{symbol} = {source} ⊙ {mask}"
             lines.append(f"dropout: {mask} is 0 for the units dropped in this step, else 1 / (1 - rate)")
@@ -117,7 +123,7 @@ def _forward(step: Step, place: int, names: Names) -> Iterator[Part]:
             formulas.append((f"{stage.function}(z) = {about}", ""))
     columns: dict[str, Tensor | None] = {}
     for stage, symbol in zip(layer.stages, symbols, strict=True):
-        if stage.kind == "Dropout":
+        if stage.kind in ("Dropout", "AlphaDropout"):
             columns[mask] = layer.mask
         columns[symbol] = stage.values
     units = names.units(place, layer.stages[0].values.shape[1])

@@ -89,6 +89,8 @@ def inspect(
         readable = [] if tables else readable_weights(layers, input_schema, read)
     used = f"{path.stem}, epoch {stored.state.progress.epoch}"
     of_first = f"first member, {used}" if members > 1 else used
+    console.print()
+    say(console, *yaml_file.dump(to_dict(stored.config)).rstrip().split("\n"))
     for numbers in tables:
         console.print()
         print_numbers(console, numbers.columns, numbers.rows)
@@ -102,5 +104,3 @@ def inspect(
     if by_split:
         console.print()
         print_scores(console, f"scores ({used})", by_split)
-    console.print()
-    say(console, *yaml_file.dump(to_dict(stored.config)).rstrip().split("\n"))

@@ -154,6 +154,8 @@ def _load(
 def _folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
     """Return plots/ of the run for its best weights, so that those of others never replace them.
 
+    A run that has no best epoch, such as an untrained one, has its newest weights in their place.
+
     Raises:
         DataError: a link in its place may lead out of the run.
     """
@@ -161,6 +163,8 @@ def _folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
     from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
 
     folder, progress = RunFolder(path.parent.parent), stored.state.progress
+    if path == folder.last and not folder.best.exists():
+        return folder.plots
     with suppress(DataError):
         if path == folder.best or read_header(folder.best).state.progress.step == progress.step:
             return folder.plots

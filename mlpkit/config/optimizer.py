@@ -39,10 +39,13 @@ class OptimizerConfig(Section):
 
     Attributes:
         has_auto_lr: whether `lr=auto` is allowed, and the default; see `mlpkit.config.auto_lr`.
+        has_layers: whether `fused` gets each layer's weights as a tensor (runs, *shape), and its biases
+            likewise. If not, a tensor may hold several layers.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("update or fused",)
     has_auto_lr: ClassVar[bool] = False
+    has_layers: ClassVar[bool] = False
     name: str
     lr: Positive = Field(0.001, description="learning rate")
 
@@ -64,7 +67,7 @@ class OptimizerConfig(Section):
         """Take a step: update the values and the slots in place.
 
         The tensors hold the weights of all layers, possibly of many runs. So the update must be elementwise:
-        norms of a layer are not available.
+        norms of a layer are not available; `has_layers` is for an optimizer that needs them.
 
         Args:
             values: the weights and biases, of any shape.

@@ -50,7 +50,7 @@ from mlpkit.engines.batch_norm import BatchNorm, BatchNormPass
 from mlpkit.engines.input_layers import InputLayer, InputPass
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations
-from mlpkit.models.torch_layers import Dropout
+from mlpkit.models.torch_layers import SELU_LIMIT, AlphaDropout, Dropout
 
 NARROW = 12  # inputs of a layer; see `is_faster_transposed`
 WORTH_COPYING = 6000  # activations of a layer; with fewer the copy takes longer than it saves
@@ -113,8 +113,20 @@ class Hidden:
             masks = self.mask if self.mask.dim() == 3 else (self.mask,)
             for mask, dropout, width in zip(masks, self.dropout, self.widths, strict=True):
                 operations += dropout.draw(mask[:width])
-            operations.append(partial(torch.mul, self.activated, self.mask, out=self.activations))
+            operations += self._drop(self.mask)
         return operations
+
+    def _drop(self, mask: Tensor) -> Operations:
+        """Return the operations that compute f(z) ⊙ m; of alpha dropout (f(z) - v) ⊙ m + shift."""
+        if not isinstance(self.dropout[0], AlphaDropout):
+            return [partial(torch.mul, self.activated, mask, out=self.activations)]
+        shifts = [dropout.shift for dropout in self.dropout if isinstance(dropout, AlphaDropout)]
+        shift = mask.new_tensor(shifts).view(-1, *[1] * (mask.dim() - 1))
+        return [
+            partial(torch.sub, self.activated, SELU_LIMIT, out=self.activations),
+            partial(self.activations.mul_, mask),
+            partial(self.activations.add_, shift),
+        ]
 
     def backward(self) -> Operations:
         """Return the operations that compute δ_l from ∂loss/∂a_l, which is already in `gradients`."""

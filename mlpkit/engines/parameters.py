@@ -86,9 +86,16 @@ class Flat:
         """Return views (K, n) of a buffer, one per name."""
         return [part.view(self.runs, -1) for part in self._parts(buffer).values()]
 
-    def run_slices(self, buffer: Tensor, first: int, stop: int) -> list[Tensor]:
-        """Return contiguous views that together cover the values of the runs first to stop."""
-        if (first, stop) == (0, self.runs):
+    def run_slices(self, buffer: Tensor, first: int, stop: int, by_name: bool = False) -> list[Tensor]:
+        """Return contiguous views that together cover the values of the runs first to stop.
+
+        Args:
+            buffer: one with this layout.
+            first: the first run.
+            stop: the run after the last.
+            by_name: whether each view must be one tensor of the runs, (stop - first, *shape).
+        """
+        if (first, stop) == (0, self.runs) and not by_name:
             return [buffer]
         return [part[first:stop] for part in self._parts(buffer).values()]
 

@@ -105,10 +105,11 @@ class Optimizers:
         self.blocks = []
         for first, stop in equal_settings(configs):
             optimizer = configs[first].optimizer
+            by_layer = optimizer.has_layers
             is_fused = gradients.is_cuda and type(optimizer).fused is not OptimizerConfig.fused
             buffers = [parameters.values, gradients, *(self.averages[name] for name in tensors_of(optimizer))]
-            slices = [parameters.run_slices(buffer, first, stop) for buffer in buffers]
-            values, slopes, *averages = map(pieces, slices) if is_fused else slices
+            slices = [parameters.run_slices(buffer, first, stop, by_layer) for buffer in buffers]
+            values, slopes, *averages = map(pieces, slices) if is_fused and not by_layer else slices
             tensors = dict(zip(tensors_of(optimizer), averages, strict=True))
             numbers = {
                 name: torch.zeros((), device=gradients.device)

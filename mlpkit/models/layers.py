@@ -102,12 +102,12 @@ def activation(name: str, width: int) -> Layer:
     return Layer(kind, width, width, make, keeps_zeros=chosen.keeps_zeros, settings=name)
 
 
-def dropout(width: int, rate: float) -> Layer:
-    """Return a dropout layer; runs trained together may have different rates."""
+def dropout(width: int, rate: float, alpha: bool = False) -> Layer:
+    """Return a dropout layer, or one for SELU networks; runs trained together may have different rates."""
 
     def make(device: str) -> "nn.Module":
-        from mlpkit.models.torch_layers import Dropout
+        from mlpkit.models.torch_layers import AlphaDropout, Dropout
 
-        return Dropout(rate, device)
+        return AlphaDropout(rate, device) if alpha else Dropout(rate, device)
 
-    return Layer("Dropout", width, width, make, keeps_zeros=True)
+    return Layer("AlphaDropout" if alpha else "Dropout", width, width, make, keeps_zeros=not alpha)

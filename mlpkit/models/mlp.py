@@ -32,6 +32,9 @@ class MlpModel(ModelConfig):
         "relu", description="function between the layers"
     )
     dropout: Fraction = Field(0.0, description="share of hidden units dropped in training")
+    dropout_kind: Literal["standard", "alpha"] = Field(
+        "standard", description="alpha: torch.nn.AlphaDropout, for activation=selu"
+    )
     norm: Literal["none", "batch", "layer"] = Field("none", description="normalisation before the activation")
     bias: bool = Field(True, description="add biases")
     embedding: Literal["none", "periodic"] = Field(
@@ -69,7 +72,7 @@ class MlpModel(ModelConfig):
                 found.append(batch_norm(out_features) if self.norm == "batch" else layer_norm(out_features))
             found.append(activation(self.activation, out_features))
             if self.dropout:
-                found.append(dropout(out_features, self.dropout))
+                found.append(dropout(out_features, self.dropout, self.dropout_kind == "alpha"))
         return [*found, linear(self.hidden[-1], width, self.bias)]
 
     def problem_with_one_row(self) -> str | None:

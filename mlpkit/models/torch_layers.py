@@ -12,7 +12,9 @@ from mlpkit.config.activation import ActivationConfig
 from mlpkit.data.dataset import Affine
 from mlpkit.data.randomness import derived_seed
 from mlpkit.data.target_scaling import inverse_yeo_johnson, yeo_johnson
+from mlpkit.models.activations import SELU_ALPHA, SELU_SCALE
 
+SELU_LIMIT = -SELU_SCALE * SELU_ALPHA
 SHARES = 2**16  # 16 random bits per unit: four units share a 64-bit number, since drawing numbers is slow
 
 
@@ -180,21 +182,53 @@ class Dropout(nn.Module):
             operation()
         return activations * mask.mT
 
+    def factor(self, share: float) -> float:
+        """Return what is multiplied with the units that are kept, given the share that is dropped."""
+        return 1 / (1 - share)
+
     def draw(self, mask: Tensor) -> list[Callable[[], object]]:
-        """Return the operations that fill a mask (width, rows) with 0 and 1 / (1 - rate)."""
-        dropped = min(round(self.rate * SHARES), SHARES - 1)
+        """Return the operations that fill a mask (width, rows) with 0 and the factor of kept units."""
+        dropped = self._dropped()
         numbers = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
         shares = numbers.view(torch.int16)[: mask.numel()].view(mask.shape)
         return [
             partial(numbers.random_, -(2**63), None, generator=self.random),
             partial(shares.ge_, dropped - SHARES // 2),
             partial(mask.copy_, shares),
-            partial(mask.mul_, SHARES / (SHARES - dropped)),
+            partial(mask.mul_, self.factor(dropped / SHARES)),
         ]
+
+    def _dropped(self) -> int:
+        """Return the share of dropped units, in 1/65536."""
+        return min(round(self.rate * SHARES), SHARES - 1)
 
     def extra_repr(self) -> str:
         """Return the text for repr."""
         return f"rate={self.rate}"
+
+
+class AlphaDropout(Dropout):
+    """Dropout for SELU networks (torch.nn.AlphaDropout; Klambauer et al. 2017), with a private generator.
+
+    Dropped units become SELU's lower limit v, not 0. Then all are scaled and shifted, so that a layer's mean
+    of 0 and variance of 1 stay. With the mask m, which is 0 or the factor, that is (a - v) m + shift.
+    """
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """See `Dropout.forward`."""
+        if not self.training:
+            return activations
+        return super().forward(activations - SELU_LIMIT) + self.shift
+
+    def factor(self, share: float) -> float:
+        """See `Dropout.factor`."""
+        return float(((1 - share) * (1 + share * SELU_LIMIT**2)) ** -0.5)
+
+    @property
+    def shift(self) -> float:
+        """What is added to all units; it makes their mean 0 again."""
+        share = self._dropped() / SHARES
+        return self.factor(share) * SELU_LIMIT * (1 - share)
 
 
 def seed_dropout(generators: Sequence[torch.Generator], seed: int, epoch: int, step: int) -> None:
