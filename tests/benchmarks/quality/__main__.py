@@ -1,5 +1,6 @@
 """How well mlpkit predicts real tables, beside its peers.
 
+    pip install -e .[quality]   # in an environment of its own
     python tests/benchmarks/quality run [--methods METHOD …] [--tables TABLE …] [--splits N …]
     python tests/benchmarks/quality report [--methods METHOD …]
 
