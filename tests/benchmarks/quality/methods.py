@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -78,7 +78,10 @@ def _scikit_learn(job: Job) -> Array:
     texts = make_pipeline(
         SimpleImputer(strategy="constant", fill_value="missing"), OneHotEncoder(handle_unknown="ignore")
     )
-    model = (MLPClassifier if job.classes else MLPRegressor)(random_state=job.seed)
+    if job.classes:
+        model = MLPClassifier(random_state=job.seed)
+    else:  # which does not scale its targets itself, and is far off for prices without
+        model = TransformedTargetRegressor(MLPRegressor(random_state=job.seed), transformer=StandardScaler())
     return job.predict(make_pipeline(_imputed(StandardScaler(), texts), model).fit(job.train, job.targets))
 
 
