@@ -4,7 +4,7 @@
     python tests/benchmarks serve --minutes 10
 
 Without parts all are run, which takes about half an hour. Nothing here is a test: figures are printed, and
-nothing fails where one is not reached.
+nothing fails where one is not reached. How well mlpkit predicts is measured by tests/benchmarks/quality.
 """
 
 import argparse
