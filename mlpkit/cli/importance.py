@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import folder_of, open_run
+from mlpkit.analysis.named_run import folder_of, open_members
 from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, command_line
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.system.paths import expand
@@ -37,6 +37,10 @@ def importance(
             help="Show how the predictions depend on this column instead (partial dependence); repeatable.",
         ),
     ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="Of all seeds or folds of a sweep's best setting."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +56,7 @@ def importance(
     from mlpkit.analysis.evaluate import choose_split, load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.predictions_file import to_csv
-    from mlpkit.cli.importance_answer import dependence_answer, importance_answer
+    from mlpkit.cli.importance_answer import Judged, dependence_answer, importance_answer
     from mlpkit.config.problems import plural
     from mlpkit.folders.looks import record_look
     from mlpkit.folders.output_file import check_output, write_output
@@ -63,30 +67,30 @@ def importance(
     if output is not None:
         check_output(output, (".csv", *PICTURES))
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust)
-    if stored.input_schema.is_image:
-        raise ConfigError(
-            f"{path}: reads pictures, whose pixels mean little one by one; name a run on a table"
+    models = []
+    for path, stored in open_members(run, checkpoint, trust, ensemble):
+        if stored.input_schema.is_image:
+            raise ConfigError(
+                f"{path}: reads pictures, whose pixels mean little one by one; name a run on a table"
+            )
+        dataset = load_matching(stored.config.dataset, stored, path, note, trust)
+        name, rows = choose_split(dataset, split)
+        if name == "test":
+            place = folder_of([(path, stored)])
+            record_look(place, stored.config.run.root, stored.fingerprint, command_line(), note)
+        models.append(
+            Judged(dataset, make_predictor(stored, choose_device(device)), name, rows, stored.config)
         )
-    dataset = load_matching(stored.config.dataset, stored, path, note, trust)
-    name, rows = choose_split(dataset, split)
-    predictor = make_predictor(stored, choose_device(device))
-    if name == "test":
-        member = [(path, stored)]
-        record_look(folder_of(member), stored.config.run.root, stored.fingerprint, command_line(), note)
-    predictor = make_predictor(stored, choose_device(device))
-    answer = (
-        dependence_answer(dataset, predictor, name, rows, column)
-        if column
-        else importance_answer(dataset, predictor, name, rows, score, repeats)
-    )
+    answer = dependence_answer(models, column) if column else importance_answer(models, score, repeats)
     if output is None:
         for table in answer.tables:
             make_console().print(table)
         return
     content = to_csv(answer.columns).encode() if output.suffix == ".csv" else _drawn(answer.draw, output)
     write_output(output, content)
-    say(make_console(), f"{plural(len(column or dataset.input_schema.columns), 'column')}: {output}")
+    say(
+        make_console(), f"{plural(len(column or models[0].dataset.input_schema.columns), 'column')}: {output}"
+    )
 
 
 def _drawn(draw: "Callable[[], Figure]", output: Path) -> bytes:

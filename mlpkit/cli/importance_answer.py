@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlpkit.analysis.dependence import Dependence, partial_dependence
-from mlpkit.analysis.importance import permutation_importance
-from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.importance import Found, mean_importance, permutation_importance
+from mlpkit.analysis.predict import Predictor, one_of
 from mlpkit.analysis.predictions_file import Columns
+from mlpkit.analysis.repeats import overlap_of
+from mlpkit.config.config import Config
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.system.console import PlainTable, figures, number, plain_table
@@ -31,13 +33,42 @@ class Answer:
     draw: "Callable[[], Figure]"
 
 
-def importance_answer(
-    dataset: Dataset, predictor: Predictor, split: str, rows: Split, score: str, repeats: int
-) -> Answer:
-    """Return the permutation importance of all columns; the arguments are those of the command."""
-    score, value, found = permutation_importance(predictor, rows, score, repeats)
-    title = f"{split}, {plural(len(rows), 'row')}, {score} {number(value)}"
-    table = plain_table(title, ["worse by", "95 % from", "95 % to"])
+@dataclass(frozen=True)
+class Judged:
+    """A model and the rows on which it is judged.
+
+    Attributes:
+        dataset: its dataset.
+        predictor: the model.
+        split: the name of the split that the rows are.
+        rows: the rows.
+        config: the config of its run.
+    """
+
+    dataset: Dataset
+    predictor: Predictor
+    split: str
+    rows: Split
+    config: Config
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that the rows are; None without a cross-validation."""
+        found: int | None = getattr(self.config.dataset, "fold", None)
+        return found
+
+
+def importance_answer(models: Sequence[Judged], score: str, repeats: int) -> Answer:
+    """Return the importance of all columns; of several models the mean, each on its own rows."""
+    first = models[0]
+    groups: dict[int, list[Found]] = {}  # by fold, or one for each run
+    are_folds = len({of.fold for of in models}) > 1
+    for place, of in enumerate(models):
+        group = groups.setdefault(of.fold if are_folds and of.fold is not None else place, [])
+        group.append(permutation_importance(of.predictor, of.rows, score, repeats))
+    overlap = overlap_of(getattr(first.config.dataset, "folds", 0)) if are_folds else 0.0
+    score, value, found = mean_importance(list(groups.values()), overlap)
+    table = plain_table(f"{_rows(models)}, {score} {number(value)}", ["worse by", "95 % from", "95 % to"])
     for each in found:
         table.add_row(each.column, *map(figures, (each.drop, each.low, each.high)))
     columns: Columns = {
@@ -50,17 +81,15 @@ def importance_answer(
     def draw() -> "Figure":
         from mlpkit.plots.importance import draw_importance
 
-        return draw_importance(dataset, predictor, split, score, found)
+        return draw_importance(first.dataset, first.predictor, first.split, score, found)
 
     return Answer([table], columns, draw)
 
 
-def dependence_answer(
-    dataset: Dataset, predictor: Predictor, split: str, rows: Split, names: Sequence[str]
-) -> Answer:
-    """Return the partial dependence on some columns."""
-    found = [partial_dependence(predictor, rows.inputs, name) for name in dict.fromkeys(names)]
-    title = f"{split}, {plural(len(rows), 'row')}"
+def dependence_answer(models: Sequence[Judged], names: Sequence[str]) -> Answer:
+    """Return the partial dependence on some columns; several models are members of an ensemble."""
+    first, predictor = models[0], one_of([of.predictor for of in models])
+    found = [partial_dependence(predictor, first.rows.inputs, name) for name in dict.fromkeys(names)]
     columns: Columns = {key: [] for key in ("column", "value", "output", "mean", "low", "high")}
     for each in found:
         for line in _lines(each):
@@ -70,9 +99,15 @@ def dependence_answer(
     def draw() -> "Figure":
         from mlpkit.plots.dependence import draw_dependence
 
-        return draw_dependence(dataset, predictor, split, found)
+        return draw_dependence(first.dataset, predictor, first.split, found)
 
-    return Answer([_table(each, title) for each in found], columns, draw)
+    return Answer([_table(each, _rows(models)) for each in found], columns, draw)
+
+
+def _rows(models: Sequence[Judged]) -> str:
+    """Return whose rows the models are judged on, in words."""
+    rows = f"{models[0].split}, {plural(len(models[0].rows), 'row')}"
+    return f"{rows}, {len(models)} runs" if len(models) > 1 else rows
 
 
 def _lines(found: Dependence) -> list[list[float | str]]:
