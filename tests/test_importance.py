@@ -148,3 +148,31 @@ def test_what_is_refused(trained: dict[str, Path], refused: Refused) -> None:
     assert (
         line.startswith("--score=acuracy: must be a score of binary: ") and "did you mean accuracy?" in line
     )
+
+
+def test_the_importance_of_folds_has_their_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mean over the folds, each on its own test rows, with Nadeau and Bengio's variance."""
+    path = tables.write_csv(tmp_path / "rows.csv", tables.customers(90))
+    options = tables.of(path, "model=logistic", "dataset.folds=3", "trainer.epochs=5", *QUICK)
+    sweep = tmp_path / "sweep"
+    settings = ["dataset.fold=range(3)", f"run.root={sweep}", "dataset.ignore=[signup]"]
+    assert command(["train", "-m", *options, *settings]) == 0
+    folder = next(sweep.glob("*/sweep-*"))
+    output = tmp_path / "importance.csv"
+    assert command(["importance", str(folder), "--ensemble", "--repeats", "3", "--output", str(output)]) == 0
+    each: list[dict[str, float]] = []
+    for fold in range(3):
+        (run,) = [p.parent for p in folder.rglob("config.yaml") if f"fold: {fold}" in p.read_text()]
+        one = tmp_path / f"{fold}.csv"
+        assert command(["importance", str(run), "--repeats", "3", "--output", str(one)]) == 0
+        with one.open() as stream:
+            each.append({row["column"]: float(row["drop"]) for row in csv.DictReader(stream)})
+    with output.open() as stream:
+        found = {row["column"]: row for row in csv.DictReader(stream)}
+    for column, row in found.items():
+        drops = [of[column] for of in each]
+        half = 4.302652729911275 * np.std(drops, ddof=1) * np.sqrt(1 / 3 + 1 / 2)
+        assert float(row["drop"]) == pytest.approx(np.mean(drops))
+        assert float(row["high"]) == pytest.approx(np.mean(drops) + half)

@@ -1,6 +1,7 @@
 """Permutation importance: how much a score drops when one column is shuffled (Breiman 2001)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.predict import Predictor
-from mlpkit.analysis.statistics import t_quantile
+from mlpkit.analysis.statistics import mean, mean_of, t_quantile
 from mlpkit.config.metric import higher_is_better, with_metric
 from mlpkit.config.problems import did_you_mean, spell
 from mlpkit.config.registry import choices
@@ -46,9 +47,7 @@ def features_of_columns(schema: InputSchema) -> Mapping[str, slice]:
     return found
 
 
-def permutation_importance(
-    predictor: Predictor, rows: Split, score: str = "", repeats: int = 10
-) -> tuple[str, float, list[Importance]]:
+def permutation_importance(predictor: Predictor, rows: Split, score: str = "", repeats: int = 10) -> "Found":
     """Return the name of the score, its value, and the importance of each raw column, the largest first.
 
     A column is shuffled within the rows. Since each column is encoded on its own, its features are moved
@@ -86,6 +85,31 @@ def permutation_importance(
         drop, half = float(np.mean(drops)), float(t_quantile(repeats - 1) * np.std(resampled, ddof=1))
         found.append(Importance(column, drop, drop - half, drop + half))
     return score, whole, sorted(found, key=lambda each: -each.drop)
+
+
+Found = tuple[str, float, list[Importance]]
+
+
+def mean_importance(groups: Sequence[Sequence[Found]], overlap: float = 0.0) -> Found:
+    """Return the mean of what `permutation_importance` found of several runs, with intervals over the groups.
+
+    The interval is that of the mean over newly trained runs; for a single run that of its rows and shuffles.
+
+    Args:
+        groups: of each fold what was found of its runs, or of each run; the columns are the same.
+        overlap: of the groups' training rows, as in `mlpkit.analysis.statistics.mean_of`.
+    """
+    if sum(map(len, groups)) == 1:
+        return groups[0][0]
+    drops = [[{of.column: of.drop for of in columns} for *_, columns in group] for group in groups]
+    found = []
+    for column in drops[0][0]:
+        each = [mean([run[column] for run in group]) for group in drops]
+        estimate = mean_of(each, overlap)
+        ends = (math.nan, math.nan) if estimate is None else estimate.interval()
+        found.append(Importance(column, mean(each), *ends))
+    value = mean([mean([value for _, value, _ in group]) for group in groups])
+    return groups[0][0][0], value, sorted(found, key=lambda each: -each.drop)
 
 
 def _check_score(task: Task, score: str) -> None:

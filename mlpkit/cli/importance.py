@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpkit.analysis.named_run import folder_of, open_run
+from mlpkit.analysis.named_run import folder_of, open_members
 from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, command_line
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.system.paths import expand
@@ -29,6 +29,18 @@ def importance(
     repeats: Annotated[
         int, typer.Option("--repeats", metavar="N", min=2, max=1000, help="Shuffles of each column.")
     ] = 10,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME",
+            help="Show how the predictions depend on this column instead (partial dependence); repeatable.",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="Of all seeds or folds of a sweep's best setting."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -42,55 +54,43 @@ def importance(
 ) -> None:
     """Show how much a model needs each column: the drop of a score when the column is shuffled."""
     from mlpkit.analysis.evaluate import choose_split, load_matching
-    from mlpkit.analysis.importance import permutation_importance
     from mlpkit.analysis.predict import make_predictor
-    from mlpkit.analysis.predictions_file import Columns, to_csv
+    from mlpkit.analysis.predictions_file import to_csv
+    from mlpkit.cli.importance_answer import Judged, dependence_answer, importance_answer
     from mlpkit.config.problems import plural
     from mlpkit.folders.looks import record_look
     from mlpkit.folders.output_file import check_output, write_output
     from mlpkit.folders.trust import Trust
-    from mlpkit.system.console import figures, make_console, note, number, plain_table, say
+    from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
 
     if output is not None:
         check_output(output, (".csv", *PICTURES))
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust)
-    if stored.input_schema.is_image:
-        raise ConfigError(
-            f"{path}: reads pictures, whose pixels mean little one by one; name a run on a table"
+    models = []
+    for path, stored in open_members(run, checkpoint, trust, ensemble):
+        if stored.input_schema.is_image:
+            raise ConfigError(
+                f"{path}: reads pictures, whose pixels mean little one by one; name a run on a table"
+            )
+        dataset = load_matching(stored.config.dataset, stored, path, note, trust)
+        name, rows = choose_split(dataset, split)
+        if name == "test":
+            place = folder_of([(path, stored)])
+            record_look(place, stored.config.run.root, stored.fingerprint, command_line(), note)
+        models.append(
+            Judged(dataset, make_predictor(stored, choose_device(device)), name, rows, stored.config)
         )
-    dataset = load_matching(stored.config.dataset, stored, path, note, trust)
-    name, rows = choose_split(dataset, split)
-    predictor = make_predictor(stored, choose_device(device))
-    if name == "test":
-        member = [(path, stored)]
-        record_look(folder_of(member), stored.config.run.root, stored.fingerprint, command_line(), note)
-    score, value, found = permutation_importance(predictor, rows, score, repeats)
+    answer = dependence_answer(models, column) if column else importance_answer(models, score, repeats)
     if output is None:
-        title = f"{name}, {plural(len(rows), 'row')}, {score} {number(value)}"
-        table = plain_table(title, ["worse by", "95 % from", "95 % to"])
-        for each in found:
-            table.add_row(each.column, *map(figures, (each.drop, each.low, each.high)))
-        make_console().print(table)
+        for table in answer.tables:
+            make_console().print(table)
         return
-    if output.suffix == ".csv":
-        columns: Columns = {
-            "column": [each.column for each in found],
-            "drop": [each.drop for each in found],
-            "low": [each.low for each in found],
-            "high": [each.high for each in found],
-        }
-        write_output(output, to_csv(columns).encode(errors="surrogateescape"))
-    else:
-
-        def draw() -> "Figure":
-            from mlpkit.plots.importance import draw_importance
-
-            return draw_importance(dataset, predictor, name, score, found)
-
-        write_output(output, _drawn(draw, output))
-    say(make_console(), f"{plural(len(found), 'column')}: {output}")
+    content = to_csv(answer.columns).encode() if output.suffix == ".csv" else _drawn(answer.draw, output)
+    write_output(output, content)
+    say(
+        make_console(), f"{plural(len(column or models[0].dataset.input_schema.columns), 'column')}: {output}"
+    )
 
 
 def _drawn(draw: "Callable[[], Figure]", output: Path) -> bytes:

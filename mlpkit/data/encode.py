@@ -155,6 +155,18 @@ def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
     return linear
 
 
+def unscaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
+    """Return the numbers that become these scaled ones; the inverse of `scaled`."""
+    if isinstance(scale, Quantile):
+        import torch
+
+        shares = torch.special.ndtr(torch.from_numpy(values)).numpy()
+        found: Floats = np.interp(shares, np.linspace(0, 1, len(scale.values)), np.asarray(scale.values))
+        return found
+    linear: Floats = values * scale.divide_by + scale.shift
+    return np.copysign(np.expm1(np.abs(linear)), linear) if isinstance(scale, Log) else linear
+
+
 def signed_log(values: Floats) -> Floats:
     """Return sign(x) log(1 + |x|)."""
     found: Floats = np.copysign(np.log1p(np.abs(values)), values)
