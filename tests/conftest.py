@@ -14,14 +14,17 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mlpkit-tests-")
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from exporting import Models
-from running import train
 
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins, registry
 
+if TYPE_CHECKING:
+    from exporting import Models
+
+# What imports torch is imported by fixtures: the process that hands the tests out to others uses none.
 Lines = Callable[..., list[str]]
 Refused = Callable[..., str]
 Forget = Callable[[], None]
@@ -39,6 +42,8 @@ DONE, FAILED, SWEEP = Path("outputs/one/done"), Path("outputs/a/failed"), Path("
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny run of a regression, a binary and an image dataset, by the dataset's name."""
+    from running import train
+
     root = tmp_path_factory.mktemp("trained")
     small = ("trainer.epochs=2", "run.plots=false", "run.tensorboard=false")
     models = {"line": "linear", "moons": "mlp", "digits": "logistic"}
@@ -84,8 +89,10 @@ def lines(outputs: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(tmp_path_factory: pytest.TempPathFactory) -> "Models":
     """Small trained models for the tests of exports."""
+    from exporting import Models
+
     return Models(tmp_path_factory.mktemp("models"))
 
 

@@ -26,7 +26,7 @@ LARGE = ("fashion_mnist", "mnist_mlp", "mnist_regularized", "fashion_mlp")  # mn
 def test_every_choice_composes_and_builds(
     group: str, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = [] if group in ("dataset", "experiment") else ["dataset=digits"]
+    dataset = [] if group in ("dataset", "experiment") else ["dataset=moons"]
     if (group, choice) == ("model", "linear"):
         dataset = ["dataset=line"]
     if group == "loss":

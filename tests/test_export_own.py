@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from cases import rest_long
 from conftest import Forget, Refused
 from exporting import OWN, QUICK, export
 
@@ -54,7 +55,9 @@ def test_what_has_no_step_is_refused_but_for_torch(
     assert "=mlp" in model[0] or said.endswith("; use --format=torch")
 
 
-@pytest.mark.parametrize("format_", [*PLAIN, pytest.param("torch", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "format_", rest_long([*PLAIN, "torch"], lambda name: name not in ("torch", "state_dict"))
+)
 def test_a_module_of_plain_layers(
     format_: str, own: Forget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases import rest_long
 from conftest import Refused
 from exporting import export
 from running import content, train
@@ -103,8 +104,7 @@ def test_predict_says_how_far_the_members_are_apart(
 
 
 @pytest.mark.parametrize(
-    "format_",
-    ["python", "state_dict", *(pytest.param(name, marks=pytest.mark.long) for name in ("torch", "sklearn"))],
+    "format_", rest_long(["python", "state_dict", "torch", "sklearn"], lambda name: name == "python")
 )
 def test_it_is_exported_as_one_model(format_: str, several: RunFolder, tmp_path: Path) -> None:
     """The export checks its answers against mlpkit's."""

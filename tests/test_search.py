@@ -16,8 +16,10 @@ import optuna
 import pytest
 import yaml
 from conftest import Refused
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from running import config, mlpkit
+from sqlalchemy.pool import NullPool
 
 from mlpkit.analysis.compare import compare
 from mlpkit.cli.main import run as command
@@ -50,7 +52,9 @@ def search(root: Path, *arguments: str, code: int = 0) -> Path:
 
 def study(folder: Path) -> optuna.Study:
     """Open a search as any user of Optuna would."""
-    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'search.sqlite'}")
+    closed_after_use = {"poolclass": NullPool}
+    storage = RDBStorage(f"sqlite:///{folder / 'search.sqlite'}", closed_after_use)
+    return optuna.load_study(study_name=None, storage=storage)
 
 
 def summaries(folder: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def curve(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
 
 def dump() -> list[str]:
     """Return the whole database, and when each file beside it was written."""
-    with sqlite3.connect("mlflow.db") as connection:
+    with closing(sqlite3.connect("mlflow.db")) as connection:
         rows = list(connection.iterdump())
     return rows + [f"{path} {path.stat().st_mtime_ns}" for path in sorted(Path("mlruns").rglob("*"))]
 

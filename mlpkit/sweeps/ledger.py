@@ -7,7 +7,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -101,11 +101,16 @@ class Ledger:
         """
         self.path = path
         try:
-            new = not path.exists()
-            self._connection = database.connect(path, isolation_level=None)
-            if new:
-                self._connection.execute(_TABLE)
-            is_ours = database.check(self._connection, path, [" ".join(_TABLE.split())])
+            with ExitStack() as on_error:
+                new = not path.exists()
+                self._connection = on_error.enter_context(
+                    closing(database.connect(path, isolation_level=None))
+                )
+                if new:
+                    self._connection.execute(_TABLE)
+                if not database.check(self._connection, path, [" ".join(_TABLE.split())]):
+                    raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
+                on_error.pop_all()
         except sqlite3.OperationalError as error:
             raise failed_write(path, error) from None
         except sqlite3.Error as error:
@@ -113,9 +118,6 @@ class Ledger:
                 f"{path}: damaged, or not a ledger of mlpkit ({error}); "
                 "resume the runs one by one, or sweep anew"
             ) from None
-        if not is_ours:
-            self.close()
-            raise DataError(f"{path}: not a ledger of mlpkit, or one of another version; sweep anew")
 
     def add(self, jobs: Sequence[Job], first: int = 0) -> None:
         """Add jobs, numbered from `first`; a job whose config is already there is ignored."""
