@@ -41,7 +41,7 @@ def importance(
     plugin: Plugins = None,
 ) -> None:
     """Show how much a model needs each column: the drop of a score when the column is shuffled."""
-    from mlpkit.analysis.evaluate import choose_split, load_matching
+    from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.importance import permutation_importance
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.predictions_file import Columns, to_csv
@@ -62,6 +62,7 @@ def importance(
         )
     dataset = load_matching(stored.config.dataset, stored, path, note, trust)
     name, rows = choose_split(dataset, split)
+    refuse_folds(name, rows)
     predictor = make_predictor(stored, choose_device(device))
     if name == "test":
         member = [(path, stored)]
