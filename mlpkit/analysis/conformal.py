@@ -73,7 +73,7 @@ def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conform
             f"--coverage={coverage:g}: needs at least {least:,} validation rows, the run has "
             f"{plural(len(rows), 'row')}; lower it, or train with a larger dataset.val_fraction"
         )
-    predictions = predictor.predict(rows.inputs)
+    predictions = predictor.on(rows).predict(rows.inputs)
     if predictions.probabilities is None:
         scores = (predictions.values.double() - rows.targets).abs()
     else:

@@ -112,6 +112,19 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
     return chosen, dataset.splits[chosen]
 
 
+def refuse_folds(name: str, rows: Split) -> None:
+    """Refuse a split most of whose rows each member was trained on, where all members predict together.
+
+    Raises:
+        ConfigError: it is one; see `Split.folds`.
+    """
+    if rows.folds:
+        raise ConfigError(
+            f"--split={name}: most members were trained on these rows (dataset.val_folds); name test, or "
+            "score the rows out of fold with mlpkit evaluate --split val"
+        )
+
+
 def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = False) -> Evaluation:
     """Return the scores of a split, and scikit-learn's report on it.
 
@@ -131,6 +144,7 @@ def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = Fals
         raise ConfigError(
             "--weighted: the rows have no weights; leave it out, or train with dataset.sample_weight=NAME"
         )
+    predictor = predictor.on(rows)
     task, outputs = predictor.task, predictor.outputs_in_blocks(rows.inputs)
     predicted = task.decode(outputs)
     if task.probabilities is None:
@@ -194,6 +208,7 @@ class _ScoredRows:
 def _scored_rows(
     predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
 ) -> _ScoredRows:
+    predictor = predictor.on(rows)
     task, metrics = predictor.task, predictor.metrics
     predictor.loss.check_targets(rows.targets, "the data")
     targets = task.encode(rows.targets, outputs.dtype)

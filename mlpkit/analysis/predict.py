@@ -12,6 +12,7 @@ from torch import Tensor
 from mlpkit.analysis.blocks import WideProducts, in_blocks
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
+from mlpkit.data.dataset import Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.device_data import EVALUATION_ROWS
 from mlpkit.engines.experiment import Experiment
@@ -94,6 +95,10 @@ class Predictor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
         return self._through(self.network, inputs)
 
+    def on(self, rows: Split) -> "Predictor":
+        """Return what predicts the rows of a split: with `Split.folds`, each fold's own member."""
+        return self
+
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (rows,) as in training, for raw inputs and encoded targets, on the CPU."""
         network = self.network
@@ -173,6 +178,10 @@ class Ensemble(Predictor):
         outputs = self.network.before_unscaling(self.outputs(inputs).to(self.device)).cpu()
         return self.loss.per_example(outputs, self.network.standardize(targets.to(self.device)).cpu())
 
+    def on(self, rows: Split) -> Predictor:
+        """See `Predictor.on`."""
+        return OutOfFold(self, rows.folds) if rows.folds else self
+
     def spread(self, inputs: Tensor) -> Tensor:
         """Return the standard deviation of the members' probabilities, or of their values.
 
@@ -182,6 +191,26 @@ class Ensemble(Predictor):
         each = [member.predict(inputs) for member in self.members]
         said = [one.values if one.probabilities is None else one.probabilities for one in each]
         return torch.stack(said).std(0)
+
+
+class OutOfFold(Ensemble):
+    """The members of a model, each for the rows of its own fold; for all rows of a split, in their order."""
+
+    def __init__(self, model: Ensemble, folds: Sequence[int]) -> None:
+        """Take the members of a model, or of several one after the other, and the sizes of the folds."""
+        super().__init__(model.members, model.epoch)
+        self.task, self.metrics, self.folds = model.task, model.metrics, list(folds)
+        self.of_folds = [one_of(self.members[number :: len(folds)]) for number in range(len(folds))]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.outputs`."""
+        parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
+        return torch.cat([member.outputs(part) for member, part in parts])
+
+    def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.outputs_in_blocks`."""
+        parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
+        return torch.cat([member.outputs_in_blocks(part) for member, part in parts])
 
 
 def members_of(predictor: Predictor) -> Sequence[Predictor]:

@@ -52,7 +52,7 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
             f"--threshold={text}: is chosen on the validation rows and judged on others; score a split of a "
             "dataset that has both, or give the number that it prints there"
         )
-    return best_threshold(predictor.outputs_in_blocks(val.inputs), val.targets, score), score
+    return best_threshold(predictor.on(val).outputs_in_blocks(val.inputs), val.targets, score), score
 
 
 def best_threshold(outputs: Tensor, targets: Tensor, score: str) -> float:

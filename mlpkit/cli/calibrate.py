@@ -56,7 +56,7 @@ def calibrate(
         )
     rows = dataset.splits["val"]
     plain = make_predictor(replace(stored, temperature=1.0))
-    outputs = plain.outputs_in_blocks(rows.inputs)
+    outputs = plain.on(rows).outputs_in_blocks(rows.inputs)
     weights = row_weights(rows)
     temperature = fit_temperature(
         plain.task, outputs, rows.targets, None if weights is None else weights[rows.rows]
@@ -65,7 +65,7 @@ def calibrate(
     after = make_predictor(calibrated)
     scores = [
         calibration_scores(plain, rows, outputs),
-        calibration_scores(after, rows, after.outputs_in_blocks(rows.inputs)),
+        calibration_scores(after, rows, after.on(rows).outputs_in_blocks(rows.inputs)),
     ]
     with _held(path):
         save(path, calibrated)

@@ -131,7 +131,7 @@ def evaluate(
     found = evaluate_rows(predictor, name, rows, weighted)
     lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
     baselines = {}
-    if dataset is not None and not given and name != "train" and not weighted:
+    if dataset is not None and not given and name != "train" and not rows.folds and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
     alone = f"{path.stem}, epoch {stored.state.progress.epoch}"
@@ -178,7 +178,7 @@ def _calibration(members: "list[Checkpoint]", predictor: "Predictor", rows: "Spl
         before = f"temperature {found}: "
         plain = (make_predictor(replace(member, temperature=1.0), predictor.device) for member in members)
         each.insert(0, one_of(list(plain)))
-    scores = [calibration_scores(of, rows, of.outputs_in_blocks(rows.inputs)) for of in each]
+    scores = [calibration_scores(of, rows, of.on(rows).outputs_in_blocks(rows.inputs)) for of in each]
     ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))
     return f"calibration: {before}ECE {ece} ({ECE_BINS} bins), Brier {brier}"
 

@@ -53,7 +53,7 @@ def importance(
     plugin: Plugins = None,
 ) -> None:
     """Show how much a model needs each column: the drop of a score when the column is shuffled."""
-    from mlpkit.analysis.evaluate import choose_split, load_matching
+    from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.predictions_file import to_csv
     from mlpkit.cli.importance_answer import Judged, dependence_answer, importance_answer
@@ -75,12 +75,12 @@ def importance(
             )
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         name, rows = choose_split(dataset, split)
+        refuse_folds(name, rows)
         if name == "test":
             place = folder_of([(path, stored)])
             record_look(place, stored.config.run.root, stored.fingerprint, command_line(), note)
-        models.append(
-            Judged(dataset, make_predictor(stored, choose_device(device)), name, rows, stored.config)
-        )
+        predictor = make_predictor(stored, choose_device(device))
+        models.append(Judged(dataset, predictor, name, rows, stored.config))
     answer = dependence_answer(models, column) if column else importance_answer(models, score, repeats)
     if output is None:
         for table in answer.tables:
@@ -88,9 +88,8 @@ def importance(
         return
     content = to_csv(answer.columns).encode() if output.suffix == ".csv" else _drawn(answer.draw, output)
     write_output(output, content)
-    say(
-        make_console(), f"{plural(len(column or models[0].dataset.input_schema.columns), 'column')}: {output}"
-    )
+    count = len(column or models[0].dataset.input_schema.columns)
+    say(make_console(), f"{plural(count, 'column')}: {output}")
 
 
 def _drawn(draw: "Callable[[], Figure]", output: Path) -> bytes:

@@ -121,7 +121,7 @@ def predict(
             refuse_input(output, input_)
 
     from mlpkit.analysis.conformal import conformal_of
-    from mlpkit.analysis.evaluate import choose_split, load_matching
+    from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
@@ -161,6 +161,7 @@ def predict(
             for _, text in texts(stored.config.dataset.model_dump(mode="json")):
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
+        refuse_folds(name, rows)
         if name == "test":
             record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets

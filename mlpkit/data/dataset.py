@@ -34,12 +34,16 @@ class Split:
             int64 class labels otherwise.
         rows: the rows of this split: a slice, or indices (rows,).
         all_weights: (all rows,) float32, how much each row counts in the loss; None: all the same.
+        folds: the number of rows of each fold, in the order of the rows; () without folds. With them the rows
+            are those of training as well, and those of fold k are scored by the model's member k alone,
+            which was not trained on them.
     """
 
     all_inputs: Tensor
     all_targets: Tensor
     rows: slice | Tensor = field(default_factory=lambda: slice(None))
     all_weights: Tensor | None = None
+    folds: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> Tensor:
@@ -120,6 +124,8 @@ class Dataset:
             for values in (split.inputs, split.targets, *weights):
                 checksum = zlib.crc32(values.contiguous().numpy().data)
                 parts.append(f"{name} {list(values.shape)} {checksum:08x}")
+            if split.folds:
+                parts.append(f"folds {split.folds}")
         for scaling in (self.input_scaling, self.target_scaling):
             if scaling is not None:
                 kind = "" if type(scaling) is Affine else f"{type(scaling).__name__} "

@@ -39,9 +39,9 @@ def overlaps(
 
 
 def repeated(splits: Mapping[str, Split], kind: Literal["row", "picture"] = "row") -> dict[str, int]:
-    """Return for each split except train the number of its rows that are equal to a training row."""
+    """Return for each split of other rows than train the number of those that are equal to a training row."""
     known = _keys(splits["train"], kind)
-    others = (name for name in splits if name != "train")
+    others = (name for name in splits if name != "train" and not splits[name].folds)
     return {name: int(np.isin(_keys(splits[name], kind), known).sum()) for name in others}
 
 

@@ -1,6 +1,7 @@
 """Turns a raw table into a dataset: targets, splits, and inputs encoded with a fitted encoder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.member_folds import fold_sizes
 from mlpkit.data.overlaps import overlaps
 from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
@@ -53,14 +55,14 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     columns = target_columns(raw.table, names, raw.source, raw.locate)
     targets = find_targets(columns, config.task)
     check_transform(columns, targets, config.target_transform)
-    rows_by_split = split_table(config, raw, targets)
-    train = rows_by_split["train"]
+    rows_by_split, folds = split_in_folds(config, raw, targets)
+    trained_on = rows_by_split["train"]
     remarks = [*raw.remarks, _describe_targets(names, targets)]
     remarks += rare_classes(targets, rows_by_split, raw.locate)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
     else:
-        encoder, lines = _fit(config, raw, names, train)
+        encoder, lines = _fit(config, raw, names, trained_on)
         remarks += lines
     encoded = encode(encoder, raw.table, raw.source, raw.locate)
     remarks += [f"{issues}" for issues in encoded.issues if issues.unseen]
@@ -70,6 +72,9 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     indices = {name: torch.from_numpy(rows) for name, rows in rows_by_split.items()}
     splits, order = gather_splits(inputs, values, indices, _weights(config, raw, names, rows_by_split))
     remarks += overlaps(splits, way=", or split by a column that they share: dataset.split.by=group")
+    if folds:
+        train = splits.pop("train")
+        splits = {"train": train, "val": replace(train, folds=folds), **splits}
     scaling = None
     if targets.task == "regression":
         scaling = fit_target_scaling(
@@ -92,7 +97,16 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
 
 
 def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[str, Rows]:
-    """Return the rows of each split; rows without a target are left out.
+    """Return the rows of each split; with `val_folds`, there is no val. See `split_in_folds`."""
+    return split_in_folds(config, raw, targets)[0]
+
+
+def split_in_folds(
+    config: TableOptions, raw: RawTable, targets: Targets
+) -> tuple[dict[str, Rows], tuple[int, ...]]:
+    """Return the rows of each split, and the sizes of the `val_folds` of train, or ().
+
+    Rows without a target are left out.
 
     Raises:
         ConfigError: a requested split would be empty, or the table has no such column.
@@ -100,11 +114,11 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
     """
     rows, split = np.flatnonzero(targets.known), config.split
     if config.fold == "none":
-        return {"train": rows}
+        return {"train": rows}, ()
     fold = None if config.fold is None else (config.fold, config.folds)
     if split.by == "files":
         assert raw.files is not None
-        return {name: part[targets.known[part]] for name, part in raw.files.items()}
+        return {name: part[targets.known[part]] for name, part in raw.files.items()}, ()
     column = None
     if split.column is not None:
         if split.column not in raw.table.column_names:
@@ -121,7 +135,7 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
             f"dataset.split.by=stratified: only for classes, and the task is {targets.task}; set by=random"
         )
     if column is not None and by == "column":
-        return table_splits.split_by_column(rows, column)
+        return table_splits.split_by_column(rows, column), ()
     if column is not None and by == "group":
         order = table_splits.group_order(rows, column, config.seed)
     elif column is not None:
@@ -130,7 +144,10 @@ def split_table(config: TableOptions, raw: RawTable, targets: Targets) -> dict[s
         order = table_splits.stratified_order(rows, targets.values, config.seed)
     else:
         order = table_splits.random_order(rows, config.seed)
-    return table_splits.cut(order, config.val_fraction, config.test_fraction, fold)
+    if config.val_folds is None:
+        return table_splits.cut(order, config.val_fraction, config.test_fraction, fold), ()
+    splits = table_splits.cut(order, 0.0, config.test_fraction, fold)
+    return splits, fold_sizes(order, splits["train"], config.val_folds)
 
 
 def infer_inputs(

@@ -132,8 +132,24 @@ class TableOptions(DatasetConfig):
         description="fold that tests, from 0; none: train on all rows; null: split by the fractions",
     )
 
+    val_folds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        None,
+        description="folds of all rows but test, as many as model.members: each member is validated on its "
+        "own and trained on the others; null: one part for validation, by val_fraction",
+    )
+
     @model_validator(mode="after")
     def _check_fold(self) -> Self:
+        if self.val_folds is not None and (not self.split.has_folds or self.fold == "none"):
+            why = (
+                "fold=none holds no rows out"
+                if self.fold == "none"
+                else f"split.by={self.split.by} has no folds"
+            )
+            raise rule_error(
+                f"val_folds={self.val_folds}: {why}; leave val_folds out, or set split.by=random, stratified "
+                "or group, and fold to null or a number"
+            )
         if isinstance(self.fold, int) and self.fold >= self.folds:
             raise rule_error(f"fold={self.fold} must be below folds={self.folds}")
         if isinstance(self.fold, int) and not self.split.has_folds:

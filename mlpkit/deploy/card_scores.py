@@ -72,10 +72,10 @@ def _anew(predictor: Predictor, dataset: Dataset, task: Task) -> CardScores:
     lows, highs = ({score: ends[place] for score, ends in found.intervals.items()} for place in (0, 1))
     who = "the model" if len(members) == 1 else f"the ensemble of {len(members)}"
     table: dict[str, Scores] = {who: found.scores, "95 % from": lows, "95 % to": highs}
-    if len(members) > 1:
+    if len(members) > 1 and not rows.folds:
         each = [scores_of(member, rows, member.outputs_in_blocks(rows.inputs)) for member in members]
         table |= _spread("its members", each)
-    if name != "train":
+    if name != "train" and not rows.folds:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task)
         table |= {baseline: of.scores for baseline, of in baselines.items()}
     seen = ", on which it was trained: new rows will score worse" if name == "train" else ""

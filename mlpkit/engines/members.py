@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlpkit.data.dataset import Dataset
+from mlpkit.data.member_folds import ALL_ROWS
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
@@ -27,19 +29,30 @@ class MembersEngine(Engine):
         members: M, the same for all runs.
     """
 
-    def __init__(self, inner: Engine, members: int) -> None:
-        """Use an engine of K · M networks."""
-        self.inner, self.members = inner, members
+    def __init__(self, inner: Engine, members: int, datasets: Sequence[Dataset]) -> None:
+        """Use an engine of K · M networks.
+
+        Args:
+            inner: the engine.
+            members: M.
+            datasets: of the K runs; with `Split.folds`, those of the networks are `of_member`.
+        """
+        self.inner, self.members, self.datasets = inner, members, list(datasets)
         firsts = list(range(0, inner.runs, members))
         self.runs = len(firsts)
         self.experiments = [
             replace(
                 inner.experiments[first],
+                dataset=dataset,
                 members=tuple(each.network for each in inner.experiments[first : first + members]),
             )
-            for first in firsts
+            for first, dataset in zip(firsts, self.datasets, strict=True)
         ]
         self.data = inner.data.select_runs(firsts)
+        self.has_folds = ALL_ROWS in self.data.splits
+        if self.has_folds:
+            rows = self.data.splits[ALL_ROWS]
+            self.data.splits |= {"train": rows, "val": rows}
         self.name, self.reason, self.device = inner.name, inner.reason, inner.device
         self.task, self.matmul, self.context = inner.task, inner.matmul, inner.context
         self.steps = inner.steps
@@ -93,13 +106,24 @@ class MembersEngine(Engine):
         return np.stack([own.mean(1) for own in np.split(sums, self.runs, axis=1)], axis=1)
 
     def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
-        """See `Engine.outputs`; those of the mean prediction."""
+        """See `Engine.outputs`; those of the mean prediction, or of each member for its own fold of val."""
+        if self.has_folds and split == "val":
+            return self._out_of_fold(self.inner.outputs(split, poll))
+        if self.has_folds and split == "train":
+            split = ALL_ROWS
         networks = [experiment.network for experiment in self.inner.experiments]
         each = zip(networks, self.inner.outputs(split, poll), strict=True)
         said = torch.stack([network.unscaling(outputs) for network, outputs in each])
         means = self.task.average(said.view(self.runs, self.members, *said.shape[1:]).transpose(0, 1))
         firsts = networks[:: self.members]
         found = [network.before_unscaling(mean) for network, mean in zip(firsts, means, strict=True)]
+        return found[0] if self.runs == 1 else torch.stack(found)
+
+    def _out_of_fold(self, outputs: Tensor) -> Tensor:
+        """Return each member's outputs for its own fold, one after the other; see `of_member`."""
+        sizes = [size for dataset in self.datasets for size in dataset.splits["val"].folds]
+        each = [own[:size] for own, size in zip(outputs, sizes, strict=True)]
+        found = [torch.cat(each[of.start : of.stop]) for of in map(self._of, range(self.runs))]
         return found[0] if self.runs == 1 else torch.stack(found)
 
     def save_best(self, better: Sequence[bool]) -> None:
@@ -115,7 +139,8 @@ class MembersEngine(Engine):
         if len(runs) == self.runs:
             return self
         places = [member for run in runs for member in self._of(run)]
-        return MembersEngine(self.inner.select_runs(places, to_end), self.members)
+        datasets = [self.datasets[run] for run in runs]
+        return MembersEngine(self.inner.select_runs(places, to_end), self.members, datasets)
 
     def state(self, run: int) -> dict[str, Tensors]:
         """See `Engine.state`; each tensor is that of all members, stacked."""

@@ -111,12 +111,12 @@ def _drawings(predictor: Predictor, dataset: Dataset, lines: Sequence[dict[str, 
     if predictor.task.probabilities is None:
         if len(input_schema.features) == 1 and len(input_schema.targets) == 1:
             drawings["fit"] = lambda: draw_fit(dataset, predictor)
-        by_split = {name: predictor.outputs(rows.inputs) for name, rows in splits.items()}
+        by_split = {name: predictor.on(rows).outputs(rows.inputs) for name, rows in splits.items()}
         drawings["predicted"] = lambda: draw_predicted(dataset, predictor, by_split)
         if len(input_schema.targets) == 1:
             drawings["residuals"] = lambda: draw_residuals(dataset, predictor, scored, by_split[scored])
         return drawings
-    outputs = predictor.outputs(splits[scored].inputs)
+    outputs = predictor.on(splits[scored]).outputs(splits[scored].inputs)
     if not input_schema.classes:
         drawings["labels"] = lambda: draw_labels(dataset, predictor, scored, outputs)
         return drawings

@@ -187,7 +187,14 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
     trainer = config.trainer
     shared: dict[str, Any] = {k: v for k, v in trainer.model_dump(mode="json").items() if k not in MAY_DIFFER}
     data: Hashable = tuple(
-        (name, len(split), split.all_inputs.shape[1:], split.all_targets.shape[1:], split.all_weights is None)
+        (
+            name,
+            len(split),
+            split.all_inputs.shape[1:],
+            split.all_targets.shape[1:],
+            split.all_weights is None,
+            split.folds,
+        )
         for name, split in dataset.splits.items()
     )
     settings = to_dict(config)["dataset"]

@@ -16,6 +16,7 @@ from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
+from mlpkit.data.member_folds import ALL_ROWS, of_member
 from mlpkit.data.randomness import derived_seed
 from mlpkit.data.weights import class_weights
 from mlpkit.engines.activations import activation_of
@@ -60,17 +61,27 @@ def build(
     """
     members = configs[0].model.members
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
+    for config, dataset in zip(configs, datasets, strict=True):
+        _check_members(config, dataset)
     if members == 1:
         return _build(configs, trust, before, datasets)
-    for config in configs:
-        _check_members(config)
     each = [
         config.model_copy(update={"seed": seed_of_member(config.seed, number)})
         for config in configs
         for number in range(members)
     ]
-    of_each = [dataset for dataset in datasets for _ in range(members)]
-    return MembersEngine(_build(each, trust, before, of_each), members)
+    known: dict[int, list[Dataset]] = {
+        id(dataset): datasets_of_members(dataset, members) for dataset in datasets
+    }
+    of_each = [own for dataset in datasets for own in known[id(dataset)]]
+    return MembersEngine(_build(each, trust, before, of_each), members, datasets)
+
+
+def datasets_of_members(dataset: Dataset, members: int) -> list[Dataset]:
+    """Return each member's dataset: the run's, or that of its own fold; see `mlpkit.data.member_folds`."""
+    if "val" in dataset.splits and dataset.splits["val"].folds:
+        return [of_member(dataset, number) for number in range(members)]
+    return [dataset] * members
 
 
 def seed_of_member(seed: int, number: int) -> int:
@@ -78,12 +89,20 @@ def seed_of_member(seed: int, number: int) -> int:
     return derived_seed(seed, "member", number) if number else seed
 
 
-def _check_members(config: Config) -> None:
-    """Refuse what shows or follows the weights of a single network.
+def _check_members(config: Config, dataset: Dataset) -> None:
+    """Check that each member has a fold, and refuse what shows or follows the weights of a single network.
 
     Raises:
-        ConfigError: it is asked for.
+        ConfigError: there are more or fewer folds than members, or it is asked for.
     """
+    folds = len(dataset.splits["val"].folds) if "val" in dataset.splits else 0
+    if folds and folds != config.model.members:
+        raise ConfigError(
+            f"dataset.val_folds={folds}: must be as many as model.members={config.model.members}, since each "
+            "member is validated on a fold of its own"
+        )
+    if config.model.members == 1:
+        return
     for key in ("film", "histograms"):
         if (every := getattr(config.run, key)) is not None:
             raise ConfigError(
@@ -164,6 +183,8 @@ def check_metrics(experiment: Experiment) -> None:
         return
     draws = torch.Generator().manual_seed(0)
     for name, split in dataset.splits.items():
+        if name == "val" and ALL_ROWS in dataset.splits:
+            continue  # a member's fold, which is scored together with those of the others
         outputs = torch.randn(len(split), dataset.input_schema.width, generator=draws)
         task.compute(metrics, outputs, task.truth(task.encode(split.targets, outputs.dtype)), split=name)
 

@@ -12,7 +12,7 @@ from mlpkit.errors import ConfigError
 from mlpkit.folders.state import State
 from mlpkit.folders.trust import Trust
 from mlpkit.models.architecture import architecture
-from mlpkit.training.build import build
+from mlpkit.training.build import build, datasets_of_members
 from mlpkit.training.rates import LearningRates
 from mlpkit.training.tracker import Tracker
 
@@ -55,6 +55,7 @@ def take_step(
     quiet = config.run.model_copy(update={"loggers": ()})
     if state is not None and config.model.members > 1:
         state = state.of_member(0)
+    dataset = datasets_of_members(dataset, config.model.members)[0]
     config = config.without_members()
     changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])

@@ -19,7 +19,7 @@ def probabilities_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[s
     found: dict[str, Probabilities] = {}
     for split in splits:
         rows = experiment.dataset.splits[split]
-        probabilities = predictor.decode(predictor.outputs(rows.inputs)).probabilities
+        probabilities = predictor.decode(predictor.on(rows).outputs(rows.inputs)).probabilities
         assert probabilities is not None
         for name, column, positive in _classes(predictor, probabilities, rows.targets):
             named = f"{name}/{split}" if name else split

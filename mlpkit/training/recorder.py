@@ -118,6 +118,8 @@ class Recorder:
         if config.run.loggers:
             self._files.config(config, architecture(config, dataset.input_schema))
         rows = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+        if "val" in dataset.splits and (folds := dataset.splits["val"].folds):
+            rows += f"; each member is validated on one of {len(folds)} folds and trained on the others"
         self._print(f"{dataset.title}: {task.name}, {rows}")
         size, members = plural(self.experiment.parameters, "parameter"), config.model.members
         loss, of = self.experiment.loss, f" of {members} members" if members > 1 else ""

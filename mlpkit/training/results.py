@@ -167,7 +167,7 @@ def _final_split(engine: Engine) -> dict[str, Any]:
     task, dataset = experiment.task, experiment.dataset
     split = "test" if "test" in dataset.splits else dataset.monitored
     rows, predictor = dataset.splits[split], predictor_of(experiment)
-    intervals = intervals_of(predictor, rows, predictor.outputs(rows.inputs))
+    intervals = intervals_of(predictor, rows, predictor.on(rows).outputs(rows.inputs))
     constant = constant_outputs(task, dataset.splits["train"].targets, dataset.input_schema.width)
     baseline = scores_of_outputs(task, constant, rows.targets)
     return {
