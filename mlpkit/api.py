@@ -24,9 +24,9 @@ from mlpkit.deploy.run import Leaderboard, Run, Sweep
 from mlpkit.deploy.table import Table
 from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.folders import sweep_folder
+from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.looks import looks_recorded, record_training
 from mlpkit.folders.origin import Origin
-from mlpkit.folders.results import find_runs, read_results
 from mlpkit.folders.trust import Trust
 from mlpkit.sweeps.launchers import LauncherOptions, choose
 from mlpkit.sweeps.run import start
@@ -89,7 +89,7 @@ def runs(root: str | Path = "outputs") -> Table:
         DataError: there is no run.
     """
     with notes_collected() as notes:
-        return Table(run_rows(read_results(find_runs([Path(root)], notes.append), notes.append)))
+        return Table(run_rows(results_below([Path(root)], notes.append)))
 
 
 def _request(command: str, overrides: Sequence[str], plugins: Sequence[str]) -> tuple[Request, Origin]:

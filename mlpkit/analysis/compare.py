@@ -12,10 +12,12 @@ from typing import Any
 from mlpkit.analysis.keys import (
     ABSENT,
     Values,
+    all_keys,
     distinguishing_keys,
     find_key,
     pairing_keys,
     values_of,
+    varying,
     with_lists,
 )
 from mlpkit.analysis.metric import Metric, choose_metric
@@ -134,8 +136,9 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
             f"compare: none of {plural(len(runs), 'run')} has a score ({said}); see their train.log"
         )
     chosen = choose_metric(runs, metric)
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    setting_keys = tuple(find_key(key, keys) for key in by) or tuple(
+    every_key = all_keys(runs)
+    keys = varying(runs, every_key)  # others tell no two runs apart
+    setting_keys = tuple(find_key(key, every_key) for key in by) or tuple(
         key for key in keys if key not in REPEATS
     )
     unscored = tuple(run for run in runs if chosen.value(run) is None)
@@ -178,7 +181,7 @@ def compare_alike(
         ConfigError: there is no such key or score, or the runs cannot be compared.
         DataError: no run has a score.
     """
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    keys = all_keys(runs)
     named = [find_key(key, keys) for key in by]
     like = tuple(key for key in LIKE if not any(name.startswith("dataset.") for name in named))
     groups: dict[tuple[Any, ...], list[RunResult]] = {}

@@ -9,7 +9,8 @@ from mlpkit.analysis.keys import distinguishing_keys, find_key, values_of
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
-from mlpkit.folders.results import RunResult, find_runs, read_results
+from mlpkit.folders.indexed_results import results_below
+from mlpkit.folders.results import RunResult
 from mlpkit.folders.run_folder import RunFolder
 
 MOST_RUNS = 16
@@ -28,7 +29,7 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
         ConfigError: no run has a film, or no run has the key.
         DataError: no run has a score to choose by.
     """
-    results = read_results(find_runs([sweep], note), note)
+    results = results_below([sweep], note)
     filmed = [run for run in results if RunFolder(run.path).film.exists()]
     if not filmed:
         raise ConfigError(no_film(sweep))

@@ -15,11 +15,36 @@ Values = tuple[Any, ...]  # a run's values of some keys, hashable
 
 def values_of(run: RunResult, keys: Sequence[str]) -> Values:
     """Return a run's values of the keys, made hashable; ABSENT for a key that it does not have."""
-    return tuple(hashable(run.settings.get(key, ABSENT)) for key in keys)
+    get = run.settings.get
+    return tuple([hashable(get(key, ABSENT)) for key in keys])
+
+
+def all_keys(runs: Sequence[RunResult]) -> list[str]:
+    """Return the keys of all runs, in the order in which they first occur."""
+    found: dict[str, None] = {}
+    for run in runs:
+        if not run.settings.keys() <= found.keys():
+            found |= dict.fromkeys(run.settings)
+    return list(found)
+
+
+def varying(runs: Sequence[RunResult], keys: Sequence[str]) -> list[str]:
+    """Return those of the keys of which not all runs have the same value."""
+    first, same = runs[0].settings, list(keys)
+    equal = {key: first[key] for key in same if key in first}  # one comparison of dicts is fast
+    for run in runs:
+        settings = run.settings
+        if settings.keys() == first.keys() and {**settings, **equal} == settings:
+            continue
+        same = [key for key in same if settings.get(key, ABSENT) == first.get(key, ABSENT)]
+        equal = {key: first[key] for key in same if key in first}
+    return [key for key in keys if key not in set(same)]
 
 
 def hashable(value: Any) -> Any:
     """Return a plain value with tuples in place of lists and dicts."""
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, list):
         return tuple(map(hashable, value))
     return tuple(value.items()) if isinstance(value, dict) else value

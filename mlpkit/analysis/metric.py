@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mlpkit.analysis.keys import hashable
@@ -143,7 +144,13 @@ def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
     """
     kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
     if kind.get("loss.name", "auto") == "auto" and task in LOSS_OF_TASK:
-        kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
+        return _kind_of_auto(task)
+    return tuple((key, hashable(kind[key])) for key in sorted(kind))
+
+
+@cache
+def _kind_of_auto(task: str) -> Hashable:
+    kind = {f"loss.{key}": value for key, value in Auto(name="auto").for_task(task)}
     return tuple((key, hashable(kind[key])) for key in sorted(kind))
 
 

@@ -150,10 +150,10 @@ def _compare(sweep: Path) -> "Comparison":
         ConfigError: they are of several datasets or tasks, which have no best run in common.
     """
     from mlpkit.analysis.compare import compare_alike
-    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.system.console import note
 
-    found = compare_alike(read_results(find_runs([sweep], note), note))
+    found = compare_alike(results_below([sweep], note))
     if len(found) > 1:
         names = "; ".join(of.title for of in found)
         raise ConfigError(f"{sweep}: holds runs that have no best one in common ({names}); name one of them")

@@ -78,8 +78,9 @@ def compare(
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
     from mlpkit.analysis.leaderboard_file import ENDINGS, write_leaderboards, write_rows
+    from mlpkit.folders.indexed_results import newest_group, results_below
     from mlpkit.folders.output_file import check_output, check_output_folder
-    from mlpkit.folders.results import SWEEP, find_runs, newest_group, read_results
+    from mlpkit.folders.results import SWEEP
     from mlpkit.system.console import make_console, note, say
 
     if output is not None:
@@ -93,8 +94,8 @@ def compare(
         paths = [newest_group()]
         kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"
         note(f"newest {kind}: {paths[0]}")
-    folders, console = find_runs(paths, note), make_console()
-    results = read_results(folders, note)
+    results, console = results_below(paths, note), make_console()
+    folders = [run.path for run in results]
     if each_run:
         from mlpkit.analysis.run_table import print_runs, run_rows
 

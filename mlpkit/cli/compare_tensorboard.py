@@ -32,7 +32,9 @@ def write_means(
         WriteError: the event files cannot be written.
     """
     if folder is None:
-        folder = Path(os.path.commonpath([run.resolve().parent for run in runs]), "tensorboard")
+        named = (run if run.name and ".." not in run.parts else run.resolve() for run in runs)
+        folder = Path(os.path.commonpath([path.resolve() for path in {run.parent for run in named}]))
+        folder /= "tensorboard"
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
     settings = {

@@ -63,8 +63,8 @@ def fit(
     from mlpkit.cli.report import write_report
     from mlpkit.cli.sweep import QUIET
     from mlpkit.data.table_options import TableOptions
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.folders.origin import Origin
-    from mlpkit.folders.results import find_runs, read_results
     from mlpkit.folders.sweep_folder import SweepFolder
     from mlpkit.folders.trust import Trust
     from mlpkit.sweeps.datasets import Datasets
@@ -104,7 +104,7 @@ def fit(
     swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
     folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
-    results = read_results(find_runs([folder], note), note)
+    results = results_below([folder], note)
     runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
     judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
     comparison = _compare(judged, folds, seeds, warnings, folder)

@@ -103,12 +103,12 @@ def _read_losses(sweep: Path) -> "tuple[LrRange, str]":
     """
     from mlpkit.analysis.lr_range import judge
     from mlpkit.errors import DataError
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.folders.metrics_file import read_metrics
-    from mlpkit.folders.results import find_runs, read_results
     from mlpkit.folders.run_folder import RunFolder
     from mlpkit.system.console import note
 
-    results = read_results(find_runs([sweep], note), note)
+    results = results_below([sweep], note)
     split = next((run.best.split for run in results if run.best is not None), None)
     if split is None:
         raise DataError(f"{sweep}: every run has diverged; try a lower --to, or look at the data")

@@ -177,7 +177,7 @@ def _draw_tree(sweep: Path, fork: "Fork") -> None:
     """Draw the curves of a fork's branches into plots/ of its sweep."""
     from mlpkit.analysis.compare import compare
     from mlpkit.errors import DataError
-    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.folders.sweep_folder import SweepFolder
     from mlpkit.plots.drawing import drawing
     from mlpkit.system.atomic_write import atomic_write
@@ -186,7 +186,7 @@ def _draw_tree(sweep: Path, fork: "Fork") -> None:
     path = SweepFolder(sweep).plots / "tree.png"
     if path.parent.is_symlink():
         raise DataError(f"{path.parent}: a link, which may lead elsewhere; put a folder there")
-    compared = compare(read_results(find_runs([sweep], note), note))
+    compared = compare(results_below([sweep], note))
     with drawing("pictures", note):
         from mlpkit.plots import style
         from mlpkit.plots.tree import draw_tree

@@ -205,8 +205,8 @@ def _predict_out_of_fold(
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.data.table_targets import describe_left_out
     from mlpkit.folders.find_run import newest_folds
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.folders.looks import record_training
-    from mlpkit.folders.results import find_runs, read_results
     from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.system.console import make_console, note, say
     from mlpkit.system.device import choose_device
@@ -229,7 +229,7 @@ def _predict_out_of_fold(
         )
     if newest:
         note(f"newest sweep over folds: {sweep}")
-    settings = compare(read_results(find_runs([sweep], note), note)).settings
+    settings = compare(results_below([sweep], note)).settings
     if len(settings) > 1:
         options = " ".join(f"{key}={value}" for key, value in settings[0].options.items())
         note(f"the best of {len(settings)} settings: {options}")

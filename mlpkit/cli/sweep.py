@@ -159,12 +159,12 @@ def shown(path: Path, origin: Origin) -> Iterator[None]:
 def _show(path: Path, failed: bool = False) -> None:
     from mlpkit.analysis.compare import compare_alike
     from mlpkit.analysis.leaderboard import print_leaderboard
-    from mlpkit.folders.results import find_runs, read_results
+    from mlpkit.folders.indexed_results import results_below
     from mlpkit.system.console import make_console, note, say
 
     console = make_console()
     try:
-        compared = compare_alike(read_results(find_runs([path], note), note))
+        compared = compare_alike(results_below([path], note))
     except MlpkitError as error:  # no scores: not an error of the sweep
         if not failed:  # else the errors of the jobs say why
             note(str(error))

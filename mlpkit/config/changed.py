@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -44,6 +45,7 @@ def changed_settings(config: Config) -> list[Changed]:
     ]
 
 
+@cache
 def _choices() -> dict[str, str]:
     """Return which choice of each group train.yaml takes, by its key, such as optimizer.name."""
     lines = yaml_file.read(packaged() / "train.yaml")["defaults"]

@@ -15,8 +15,9 @@ from mlpkit.config.problems import plural
 from mlpkit.deploy.load import load
 from mlpkit.deploy.model import Model
 from mlpkit.deploy.table import Table
+from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.metrics_file import read_metrics
-from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.results import find_runs
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.console import notes_collected
 from mlpkit.system.plain_json import read_object
@@ -118,7 +119,7 @@ class Sweep(_Folder):
             metric: the score, such as `test.accuracy`; None: the monitored score.
         """
         with notes_collected() as notes:
-            results = read_results(find_runs([self.path], notes.append), notes.append)
+            results = results_below([self.path], notes.append)
             compared = compare_alike(results, by, metric)
             return Leaderboard(compared, "runs" if by else compared[0].unit)
 

@@ -11,12 +11,14 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlpkit.errors import DataError
 from mlpkit.folders.labels import NO_LABELS, Labels, labels_from
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_index import LISTED, RunIndex
 from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.plain_json import LARGEST_JSON
@@ -114,7 +116,9 @@ def list_runs(paths: Sequence[Path], warn: Callable[[str], None], open_sweeps: b
         if not path.is_dir():
             problem = "not a folder" if path.exists() else "no such folder"
             raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
-        for found in _below(path, warn):
+        with RunIndex("listed", LISTED, [path]) as index:
+            below = _below(path, warn, index)
+        for found in below:
             opened: Sequence[Listed] = [found]
             if open_sweeps and isinstance(found, ListedSweep) and found.path == path:
                 opened = found.runs
@@ -135,20 +139,20 @@ def by_score(found: Listed) -> tuple[bool, tuple[str, str, float], tuple[float, 
     return score is None, score.order if score else ("", "", 0.0), newest_first(found)
 
 
-def _below(top: Path, warn: Callable[[str], None]) -> list[Listed]:
+def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[Listed]:
     listed: list[Listed] = []
     folders: list[tuple[str, ListedSweep | None]] = [(str(top), None)]  # and the sweep around each
     while folders:
         folder, sweep = folders.pop()
         try:
-            with os.scandir(folder) as entries:
-                found = {entry.name: entry for entry in entries}
-            if _is_run(folder, found):
+            index.is_known(folder)
+            run = index.find(folder, partial(_run_of, folder))
+            found = {} if run else _entries(folder)
+            if run is None and _is_run(folder, found):
                 run = _read_run(folder, found)
-                if sweep is None:
-                    listed.append(run)
-                else:
-                    sweep.runs.append(run)
+                index.keep(folder, _plain(run))
+            if run is not None:
+                (listed if sweep is None else sweep.runs).append(run)
                 continue
             if sweep is None and _is_file(found, _LEDGER):
                 changed = found[_LEDGER].stat(follow_symlinks=False).st_mtime
@@ -166,6 +170,11 @@ def _below(top: Path, warn: Callable[[str], None]) -> list[Listed]:
             each.runs.sort(key=lambda run: run.path.name)
             each.changed = max(run.changed for run in each.runs)
     return listed
+
+
+def _entries(folder: str) -> dict[str, "os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry for entry in entries}
 
 
 def is_left_over(name: str) -> bool:
@@ -201,6 +210,20 @@ def _read_run(folder: str, found: Mapping[str, "os.DirEntry[str]"]) -> ListedRun
     epochs = summary.get("epochs")
     epochs = epochs if isinstance(epochs, int) and 0 <= epochs < LARGEST else None
     return ListedRun(*about, summary["status"], *known, epochs, _score(summary.get("best")), labels)
+
+
+def _plain(run: ListedRun) -> list[Any]:
+    """Return a run as JSON values; `_run_of` is the inverse."""
+    score = run.score and [run.score.split, run.score.name, run.score.value, run.score.higher_is_better]
+    labels = [list(run.labels.tags), run.labels.note]
+    return [run.changed, run.status, run.dataset, run.model, run.epochs, score, labels]
+
+
+def _run_of(folder: str, plain: Any, shared: None) -> ListedRun:
+    changed, status, dataset, model, epochs, score, (tags, note) = plain
+    labels = Labels(tuple(tags), note) if tags or note else NO_LABELS
+    best = BestScore(*score) if score else None
+    return ListedRun(Path(folder), changed, status, dataset, model, epochs, best, labels)
 
 
 def _score(best: object) -> BestScore | None:

@@ -1,7 +1,7 @@
 """Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,9 @@ def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dic
         return None
 
 
-def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
+def find_runs(
+    paths: Sequence[Path], warn: Callable[[str], None], is_known: Callable[[str], bool] = lambda folder: False
+) -> list[Path]:
     """Return the run folders at or anywhere below the given paths, each once.
 
     Symbolic links below a folder are not followed.
@@ -97,33 +99,24 @@ def find_runs(paths: Iterable[Path], warn: Callable[[str], None]) -> list[Path]:
     Args:
         paths: run folders, and folders of runs.
         warn: called for each folder that cannot be read.
+        is_known: whether a folder is known to be a run, which is then not looked into.
 
     Raises:
         DataError: a path is not a folder, or holds no run.
     """
-    by_real_path: dict[Path, Path] = {}
+    found: dict[Path, Path] = {}  # by the real path, where a run may be below several paths
     for path in paths:
         if not path.is_dir():
             problem = "not a folder" if path.exists() else "no such folder"
             raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
-        below = list(_runs_below(path, warn))
+        below = list(runs_below(path, warn, is_known))
         if not below:
             raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
+        if len(paths) == 1:
+            return below
         for run in below:
-            by_real_path.setdefault(run.resolve(), run)
-    return list(by_real_path.values())
-
-
-def newest_group(root: str = "outputs") -> Path:
-    """Return the parent folder of the newest run: a sweep, or the runs of one name.
-
-    Raises:
-        DataError: there is no run under `root`.
-    """
-    runs = list(_runs_below(Path(root), lambda problem: None))
-    if not runs:
-        raise DataError(f"no run under {root}/; start some with `mlpkit train -m`, or name their folder")
-    return max(runs, key=lambda run: (_changed(run), run.name)).parent
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
 
 
 def read_result(path: Path) -> RunResult:
@@ -191,19 +184,28 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 def age(run: RunResult) -> tuple[int, str]:
     """Return a sort key that is greater for a newer run."""
-    return _changed(run.path), run.path.name
+    return changed(run.path), run.path.name
 
 
-def _runs_below(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    def report(error: OSError) -> None:
-        warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
-
-    for folder, below, files in os.walk(top, onerror=report):
-        path = Path(folder)
-        if "config.yaml" in files and RunFolder(path).is_run:
-            below.clear()  # there are no runs inside a run
-            yield path
-        below.sort()
+def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield the run folders at or below a folder; see `find_runs`."""
+    folders = [str(top)]
+    while folders:
+        folder = folders.pop()
+        if is_known(folder):
+            yield Path(folder)
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = {entry.name: entry for entry in entries}
+            if "config.yaml" in found and RunFolder(Path(folder)).is_run:
+                yield Path(folder)  # there are no runs inside a run
+                continue
+        except OSError as error:
+            warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
+            continue
+        below = sorted(name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
+        folders += [found[name].path for name in reversed(below)]
 
 
 def _refuse_link(path: Path) -> None:
@@ -216,15 +218,25 @@ def _word(value: object, default: str) -> str:
     return show(value)[1:-1] if isinstance(value, str) and value else default
 
 
-def _changed(run: Path) -> int:
+def changed(run: Path) -> int:
+    """Return when a run's config was written, in ns since 1970; 0 if it has been removed."""
     try:
         return RunFolder(run).config.stat().st_mtime_ns
-    except OSError:  # removed in the meantime
+    except OSError:
         return 0
 
 
-def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
+def read_results(
+    folders: Sequence[Path],
+    warn: Callable[[str], None],
+    read: Callable[[Path], RunResult] = read_result,
+) -> list[RunResult]:
     """Return the results of runs; `warn` is called once for all damaged runs with the same problem.
+
+    Args:
+        folders: the run folders.
+        warn: called with each problem.
+        read: returns the result of a run.
 
     Raises:
         DataError: all runs are damaged.
@@ -232,7 +244,7 @@ def read_results(folders: Sequence[Path], warn: Callable[[str], None]) -> list[R
     results, left_out = [], dict[str, list[str]]()  # by the reason, in which the run is not named
     for folder in folders:
         try:
-            results.append(read_result(folder))
+            results.append(read(folder))
             continue
         except DataError as error:
             problem = str(error)

@@ -48,16 +48,20 @@ def file_name(name: str) -> str:
     return f"{allowed} {hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:6]}".strip()
 
 
-def events_folder(folder: RunFolder) -> Path:
+def events_folder(folder: RunFolder, name: str | None = None) -> Path:
     """Return the folder of a run's event files.
 
     TensorBoard names runs by their folders. So those of a sweep lie in the sweep's `tensorboard/`, by the
     names of the runs. A run that has event files of its own, as in sweeps of older versions, keeps them.
 
+    Args:
+        folder: the run folder.
+        name: its `run_name`, if that is known already.
+
     Raises:
         DataError: the folder, or that of the sweep, is a link.
     """
-    name = run_name(folder)
+    name = run_name(folder) if name is None else name
     if not name or folder.tensorboard.exists():
         return folder.tensorboard
     of_sweep = SweepFolder(folder.path.resolve().parent).tensorboard

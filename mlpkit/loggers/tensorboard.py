@@ -31,7 +31,7 @@ class TensorBoard(LoggerConfig):
         run, path = RunFolder(folder), folder.resolve()
         varies = run_name(run)
         name = f"{varies} ({path.parent.name})" if varies else path.name
-        return _Events(EventFile(events_folder(run), resumed_at), run.config, name)
+        return _Events(EventFile(events_folder(run, varies), resumed_at), run.config, name)
 
 
 def tag_of(score: str, split: str) -> str:

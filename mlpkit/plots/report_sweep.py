@@ -14,9 +14,10 @@ from mlpkit.analysis.run_table import FIXED, SPLITS, run_rows
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import plural, show
 from mlpkit.errors import DataError, MlpkitError
+from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.labels import NO_LABELS, Labels, read_labels
 from mlpkit.folders.listing import FINISHED
-from mlpkit.folders.results import RunResult, find_runs, read_results
+from mlpkit.folders.results import RunResult
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.plots import report_run
@@ -54,7 +55,7 @@ def sweep_report(folder: SweepFolder, errors: Mapping[str, str], warn: Callable[
         DataError: it holds no run that can be read.
     """
     problems: list[str] = []
-    results = read_results(find_runs([folder.path], problems.append), problems.append)
+    results = results_below([folder.path], problems.append)
     try:
         compared = compare_alike(results)
     except MlpkitError as error:  # such as: no run has a score

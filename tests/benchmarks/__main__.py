@@ -20,6 +20,7 @@ from cases import CASES, OURS, run_case
 from csv_tables import run_table
 from growth import run_growth
 from logs_and_loading import run_loading, run_logs
+from many_runs import run_many
 from must_reach import print_goals
 from peers import TITLES
 from serving import run_long, run_serving
@@ -41,6 +42,7 @@ PARTS = (
     *PROCESSES,
     *SWEEPS,
     "growth",
+    "many",
     "logs",
     "loading",
     "start",
@@ -99,7 +101,7 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
     if part == "logs":
         share = run_logs(repetitions)
         return {} if share is None else {(part, ""): share}
-    (run_growth if part == "growth" else run_loading)(repetitions)
+    {"growth": run_growth, "many": run_many, "loading": run_loading}[part](repetitions)
     return {}
 
 

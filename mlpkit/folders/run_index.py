@@ -1,0 +1,185 @@
+"""The index of runs: what was read from a run's files, for as long as they have not changed since.
+
+It is a cache of the files and never the truth: it may be deleted at any time, and a damaged or locked one is
+not used. It lies in the user's cache folder and not beside the runs: so it serves folders that are read-only,
+and nobody believes an index that came with foreign runs.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from mlpkit import __version__
+from mlpkit.errors import ConfigError
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.system.paths import cache_folder
+
+NAME = "runs-1.sqlite"  # another number for another table
+LEAST = 300  # runs read anew that are worth an index; fewer are read as fast as one is opened
+BUSY = 0.5  # seconds to wait for another process that writes the index
+FRESH = 2.0  # seconds; a file that changes twice within a tick of the clock may keep its stamp
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS runs (
+    kind TEXT, path BLOB, stamp TEXT, content TEXT, shared BLOB, PRIMARY KEY (kind, path)
+) WITHOUT ROWID
+"""
+_TABLE_OF_SHARED = "CREATE TABLE IF NOT EXISTS shared (hash BLOB PRIMARY KEY, content TEXT) WITHOUT ROWID"
+_BELOW = (
+    "SELECT path, stamp, content, shared FROM runs WHERE kind = ? AND (path = ? OR path > ? AND path < ?)"
+)
+_UNUSED = "DELETE FROM shared WHERE hash NOT IN (SELECT shared FROM runs WHERE shared IS NOT NULL)"
+_RUN = RunFolder(Path())
+LISTED = _RUN.summary, _RUN.config, _RUN.labels  # what `mlpkit ls` reads of a run
+COMPARED = _RUN.summary, _RUN.config, _RUN.last, _RUN.best
+
+Kept = TypeVar("Kept")
+Row = tuple[str, str, bytes | None]  # stamp, content, and the hash of the shared content
+Stamp = list[tuple[int, ...]]  # of each file; () for a missing one
+
+
+class RunIndex:
+    """The index of the runs below some folders; a block of `with` saves what was read in it."""
+
+    def __init__(self, kind: str, files: Sequence[Path], tops: Sequence[Path]) -> None:
+        """Read the index; without one, no run is known.
+
+        Args:
+            kind: what is kept of a run. Other versions of mlpkit keep it apart.
+            files: all files of a run that it is read from: first the summary, which an ended run has.
+            tops: the folders below which runs are looked for.
+        """
+        self._kind, self._files = f"{kind} {__version__}", [f"{os.sep}{file}" for file in files]
+        # Two bases: a folder's name begins with the first and is stored with the second, the real path.
+        self._bases = [(str(top).rstrip(os.sep), os.path.realpath(top).rstrip(os.sep)) for top in tops]
+        self._rows: dict[bytes, Row] = {}  # by the real path
+        self._shared: dict[bytes, Any] = {}  # by its hash
+        self._known: dict[str, bytes] = {}  # keys of the rows of runs that have not changed
+        self._stamps: dict[str, str] = {}  # of runs that may be kept
+        self._new: dict[bytes, Row] = {}
+        self._new_shared: dict[bytes, str] = {}
+        self._file: Path | None = None
+        with suppress(ConfigError, OSError):
+            self._file = cache_folder() / NAME
+        if self._file is not None and self._file.exists():
+            with _not_damaged(self._file), closing(_connect(self._file)) as connection:
+                self._read(connection)
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        for _, real in self._bases:
+            begin, end = (os.fsencode(f"{real}{last}") for last in (os.sep, chr(ord(os.sep) + 1)))
+            rows = connection.execute(_BELOW, (self._kind, os.fsencode(real), begin, end))
+            self._rows |= {path: (stamp, content, shared) for path, stamp, content, shared in rows}
+        for name in {shared for _, _, shared in self._rows.values() if shared is not None}:
+            for (content,) in connection.execute("SELECT content FROM shared WHERE hash = ?", (name,)):
+                with suppress(ValueError, RecursionError):
+                    self._shared[name] = json.loads(content)
+
+    def is_known(self, folder: str) -> bool:
+        """Whether a folder is a run whose files have not changed since it was kept."""
+        stamp, key = [_of_file(f"{folder}{name}") for name in self._files], self._key(folder)
+        text, row = str(stamp), self._rows.get(key)
+        if row is not None and row[0] == text:
+            self._known[folder] = key
+            return True
+        newest = max((time_ns for of_file in stamp for time_ns in of_file[:2]), default=0)
+        if stamp[0] and time.time() - newest / 1e9 > FRESH:
+            self._stamps[folder] = text
+        return False
+
+    def find(self, folder: str, make: Callable[[Any, Any], Kept]) -> Kept | None:
+        """Return what `make` makes of both contents of a run that `is_known`; None if it cannot."""
+        if folder not in self._known:
+            return None
+        stamp, content, shared = self._rows[self._known[folder]]
+        try:
+            return make(json.loads(content), None if shared is None else self._shared[shared])
+        except (ValueError, TypeError, KeyError, RecursionError):  # of a damaged index
+            del self._known[folder]
+            self._stamps[folder] = stamp
+            return None
+
+    def keep(self, folder: str, content: Any, shared: Any = None) -> None:
+        """Keep what was read from a run after `is_known`, unless it has not ended or has just changed.
+
+        Args:
+            folder: the run.
+            content: as JSON values.
+            shared: further content, which is equal for many runs and stored once.
+        """
+        if folder not in self._stamps:
+            return
+        name = None
+        if shared is not None:
+            text = json.dumps(shared)
+            name = hashlib.sha256(text.encode()).digest()[:8]
+            self._new_shared[name] = text
+        self._new[self._key(folder)] = self._stamps.pop(folder), json.dumps(content), name
+
+    def _key(self, folder: str) -> bytes:
+        for given, real in self._bases:
+            if folder.startswith(given):
+                return os.fsencode(f"{real}{folder[len(given) :]}")
+        return os.fsencode(os.path.realpath(folder))
+
+    def _save(self) -> None:
+        gone = self._rows.keys() - set(self._known.values()) - self._new.keys()
+        if self._file is None or (len(self._new) < (1 if self._rows else LEAST) and not gone):
+            return
+        with suppress(OSError), _not_damaged(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(_connect(self._file)) as connection, connection:
+                connection.execute(_TABLE)
+                connection.execute(_TABLE_OF_SHARED)
+                rows = ((self._kind, key, *row) for key, row in self._new.items())
+                connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", rows)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO shared VALUES (?, ?)", self._new_shared.items()
+                )
+                if gone:
+                    rows_gone = ((self._kind, key) for key in gone)
+                    connection.executemany("DELETE FROM runs WHERE kind = ? AND path = ?", rows_gone)
+                    connection.execute(_UNUSED)
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Save what was read, unless the block was left by an error."""
+        if error is None:
+            self._save()
+
+
+@contextmanager
+def _not_damaged(file: Path) -> Iterator[None]:
+    """Go on without an index that cannot be used; remove a damaged one, so that it is made anew."""
+    try:
+        yield
+    except sqlite3.OperationalError:  # locked by another process, a full disk, or no table yet
+        pass
+    except sqlite3.DatabaseError:
+        with suppress(OSError):
+            file.unlink()
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file.absolute(), timeout=BUSY)
+
+
+def _of_file(path: str) -> tuple[int, ...]:
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return ()
+    # The second time cannot be set back, as `cp -p` and `touch` do with the first.
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
