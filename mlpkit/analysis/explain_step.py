@@ -134,7 +134,8 @@ def _take_step(
         gradients = engine.parameters.of_run(engine.gradients, 0)
         if isinstance(filler, ManualGradients):
             layers = filler.last.layers
-            deltas = [of.gradients for of in (*layers.before, *layers.hidden)] + [layers.output_gradients]
+            deltas = [before.gradients for before in layers.before]
+            deltas += [*(hidden.gradients for hidden in layers.hidden), layers.output_gradients]
             masks = [None if hidden.mask is None else hidden.mask.mT.clone() for hidden in layers.hidden]
             masks = [*[None] * len(layers.before), *masks]
             backward = _Backward([delta.mT.clone() for delta in deltas], [*masks, None])
