@@ -21,6 +21,8 @@ EVERY_PART = "{type: date, parts: [year, month, day, weekday, hour, days]}"
 SCALES = [f"dataset.columns.{name}.scale={scale}" for name, scale in (("age", "quantile"), ("income", "log"))]
 SCALES += ["dataset.columns.calls.scale=robust", "dataset.columns.household.scale=minmax"]
 SCALES += ["dataset.columns.city.min_count=40", f"dataset.columns.signup={EVERY_PART}"]
+RECIPE = ("dataset.scale=smooth_clip", "dataset.signed=true", "dataset.clip_predictions=true")
+RECIPE = (*RECIPE, "model.embedding=periodic", "model.embedding_frequencies=4", "model.input_scale=true")
 
 # Each is a kind of model: the target of the table or a dataset, and settings.
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -31,6 +33,11 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "multilabel": ("[churned,smoker]", (*MLP, "dataset.task=multilabel")),
     "log": ("income", (*MLP, "dataset.target_transform=log")),
     "yeo_johnson": ("[income,calls]", (*MLP, "dataset.target_transform=yeo_johnson", "model.bias=false")),
+    "recipe": ("income", (*MLP, "dataset.target_transform=log", *RECIPE)),
+    "clipped": (
+        "dataset=diabetes",
+        ("model=linear", "dataset.standardize=false", "dataset.clip_predictions=true"),
+    ),
     "dates": ("dates.csv", ("model=linear", f"dataset.columns.day={EVERY_PART}")),
     "poisson": ("calls", ("model=linear", "loss=poisson")),
     "float64": ("churned", (*MLP, "trainer.precision=float64")),

@@ -55,7 +55,7 @@ def kinds_of(table: pa.Table, settings: dict[str, ColumnSettings] = NOTHING) -> 
 
 
 def fit(table: pa.Table, standardize: bool = True, **settings: ColumnSettings) -> TableEncoder:
-    return fit_encoder(raw(table), kinds_of(table, settings), settings, standardize)
+    return fit_encoder(raw(table), kinds_of(table, settings), settings, "standard" if standardize else "none")
 
 
 def apply(encoder: TableEncoder, table: pa.Table) -> Encoded:
@@ -93,6 +93,38 @@ def test_numbers_are_scaled_as_scikit_learn_does(scale: str, missing: str) -> No
         np.testing.assert_allclose(found[:, 0], wanted.astype(np.float32), rtol=2e-6, atol=2e-6)
         assert (found[:, 1] == np.isnan(part)).all()
     assert encoder.features() == ("x", "x missing")
+
+
+def test_smooth_clip_is_robust_and_bounded() -> None:
+    values = numbers()
+    known = np.append(values[~np.isnan(values)], [1e9])
+    for scale in ("smooth_clip", "auto"):
+        settings = {"x": ColumnSettings.model_validate({"scale": scale})}
+        table = pa.table({"x": known})
+        encoder = fit_encoder(raw(table), kinds_of(table, settings), settings, "smooth_clip")
+        v = RobustScaler().fit_transform(known[:, None])[:, 0]
+        found = apply(encoder, pa.table({"x": known})).values[:, 0]
+        np.testing.assert_allclose(found, v / np.sqrt(1 + (v / 3) ** 2), rtol=2e-6, atol=2e-6)
+        assert np.abs(found).max() == pytest.approx(3, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", ["robust", "smooth_clip"])
+def test_robust_scales_without_quartiles_apart_use_the_standard_deviation(scale: str) -> None:
+    mostly = pa.table({"x": [0.0] * 19 + [20.5]})
+    found = apply(fit(mostly, x=ColumnSettings.model_validate({"scale": scale})), mostly).values[:, 0]
+    v = 20.5 / np.std([0.0] * 19 + [20.5])
+    assert found.tolist() == [0.0] * 19 + [pytest.approx(v if scale == "robust" else v / np.hypot(1, v / 3))]
+
+
+def test_two_values_become_minus_one_and_one() -> None:
+    table = pa.table({"x": ["a", "b", "a", "b"], "y": ["yes", "no", "no", "yes"], "z": ["u", "v", "w", "u"]})
+    encoder = fit_encoder(raw(table), kinds_of(table), {}, "standard", signed=True)
+    other = pa.table({"x": ["a", "b", "c"], "y": ["no", "yes", "perhaps"], "z": ["u", "v", "w"]})
+    found = apply(encoder, other).values
+    assert found.tolist() == [[-1, -1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
+    again = TypeAdapter(TableEncoder).validate_json(json.dumps(encoder.to_dict()))
+    assert apply(again, other).values.tolist() == found.tolist()
+    assert "signed" not in str(fit(table).to_dict())  # older versions can read it
 
 
 def test_log_is_symmetric_and_standardised() -> None:

@@ -127,6 +127,7 @@ def test_the_derivation_of_tutorial_001() -> None:
         ("dataset=diabetes", "loss=huber"),
         ("dataset=diabetes", "loss=poisson"),
         ("dataset=iris", "model.bias=false", "model.hidden=[3,3]"),
+        ("dataset=diabetes", "model.embedding=periodic", "model.input_scale=true", "model.dropout=0.1"),
     ],
     ids=lambda overrides: " ".join(overrides),
 )

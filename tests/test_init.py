@@ -55,6 +55,22 @@ def test_weights_equal_torch(overrides, fill, arguments):
     assert [tuple(layer.weight.shape) for layer in layers] == [(30, 2), (20, 30), (1, 20)]
 
 
+def test_random_biases_and_small_last_weights():
+    """Neither changes what else is drawn."""
+    plain = build("init=kaiming_normal", "model.hidden=[300]")
+    layers = build("init=kaiming_normal", "model.hidden=[300]", "init.output_factor=0.1")
+    assert torch.equal(layers[0].weight, plain[0].weight)
+    assert torch.equal(layers[1].weight, plain[1].weight * 0.1)
+    first, _ = build("init=kaiming_normal", "model.hidden=[300]", "init.bias=1", "init.bias_std=0.2")
+    assert torch.equal(first.weight, plain[0].weight)
+    assert stats.kstest(first.bias.tolist(), "norm", (1, 0.2)).pvalue > 0.01
+
+
+def test_biases_around_torchs_own_are_refused(refused):
+    said = refused("train", "dataset=moons", "init.bias_std=0.1", code=2)
+    assert "bias_std=0.1 needs a number for bias; set bias=0" in said
+
+
 def test_default_equals_torch_linear_layers():
     layers = build("seed=5")
     with torch.random.fork_rng(devices=()):

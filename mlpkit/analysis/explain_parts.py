@@ -11,7 +11,15 @@ from mlpkit.analysis.explain_text import Explanation, Names, Part, make_table
 from mlpkit.analysis.number_table import tables_by_unit
 from mlpkit.config.problems import plural
 from mlpkit.config.registry import choices, first_doc_line
+from mlpkit.models.torch_inputs import lr_factors
 from mlpkit.system.console import number
+
+OWN = "{} is a module of a plug-in: what is inside it is not shown"
+INSIDE = {
+    "PeriodicEmbedding": "its outputs are {a}, and for each number x in it the values "
+    "weight cos(2π frequency x + phase) + bias",
+    "InputScale": "its outputs are scale ⊙ {a}, with a factor for each input",
+}
 
 
 def describe_step(step: Step, source: str) -> Explanation:
@@ -101,7 +109,7 @@ def _forward(step: Step, place: int, names: Names) -> Iterator[Part]:
             formula = f"{symbol} = {names.symbol('W', place)} {previous}{offset}"
             if not layer.is_linear:
                 formula = f"{symbol} = {stage.kind}({previous})"
-                lines.append(f"{stage.kind} is a module of a plug-in: what is inside it is not shown")
+                lines.append(INSIDE.get(stage.kind, "").format(a=previous) or OWN.format(stage.kind))
         elif stage.statistics:
             formula = f"{symbol} = (({source} - mean) / √(variance + 1e-05)) ⊙ weight + bias"
             over = "the rows of the batch" if stage.kind == "BatchNorm1d" else "the units of a row"
@@ -167,7 +175,8 @@ def _backward(step: Step, place: int, names: Names) -> Iterator[Part]:
         if of_loss := gradient_formula(step):
             formulas.append((f"∂ℓ/∂z = {of_loss}", ""))
     else:
-        back = f"{names.symbol('W', place + 1)}ᵀ {after}"
+        is_scale = step.layers[place + 1].stages[0].kind == "InputScale"
+        back = f"scale ⊙ {after}" if is_scale else f"{names.symbol('W', place + 1)}ᵀ {after}"
         mask, slope = names.symbol("m", place), f"{_function(layer)}′({z})"
         factors = [f"({back})", *([mask] if layer.mask is not None else ())]
         factors += [slope] if layer.slopes is not None else []
@@ -220,6 +229,10 @@ def _update(step: Step, names: Names) -> Part:
     if step.lr != optimizer.lr:
         line += f" (optimizer.lr={optimizer.lr:g}, scheduler={config.scheduler.name})"
     lines = [line, f"norm of the whole gradient: {number(step.norm)}"]
+    lines += [
+        f"the steps of {name} are {factor:g} times as long"
+        for name, (factor,) in lr_factors([step.experiment.network]).items()
+    ]
     limits = {"clip_value": trainer.clip_value, "clip_norm": trainer.clip_norm}
     clipped = [f"trainer.{name}={limit:g}" for name, limit in limits.items() if limit is not None]
     if clipped:

@@ -16,6 +16,7 @@ from mlpkit.engines.batches import Rows
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.errors import NonFiniteError
+from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import name_of
 from mlpkit.models.torch_own import OwnModule
 
@@ -133,8 +134,10 @@ def _take_step(
         gradients = engine.parameters.of_run(engine.gradients, 0)
         if isinstance(filler, ManualGradients):
             layers = filler.last.layers
-            deltas = [*(hidden.gradients for hidden in layers.hidden), layers.output_gradients]
+            deltas = [before.gradients for before in layers.before]
+            deltas += [*(hidden.gradients for hidden in layers.hidden), layers.output_gradients]
             masks = [None if hidden.mask is None else hidden.mask.mT.clone() for hidden in layers.hidden]
+            masks = [*[None] * len(layers.before), *masks]
             backward = _Backward([delta.mT.clone() for delta in deltas], [*masks, None])
             by_hand = {name: gradient.clone() for name, gradient in gradients.items()}
         if bad := next((name for name, of in gradients.items() if not bool(of.isfinite().all())), None):
@@ -161,14 +164,14 @@ def _layers(
             by_hand = backward.deltas[number]
             for place in range(first + 1, stop):
                 slopes = _slopes(modules[place], outputs[place - 1], outputs[place], slopes)
-            if stop < len(modules):
+            if stop < len(modules) and isinstance(modules[stop], nn.Linear):
                 back = backward.deltas[number + 1] @ weights[f"layers.{stop}.weight"]
         mask = backward.masks[number] if backward.masks else None
         yield LayerStep(tuple(stages), Gradient(by_hand, gradients[str(first)]), slopes, back, mask)
 
 
 def _starts_layer(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | OwnModule)
+    return isinstance(module, nn.Linear | OwnModule | PeriodicEmbedding | InputScale)
 
 
 def _slopes(module: nn.Module, z: Tensor, activated: Tensor, others: Tensor | None) -> Tensor | None:

@@ -57,6 +57,9 @@ def weight_tables(layers: Sequence[Layer], schema: InputSchema, read: Read) -> I
                 for cell in _each(name, shape, read(f"{layer.name}.{name}"))
             )
             yield Table((heading, "weight"), cells)
+        if layer.kind == "PeriodicEmbedding":
+            values_each = range(1, layer.parameters["bias"][1] + 1)
+            names += [f"{names[place]} wave {value}" for place in schema.numbers for value in values_each]
 
 
 def _units(width: int) -> list[str]:

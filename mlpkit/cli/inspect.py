@@ -71,7 +71,8 @@ def inspect(
         if layer.kind == "Identity":
             continue
         number = sum(math.prod(shape) for shape in layer.parameters.values())
-        shape = f"{layer.in_features} → {layer.out_features}" if layer.kind == "Linear" else ""
+        has_widths = layer.kind in ("Linear", "PeriodicEmbedding")
+        shape = f"{layer.in_features} → {layer.out_features}" if has_widths else ""
         table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
     table.add_row("total", "", f"{count(layers):,}")
     if members > 1:

@@ -113,6 +113,10 @@ class DatasetConfig(Section):
         """Return how regression targets are transformed before training: none, log or yeo_johnson."""
         return "none"
 
+    def clips_predictions(self) -> bool:
+        """Return whether predictions of a regression are clipped to the range of the training targets."""
+        return False
+
     def fractions(self) -> tuple[float, float]:
         """Return the fractions of the rows that are held out at random for val and for test."""
         return self.val_fraction, 0.0

@@ -16,10 +16,11 @@ from mlpkit.data.encoder import (
     CategoryColumn,
     Column,
     DateColumn,
-    Linear,
     Log,
     NumberColumn,
     Quantile,
+    Scale,
+    SmoothClip,
     TableEncoder,
 )
 from mlpkit.data.tables import listed
@@ -137,7 +138,7 @@ def encode_columns(
             index += 1
 
 
-def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
+def scaled(values: Floats, scale: Scale) -> Floats:
     """Return scaled numbers."""
     if isinstance(scale, Quantile):
         import torch
@@ -152,6 +153,9 @@ def scaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
         values = signed_log(values)
     with np.errstate(over="ignore"):  # `encode_columns` refuses values that are too large, and names the row
         linear: Floats = (values - scale.shift) / scale.divide_by
+    if isinstance(scale, SmoothClip):
+        with np.errstate(invalid="ignore"):
+            linear = linear / np.hypot(1.0, linear / 3)
     return linear
 
 
@@ -185,7 +189,7 @@ def _features(spec: Column, raw: RawColumn) -> Iterator[Floats | Flags | ColumnI
         )
     elif isinstance(spec, BooleanColumn):
         found, unseen = raw.booleans()
-        yield found
+        yield 2 * found - 1 if spec.signed else found
         yield _unseen(raw, unseen)
     elif isinstance(spec, CategoryColumn):
         yield from _one_hot(spec, raw, missing)
@@ -209,7 +213,7 @@ def _one_hot(spec: CategoryColumn, raw: RawColumn, missing: Flags) -> Iterator[F
         raise raw.error(row, f"{show(words[indices[row]])} is none of {listed(spec.levels)}")
     if spec.is_single:
         single: Floats = np.where(level < 0, 0.5, level.astype(np.float64))
-        yield single
+        yield 2 * single - 1 if spec.signed else single
     else:
         for index in range(len(spec.levels)):
             yield np.equal(level, index)

@@ -68,7 +68,16 @@ class Quantile:
         return self
 
 
-Scale = Annotated[Linear | Log | Quantile, Field(discriminator="kind")]
+@dataclass(frozen=True, config=_STRICT)
+class SmoothClip:
+    """v / √(1 + (v / 3)²) for v = (x - shift) / divide_by: near 0 it is v, and outliers come near to ±3."""
+
+    shift: Number
+    divide_by: Divisor
+    kind: Literal["smooth_clip"] = "smooth_clip"
+
+
+Scale = Linear | Log | Quantile | SmoothClip
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -84,7 +93,7 @@ class NumberColumn:
 
     column: Name
     fill: Number | None
-    scale: Scale
+    scale: Annotated[Scale, Field(discriminator="kind")]
     flags_missing: bool = False
     kind: Literal["number"] = "number"
 
@@ -104,6 +113,7 @@ class CategoryColumn:
         flags_missing: whether an extra feature is 1 where the value is missing; if not, missing counts as
             other.
         refuses: the values that are errors: missing, unknown or both.
+        signed: whether the one feature of two categories is -1, 1 or 0, not 0, 1 or ½.
     """
 
     column: Name
@@ -111,10 +121,13 @@ class CategoryColumn:
     has_other: bool = False
     flags_missing: bool = False
     refuses: Annotated[tuple[Literal["missing", "unknown"], ...], Field(max_length=2)] = ()
+    signed: bool = False
     kind: Literal["category"] = "category"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.signed and not self.is_single:
+            raise ValueError("only two categories without others are signed")
         if len(set(self.levels)) < len(self.levels):
             raise ValueError("a level appears twice")
         return self
@@ -133,11 +146,15 @@ class CategoryColumn:
 
 @dataclass(frozen=True, config=_STRICT)
 class BooleanColumn:
-    """A column of yes and no, in one of the spellings of `mlpkit.data.column_values`; ½ is neither."""
+    """A column of yes and no, in one of the spellings of `mlpkit.data.column_values`; ½ is neither.
+
+    With `signed` it is 1, -1 or 0.
+    """
 
     column: Name
     refuses_missing: bool = False
     flags_missing: bool = False
+    signed: bool = False
     kind: Literal["boolean"] = "boolean"
 
     def features(self) -> list[str]:
@@ -224,8 +241,11 @@ class TableEncoder:
         return tuple(names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values; newer keys only where needed, so that older versions can read it."""
         plain: dict[str, Any] = TypeAdapter(TableEncoder).dump_python(self, mode="json")
+        for column in plain["columns"]:
+            if column.get("signed") is False:
+                del column["signed"]
         return plain
 
 

@@ -20,9 +20,11 @@ from mlpkit.data.encoder import (
     Log,
     NumberColumn,
     Quantile,
+    Scale,
+    SmoothClip,
     TableEncoder,
 )
-from mlpkit.data.table_options import ColumnSettings
+from mlpkit.data.table_options import ColumnSettings, Scaled
 from mlpkit.errors import ConfigError, DataError
 
 MOST_QUANTILES = 256
@@ -40,7 +42,8 @@ def fit_encoder(
     columns: Sequence[RawColumn],
     kinds: Sequence[ColumnKind],
     settings: Mapping[str, ColumnSettings],
-    standardize: bool,
+    scale: Scaled,
+    signed: bool = False,
 ) -> TableEncoder:
     """Fit the encoder of the columns that become features.
 
@@ -48,14 +51,15 @@ def fit_encoder(
         columns: the columns, with the training rows only.
         kinds: the kind of each column.
         settings: the user's settings, by column.
-        standardize: whether numbers with scale=auto are standardised.
+        scale: how numbers with scale=auto are scaled.
+        signed: whether yes and no, and two categories, become -1 and 1.
 
     Raises:
         ConfigError: a setting does not fit the kind of its column.
         DataError: a value does not fit the kind of its column, or no column is left.
     """
     fitted = [
-        _fit(column, kind.kind, settings.get(column.name, PLAIN), standardize)
+        _fit(column, kind.kind, settings.get(column.name, PLAIN), scale, signed)
         for column, kind in zip(columns, kinds, strict=True)
         if kind.is_encoded
     ]
@@ -65,7 +69,7 @@ def fit_encoder(
     return TableEncoder(tuple(fitted))
 
 
-def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, standardize: bool) -> Column:
+def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, scale: Scaled, signed: bool) -> Column:
     _check(column, kind, wanted)
     missing = column.missing
     refuses, flags = wanted.missing == "refuse", bool(missing.any())
@@ -73,12 +77,12 @@ def _fit(column: RawColumn, kind: str, wanted: ColumnSettings, standardize: bool
         row = int(np.flatnonzero(missing)[0])
         raise column.error(row, f"no value, and dataset.columns.{spell(column.name)}.missing=refuse")
     if kind == "number":
-        return _fit_number(column, wanted, standardize)
+        return _fit_number(column, wanted, scale)
     if kind == "category":
-        return _fit_category(column, wanted, flags)
+        return _fit_category(column, wanted, flags, signed)
     if kind == "boolean":
         column.booleans()
-        return BooleanColumn(column.name, refuses, flags)
+        return BooleanColumn(column.name, refuses, flags, signed)
     dates = column.dates(wanted.format)
     parts = [
         DateFeature(name, _standard(_known(date_part(dates, name)))) for name in dict.fromkeys(wanted.parts)
@@ -99,7 +103,7 @@ def _check(column: RawColumn, kind: str, wanted: ColumnSettings) -> None:
             )
 
 
-def _fit_number(column: RawColumn, wanted: ColumnSettings, standardize: bool) -> NumberColumn:
+def _fit_number(column: RawColumn, wanted: ColumnSettings, scale: Scaled) -> NumberColumn:
     numbers = column.numbers()
     known = _known(numbers)
     if wanted.missing == "refuse":
@@ -109,14 +113,17 @@ def _fit_number(column: RawColumn, wanted: ColumnSettings, standardize: bool) ->
     else:
         fill = wanted.missing
     filled = known if fill is None else np.where(np.isnan(numbers), fill, numbers)
-    scale = wanted.scale if wanted.scale != "auto" else "standard" if standardize else "none"
-    found: Linear | Log | Quantile
+    scale = scale if wanted.scale == "auto" else wanted.scale
+    found: Scale
     if scale == "quantile":
         shares = np.linspace(0, 1, max(2, min(MOST_QUANTILES, len(filled))))
         found = Quantile(tuple(np.maximum.accumulate(np.quantile(filled, shares)).tolist()))
     elif scale == "log":
         linear = _standard(signed_log(filled))
         found = Log(linear.shift, linear.divide_by)
+    elif scale == "smooth_clip":
+        linear = _linear(filled, "robust")
+        found = SmoothClip(linear.shift, linear.divide_by)
     else:
         found = _linear(filled, scale)
     return NumberColumn(column.name, fill, found, bool(np.isnan(numbers).any()))
@@ -129,7 +136,7 @@ def _linear(values: Floats, scale: str) -> Linear:
         return Linear(float(values.min()), _divisor(float(values.max() - values.min())))
     if scale == "robust":
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-        return Linear(middle, _divisor(high - low))
+        return Linear(middle, _divisor(high - low or float(values.std())))
     return _standard(values)
 
 
@@ -145,7 +152,7 @@ def _divisor(spread: float) -> float:
     return spread if 0 < spread <= 1e300 else 1.0
 
 
-def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> CategoryColumn:
+def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool, signed: bool) -> CategoryColumn:
     places, words = column.texts()
     counts = np.bincount(places[places >= 0], minlength=len(words))
     common = [place for place in np.argsort(-counts, kind="stable") if counts[place] >= wanted.min_count]
@@ -162,12 +169,14 @@ def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool) -> Cat
     levels = sorted((words[place] for place in kept), key=numbers_then_text)
     refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
     names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
+    has_other = len(kept) < len(words)
     return CategoryColumn(
         column.name,
         tuple(levels),
-        has_other=len(kept) < len(words),
+        has_other=has_other,
         flags_missing=flags,
         refuses=tuple(name for name in names if refused[name]),
+        signed=signed and len(levels) == 2 and not has_other,
     )
 
 

@@ -64,7 +64,7 @@ def fit_frame(table: pa.Table, missing: Sequence[str]) -> TableEncoder:
     ]
     table = normalize(table, missing, "X")
     columns = [RawColumn(name, table[name], "X", _locate) for name in table.column_names]
-    return fit_encoder(columns, kinds, {}, standardize=True)
+    return fit_encoder(columns, kinds, {}, "standard")
 
 
 def encode_frame(encoder: TableEncoder, table: pa.Table, missing: Sequence[str]) -> NDArray[np.float32]:

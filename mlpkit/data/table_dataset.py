@@ -193,7 +193,8 @@ def _fit(
 ) -> tuple[TableEncoder, list[str]]:
     """Return the encoder fitted on the training rows, and lines that describe the columns."""
     columns, kinds = infer_inputs(config, raw, targets, train)
-    return fit_encoder(columns, kinds, config.columns, config.standardize), describe_columns(kinds)
+    encoder = fit_encoder(columns, kinds, config.columns, config.scale_of_numbers(), config.signed)
+    return encoder, describe_columns(kinds)
 
 
 def _describe_targets(names: Sequence[str], targets: Targets) -> str:

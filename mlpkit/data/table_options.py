@@ -23,6 +23,8 @@ ColumnName = Annotated[str, Field(min_length=1)]
 
 DatePart = Literal["year", "month", "day", "weekday", "hour", "days"]
 
+Scaled = Literal["standard", "robust", "smooth_clip", "quantile", "log", "minmax", "none"]
+
 MOST_LEVELS = 10_000  # of a category
 
 
@@ -36,8 +38,9 @@ class ColumnSettings(Section):
         "median",
         description="number: what replaces a missing value; refuse (any column): a missing value is an error",
     )
-    scale: Literal["auto", "standard", "robust", "quantile", "log", "minmax", "none"] = Field(
-        "auto", description="number: how it is scaled; auto: standard with dataset.standardize, else none"
+    scale: Scaled | Literal["auto"] = Field(
+        "auto",
+        description="number: how it is scaled; auto: dataset.scale with dataset.standardize, else none",
     )
     min_count: Count = Field(1, description="category: values in fewer training rows count as `other`")
     max_levels: int = Field(
@@ -116,6 +119,15 @@ class TableOptions(DatasetConfig):
         "none",
         description="transform of regression targets before training, undone in predictions and scores; "
         "log needs positive targets",
+    )
+    clip_predictions: bool = Field(
+        False, description="clip predictions of a regression to the range of the training targets"
+    )
+    scale: Scaled = Field(
+        "standard", description="how numbers are scaled whose own scale is auto, with standardize"
+    )
+    signed: bool = Field(
+        False, description="columns of yes and no, or of two categories, become -1 and 1, not 0 and 1"
     )
     columns: dict[ColumnName, ColumnSettings] = Field(
         {},
@@ -202,6 +214,14 @@ class TableOptions(DatasetConfig):
     def transform_of_targets(self) -> str:
         """See `DatasetConfig.transform_of_targets`."""
         return self.target_transform
+
+    def clips_predictions(self) -> bool:
+        """See `DatasetConfig.clips_predictions`."""
+        return self.clip_predictions
+
+    def scale_of_numbers(self) -> Scaled:
+        """Return how numbers are scaled whose own scale is auto."""
+        return self.scale if self.standardize else "none"
 
 
 class BuiltInTable(TableOptions):

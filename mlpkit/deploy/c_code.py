@@ -1,7 +1,6 @@
 """The C functions that exported headers use, C99 and C++.
 
-NAME stands for the prefix, F for f where networks compute in float. A header holds only those that it calls;
-each may call those above it.
+NAME stands for the prefix, F for f in float. A header holds those that it calls; each may call those above.
 """
 
 import re
@@ -112,6 +111,8 @@ static inline int NAME_date(const char *text, long *days, long *seconds) {
 
 static inline double NAME_signed_log(double v) { return copysign(log1p(fabs(v)), v); }
 
+static inline double NAME_smooth_clip(double v) { return v / hypot(1.0, v / 3.0); }
+
 static inline double NAME_horner(const double *factors, double x) {
     double sum = 0.0;
     int i;
@@ -175,6 +176,26 @@ static inline void NAME_standardize(const NAME_real *mean, const NAME_real *std,
 static inline void NAME_columns(const NAME_real *scale, const NAME_real *shift, int count, NAME_real *x) {
     int i;
     for (i = 0; i < count; i++) x[i] = x[i] * scale[i] + shift[i];
+}
+
+static inline void NAME_clip(const NAME_real *lowest, const NAME_real *highest, int count, NAME_real *x) {
+    int i;
+    for (i = 0; i < count; i++) x[i] = x[i] < lowest[i] ? lowest[i] : x[i] > highest[i] ? highest[i] : x[i];
+}
+
+static inline void NAME_periodic(
+    const NAME_real *numbers, const NAME_real *frequency, const NAME_real *phase, const NAME_real *weight,
+    const NAME_real *bias, int count, int waves, int width, int size, NAME_real *x
+) {
+    int i, j, k;
+    for (i = 0; i < count; i++) {
+        NAME_real turn = x[(int)numbers[i]] * (NAME_real)6.28318530717958648, *y = x + size + i * width;
+        memcpy(y, bias + i * width, width * sizeof *y);
+        for (j = 0; j < waves; j++) {
+            NAME_real wave = cosF(turn * frequency[i * waves + j] + phase[i * waves + j]);
+            for (k = 0; k < width; k++) y[k] += weight[(i * width + k) * waves + j] * wave;
+        }
+    }
 }
 
 static inline void NAME_layer_norm(
@@ -251,7 +272,7 @@ def functions(body: str, name: str, is_double: bool) -> str:
     """Return the functions that a header's body calls, and those that they call.
 
     Args:
-        body: C, with the functions' final names.
+        body: C with the functions' final names.
         name: the prefix.
         is_double: whether networks compute in double.
     """

@@ -4,7 +4,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlpkit.data.encoder import BooleanColumn, CategoryColumn, Column, DateColumn, Log, NumberColumn, Quantile
+from mlpkit.data.encoder import (
+    BooleanColumn,
+    CategoryColumn,
+    Column,
+    DateColumn,
+    Log,
+    NumberColumn,
+    Quantile,
+    SmoothClip,
+)
 from mlpkit.deploy.c_text import as_comment, double_array, text_array
 from mlpkit.deploy.portable import Portable
 
@@ -128,6 +137,7 @@ def _encode_column(spec: Column, name: str, number: int, value: str, place: int)
         lines += [f"if (missing) {refused}"] if refuses else []
     if isinstance(spec, BooleanColumn):
         lines.append(f"x[{place}] = missing ? 0.5f : (float){name}_boolean({value});")
+        lines += [f"x[{place}] = 2.0f * x[{place}] - 1.0f;"] if spec.signed else []
         place += 1
     elif isinstance(spec, CategoryColumn):
         count = len(spec.levels)
@@ -135,6 +145,7 @@ def _encode_column(spec: Column, name: str, number: int, value: str, place: int)
         lines += [f"if (i < 0 && !missing) {refused}"] if "unknown" in spec.refuses else []
         if spec.is_single:
             lines.append(f"x[{place}] = i < 0 ? 0.5f : (float)i;")
+            lines += [f"x[{place}] = 2.0f * x[{place}] - 1.0f;"] if spec.signed else []
             place += 1
         else:
             lines.append(f"memset(x + {place}, 0, {count} * sizeof *x);")
@@ -177,7 +188,8 @@ def _scaled(value: str, scale: Any, name: str, key: str) -> str:
         known = f"{name}_known_{key}"
         return f"{name}_normal_quantile({name}_share({value}, {known}, {len(scale.values)}))"
     value = f"{name}_signed_log({value})" if isinstance(scale, Log) else value
-    return f"({value} - {_double(scale.shift)}) / {scale.divide_by!r}"
+    linear = f"({value} - {_double(scale.shift)}) / {scale.divide_by!r}"
+    return f"{name}_smooth_clip({linear})" if isinstance(scale, SmoothClip) else linear
 
 
 def _double(number: float) -> str:

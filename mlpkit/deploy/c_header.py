@@ -114,6 +114,11 @@ def _networks(model: Portable, name: str) -> Iterator[str]:
                 outputs = len(step.arrays["bias"])
                 lines.append(f"{name}_linear({', '.join(arrays)}, {size}, {outputs}, {here}, {other});")
                 here, other, size = other, here, outputs
+            elif step.kind == "periodic":
+                count, added, waves = step.arrays["weight"].shape
+                sizes = f"{count}, {waves}, {added}, {size}"
+                lines.append(f"{name}_periodic({', '.join(arrays)}, {sizes}, {here});")
+                size += count * added
             elif step.kind == "activation":
                 lines += [] if step.name == "identity" else [f"{name}_{step.name}_layer({size}, {here});"]
             else:

@@ -22,6 +22,7 @@ from mlpkit.data.encoder import (
     Log,
     NumberColumn,
     Quantile,
+    SmoothClip,
     TableEncoder,
 )
 from mlpkit.data.input_schema import InputSchema
@@ -162,7 +163,7 @@ def _numbers(spec: NumberColumn, random: np.random.Generator) -> NDArray[np.floa
         known = np.asarray(spec.scale.values)
         between = random.uniform(known[0], known[-1], MADE_ROWS // 2)
         return np.concatenate((known[:: max(1, len(known) // 80)], between, known[[0, -1]] * 1.5))
-    assert isinstance(spec.scale, Linear | Log)
+    assert isinstance(spec.scale, Linear | Log | SmoothClip)
     spread = random.uniform(-3, 3, MADE_ROWS) * spec.scale.divide_by + spec.scale.shift
     spread[0] = spec.scale.shift
     if isinstance(spec.scale, Log):

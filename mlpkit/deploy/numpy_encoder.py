@@ -92,7 +92,7 @@ class Encoder:
                 scaled = _scaled(_date_part(parsed, part["name"]), part)
                 yield scaled if column["refuses_missing"] else np.where(missing, 0.0, scaled)
         elif kind == "boolean":
-            yield np.where(missing, np.nan if column["refuses_missing"] else 0.5, parsed)
+            yield _signed(np.where(missing, np.nan if column["refuses_missing"] else 0.5, parsed), column)
         else:
             yield from _one_hot(column, parsed, missing)
         if column.get("flags_missing"):
@@ -205,7 +205,15 @@ def _scaled(values: Array, column: dict[str, Any]) -> Array:
         values = np.copysign(np.log1p(np.abs(values)), values)
     with np.errstate(over="ignore"):
         scaled: Array = (values - scale["shift"]) / scale["divide_by"]
+    if scale["kind"] == "smooth_clip":
+        with np.errstate(invalid="ignore"):
+            scaled = scaled / np.hypot(1.0, scaled / 3)
     return scaled
+
+
+def _signed(single: Array, column: dict[str, Any]) -> Array:
+    """Return the one feature of two values, which is 0 and 1, or -1 and 1."""
+    return 2 * single - 1 if column.get("signed") else single
 
 
 def _normal_quantile(share: float) -> float:
@@ -218,7 +226,7 @@ def _one_hot(column: dict[str, Any], place: Array, missing: Array) -> Iterator[A
     known = np.where(missing, -1, place)
     refused = missing & ("missing" in column["refuses"])
     if len(column["levels"]) == 2 and not column["has_other"]:
-        yield np.where(refused, np.nan, np.where(known < 0, 0.5, known))
+        yield _signed(np.where(refused, np.nan, np.where(known < 0, 0.5, known)), column)
         return
     for level in range(len(column["levels"])):
         yield np.where(refused, np.nan, known == level)

@@ -223,6 +223,14 @@ def _layer_norm(x: Array, step: dict[str, Any], arrays: dict[str, Array]) -> Arr
     return found
 
 
+def _periodic(x: Array, step: dict[str, Any], arrays: dict[str, Array]) -> Array:
+    """Add to some numbers among x the values of their waves; (numbers, rows, ...) within."""
+    turns = x.T[arrays["numbers"]][..., None] * x.dtype.type(2 * math.pi)
+    waves = np.cos(turns * arrays["frequency"][:, None] + arrays["phase"][:, None])
+    values = waves @ arrays["weight"].transpose(0, 2, 1) + arrays["bias"][:, None]
+    return np.concatenate((x, values.transpose(1, 0, 2).reshape(len(x), -1)), axis=1)
+
+
 def _inverse_yeo_johnson(x: Array, step: dict[str, Any], arrays: dict[str, Array]) -> Array:
     x = np.clip(x, arrays["lowest"], arrays["highest"])
     power = np.where(x < 0, 2 - arrays["power"], arrays["power"])
@@ -251,6 +259,8 @@ ACTIVATIONS: dict[str, Any] = {
 _STEPS: dict[str, Any] = {
     "standardize": lambda x, step, arrays: (x - arrays["mean"]) / arrays["std"],
     "linear": lambda x, step, arrays: x @ arrays["weight"].T + arrays["bias"],
+    "clip": lambda x, step, arrays: np.clip(x, arrays["lowest"], arrays["highest"]),
+    "periodic": _periodic,
     "columns": lambda x, step, arrays: x * arrays["scale"] + arrays["shift"],
     "layer_norm": _layer_norm,
     "activation": lambda x, step, arrays: ACTIVATIONS[step["name"]](x).astype(x.dtype),

@@ -11,10 +11,11 @@ from mlpkit.data.encoder import (
     CategoryColumn,
     Column,
     DateColumn,
-    Linear,
     Log,
     NumberColumn,
     Quantile,
+    Scale,
+    SmoothClip,
     TableEncoder,
 )
 from mlpkit.deploy.normal_quantile import NORMAL_QUANTILE
@@ -69,9 +70,8 @@ class _Column:
             return self._date(spec)
         graph = self.graph
         if isinstance(spec, BooleanColumn):
-            known = dict.fromkeys(_spellings(NO), 0) | dict.fromkeys(_spellings(YES), 1)
-            code = self._code(known)
-            found = [self._single(code)]
+            code = self._code(dict.fromkeys(_spellings(NO), 0) | dict.fromkeys(_spellings(YES), 1))
+            found = [self._single(code, spec.signed)]
             refused = [graph.add("Equal", code, graph.integer(MISSING))] if spec.refuses_missing else []
         else:
             code = self._code(_with_aliases(spec.levels))
@@ -97,18 +97,19 @@ class _Column:
             default_int64=UNSEEN,
         )
 
-    def _single(self, code: str) -> str:
-        """Return 0 or 1, or ½ for neither."""
+    def _single(self, code: str, signed: bool) -> str:
+        """Return 0 or 1, or ½ for neither; signed: -1, 1 or 0."""
         graph = self.graph
         is_neither = graph.add("Less", code, graph.integer(0))
-        return graph.add("Where", is_neither, graph.double(0.5), graph.cast(code, DOUBLE))
+        single = graph.add("Where", is_neither, graph.double(0.5), graph.cast(code, DOUBLE))
+        twice = graph.add("Mul", single, graph.double(2.0))
+        return graph.add("Sub", twice, graph.double(1.0)) if signed else single
 
     def _one_hot(self, spec: CategoryColumn, code: str) -> list[str]:
         if spec.is_single:
-            return [self._single(code)]
+            return [self._single(code, spec.signed)]
         graph = self.graph
-        levels = graph.integer([list(range(len(spec.levels)))])
-        found = [graph.cast(graph.add("Equal", code, levels), DOUBLE)]
+        found = [graph.cast(graph.add("Equal", code, graph.integer([[*range(len(spec.levels))]])), DOUBLE)]
         if spec.has_other:
             unseen = graph.add("Equal", code, graph.integer(UNSEEN))
             other = unseen if spec.flags_missing else graph.add("Less", code, graph.integer(0))
@@ -152,7 +153,7 @@ def _with_aliases(levels: Sequence[str]) -> dict[str, int]:
     return aliases | {level: place for place, level in enumerate(levels)}
 
 
-def scaled(graph: Graph, value: str, scale: Linear | Log | Quantile) -> str:
+def scaled(graph: Graph, value: str, scale: Scale) -> str:
     """Return scaled numbers (rows, 1), as `mlpkit.data.encode.scaled`."""
     if isinstance(scale, Quantile):
         quantile = _normal_quantile(graph, _share(graph, value, scale))
@@ -162,7 +163,11 @@ def scaled(graph: Graph, value: str, scale: Linear | Log | Quantile) -> str:
         size = graph.add("Log", graph.add("Add", graph.add("Abs", value), graph.double(1.0)))
         value = graph.add("Mul", graph.add("Sign", value), size)
     shifted = graph.add("Sub", value, graph.double(scale.shift))
-    return graph.add("Div", shifted, graph.double(scale.divide_by))
+    linear = graph.add("Div", shifted, graph.double(scale.divide_by))
+    if not isinstance(scale, SmoothClip):
+        return linear
+    square = graph.add("Add", graph.add("Mul", linear, linear), graph.double(9.0))
+    return graph.add("Div", graph.add("Mul", linear, graph.double(3.0)), graph.add("Sqrt", square))
 
 
 def _share(graph: Graph, value: str, scale: Quantile) -> str:

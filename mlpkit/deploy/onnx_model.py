@@ -183,6 +183,23 @@ def _activation(graph: Any, x: str, step: Step, arrays: dict[str, str]) -> str:
     return x
 
 
+def _periodic(graph: Any, x: str, step: Step, arrays: dict[str, str]) -> str:
+    """Add to some numbers among x the values of their waves; (numbers, rows, …) within."""
+    count, width, _ = step.arrays["weight"].shape
+    numbers = graph.add("Gather", x, graph.integer(step.arrays["numbers"]), axis=1)
+    turns = graph.add("Mul", numbers, graph.constant(2 * np.pi, np.float32))
+    turns = graph.add("Unsqueeze", graph.add("Transpose", turns, perm=[1, 0]), graph.integer([2]))
+    frequency, phase, bias = (
+        graph.constant(step.arrays[name][:, None], np.float32) for name in ("frequency", "phase", "bias")
+    )
+    waves = graph.add("Cos", graph.add("Add", graph.add("Mul", turns, frequency), phase))
+    weight = graph.constant(step.arrays["weight"].transpose(0, 2, 1), np.float32)
+    values = graph.add("Add", graph.add("MatMul", waves, weight), bias)
+    values = graph.add("Transpose", values, perm=[1, 0, 2])
+    flat = graph.add("Reshape", values, graph.integer([-1, count * width]))
+    return str(graph.add("Concat", x, flat, axis=1))
+
+
 def _inverse_yeo_johnson(graph: Any, x: str, step: Step, arrays: dict[str, str]) -> str:
     """Compute in float64, since ONNX has neither log1p nor expm1."""
     from mlpkit.deploy.onnx_graph import DOUBLE, FLOAT
@@ -205,6 +222,8 @@ def _inverse_yeo_johnson(graph: Any, x: str, step: Step, arrays: dict[str, str])
 _STEPS: dict[str, Any] = {
     "standardize": lambda g, x, step, a: g.add("Div", g.add("Sub", x, a["mean"]), a["std"]),
     "linear": lambda g, x, step, a: g.add("Gemm", x, a["weight"], a["bias"], transB=1),
+    "clip": lambda g, x, step, a: g.add("Min", g.add("Max", x, a["lowest"]), a["highest"]),
+    "periodic": _periodic,
     "columns": lambda g, x, step, a: g.add("Add", g.add("Mul", x, a["scale"]), a["shift"]),
     "layer_norm": lambda g, x, step, a: g.add(
         "LayerNormalization", x, a["weight"], a["bias"], axis=-1, epsilon=step.eps

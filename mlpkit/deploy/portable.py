@@ -20,6 +20,7 @@ from mlpkit.data.table_options import TableOptions
 from mlpkit.deploy.numpy_model import ACTIVATIONS
 from mlpkit.errors import ConfigError
 from mlpkit.models.activations import TorchActivation
+from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import (
     Dropout,
     Scaling,
@@ -34,6 +35,7 @@ from mlpkit.models.torch_own import OwnModule
 
 Array = NDArray[Any]
 ANY_FORMAT = TableFormat()
+PERIODIC = ("numbers", "frequency", "phase", "weight", "bias")  # the arrays of a periodic embedding
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Step:
 
     Attributes:
         kind: standardize: (x - mean) / std; linear: x weightᵀ + bias; columns: x scale + shift; layer_norm;
-            activation; exp; inverse_yeo_johnson.
+            activation; exp; inverse_yeo_johnson; clip; periodic.
         arrays: its numbers, by these names.
         name: of the activation.
         eps: of the layer norm.
@@ -157,9 +159,13 @@ def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
         elif isinstance(layer, UnscalingYeoJohnson):
             names = ("power", "lowest", "highest")
             yield Step("inverse_yeo_johnson", {name: _array(getattr(layer, name)) for name in names})
+        if layer.clips:
+            yield Step("clip", {"lowest": _array(layer.least), "highest": _array(layer.most)})
     elif isinstance(layer, Scaling):
         yield Step("standardize", {"mean": _array(layer.mean), "std": _array(layer.std)})
-    elif isinstance(layer, Temperature):
+    elif isinstance(layer, PeriodicEmbedding):
+        yield Step("periodic", {name: _array(getattr(layer, name)) for name in PERIODIC})
+    elif isinstance(layer, InputScale | Temperature):
         scale = _array(layer.scale)
         yield Step("columns", {"scale": scale, "shift": np.zeros_like(scale)})
     elif type(layer) is nn.Linear:

@@ -46,6 +46,7 @@ class {kind}(nn.Module):
 FORWARDS = {
     "standardize": ("Standardize", ("mean", "std"), ["return (x - self.mean) / self.std"]),
     "columns": ("Columns", ("scale", "shift"), ["return x * self.scale + self.shift"]),
+    "clip": ("Clip", ("lowest", "highest"), ["return x.clamp(self.lowest, self.highest)"]),
     "inverse_yeo_johnson": (
         "InverseYeoJohnson",
         ("power", "lowest", "highest"),
@@ -63,6 +64,24 @@ EXP = """
 class Exp(nn.Module):
     def forward(self, x):
         return x.exp()
+"""
+
+PERIODIC = """
+
+class Periodic(nn.Module):
+    def __init__(self, numbers, width, frequencies):
+        super().__init__()
+        self.register_buffer("numbers", torch.zeros(numbers, dtype=torch.int64))
+        self.frequency = nn.Parameter(torch.zeros(numbers, frequencies))
+        self.phase = nn.Parameter(torch.zeros(numbers, frequencies))
+        self.weight = nn.Parameter(torch.zeros(numbers, width, frequencies))
+        self.bias = nn.Parameter(torch.zeros(numbers, width))
+
+    def forward(self, x):
+        turns = 2 * torch.pi * x[:, self.numbers].T[..., None]
+        waves = (turns * self.frequency[:, None] + self.phase[:, None]).cos()
+        values = torch.baddbmm(self.bias[:, None], waves, self.weight.mT)
+        return torch.cat([x, values.transpose(0, 1).flatten(1)], dim=1)
 """
 
 ENSEMBLE = """
@@ -126,6 +145,7 @@ def _text(model: Portable, source: Source) -> str:
             forward = "\n".join(f"        {line}" for line in lines)
             parts.append(BUFFERS.format(kind=title, names=names, forward=forward))
     parts += [EXP] if "exp" in kinds else []
+    parts += [PERIODIC] if "periodic" in kinds else []
     parts += [ENSEMBLE] if ensemble else []
     last = {"regression": [], "multiclass": ["nn.Softmax(dim=1)"]}.get(task, ["nn.Sigmoid()"])
     members = [_sequential([*_layers(steps), *last]) for steps in model.members]
@@ -154,6 +174,8 @@ def _layers(steps: tuple[Step, ...]) -> Iterator[str]:
             schema = choices("activation")[step.name]
             assert issubclass(schema, TorchActivation)
             yield f"nn.{schema.torch_class}()"
+        elif step.kind == "periodic":
+            yield "Periodic({}, {}, {})".format(*arrays["weight"].shape)
         elif step.kind == "exp":
             yield "Exp()"
         else:

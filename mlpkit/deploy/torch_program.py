@@ -14,10 +14,11 @@ from mlpkit.data.encoder import (
     CategoryColumn,
     Column,
     DateColumn,
-    Linear,
     Log,
     NumberColumn,
     Quantile,
+    Scale,
+    SmoothClip,
     TableEncoder,
 )
 from mlpkit.deploy.check_rows import CheckRows
@@ -145,7 +146,8 @@ def _features(spec: Column, raw: Tensor) -> list[Tensor]:
     if isinstance(spec, NumberColumn):
         found = [_scaled(raw if spec.fill is None else torch.where(missing, spec.fill, raw), spec.scale)]
     elif isinstance(spec, BooleanColumn):
-        found = [raw if spec.refuses_missing else torch.where(missing, NEITHER, raw)]
+        single = raw if spec.refuses_missing else torch.where(missing, NEITHER, raw)
+        found = [2 * single - 1 if spec.signed else single]
     elif isinstance(spec, CategoryColumn):
         found = _one_hot(spec, raw, missing)
     else:
@@ -162,7 +164,8 @@ def _one_hot(spec: CategoryColumn, raw: Tensor, missing: Tensor) -> list[Tensor]
     unseen = ~missing & ((level < 0) | (level >= len(spec.levels)))
     known = ~missing & ~unseen
     if spec.is_single:
-        found = [torch.where(known, level, 0.5)]
+        single = torch.where(known, level, 0.5)
+        found = [2 * single - 1 if spec.signed else single]
     else:
         found = [(level == torch.arange(len(spec.levels))).double()]
         other = unseen if spec.flags_missing else ~known
@@ -173,7 +176,7 @@ def _one_hot(spec: CategoryColumn, raw: Tensor, missing: Tensor) -> list[Tensor]
     return [torch.where(refused, torch.nan, found[0]), *found[1:]]
 
 
-def _scaled(values: Tensor, scale: Linear | Log | Quantile) -> Tensor:
+def _scaled(values: Tensor, scale: Scale) -> Tensor:
     """Return scaled numbers, as `mlpkit.data.encode.scaled`."""
     if isinstance(scale, Quantile):
         known = torch.tensor(scale.values, dtype=torch.float64)
@@ -189,6 +192,8 @@ def _scaled(values: Tensor, scale: Linear | Log | Quantile) -> Tensor:
     if isinstance(scale, Log):
         values = values.abs().log1p().copysign(values)
     scaled: Tensor = (values - scale.shift) / scale.divide_by
+    if isinstance(scale, SmoothClip):
+        return scaled / torch.hypot(torch.ones_like(scaled), scaled / 3)
     return scaled
 
 

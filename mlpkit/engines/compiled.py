@@ -239,6 +239,7 @@ def obstacle_to_compiling(
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",
+        "it does not know dataset.clip_predictions": first.dataset.clips_predictions(),
         f"it is for up to {most} weights between units, the model has {weights:,}": weights > most,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -37,16 +37,21 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
     if config.dataset.scales_inputs():
         found.insert(0, _scaling("scaling", "Scaling", features))
-    transform = config.dataset.transform_of_targets()
+    transform, clips = config.dataset.transform_of_targets(), config.dataset.clips_predictions()
+    if clips and input_schema.task != "regression":
+        raise ConfigError(
+            f"dataset.clip_predictions=true: only for a regression, and the task is {input_schema.task}; "
+            "leave it out"
+        )
     if config.loss.log_link:
         if transform != "none":
             raise ConfigError(
                 f"dataset.target_transform={transform}: loss={config.loss.name} takes the targets as they "
                 "are; leave it out"
             )
-        found.append(_scaling("unscaling", RATES, width))
-    elif input_schema.task == "regression" and (config.dataset.standardize or transform != "none"):
-        found.append(_scaling("unscaling", UNSCALINGS[transform], width))
+        found.append(_scaling("unscaling", RATES, width, clips))
+    elif input_schema.task == "regression" and (config.dataset.standardize or transform != "none" or clips):
+        found.append(_scaling("unscaling", UNSCALINGS[transform], width, clips))
     return found
 
 
@@ -74,7 +79,7 @@ def count(layers: list[Layer]) -> int:
     return sum(math.prod(shape) for shape in parameters(layers).values())
 
 
-def _scaling(name: str, kind: str, width: int) -> Layer:
+def _scaling(name: str, kind: str, width: int, clips: bool = False) -> Layer:
     def make(device: str) -> "nn.Module":
         import torch
 
@@ -83,10 +88,12 @@ def _scaling(name: str, kind: str, width: int) -> Layer:
         from mlpkit.models import torch_layers
 
         zeros, layer = torch.zeros(width), getattr(torch_layers, kind)
-        values = Affine(zeros, zeros) if len(shapes) == 2 else YeoJohnsonScaling(*[zeros] * len(shapes))
-        made: nn.Module = layer(values)
+        values = YeoJohnsonScaling(*[zeros] * 5) if more else Affine(zeros, zeros + 1)
+        made: nn.Module = layer(values, clips=True) if clips else layer(values)
         return made
 
     more = ("power", "lowest", "highest") if kind == "UnscalingYeoJohnson" else ()
-    shapes: dict[str, Shape] = dict.fromkeys(("mean", "std", *more), (width,))
-    return Layer(kind, width, width, make, buffers=shapes, keeps_zeros=True, name=name)
+    names = ("mean", "std", *more, *(("least", "most") if clips else ()))
+    shapes: dict[str, Shape] = dict.fromkeys(names, (width,))
+    settings = "clips" if clips else ""
+    return Layer(kind, width, width, make, buffers=shapes, keeps_zeros=True, settings=settings, name=name)

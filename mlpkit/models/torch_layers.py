@@ -33,8 +33,8 @@ class Scaling(nn.Module):
     def set(self, values: Affine) -> None:
         """Copy another scaling of the same kind and shape."""
         with torch.no_grad():
-            for name, buffer in self.named_buffers():
-                buffer.copy_(getattr(values, name))
+            for field in fields(values):
+                getattr(self, field.name).copy_(getattr(values, field.name))
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the standardised values (rows, columns)."""
@@ -42,7 +42,28 @@ class Scaling(nn.Module):
 
 
 class Unscaling(Scaling):
-    """The inverse: values · std + mean."""
+    """The inverse: values · std + mean.
+
+    Attributes:
+        clips: whether the results are clipped to the range of the training targets, least to most.
+    """
+
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, values: Affine, clips: bool = False) -> None:
+        """Keep copies of the scaling; `set_range` sets the range."""
+        super().__init__(values)
+        self.clips = clips
+        if clips:
+            self.register_buffer("least", values.mean.clone())
+            self.register_buffer("most", values.mean.clone())
+
+    def set_range(self, targets: Tensor) -> None:
+        """Take the range of the training targets (rows, targets), if results are clipped."""
+        if self.clips:
+            self.least.copy_(targets.amin(0))
+            self.most.copy_(targets.amax(0))
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values (rows, columns) in their own unit."""
@@ -50,6 +71,14 @@ class Unscaling(Scaling):
 
     def function(self) -> Callable[[Tensor], Tensor]:
         """Return `forward` with its buffers looked up, which takes as long as a few rows do."""
+        unclipped = self.unclipped()
+        if not self.clips:
+            return unclipped
+        least, most = self.least, self.most
+        return lambda values: unclipped(values).clamp(least, most)
+
+    def unclipped(self) -> Callable[[Tensor], Tensor]:
+        """Return the function before clipping."""
         std, mean = self.std, self.mean
         return lambda values: values * std + mean
 
@@ -72,9 +101,9 @@ class Unscaling(Scaling):
 class UnscalingLog(Unscaling):
     """Undoes `dataset.target_transform=log`: exp(values · std + mean)."""
 
-    def function(self) -> Callable[[Tensor], Tensor]:
-        """See `Unscaling.function`."""
-        linear = super().function()
+    def unclipped(self) -> Callable[[Tensor], Tensor]:
+        """See `Unscaling.unclipped`."""
+        linear = super().unclipped()
         return lambda values: linear(values).exp()
 
     def inverse(self, values: Tensor) -> Tensor:
@@ -109,9 +138,9 @@ class UnscalingYeoJohnson(Unscaling):
     lowest: Tensor
     highest: Tensor
 
-    def function(self) -> Callable[[Tensor], Tensor]:
-        """See `Unscaling.function`."""
-        linear, power, lowest, highest = super().function(), self.power, self.lowest, self.highest
+    def unclipped(self) -> Callable[[Tensor], Tensor]:
+        """See `Unscaling.unclipped`."""
+        linear, power, lowest, highest = super().unclipped(), self.power, self.lowest, self.highest
         return lambda values: inverse_yeo_johnson(linear(values).clamp(lowest, highest), power)
 
     def inverse(self, values: Tensor) -> Tensor:

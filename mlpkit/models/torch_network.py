@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.init import InitConfig
-from mlpkit.data.dataset import Dataset
+from mlpkit.data.dataset import Affine, Dataset
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
 from mlpkit.errors import ConfigError
@@ -95,6 +95,10 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
             layer.set_mean(values)
         elif isinstance(layer, Scaling) and values is not None:
             layer.set(values)
+        elif isinstance(layer, Scaling):  # it only clips
+            layer.set(Affine(torch.zeros_like(layer.mean), torch.ones_like(layer.mean)))
+    if isinstance(network.unscaling, Unscaling):
+        network.unscaling.set_range(dataset.splits["train"].targets)
     dtype = torch.float64 if config.trainer.precision == "float64" else torch.float32
     return network.to(dtype)
 
@@ -138,10 +142,13 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
 
     Random numbers are drawn on the CPU in the layers' order, so that they are the same on every device.
     """
+    last = next((layer for layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
     for layer in layers:
         if isinstance(layer, nn.Linear):
             weight, bias = torch.empty(layer.weight.shape), torch.empty(layer.out_features)
             config.fill(weight, random)
+            if layer is last:
+                weight *= config.output_factor
             _fill_bias(bias, config, random, layer.in_features)
             with torch.no_grad():
                 layer.weight.copy_(weight)
@@ -161,6 +168,8 @@ def _fill_bias(bias: torch.Tensor, config: InitConfig, random: torch.Generator, 
     if config.bias == "default":  # what nn.Linear.reset_parameters does
         bound = 1 / math.sqrt(fan_in)
         nn.init.uniform_(bias, -bound, bound, generator=random)
+    elif config.bias_std:
+        nn.init.normal_(bias, config.bias, config.bias_std, generator=random)
     else:
         nn.init.constant_(bias, config.bias)
 
