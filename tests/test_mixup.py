@@ -79,3 +79,24 @@ def test_a_loss_that_cannot_mix_targets_is_refused():
         "dataset.augment.mixup=0.4: the targets of loss=focal cannot be mixed; set dataset.augment.mixup=0, "
         "or choose the loss of the task (loss=auto)"
     )
+
+
+def test_a_mixed_step_is_not_explained(refused):
+    said = refused(
+        "explain",
+        "dataset=digits",
+        "model=mlp",
+        "--batch",
+        "dataset.augment.mixup=0.4",
+        "model.hidden=[2]",
+        "trainer.batch_size=2",
+        "--output",
+        "a.html",
+        code=2,
+    )
+    assert said == "dataset.augment.mixup=0.4: mixed rows are not shown; set dataset.augment.mixup=0"
+
+
+def test_a_share_too_small_to_draw_is_refused(refused):
+    said = refused("train", "dataset=digits", "dataset.augment.mixup=0.001", code=2)
+    assert said == "dataset.augment.mixup: 0.001: must be 0 or at least 0.01"
