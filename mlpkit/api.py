@@ -28,8 +28,8 @@ from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.looks import looks_recorded, record_training
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.trust import Trust
-from mlpkit.sweeps.launchers import LauncherOptions, choose
 from mlpkit.sweeps.run import start
+from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.system.console import make_console, note, notes_collected
 from mlpkit.system.torch_settings import torch_settings_kept
 from mlpkit.training.start import run
@@ -78,7 +78,7 @@ def sweep(
         jobs = plan(request, paired).jobs
         folder = sweep_folder.create([job.config for job in jobs])
         with looks_recorded(folder.path, origin.command, note):
-            start(folder, jobs, origin, choose(LauncherOptions()), _console(progress))
+            start(folder, jobs, origin, vectorized, _console(progress))
         return Sweep(folder.path, notes)
 
 

@@ -388,7 +388,7 @@ SEVERAL = [
     ),
     (
         ["-m", "--dry-run", "--launcher", "x", "seed=1,2"],
-        "--launcher=x: must be vectorized, processes or slurm",
+        "--launcher=x: must be dask, processes, slurm or vectorized",
     ),
     (["-m", "seed=1,-1", "optimizer.lr=0.1,0"], f"optimizer.lr=0: {LR}\nseed=-1: {SEED}"),
     (["--multirun", "dataset=mon,moons"], MON),
@@ -657,7 +657,7 @@ def test_a_folder_or_pipe_is_no_choice(refused: Refused, tmp_path: Path) -> None
 
 
 def test_what_list_does_not_know(refused: Refused) -> None:
-    groups = ", ".join(sorted([*CHOICES, "activation", "logger", "metric"]))
+    groups = ", ".join(sorted([*CHOICES, "activation", "launcher", "logger", "metric"]))
     assert refused("list", "nope", code=2) == f"list nope: no such group; choose one of {groups}"
     assert refused("list", "--config-dir", "none", code=2) == "--config-dir=none: no such folder"
 

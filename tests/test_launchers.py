@@ -3,8 +3,10 @@
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,8 +26,7 @@ MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "run.tensorboard=fals
 WIDE = ("dataset=digits", "model=mlp", "model.hidden=[512]", "trainer.batch_size=full")  # for many threads
 LONG = 20_000  # epochs that take some seconds
 DIVERGED = (
-    "step 1 (epoch 1): val loss=nan: training diverged; try a lower optimizer.lr or set "
-    "trainer.clip_norm=1; the run so far is in {folder}"
+    "step 1 (epoch 1): val loss=nan: training diverged; try a lower optimizer.lr or set trainer.clip_norm=1"
 )
 LEAVES = "import os, signal\nsignal.signal(signal.SIGALRM, lambda number, frame: os._exit(3))\n"
 
@@ -72,11 +73,11 @@ def test_processes_give_the_runs_that_one_program_gives(
     monkeypatch.chdir(tmp_path)
     swept = (*MOONS, "optimizer.lr=0.01,0.1", "seed=range(2)", "trainer.epochs=30")
     assert command(["train", "-m", *swept, *place("together")]) == 0
-    options = ("--launcher=processes", "--workers=3")
+    options = ("--launcher=processes", "--workers=3", "--runs-per-job=1")
     Path("t").mkdir()
     done = mlpkit("train", "-m", *swept, *place("apart"), *options, cwd=tmp_path, TMPDIR=str(tmp_path / "t"))
     assert not list(Path("t").glob("pymp-*"))  # of the socket
-    assert done.stdout.startswith("sweep of 4 runs: 4 in processes of their own, 3 at a time\n")
+    assert done.stdout.startswith("sweep of 4 runs: 4 jobs of 1 run, 3 at a time\n")
     assert done.stderr == ""
     assert ledger("apart") == [(DONE, "")] * 4
     together, apart = runs("together"), runs("apart")
@@ -114,7 +115,7 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     epochs, rates = f"5,{LONG},{LONG},{LONG},5,5", "1e+30,0.01,0.01,0.01,0.01,0.01"
     swept = ("--zip", f"trainer.epochs={epochs}", f"optimizer.lr={rates}", "seed=range(6)")
-    options = ("--launcher=processes", "--workers=3")
+    options = ("--launcher=processes", "--workers=3", "--runs-per-job=1")
     sweep = start_fresh(tmp_path, "train", "-m", *MOONS, "optimizer=sgd", *swept, *place("s"), *options)
     ends = {1: signal.SIGALRM, 2: signal.SIGSEGV, 3: signal.SIGKILL}
     for number, end in ends.items():
@@ -127,25 +128,22 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
         3: "killed by SIGKILL, which the system sends where memory runs out",
     }
     folders = [run.path for run in runs("s")]
-    told = {number: reason.replace("{folder}", str(folders[number])) for number, reason in reasons.items()}
-    assert ledger("s") == [*((FAILED, told[number]) for number in range(4)), (DONE, ""), (DONE, "")]
+    assert ledger("s") == [*((FAILED, reasons[number]) for number in range(4)), (DONE, ""), (DONE, "")]
     each = zip(epochs.split(","), rates.split(","), strict=True)
     values = [f"trainer.epochs={of} optimizer.lr={rate} seed={seed}" for seed, (of, rate) in enumerate(each)]
     assert sweep.stderr() == "".join(
         f"mlpkit: {line}\n"
         for line in [
-            *(f"{folders[number].name} ({values[number]}): {told[number]}" for number in range(4)),
+            *(f"{folders[number].name} ({values[number]}): {reasons[number]}" for number in range(4)),
             "4 of 6 runs failed; to try them again: mlpkit resume outputs/s",
         ]
     )
 
     before = {path: path.stat().st_mtime_ns for path in folders[4].rglob("*")}
-    again = mlpkit("resume", "outputs/s", *options, cwd=tmp_path, check=False)
+    again = mlpkit("resume", "outputs/s", cwd=tmp_path, check=False)
     assert again.returncode == 1
-    assert again.stdout.startswith(
-        "sweep of 6 runs (2 done before): 4 in processes of their own, 3 at a time"
-    )
-    assert ledger("s") == [(FAILED, told[0]), *[(DONE, "")] * 5]
+    assert again.stdout.startswith("sweep of 6 runs (2 done before): 4 jobs of 1 run, 3 at a time")
+    assert ledger("s") == [(FAILED, reasons[0]), *[(DONE, "")] * 5]
     assert before == {path: path.stat().st_mtime_ns for path in folders[4].rglob("*")}
     assert read_object(runs("s")[2].summary)["epochs"] == LONG
 
@@ -158,7 +156,7 @@ def test_processes_save_and_end_when_the_sweep_does(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     swept = ("seed=range(3)", "trainer.epochs=100000", "trainer.checkpoint_every=100000")
-    options = ("--launcher=processes", "--workers=2")
+    options = ("--launcher=processes", "--workers=2", "--runs-per-job=1")
     sweep = start_fresh(tmp_path, "train", "-m", *WIDE, *swept, *place("s"), *options)
     jobs = [process_of(sweep, path_of(sweep, "s", job)) for job in (0, 1)]
     servers = {int(Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[1]) for job in jobs}
@@ -196,22 +194,45 @@ def test_slurm_trains_each_run_in_a_job(
     options = ("--launcher=slurm", "--slurm=cluster=local", "--slurm=partition=gpu", "--workers=2")
     assert command(["train", "-m", *swept, *place("slurm"), *options]) == 1
     printed, said = capsys.readouterr()
-    assert printed.startswith("sweep of 2 runs: 2 in processes of their own, 2 at a time\n")
+    assert printed.startswith("sweep of 2 runs: 2 jobs of 1 run, 2 at a time\n")
     ours, (well, diverged) = runs("together"), runs("slurm")
     check_same(ours[0], well)
-    reason = DIVERGED.replace("{folder}", str(diverged.path))
-    assert ledger("slurm") == [(DONE, ""), (FAILED, reason)]
+    assert ledger("slurm") == [(DONE, ""), (FAILED, DIVERGED)]
     assert said == (
-        f"mlpkit: {diverged.path.name} (optimizer.lr=1e+30): {reason}\n"
+        f"mlpkit: {diverged.path.name} (optimizer.lr=1e+30): {DIVERGED}\n"
         "mlpkit: 1 of 2 runs failed; to try them again: mlpkit resume outputs/slurm\n"
     )
+
+
+@pytest.mark.long
+def test_a_search_gives_its_trials_to_the_same_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of equal size give equal bits, so that the sampler draws the same trials."""
+    monkeypatch.chdir(tmp_path)
+    searched = (*MOONS, "optimizer.lr=interval(0.001,0.1)", "trainer.epochs=20")
+    options = ("--search=random", "--trials=8", "--batch=4", "--runs-per-job=2")
+    assert command(["train", "-m", *searched, *place("together"), *options]) == 0
+    mlpkit("train", "-m", *searched, *place("apart"), *options, "--launcher=processes", cwd=tmp_path)
+    assert ledger("apart") == [(DONE, "")] * 8
+    scored = list[Any]()
+    for ours, theirs in zip(runs("together"), runs("apart"), strict=True):
+        first, second = (read_object(run.summary) for run in (ours, theirs))
+        assert (first["val"], first["best"]) == (second["val"], second["best"])
+        scored += [second["best"][split] for split in ("test",) if split in second["best"]]
+    assert len(scored) == 1  # the winner
+    mlpkit("resume", "outputs/apart", "--trials=10", cwd=tmp_path)
+    assert read_object(Path("outputs/apart/launcher.json"))["name"] == "processes"
+    assert len(runs("apart")) == 10
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--launcher=loky",), "--launcher=loky: must be vectorized, processes or slurm"),
-        (("--workers=2",), "--workers=2: only for --launcher=processes or --launcher=slurm"),
+        (("--launcher=loky",), "--launcher=loky: must be dask, processes, slurm or vectorized"),
+        (("--workers=2",), "--workers=2: only for --launcher=dask, processes or slurm"),
+        (("--runs-per-job=0",), "--runs-per-job=0: must be auto, or a number from 1 on"),
+        (("--address=tcp://a:1",), "--address=tcp://a:1: only for --launcher=dask"),
         (("--slurm=partition=gpu",), "--slurm=partition=gpu: only for --launcher=slurm"),
         (
             ("--launcher=slurm", "--slurm=partition"),
@@ -229,7 +250,10 @@ def test_slurm_trains_each_run_in_a_job(
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_launched_is_refused(options: tuple[str, ...], message: str, refused: Refused) -> None:
+def test_what_cannot_be_launched_is_refused(
+    options: tuple[str, ...], message: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))  # without a Slurm that may be installed
     assert refused("train", "-m", *MOONS, "seed=0,1", *options, code=2) == message
 
 

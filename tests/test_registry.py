@@ -30,7 +30,7 @@ from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.trust import Trust
 from mlpkit.training.build import build
 
-GROUPS = [group for group in registry.PACKAGES if group != "logger"]
+GROUPS = [group for group in registry.PACKAGES if group not in ("logger", "launcher")]
 CHOICES = [(group, name) for group in GROUPS for name in registry.choices(group)]
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false")
 SIGNUM = Path(__file__).with_name("extending") / "signum.py"

@@ -674,8 +674,8 @@ REFUSED = [
         "--zip: not for a search, whose trials are chosen and trained batch by batch",
     ),
     (
-        (*TO_SEARCH, "--launcher", "processes", LR),
-        "--launcher=processes: not for a search, whose trials are chosen and trained batch by batch",
+        (*TO_SEARCH, "--launcher", "processes", "--pruner", "median", LR),
+        "--launcher=processes: trains trials apart, where --pruner=median cannot compare them; leave out one",
     ),
     (TO_SEARCH, "--search: nothing to search; give a key several values, or interval(LOW,HIGH)"),
     (

@@ -64,17 +64,33 @@ AllowLarge = Annotated[
     bool, typer.Option("--allow-large", help="Open models and data of any size that can be trained.")
 ]
 LauncherName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--launcher",
         metavar="vectorized | processes | slurm",
-        help="Sweep: train runs of one shape as one program, or each in its own process or Slurm job.",
+        help="Sweep: train groups of runs one after another in this process, or each as a job elsewhere.",
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", min=1, help="Sweep: runs at a time; of processes, the number of cores."
+        "--workers", metavar="N", min=1, help="Sweep: jobs at a time; of processes, the number of cores."
+    ),
+]
+RunsPerJob = Annotated[
+    str | None,
+    typer.Option(
+        "--runs-per-job",
+        metavar="auto | N",
+        help="Sweep: at most N runs are trained together; auto, so many that all workers have a job.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Sweep: the scheduler of --launcher, as tcp://10.0.0.1:8786; default: one on this machine.",
     ),
 ]
 SlurmSettings = Annotated[

@@ -6,11 +6,13 @@ import typer
 
 from mlpkit.analysis.named_run import newest_of
 from mlpkit.cli.arguments import (
+    Address,
     AllowLarge,
     LauncherName,
     Overrides,
     Plugins,
     Run,
+    RunsPerJob,
     SlurmSettings,
     Workers,
     command_line,
@@ -27,8 +29,10 @@ def resume(
         bool, typer.Option("--strict", help="Refuse another machine, thread count, engine or torch version.")
     ] = False,
     allow_large: AllowLarge = False,
-    launcher: LauncherName = "vectorized",
+    launcher: LauncherName = None,
     workers: Workers = None,
+    runs_per_job: RunsPerJob = None,
+    address: Address = None,
     slurm: SlurmSettings = None,
     trials: Annotated[
         int | None,
@@ -53,7 +57,7 @@ def resume(
 
     run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
-    wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
+    wanted = LauncherOptions(launcher, workers, runs_per_job, address, tuple(slurm or ()))
     path, newest = newest_of(run, begun=True)
     if is_sweep(path):
         from mlpkit.cli.sweep import resume_sweep

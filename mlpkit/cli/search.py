@@ -16,6 +16,7 @@ from mlpkit.folders.trust import Trust
 from mlpkit.sweeps.grid import MAX_SEEDS, MAX_TRIALS, Interval
 
 if TYPE_CHECKING:
+    from mlpkit.sweeps.launch import JobLauncher
     from mlpkit.sweeps.search_plan import Search, SearchPlan, Space
 
 SAMPLERS = ("tpe", "random", "cmaes")
@@ -89,7 +90,7 @@ class Options:
             )
 
 
-def search(request: Request, origin: Origin, options: Options) -> None:
+def search(request: Request, origin: Origin, options: Options, launcher: "JobLauncher") -> None:
     """Run a search, and print the best trial."""
     wanted = _import_search(options.sampler == "cmaes").model_validate(
         {
@@ -119,16 +120,17 @@ def search(request: Request, origin: Origin, options: Options) -> None:
     check_folder(request, configs[0])
     folder = sweep_folder.create(configs)
     with looks_recorded(folder.path, origin.command, note):
-        start(folder, plan, origin, console)
+        start(folder, plan, origin, launcher, console)
     say(console, f"sweep folder: {folder.path}")
 
 
-def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None:
+def resume_search(path: Path, origin: Origin, launcher: "JobLauncher", trials: int | None = None) -> None:
     """Resume a search.
 
     Args:
         path: its folder.
         origin: the command line.
+        launcher: trains the trials.
         trials: the new number of trials; None leaves it.
 
     Raises:
@@ -142,6 +144,7 @@ def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None
     folder, console = SweepFolder(path), make_console()
     folder.open_for_writing()
     wanted = read_search(folder)
+    launcher.check_pruner(wanted.pruner)
     if trials is not None:
         if not wanted.trials <= trials <= MAX_TRIALS:
             rule = f"the search has {wanted.trials} already; give more, up to {MAX_TRIALS}"
@@ -153,7 +156,7 @@ def resume_search(path: Path, origin: Origin, trials: int | None = None) -> None
     from mlpkit.sweeps.search import resume
 
     with looks_recorded(path, origin.command, note):
-        resume(folder, plan, origin, console)
+        resume(folder, plan, origin, launcher, console)
     say(console, f"sweep folder: {folder.path}")
 
 

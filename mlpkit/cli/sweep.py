@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mlpkit.sweeps.datasets import Datasets
     from mlpkit.sweeps.grid import Job
+    from mlpkit.sweeps.launch import JobLauncher
 
 SHOWN = 10  # settings on the leaderboard; `mlpkit compare` shows all
 PLOTS = "run.plots"  # off in a sweep: plots take longer than small runs; `mlpkit plot RUN` draws them later
@@ -43,14 +44,16 @@ def sweep(
     if request.file is None:
         request = request.with_defaults(f"{PLOTS}=false")
     if searched.sampler is not None:
-        _refuse_others(paired, dry_run, most, wanted)
-        search(request, origin, searched)
+        _refuse_others(paired, dry_run, most)
+        with choose(wanted) as launcher:
+            launcher.check_pruner(searched.pruner)
+            search(request, origin, searched, launcher)
         return
     planned = plan(request, paired, most)
     if planned.dropped:
         note(f"left out {plural(planned.dropped, 'run')} equal to another")
     console = make_console()
-    wanted.check()
+    wanted.config()
     if dry_run:
         from mlpkit.sweeps.dry_run import print_dry_run
 
@@ -58,21 +61,26 @@ def sweep(
         return
 
     loggers_of(planned.jobs[0].config.run.loggers)  # so that not every run refuses them
-    launcher = choose(wanted)  # before anything else loads torch
+    with choose(wanted) as launcher:  # before anything else loads torch
+        _train(request, planned.jobs, origin, launcher, console)
 
+
+def _train(
+    request: Request, jobs: "Sequence[Job]", origin: Origin, launcher: "JobLauncher", console: "Console"
+) -> None:
     from mlpkit.folders import sweep_folder
     from mlpkit.sweeps.run import resume, start
 
-    check_folder(request, planned.jobs[0].config)
-    place = planned.jobs[0].config.run
+    check_folder(request, jobs[0].config)
+    place = jobs[0].config.run
     path = expand(str(place.dir))
     if place.resume == "auto" and sweep_folder.is_sweep(path):
         with shown(path, origin):
-            resume(path, origin, launcher, console, planned.jobs)
+            resume(path, origin, launcher, console, jobs)
         return
-    folder = sweep_folder.create([job.config for job in planned.jobs])
+    folder = sweep_folder.create([job.config for job in jobs])
     with shown(folder.path, origin):
-        start(folder, planned.jobs, origin, launcher, console)
+        start(folder, jobs, origin, launcher, console)
 
 
 def train_jobs(
@@ -111,21 +119,22 @@ def resume_sweep(path: Path, origin: Origin, wanted: LauncherOptions, trials: in
             f"{origin.overrides[0]}: a sweep goes on as it began; resume single runs to change them"
         )
     if SweepFolder(path).search.exists():
-        _refuse_others(False, False, None, wanted)
-        resume_search(path, origin, trials)
+        with choose(wanted, SweepFolder(path)) as launcher:
+            resume_search(path, origin, launcher, trials)
         return
     if trials is not None:
         raise ConfigError(f"--trials={trials}: {path} is a sweep, which has no trials; leave it out")
-    launcher = choose(wanted)  # before anything else loads torch
+    with (
+        choose(wanted, SweepFolder(path)) as launcher,
+        shown(path, origin),
+    ):  # before anything else loads torch
+        from mlpkit.sweeps.run import resume
+        from mlpkit.system.console import make_console
 
-    from mlpkit.sweeps.run import resume
-    from mlpkit.system.console import make_console
-
-    with shown(path, origin):
         resume(path, origin, launcher, make_console())
 
 
-def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: LauncherOptions) -> None:
+def _refuse_others(paired: bool, dry_run: bool, most: int | None) -> None:
     """Check that no option is given that a search does not have.
 
     Raises:
@@ -135,7 +144,6 @@ def _refuse_others(paired: bool, dry_run: bool, most: int | None, wanted: Launch
         "--zip": paired,
         "--dry-run": dry_run,
         f"--max-jobs={most}": most is not None,
-        **wanted.options(),
     }
     if given := next((option for option, is_given in options.items() if is_given), None):
         raise ConfigError(f"{given}: not for a search, whose trials are chosen and trained batch by batch")

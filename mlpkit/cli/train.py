@@ -5,12 +5,14 @@ from typing import Annotated
 import typer
 
 from mlpkit.cli.arguments import (
+    Address,
     ConfigDir,
     ConfigFile,
     LauncherName,
     Overrides,
     Package,
     Plugins,
+    RunsPerJob,
     SlurmSettings,
     Workers,
     check_folder,
@@ -38,8 +40,10 @@ def train(
     most: Annotated[
         int | None, typer.Option("--max-jobs", metavar="N", min=1, help="Sweep: at most N runs.")
     ] = None,
-    launcher: LauncherName = "vectorized",
+    launcher: LauncherName = None,
     workers: Workers = None,
+    runs_per_job: RunsPerJob = None,
+    address: Address = None,
     slurm: SlurmSettings = None,
     sampler: Annotated[
         str | None,
@@ -89,7 +93,7 @@ def train(
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     searched = Options(sampler, trials, pruner, batch, seeds)
     searched.check(multirun)
-    wanted = LauncherOptions(launcher, workers, tuple(slurm or ()))
+    wanted = LauncherOptions(launcher, workers, runs_per_job, address, tuple(slurm or ()))
     if cfg not in (None, "job"):
         raise ConfigError(f"--cfg={cfg}: must be job, the config of the run; mlpkit has no hydra section")
     if cfg is None and (name := "--package" if package else "--resolve" if resolve else None):

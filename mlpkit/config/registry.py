@@ -38,8 +38,10 @@ PACKAGES = {  # all groups
     **SECTIONS,
     "activation": "mlpkit.models",
     "logger": "mlpkit.loggers",
+    "launcher": "mlpkit.sweeps",
     "metric": "mlpkit.losses",
 }
+PREFIXES = {"launcher": "launcher_"}  # of a group's files, where the package holds other files too
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -117,9 +119,9 @@ def registered() -> tuple[type[Section], ...]:
 @cache
 def _import_builtin(group: str) -> None:
     """Import mlpkit's own choices, which register themselves; files named torch_… define no choice."""
-    package = import_module(PACKAGES[group])
+    package, prefix = import_module(PACKAGES[group]), PREFIXES.get(group, "")
     for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith("torch_"):
+        if module.name.startswith(prefix) and not module.name.startswith("torch_"):
             import_module(f"{package.__name__}.{module.name}")
 
 

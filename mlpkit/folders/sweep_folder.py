@@ -51,6 +51,11 @@ class SweepFolder:
         return self.path / "search.json"
 
     @property
+    def launcher(self) -> Path:
+        """JSON: the launcher and its settings; missing in a sweep that was trained without one."""
+        return self.path / "launcher.json"
+
+    @property
     def study(self) -> Path:
         """SQLite: the Optuna study of a search."""
         return self.path / "search.sqlite"
@@ -89,7 +94,7 @@ class SweepFolder:
     def files(self) -> tuple[Path, ...]:
         """The sweep's files outside of the run folders."""
         databases = [path for file in (self.ledger, self.study) for path in (file, *journals(file))]
-        texts = self.search, self.command, self.overrides, self.labels, self.report, self.fit
+        texts = self.search, self.launcher, self.command, self.overrides, self.labels, self.report, self.fit
         return (*databases, *texts, self.lock)
 
     def owns(self, path: Path) -> bool:

@@ -39,14 +39,25 @@ class SweepDisplay:
         """Print how the remaining runs are grouped, and show the bar."""
         self._begin(opening_line(self._jobs, self._done, groups))
 
-    def begin_processes(self, jobs: int, workers: int) -> None:
-        """Print that each job runs in its own process, `workers` at a time, and show the bar."""
-        parts = [f"{jobs} in processes of their own, {workers} at a time"] if jobs else []
+    def begin_jobs(self, sizes: Sequence[int], places: int | None) -> None:
+        """Print into how many jobs the remaining runs are cut, and show the bar.
+
+        Args:
+            sizes: number of runs of each job.
+            places: number of jobs at a time; None if it is not known.
+        """
+        parts = []
+        if sizes:
+            few, many = min(sizes), max(sizes)
+            runs = f"up to {plural(many, 'run')}" if few < many else plural(many, "run")
+            parts.append(f"{plural(len(sizes), 'job')} of {runs}")
+        if sizes and places is not None:
+            parts.append(f"{min(places, len(sizes))} at a time")
         self._begin(_join_opening(self._jobs, self._done, parts))
 
     def show_running(self, jobs: int) -> None:
         """Update the number of running jobs; shown at most every 0.2 s (bar) or 10 s (lines)."""
-        self._now = f"{jobs} running"
+        self._now = f"{plural(jobs, 'job')} running"
         wait = LINE_SECONDS if self._progress is None else 1 / REFRESHES
         if time.monotonic() - self._shown < wait:
             return
@@ -124,6 +135,13 @@ class SweepDisplay:
                 now=self._now,
                 refresh=True,
             )
+
+
+class BatchDisplay(SweepDisplay):
+    """The display of a batch of a search, without a first line."""
+
+    def _begin(self, line: str) -> None:
+        self._show_bar()
 
 
 def opening_line(jobs: int, done: int, groups: Sequence["Group"]) -> str:

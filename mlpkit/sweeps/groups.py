@@ -57,6 +57,7 @@ def group(
     datasets: Datasets,
     resume_points: Mapping[int, Hashable] = NONE_RESUMED,
     check: Callable[[], None] = lambda: None,
+    most: int | None = None,
 ) -> tuple[list[Group], dict[int, MlpkitError]]:
     """Return the groups, and the errors of jobs that cannot be trained.
 
@@ -65,6 +66,7 @@ def group(
         datasets: loads their data.
         resume_points: step and `Choices` of resumed jobs; equal for all jobs of a group.
         check: called before each dataset is loaded; it may raise to stop.
+        most: the largest number of jobs in a group; None means as many as pay.
     """
     by_key: dict[Hashable, dict[Size, list[int]]] = {}
     errors: dict[int, MlpkitError] = {}
@@ -83,8 +85,8 @@ def group(
         for size, numbers in merge_sizes(sizes):
             # Adjacent runs with equal optimizer settings are updated by one call.
             ordered = iter(sorted(numbers, key=lambda number: (update_settings(configs[number]), number)))
-            most = max(1, most_runs(size) // configs[numbers[0]].model.members)
-            while part := tuple(islice(ordered, most)):
+            fitting = max(1, most_runs(size) // configs[numbers[0]].model.members)
+            while part := tuple(islice(ordered, fitting if most is None else min(most, fitting))):
                 groups.append(Group(part))
     return sorted(groups, key=lambda group: min(group.numbers)), errors
 

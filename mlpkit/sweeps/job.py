@@ -6,15 +6,15 @@ from pathlib import Path
 from rich.console import Console
 
 from mlpkit.config.config import Config
-from mlpkit.errors import MlpkitError, RunInterruptedError
+from mlpkit.errors import DataError, MlpkitError, RunInterruptedError
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.sweeps.work import Work
 from mlpkit.system.console import printable
 from mlpkit.system.lock import locked
+from mlpkit.system.plain_json import read_object
 from mlpkit.training.resume import Warn, check_config, newest_good
 from mlpkit.training.start import Saved, resume_run, run
-from mlpkit.training.stop import stop_on_signals
 from mlpkit.training.trainer import Judge
 
 
@@ -53,25 +53,6 @@ def train(config: Config, origin: Origin, warn: Warn = lambda line: None, judge:
             run(config, origin, console, warn, judge)
 
 
-def train_and_report(config: Config, origin: Origin) -> str | None:
-    """Train a job in its own process; return the last line of its error, or None if it succeeded.
-
-    A signal before or after the training itself also stops the process.
-
-    Raises:
-        RunInterruptedError: a stop signal arrived; the run has been saved.
-    """
-    try:
-        with stop_on_signals() as stop:
-            stop.at_once = True
-            train(config, origin)
-    except RunInterruptedError:
-        raise
-    except Exception as error:  # the sweep's process reports it
-        return last_line(error)
-    return None
-
-
 def clear_if_fresh(work: Work, number: int) -> bool:
     """Return whether a job starts from scratch; files of a run without a checkpoint are removed."""
     work.stop.check()
@@ -103,6 +84,14 @@ def newest_saved(work: Work, config: Config) -> Saved | None:
     except (MlpkitError, OSError):  # resuming it alone reports why
         return None
     return saved
+
+
+def has_ended_well(path: Path) -> bool:
+    """Whether a run was trained to its end, according to its summary."""
+    try:
+        return read_object(RunFolder(path).summary).get("status") in ("done", "stopped early")
+    except DataError:
+        return False
 
 
 def last_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ process dies (`os._exit`, a segmentation fault, out of memory) affects no other 
 
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -16,14 +17,13 @@ from typing import Any
 
 import torch
 
+from mlpkit.config.launcher import Ended, JobResult, LostJob, Workers
 from mlpkit.config.plugins import Parcel
-from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError, WriteError
+from mlpkit.errors import WriteError
 from mlpkit.sweeps import fork_server
-from mlpkit.sweeps.job import clear_if_fresh, last_line, train_and_report
-from mlpkit.sweeps.work import Work
+from mlpkit.sweeps.exit_code import describe_exit
+from mlpkit.sweeps.packed_job import train_job
 from mlpkit.system.device import cores, limit_threads
-
-POLL_SECONDS = 0.2  # between two checks for a stop signal
 
 
 @dataclass(frozen=True)
@@ -41,102 +41,63 @@ class Worker:
     process: BaseProcess
 
 
-def processes(work: Work, workers: int | None = None) -> None:
-    """Train each job in its own process.
+class Processes(Workers):
+    """Processes of this machine."""
 
-    Args:
-        work: the jobs.
-        workers: number of processes at a time; None for the number of cores.
+    def __init__(self, places: int) -> None:
+        """Divide the cores among this many processes at a time."""
+        self.places = places
+        self._free = list(reversed(range(places)))
+        self._threads = max(1, cores() // places)
+        self._context = fork_server.context()
+        self._running: dict[Any, Worker] = {}  # by pipe, whose type differs between systems
+        self._failed: list[tuple[int, JobResult | LostJob]] = []  # to start
 
-    Raises:
-        RunInterruptedError: a stop signal arrived; the processes have saved their runs and exited.
-    """
-    slots = min(workers or cores(), len(work.entries))
-    work.display.begin_processes(len(work.entries), slots)
-    _Processes(work, slots).run()
-    work.stop.check()
+    def submit(self, jobs: Mapping[int, Parcel]) -> None:
+        """See `Workers.submit`."""
+        for number, parcel in jobs.items():
+            slot = self._free.pop()
+            pipe, sender = self._context.Pipe(duplex=False)
+            try:
+                process = self._context.Process(target=_train, args=(parcel, slot, self._threads, sender))
+                process.start()
+            except (OSError, EOFError) as error:  # too many processes, or the fork server was killed
+                pipe.close()
+                self._free.append(slot)
+                self._failed.append((number, JobResult(refused=WriteError(f"cannot be started ({error})"))))
+            else:
+                self._running[pipe] = Worker(slot, number, process)
+            finally:
+                sender.close()
 
+    def collect(self, seconds: float) -> Ended:
+        """See `Workers.collect`; a pipe is closed when its process exits, even without a fork server."""
+        failed, self._failed = self._failed, []
+        return failed or [self._end(pipe) for pipe in wait(list(self._running), seconds)]
 
-class _Processes:
-    def __init__(self, work: Work, slots: int) -> None:
-        self.work, self.waiting = work, list(reversed(work.entries))
-        self.free = list(reversed(range(slots)))
-        self.threads = max(1, cores() // max(1, slots))
-        self.context = fork_server.context()
-        self.running: dict[Any, Worker] = {}  # by pipe, whose type differs between systems
-        self.stopping = False  # the processes have been told to stop
-
-    def run(self) -> None:
-        try:
-            while self.running or (self.waiting and not self.stopping):
-                if self.work.stop.signal_number is not None and not self.stopping:
-                    self._stop_all()
-                while self.waiting and self.free and not self.stopping:
-                    self._start(self.waiting.pop())
-                self.work.display.show_running(len(self.running))
-                # A pipe is closed when its process exits, even if the fork server was killed.
-                for pipe in wait(list(self.running), POLL_SECONDS):
-                    self._end(pipe)
-        finally:
-            for worker in self.running.values():  # some are left after a second Ctrl-C
-                worker.process.kill()
-
-    def _stop_all(self) -> None:
-        self.stopping = True
-        for worker in self.running.values():
+    def stop(self) -> None:
+        """See `Workers.stop`."""
+        for worker in self._running.values():
             worker.process.terminate()
 
-    def _start(self, number: int) -> None:
-        slot = self.free.pop()
-        pipe, sender = self.context.Pipe(duplex=False)
-        try:
-            clear_if_fresh(self.work, number)
-            parcel = Parcel((self.work.config(number), self.work.origin_of(number)))
-            arguments = (parcel, slot, self.threads, sender)
-            process = self.context.Process(target=_train, args=arguments)
-            process.start()
-        except (MlpkitError, OSError, EOFError) as error:  # too many processes, or the fork server was killed
-            pipe.close()
-            self.free.append(slot)
-            failure = error if isinstance(error, MlpkitError) else WriteError(f"cannot be started ({error})")
-            self.work.on_end(number, failure)
-        else:
-            self.running[pipe] = Worker(slot, number, process)
-        finally:
-            sender.close()
+    def close(self) -> None:
+        """See `Workers.close`."""
+        for worker in self._running.values():  # some are left after a second Ctrl-C
+            worker.process.kill()
 
-    def _end(self, pipe: Any) -> None:
-        worker = self.running[pipe]
+    def _end(self, pipe: Any) -> tuple[int, JobResult | LostJob]:
+        worker = self._running.pop(pipe)
+        ended: JobResult | LostJob
         try:
-            reason = pipe.recv()
+            ended = pipe.recv()
+            worker.process.join()
         except (EOFError, OSError):
             worker.process.join()
-            reason = describe_exit(worker.process.exitcode or 0)
-        worker.process.join()
+            ended = LostJob(describe_exit(worker.process.exitcode or 0))
         worker.process.close()
         pipe.close()
-        del self.running[pipe]
-        self.free.append(worker.slot)
-        if reason is None:
-            self.work.on_end(worker.number, None)
-        elif not self.stopping and self.work.stop.signal_number is None:  # Ctrl-C reaches all processes
-            self.work.on_end(worker.number, MlpkitError(reason))
-
-
-def describe_exit(code: int) -> str:
-    """Return in words how a process ended that sent no result.
-
-    Args:
-        code: its exit code, or minus the number of the signal that killed it.
-    """
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
-    return f"killed by {name}{memory}"
+        self._free.append(worker.slot)
+        return worker.number, ended
 
 
 # ----------------------------------------------------------------------------------- in a job's process
@@ -145,19 +106,13 @@ def describe_exit(code: int) -> str:
 def _train(parcel: Parcel, slot: int, threads: int, sender: Connection) -> None:
     Thread(target=_stop_with_parent, daemon=True).start()
     limit_threads(threads)
-    try:
-        config, origin = parcel.open()
-        if config.device in ("auto", "cuda"):
-            _select_device(slot)
-        reason = train_and_report(config, origin)
-    except (ConfigError, RunInterruptedError) as error:
-        reason = last_line(error)
+    result = train_job(parcel, lambda devices: _select_device(slot) if devices <= {"auto", "cuda"} else None)
     with suppress(BrokenPipeError):  # the sweep's process is gone
-        sender.send(reason)
+        sender.send(result)
 
 
 def _stop_with_parent() -> None:
-    """Save and stop the run when the sweep's process has been killed."""
+    """Save and stop the runs when the sweep's process has been killed."""
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -17,12 +17,11 @@ from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.sweeps.datasets import Datasets
 from mlpkit.sweeps.display import SweepDisplay
 from mlpkit.sweeps.grid import Job
-from mlpkit.sweeps.job import last_line
+from mlpkit.sweeps.job import has_ended_well, last_line
 from mlpkit.sweeps.ledger import DONE, JobRecord, Ledger, config_key, write_ledger
 from mlpkit.sweeps.work import Launcher, Work, without_large
 from mlpkit.system.append_file import append_line
 from mlpkit.system.lock import locked
-from mlpkit.system.plain_json import read_object
 from mlpkit.training.stop import stop_on_signals
 
 MOST_ALIKE = 3  # runs with the same error that are named
@@ -137,7 +136,8 @@ def _train(
         environment.git_commit()
     try:
         with stop_on_signals() as stop:
-            work = Work(folder, left, origin, stop, display, on_end, datasets)
+            everything = {entry.number: entry for entry in entries}
+            work = Work(folder, left, origin, stop, display, on_end, datasets, everything=everything)
             launcher(without_large(work))
     except RunInterruptedError as error:
         finished = len(entries) - len(left) + len(done)
@@ -174,8 +174,4 @@ def _failure_lines(failures: Mapping[int, str], jobs: Mapping[int, JobRecord]) -
 def _is_done(entry: JobRecord, path: Path) -> bool:
     if entry.status == DONE:
         return path.exists()
-    try:
-        summary = read_object(RunFolder(path).summary)
-    except DataError:
-        return False
-    return summary.get("status") in ("done", "stopped early")
+    return has_ended_well(path)

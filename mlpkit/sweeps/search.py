@@ -25,7 +25,7 @@ from mlpkit.folders.overrides_file import keep_overrides
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder, run_name
 from mlpkit.sweeps.batch import Batch
-from mlpkit.sweeps.display import SweepDisplay
+from mlpkit.sweeps.display import BatchDisplay
 from mlpkit.sweeps.grid import Job
 from mlpkit.sweeps.job import last_line
 from mlpkit.sweeps.ledger import DONE, PRUNED, WAITING, JobRecord, Ledger, config_key, write_ledger
@@ -33,9 +33,8 @@ from mlpkit.sweeps.pruning import Judge, build_pruner, make_judge, why_no_prunin
 from mlpkit.sweeps.search_plan import SearchPlan
 from mlpkit.sweeps.study import Study
 from mlpkit.sweeps.trial_result import TrialResult, progress_line, read_trial
-from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.sweeps.winner import describe_winner, find_winner, forget_test_scores, score_on_test
-from mlpkit.sweeps.work import Work, without_large
+from mlpkit.sweeps.work import Launcher, Work, without_large
 from mlpkit.system.append_file import append_line
 from mlpkit.system.console import printable, say
 from mlpkit.system.lock import locked
@@ -43,7 +42,9 @@ from mlpkit.system.plain_json import write_json
 from mlpkit.training.stop import StopRequest, stop_on_signals
 
 
-def start(folder: SweepFolder, plan: SearchPlan, origin: Origin, console: Console) -> None:
+def start(
+    folder: SweepFolder, plan: SearchPlan, origin: Origin, launcher: Launcher, console: Console
+) -> None:
     """Run a new search.
 
     Raises:
@@ -57,16 +58,19 @@ def start(folder: SweepFolder, plan: SearchPlan, origin: Origin, console: Consol
         write_json(folder.search, plan.search.model_dump())
         write_ledger(folder.ledger, [])
         with Ledger(folder.ledger) as ledger:
-            _RunningSearch(folder, ledger, plan, origin, console).run()
+            _RunningSearch(ledger, plan, origin, launcher, console).run()
 
 
-def resume(folder: SweepFolder, plan: SearchPlan, origin: Origin, console: Console) -> None:
+def resume(
+    folder: SweepFolder, plan: SearchPlan, origin: Origin, launcher: Launcher, console: Console
+) -> None:
     """Resume a search; finished trials are not repeated.
 
     Args:
         folder: the search's folder.
         plan: the plan made from its search.json.
         origin: the command line, and whether the search is the user's own or foreign.
+        launcher: trains the trials.
         console: where progress is shown.
 
     Raises:
@@ -76,19 +80,20 @@ def resume(folder: SweepFolder, plan: SearchPlan, origin: Origin, console: Conso
         folder.open_for_writing()
         write_json(folder.search, plan.search.model_dump())  # --trials may have been raised
         with Ledger(folder.ledger) as ledger:
-            _RunningSearch(folder, ledger, plan, origin, console).run()
+            _RunningSearch(ledger, plan, origin, launcher, console).run()
 
 
 class _RunningSearch:
     def __init__(
-        self, folder: SweepFolder, ledger: Ledger, plan: SearchPlan, origin: Origin, console: Console
+        self, ledger: Ledger, plan: SearchPlan, origin: Origin, launcher: Launcher, console: Console
     ) -> None:
-        self.folder, self.ledger, self.plan, self.origin = folder, ledger, plan, origin
+        self.folder, self.ledger, self.plan = SweepFolder(ledger.path.parent), ledger, plan
+        self.origin, self.launcher = origin, launcher
         self.search, self.task, self.console = plan.search, plan.task, console
         self.known = {config_key(entry.config): entry for entry in ledger.entries()}
         self._check_configs()
         self.study = Study(
-            folder.study,
+            self.folder.study,
             plan.space,
             self.search.sampler,
             build_pruner(self.search.pruner, plan.first.trainer.epochs),
@@ -198,7 +203,7 @@ class _RunningSearch:
                     pass
         seeds = self.search.seeds
         done = self.study.told * seeds + len(entries) - len(left)
-        display = _BatchDisplay(self.console, self.search.trials * seeds, done)
+        display = BatchDisplay(self.console, self.search.trials * seeds, done)
         errors: dict[int, str] = {}
 
         def on_end(number: int, error: BaseException | None) -> None:
@@ -225,8 +230,9 @@ class _RunningSearch:
                 self._replay(judge, entries[number])
         try:
             if left:
-                work = Work(self.folder, left, self.origin, stop, display, on_end, self.plan.datasets, judge)
-                vectorized(without_large(work))
+                shared = self.origin, stop, display, on_end, self.plan.datasets, judge
+                work = Work(self.folder, left, *shared, everything=entries)
+                self.launcher(without_large(work))
         finally:
             display.stop()
             self.ledger.mark_failed(errors)
@@ -291,10 +297,3 @@ class _RunningSearch:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-class _BatchDisplay(SweepDisplay):
-    """A sweep's display without its first line."""
-
-    def _begin(self, line: str) -> None:
-        self._show_bar()

@@ -22,6 +22,7 @@ from mlpkit.sweeps.datasets import Datasets
 from mlpkit.sweeps.display import SweepDisplay
 from mlpkit.sweeps.groups import group
 from mlpkit.sweeps.ledger import JobRecord, Ledger
+from mlpkit.sweeps.remembered import runs_per_job
 from mlpkit.sweeps.vectorized import train_together
 from mlpkit.sweeps.work import Work
 from mlpkit.system.device import choose_device
@@ -126,9 +127,8 @@ def _members(folder: RunFolder, trust: Trust) -> Mapping[int, JobRecord]:
     sweep.open_for_writing()
     with Ledger(sweep.ledger) as ledger:
         entries = {entry.number: entry for entry in ledger.entries()}
-    groups, _ = group(
-        {number: entry.config for number, entry in entries.items()}, Datasets(trust, sweep.ledger)
-    )
+    configs = {number: entry.config for number, entry in entries.items()}
+    groups, _ = group(configs, Datasets(trust, sweep.ledger), most=runs_per_job(sweep))
     for each in groups:
         numbers = [number for number in each.numbers if number in entries]
         if any(entries[number].folder == folder.path.resolve().name for number in numbers):

@@ -1,6 +1,6 @@
 """Trains the jobs of a sweep in groups, one engine per group."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,8 +23,14 @@ from mlpkit.training.states import restore
 from mlpkit.training.trainer import Trainer
 
 
-def vectorized(work: Work) -> None:
-    """Train jobs with equal shapes together; a group may be a single job."""
+def vectorized(work: Work, most: int | None = None, as_one: bool = False) -> None:
+    """Train jobs with equal shapes together; a group may be a single job.
+
+    Args:
+        work: the jobs.
+        most: the largest number of jobs of a group; None means as many as pay.
+        as_one: whether the jobs are one group already; only those saved at other steps are trained apart.
+    """
     fresh = {number: work.config(number) for number in work.entries if clear_if_fresh(work, number)}
     others = {number: work.config(number) for number in work.entries if number not in fresh}
     saved = {n: newest for n, config in others.items() if (newest := newest_saved(work, config))}
@@ -34,7 +40,9 @@ def vectorized(work: Work) -> None:
         for number, (_, stored) in saved.items()
     }
     resume_points = {n: (stored.state.progress.step, before[n]) for n, (_, stored) in saved.items()}
-    groups, errors = group(ready, work.datasets, resume_points, work.stop.check)
+    groups, errors = _by_resume_point(ready, resume_points), dict[int, MlpkitError]()
+    if not as_one:
+        groups, errors = group(ready, work.datasets, resume_points, work.stop.check, most)
     for line in work.datasets.take_remarks():
         work.warn(line)
     for number, error in errors.items():
@@ -51,6 +59,13 @@ def vectorized(work: Work) -> None:
             _train_group(work, configs, saved, before.get(first, UNSET))
         else:
             train_alone(work, first)
+
+
+def _by_resume_point(numbers: Iterable[int], resume_points: Mapping[int, Hashable]) -> list[Group]:
+    groups: dict[Hashable, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(resume_points.get(number), []).append(number)
+    return [Group(tuple(members)) for members in groups.values()]
 
 
 def _train_group(

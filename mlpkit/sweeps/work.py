@@ -30,6 +30,7 @@ class Work:
         datasets: loads the data.
         judge: chooses the trials of a search to prune; None in a sweep. With a judge, runs are not scored on
             the test split: only the winner is.
+        everything: these jobs and those that are done, if there are any.
     """
 
     folder: SweepFolder
@@ -40,7 +41,13 @@ class Work:
     on_end: Callable[[int, BaseException | None], None]
     datasets: Datasets = field(default_factory=Datasets)
     judge: Judge | None = None
+    everything: dict[int, JobRecord] | None = None
     _warned: set[str] = field(default_factory=set)
+
+    @property
+    def all_entries(self) -> dict[int, JobRecord]:
+        """The jobs to train and those that are done, which decide how the sweep is grouped."""
+        return self.everything or self.entries
 
     def warn(self, line: str) -> None:
         """Print a warning; a line that several runs give is printed once."""
