@@ -64,7 +64,7 @@ NOT_SET = "NOT_SET is not set; set it, or give a default: ${oc.env:NOT_SET,DEFAU
 FILL = "only ${other.key} can be filled in; write the value"
 NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
 HYDRA = "mlpkit has no hydra section"
-LAUNCHER = "write --launcher vectorized, processes or slurm; see --workers and --slurm"
+LAUNCHER = "write --launcher vectorized, processes, dask or slurm; see --workers"
 OPTION = "an option of Hydra's that mlpkit does not have"
 MLP = "model=mlp has members, hidden, activation, dropout, dropout_kind, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"

@@ -67,7 +67,7 @@ LauncherName = Annotated[
     str | None,
     typer.Option(
         "--launcher",
-        metavar="vectorized | processes | slurm",
+        metavar="vectorized | processes | dask | slurm",
         help="Sweep: train groups of runs one after another in this process, or each as a job elsewhere.",
     ),
 ]

@@ -108,8 +108,8 @@ def test_the_scheduler_is_killed(cluster: Cluster, whole: Path) -> None:
     assert running.wait() == 74
     gone = f"--launcher=dask: the scheduler {cluster.address} is gone; its jobs save their runs and end"
     assert running.stderr() == f"mlpkit: {gone}\n"
-    for worker in cluster.workers:
-        worker.wait(LIMIT)
+    for process in (cluster.scheduler, *cluster.workers):
+        process.wait(LIMIT)  # the workers end by themselves
     cluster.start()
     resumed = start_fresh(cluster.folder, "resume", SWEEP)
     assert resumed.wait() == 0, resumed.stderr()

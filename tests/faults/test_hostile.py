@@ -42,8 +42,14 @@ def test_hostile_files(tmp_path: Path) -> None:
 
 
 # What may import or run: mlpkit's own choices and formats by their files' names, plug-ins that the user has
-# named; and the answers of a process that mlpkit has just started are numpy files.
-MAY_RUN = ("config/registry.py", "config/plugins.py", "deploy/format.py", "deploy/fresh_python.py")
+# named; and a process that mlpkit has just started is asked, and answers, by pickles or numpy files.
+MAY_RUN = (
+    "config/registry.py",
+    "config/plugins.py",
+    "deploy/format.py",
+    "deploy/fresh_python.py",
+    "sweeps/job_process.py",
+)
 
 
 def test_nothing_in_the_package_can_run_what_it_reads() -> None:
