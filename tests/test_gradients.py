@@ -147,7 +147,7 @@ def trained(engine, config):
     scores, seen = [], 0
     for epoch, step, rows, last in batches(config, engine.data.rows):
         final = step == STEPS - 1
-        engine.step(rows, [config.optimizer.lr * schedule(step)], epoch, step, measure=final)
+        engine.step(rows, [config.optimizer.lr * schedule(step, 0.0)], epoch, step, measure=final)
         seen += engine.data.rows if isinstance(rows, slice) else len(rows)
         if last or final:
             scores.append(collected(engine, seen))

@@ -30,7 +30,7 @@ def build_schedule(
     whole_run = max(1, -(-(steps_per_epoch * epochs - warmup) // unit))  # rounded up
     after = config.multiplier(lr, whole_run)
 
-    def multiplier(step: int, seconds: float = 0.0) -> float:
+    def multiplier(step: int, seconds: float) -> float:
         if step < warmup:  # torch LinearLR(start_factor=1 / (warmup + 1), total_iters=warmup)
             return (step + 1) / (warmup + 1)
         if over_time is not None:

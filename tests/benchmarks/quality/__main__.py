@@ -1,7 +1,7 @@
 """How well mlpkit predicts real tables, beside its peers.
 
     pip install -e .[quality]   # in an environment of its own
-    python tests/benchmarks/quality run [--methods METHOD …] [--tables TABLE …] [--splits N …]
+    python tests/benchmarks/quality run [--methods METHOD …] [--tables TABLE …] [--splits N …] [--again]
     python tests/benchmarks/quality report [--methods METHOD …]
 
 Each fit is a line of the results file. `run` makes those that are missing, one after another, each on one
@@ -36,7 +36,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    done = {(line["table"], line["split"], line["method"]) for line in _read(arguments.results)}
+    lines = [] if arguments.again else _read(arguments.results)
+    done = {(line["table"], line["split"], line["method"]) for line in lines}
     methods = [name for name in arguments.methods or METHODS if _installed(name)]
     for method in methods:
         for split in arguments.splits:
@@ -46,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _installed(name: str) -> bool:
-    found = importlib.util.find_spec(METHODS[name].package) is not None
+    found = importlib.util.find_spec(METHODS[name].module) is not None
     if not found:
         print(f"{name}: left out, since {METHODS[name].package} is not installed")
     return found
@@ -80,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--development", action="store_true", help="run: only the tables that choices may look at"
     )
+    parser.add_argument("--again", action="store_true", help="run: also what is done; the last line counts")
     parser.add_argument("--splits", nargs="+", type=int, default=range(SPLITS), metavar="N", help="0 to 4")
     parser.add_argument("--results", type=Path, default=FOLDER / "results.jsonl", metavar="FILE")
     arguments = parser.parse_args()

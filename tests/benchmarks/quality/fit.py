@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import warnings
+from importlib.metadata import version
 
 import numpy as np
 from methods import METHODS, Job
@@ -26,7 +27,7 @@ def main() -> None:
         names, targets = np.unique(targets, return_inverse=True)
         classes = tuple(names)
     train, test = split_rows(targets, table.task, seed)
-    importlib.import_module(method.package)
+    importlib.import_module(method.module)
     job = Job(inputs.iloc[train], targets[train], inputs.iloc[test], classes, seed)
     before = _cpu_seconds()
     answer = np.asarray(method.fit(job), dtype=float)
@@ -38,7 +39,8 @@ def main() -> None:
         scores["accuracy"] = float(accuracy_score(targets[test], answer.argmax(axis=1)))
     else:
         scores["loss"] = float(root_mean_squared_error(targets[test], answer))
-    print(json.dumps({"table": table_name, "split": seed, "method": method_name, **scores}))
+    made = {"table": table_name, "split": seed, "method": method_name, "version": version(method.package)}
+    print(json.dumps(made | scores))
 
 
 def _cpu_seconds() -> float:

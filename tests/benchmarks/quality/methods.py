@@ -153,13 +153,18 @@ class Method:
 
     Attributes:
         title: in the report.
-        package: that it needs; loading it is not counted as its time.
+        package: that it needs, as PyPI calls it; loading it is not counted as its time.
         fit: trains, and returns probabilities (rows, classes) or values (rows,) of the test rows.
     """
 
     title: str
     package: str
     fit: Callable[[Job], Array]
+
+    @property
+    def module(self) -> str:
+        """What Python calls the package."""
+        return {"scikit-learn": "sklearn"}.get(self.package, self.package)
 
 
 # Their documentation recommends these where probabilities count. By default they keep the epoch of the best
@@ -172,8 +177,8 @@ METHODS = {
     "mlpkit_mlp": Method("mlpkit, model=mlp", "mlpkit", _mlpkit("model=mlp")),
     "catboost": Method("CatBoost", "catboost", _catboost),
     "lightgbm": Method("LightGBM", "lightgbm", _lightgbm),
-    "histograms": Method("HistGradientBoosting", "sklearn", _histograms),
-    "scikit_learn": Method("scikit-learn's MLP", "sklearn", _scikit_learn),
+    "histograms": Method("HistGradientBoosting", "scikit-learn", _histograms),
+    "scikit_learn": Method("scikit-learn's MLP", "scikit-learn", _scikit_learn),
     "realmlp": Method("RealMLP-TD", "pytabkit", _pytabkit("RealMLP_TD", 1, **UNSMOOTHED)),
     "tabm": Method("TabM-D", "pytabkit", _pytabkit("TabM_D", 1, **FOR_LOG_LOSS)),
     "realmlp_8": Method("RealMLP-TD, 8 folds", "pytabkit", _pytabkit("RealMLP_TD", 8, **UNSMOOTHED)),
