@@ -40,7 +40,7 @@ def table(tmp_path_factory):
 def trained(engine):
     for epoch in range(EPOCHS):
         for index, rows in enumerate(engine.rows_of_steps(epoch, 0)):
-            step = epoch * engine.steps_per_epoch + index
+            step = epoch * engine.steps.per_epoch + index
             assert not engine.step(rows, [0.01] * len(engine.blocks), epoch, step, measure=True)
         engine.collect()
     return engine
