@@ -57,8 +57,8 @@ def test_it_names_every_choice() -> None:
         if f"`{name}`" not in rows[group]
     ]
     assert missing == []
-    assert len(groups["experiment"]) == 8
-    assert rows["experiment"].startswith("eight")
+    assert len(groups["experiment"]) == 10
+    assert rows["experiment"].startswith("ten")
 
 
 @pytest.mark.parametrize("page", [README, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)
