@@ -48,6 +48,17 @@ def test_every_row_once_in_steps_of_the_size(rows, batch_size, accumulate, sizes
     assert steps.rows_until(2 * len(sizes) + 1) == 2 * rows + sizes[0]
 
 
+@pytest.mark.parametrize(("rows", "used"), [(10, 8), (8, 8), (3, 3)])
+def test_the_last_rows_of_a_pass_can_be_left_out(rows, used):
+    """Others in each pass, since each has an order of its own; a single step may be smaller."""
+    steps = Steps.of(TrainerConfig(batch_size=4, drop_last=True), rows)
+    assert steps.rows_in(3, steps.per_pass) == used == steps.most_rows
+    assert steps.rows_until(2 * steps.per_pass) == 2 * used
+    options = ("trainer.batch_size=32", "trainer.drop_last=true", "dataset.n=110")
+    engine = engine_of(ManualGradients, *MOONS[:1], *options)
+    assert [len(part) for part in engine.rows_of_steps(0, 0)] == [32, 32]
+
+
 def test_a_full_batch_is_the_split_in_its_own_order():
     engine = engine_of(ManualGradients, "dataset=moons", "trainer.batch_size=full")
     assert list(engine.rows_of_steps(3, 0)) == [slice(None)]

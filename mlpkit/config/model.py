@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -67,6 +67,10 @@ class ModelConfig(ForTasks):
             width: number of targets or of logits: one logit for two classes, else one a class or label.
         """
         raise NotImplementedError(f"model={self.name} has no build")
+
+    def for_task(self, task: str) -> Self:
+        """Return these options with a number in place of each `auto` that depends on the dataset's task."""
+        return self
 
     def layers(self, features: int, width: int) -> list[Layer] | None:
         """Return layers made by `mlpkit.models.layers`; None if the model is built by `build`.

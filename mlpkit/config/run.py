@@ -53,6 +53,9 @@ class TrainerConfig(Section):
         "where the pass over the data was; auto: a quarter of a pass, at least 20; null: a whole pass",
     )
     batch_size: Count | Literal["full"] = Field("full", description="rows in a batch; full: all rows")
+    drop_last: bool = Field(
+        False, description="leave out the last rows of a pass if they are fewer than those of a step"
+    )
     accumulate: Annotated[int, Field(ge=1, le=10**6)] = Field(
         1, description="batches whose gradients are added up for a step"
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mlpkit.config.problems import did_you_mean, spell
 from mlpkit.data.dataset import Dataset, Split
+from mlpkit.data.member_folds import ALL_ROWS
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
@@ -36,7 +37,7 @@ def class_weights(wanted: ClassWeight, dataset: Dataset) -> tuple[float, ...]:
         )
     if not isinstance(wanted, str):
         return _by_name(wanted, classes, dataset.name)
-    train = dataset.splits["train"]
+    train = dataset.splits.get(ALL_ROWS, dataset.splits["train"])  # all members have the same weights
     weights = None if train.weights is None else train.weights.double()
     counts = torch.bincount(train.targets, weights, len(classes)).double()
     if bool((counts == 0).any()):

@@ -26,25 +26,28 @@ class Steps:
         rows: number of training rows.
         size: rows per step; the last step of a pass may have fewer.
         per_epoch: steps per epoch.
+        used: rows that a pass goes over: all, or those of whole steps.
     """
 
     rows: int
     size: int
     per_epoch: int
+    used: int
 
     @classmethod
     def of(cls, trainer: TrainerConfig, rows: int) -> "Steps":
         """Return the steps that a config takes with a number of training rows."""
         size = rows if trainer.batch_size == "full" else trainer.batch_size * trainer.accumulate
-        per_pass = -(-rows // size)
+        used = (rows // size * size if trainer.drop_last else 0) or rows  # fewer rows than a step are used
+        per_pass = -(-used // size)
         if trainer.steps_per_epoch == "auto":
-            return cls(rows, size, max(LEAST_STEPS, per_pass // PASS_PARTS))
-        return cls(rows, size, trainer.steps_per_epoch or per_pass)
+            return cls(rows, size, max(LEAST_STEPS, per_pass // PASS_PARTS), used)
+        return cls(rows, size, trainer.steps_per_epoch or per_pass, used)
 
     @property
     def per_pass(self) -> int:
         """Steps in a pass."""
-        return -(-self.rows // self.size)
+        return -(-self.used // self.size)
 
     def parts(self, epoch: int, first: int, stop: int) -> Iterator[tuple[int, slice]]:
         """Yield (pass, part of its order) of the rows that some steps of an epoch use.
@@ -58,7 +61,7 @@ class Steps:
         while step < end:
             number, begin = divmod(step, self.per_pass)
             count = min(self.per_pass - begin, end - step)
-            yield number, slice(begin * self.size, min(self.rows, (begin + count) * self.size))
+            yield number, slice(begin * self.size, min(self.used, (begin + count) * self.size))
             step += count
 
     def rows_in(self, epoch: int, steps: int) -> int:
@@ -68,12 +71,12 @@ class Steps:
     def rows_until(self, step: int) -> int:
         """Return the number of rows that the first steps of a run have used."""
         passes, steps = divmod(step, self.per_pass)
-        return passes * self.rows + min(self.rows, steps * self.size)
+        return passes * self.used + min(self.used, steps * self.size)
 
     @property
     def most_rows(self) -> int:
         """An upper bound for the number of rows in an epoch."""
-        return self.rows if self.per_epoch == self.per_pass else self.per_epoch * min(self.size, self.rows)
+        return self.used if self.per_epoch == self.per_pass else self.per_epoch * min(self.size, self.used)
 
 
 def order_of(rows: int, seed: int, number: int) -> Tensor:

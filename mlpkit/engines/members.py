@@ -136,11 +136,9 @@ class MembersEngine(Engine):
 
     def select_runs(self, runs: Sequence[int], to_end: bool = False) -> "Engine":
         """See `Engine.select_runs`."""
-        if len(runs) == self.runs:
-            return self
-        places = [member for run in runs for member in self._of(run)]
+        inner = self.inner.select_runs([member for run in runs for member in self._of(run)], to_end)
         datasets = [self.datasets[run] for run in runs]
-        return MembersEngine(self.inner.select_runs(places, to_end), self.members, datasets)
+        return self if inner is self.inner else MembersEngine(inner, self.members, datasets)
 
     def state(self, run: int) -> dict[str, Tensors]:
         """See `Engine.state`; each tensor is that of all members, stacked."""

@@ -26,23 +26,19 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     """
     check_task("model", config.model, input_schema.task, config.dataset.name)
     features, width = len(input_schema.features), input_schema.width
-    before = config.model.input_layers(features, input_schema.numbers)
+    model = config.model.for_task(input_schema.task)
+    before = model.input_layers(features, input_schema.numbers)
     inputs = before[-1].out_features if before else features
-    layers = config.model.layers(inputs, width)
+    layers = model.layers(inputs, width)
     if layers is None:
         from mlpkit.models.torch_own import own_layer  # imports torch
 
-        layers = [own_layer(config.model, inputs, width, config.seed)]
+        layers = [own_layer(model, inputs, width, config.seed)]
     layers = [*before, *layers]
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
     if config.dataset.scales_inputs():
         found.insert(0, _scaling("scaling", "Scaling", features))
     transform, clips = config.dataset.transform_of_targets(), config.dataset.clips_predictions()
-    if clips and input_schema.task != "regression":
-        raise ConfigError(
-            f"dataset.clip_predictions=true: only for a regression, and the task is {input_schema.task}; "
-            "leave it out"
-        )
     if config.loss.log_link:
         if transform != "none":
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ from mlpkit.models.layers import (
     periodic_embedding,
 )
 
+AUTO_DROPOUT = 0.2  # of classes; a regression's values become less exact by any
+
 
 @choice("model")
 class MlpModel(ModelConfig):
@@ -31,7 +33,9 @@ class MlpModel(ModelConfig):
     activation: Annotated[str, NameOf("activation")] = Field(
         "relu", description="function between the layers"
     )
-    dropout: Fraction = Field(0.0, description="share of hidden units dropped in training")
+    dropout: Fraction | Literal["auto"] = Field(
+        0.0, description="share of hidden units dropped in training; auto: 0.2, and 0 for a regression"
+    )
     dropout_kind: Literal["standard", "alpha"] = Field(
         "standard", description="alpha: torch.nn.AlphaDropout, for activation=selu"
     )
@@ -63,6 +67,12 @@ class MlpModel(ModelConfig):
             found.append(input_scale(width, self.input_scale_lr))
         return found
 
+    def for_task(self, task: str) -> Self:
+        """See `ModelConfig.for_task`."""
+        if self.dropout != "auto":
+            return self
+        return self.model_copy(update={"dropout": 0.0 if task == "regression" else AUTO_DROPOUT})
+
     def layers(self, features: int, width: int) -> list[Layer]:
         """See `ModelConfig.layers`; norm, activation and dropout follow all linear layers but the last."""
         found = []
@@ -71,7 +81,7 @@ class MlpModel(ModelConfig):
             if self.norm != "none":
                 found.append(batch_norm(out_features) if self.norm == "batch" else layer_norm(out_features))
             found.append(activation(self.activation, out_features))
-            if self.dropout:
+            if self.dropout and self.dropout != "auto":
                 found.append(dropout(out_features, self.dropout, self.dropout_kind == "alpha"))
         return [*found, linear(self.hidden[-1], width, self.bias)]
 

@@ -24,7 +24,7 @@ SUFFIX = ".safetensors"
 LARGEST_HEADER = 1 << 20  # bytes; in a hostile header each takes a few hundred ns and 20 bytes of memory
 FIELDS = {"dtype", "shape", "data_offsets"}  # of a tensor in the header; the library ignores others
 DTYPES = ("F32", "F64", "I64")  # dtypes that mlpkit writes
-MOST_AXES = 3  # of a weight, and of the members that it is stacked for
+MOST_AXES = 4  # those of an embedding's weights, and of the members that they are stacked for
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,10 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     for split in dataset.splits.values():
         loss.check_targets(split.targets, f"dataset={dataset.name}")
     metrics, weights = metrics_for(config, task.name), class_weights(config.trainer.class_weight, dataset)
-    if dataset.inferred:
+    model = config.model.for_task(task.name)
+    if dataset.inferred or model is not config.model:
         data = config.dataset.model_copy(update=dict(dataset.inferred))
-        config = config.model_copy(update={"dataset": data})
+        config = config.model_copy(update={"dataset": data, "model": model})
     return Experiment(config, dataset, task, loss, network, metrics, weights)
 
 
@@ -302,7 +303,7 @@ def check_steps(config: Config, rows: int) -> None:
         )
     size = trainer.batch_size
     problem = config.model.problem_with_one_row()
-    if problem and (rows == 1 if size == "full" else rows % size == 1 or size == 1):
+    if problem and (rows == 1 if size == "full" else Steps.of(trainer, rows).used % size == 1 or size == 1):
         raise ConfigError(
             f"trainer.batch_size={size}: {rows} training rows leave a batch of one row, and {problem}"
         )
