@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 import torch
+from conftest import Refused
 from engines import KINDS, Kind, collected, engine_of, model_of
 from numpy.testing import assert_allclose
 from torch import Tensor
@@ -29,6 +30,7 @@ CASES = {
     "ema": ("trainer=full_batch", "trainer.ema=0.9", "trainer.clip_norm=0.1"),
 }
 EPOCHS = 2
+SMALL, TWO = ("dataset=moons", "model=mlp"), "trainer.processes=2"
 Result = TypeVar("Result")
 Trained = tuple[dict[str, Tensor], list[dict[str, Any]], Tensor]  # weights, scores, the last norm
 
@@ -73,6 +75,29 @@ def test_all_processes_hear_of_a_failure_and_of_a_signal() -> None:
     for failures, signal in each(2, fail, KINDS[1], *MOONS, "trainer=full_batch"):
         assert list(failures) == [0] and "not finite" in failures[0]
         assert signal == 15
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            (*SMALL, "model.norm=batch", TWO),
+            "trainer.processes=2: batch norm takes the mean of a whole batch",
+        ),
+        (
+            ("dataset=digits", "model=mlp", "dataset.augment.mixup=0.2", "trainer=mini_batch", TWO),
+            "trainer.processes=2: dataset.augment.mixup mixes rows of different processes",
+        ),
+        (
+            (*SMALL, "scheduler=cosine", "scheduler.over=time", "trainer.time_limit=5", TWO),
+            "trainer.processes=2: scheduler.over=time goes by a clock",
+        ),
+        ((*SMALL, "-m", "seed=1,2", TWO), "trainer.processes=2: is for one run, and a sweep trains many"),
+        ((*SMALL, "trainer.processes=1000"), "trainer.processes=1000: this machine has "),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(settings: tuple[str, ...], said: str, refused: Refused) -> None:
+    assert refused("train", *settings, code=2).startswith(said)
 
 
 def each(size: int, act: Callable[[SharedEngine, int], Result], kind: Kind, *settings: str) -> list[Result]:
