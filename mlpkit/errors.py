@@ -64,6 +64,23 @@ class RunInterruptedError(MlpkitError):
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
+    def with_place(self, place: str) -> "RunInterruptedError":
+        """Return the error that says where the run was interrupted, and how to resume it."""
+        return RunInterruptedError(self.signal_number, place)
+
+
+class LostProcessError(RunInterruptedError):
+    """Another process of a training over several has ended; the run has saved a checkpoint."""
+
+    def __init__(self, what: str) -> None:
+        """Say what has happened to it."""
+        super().__init__(0, what)
+        self.exit_code = 1
+
+    def with_place(self, place: str) -> RunInterruptedError:
+        """See `RunInterruptedError.with_place`."""
+        return LostProcessError(f"{self}; {place}")
+
 
 class JobsFailedError(MlpkitError):
     """Some runs of a sweep failed; the others are done."""

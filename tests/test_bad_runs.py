@@ -312,7 +312,7 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
         lambda f: None,
         2,
         "dataset.n=50: a run goes on as it began; only device, trainer.epochs, trainer.threads, "
-        "trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
+        "trainer.processes, trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
         "trainer.checkpoint_every, trainer.keep_last, trainer.log_every, run.loggers, run.metrics, "
         "run.histograms, run.plots, run.film, run.progress may change",
     ),

@@ -303,7 +303,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 
 RULE = (
     "a run goes on as it began; only device, trainer.epochs, trainer.threads, "
-    "trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
+    "trainer.processes, trainer.engine, trainer.matmul, trainer.compile, trainer.time_limit, "
     "trainer.checkpoint_every, trainer.keep_last, trainer.log_every, "
     "run.loggers, run.metrics, run.histograms, run.plots, run.film, run.progress may change"
 )

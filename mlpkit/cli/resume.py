@@ -18,6 +18,7 @@ from mlpkit.cli.arguments import (
     command_line,
     split_arguments,
 )
+from mlpkit.system import launched
 
 EXAMPLE = "mlpkit resume trainer.epochs=2000"
 
@@ -55,6 +56,10 @@ def resume(
     from mlpkit.system.console import make_console, note
     from mlpkit.training.start import resume_run
 
+    if launched.rank():
+        from mlpkit.training.follow import follow
+
+        raise typer.Exit(follow())
     run, given = split_arguments(run, overrides)
     origin = Origin(command_line(), Trust.foreign(allow_large), tuple(given))
     wanted = LauncherOptions(launcher, workers, runs_per_job, address, tuple(slurm or ()))

@@ -19,6 +19,7 @@ from mlpkit.cli.arguments import (
     command_line,
 )
 from mlpkit.errors import ConfigError
+from mlpkit.system import launched
 
 EXAMPLE = "mlpkit train dataset=moons model=mlp optimizer.lr=0.01"
 
@@ -89,6 +90,10 @@ def train(
     from mlpkit.folders.trust import Trust
     from mlpkit.sweeps.launchers import LauncherOptions
 
+    if launched.rank():
+        from mlpkit.training.follow import follow
+
+        raise typer.Exit(follow())
     request = Request(expand(overrides or ()), tuple(config_dir or ()), config_file)
     origin = Origin(command_line(), Trust.OWN, request.overrides)
     searched = Options(sampler, trials, pruner, batch, seeds)
@@ -101,6 +106,8 @@ def train(
     if multirun:
         from mlpkit.cli.sweep import sweep
 
+        if launched.size() > 1:
+            raise ConfigError("-m: torchrun has started several processes for one run; sweep without it")
         if cfg is not None:
             raise ConfigError(f"--cfg={cfg}: a sweep has many configs; see --dry-run, or leave out -m")
         sweep(request, origin, paired, dry_run, most, wanted, searched)

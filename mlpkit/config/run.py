@@ -70,6 +70,9 @@ class TrainerConfig(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="threads on a CPU; auto: as many as a step keeps busy, at most the free cores"
     )
+    processes: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="processes that share each batch of one run; torchrun starts them itself"
+    )
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )

@@ -19,11 +19,15 @@ class Draws:
         seed: the run's seed.
         epoch: the number of epochs before this one.
         random: the generator of this step, on the images' device.
+        batch: images in the whole batch if only a process's share of them is augmented; 0: it is all of them.
+        first: the first of these images.
     """
 
     seed: int
     epoch: int
     random: torch.Generator
+    batch: int = 0
+    first: int = 0
 
 
 class Augmentation:
@@ -45,7 +49,7 @@ class Augmentation:
 
         Pixels from outside the frame are black.
         """
-        options, count, random = self.options, len(images), draws.random
+        options, count = self.options, len(images)
         pictures = images.reshape(count, self.channels, self.height, self.width)
         if self._moves:
             grid = self._grid(count, draws, images)
@@ -53,13 +57,13 @@ class Augmentation:
         else:
             pictures = pictures.clone()
         if options.horizontal_flip:
-            mirrored = self._uniform(1, count, random, images)[0] < options.horizontal_flip
+            mirrored = self._uniform(1, count, draws, images)[0] < options.horizontal_flip
             pictures = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
         if options.brightness:
-            factors = 1 + self._symmetric(1, count, random, images)[0] * options.brightness
+            factors = 1 + self._symmetric(1, count, draws, images)[0] * options.brightness
             pictures.mul_(factors[:, None, None, None]).clamp_(max=1)
         if options.cutout:
-            pictures.masked_fill_(self._squares(count, random, images), 0)
+            pictures.masked_fill_(self._squares(count, draws, images), 0)
         return pictures.view(count, -1)
 
     def mixing(self, count: int, draws: Draws, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +90,7 @@ class Augmentation:
         Coordinates run from -1 to 1 along each side, so x and y differ in unit if the image is not square.
         """
         options, height, width = self.options, self.height, self.width
-        drawn = self._symmetric(4, count, draws.random, like)
+        drawn = self._symmetric(4, count, draws, like)
         angle = drawn[0] * math.radians(options.rotation)
         # A pixel is mapped to the place that it is taken from, so the scale is inverted.
         scale = 1 / (1 + drawn[1] * options.scale)
@@ -101,15 +105,17 @@ class Augmentation:
             self._basis = affine_basis(height, width, like)
         if options.elastic:
             pool = self._pools.at(draws.seed, draws.epoch, like)
-            chosen = torch.randint(len(pool), (count,), generator=draws.random, device=like.device)
+            size = draws.batch or count
+            chosen = torch.randint(len(pool), (size,), generator=draws.random, device=like.device)
+            chosen = chosen[draws.first : draws.first + count]
             grid = pool.index_select(0, chosen).addmm_(affine, self._basis)
         else:
             grid = affine @ self._basis
         return grid.view(count, height, width, 2)
 
-    def _squares(self, count: int, random: torch.Generator, like: Tensor) -> Tensor:
+    def _squares(self, count: int, draws: Draws, like: Tensor) -> Tensor:
         """Return which pixels (batch, 1, height, width) are in a square around a random pixel."""
-        centres, side = self._uniform(2, count, random, like), self.options.cutout
+        centres, side = self._uniform(2, count, draws, like), self.options.cutout
         inside: list[Tensor] = []
         for size, centre in zip((self.height, self.width), centres, strict=True):
             first = (centre * size).floor()[:, None] - side // 2
@@ -117,13 +123,15 @@ class Augmentation:
             inside.append((places >= first) & (places < first + side))
         return inside[0][:, None, :, None] & inside[1][:, None, None, :]
 
-    def _uniform(self, kinds: int, count: int, random: torch.Generator, like: Tensor) -> Tensor:
+    def _uniform(self, kinds: int, count: int, draws: Draws, like: Tensor) -> Tensor:
         """Draw numbers (kinds, batch) from 0 to 1."""
-        return torch.rand(kinds, count, generator=random, device=like.device, dtype=like.dtype)
+        shape, random = (kinds, draws.batch or count), draws.random
+        of_batch = torch.rand(shape, generator=random, device=like.device, dtype=like.dtype)
+        return of_batch[:, draws.first : draws.first + count]
 
-    def _symmetric(self, kinds: int, count: int, random: torch.Generator, like: Tensor) -> Tensor:
+    def _symmetric(self, kinds: int, count: int, draws: Draws, like: Tensor) -> Tensor:
         """Draw numbers (kinds, batch) from -1 to 1."""
-        return self._uniform(kinds, count, random, like) * 2 - 1
+        return self._uniform(kinds, count, draws, like) * 2 - 1
 
 
 def affine_basis(height: int, width: int, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.own_modules import OwnModules
 from mlpkit.engines.parameters import Flat
-from mlpkit.models.torch_layers import Dropout
+from mlpkit.models.torch_layers import Dropout, set_dropout_share
 from mlpkit.models.torch_network import Network
 from mlpkit.models.torch_own import OwnModule
 
@@ -90,6 +90,10 @@ class AutogradGradients:
         self.losses = losses.detach()
         # The memory layout of outputs in a checkpoint, so that losses are summed in the same order.
         return outputs.detach().mT.contiguous()
+
+    def take_share(self, batch: int, first: int) -> None:
+        """See `Gradients.take_share`."""
+        set_dropout_share(self.networks, batch, first)
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`.

@@ -79,6 +79,28 @@ class Steps:
         return self.used if self.per_epoch == self.per_pass else self.per_epoch * min(self.size, self.used)
 
 
+@dataclass(frozen=True)
+class Share:
+    """A process's part of the rows of a batch or a split.
+
+    The first processes get one row more where the rows cannot be divided. So a process without a row in a
+    batch has none in a smaller one.
+
+    Attributes:
+        rank: the process's number, from 0.
+        size: number of processes.
+    """
+
+    rank: int
+    size: int
+
+    def of(self, rows: int) -> slice:
+        """Return the part of a number of rows; it may be empty."""
+        each, more = divmod(rows, self.size)
+        first = self.rank * each + min(self.rank, more)
+        return slice(first, first + each + (self.rank < more))
+
+
 def order_of(rows: int, seed: int, number: int) -> Tensor:
     """Return all rows in the shuffled order of a pass, a function of (seed, number of the pass)."""
     return torch.randperm(rows, generator=generator(seed, "order", number))

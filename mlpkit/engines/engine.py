@@ -24,6 +24,7 @@ from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.not_finite import not_finite
+from mlpkit.engines.processes import Processes
 from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
 from mlpkit.errors import NonFiniteError
@@ -45,7 +46,10 @@ class Engine:
         weights: the runs' weights, with their averages and the best ones.
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
+        processes: those that train the run together; None: this one alone.
     """
+
+    processes: Processes | None = None
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class Engine:
         """Allocate everything that depends on the number of runs."""
         self.runs, self.weights = len(networks), Weights(networks, self._configs[0].trainer.ema)
         self.parameters = self.weights.parameters
-        self.gradients = self.parameters.zeros_like()
+        self.gradients = self._new_gradients()
         buffers = self.weights.running, self.weights.counters
         shared = networks, self.parameters, self.gradients, self.data, self.matmul, *buffers
         self.filler: Gradients
@@ -98,6 +102,10 @@ class Engine:
         self.clip = Clipping(self._gradient_rows, self._configs)
         most_rows, like = self.steps.most_rows, self.parameters.values
         self.epoch_outputs = EpochOutputs(self.data, most_rows, self.batch_size, like)
+
+    def _new_gradients(self) -> Tensor:
+        """Return a buffer (K · P) of zeros for the gradients."""
+        return self.parameters.zeros_like()
 
     def rows_of_steps(self, epoch: int, first: int) -> Iterator[Rows]:
         """Yield the table indices of the rows of each step of an epoch; skip the first steps."""
@@ -217,6 +225,10 @@ class Engine:
         count = len(sums) - len(names)
         scores = self.task.scores(list(sums[:count]), rows or self.data.splits[split].rows)
         return scores | dict(zip(names, sums[count:], strict=True))
+
+    def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
+        """Return sums by split and a time, as all processes of the training have them: here unchanged."""
+        return sums, seconds
 
     def save_best(self, better: Sequence[bool]) -> None:
         """See `Weights.save_best`."""

@@ -32,6 +32,9 @@ class Gradients(Protocol):
             The outputs (K, width, n), one column per row.
         """
 
+    def take_share(self, batch: int, first: int) -> None:
+        """Take the next rows as a part of a batch of more rows, which begins there: for dropout."""
+
     def is_suspicious(self) -> bool:
         """Return whether a loss or gradient of the last `fill` may not be finite: a cheap first check."""
 

@@ -23,7 +23,7 @@ from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.engines.parameters import Flat
 from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
-from mlpkit.models.torch_layers import Dropout, name_of
+from mlpkit.models.torch_layers import Dropout, name_of, set_dropout_share
 from mlpkit.models.torch_network import Network
 
 CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
@@ -70,6 +70,7 @@ class ManualGradients:
         self.output_gradient, self.expected = output_gradient, data.expected()
         self.bound = safe_bound(data, batch_size)
         self.chunks: dict[int | None, Chunk] = {}  # by number of rows; None for the whole split
+        self.chunks_of: dict[int, dict[int | None, Chunk]] = {}  # of shares, by rows in the whole batch
         self.passes: dict[int, Pass] = {}  # for evaluation, by number of rows
         self.forwards: dict[tuple[str, int], Operations] = {}  # for evaluation, by (split, first row)
         # In inference mode each operation starts a tenth of a microsecond sooner.
@@ -97,6 +98,11 @@ class ManualGradients:
         self.last = chunk
         run_operations(chunk.operations(count, add))
         return chunk.layers.outputs
+
+    def take_share(self, batch: int, first: int) -> None:
+        """See `Gradients.take_share`; the operations of a batch have the places of its share."""
+        set_dropout_share(self.data.networks, batch, first)
+        self.chunks = self.chunks_of.setdefault(batch, {})
 
     def is_suspicious(self) -> bool:
         """See `Gradients.is_suspicious`."""

@@ -55,7 +55,7 @@ class MembersEngine(Engine):
             self.data.splits |= {"train": rows, "val": rows}
         self.name, self.reason, self.device = inner.name, inner.reason, inner.device
         self.task, self.matmul, self.context = inner.task, inner.matmul, inner.context
-        self.steps = inner.steps
+        self.steps, self.processes = inner.steps, inner.processes
 
     def _of(self, run: int) -> range:
         """Return the places of a run's members in the inner engine."""
@@ -104,6 +104,10 @@ class MembersEngine(Engine):
         if self.runs == 1:
             return [float(of_members.mean()) for of_members in sums]
         return np.stack([own.mean(1) for own in np.split(sums, self.runs, axis=1)], axis=1)
+
+    def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
+        """See `Engine.agree`."""
+        return self.inner.agree(sums, seconds)
 
     def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
         """See `Engine.outputs`; those of the mean prediction, or of each member for its own fold of val."""

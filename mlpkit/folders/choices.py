@@ -22,12 +22,14 @@ class Choices:
         threads: number of CPU threads.
         matmul: precision level of matrix products.
         compiled: whether steps are compiled.
+        processes: number of processes that share each batch.
     """
 
     engine: str | None = None
     threads: int | None = None
     matmul: str | None = None
     compiled: bool | None = None
+    processes: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -36,6 +38,7 @@ class Choices:
             "threads": self.threads,
             "matmul": self.matmul,
             "compiled": self.compiled,
+            "processes": self.processes,
         }
 
 
@@ -48,7 +51,7 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
         now: the choices used now.
     """
     environment = {**process_environment(device), **now.to_dict()}
-    names = ("device", "device_name", "threads", "engine", "matmul", "compiled")
+    names = ("device", "device_name", "threads", "processes", "engine", "matmul", "compiled")
     pairs = {name: (_stored_value(before, name), environment[name]) for name in names}
     pairs["torch"] = (_torch(before), _torch(environment))
     old_plugins, new_plugins = _plugins(before), _plugins(environment)
@@ -80,7 +83,8 @@ def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
 
 def _stored_value(environment: dict[str, Any], name: str) -> Any:
     """Return a value; older versions had only one choice, and did not store it."""
-    return environment.get(name, {"engine": "autograd", "matmul": "highest", "compiled": False}.get(name))
+    only = {"engine": "autograd", "matmul": "highest", "compiled": False, "processes": 1}
+    return environment.get(name, only.get(name))
 
 
 def _plugins(environment: dict[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ MAY_CHANGE = (
     "device",
     "trainer.epochs",
     "trainer.threads",
+    "trainer.processes",
     "trainer.engine",
     "trainer.matmul",
     "trainer.compile",

@@ -174,10 +174,15 @@ def create(configs: "Sequence[Config]") -> SweepFolder:
     """Make the folder of a new sweep; no two processes get the same folder, unless run.dir names it.
 
     Raises:
-        ConfigError: run.dir names a folder that already holds files, or a run.* key differs between jobs.
+        ConfigError: run.dir names a folder that already holds files, a run.* key differs between jobs, or
+            trainer.processes is not 1.
         LockedError: another process is training a sweep there.
         WriteError: the folder cannot be made.
     """
+    if (processes := max(config.trainer.processes for config in configs)) > 1:
+        raise ConfigError(
+            f"trainer.processes={processes}: is for one run, and a sweep trains many together; leave it out"
+        )
     run = configs[0].run
     for name, value in run:
         if other := next((c.run for c in configs if getattr(c.run, name) != value), None):

@@ -194,6 +194,11 @@ class Dropout(nn.Module):
     In training each unit is zeroed with probability `rate`, rounded to 1/65536, and the others are divided by
     1 - rate; evaluation changes nothing. torch.nn.Dropout can only draw from the global generator, and its
     draws take nine times as long on a CPU.
+
+    Attributes:
+        batch: rows in the whole batch if the next rows are a process's share of it, which gets its part of
+            the batch's mask; 0: they are the whole batch.
+        first: the first of these rows.
     """
 
     def __init__(self, rate: float, device: str) -> None:
@@ -201,6 +206,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.rate = rate
         self.random = torch.Generator(device)
+        self.batch, self.first = 0, 0
 
     def forward(self, activations: Tensor) -> Tensor:
         """Return the activations (rows, width), in training with some units zeroed."""
@@ -218,8 +224,10 @@ class Dropout(nn.Module):
     def draw(self, mask: Tensor) -> list[Callable[[], object]]:
         """Return the operations that fill a mask (width, rows) with 0 and the factor of kept units."""
         dropped = self._dropped()
-        numbers = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
-        shares = numbers.view(torch.int16)[: mask.numel()].view(mask.shape)
+        (width, rows), batch = mask.shape, self.batch or mask.shape[1]
+        numbers = torch.empty(-(-width * batch // 4), dtype=torch.int64, device=mask.device)
+        of_batch = numbers.view(torch.int16)[: width * batch].view(width, batch)
+        shares = of_batch[:, self.first : self.first + rows]
         return [
             partial(numbers.random_, -(2**63), None, generator=self.random),
             partial(shares.ge_, dropped - SHARES // 2),
@@ -264,3 +272,11 @@ def seed_dropout(generators: Sequence[torch.Generator], seed: int, epoch: int, s
     """Seed the generators, so that the next masks are a function of (seed, layer, epoch, step)."""
     for layer, random in enumerate(generators):
         random.manual_seed(derived_seed(seed, f"dropout/{layer}", epoch, step))
+
+
+def set_dropout_share(networks: Sequence[nn.Module], batch: int, first: int) -> None:
+    """Make the next rows of all dropout layers a share of a batch; see `Dropout`."""
+    for network in networks:
+        for layer in network.modules():
+            if isinstance(layer, Dropout):
+                layer.batch, layer.first = batch, first

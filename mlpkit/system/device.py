@@ -55,7 +55,7 @@ def describe_device(device: str, wanted: str) -> str:
     return f"device: cpu ({threads} thread{'s' if threads > 1 else ''}{busy}{reason})"
 
 
-def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1) -> None:
+def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1, sharing: int = 1) -> None:
     """Set the number of torch's threads; `auto`: as many as a step keeps busy, at most the free cores.
 
     Threads that share a small matrix product mostly wait for each other. If another program uses one of the
@@ -66,6 +66,7 @@ def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1) -
         rows: rows in a batch, over all runs that are trained together.
         parameters: number of parameters of the model.
         width: width of its widest layer.
+        sharing: number of processes on this machine that train the same run.
     """
     global _busy
     _busy = 0.0
@@ -73,11 +74,11 @@ def set_threads(wanted: int | str, rows: int, parameters: int, width: int = 1) -
         torch.set_num_threads(min(int(wanted), max(MOST_THREADS, os.cpu_count() or 1)))
         return
     threads = threads_with_work(rows, parameters, width)
-    if threads > 1 and not _limited:
+    if threads > 1 and not _limited and sharing == 1:
         free = free_cores.free()
         if free_cores.whole(free) < threads:
             threads, _busy = free_cores.whole(free), free_cores.allowed() - free
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, max(1, cores() // sharing)) if sharing > 1 else threads)
 
 
 def threads_with_work(rows: int, parameters: int, width: int) -> int:

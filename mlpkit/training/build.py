@@ -31,6 +31,8 @@ from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.engines.members import MembersEngine
 from mlpkit.engines.own_choices import check_derivative, check_gradient
+from mlpkit.engines.processes import Processes
+from mlpkit.engines.shared import SharedEngine, check_sharing
 from mlpkit.errors import ConfigError
 from mlpkit.folders.choices import Choices
 from mlpkit.folders.trust import Trust
@@ -46,6 +48,7 @@ def build(
     trust: Trust = Trust.OWN,
     before: Choices = UNSET,
     datasets: Sequence[Dataset] | None = None,
+    processes: Processes | None = None,
 ) -> Engine:
     """Return the engine that trains one or several runs. Writes nothing to the run folders.
 
@@ -54,6 +57,7 @@ def build(
         trust: decides whether missing data is downloaded and whether timings of this machine are cached.
         before: the choices that resumed runs were trained with.
         datasets: each run's dataset, if they are loaded already; runs that share one share the object.
+        processes: those that train the run together; None: this one alone, whatever the config says.
 
     Raises:
         ConfigError: the settings do not fit together, or the device or a logger is not available.
@@ -64,7 +68,7 @@ def build(
     for config, dataset in zip(configs, datasets, strict=True):
         _check_members(config, dataset)
     if members == 1:
-        return _build(configs, trust, before, datasets)
+        return _build(configs, trust, before, datasets, processes)
     each = [
         config.model_copy(update={"seed": seed_of_member(config.seed, number)})
         for config in configs
@@ -74,7 +78,7 @@ def build(
         id(dataset): datasets_of_members(dataset, members) for dataset in datasets
     }
     of_each = [own for dataset in datasets for own in known[id(dataset)]]
-    return MembersEngine(_build(each, trust, before, of_each), members, datasets)
+    return MembersEngine(_build(each, trust, before, of_each, processes), members, datasets)
 
 
 def datasets_of_members(dataset: Dataset, members: int) -> list[Dataset]:
@@ -111,11 +115,17 @@ def _check_members(config: Config, dataset: Dataset) -> None:
             )
 
 
-def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: Sequence[Dataset]) -> Engine:
+def _build(
+    configs: Sequence[Config],
+    trust: Trust,
+    before: Choices,
+    datasets: Sequence[Dataset],
+    processes: Processes | None,
+) -> Engine:
     """Return the engine of networks, each with its config and its dataset; see `build`."""
     first, members = configs[0], configs[0].model.members
     loggers_of(first.run.loggers)
-    device = choose_device(first.device)
+    device = choose_device(first.device) if processes is None else processes.choose_device(first.device)
     set_determinism(first.trainer.deterministic)
     experiments = []
     for config, dataset in zip(configs, datasets, strict=True):
@@ -126,7 +136,7 @@ def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: S
     # The smaller networks are padded to the shape of the largest.
     network = max((experiment.network for experiment in experiments), key=count_parameters)
     dataset, loss = datasets[0], experiments[0].loss
-    matmul = configure_compute(first, dataset, network, device, trust, before, len(configs))
+    matmul = configure_compute(first, dataset, network, device, trust, before, len(configs), processes)
     check_loss(loss, experiments[0].task, dataset)  # all runs have the same
     augmentation = augmentation_in(first, dataset)
     if augmentation is not None and augmentation.options.mixup and not loss.mixes_targets:
@@ -143,6 +153,10 @@ def _build(configs: Sequence[Config], trust: Trust, before: Choices, datasets: S
     if len(configs) > members:
         reason += f"; one of {len(configs) // members} runs that are trained together"
     arguments = (experiments, device, kind, augmentation, matmul)
+    if processes is not None:
+        check_sharing(first, network, augmentation)
+        reason += f"; shared by {processes.size} processes"
+        return SharedEngine(*arguments, reason, processes=processes)
     obstacle = obstacle_to_compiling(configs, network, loss, device, augmentation is not None)
     if is_compiled(configs, dataset, obstacle, before.compiled):
         try:
@@ -232,8 +246,9 @@ def check_activations(network: Network) -> None:
 
 def choices_made(engine: Engine) -> Choices:
     """Return the choices with which an engine computes its steps."""
-    is_compiled = isinstance(engine, CompiledEngine)
-    return Choices(engine.name, torch.get_num_threads(), engine.matmul.level, is_compiled)
+    is_compiled, processes = isinstance(engine, CompiledEngine), engine.processes
+    size = 1 if processes is None else processes.size
+    return Choices(engine.name, torch.get_num_threads(), engine.matmul.level, is_compiled, size)
 
 
 def configure_compute(
@@ -244,6 +259,7 @@ def configure_compute(
     trust: Trust = Trust.OWN,
     before: Choices = UNSET,
     runs: int = 1,
+    processes: Processes | None = None,
 ) -> Matmul:
     """Set the number of CPU threads, and return how matrix products are computed.
 
@@ -255,13 +271,16 @@ def configure_compute(
         trust: see `build`.
         before: see `build`.
         runs: number of runs that are trained together.
+        processes: those that train the run together, or None.
     """
     trainer, rows = config.trainer, len(dataset.splits["train"])
     batch = rows if trainer.batch_size == "full" else min(rows, trainer.batch_size)
     threads = before.threads if before.threads and trainer.threads == "auto" else trainer.threads
     shapes = [(layer.in_features, layer.out_features) for layer in linear_layers(network)]
     shapes = shapes or [(len(dataset.input_schema.features), dataset.input_schema.width)]
-    set_threads(threads, batch * runs, count_parameters(network), max(width for _, width in shapes))
+    sharing = 1 if processes is None else processes.local_size
+    width = max(width for _, width in shapes)
+    set_threads(threads, batch * runs, count_parameters(network), width, sharing)
     if trainer.matmul == "auto" and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
     shape, keep = (batch, *max(shapes, key=math.prod)), trust.may_keep_measurements

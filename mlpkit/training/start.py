@@ -1,6 +1,7 @@
 """Starts or resumes one run, and writes its run folder."""
 
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.console import Console
 from mlpkit.config.config import Config
 from mlpkit.config.problems import plural
 from mlpkit.engines.engine import Engine
-from mlpkit.errors import ConfigError, DataError, WriteError
+from mlpkit.errors import ConfigError, DataError, RunInterruptedError, WriteError
 from mlpkit.folders import environment, new_run
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.choices import stored_choices
@@ -16,6 +17,7 @@ from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.overrides_file import keep_overrides
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.trust import Trust
 from mlpkit.system.append_file import append_line
 from mlpkit.system.console import say
 from mlpkit.system.device import choose_device
@@ -24,6 +26,7 @@ from mlpkit.system.paths import expand
 from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training import resume
 from mlpkit.training.build import build, choices_made
+from mlpkit.training.leader import Leader, leading, with_processes
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.resume import Warn
 from mlpkit.training.states import check, restore
@@ -49,27 +52,29 @@ def run(
         MlpkitError: the run cannot be started, or it failed; then it is marked as failed and its checkpoints
             stay.
     """
+    config = with_processes(config)
     if config.run.resume == "auto" and (folder := new_run.existing_run(config, origin.trust)):
         return resume_run(folder, config, origin, console, warn)
-    engine = build([config], origin.trust)
-    for line in engine.experiments[0].dataset.remarks:
-        warn(line)
-    if config.trainer.early_stopping.patience and engine.experiments[0].dataset.monitored == "train":
-        warn(
-            "warning: without validation rows, early stopping watches the training rows and stops too late; "
-            "set trainer.epochs to the best epoch of runs with validation rows"
-        )
-    if origin.trust.may_run_git:
-        environment.git_commit()
-    with stop_on_signals() as stop, ExitStack() as locks:
-        try:
-            folder = new_run.create(engine.experiments[0].config, origin.trust, locks)
-        except ConfigError:
-            if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
-                raise
-        else:
-            _begin(engine, folder, origin, console, warn, stop, judge, locks)
-            return folder
+    with leading(config) as leader:
+        engine = build([config], origin.trust, processes=None if leader is None else leader.processes)
+        for line in engine.experiments[0].dataset.remarks:
+            warn(line)
+        if config.trainer.early_stopping.patience and engine.experiments[0].dataset.monitored == "train":
+            warn(
+                "warning: without validation rows, early stopping watches the training rows and stops too "
+                "late; set trainer.epochs to the best epoch of runs with validation rows"
+            )
+        if origin.trust.may_run_git:
+            environment.git_commit()
+        with stop_on_signals() as stop, ExitStack() as locks:
+            try:
+                folder = new_run.create(engine.experiments[0].config, origin.trust, locks)
+            except ConfigError:
+                if config.run.resume == "never" or new_run.existing_run(config, origin.trust) is None:
+                    raise
+            else:
+                _begin(engine, folder, origin, console, warn, stop, judge, locks, leader)
+                return folder
     # Another process has made the folder meanwhile; if it still trains, its lock refuses us.
     return resume_run(RunFolder(expand(str(config.run.dir))), config, origin, console, warn)
 
@@ -83,11 +88,12 @@ def _begin(
     stop: StopRequest,
     judge: Judge | None,
     locks: ExitStack,
+    leader: Leader | None,
 ) -> None:
     recorder = Recorder(engine.experiments[0], folder, console, judge is None, warn)
     try:
         record_setup(recorder, engine, origin)
-        _train(recorder, engine, stop, judge)
+        _train(recorder, engine, origin.trust, stop, judge, leader)
     except WriteError:
         if not recorder.has_begun:  # for example, the disk was full from the start
             folder.clear()
@@ -100,8 +106,10 @@ def _begin(
 def _train(
     recorder: Recorder,
     engine: Engine,
+    trust: Trust,
     stop: StopRequest,
     judge: Judge | None,
+    leader: Leader | None,
     saved: Saved | None = None,
     position: MetricsPosition | None = None,
 ) -> None:
@@ -118,6 +126,11 @@ def _train(
     if saved is not None:
         restore(trainer, [saved[1].state])
     try:
+        if leader is not None:
+            try:
+                leader.begin(engine, recorder.config, trust, stop, saved and saved[0])
+            except RunInterruptedError as error:
+                raise error.with_place(f"interrupted; {recorder.resume_hint()}") from None
         recorder.begin(engine, position)
         trainer.fit()
     except BaseException as error:
@@ -151,7 +164,8 @@ def resume_run(
     Raises:
         MlpkitError: as in `run`, or the run cannot be resumed with this config.
     """
-    with locked(folder.lock):
+    config = with_processes(config)
+    with locked(folder.lock), leading(config) as leader:
         folder.open_for_writing()
         paths = [start] if start else [path for path in (folder.last, *folder.older()) if path.exists()]
         saved = resume.newest_good(paths, warn, origin.trust) if paths else None
@@ -168,7 +182,9 @@ def resume_run(
             )
         stored_config = saved[1].config if saved is not None else config
         before = stored_choices(folder, stored_config, choose_device(config.device))
-        engine = build([config], origin.trust, before)
+        if config.trainer.processes != stored_config.trainer.processes:  # they share the cores
+            before = replace(before, threads=None)
+        engine = build([config], origin.trust, before, processes=None if leader is None else leader.processes)
         with stop_on_signals() as stop:
             recorder = Recorder(engine.experiments[0], folder, console, judge is None, warn)
             position = MetricsPosition()
@@ -178,7 +194,7 @@ def resume_run(
                 folder.reopen()
                 recorder.resumed_from = "no checkpoint yet: beginning anew"
             record_setup(recorder, engine, origin, again=True)
-            _train(recorder, engine, stop, judge, saved, position)
+            _train(recorder, engine, origin.trust, stop, judge, leader, saved, position)
     return folder
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -21,10 +21,12 @@ class StopRequest:
     Attributes:
         signal_number: the signal; None until one arrives.
         at_once: whether a signal raises at once instead of waiting for `check`.
+        decided: returns the signal that all processes of a training know of; None where one trains alone.
     """
 
     signal_number: int | None = None
     at_once = False
+    decided: Callable[[], int | None] | None = None
 
     def request(self, signal_number: int | None) -> None:
         """Ask to stop, as if a signal had arrived; only the first one counts."""
@@ -36,8 +38,9 @@ class StopRequest:
         Raises:
             RunInterruptedError: a stop signal has arrived.
         """
-        if self.signal_number is not None:
-            raise RunInterruptedError(self.signal_number)
+        number = self.signal_number if self.decided is None else self.decided()
+        if number is not None:
+            raise RunInterruptedError(number)
 
 
 _outer: StopRequest | None = None  # of the enclosing block, when a sweep trains single runs

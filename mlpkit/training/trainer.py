@@ -132,12 +132,13 @@ class Trainer:
         evaluated = {name: self.engine.evaluate(name, self.stop.check) for name in self.evaluated}
         # From here on a stop signal no longer interrupts the epoch. If train is evaluated, its scores are
         # those of the evaluation, not the averages over the epoch.
-        sums = self._finite({"train": self.engine.collect()} | evaluated)
+        sums = {"train": self.engine.collect()} | evaluated
+        sums, self.seconds = self.engine.agree(sums, time.perf_counter() - self._started)
+        sums = self._finite(sums)
         steps, rows = self.engine.steps, dict[str, int]()
         if "train" not in evaluated:
             rows["train"] = steps.rows_in(progress.epoch, steps.per_epoch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
-        self.seconds = time.perf_counter() - self._started
         if self.recorders:
             self.scores = EpochScores(
                 progress.epoch,
@@ -294,5 +295,5 @@ class Trainer:
         errors = try_each(range(len(self.recorders)), self._save_if_changed)
         place = f"interrupted after epoch {self.progress.epoch}, step {self.progress.step}"
         for run, recorder in enumerate(self.recorders):
-            interrupted = RunInterruptedError(error.signal_number, f"{place}; {recorder.resume_hint()}")
+            interrupted = error.with_place(f"{place}; {recorder.resume_hint()}")
             self.on_end(recorder, recorder.fail(errors.get(run, interrupted)))
