@@ -95,8 +95,9 @@ def test_every_recipe_is_explained() -> None:
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
     recipes = search_path.groups([search_path.packaged()])["experiment"]
     assert [name for name in recipes if f"| `{name}` |" not in page] == []
-    tutorials = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "tutorials").glob("*.md"))
-    assert [name for name in recipes if f"experiment={name}\n" not in tutorials] == []
+    pages = [*(DOCS / "tutorials").glob("*.md"), DOCS / "guide" / "tables.md"]
+    explained = "\n".join(path.read_text(encoding="utf-8") for path in pages).split()
+    assert [name for name in recipes if f"experiment={name}" not in explained] == []
 
 
 def test_the_config_of_the_user_is_found(

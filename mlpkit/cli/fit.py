@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mlpkit fit dataset=iris"
 
-PARTS = 8  # equal parts of the time for training: two models in up to three groups each, and the last one
+RECIPE = "experiment=table"
+PARTS = 20  # of the time: one for each of two models in up to three groups; the recipe; the last training
+RECIPE_PARTS = 10
 
 
 def fit(
@@ -55,7 +57,7 @@ def fit(
     config_dir: ConfigDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Cross-validate a linear model, an mlp and an ensemble; train the best one on all rows."""
+    """Cross-validate a linear model, an mlp, an ensemble and a recipe; train the best one on all rows."""
     from mlpkit.analysis.fit import judge
     from mlpkit.analysis.fit_file import write_fit
     from mlpkit.cli.compose import Request, read_config
@@ -100,24 +102,38 @@ def fit(
         raise DataError("fit: a target has the same value in all rows: there is nothing to predict")
     datasets.take_remarks()  # `print_table` has printed them
     linear = "linear" if task == "regression" else "logistic"
-    request = _with(request, f"trainer.time_limit={_seconds_to(end) / PARTS}")
-    swept = (f"dataset.folds={folds}", f"dataset.fold=range({folds})", f"seed=range({seeds})")
+    swept, part = (f"dataset.folds={folds}", f"dataset.fold=range({folds})"), _seconds_to(end) / PARTS
     requests = {name: _for_model(request, name) for name in (linear, "mlp")}
-    folder = _train([_with(each, *swept) for each in requests.values()], origin, console, datasets)
+    sweeps = [
+        _with(each, *swept, f"seed=range({seeds})", f"trainer.time_limit={part}")
+        for each in requests.values()
+    ]
+    recipe = _with(_for_model(request, ""), RECIPE)
+    if _has_rows_for(recipe, folds, datasets, warnings):
+        requests[RECIPE] = recipe
+        sweeps.insert(0, _with(recipe, *swept, f"trainer.time_limit={RECIPE_PARTS * part / folds}"))
+    folder = _train(sweeps, origin, console, datasets)
     results = results_below([folder], note)
-    runs = {name: [run for run in results if run.settings["model.name"] == name] for name in requests}
+    runs = {name: [run for run in results if candidate_of(run) == name] for name in requests}
     judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
     comparison = _compare(judged, folds, seeds, warnings, folder)
     _print(console, comparison)
     winner = judged.winner
-    epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
-    all_rows = (
-        "dataset.fold=none",
-        f"trainer.epochs={epochs}",
-        f"trainer.time_limit={_seconds_to(end)}",
-        "trainer.early_stopping.patience=null",
-        f"seed=range({winner.members})",
-    )
+    limit = f"trainer.time_limit={_seconds_to(end)}"
+    if winner.model == RECIPE:  # each of its networks keeps rows for validation, and others train on them
+        how, all_rows = "", ("dataset.test_fraction=0", limit, "seed=range(1)")
+    else:
+        epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
+        how, all_rows = (
+            f" for {plural(epochs, 'epoch')}",
+            (
+                "dataset.fold=none",
+                f"trainer.epochs={epochs}",
+                limit,
+                "trainer.early_stopping.patience=null",
+                f"seed=range({winner.members})",
+            ),
+        )
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)
@@ -125,7 +141,7 @@ def fit(
     say(
         console,
         f"cross-validation: {folder}",
-        f"{winner.name}, trained on all rows for {plural(epochs, 'epoch')}: {last}",
+        f"{winner.name}, trained on all rows{how}: {last}",
         f"report: {write_report(last)}",
         "next:",
         f"  mlpkit predict {shlex.quote(str(last))}{ensemble} --input NEW.csv --output predictions.csv",
@@ -173,11 +189,33 @@ def _check(overrides: Sequence[str]) -> None:
 
 
 def _for_model(request: "Request", model: str) -> "Request":
-    """Return the request for a model; overrides of model.* are for the mlp alone."""
+    """Return the request for a model, or for none; overrides of model.* are for the mlp alone."""
     if model == "mlp":
         return _with(request, "model=mlp")
     lines = tuple(line for line in request.overrides if not _key(line).startswith("model."))
-    return replace(request, overrides=(*lines, f"model={model}"))
+    return replace(request, overrides=(*lines, f"model={model}") if model else lines)
+
+
+def _has_rows_for(recipe: "Request", folds: int, datasets: "Datasets", warnings: list[str]) -> bool:
+    """Whether each of the recipe's networks has a fold of its own in each fold; warn if not."""
+    from mlpkit.cli.compose import read_config
+    from mlpkit.system.console import note
+
+    try:
+        for fold in range(folds):
+            datasets.load(
+                read_config(_with(recipe, f"dataset.folds={folds}", f"dataset.fold={fold}")).dataset
+            )
+    except ConfigError as error:
+        warnings.append(f"without {RECIPE}: {error}")
+        note(warnings[-1])
+        return False
+    return True
+
+
+def candidate_of(run: "RunResult") -> str:
+    """Return the candidate that a run of the cross-validation is of."""
+    return RECIPE if run.settings["model.members"] > 1 else str(run.settings["model.name"])
 
 
 def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", datasets: "Datasets") -> Path:
