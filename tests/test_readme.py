@@ -82,6 +82,7 @@ def test_no_figure_is_left_out() -> None:
         "HTML",
         "NULL",
         "CUDA",
+        "NCCL",
         "JSON",
         "HTTP",
         "POST",
