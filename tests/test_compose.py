@@ -79,7 +79,10 @@ def test_values_are_read_as_hydra_does(text: str, value: object) -> None:
     [
         (["model.hidden=${dataset.seed}", "dataset.seed=${seed}", "seed=7"], 7),
         (["model.hidden=[${seed},[${run.name}],{a:${optimizer.betas}}]"], [0, [None], {"a": [0.9, 0.999]}]),
-        (["model.hidden=${trainer.early_stopping}"], {"patience": None, "min_delta": 0.0}),
+        (
+            ["model.hidden=${trainer.early_stopping}"],
+            {"patience": None, "min_delta": 0.0, "min_delta_mode": "abs"},
+        ),
         (["model.hidden=[${dataset.val_fraction},x${seed}]"], [0.2, "x0"]),
         (["model.hidden=${optimizer.betas[0]}"], 0.9),
         (["model.hidden=${.bias}"], True),
@@ -93,7 +96,11 @@ def test_keys_are_filled_in(texts: list[str], value: object) -> None:
 def test_sections_are_merged() -> None:
     config = composed("optimizer={lr: 0.5, betas: [0.1, 0.2]}", "trainer={early_stopping: {patience: 3}}")
     assert config["optimizer"] == {**composed()["optimizer"], "lr": 0.5, "betas": [0.1, 0.2]}
-    assert config["trainer"]["early_stopping"] == {"patience": 3, "min_delta": 0.0}
+    assert config["trainer"]["early_stopping"] == {
+        "patience": 3,
+        "min_delta": 0.0,
+        "min_delta_mode": "abs",
+    }
 
 
 def test_the_later_value_wins() -> None:

@@ -19,7 +19,7 @@ from mlpkit.analysis.dependence import CURVES, POINTS, partial_dependence
 from mlpkit.analysis.predict import Predictor, load_predictor, members_of
 from mlpkit.cli.main import run as command
 from mlpkit.data.encode import encode, scaled, unscaled
-from mlpkit.data.encoder import Linear, Log, Quantile
+from mlpkit.data.encoder import Linear, Log, Quantile, Scale, SmoothClip
 from mlpkit.errors import ConfigError
 
 QUICK = ("run.plots=false", "run.loggers=[]", "trainer.epochs=3")
@@ -108,9 +108,11 @@ def test_the_command_writes_csv_and_pictures(models: Models, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "scale", [Linear(2.0, 3.0), Log(1.5, 0.5), Quantile((0.0, 1.0, 2.5, 2.75, 9.0))], ids=lambda s: s.kind
+    "scale",
+    [Linear(2.0, 3.0), Log(1.5, 0.5), SmoothClip(2.0, 3.0), Quantile((0.0, 1.0, 2.5, 2.75, 9.0))],
+    ids=lambda scale: scale.kind,
 )
-def test_unscaled_is_the_inverse_of_scaled(scale: Linear | Log | Quantile) -> None:
+def test_unscaled_is_the_inverse_of_scaled(scale: Scale) -> None:
     values = np.linspace(0.1, 8.9, 50)
     np.testing.assert_allclose(unscaled(scaled(values, scale), scale), values, rtol=1e-9)
     if not isinstance(scale, Quantile):

@@ -159,7 +159,7 @@ def scaled(values: Floats, scale: Scale) -> Floats:
     return linear
 
 
-def unscaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
+def unscaled(values: Floats, scale: Scale) -> Floats:
     """Return the numbers that become these scaled ones; the inverse of `scaled`."""
     if isinstance(scale, Quantile):
         import torch
@@ -167,6 +167,8 @@ def unscaled(values: Floats, scale: Linear | Log | Quantile) -> Floats:
         shares = torch.special.ndtr(torch.from_numpy(values)).numpy()
         found: Floats = np.interp(shares, np.linspace(0, 1, len(scale.values)), np.asarray(scale.values))
         return found
+    if isinstance(scale, SmoothClip):
+        values = values / np.sqrt(np.maximum(1 - (values / 3) ** 2, 1e-12))
     linear: Floats = values * scale.divide_by + scale.shift
     return np.copysign(np.expm1(np.abs(linear)), linear) if isinstance(scale, Log) else linear
 
