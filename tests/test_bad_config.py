@@ -712,7 +712,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
         (
             ["predict", "--values", "1,2", "--output", "o.txt"],
             2,
-            "--output=o.txt: the ending must be one of .csv, .jsonl, .npz",
+            "--output=o.txt: the ending must be one of .csv, .jsonl, .npz, .parquet",
         ),
         (
             ["predict", "--values", "1,2", "--output", "none/o.csv"],
@@ -722,7 +722,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
         (
             ["predict", "--values", "1,2", "--output", "/proc"],
             2,
-            "--output=/proc: the ending must be one of .csv, .jsonl, .npz",
+            "--output=/proc: the ending must be one of .csv, .jsonl, .npz, .parquet",
         ),
         (["predict", "--values", "1"], 65, "--values=1: 1 value, the model reads 2: x1, x2"),
         (["evaluate", "--split", "foo"], 2, "--split=foo: this run has train, val, test"),

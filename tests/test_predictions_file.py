@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 from mlpkit.analysis.predict import Predictions
 from mlpkit.analysis.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
@@ -27,6 +28,8 @@ def read_back(path: Path) -> Columns:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name].tolist() for name in arrays.files}
+    if path.suffix == ".parquet":
+        return parquet.read_table(path).to_pydict()  # type: ignore[no-any-return]
     with path.open(newline="", encoding="utf-8") as stream:
         rows = (
             list(csv.DictReader(stream)) if path.suffix == ".csv" else [json.loads(line) for line in stream]
@@ -79,7 +82,7 @@ def test_numbers_are_as_short_as_they_are_exact() -> None:
 def test_files_hold_the_columns(ending: str, tmp_path: Path) -> None:
     columns = as_columns(PREDICTIONS, CLASSES, ("ü.png", "two\nlines.png"), torch.tensor([1, 2]))
     path = tmp_path / f"predictions{ending}"
-    write(path, columns)
+    write(path, [columns])
     found = read_back(path)
     assert list(found) == list(columns)
     for name, values in columns.items():
@@ -93,15 +96,26 @@ def test_files_hold_the_columns(ending: str, tmp_path: Path) -> None:
 def test_double_precision_is_kept(tmp_path: Path) -> None:
     values = torch.tensor([[1 / 3, 1e-300]], dtype=torch.float64)
     for ending in ENDINGS:
-        write(tmp_path / f"a{ending}", as_columns(Predictions(values, None), TARGETS))
+        write(tmp_path / f"a{ending}", [as_columns(Predictions(values, None), TARGETS)])
         found = read_back(tmp_path / f"a{ending}")
         assert (float(found["y"][0]), float(found["z"][0])) == (1 / 3, 1e-300)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_portions_come_one_after_the_other(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    portions: list[Columns] = [{"a": [None, None], "b": ["x", ""]}, {"a": [1, None], "b": ["y", "z"]}]
+    assert write(path, iter(portions)) == 4
+    found = read_back(path)
+    assert list(found) == ["a", "b"] and found["b"] == ["x", "", "y", "z"]
+    assert [value in (None, "") or value != value for value in found["a"]] == [True, True, False, True]
+    assert float(found["a"][2]) == 1
 
 
 def test_an_older_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x" * 10_000)
-    write(path, {"y": [1]})
+    write(path, [{"y": [1]}])
     assert path.read_text() == "y\n1\n"
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -115,9 +129,9 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError) as caught:
-        write(path, {"y": [1, 2]})
+        write(path, [{"y": [1, 2]}])
     said = str(caught.value)
-    assert said.startswith(f"{path}: cannot write 6 bytes (No space left on device); free some space")
+    assert said.startswith(f"{path}: cannot be written (No space left on device); free some space")
     assert path.read_text() == "what was there"
     assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
 
@@ -125,10 +139,10 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.txt", "the ending must be one of .csv, .jsonl, .npz"),
-        ("a", "the ending must be one of .csv, .jsonl, .npz"),
-        ("a.CSV", "the ending must be one of .csv, .jsonl, .npz"),
-        (".csv", "the ending must be one of .csv, .jsonl, .npz"),
+        ("a.txt", "the ending must be one of .csv, .jsonl, .npz, .parquet"),
+        ("a", "the ending must be one of .csv, .jsonl, .npz, .parquet"),
+        ("a.CSV", "the ending must be one of .csv, .jsonl, .npz, .parquet"),
+        (".csv", "the ending must be one of .csv, .jsonl, .npz, .parquet"),
         ("none/a.csv", "its folder does not exist; make it first"),
         ("old.csv/a.csv", "its folder does not exist; make it first"),
         ("folder.csv", "is there and no regular file; choose another name"),

@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 def in_blocks(function: Callable[[Tensor], Result], inputs: Tensor) -> Iterator[Result]:
     """Yield the results of the blocks of some rows (rows, features); zeros fill up the last block."""
     for block in torch.split(inputs, BLOCK):
-        missing = block.new_zeros(BLOCK - len(block), block.shape[1])
-        yield function(torch.cat([block, missing]) if len(missing) else block)
+        missing = BLOCK - block.shape[0]
+        yield function(torch.cat([block, block.new_zeros(missing, block.shape[1])]) if missing else block)
 
 
 class WideProducts(TorchFunctionMode):

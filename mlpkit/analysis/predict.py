@@ -90,6 +90,7 @@ class Predictor:
         self.network, self.input_schema, self.device, self.epoch = network.eval(), input_schema, device, epoch
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
+        self._dtype = network.dtype  # to look it up takes as long as a layer of a small block
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -106,8 +107,10 @@ class Predictor:
         return self.loss.per_example(outputs, network.standardize(targets.to(self.device)).cpu())
 
     def _through(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        dtype = self.network.dtype
+        dtype = self._dtype
         with torch.no_grad():
+            if inputs.shape[0] <= EVALUATION_ROWS:  # a block is computed in the time of a few calls of torch
+                return function(inputs.to(self.device, dtype)).cpu()
             parts = torch.split(inputs, EVALUATION_ROWS)
             return torch.cat([function(part.to(self.device, dtype)).cpu() for part in parts])
 

@@ -1,10 +1,10 @@
-"""Writes predictions as csv, jsonl or npz files."""
+"""Writes predictions as csv, jsonl, npz or parquet files, portion by portion."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -12,16 +12,15 @@ import numpy as np
 from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError
-from mlpkit.folders.output_file import write_output
+from mlpkit.folders.output_file import open_output
 from mlpkit.system.plain_json import to_json
 
 if TYPE_CHECKING:
+    import pyarrow
     from torch import Tensor
 
     from mlpkit.analysis.conformal import Conformal
     from mlpkit.analysis.predict import Predictions
-
-ENDINGS = (".csv", ".jsonl", ".npz")
 
 Columns = dict[str, list[Any]]
 
@@ -114,11 +113,18 @@ def _reached(conformal: "Conformal", predictions: "Predictions", input_schema: I
     return columns
 
 
-def to_csv(columns: Columns) -> str:
+def joined(portions: Iterable[Columns]) -> Columns:
+    """Return the columns of several portions of rows as one."""
+    parts = list(portions)
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def to_csv(columns: Columns, with_header: bool = True) -> str:
     """Return the columns as csv text."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    if with_header:
+        writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return stream.getvalue()
 
@@ -129,30 +135,74 @@ def to_rows(columns: Columns) -> list[dict[str, Any]]:
     return [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
 
 
-def write(path: Path, columns: Columns) -> None:
-    """Write the columns in the format of the file's suffix.
+def write(path: Path, portions: Iterable[Columns]) -> int:
+    """Write the columns of some portions of rows in the format of the file's suffix; return the rows.
+
+    Each portion is written before the next one is made; but an npz needs all of them.
 
     Raises:
-        WriteError: the file cannot be written.
+        WriteError: the file cannot be written; an older one is left unchanged, also if a portion fails.
     """
-    if path.suffix == ".csv":
-        content = to_csv(columns).encode(errors="surrogateescape")
-    elif path.suffix == ".jsonl":
-        content = "".join(f"{to_json(row)}\n" for row in to_rows(columns)).encode()
-    else:
-        content = _to_npz(columns)
-    write_output(path, content)
+    rows = 0
+
+    def counted() -> Iterator[Columns]:
+        nonlocal rows
+        for columns in portions:
+            yield columns
+            rows += len(next(iter(columns.values())))
+
+    with open_output(path) as stream:
+        _WRITERS[path.suffix](stream, counted())
+    return rows
 
 
-def _to_npz(columns: Columns) -> bytes:
-    """Return an npz archive. numpy.savez is not used, since it cannot store an array named `file`."""
-    stream = io.BytesIO()
+def _write_csv(stream: IO[bytes], portions: Iterable[Columns]) -> None:
+    for number, columns in enumerate(portions):
+        stream.write(to_csv(columns, with_header=number == 0).encode(errors="surrogateescape"))
+
+
+def _write_jsonl(stream: IO[bytes], portions: Iterable[Columns]) -> None:
+    for columns in portions:
+        stream.write("".join(f"{to_json(row)}\n" for row in to_rows(columns)).encode())
+
+
+def _write_npz(stream: IO[bytes], portions: Iterable[Columns]) -> None:
+    """Write an npz archive. numpy.savez is not used, since it cannot store an array named `file`."""
     with ZipFile(stream, "w") as archive:
-        for name, values in columns.items():
+        for name, values in joined(portions).items():
             with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 known = [np.nan if value is None else value for value in values]
                 np.lib.format.write_array(member, np.asarray(known), allow_pickle=False)
-    return stream.getvalue()
+
+
+def _write_parquet(stream: IO[bytes], portions: Iterable[Columns]) -> None:
+    from pyarrow import parquet
+
+    first, rest = next(iterator := iter(portions)), iterator
+    table = _arrow_table(first)
+    with parquet.ParquetWriter(stream, table.schema) as writer:
+        writer.write_table(table)
+        for columns in rest:
+            writer.write_table(_arrow_table(columns, table.schema))
+
+
+def _arrow_table(columns: Columns, schema: "pyarrow.Schema | None" = None) -> "pyarrow.Table":
+    """Return the columns with the types of the first portion; one without values there holds float64."""
+    import pyarrow
+
+    found = []
+    for name, values in columns.items():
+        if values and isinstance(values[0], str):  # names of files may hold bytes that are not UTF-8
+            values = [value.encode(errors="replace").decode() for value in values]
+        array = pyarrow.array(values)
+        if schema is not None:
+            array = array.cast(schema.field(name).type)
+        found.append(array.cast(pyarrow.float64()) if pyarrow.types.is_null(array.type) else array)
+    return pyarrow.table(found, names=list(columns))
+
+
+_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".npz": _write_npz, ".parquet": _write_parquet}
+ENDINGS = tuple(_WRITERS)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """mlpkit predict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +89,9 @@ def predict(
     coverage: Coverage = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
+        typer.Option(
+            "--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl, .npz or .parquet file."
+        ),
     ] = None,
     header: Header = None,
     pixels: Pixels = None,
@@ -100,7 +102,7 @@ def predict(
     plugin: Plugins = None,
 ) -> None:
     """Predict from raw inputs with a trained model."""
-    from mlpkit.analysis.predictions_file import ENDINGS, as_columns, write
+    from mlpkit.analysis.predictions_file import ENDINGS, joined, write
     from mlpkit.folders.output_file import check_output, refuse_input
 
     if sum(given is not None for given in (input_, values or None, split, out_of_fold or None)) != 1:
@@ -123,6 +125,7 @@ def predict(
     from mlpkit.analysis.conformal import conformal_of
     from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
+    from mlpkit.analysis.predicted_columns import predicted_columns
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
     from mlpkit.data.inputs import Inputs, ReadOptions, parse_values, read_inputs
@@ -153,6 +156,7 @@ def predict(
     if threshold is not None:
         predictor.task = predictor.task.at_threshold(parse_threshold(threshold, predictor))
     input_schema, true = predictor.input_schema, None
+    portions: Iterable[Inputs]
     options = ReadOptions(header, pixels, invert, stored.config.dataset.array_names()[0])
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
@@ -164,35 +168,34 @@ def predict(
         refuse_folds(name, rows)
         if name == "test":
             record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
-        inputs, true = Inputs(rows.inputs), rows.targets
+        portions, true = [Inputs(rows.inputs)], rows.targets
     elif keep or input_schema.encoder is not None:
-        from mlpkit.data.raw_inputs import missing_texts, parse_raw, read_raw
+        from mlpkit.data.raw_inputs import missing_texts, parse_raw
+        from mlpkit.data.raw_portions import read_raw_portions
+        from mlpkit.system.ahead import one_ahead
 
         options.check(input_schema)
         if values:
             missing = missing_texts(stored.config.dataset)
-            inputs = Inputs(parse_raw(values, input_schema, missing, note).values)
+            portions = [Inputs(parse_raw(values, input_schema, missing, note).values)]
         else:
-            raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
-            inputs = Inputs(raw.values, kept=raw.kept)
+            config = stored.config.dataset
+            portions = one_ahead(
+                read_raw_portions(str(input_), input_schema, config, options, keep or (), note)
+            )
     elif values:
-        inputs = parse_values(values, input_schema, options, note)
+        portions = [parse_values(values, input_schema, options, note)]
     else:
-        inputs = read_inputs(str(input_), input_schema, options, note)
+        portions = [read_inputs(str(input_), input_schema, options, note)]
     reach = None if coverage is None else conformal_of(members, predictor, coverage, trust, note)
-    predictions = predictor.predict(inputs.values)
     are_nan = [warn_of_nan(member.state.model, path) for path, member in members]
-    if not any(are_nan) and (row := predictions.first_not_finite()) is not None:
-        named = inputs.names[row] if inputs.names else f"row {row + 1}"
-        raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
-    apart = predictor.spread(inputs.values) if spread and isinstance(predictor, Ensemble) else None
-    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept, None, reach, apart)
+    source = input_ or (f"--split={split}" if split else "--values")
+    parts = predicted_columns(portions, predictor, source, true, reach, spread, any(are_nan))
     if output is not None:
-        write(output, columns)
-        say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")
+        say(make_console(), f"{plural(write(output, parts), 'prediction')}: {output}")
     else:
         epoch = f"{path.stem} checkpoint, epoch {stored.state.progress.epoch}"
-        show(columns, "" if ensemble or run is None else f"{path.parent.parent}: {epoch}")
+        show(joined(parts), "" if ensemble or run is None else f"{path.parent.parent}: {epoch}")
 
 
 def _predict_out_of_fold(
@@ -201,6 +204,7 @@ def _predict_out_of_fold(
     """Predict every row of the table that a sweep's best setting was trained on in folds."""
     from mlpkit.analysis.compare import compare
     from mlpkit.analysis.out_of_fold import average, predict_out_of_fold
+    from mlpkit.analysis.predicted_columns import NOT_FINITE
     from mlpkit.analysis.predictions_file import as_columns, write
     from mlpkit.data.raw_inputs import keep_columns
     from mlpkit.data.table_targets import describe_left_out
@@ -238,7 +242,7 @@ def _predict_out_of_fold(
     record_training(sweep, command_line(), note)
     raw, predictions = found.config.raw(), found.predictions()
     if (bad := predictions.first_not_finite()) is not None:
-        raise _not_finite(raw.locate(int(found.rows[bad])))
+        raise DataError(f"{raw.locate(int(found.rows[bad]))}: {NOT_FINITE}")
     kept = keep_columns(raw.table.take(found.rows.numpy()), keep, raw.source)
     schema, rows = found.predictor.input_schema, found.rows.tolist()
     columns = as_columns(predictions, schema, true=found.targets, kept=kept, rows=rows)
@@ -256,13 +260,5 @@ def _predict_out_of_fold(
         show(columns)
         note(line)
     else:
-        write(output, columns)
+        write(output, [columns])
         say(make_console(), line, f"{plural(len(rows), 'prediction')}: {output}")
-
-
-def _not_finite(where: str) -> DataError:
-    return DataError(
-        f"{where}: the prediction is not a finite number, since the inputs are too large for the model; "
-        "correct "
-        "or remove the row"
-    )

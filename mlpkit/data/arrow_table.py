@@ -1,7 +1,8 @@
 """Reads parquet and arrow files, and converts column types to the few that mlpkit uses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
@@ -14,6 +15,8 @@ from mlpkit.config.problems import spell
 from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION, open_file
 from mlpkit.errors import DataError
 
+COLUMN_BUFFER = 1 << 18  # bytes of a column that are read at once
+
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 
 
@@ -24,9 +27,32 @@ def read_parquet(path: Path) -> pyarrow.Table:
         DataError: its header declares far more values than a file of its size can hold.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
+    with _open_parquet(path) as file:
+        return _without_index(file.read())
+
+
+def read_parquet_portions(path: Path, rows: int) -> Iterator[pyarrow.Table]:
+    """Yield the rows of a parquet file in portions of at most so many rows, whatever its size.
+
+    Raises:
+        DataError, pyarrow.ArrowException, OSError: as in `read_parquet`.
+    """
+    with _open_parquet(path) as file:
+        if file.metadata.num_rows == 0:
+            yield _without_index(file.read())
+        for group in range(file.num_row_groups):  # over several at once pyarrow keeps what it has read
+            for batch in file.iter_batches(rows, row_groups=[group]):
+                yield _without_index(pyarrow.Table.from_batches([batch]))
+
+
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Open a parquet file, and check its header; its columns are read through small buffers."""
     with (
         open_file(path) as source,
-        pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file,
+        pyarrow.parquet.ParquetFile(
+            source, page_checksum_verification=True, buffer_size=COLUMN_BUFFER
+        ) as file,
     ):
         values = file.metadata.num_rows * file.metadata.num_columns
         if values * 8 > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
@@ -34,7 +60,7 @@ def read_parquet(path: Path) -> pyarrow.Table:
                 f"{path}: its header declares {values} values, too many for its size; if that is right, "
                 "save it as .csv"
             )
-        return _without_index(file.read())
+        yield file
 
 
 def read_arrow(path: Path) -> pyarrow.Table:

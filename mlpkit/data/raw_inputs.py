@@ -89,16 +89,44 @@ def read_raw(
             weights = torch.from_numpy(read_weights(column))
         elif weight is not None:
             warn(f"{file.source}: no column {spell(weight)}, so all rows count the same in the loss")
-    kept = keep_columns(table, keep, file.source)
-    encoded = encode(_encoder_of(input_schema), table, file.source, locate)
-    used = {*input_schema.columns, *input_schema.targets, *keep, weight}
-    if extra := [name for name in names if name not in used]:
-        warn(f"{file.source}: not read: {listed(extra)}")
-    values = _warn_of_issues(encoded, file.source, warn)
+    warn_of_unread(file, input_schema, (*keep, weight), warn)
+    found = encode_rows(replace(file, table=table), locate, input_schema, options, keep, warn)
+    for issues in found.issues:
+        warn(f"{file.source}: {issues}")
+    return replace(found, targets=targets, weights=weights)
+
+
+def encode_rows(
+    file: TableFile,
+    locate: Locate,
+    input_schema: InputSchema,
+    options: ReadOptions,
+    keep: Sequence[str],
+    warn: Callable[[str], None],
+) -> RawInputs:
+    """Encode the rows of a table, without targets; missing and unseen values are counted, not warned of.
+
+    Args:
+        file: the table.
+        locate: names one of its rows in errors.
+        input_schema, options, keep, warn: see `read_raw`.
+    """
+    kept = keep_columns(file.table, keep, file.source)
+    encoded = encode(_encoder_of(input_schema), file.table, file.source, locate)
+    values = torch.from_numpy(encoded.values)
     if options.max_pixel is not None:
         values = values / options.max_pixel
     values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
-    return RawInputs(values, targets, weights, kept, encoded.issues)
+    return RawInputs(values, kept=kept, issues=encoded.issues)
+
+
+def warn_of_unread(
+    file: TableFile, input_schema: InputSchema, used: Sequence[str | None], warn: Callable[[str], None]
+) -> None:
+    """Warn of columns that are neither features nor targets, nor used otherwise."""
+    known = {*input_schema.columns, *input_schema.targets, *used}
+    if extra := [name for name in file.table.column_names if name not in known]:
+        warn(f"{file.source}: not read: {listed(extra)}")
 
 
 def read_as_in_training(

@@ -2,13 +2,16 @@
 
 import glob
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import pyarrow
 
 from mlpkit.config.problems import show, spell
-from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet
+from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet, read_parquet_portions
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
@@ -104,6 +107,30 @@ def read_table(
     return TableFile(_joined([file.table for file in files]), read_as, source, locations)
 
 
+def read_portions(source: str, missing: Sequence[str], rows: int) -> Iterator[TableFile]:
+    """Yield the rows of a parquet file in portions of at most so many, so that it need not fit into memory.
+
+    Args:
+        source: the file.
+        missing: strings that stand for a missing value, besides the empty string.
+        rows: the most rows of a portion.
+
+    Raises:
+        DataError: the file cannot be read, or is not a table.
+    """
+    path, start = expand(source), 0
+    with _explained(source):
+        for table in read_parquet_portions(path, rows):
+            location = ((table.num_rows, partial(_row_after, path, start)),)
+            yield _checked(TableFile(table, None, str(path), location), ("", *missing), source)
+            start += table.num_rows
+
+
+def _row_after(path: Path, start: int, row: int) -> str:
+    """Name a row of a portion that begins at a row of the file."""
+    return f"{path}: row {start + row + 1}"
+
+
 def _named(source: str | TableText) -> Sequence[str | TableText]:
     """Expand a glob to its files; any other source is returned unchanged."""
     if (
@@ -122,13 +149,24 @@ def _named(source: str | TableText) -> Sequence[str | TableText]:
 def _read_one(source: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     """Read the table in one file."""
     name = source.name if isinstance(source, TableText) else source
+    with _explained(name):
+        return _checked(_read_kind(source, given, missing), missing, name)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn the errors of reading into a DataError that names the table."""
     try:
-        file = _read_kind(source, given, missing)
+        yield
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or show(str(error))
         raise DataError(f"{name}: cannot be read ({reason})") from None
     except (pyarrow.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{name}: a damaged file ({show(str(error))}); save it again") from None
+
+
+def _checked(file: TableFile, missing: Sequence[str], name: str) -> TableFile:
+    """Check the columns of a table that has been read, and convert them."""
     if file.table.num_columns == 0 or file.table.num_rows == 0:
         raise DataError(f"{name}: no rows; a table has a line for each")
     columns = file.table.column_names

@@ -5,13 +5,15 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from mlpkit.errors import ConfigError
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
-from mlpkit.system.atomic_write import atomic_write
+from mlpkit.system.atomic_write import atomic_stream, atomic_write
+from mlpkit.system.failed_write import failed_write
 from mlpkit.system.paths import expand
 
 
@@ -98,6 +100,20 @@ def write_output(path: Path, content: bytes) -> None:
         WriteError: it cannot be written; an older file is left unchanged.
     """
     atomic_write(_target(path), content)
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for what is too large to be in memory; see `write_output`.
+
+    Raises:
+        WriteError: it cannot be written, or the block raised an OSError; an older file is left unchanged.
+    """
+    try:
+        with atomic_stream(_target(path)) as stream:
+            yield stream
+    except OSError as error:
+        raise failed_write(path, error) from None
 
 
 def _target(path: Path) -> Path:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mlpkit.system.failed_write import failed_write
 from mlpkit.system.platform import flush_all, flushes_folders, give_owner
@@ -29,6 +30,20 @@ def atomic_write(path: Path, content: bytes) -> None:
     Raises:
         WriteError: writing failed; the path still holds the complete old file, or the complete new one.
     """
+    try:
+        with atomic_stream(path) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise failed_write(path, error, f"cannot write {len(content)} bytes") from None
+
+
+@contextmanager
+def atomic_stream(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that replaces the path when the block ends, as `atomic_write` does; never if it fails.
+
+    Raises:
+        OSError: writing failed.
+    """
     temporary = None
     try:
         if not path.parent.is_dir():
@@ -37,7 +52,7 @@ def atomic_write(path: Path, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=SUFFIX, dir=path.parent)
         _unfinished.add(temporary)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             flush(stream.fileno())
         _give_rights(temporary, path)
@@ -45,8 +60,6 @@ def atomic_write(path: Path, content: bytes) -> None:
         _unfinished.discard(temporary)
         temporary = None
         sync_folder(path.parent)  # the rename itself must survive a power cut
-    except OSError as error:
-        raise failed_write(path, error, f"cannot write {len(content)} bytes") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
