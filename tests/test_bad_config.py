@@ -64,7 +64,7 @@ NOT_SET = "NOT_SET is not set; set it, or give a default: ${oc.env:NOT_SET,DEFAU
 FILL = "only ${other.key} can be filled in; write the value"
 NO_KEY = "is not a key; write key=value, such as optimizer.lr=0.01"
 HYDRA = "mlpkit has no hydra section"
-LAUNCHER = "write --launcher vectorized, processes, dask or slurm; see --workers"
+LAUNCHER = "write --launcher vectorized, processes, dask, ray or slurm; see --workers"
 OPTION = "an option of Hydra's that mlpkit does not have"
 MLP = "model=mlp has members, hidden, activation, dropout, dropout_kind, norm, bias"
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
@@ -388,7 +388,7 @@ SEVERAL = [
     ),
     (
         ["-m", "--dry-run", "--launcher", "x", "seed=1,2"],
-        "--launcher=x: must be dask, processes, slurm or vectorized",
+        "--launcher=x: must be dask, processes, ray, slurm or vectorized",
     ),
     (["-m", "seed=1,-1", "optimizer.lr=0.1,0"], f"optimizer.lr=0: {LR}\nseed=-1: {SEED}"),
     (["--multirun", "dataset=mon,moons"], MON),

@@ -229,10 +229,10 @@ def test_a_search_gives_its_trials_to_the_same_workers(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--launcher=loky",), "--launcher=loky: must be dask, processes, slurm or vectorized"),
-        (("--workers=2",), "--workers=2: only for --launcher=dask, processes or slurm"),
+        (("--launcher=loky",), "--launcher=loky: must be dask, processes, ray, slurm or vectorized"),
+        (("--workers=2",), "--workers=2: only for --launcher=dask, processes, ray or slurm"),
         (("--runs-per-job=0",), "--runs-per-job=0: must be auto, or a number from 1 on"),
-        (("--address=tcp://a:1",), "--address=tcp://a:1: only for --launcher=dask"),
+        (("--address=tcp://a:1",), "--address=tcp://a:1: only for --launcher=dask or ray"),
         (("--slurm=partition=gpu",), "--slurm=partition=gpu: only for --launcher=slurm"),
         (
             ("--launcher=slurm", "--slurm=partition"),

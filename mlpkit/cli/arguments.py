@@ -67,7 +67,7 @@ LauncherName = Annotated[
     str | None,
     typer.Option(
         "--launcher",
-        metavar="vectorized | processes | dask | slurm",
+        metavar="vectorized | processes | dask | ray | slurm",
         help="Sweep: train groups of runs one after another in this process, or each as a job elsewhere.",
     ),
 ]
@@ -90,7 +90,7 @@ Address = Annotated[
     typer.Option(
         "--address",
         metavar="ADDRESS",
-        help="Sweep: the scheduler of --launcher, as tcp://10.0.0.1:8786; default: one on this machine.",
+        help="Sweep: scheduler of dask (tcp://10.0.0.1:8786) or ray (10.0.0.1:6379); default: a local one.",
     ),
 ]
 SlurmSettings = Annotated[

@@ -20,7 +20,7 @@ _SETTINGS = {
     "hydra.job.name": "write run.name=NAME",
     "hydra.job.chdir": "mlpkit stays in the working directory; leave it out",
     "hydra.job.env_set": "write NAME=VALUE in front of mlpkit",
-    "hydra.launcher": "write --launcher vectorized, processes, dask or slurm; see --workers",
+    "hydra.launcher": "write --launcher vectorized, processes, dask, ray or slurm; see --workers",
     "hydra.sweeper": "-m sweeps over a grid; --search tpe, random or cmaes searches",
     "hydra.mode": "-m makes a sweep",
     "hydra.searchpath": "write --config-dir DIR",

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import IO
 
@@ -50,9 +51,13 @@ def train_in_process(parcel: Parcel, threads: int, is_wanted: Callable[[], bool]
         pass  # it has ended already, which its exit code tells
     except BaseException:  # such as a KeyboardInterrupt, by which a library cancels a task
         process.terminate()
-        process.wait()
         raise
-    code = process.wait()
+    finally:
+        code = process.wait()
+        reader.join()
+        process.stdout.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
     if code == 0 and answers and answers[0]:
         ended = pickle.loads(answers[0])
         assert isinstance(ended, JobResult)

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -21,7 +22,7 @@ CONNECT_SECONDS = 30.0  # to reach the scheduler, and for a first worker
 
 @choice("launcher")
 class DaskLauncher(LauncherConfig):
-    """Workers of Dask: those of the scheduler at --address, or new ones on this machine."""
+    """Workers of Dask: those of the scheduler at --address, or one of this process."""
 
     name: Literal["dask"]
     address: str | None = None
@@ -49,10 +50,15 @@ class DaskLauncher(LauncherConfig):
         try:
             if self.address is None:
                 places = min(self.workers or cores(), runs)
-                cluster = LocalCluster(n_workers=places, threads_per_worker=1, dashboard_address=None)
+                # Its worker is in this process: each job has a process of its own, wherever its worker is.
+                cluster = LocalCluster(
+                    n_workers=1, threads_per_worker=places, processes=False, dashboard_address=None
+                )
                 client = Client(cluster)
             else:
-                client = Client(self.address, timeout=CONNECT_SECONDS)
+                with warnings.catch_warnings():  # versions of packages that mlpkit sends nothing of
+                    warnings.simplefilter("ignore")
+                    client = Client(self.address, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             at = "" if self.address is None else f" --address={self.address}"
             raise ConfigError(f"--launcher=dask{at}: no scheduler answers ({type(error).__name__})") from None

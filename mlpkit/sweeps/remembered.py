@@ -46,12 +46,16 @@ def recall(folder: SweepFolder) -> LauncherConfig | None:
     content = read_object(folder.launcher)
     name = content.get("name")
     schema = registry.choices("launcher").get(name) if isinstance(name, str) else None
+    if schema is None:
+        raise ConfigError(
+            f"{folder.launcher}: name={name}: no such launcher; give the --plugin that has it, or --launcher"
+        )
     try:
-        if schema is None:
-            raise ValueError(name)
         config = schema.model_validate(_tuples(content))
-    except ValueError:  # also pydantic's
-        raise ConfigError(f"{folder.launcher}: not a launcher of this mlpkit; give --launcher") from None
+    except ValidationError:
+        raise ConfigError(
+            f"{folder.launcher}: not the settings of --launcher={name}; give them again"
+        ) from None
     assert isinstance(config, LauncherConfig)
     if not config.is_local and not _mark(content).exists():
         raise ConfigError(

@@ -6,6 +6,7 @@ import stat
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
@@ -18,10 +19,12 @@ from mlpkit.config.plugins import Parcel
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.folders.run_folder import refuse_other_kind
 from mlpkit.sweeps.packed_job import train_job
+from mlpkit.sweeps.slurm_queue import cancel_jobs_of, queued
 from mlpkit.system.device import cores
 from mlpkit.system.failed_write import failed_write
 
 STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
+QUEUE_SECONDS = 10.0  # between two looks into Slurm's queue, which are dear for it
 SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit's names
 DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is requeued and resumed
 
@@ -55,7 +58,11 @@ class Slurm(Workers):
         is_local = self._executor.cluster == "local"
         self.places, self.has_queue = workers or (cores() if is_local else None), not is_local
         self._running: dict[int, SlurmJob] = {}
+        self._missing: set[int] = set()  # jobs that were not in Slurm's queue when it was last looked into
+        self._looked_at = 0.0
         self._stopped_at: float | None = None
+        if not is_local:
+            cancel_jobs_of(path / "slurm")
 
     def submit(self, jobs: Mapping[int, Parcel]) -> None:
         """See `Workers.submit`; Slurm gets one array."""
@@ -68,12 +75,28 @@ class Slurm(Workers):
 
     def collect(self, seconds: float) -> Ended:
         """See `Workers.collect`."""
-        ended = [number for number, job in self._running.items() if job.done()]
+        ended = self._ended()
         if not ended:
             time.sleep(seconds)
         if self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_SECONDS:
             ended = list(self._running)  # Slurm does not tell that they are gone
         return [(number, _result(self._running.pop(number))) for number in ended]
+
+    def _ended(self) -> list[int]:
+        """Return the jobs that have a result, or have been missing in Slurm's queue twice.
+
+        A shared folder may show a result some seconds after the queue has lost the job.
+        """
+        if not self.has_queue:
+            return [number for number, job in self._running.items() if job.done()]
+        ended = {number for number, job in self._running.items() if job.paths.result_pickle.exists()}
+        if time.monotonic() - self._looked_at > (QUEUE_SECONDS if self._stopped_at is None else 2.0):
+            if (jobs := queued()) is not None:
+                missing = {number for number, job in self._running.items() if job.job_id not in jobs}
+                ended |= missing & self._missing
+                self._missing = missing
+            self._looked_at = time.monotonic()
+        return sorted(ended)
 
     def stop(self) -> None:
         """See `Workers.stop`."""
@@ -176,13 +199,13 @@ def _value(text: str) -> Any:
 
 
 def _result(job: SlurmJob) -> JobResult | LostJob:
-    """Return how a job has ended."""
-    try:
-        return job.result()
-    except UncompletedJobError:  # it was killed and left no result
-        lines = (job.stderr() or "").strip().splitlines()
-        last = f"{lines[-1]}; " if lines else ""
-        return LostJob(f"ended without a result ({job.state}); {last}see {job.paths.stderr}")
+    """Return how a job has ended; one that was killed has left no result."""
+    if job.paths.result_pickle.exists():  # else submitit waits for it
+        with suppress(UncompletedJobError):
+            return job.result()
+    lines = (job.stderr() or "").strip().splitlines()
+    last = f"{lines[-1]}; " if lines else ""
+    return LostJob(f"ended without a result; {last}see {job.paths.stderr}")
 
 
 def _first_line(error: Exception) -> str:

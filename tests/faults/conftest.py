@@ -1,10 +1,12 @@
 """What the runs that something stops are compared with."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from faults.processes import end_all
+from faults.launched import ARGUMENTS
+from faults.processes import end_all, start_fresh
 from faults.runs import Uninterrupted, train_uninterrupted
 
 Train = Callable[..., Uninterrupted]
@@ -22,6 +24,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Train:
         return done[arguments]
 
     return train
+
+
+@pytest.fixture(scope="session")
+def local_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of equal jobs in one process, which nothing has stopped."""
+    folder = tmp_path_factory.mktemp("local")
+    local = start_fresh(folder, "train", "-m", *ARGUMENTS)
+    assert local.wait() == 0, local.stderr()
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -10,23 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import content
 
-from faults.processes import LIMIT, Running, start_fresh
-from mlpkit.folders.run_folder import RunFolder
+from faults.launched import SWEEP, check_bits, resume, sweep
+from faults.processes import LIMIT, Running
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs distributed"),
 ]
-
-SWEEP = "outputs/sweep"
-ARGUMENTS = (
-    f"run.dir={SWEEP}", "run.progress=none", "dataset=moons", "dataset.n=60", "model.hidden=[4]",
-    "optimizer.lr=0.01,0.05", "seed=range(3)", "trainer.epochs=8000", "trainer.checkpoint_every=2000",
-    "run.tensorboard=false",
-)  # fmt: skip
-THREES = "--runs-per-job=3"
 
 
 class Cluster:
@@ -60,15 +51,6 @@ class Cluster:
             )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of equal groups in one process, which nothing has stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    local = start_fresh(folder, "train", "-m", *ARGUMENTS, THREES)
-    assert local.wait() == 0, local.stderr()
-    return folder
-
-
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -77,33 +59,19 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     found.kill()
 
 
-def sweep(cluster: Cluster) -> Running:
-    """Start the sweep, and wait until both of its jobs have saved once."""
-    options = ("--launcher=dask", f"--address={cluster.address}", THREES)
-    running = start_fresh(cluster.folder, "train", "-m", *ARGUMENTS, *options)
-    while len(list((cluster.folder / SWEEP).glob("0*/checkpoints/last.safetensors"))) < 6:
-        assert not running.ended_within(0.02), running.stderr()
-    return running
+def begin(cluster: Cluster) -> Running:
+    return sweep(cluster.folder, "--launcher=dask", f"--address={cluster.address}")
 
 
-def check(folder: Path, whole: Path) -> None:
-    """Check that every run has the bits of the sweep in one process."""
-    ours, theirs = (sorted((of / SWEEP).glob("0*-*")) for of in (folder, whole))
-    assert [path.name for path in ours] == [path.name for path in theirs]
-    for path, other in zip(map(RunFolder, ours), map(RunFolder, theirs), strict=True):
-        assert content(path.last) == content(other.last)
-        assert content(path.best) == content(other.best)
-
-
-def test_a_worker_is_killed(cluster: Cluster, whole: Path) -> None:
-    running = sweep(cluster)
+def test_a_worker_is_killed(cluster: Cluster, local_sweep: Path) -> None:
+    running = begin(cluster)
     cluster.workers[0].kill()
     assert running.wait() == 0, running.stderr()
-    check(cluster.folder, whole)
+    check_bits(cluster.folder, local_sweep)
 
 
-def test_the_scheduler_is_killed(cluster: Cluster, whole: Path) -> None:
-    running = sweep(cluster)
+def test_the_scheduler_is_killed(cluster: Cluster, local_sweep: Path) -> None:
+    running = begin(cluster)
     cluster.scheduler.kill()
     assert running.wait() == 74
     gone = f"--launcher=dask: the scheduler {cluster.address} is gone; its jobs save their runs and end"
@@ -111,18 +79,16 @@ def test_the_scheduler_is_killed(cluster: Cluster, whole: Path) -> None:
     for process in (cluster.scheduler, *cluster.workers):
         process.wait(LIMIT)  # the workers end by themselves
     cluster.start()
-    resumed = start_fresh(cluster.folder, "resume", SWEEP)
-    assert resumed.wait() == 0, resumed.stderr()
-    check(cluster.folder, whole)
+    resume(cluster.folder)
+    check_bits(cluster.folder, local_sweep)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_the_sweep_is_stopped(number: int, cluster: Cluster, whole: Path) -> None:
-    running = sweep(cluster)
+def test_the_sweep_is_stopped(number: int, cluster: Cluster, local_sweep: Path) -> None:
+    running = begin(cluster)
     running.send(number)
     assert running.wait() == 128 + number, running.stderr()
     way_on = f"mlpkit: interrupted: 0 of 6 runs are done; to go on: mlpkit resume {SWEEP}\n"
     assert running.stderr() == (way_on if number == signal.SIGINT else "")
-    resumed = start_fresh(cluster.folder, "resume", SWEEP)
-    assert resumed.wait() == 0, resumed.stderr()
-    check(cluster.folder, whole)
+    resume(cluster.folder)
+    check_bits(cluster.folder, local_sweep)

@@ -1,0 +1,174 @@
+"""The launcher that gives each job to Ray, as a task of Ray Core."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from mlpkit.config.launcher import Ended, JobResult, LauncherConfig, LostJob, Workers
+from mlpkit.config.plugins import Parcel
+from mlpkit.config.registry import choice
+from mlpkit.config.section import Count
+from mlpkit.errors import ConfigError, MlpkitError, reason_of
+from mlpkit.sweeps.shared_folder import check_answers, make_probe, write_probe
+
+QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
+PROBE_SECONDS = 120.0  # in which each node starts a process and answers
+RETRIES = 3  # how often a job whose node is lost begins in another one
+
+
+@choice("launcher")
+class RayLauncher(LauncherConfig):
+    """Nodes of Ray: those of the cluster at --address, or this machine. A job takes one of their CPUs."""
+
+    name: Literal["ray"]
+    address: str | None = None
+    workers: Count | None = None
+
+    def check(self) -> None:
+        """See `LauncherConfig.check`."""
+        try:
+            import ray  # noqa: F401
+        except ImportError:
+            raise ConfigError("--launcher=ray: needs ray; pip install 'mlpkit[ray]'") from None
+        if self.address is not None and self.workers is not None:
+            raise ConfigError(f"--workers={self.workers}: the nodes at --address have CPUs; leave out one")
+
+    def open(self, folder: Path, runs: int) -> Workers:
+        """See `LauncherConfig.open`."""
+        import ray
+
+        from mlpkit.system.device import cores
+
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # what ends the sweep is told in one line
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+        with _same_signal_handlers():
+            try:
+                if self.address is None:
+                    ray.init(
+                        "local", num_cpus=min(self.workers or cores(), runs), include_dashboard=False, **QUIET
+                    )
+                else:
+                    ray.init(self.address, **QUIET)
+            except (OSError, RuntimeError, ValueError) as error:
+                at = "" if self.address is None else f" --address={self.address}"
+                raise ConfigError(f"--launcher=ray{at}: cannot connect ({reason_of(error)})") from None
+        workers = Ray()
+        try:
+            workers.check(folder.absolute())
+        except BaseException:
+            workers.close()
+            raise
+        return workers
+
+
+class Ray(Workers):
+    """The nodes that this process is connected with; those that join later get jobs too."""
+
+    has_queue = True
+
+    def __init__(self) -> None:
+        """Count the CPUs."""
+        import ray
+
+        self.places = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._train = ray.remote(num_cpus=1, max_retries=RETRIES)(_train)
+        self._running: dict[Any, int] = {}  # job numbers by Ray's references
+
+    def check(self, folder: Path) -> None:
+        """Check that each node has this mlpkit and the sweep's folder.
+
+        Raises:
+            ConfigError: one lacks something.
+            WriteError: the folder cannot be written.
+        """
+        import ray
+
+        with write_probe(folder) as probe:
+            ask = ray.remote(num_cpus=0, max_retries=0)(make_probe(str(probe)))
+            nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+            asked = {node: ask.options(scheduling_strategy=_on(node)).remote() for node in nodes}
+            answers = {f"{nodes[node]} ({node[:8]})": _answer(ref) for node, ref in asked.items()}
+            check_answers("--launcher=ray", answers, probe, version("mlpkit"))
+
+    def submit(self, jobs: Mapping[int, Parcel]) -> None:
+        """See `Workers.submit`; a job whose node is lost goes on in another one."""
+        for number, parcel in jobs.items():
+            self._running[self._train.remote(parcel)] = number
+
+    def collect(self, seconds: float) -> Ended:
+        """See `Workers.collect`."""
+        import ray
+
+        ended, _ = ray.wait(list(self._running), timeout=seconds)
+        return [(self._running.pop(reference), _result(reference)) for reference in ended]
+
+    def stop(self) -> None:
+        """See `Workers.stop`; Ray interrupts a job's task, which asks the job to end and waits for it."""
+        import ray
+
+        for reference in self._running:
+            ray.cancel(reference)
+
+    def close(self) -> None:
+        """See `Workers.close`."""
+        import ray
+
+        with suppress(Exception):
+            ray.shutdown()
+
+
+def _on(node: str) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def _answer(reference: Any) -> Any:
+    """Return what a node answers, or the error."""
+    import ray
+
+    try:
+        return ray.get(reference, timeout=PROBE_SECONDS)
+    except Exception as error:
+        return error
+
+
+def _result(reference: Any) -> JobResult | LostJob:
+    import ray
+    from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+    try:
+        ended: JobResult | LostJob = ray.get(reference)
+    except TaskCancelledError:
+        return LostJob("was cancelled")
+    except RayTaskError as error:
+        return JobResult(refused=MlpkitError(str(error).strip().splitlines()[-1]))
+    except RayError as error:
+        return LostJob(f"was lost several times ({type(error).__name__})")
+    return ended
+
+
+@contextmanager
+def _same_signal_handlers() -> Iterator[None]:
+    """Keep mlpkit's handlers of signals, in whose place Ray puts its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ----------------------------------------------------------------------------------------- in a worker
+
+
+def _train(parcel: Parcel) -> JobResult | LostJob:
+    """Train a job. Ray interrupts a task that is cancelled, and kills those of a sweep that has ended."""
+    from mlpkit.sweeps.job_process import train_in_process
+
+    return train_in_process(parcel, 1, lambda: True)

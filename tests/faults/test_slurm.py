@@ -1,0 +1,188 @@
+"""Sweeps on a real Slurm, whose daemons run on this machine for the tests alone."""
+
+import getpass
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import pytest
+
+from faults.launched import MOONS, SWEEP, check_bits, resume, sweep
+from faults.processes import LIMIT, Running, start_fresh
+from mlpkit.folders.checkpoint import load
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.system.plain_json import read_object
+
+PROGRAMS = ("munged", "slurmctld", "slurmd")
+MISSING = [name for name in PROGRAMS if shutil.which(name, path=f"{os.defpath}:/usr/sbin") is None]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)} (Debian: slurm-wlm, munge)"),
+    pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit"),
+]
+
+# cred_expire: how long a requeued job waits; KillWait: how long a cancelled one has to save its runs.
+CONFIG = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=2
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+KillWait=10
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2
+PartitionName=all Nodes=ALL Default=YES
+"""
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Path]:
+    """A cluster of one node with two cores; return its slurm.conf."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="slurm-")))
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+        with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
+            ports = [each.getsockname()[1] for each in (first, second)]
+        host = socket.gethostname().partition(".")[0]
+        config = folder / "slurm.conf"
+        config.write_text(CONFIG.format(folder=folder, ports=ports, host=host, user=getpass.getuser()))
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o400)
+        files = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
+        munge = [f"--{option}={folder}/munge.{end}" for option, end in files.items()]
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        for command in (["munged", "-F", "-f", *munge], ["slurmctld", "-D"], ["slurmd", "-D"]):
+            log = stack.enter_context((folder / f"{command[0]}.out").open("wb"))
+            daemon = subprocess.Popen(
+                [shutil.which(command[0], path=path) or command[0], *command[1:]],
+                stdout=log, stderr=log, env={**os.environ, "SLURM_CONF": str(config)},
+            )  # fmt: skip
+            stack.callback(_end, daemon)
+            while command[0] == "munged" and not (folder / "munge.socket").exists():
+                assert daemon.poll() is None, (folder / "munged.out").read_text()
+        yield config
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(20)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+@pytest.fixture
+def folder(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose commands know the cluster; jobs that are left behind are killed."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path
+    said("scancel", "--me", "--signal=KILL", "--full")
+    check_none_is_left()
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True).stdout
+
+
+def jobs() -> list[str]:
+    """Return the jobs of the queue, as Slurm names them."""
+    return said("squeue", "--me", "--array", "--noheader", "--sort=i", "--format=%i").split()
+
+
+def check_none_is_left() -> None:
+    """A job that has ended is in the queue for some moments more."""
+    deadline = monotonic() + LIMIT
+    while found := jobs():
+        assert monotonic() < deadline, found
+
+
+def epoch(folder: Path) -> int:
+    """Return the epoch that the first run has saved."""
+    (run,) = (folder / SWEEP).glob("0000-*")
+    return load(RunFolder(run).last).state.progress.epoch
+
+
+@pytest.mark.parametrize("how", [(), ("--signal=KILL", "--full")], ids=["scancel", "kill"])
+def test_a_job_is_cancelled(how: tuple[str, ...], folder: Path, local_sweep: Path) -> None:
+    """It goes on from its checkpoint, as a job whose node was lost; the other one does not notice."""
+    running = sweep(folder, "--launcher=slurm")
+    first, second = jobs()
+    array, _, index = first.partition("_")
+    assert (index, second) == ("0", f"{array}_1")
+    said("scancel", *how, first)
+    assert (running.wait(), running.stderr()) == (0, "")
+    submitted = sorted(path.name for path in (folder / SWEEP / "slurm").glob("*/*_submitted.pkl"))
+    assert len(submitted) == 3 and submitted[:2] == [f"{array}_0_submitted.pkl", f"{array}_1_submitted.pkl"]
+    check_bits(folder, local_sweep)
+
+
+def test_its_time_is_up(folder: Path) -> None:
+    """Slurm looks every 30 seconds whose time is up: the first job is then asked to save, and requeued."""
+    options = ("--launcher=slurm", "--slurm=timeout_min=1", "--slurm=signal_delay_s=45")
+    endless = ("trainer.epochs=10000000", "trainer.checkpoint_every=1000000")
+    running = start_fresh(folder, "train", "-m", *MOONS, *endless, *options)
+    while not (found := jobs()):
+        assert not running.ended_within(0.2), running.stderr()
+    while "Restarts=1" not in said("scontrol", "show", "job", found[0]):
+        assert not running.ended_within(0.5), running.stderr()
+    before = epoch(folder)
+    (log,) = (folder / SWEEP).glob("0000-*/train.log")
+    while "resum" not in log.read_text():
+        assert not running.ended_within(0.2), running.stderr()
+    check_interrupted(running)
+    assert epoch(folder) > before > 0
+
+
+def check_interrupted(running: Running) -> None:
+    """Press Ctrl-C: the jobs save their runs and end."""
+    running.send(signal.SIGINT)
+    assert running.wait() == 130
+    done = "mlpkit: interrupted: 0 of"
+    assert running.stderr().startswith(done) and running.stderr().count("\n") == 1, running.stderr()
+    check_none_is_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_sweep_is_stopped(number: int, folder: Path, local_sweep: Path) -> None:
+    running = sweep(folder, "--launcher=slurm")
+    if number == signal.SIGINT:
+        check_interrupted(running)
+        summaries = [read_object(path) for path in (folder / SWEEP).glob("0*/summary.json")]
+        assert [of["status"] for of in summaries] == ["interrupted"] * 6
+    else:
+        assert running.kill() == 137
+        assert len(jobs()) == 2
+    resume(folder)
+    check_none_is_left()
+    check_bits(folder, local_sweep)
