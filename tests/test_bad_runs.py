@@ -143,7 +143,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "a key that is not known": (
         lambda f: forge(f, config=changed(f, model={"_target_": "os.system"})),
         "its config is not valid: model._target_: unknown key; model=mlp has members, hidden, activation, "
-        "dropout, dropout_kind, norm, bias",
+        "dropout, dropout_kind, norm, bias, embedding, embedding_frequencies, embedding_std, "
+        "embedding_width, input_scale, input_scale_lr",
     ),
     "a rate that is none": (
         lambda f: forge(f, config=changed(f, optimizer={"lr": float("nan")})),

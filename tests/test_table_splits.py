@@ -121,7 +121,7 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
             "dataset.columns.agee: no such column among the inputs; did you",
         ),
         (["dataset.columns.age.scal=log"], "dataset.columns.age.scal: unknown key; did you mean "),
-        (["dataset.columns.age.scale=logg"], "dataset.columns.age.scale='logg': must be one of auto"),
+        (["dataset.columns.age.scale=logg"], "dataset.columns.age.scale='logg': must be one of standard, "),
         (["dataset.columns.age=3"], "dataset.columns.age=3: must be a section of keys, such as "),
         (["dataset.fold=5"], "dataset: fold=5 must be below folds=5"),
         (["dataset.split.by=group"], "dataset.split: by=group needs a column; add dataset.split.column=NAME"),

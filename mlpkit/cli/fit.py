@@ -120,20 +120,12 @@ def fit(
     _print(console, comparison)
     winner = judged.winner
     limit = f"trainer.time_limit={_seconds_to(end)}"
-    if winner.model == RECIPE:  # each of its networks keeps rows for validation, and others train on them
-        how, all_rows = "", ("dataset.test_fraction=0", limit, "seed=range(1)")
-    else:
+    how, all_rows = "", ["dataset.test_fraction=0", limit, "seed=range(1)"]
+    if winner.model != RECIPE:  # whose networks keep a fold each for validation
         epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
-        how, all_rows = (
-            f" for {plural(epochs, 'epoch')}",
-            (
-                "dataset.fold=none",
-                f"trainer.epochs={epochs}",
-                limit,
-                "trainer.early_stopping.patience=null",
-                f"seed=range({winner.members})",
-            ),
-        )
+        how = f" for {plural(epochs, 'epoch')}"
+        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", limit]
+        all_rows += ["trainer.early_stopping.patience=null", f"seed=range({winner.members})"]
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)

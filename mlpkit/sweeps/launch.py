@@ -53,6 +53,8 @@ class JobLauncher:
                 remember(work.folder, self.config)
             vectorized(work, None if limit == "auto" else limit)
             return
+        if not work.entries:
+            return
         if self._workers is None:
             self._workers = self.config.open(work.folder.path, len(work.entries))
         places = self._workers.places
