@@ -119,21 +119,13 @@ def fit(
     comparison = _compare(judged, folds, seeds, warnings, folder)
     _print(console, comparison)
     winner = judged.winner
-    limit = f"trainer.time_limit={_seconds_to(end)}"
-    if winner.model == RECIPE:  # each of its networks keeps rows for validation, and others train on them
-        how, all_rows = "", ("dataset.test_fraction=0", limit, "seed=range(1)")
-    else:
+    how, all_rows = "", ["dataset.test_fraction=0", "seed=range(1)"]  # the recipe's networks need val rows
+    if winner.model != RECIPE:
         epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
-        how, all_rows = (
-            f" for {plural(epochs, 'epoch')}",
-            (
-                "dataset.fold=none",
-                f"trainer.epochs={epochs}",
-                limit,
-                "trainer.early_stopping.patience=null",
-                f"seed=range({winner.members})",
-            ),
-        )
+        how, stop = f" for {plural(epochs, 'epoch')}", "trainer.early_stopping.patience=null"
+        seeds_of = f"seed=range({winner.members})"
+        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, seeds_of]
+    all_rows.append(f"trainer.time_limit={_seconds_to(end)}")
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)
