@@ -119,13 +119,13 @@ def fit(
     comparison = _compare(judged, folds, seeds, warnings, folder)
     _print(console, comparison)
     winner = judged.winner
-    limit = f"trainer.time_limit={_seconds_to(end)}"
-    how, all_rows = "", ["dataset.test_fraction=0", limit, "seed=range(1)"]
-    if winner.model != RECIPE:  # whose networks keep a fold each for validation
+    how, all_rows = "", ["dataset.test_fraction=0", "seed=range(1)"]  # the recipe's networks need val rows
+    if winner.model != RECIPE:
         epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
-        how = f" for {plural(epochs, 'epoch')}"
-        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", limit]
-        all_rows += ["trainer.early_stopping.patience=null", f"seed=range({winner.members})"]
+        how, stop = f" for {plural(epochs, 'epoch')}", "trainer.early_stopping.patience=null"
+        seeds_of = f"seed=range({winner.members})"
+        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, seeds_of]
+    all_rows.append(f"trainer.time_limit={_seconds_to(end)}")
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)
