@@ -13,6 +13,7 @@ from mlpkit.cli.arguments import (
     Device,
     Header,
     Invert,
+    Novelty,
     Pixels,
     Plugins,
     Run,
@@ -87,6 +88,7 @@ def predict(
         ),
     ] = None,
     coverage: Coverage = None,
+    novelty: Novelty = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", parser=expand, help="Write a .csv, .jsonl or .npz file."),
@@ -115,6 +117,8 @@ def predict(
     check_coverage(coverage)
     if out_of_fold and coverage is not None:
         raise ConfigError("--coverage: not with --out-of-fold; leave one of them out")
+    if out_of_fold and novelty:
+        raise ConfigError("--novelty: all rows of --out-of-fold are training rows; leave one of them out")
     if output is not None:
         check_output(output, ENDINGS)
         if input_ is not None:
@@ -122,6 +126,7 @@ def predict(
 
     from mlpkit.analysis.conformal import conformal_of
     from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
+    from mlpkit.analysis.novelty import novelty_of, refuse_training_rows, warning_of
     from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
     from mlpkit.analysis.threshold import parse_threshold
     from mlpkit.config.nested import texts
@@ -162,6 +167,8 @@ def predict(
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         refuse_folds(name, rows)
+        if novelty:
+            refuse_training_rows(name, rows)
         if name == "test":
             record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         inputs, true = Inputs(rows.inputs), rows.targets
@@ -186,7 +193,12 @@ def predict(
         named = inputs.names[row] if inputs.names else f"row {row + 1}"
         raise _not_finite(f"{input_ or (f'--split={split}' if split else '--values')}: {named}")
     apart = predictor.spread(inputs.values) if spread and isinstance(predictor, Ensemble) else None
-    columns = as_columns(predictions, input_schema, inputs.names, true, inputs.kept, None, reach, apart)
+    unlike = novelty_of(members, predictor, trust, note).of(inputs.values) if novelty else None
+    columns = as_columns(
+        predictions, input_schema, inputs.names, true, inputs.kept, None, reach, apart, unlike
+    )
+    if unlike is not None and (line := warning_of(unlike, inputs.names)):
+        note(line)
     if output is not None:
         write(output, columns)
         say(make_console(), f"{plural(len(inputs.values), 'prediction')}: {output}")
