@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.evaluate import load_matching
+from mlpkit.analysis.evaluate import load_common
 from mlpkit.analysis.intervals import wilson
 from mlpkit.analysis.predict import Predictions, Predictor
 from mlpkit.config.problems import plural
@@ -101,15 +101,10 @@ def conformal_of(
     Raises:
         ConfigError: there are none or too few, or they differ between the members.
     """
-    path, stored = members[0]
-    if any(member.fingerprint != stored.fingerprint for _, member in members):
-        raise ConfigError(
-            "--coverage: the runs were trained on different rows; name a sweep over seeds alone"
-        )
-    dataset = load_matching(stored.config.dataset, stored, path, warn, trust)
+    dataset = load_common(members, "--coverage", warn, trust)
     if "val" not in dataset.splits:
         raise ConfigError(
-            f"--coverage={coverage:g}: {path} has no validation rows; train with a larger "
+            f"--coverage={coverage:g}: {members[0][0]} has no validation rows; train with a larger "
             "dataset.val_fraction"
         )
     return fit_conformal(predictor, dataset.splits["val"], coverage)

@@ -92,6 +92,26 @@ def load_matching(
     return dataset
 
 
+def load_common(
+    members: Sequence[tuple[Path, Checkpoint]], option: str, warn: Callable[[str], None], trust: Trust
+) -> Dataset:
+    """Return the dataset that all runs of a model were trained on.
+
+    Args:
+        members: the path and the checkpoint of each run.
+        option: the option that needs it, for the error.
+        warn: see `load_matching`.
+        trust: see `load_matching`.
+
+    Raises:
+        ConfigError: the runs were trained on different rows.
+    """
+    path, stored = members[0]
+    if any(member.fingerprint != stored.fingerprint for _, member in members):
+        raise ConfigError(f"{option}: the runs were trained on different rows; name a sweep over seeds alone")
+    return load_matching(stored.config.dataset, stored, path, warn, trust)
+
+
 def without_rows_of(split: Split, train: Split) -> Split:
     """Return the rows of a split whose inputs are not those of a training row."""
     known = {row.tobytes() for row in train.inputs.numpy()}

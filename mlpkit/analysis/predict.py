@@ -96,6 +96,10 @@ class Predictor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
         return self._through(self.network, inputs)
 
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Return raw inputs (rows, features) as the first layer that is trained gets them, on the CPU."""
+        return self._through(self.network.scaling, inputs)
+
     def on(self, rows: Split) -> "Predictor":
         """Return what predicts the rows of a split: with `Split.folds`, each fold's own member."""
         return self

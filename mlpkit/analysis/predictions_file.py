@@ -34,6 +34,7 @@ def as_columns(
     rows: Sequence[int] | None = None,
     conformal: "Conformal | None" = None,
     spread: "Tensor | None" = None,
+    novelty: "Tensor | None" = None,
 ) -> Columns:
     """Return the columns of a predictions file by name.
 
@@ -51,6 +52,7 @@ def as_columns(
         rows: the place of each row in its table, counted from 0; the column `row` counts from 1.
         conformal: adds the column `set` with the names of the classes, or `low` and `high`.
         spread: see `mlpkit.analysis.predict.Ensemble.spread`; of classes, that of the class is shown.
+        novelty: (rows,) see `mlpkit.analysis.novelty`.
 
     Raises:
         ConfigError: a kept column has the name of another column of the output.
@@ -65,6 +67,9 @@ def as_columns(
         columns |= {
             f"spread({name})": list(spread[:, i].numpy()) for i, name in enumerate(input_schema.targets)
         }
+    if novelty is not None:
+        name = "novelty(inputs)" if "novelty" in columns else "novelty"  # a target may have the name
+        columns[name] = list(novelty.float().numpy())
     copied: Columns = {}
     for name, values in (kept or {}).items():
         is_predicted = name in input_schema.targets and name in columns

@@ -132,6 +132,10 @@ Coverage = Annotated[
         help="Sets of classes, or intervals, that hold the truth with this probability, such as 0.9.",
     ),
 ]
+Novelty = Annotated[
+    bool,
+    typer.Option("--novelty", help="How unlike the training rows each row is, from 0 to 1; 0.99 is flagged."),
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 
 

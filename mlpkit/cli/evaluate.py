@@ -12,6 +12,7 @@ from mlpkit.cli.arguments import (
     Device,
     Header,
     Invert,
+    Novelty,
     Overrides,
     Pixels,
     Plugins,
@@ -68,6 +69,7 @@ def evaluate(
         ),
     ] = False,
     coverage: Coverage = None,
+    novelty: Novelty = False,
     header: Header = None,
     pixels: Pixels = None,
     invert: Invert = False,
@@ -120,6 +122,12 @@ def evaluate(
         warn_of_nan(member.state.model, place)
     if name == "test" and not given:
         record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
+    unlike = None
+    if novelty:
+        from mlpkit.analysis.novelty import describe_rate, novelty_of, refuse_training_rows
+
+        refuse_training_rows(name, rows)
+        unlike = novelty_of(members, predictor, trust, note)
     console, task, tuned = make_console(), predictor.task, ""
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
@@ -148,6 +156,8 @@ def evaluate(
             raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
         conformal = conformal_of(members, predictor, coverage, trust, note)
         say(console, describe_coverage(conformal, predictor, rows))
+    if unlike is not None:
+        say(console, describe_rate(unlike.of(rows.inputs)))
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)

@@ -13,6 +13,7 @@ from mlpkit.cli.arguments import (
     Device,
     Header,
     Invert,
+    Novelty,
     Pixels,
     Plugins,
     Run,
@@ -87,6 +88,7 @@ def predict(
         ),
     ] = None,
     coverage: Coverage = None,
+    novelty: Novelty = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -117,6 +119,8 @@ def predict(
     check_coverage(coverage)
     if out_of_fold and coverage is not None:
         raise ConfigError("--coverage: not with --out-of-fold; leave one of them out")
+    if out_of_fold and novelty:
+        raise ConfigError("--novelty: all rows of --out-of-fold are training rows; leave one of them out")
     if output is not None:
         check_output(output, ENDINGS)
         if input_ is not None:
@@ -124,6 +128,7 @@ def predict(
 
     from mlpkit.analysis.conformal import conformal_of
     from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
+    from mlpkit.analysis.novelty import novelty_of, refuse_training_rows
     from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
     from mlpkit.analysis.predicted_columns import predicted_columns
     from mlpkit.analysis.threshold import parse_threshold
@@ -166,6 +171,8 @@ def predict(
                 refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         refuse_folds(name, rows)
+        if novelty:
+            refuse_training_rows(name, rows)
         if name == "test":
             record_look(folder_of(members), stored.config.run.root, stored.fingerprint, command_line(), note)
         portions, true = [Inputs(rows.inputs)], rows.targets
@@ -190,7 +197,8 @@ def predict(
     reach = None if coverage is None else conformal_of(members, predictor, coverage, trust, note)
     are_nan = [warn_of_nan(member.state.model, path) for path, member in members]
     source = input_ or (f"--split={split}" if split else "--values")
-    parts = predicted_columns(portions, predictor, source, true, reach, spread, any(are_nan))
+    unlike = novelty_of(members, predictor, trust, note) if novelty else None
+    parts = predicted_columns(portions, predictor, source, true, reach, unlike, note, spread, any(are_nan))
     if output is not None:
         say(make_console(), f"{plural(write(output, parts), 'prediction')}: {output}")
     else:
