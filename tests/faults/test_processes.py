@@ -25,7 +25,7 @@ COMMON = (
     "model.hidden=[16]", "trainer=mini_batch", "trainer.threads=1",
 )  # fmt: skip
 LONG = (
-    *COMMON, "dataset=moons", "trainer.batch_size=35", "trainer.epochs=600", "model.dropout=0.2",
+    *COMMON, "dataset=moons", "trainer.batch_size=35", "trainer.epochs=200", "model.dropout=0.2",
     "trainer.checkpoint_every=1000",
 )  # fmt: skip
 CASES = {
