@@ -257,7 +257,7 @@ def test_what_cannot_be_registered() -> None:
         registry.choice("optimiser")
     assert caught.value.args == (
         'choice("optimiser"): no such group; choose one of dataset, model, loss, optimizer, scheduler, init, '
-        "activation, logger, metric",
+        "activation, logger, launcher, metric",
     )
 
 
