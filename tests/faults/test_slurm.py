@@ -17,7 +17,7 @@ from time import monotonic
 import pytest
 
 from faults.launched import MOONS, SWEEP, check_bits, resume, sweep
-from faults.processes import LIMIT, Running, start_fresh
+from faults.processes import LIMIT, Running, end_all, start_fresh
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
@@ -109,6 +109,7 @@ def folder(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("SLURM_CONF", str(slurm))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path
+    end_all()  # a sweep that goes on would submit its jobs again
     said("scancel", "--me", "--signal=KILL", "--full")
     check_none_is_left()
 
