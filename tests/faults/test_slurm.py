@@ -137,9 +137,9 @@ def epoch(folder: Path) -> int:
 
 
 def resumed_at(folder: Path) -> int | None:
-    """Return the epoch that the first run was resumed from, if it was."""
+    """Return the epoch that the first run was resumed from, once it has trained on from there."""
     for log in (folder / SWEEP).glob("0000-*/train.log"):
-        if found := re.search(r"resumed from last\.safetensors: epoch (\d+)", log.read_text()):
+        if found := re.search(r"resumed from .*: epoch (\d+), .*\n(.*\n)*epoch ", log.read_text()):
             return int(found[1])
     return None
 
