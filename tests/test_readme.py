@@ -57,8 +57,8 @@ def test_it_names_every_choice() -> None:
         if f"`{name}`" not in rows[group]
     ]
     assert missing == []
-    assert len(groups["experiment"]) == 10
-    assert rows["experiment"].startswith("ten")
+    assert len(groups["experiment"]) == 11
+    assert rows["experiment"].startswith("eleven")
 
 
 @pytest.mark.parametrize("page", [README, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)
