@@ -15,7 +15,7 @@ from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.engines.activations import in_place_activation
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.manual import unsupported_layer
+from mlpkit.engines.manual_layers import unsupported_layer
 from mlpkit.models.torch_layers import AlphaDropout, Dropout, seed_dropout
 from mlpkit.models.torch_network import Network
 from mlpkit.training.build import experiment_of

@@ -5,7 +5,7 @@ import torch
 from engines import config_of
 from torch import nn
 
-from mlpkit.engines.manual import unsupported_layer
+from mlpkit.engines.manual_layers import unsupported_layer
 from mlpkit.training.build import build
 
 BASE = (

@@ -4,7 +4,8 @@ from mlpkit.config.loss import LossConfig
 from mlpkit.engines.autograd import AutogradGradients
 from mlpkit.engines.cuda import CudaEngine
 from mlpkit.engines.engine import Engine
-from mlpkit.engines.manual import ManualGradients, unsupported_layer
+from mlpkit.engines.manual import ManualGradients
+from mlpkit.engines.manual_layers import unsupported_layer
 from mlpkit.errors import ConfigError
 from mlpkit.models.torch_network import Network
 

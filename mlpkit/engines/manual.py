@@ -5,25 +5,21 @@ Each batch size has its own buffers and list of operations, built once, so that 
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpkit.data.augment import Draws, mix
-from mlpkit.engines.activations import in_place_activation
-from mlpkit.engines.backpropagation import LinearLayer, Pass
-from mlpkit.engines.batch_norm import batch_norm_of, is_usual_norm
+from mlpkit.engines.backpropagation import Pass
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
-from mlpkit.engines.input_layers import InputLayer
+from mlpkit.engines.manual_layers import input_layers_of, layers_of
 from mlpkit.engines.matmul import Matmul
 from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.engines.parameters import Flat
-from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
-from mlpkit.models.torch_layers import Dropout, name_of, set_dropout_share
+from mlpkit.models.torch_layers import set_dropout_share
 from mlpkit.models.torch_network import Network
 
 CALL_ELEMENTS = 8192  # elements scanned in one call's overhead
@@ -31,7 +27,6 @@ SAFE_SQUARE = 1e40  # far below the square of the largest float32: no gradient o
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 Randoms = Sequence[Draws] | None
-BEFORE = (PeriodicEmbedding, InputScale)  # they come before the first linear layer, in this order
 
 
 class ManualGradients:
@@ -222,51 +217,6 @@ class Chunk:
         return [] if weights is None else [partial(gradients.mul_, weights.unsqueeze(-2))]
 
 
-def layers_of(
-    networks: Sequence[Network], parameters: Flat, gradients: Tensor, running: Flat, counters: Flat
-) -> list[LinearLayer]:
-    """Return the networks' layers, with views of their parameters, gradients and buffers."""
-    weights, gradient_views = parameters.views(parameters.values), parameters.views(gradients)
-    buffers = running.views(running.values) | counters.views(counters.values)
-    layers: list[LinearLayer] = []
-    for index, modules in enumerate(zip(*(network.layers for network in networks), strict=True)):
-        module = modules[0]
-        if isinstance(module, nn.Linear):
-            weight, bias = f"layers.{index}.weight", f"layers.{index}.bias"
-            columns = [
-                views[bias][..., None] if bias in views else None for views in (weights, gradient_views)
-            ]
-            widths = tuple(own.out_features for own in modules)
-            layers.append(
-                LinearLayer(weights[weight], columns[0], gradient_views[weight], columns[1], widths=widths)
-            )
-        elif isinstance(module, BEFORE):
-            continue
-        elif isinstance(module, Dropout):
-            layers[-1] = replace(layers[-1], dropout=modules)
-        elif isinstance(module, nn.BatchNorm1d):
-            layers[-1] = replace(
-                layers[-1], norm=batch_norm_of(module, f"layers.{index}.", weights, gradient_views, buffers)
-            )
-        else:
-            layers[-1] = replace(layers[-1], activation=in_place_activation(module))
-    return layers
-
-
-def input_layers_of(network: Network, parameters: Flat, gradients: Tensor) -> list[InputLayer]:
-    """Return the layers before the first linear one, with views of their parameters and gradients."""
-    weights, slopes = parameters.views(parameters.values), parameters.views(gradients)
-    found = []
-    for index, module in enumerate(network.layers):
-        if not isinstance(module, BEFORE):
-            break
-        names = {name: f"layers.{index}.{name}" for name, _ in module.named_parameters()}
-        values, of_loss = ({name: views[full] for name, full in names.items()} for views in (weights, slopes))
-        numbers = module.numbers.to(gradients.device) if isinstance(module, PeriodicEmbedding) else None
-        found.append(InputLayer(values, of_loss, numbers))
-    return found
-
-
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
     """Return arrays to check: if their sums of squares are small, the loss and all gradients are finite.
 
@@ -299,16 +249,3 @@ def largest_square(data: DeviceData) -> float:
     with torch.no_grad():
         scaled = (network.scaling(corners) for network in data.networks) if data.augmentation else (corners,)
         return max(float(each.double().square().amax(0).sum()) for each in scaled)
-
-
-def unsupported_layer(layers: nn.Sequential) -> str | None:
-    """Return the name of the first layer whose gradient is not derived by hand, or None."""
-    before: nn.Module | None = None
-    for place, layer in enumerate(layers, 1):
-        known = isinstance(layer, (nn.Linear, Dropout, *BEFORE)) or in_place_activation(layer) is not None
-        # A batch norm only between a linear layer and an activation, with all that torch's has by default.
-        is_usual = isinstance(before, nn.Linear) and place < len(layers) and is_usual_norm(layer)
-        if not known and not is_usual:
-            return name_of(layer)
-        before = layer
-    return None

@@ -16,7 +16,8 @@ from mlpkit.sweeps.work import Work
 from mlpkit.system.atomic_write import flushed_together
 from mlpkit.system.device import choose_device
 from mlpkit.system.lock import locked
-from mlpkit.training.build import UNSET, build, check_steps
+from mlpkit.training.build import UNSET, build
+from mlpkit.training.checks import check_steps
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.start import Saved, record_setup, restore_run
 from mlpkit.training.states import restore

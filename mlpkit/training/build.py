@@ -4,24 +4,19 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.logger import loggers_of
-from mlpkit.config.loss import LossConfig, loss_for
+from mlpkit.config.loss import loss_for
 from mlpkit.config.metric import metrics_for
-from mlpkit.config.plugins import calling, described, is_own
-from mlpkit.config.problems import plural
-from mlpkit.config.registry import choices
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
-from mlpkit.data.member_folds import ALL_ROWS, of_member
+from mlpkit.data.member_folds import of_member
 from mlpkit.data.randomness import derived_seed
 from mlpkit.data.weights import class_weights
-from mlpkit.engines.activations import activation_of
 from mlpkit.engines.autograd import AutogradGradients
-from mlpkit.engines.batches import Steps
 from mlpkit.engines.choose import choose_engine
 from mlpkit.engines.compiled import CompiledEngine, is_compiled, obstacle_to_compiling
 from mlpkit.engines.compiler import CompileError
@@ -30,7 +25,6 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.matmul import EXACT, ROUNDED, Matmul
 from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.engines.members import MembersEngine
-from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.engines.processes import Processes
 from mlpkit.engines.shared import SharedEngine, check_sharing
 from mlpkit.errors import ConfigError
@@ -38,7 +32,8 @@ from mlpkit.folders.choices import Choices
 from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.system.device import choose_device, set_determinism, set_threads
-from mlpkit.tasks import Task, task_of
+from mlpkit.tasks import task_of
+from mlpkit.training.checks import check_activations, check_loss, check_members, check_metrics, check_steps
 
 UNSET = Choices()
 
@@ -66,7 +61,7 @@ def build(
     members = configs[0].model.members
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     for config, dataset in zip(configs, datasets, strict=True):
-        _check_members(config, dataset)
+        check_members(config, dataset)
     if members == 1:
         return _build(configs, trust, before, datasets, processes)
     each = [
@@ -91,28 +86,6 @@ def datasets_of_members(dataset: Dataset, members: int) -> list[Dataset]:
 def seed_of_member(seed: int, number: int) -> int:
     """Return the seed of a member of a run: the first has the run's, so that it is that of a run without."""
     return derived_seed(seed, "member", number) if number else seed
-
-
-def _check_members(config: Config, dataset: Dataset) -> None:
-    """Check that each member has a fold, and refuse what shows or follows the weights of a single network.
-
-    Raises:
-        ConfigError: there are more or fewer folds than members, or it is asked for.
-    """
-    folds = len(dataset.splits["val"].folds) if "val" in dataset.splits else 0
-    if folds and folds != config.model.members:
-        raise ConfigError(
-            f"dataset.val_folds={folds}: must be as many as model.members={config.model.members}, since each "
-            "member is validated on a fold of its own"
-        )
-    if config.model.members == 1:
-        return
-    for key in ("film", "histograms"):
-        if (every := getattr(config.run, key)) is not None:
-            raise ConfigError(
-                f"run.{key}={every}: is for one network, and the model has {config.model.members} "
-                "(model.members); leave it out"
-            )
 
 
 def _build(
@@ -187,63 +160,6 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     return Experiment(config, dataset, task, loss, network, metrics, weights)
 
 
-def check_metrics(experiment: Experiment) -> None:
-    """Check that metrics of probabilities are defined for all splits: test is scored only after training.
-
-    Raises:
-        ConfigError: one is not, such as roc_auc where a split lacks a class.
-    """
-    task, metrics, dataset = experiment.task, experiment.metrics, experiment.dataset
-    if not metrics or task.probabilities is None:
-        return
-    draws = torch.Generator().manual_seed(0)
-    for name, split in dataset.splits.items():
-        if name == "val" and ALL_ROWS in dataset.splits:
-            continue  # a member's fold, which is scored together with those of the others
-        outputs = torch.randn(len(split), dataset.input_schema.width, generator=draws)
-        task.compute(metrics, outputs, task.truth(task.encode(split.targets, outputs.dtype)), split=name)
-
-
-def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
-    """Try a loss on a row or two, and compare the gradient of a plug-in's with autograd's.
-
-    Raises:
-        ConfigError: it fails, its results have another shape than is needed, or the gradient is wrong.
-    """
-    targets = task.encode(dataset.splits["train"].targets[:2], torch.float32)
-    rows, width = len(targets), dataset.input_schema.width
-    outputs = torch.zeros(rows, width)
-    shapes: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
-    has_gradient = type(loss).gradient is not LossConfig.gradient
-    with calling(described("loss", loss), loss):
-        shapes["per_example"] = loss.per_example(outputs, targets), (rows,)
-        if has_gradient:
-            y = loss.expected(targets, width, torch.float32)
-            shapes["gradient"] = loss.gradient(outputs, y), (rows, width)
-    for method, (found, shape) in shapes.items():
-        if found.shape != shape:
-            raise ConfigError(
-                f"loss={loss.name}: {method} returns {tuple(found.shape)} for outputs {(rows, width)}, "
-                f"not {shape}"
-            )
-    if has_gradient and is_own(type(loss)):
-        check_gradient(loss, targets, width)
-
-
-def check_activations(network: Network) -> None:
-    """Compare the derivatives of a plug-in's activations with autograd's.
-
-    Raises:
-        ConfigError: see `check_derivative`.
-    """
-    own = [schema for schema in choices("activation").values() if is_own(schema)]
-    if not own:  # which saves looking at the layers
-        return
-    for activation in {type(each): each for each in map(activation_of, network.layers) if each}.values():
-        if type(activation) in own:
-            check_derivative(activation)
-
-
 def choices_made(engine: Engine) -> Choices:
     """Return the choices with which an engine computes its steps."""
     is_compiled, processes = isinstance(engine, CompiledEngine), engine.processes
@@ -298,31 +214,3 @@ def augmentation_in(config: Config, dataset: Dataset) -> Augmentation | None:
 def linear_layers(network: Network) -> list[nn.Linear]:
     """Return the network's linear layers."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-
-
-def check_steps(config: Config, rows: int) -> None:
-    """Check the schedule's length, and that batch norm never gets a batch of one row.
-
-    Raises:
-        ConfigError: the warm-up is too long, a schedule cannot go by the time, or the last batch would have
-            one row.
-    """
-    trainer, warmup, scheduler = config.trainer, config.scheduler.warmup_steps, config.scheduler
-    if scheduler.is_over_time() and not scheduler.spans_the_run():
-        raise ConfigError(
-            f"scheduler.over=time: scheduler={scheduler.name} has a length of its own; leave it out, or set "
-            "scheduler.over=steps"
-        )
-    if scheduler.is_over_time() and trainer.time_limit is None:
-        raise ConfigError("scheduler.over=time: needs trainer.time_limit, the seconds of the whole run")
-    steps = trainer.epochs * Steps.of(trainer, rows).per_epoch
-    if warmup >= steps > 0:
-        raise ConfigError(
-            f"scheduler.warmup_steps={warmup}: the run has {plural(steps, 'step')}; choose fewer"
-        )
-    size = trainer.batch_size
-    problem = config.model.problem_with_one_row()
-    if problem and (rows == 1 if size == "full" else Steps.of(trainer, rows).used % size == 1 or size == 1):
-        raise ConfigError(
-            f"trainer.batch_size={size}: {rows} training rows leave a batch of one row, and {problem}"
-        )
