@@ -535,8 +535,8 @@ def test_a_trial_is_composed_as_a_job() -> None:
             ["optimizer.lr=interval(0,1)", "model.dropout=interval(0,1.5)", "seed=1,-1"],
             [
                 f"optimizer.lr=0.0: {LR}",
-                "model.dropout=1.4999999999999998: must be a number ≥ 0 and < 1 "
-                "(share of hidden units dropped in training; default 0.0)",
+                "model.dropout=1.4999999999999998: must be a number ≥ 0 and < 1 or auto "
+                "(share of hidden units dropped in training; auto: 0.2, and 0 for a regression; default 0.0)",
                 f"seed=-1: {SEED}",
             ],
         ),

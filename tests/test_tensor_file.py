@@ -117,7 +117,7 @@ OTHER = "not a checkpoint of mlpkit (a .safetensors file from a run folder)"
         ({"a": {**ENTRY, "data_offsets": [False, 8]}}, SIZES),
         ({"a": {**ENTRY, "shape": [3]}}, SIZES),
         ({"a": {**ENTRY, "shape": [-2]}}, SIZES),
-        ({"a": {**ENTRY, "shape": [1, 1, 1, 2]}}, SIZES),
+        ({"a": {**ENTRY, "shape": [1, 1, 1, 1, 2]}}, SIZES),
         ({"a": {**ENTRY, "shape": None}}, SIZES),
         ({"a": {**ENTRY, "shape": [2**62, 2**62]}}, SIZES),
         ({"a": {**ENTRY, "dtype": "F16", "shape": [4]}}, SIZES),
