@@ -128,6 +128,8 @@ class Utf8Stream(io.RawIOBase):
         Raises:
             ConfigError: there is no such encoding.
         """
+        # Python calls `close` after an error here too.
+        self._lock, self._source = threading.Lock(), pyarrow.BufferReader(b"")
         try:
             "".encode(encoding)
             self._is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
@@ -140,7 +142,6 @@ class Utf8Stream(io.RawIOBase):
         self._source, self._most = text.unpacked()
         self._bytes_read, self._line, self._was_utf8, self._at_end = 0, 1, False, False
         self._buffered = memoryview(b"")
-        self._lock = threading.Lock()
         self.quotes = 0
 
     def readable(self) -> bool:
