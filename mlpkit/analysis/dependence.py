@@ -125,9 +125,8 @@ def _quantiles(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _said(predictor: Predictor, inputs: Tensor) -> Tensor:
     """Return (rows, outputs) float64, the probabilities or values that are predicted."""
-    predictions = predictor.predict(inputs)
-    said = predictions.values if predictions.probabilities is None else predictions.probabilities
-    return said.double()[:, 1:] if predictor.task.name == "binary" else said.double()
+    said = predictor.predict(inputs).numbers.double()
+    return said[:, 1:] if predictor.task.name == "binary" else said
 
 
 def _outputs(schema: InputSchema) -> tuple[str, ...]:

@@ -37,6 +37,11 @@ class Predictions:
     values: Tensor
     probabilities: Tensor | None
 
+    @property
+    def numbers(self) -> Tensor:
+        """The probabilities, or the values of a regression."""
+        return self.values if self.probabilities is None else self.probabilities
+
     def rows(self, start: int, stop: int) -> "Predictions":
         """Return the predictions of rows start to stop."""
         found = self.probabilities
@@ -50,9 +55,8 @@ class Predictions:
 
     def first_not_finite(self) -> int | None:
         """Return the first row in which a value or a probability is not a finite number, or None."""
-        numbers = (self.values if self.probabilities is None else self.probabilities).numpy()
-        finite = np.isfinite(numbers)
-        return None if finite.all() else int(np.argmin(finite.reshape(len(numbers), -1).all(1)))
+        finite = np.isfinite(self.numbers.numpy())
+        return None if finite.all() else int(np.argmin(finite.reshape(len(finite), -1).all(1)))
 
 
 class Predictor:
@@ -195,9 +199,7 @@ class Ensemble(Predictor):
         Returns:
             (rows, classes or targets), as the probabilities or values that `predict` gives.
         """
-        each = [member.predict(inputs) for member in self.members]
-        said = [one.values if one.probabilities is None else one.probabilities for one in each]
-        return torch.stack(said).std(0)
+        return torch.stack([member.predict(inputs).numbers for member in self.members]).std(0)
 
 
 class OutOfFold(Ensemble):

@@ -40,7 +40,7 @@ def with_answers(source: Source, rows: CheckRows) -> CheckRows:
         DataError: there is no such row.
     """
     found = source.predictor.predict(torch.from_numpy(rows.features))
-    values = found.values if found.probabilities is None else found.probabilities
+    values = found.numbers
     kept = rows.only(values.isfinite().all(1).numpy())
     if len(kept) == 0:
         raise DataError("export: no row of the check has a finite prediction; train the model again")
@@ -59,7 +59,7 @@ def compare(source: Source, rows: CheckRows, answers: Answers) -> Difference:
     inputs = torch.from_numpy(rows.features)
     expected = source.predictor.predict(inputs)
     is_regression = expected.probabilities is None
-    wanted = expected.values if expected.probabilities is None else expected.probabilities
+    wanted = expected.numbers
     outputs = wanted.double().numpy()
     if answers.outputs.shape != outputs.shape:
         raise DataError(f"the export returns the shape {answers.outputs.shape}, mlpkit {outputs.shape}")
@@ -115,9 +115,7 @@ def _rounding(source: Source, inputs: Tensor) -> NDArray[np.float64]:
 def _outputs(source: Source, inputs: Tensor, dtype: torch.dtype) -> NDArray[np.float64]:
     with _computing_in(source, dtype):
         found = source.predictor.predict(inputs)
-    values: NDArray[np.float64] = (
-        (found.values if found.probabilities is None else found.probabilities).double().numpy()
-    )
+    values: NDArray[np.float64] = found.numbers.double().numpy()
     return values
 
 
