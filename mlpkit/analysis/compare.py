@@ -145,12 +145,12 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
     pair_keys = pairing_keys(scored, setting_keys, [key for key in keys if key not in setting_keys])
 
-    members: dict[Values, dict[Values, RunResult]] = {
-        values_of(run, setting_keys): {} for run in (*scored, *unscored)
-    }
+    members: dict[Values, dict[Values, RunResult]] = {}
     for run in scored:
-        members[values_of(run, setting_keys)][values_of(run, pair_keys)] = run
-    done = {values_of(run, keys) for run in scored}
+        members.setdefault(values_of(run, setting_keys), {})[values_of(run, pair_keys)] = run
+    for run in unscored:
+        members.setdefault(values_of(run, setting_keys), {})
+    done = {values_of(run, keys) for run in scored} if unscored else set()
     failed = Counter(
         values_of(run, setting_keys) for run in _distinct(unscored, keys) if values_of(run, keys) not in done
     )

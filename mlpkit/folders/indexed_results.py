@@ -55,6 +55,8 @@ def _read(index: RunIndex, folder: Path) -> RunResult:
     if known := index.find(str(folder), partial(_result_of, folder)):
         return known
     result = read_result(folder)
+    if result.status == "unfinished":
+        return result
     best = result.best and result.best.model_dump()
     own = {key: result.settings[key] for key in OWN if key in result.settings}
     shared = {**result.settings, **dict.fromkeys(own)}  # in which the keys have their places

@@ -17,7 +17,7 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.checkpoint import read_header
 from mlpkit.folders.environment import name_plugins
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_summary
 
 SWEEP = "sweep-"  # prefix of the names of sweep folders
 
@@ -79,7 +79,7 @@ class RunResult:
 def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
     """Return the scores of the best or the last weights by split; None if they are of another step."""
     try:
-        summary = read_object(folder.summary)
+        summary = read_summary(folder)
         about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
         if about["step"] != step:
             return None
@@ -128,9 +128,9 @@ def read_result(path: Path) -> RunResult:
     folder = RunFolder(path)
     settings = settings_of(read_config(folder))
     _refuse_link(folder.summary)
-    if not folder.summary.exists():
+    if not (folder.summary.exists() or folder.is_one_file):
         return RunResult(path, settings, "unfinished")
-    summary = read_object(folder.summary)
+    summary = read_summary(folder)
     try:
         best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
     except ValidationError:
@@ -198,7 +198,7 @@ def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str],
         try:
             with os.scandir(folder) as entries:
                 found = {entry.name: entry for entry in entries}
-            if "config.yaml" in found and RunFolder(Path(folder)).is_run:
+            if not found.keys().isdisjoint(("config.yaml", "checkpoints")) and RunFolder(Path(folder)).is_run:
                 yield Path(folder)  # there are no runs inside a run
                 continue
         except OSError as error:
@@ -221,7 +221,7 @@ def _word(value: object, default: str) -> str:
 def changed(run: Path) -> int:
     """Return when a run's config was written, in ns since 1970; 0 if it has been removed."""
     try:
-        return RunFolder(run).config.stat().st_mtime_ns
+        return RunFolder(run).config_file.stat().st_mtime_ns
     except OSError:
         return 0
 

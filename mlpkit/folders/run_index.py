@@ -37,7 +37,7 @@ _BELOW = (
 )
 _UNUSED = "DELETE FROM shared WHERE hash NOT IN (SELECT shared FROM runs WHERE shared IS NOT NULL)"
 _RUN = RunFolder(Path())
-LISTED = _RUN.summary, _RUN.config, _RUN.labels  # what `mlpkit ls` reads of a run
+LISTED = _RUN.summary, _RUN.config, _RUN.labels, _RUN.last  # what `mlpkit ls` reads of a run
 COMPARED = _RUN.summary, _RUN.config, _RUN.last, _RUN.best
 
 Kept = TypeVar("Kept")
@@ -53,7 +53,7 @@ class RunIndex:
 
         Args:
             kind: what is kept of a run. Other versions of mlpkit keep it apart.
-            files: all files of a run that it is read from: first the summary, which an ended run has.
+            files: all files of a run that it is read from.
             tops: the folders below which runs are looked for.
         """
         self._kind, self._files = f"{kind} {__version__}", [f"{os.sep}{file}" for file in files]
@@ -90,7 +90,7 @@ class RunIndex:
             self._known[folder] = key
             return True
         newest = max((time_ns for of_file in stamp for time_ns in of_file[:2]), default=0)
-        if stamp[0] and time.time() - newest / 1e9 > FRESH:
+        if newest and time.time() - newest / 1e9 > FRESH:
             self._stamps[folder] = text
         return False
 
@@ -107,7 +107,7 @@ class RunIndex:
             return None
 
     def keep(self, folder: str, content: Any, shared: Any = None) -> None:
-        """Keep what was read from a run after `is_known`, unless it has not ended or has just changed.
+        """Keep what was read of an ended run after `is_known`, unless it has just changed.
 
         Args:
             folder: the run.
