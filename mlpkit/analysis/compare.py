@@ -26,6 +26,7 @@ from mlpkit.analysis.statistics import Estimate, mean, mean_interval, paired_dif
 from mlpkit.config.problems import plural
 from mlpkit.errors import DataError
 from mlpkit.folders.results import RunResult, age
+from mlpkit.system.garbage import collection_paused
 
 ERROR = 0.05  # the probability that any setting is called different from the best that is not
 LEAST = 5  # seeds or folds that two settings must have in common to be compared
@@ -167,6 +168,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
 LIKE = ("dataset.name", "dataset.path", "dataset.target", "dataset.task")  # equal for runs of one table
 
 
+@collection_paused()
 def compare_alike(
     runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | None = None
 ) -> list[Comparison]:

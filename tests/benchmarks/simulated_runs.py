@@ -1,17 +1,19 @@
-"""Run folders of a sweep that was never trained: copies of one run with other settings and scores."""
+"""Run folders of a sweep that was never trained: copies of one run with other settings and scores.
+
+They are written fast: the header of a checkpoint is right, its SHA-256 is not.
+"""
 
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlpkit.config import yaml_file
-from mlpkit.folders.checkpoint import encode_parts
-from mlpkit.folders.header import read_header_parts
+from mlpkit.folders.header import KEY, read_header_parts
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import RECORD, read_summary
 from mlpkit.folders.sweep_folder import run_name
-from mlpkit.system.tensor_file import TensorFile
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,10 @@ def simulate(source: Path, sweep: Path, number: int, what: Simulation) -> None:
     """
     folder = RunFolder(source)
     parts, summary = read_header_parts(folder.last), read_summary(folder)
-    with TensorFile(folder.last) as file:
-        tensors = {name: file.read(name) for name in file.entries}
+    header, data = _split(folder.last.read_bytes())
     copied = folder.environment, *([folder.metrics] if what.curves else [])
     others = {path.name: path.read_bytes() for path in copied if path.exists()}
-    text = yaml_file.dump(parts["config"])
+    yaml = yaml_file.dump(parts["config"])
     sweep.mkdir(parents=True)
     (sweep / "ledger.sqlite").touch()
     for index in range(number):
@@ -51,14 +52,22 @@ def simulate(source: Path, sweep: Path, number: int, what: Simulation) -> None:
         own = _summary(summary, index, what.settings)
         more = {RECORD: json.dumps({"summary": own})} if folder.is_one_file else {}
         run.last.parent.mkdir(parents=True)
-        run.last.write_bytes(encode_parts({**parts, "config": config, **more}, tensors))
+        metadata = {KEY: json.dumps({**parts, "config": config, **more})}
+        text = json.dumps({**header, "__metadata__": metadata}).encode()
+        run.last.write_bytes(struct.pack("<Q", len(text)) + text + data)
         if folder.is_one_file:
             continue
         run.best.hardlink_to(run.last)
-        run.config.write_text(text.replace("\nseed: 0\n", f"\nseed: {config['seed']}\n"))
+        run.config.write_text(yaml.replace("\nseed: 0\n", f"\nseed: {config['seed']}\n"))
         run.summary.write_text(json.dumps(own))
         for name, content in others.items():
             (run.path / name).write_bytes(content)
+
+
+def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header of a safetensors file, and the tensors."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
 def _config(config: dict[str, Any], path: Path, index: int, settings: int) -> dict[str, Any]:
