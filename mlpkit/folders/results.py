@@ -10,12 +10,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mlpkit.config import yaml_file
-from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.folders.checkpoint import read_header
+from mlpkit.folders.checkpoint import CALIBRATED
 from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import read_summary
 
@@ -163,7 +164,9 @@ def read_config(folder: RunFolder) -> Config:
         with suppress(DataError):
             _refuse_link(path.parent)
             _refuse_link(path)
-            return read_header(path).config
+            return _config_in(path)
+    if folder.is_one_file:
+        return _config_in(folder.last)  # which says what is wrong
     _refuse_link(folder.config)
     try:
         return parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))
@@ -171,6 +174,23 @@ def read_config(folder: RunFolder) -> Config:
         problem = name_plugins(str(error.args[0]), folder.path)
         where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
         raise DataError(f"{where}{problem}") from None
+
+
+def _config_in(checkpoint: Path) -> Config:
+    """Return the config in a checkpoint's header, without a look at its other parts.
+
+    Raises:
+        DataError: it cannot be read, or was written by a newer mlpkit.
+    """
+    parts = read_header_parts(checkpoint)
+    written, config = parts.get("format"), parts.get("config")
+    if not (isinstance(written, int) and written <= max(FORMAT, CALIBRATED) and isinstance(config, dict)):
+        raise DataError(f"{checkpoint}: not a checkpoint of mlpkit, or one of a newer mlpkit; upgrade mlpkit")
+    try:
+        return parse(config)
+    except ConfigError as error:
+        problem = name_plugins(str(error.args[0]), checkpoint.absolute().parents[1])
+        raise DataError(f"{checkpoint}: its config is not valid: {problem}") from None
 
 
 def settings_of(config: Config) -> dict[str, Any]:

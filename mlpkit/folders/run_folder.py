@@ -120,7 +120,8 @@ class RunFolder:
     @property
     def is_one_file(self) -> bool:
         """Whether the run is its newest checkpoint alone, as `run.files=minimal` leaves a finished run."""
-        return self.last.is_file() and not os.path.lexists(self.config)
+        others = self.config, self.environment  # a run that has one of them has others too
+        return self.last.is_file() and not any(map(os.path.lexists, others))
 
     @property
     def config_file(self) -> Path:
