@@ -56,6 +56,7 @@ def test_a_picture_for_a_paper(
     assert float(box[1]) == pytest.approx(8.5 / 2.54 * 72, abs=0.1)
 
 
+@pytest.mark.long
 def test_older_weights_leave_the_pictures_of_the_run_alone(
     moons: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

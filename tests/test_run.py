@@ -307,6 +307,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_pat
     assert checkpoint.load(folder.best).state.progress.epoch <= stored.state.progress.epoch
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path: Path) -> None:
     command_line = f"{sys.executable} -m mlpkit train trainer.epochs=200 run.plots=false run.dir=outputs/mine"
     done = subprocess.run(
