@@ -91,7 +91,7 @@ def test_it_has_the_best_and_the_last_weights(which: str, lines: Lines) -> None:
             line for line in other if not line.strip().startswith(about)
         ]
     one, other = (mlpkit.load(path, which).predict([[0.5, 0.1]]) for path in (MINIMAL, ALL))
-    assert one.tolist() == other.tolist()
+    assert list(one) == list(other)
 
 
 @pytest.mark.usefixtures("both")
@@ -210,6 +210,12 @@ def test_commands_that_work_from_it(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("arguments", [("watch", "--once"), ("film",)], ids=" ".join)
 def test_commands_that_need_what_is_not_kept_say_so(arguments: tuple[str, ...], refused: Refused) -> None:
     assert "run.f" in refused(arguments[0], str(MINIMAL), *arguments[1:], code=CODE[arguments[0]])
+
+
+@pytest.mark.usefixtures("both")
+def test_no_curves_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["compare", str(SWEEP), "--tensorboard"]) == 65
+    assert "--tensorboard: none of these runs has curves" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("both")
