@@ -23,6 +23,7 @@ CASES = {
     "values": (*DIABETES, {"max_iter": 7}),
     "a short history": (*MOONS, {"history_size": 3, "max_iter": 5}),
     "no line search": (*MOONS, {"line_search": "none", "lr": 0.05, "max_iter": 4}),
+    "penalty": (*MOONS, {"weight_decay": 0.01, "max_iter": 6}),
     "few evaluations": (*MOONS, {"max_eval": 6}),
     "dropout": (*MOONS, "model.dropout=0.3", {"max_iter": 4}),
 }
@@ -50,12 +51,13 @@ def test_defaults_are_torchs() -> None:
 )
 def test_it_is_the_optimizer_of_torch(case: str, kind: Kind) -> None:
     """Its state is read from the slots of a checkpoint at each step, which changes no digit."""
-    *overrides, options = CASES[case]
+    *overrides, options = copy.deepcopy(CASES[case])
     keys = (f"optimizer.{key}={value}" for key, value in options.items())
     engine = engine_of(kind, *SMALL, *overrides, *keys)
     network, data = network_of(engine), engine.data
     plain = copy.deepcopy(network.layers).train()
     search = options.pop("line_search", "strong_wolfe")
+    decay = options.pop("weight_decay", 0.0)
     options = {"history_size": 10, "lr": 1.0} | options
     optimizer = torch.optim.LBFGS(
         plain.parameters(), line_search_fn=None if search == "none" else search, **options
@@ -70,8 +72,10 @@ def test_it_is_the_optimizer_of_torch(case: str, kind: Kind) -> None:
             optimizer.zero_grad()
             seed_dropout(masks, 0, step, step)  # noqa: B023  # called within the step
             loss = loss_of(plain(inputs), targets)
-            loss.backward()
             losses.append(loss.item())
+            penalty = sum(parameter.square().sum() for parameter in plain.parameters())
+            loss = loss + decay / 2 * penalty
+            loss.backward()
             return loss
 
         losses.clear()

@@ -198,7 +198,7 @@ class MemberInputsPass:
 
     def _of_members(self, columns: Tensor) -> Tensor:
         """Return a view (K, features, M, n) of columns (K, features, M · n)."""
-        return columns.unflatten(-1, (self.layer.members, -1))
+        return columns.view(*columns.shape[:-1], self.layer.members, -1)
 
 
 InputPass = EmbeddingPass | ScalePass | MemberInputsPass

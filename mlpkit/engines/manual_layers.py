@@ -43,9 +43,8 @@ def layers_of(
         elif isinstance(module, Dropout):
             layers[-1] = replace(layers[-1], dropout=modules)
         elif isinstance(module, MemberScale):
-            place = "factor" if module.bias is None else "norm"
-            scale = member_scale_of(f"layers.{index}.", weights, gradient_views)
-            layers[-1] = replace(layers[-1], **{place: scale})
+            scale, last = member_scale_of(f"layers.{index}.", weights, gradient_views), layers[-1]
+            layers[-1] = replace(last, factor=scale) if module.bias is None else replace(last, norm=scale)
         elif isinstance(module, nn.PReLU):
             slope, gradient = (of[f"layers.{index}.weight"][..., None] for of in (weights, gradient_views))
             layers[-1] = replace(layers[-1], slope=Slope(slope, gradient))

@@ -60,7 +60,7 @@ class MemberScale:
 
     def of_members(self, columns: Tensor) -> Tensor:
         """Return a view (K, width, M, n) of columns (K, width, M · n)."""
-        return columns.unflatten(-1, (self.scale.shape[-2], -1))
+        return columns.view(*columns.shape[:-1], self.scale.shape[-2], -1)
 
 
 class MemberScalePass:
@@ -124,4 +124,4 @@ def member_products(
 
 def by_member(columns: Tensor, members: int) -> Tensor:
     """Return a view (K, M, width, n) of columns (K, width, M · n)."""
-    return columns.unflatten(-1, (members, -1)).transpose(-3, -2)
+    return columns.view(*columns.shape[:-1], members, -1).transpose(-3, -2)

@@ -51,7 +51,7 @@ class MemberScale(nn.Module):
 
     def forward(self, units: Tensor) -> Tensor:
         """Return the units (M · rows, width)."""
-        own = units.unflatten(0, (len(self.scale), -1))
+        own = units.reshape(len(self.scale), -1, units.shape[1])
         scale = self.scale[:, None]
         scaled = own * scale if self.bias is None else torch.addcmul(self.bias[:, None], own, scale)
         return scaled.flatten(0, 1)
@@ -87,7 +87,7 @@ class MemberOutputs(nn.Module):
 
     def forward(self, units: Tensor) -> Tensor:
         """Return (M, rows, width) for units (M · rows, in_features)."""
-        own = units.unflatten(0, (len(self.weight), -1))
+        own = units.reshape(len(self.weight), -1, units.shape[1])
         return torch.baddbmm(self.bias[:, None], own, self.weight.mT)
 
     def extra_repr(self) -> str:

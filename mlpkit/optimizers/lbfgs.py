@@ -27,6 +27,7 @@ class Lbfgs(OptimizerConfig):
     tolerance_change: NotNegative = Field(
         1e-9, description="a step ends if the weights or the loss change by less"
     )
+    weight_decay: NotNegative = Field(0.0, description="L2 penalty")
     history_size: Annotated[int, Field(ge=1, le=100)] = Field(
         10, description="changes of weights and gradients that are kept"
     )
@@ -64,11 +65,18 @@ class Lbfgs(OptimizerConfig):
             line_search_fn=None if self.line_search == "none" else self.line_search,
         )
 
+        def loss() -> float:
+            assert buffers.loss is not None
+            found = buffers.loss()
+            if not self.weight_decay:
+                return found
+            gradients.add_(values, alpha=self.weight_decay)
+            return found + self.weight_decay / 2 * float(values.dot(values))
+
         def step(lr: "float | Tensor") -> None:
             optimizer.param_groups[0]["lr"] = float(lr)
             optimizer.state[parameter] = self._read(buffers)
-            assert buffers.loss is not None
-            optimizer.step(buffers.loss)
+            optimizer.step(loss)  # type: ignore[no-untyped-call]
             self._write(optimizer.state[parameter], buffers)
 
         return step
