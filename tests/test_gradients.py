@@ -677,7 +677,7 @@ def test_the_slope_of_a_prelu_at_zero_is_torchs():
                     parameter.mul_(0 if parameter.numel() > 1 else -2)
         engine.step(slice(None), [0.1], 0, 0, measure=True)
         found.append(model_of(engine))
-    close(*found, "float64")
+    close(found[0], found[1], "float64")
     assert found[0]["layers.1.weight"].item() == -0.5  # no unit was below 0
     assert found[0]["layers.0.bias"].abs().min() > 0
 

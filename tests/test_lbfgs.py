@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import running
@@ -18,7 +19,7 @@ from mlpkit.optimizers.lbfgs import Lbfgs
 
 SMALL = ("model.hidden=[6,5]", "model.activation=tanh", "optimizer=lbfgs", "trainer.precision=float64")
 MOONS, DIABETES = ("dataset=moons", "dataset.n=80"), ("dataset=diabetes",)
-CASES = {
+CASES: dict[str, Any] = {
     "two classes": (*MOONS, {}),
     "values": (*DIABETES, {"max_iter": 7}),
     "a short history": (*MOONS, {"history_size": 3, "max_iter": 5}),

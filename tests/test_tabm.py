@@ -204,6 +204,7 @@ def run(tmp_path_factory):
 
 def test_shared_weights_are_saved_once(run):
     predictor, stored = load_predictor(run.best)
+    assert isinstance(predictor, Ensemble)
     assert stored.state.model["layers.1.weight"].shape == (5, 2)
     assert stored.state.model["layers.10.weight"].shape == (3, 1, 4)
     assert len(predictor.members) == 3
@@ -217,6 +218,7 @@ def test_predict_says_how_far_members_are_apart(run, tmp_path):
     running.mlpkit(*arguments, cwd=tmp_path)
     (row,) = csv.DictReader(output.read_text().splitlines())
     predictor, _ = load_predictor(run.best)
+    assert isinstance(predictor, Ensemble)
     expected = predictor.spread(torch.tensor([[0.3, 0.5]]))
     assert float(row["spread"]) == pytest.approx(float(expected[0, 0]), rel=1e-5)
     assert float(row["spread"]) > 0
