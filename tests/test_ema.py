@@ -140,11 +140,6 @@ def test_a_checkpoint_without_the_weights_of_the_last_step(
     assert "the weights that steps go on from are missing" in capsys.readouterr().err
 
 
-def test_averages_are_not_compiled(refused: Refused) -> None:
-    said = refused("train", *SMALL, "trainer.compile=true", code=2)
-    assert said == "trainer.compile=true: it does not know trainer.ema; set trainer.compile=auto"
-
-
 @pytest.mark.parametrize("value", ["1", "0", "-0.5", "'yes'"])
 def test_a_decay_that_is_none(refused: Refused, value: str) -> None:
     assert refused("train", *SMALL[:-1], f"trainer.ema={value}", code=2).startswith(

@@ -19,7 +19,7 @@ from mlpkit.folders.run_folder import RunFolder
 SIGNUM = Path(__file__).with_name("extending") / "signum.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")
 QUIET = (*SMALL, "optimizer=signum", "trainer.epochs=2", "run.progress=none")
-UNKNOWN = "optimizer.name='signum': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd"
+UNKNOWN = "optimizer.name='signum': must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd"
 
 
 pytestmark = pytest.mark.usefixtures("own")

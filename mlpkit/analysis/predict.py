@@ -259,14 +259,17 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     """Return the model of a checkpoint that has been loaded; an ensemble if its run has several members."""
-    members = [_single(member, device) for member in stored.members()]
+    members = [single for member in stored.members() for single in _singles(member, device)]
     return one_of(members, stored.state.progress.epoch)
 
 
-def _single(stored: Checkpoint, device: str) -> Predictor:
+def _singles(stored: Checkpoint, device: str) -> list[Predictor]:
+    """Return the model of each member, if they share weights; else the only one."""
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
-    network.calibrate(stored.temperature, stored.input_schema.width)
+    each = network.alone()
+    for single in each:
+        single.calibrate(stored.temperature, stored.input_schema.width)
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
@@ -275,4 +278,6 @@ def _single(stored: Checkpoint, device: str) -> Predictor:
     loss = loss_for(config.loss, about.task, config.dataset.name)
     metrics, task = metrics_for(config, about.task), task_of(config, about.task)
     epoch, weights = stored.state.progress.epoch, stored.class_weights
-    return Predictor(network.to(device), about, loss, device, epoch, metrics, task, weights)
+    return [
+        Predictor(single.to(device), about, loss, device, epoch, metrics, task, weights) for single in each
+    ]

@@ -183,6 +183,17 @@ class DeviceData:
 
     # ---------------------------------------------------------------------------------------- scores
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the outputs (K, n, width) of the members' mean prediction, given theirs (K, M, n, width)."""
+        each = outputs.movedim(-3, 0)
+        if self._unscaling is None:
+            return self.task.average(each)
+        means = self.task.average(self._unscaling(each))
+        if self.runs == 1:
+            return self.networks[0].before_unscaling(means)
+        pairs = zip(self.networks, means, strict=True)
+        return torch.stack([network.before_unscaling(mean) for network, mean in pairs])
+
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
         if not isinstance(rows, slice):

@@ -154,6 +154,8 @@ def check_sharing(config: Config, network: Network, augmentation: Augmentation |
         "the layers of a plug-in may mix or draw by rows, of which each process has a part": (
             OwnModule in kinds
         ),
+        f"the members of model={config.model.name} share weights, and only one process trains them; set "
+        "model=mlp": network.members > 0,
         "dataset.augment.mixup mixes rows of different processes; set dataset.augment.mixup=0": (
             augmentation is not None and augmentation.options.mixup > 0
         ),

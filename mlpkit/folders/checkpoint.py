@@ -1,12 +1,12 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
-`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
-`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator` and `temperature` if there are any, and `sha256` over all of it and
-the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all
-checked before use.
+(the best weights, if they are not the newest). With `trainer.ema` or `trainer.swa`, `model/` and `best/` are
+averages, and `raw/` are the weights that steps go on from. The header's metadata holds one JSON object under
+the key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of
+the dataset), `class_weights`, `estimator` and `temperature` if there are any, and `sha256` over all of it
+and the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers,
+all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -69,7 +69,7 @@ class Checkpoint:
 
     def members(self) -> "list[Checkpoint]":
         """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
-        count = self.config.model.members
+        count = self.config.model.networks
         if count == 1:
             return [self]
         config = self.config.without_members()

@@ -93,7 +93,7 @@ def check(engine: Engine, run: int, state: State) -> None:
         raise DataError("it holds the best weights alone, and not where training was")
     if progress.best_epoch and not progress.best_is_now and not state.best:
         raise DataError("the best weights are missing")
-    if engine.experiments[run].config.trainer.ema is not None and not state.raw:
+    if engine.experiments[run].config.trainer.has_averages and not state.raw:
         raise DataError("the weights that steps go on from are missing")
     if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():
         raise DataError("the optimizer's tensors are missing")
