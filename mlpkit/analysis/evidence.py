@@ -14,7 +14,7 @@ from mlpkit.folders.checkpoint import read_header
 from mlpkit.folders.metrics_file import read_metrics
 from mlpkit.folders.results import RunResult, read_config, read_result
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import has_summary, read_summary
 
 Points = Sequence[tuple[int, float]]  # (epoch, value)
 
@@ -153,7 +153,7 @@ def read_evidence(path: Path, network: NetworkFacts | None = None) -> Evidence:
     with suppress(DataError):  # a run that failed at once has no checkpoint
         schema = read_header(folder.last).input_schema
         classes = max(2, len(schema.classes)) if schema.task != "regression" else 0
-    summary = read_object(folder.summary) if folder.summary.exists() else {}
+    summary = read_summary(folder) if folder.summary.exists() or has_summary(folder) else {}
     config, result, error = read_config(folder), read_result(path), str(summary.get("error", ""))
     return Evidence(config, result, classes, lines, error, _unbeaten_baseline(summary), network)
 

@@ -45,7 +45,7 @@ ConfigFile = Annotated[
         "--config",
         metavar="FILE",
         parser=expand,
-        help="Start from a whole config, such as a run's config.yaml.",
+        help="Start from a whole config, such as a run's config.yaml, or from that of a checkpoint.",
     ),
 ]
 ConfigDir = Annotated[

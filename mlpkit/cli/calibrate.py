@@ -12,6 +12,8 @@ from mlpkit.errors import ConfigError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from mlpkit.folders.trust import Trust
+
 EXAMPLE = "mlpkit calibrate"
 
 
@@ -30,17 +32,14 @@ def calibrate(
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.problems import plural
     from mlpkit.data.weights import row_weights
-    from mlpkit.folders.checkpoint import save
-    from mlpkit.folders.state import KINDS
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, number, plain_table, say
 
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust, KINDS)
+    path, stored = open_run(run, checkpoint, trust)
     console = make_console()
     if remove:
-        with _held(path):
-            save(path, replace(stored, temperature=1.0))
+        _set_temperature(path, 1.0, trust)
         say(console, f"not calibrated: {path}")
         return
     if stored.input_schema.task == "regression":
@@ -61,19 +60,28 @@ def calibrate(
     temperature = fit_temperature(
         plain.task, outputs, rows.targets, None if weights is None else weights[rows.rows]
     )
-    calibrated = replace(stored, temperature=temperature)
-    after = make_predictor(calibrated)
+    after = make_predictor(replace(stored, temperature=temperature))
     scores = [
         calibration_scores(plain, rows, outputs),
         calibration_scores(after, rows, after.on(rows).outputs_in_blocks(rows.inputs)),
     ]
-    with _held(path):
-        save(path, calibrated)
+    _set_temperature(path, temperature, trust)
     table = plain_table(f"val, {plural(len(rows), 'row')}", ["before", "after"])
     for name in scores[0]:
         table.add_row(name, *(number(of[name]) for of in scores))
     console.print(table)
     say(console, f"temperature {temperature:.4g}: {path}")
+
+
+def _set_temperature(path: Path, temperature: float, trust: "Trust") -> None:
+    """Write a checkpoint again with another temperature."""
+    from dataclasses import replace
+
+    from mlpkit.folders.checkpoint import load, save
+    from mlpkit.folders.state import KINDS
+
+    with _held(path):
+        save(path, replace(load(path, KINDS, trust), temperature=temperature))
 
 
 def _held(checkpoint: Path) -> "AbstractContextManager[None]":

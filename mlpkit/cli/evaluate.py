@@ -142,7 +142,7 @@ def evaluate(
     if dataset is not None and not given and name != "train" and not rows.folds and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    alone = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    alone = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     who = f"ensemble of {len(members)}" if ensemble or len(members) > 1 else alone
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})

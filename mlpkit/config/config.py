@@ -60,6 +60,21 @@ class Config(Section):
         return self.model_copy(update={"model": self.model.model_copy(update={"members": 1})})
 
 
+class SharedSections:
+    """Lets equal sections of many configs be one object, so that those of a sweep take little memory."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._seen: dict[Section, Section] = {}
+
+    def of(self, config: Config) -> Config:
+        """Return an equal config, with the sections of those before where they are equal."""
+        sections = {name: value for name, value in config if isinstance(value, Section)}
+        return config.model_copy(
+            update={name: self._seen.setdefault(section, section) for name, section in sections.items()}
+        )
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a config, with all registered choices."""
     return _json_schema(registered())

@@ -160,6 +160,11 @@ class RunConfig(Section):
     loggers: tuple[str, ...] = Field(
         ("tensorboard",), strict=False, description="where scores are logged besides metrics.jsonl"
     )
+    files: Literal["all", "minimal"] = Field(
+        "all",
+        description="minimal: one file with the config, the summary and the last and best weights; no logs "
+        "and no pictures",
+    )
     metrics: tuple[str, ...] = Field(
         (), strict=False, description="scores of plug-ins that are computed besides the task's"
     )
@@ -206,4 +211,9 @@ class RunConfig(Section):
     def _check(self) -> Self:
         if self.resume == "auto" and self.dir is None:
             raise rule_error("resume=auto needs dir, the folder of the run")
+        if self.files == "minimal":
+            unused = [f"{key}={value}" for key in ("histograms", "film") if (value := getattr(self, key))]
+            unused += [f"loggers=[{name}]" for name in self.loggers if name != "tensorboard"]
+            if unused:
+                raise rule_error(f"files=minimal keeps no logs; leave out {unused[0]}, or use files=all")
         return self

@@ -10,7 +10,7 @@ from mlpkit.config.run import LEVELS
 from mlpkit.errors import DataError
 from mlpkit.folders.environment import process_environment
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_environment
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
 def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
     """Return the values that a run chose for `auto`; none if the machine or the torch version has changed."""
     try:
-        before = read_object(folder.environment)
+        before = read_environment(folder)
     except DataError:
         return Choices()
     environment, trainer = process_environment(device), stored.trainer

@@ -10,7 +10,7 @@ from mlpkit.errors import DataError
 from mlpkit.folders.checkpoint import read_header
 from mlpkit.folders.results import RunResult, read_result
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_environment
 
 MISSING = "-"  # a run does not have the key
 
@@ -65,7 +65,7 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
 
 def _environment(path: Path) -> dict[str, Any]:
     try:
-        environment = read_object(RunFolder(path).environment)
+        environment = dict(read_environment(RunFolder(path)))
     except DataError:
         return {}
     plugins = environment.pop("plugins", None)

@@ -89,6 +89,12 @@ class State:
     best: Tensors = field(default_factory=dict, repr=False)
     raw: Tensors = field(default_factory=dict, repr=False)
 
+    def at_best(self) -> "State":
+        """Return the state of the best weights alone; they must be loaded."""
+        progress = self.progress
+        at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+        return State(at_best, progress.best_scores, self.best or self.model)
+
     def of_member(self, number: int) -> "State":
         """Return a copy of the state of one member, where the tensors are those of several, stacked."""
         kinds = (self.model, self.optimizer, self.epoch, self.best)
