@@ -111,7 +111,7 @@ class Predictor:
         After the predictions come the quantiles of `LossConfig.ends`, in the targets' unit.
         """
         network = self.network
-        if not self.loss.ends:
+        if network.predicted is None:
             return self._through(network, inputs)
         return self._through(lambda rows: network.all_values(network.layers(network.scaling(rows))), inputs)
 
@@ -126,6 +126,10 @@ class Predictor:
     def on(self, rows: Split) -> "Predictor":
         """Return what predicts the rows of a split: with `Split.folds`, each fold's own member."""
         return self
+
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """Return the outputs (members, rows, width) of the members, which `outputs` averages."""
+        return self.outputs_in_blocks(inputs)[None]
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (rows,) as in training, for raw inputs and encoded targets, on the CPU."""
@@ -148,7 +152,8 @@ class Predictor:
         """
         outputs = self.all_outputs_in_blocks(inputs)
         found = self.decode(outputs[:, : self.network.predicted])
-        return replace(found, ends=outputs[:, self.network.predicted :]) if self.loss.ends else found
+        predicted = self.network.predicted
+        return found if predicted is None else replace(found, ends=outputs[:, predicted:])
 
     def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
         """Return what `outputs` does, each row without influence of the others. Large tables take longer."""
@@ -209,6 +214,10 @@ class Ensemble(Predictor):
         """See `Predictor.all_outputs`."""
         return self.task.average(torch.stack([member.all_outputs(inputs) for member in self.members]))
 
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.each_output`."""
+        return torch.cat([member.each_output(inputs) for member in self.members])
+
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """See `Predictor.losses`; the targets are scaled as in the first member."""
         outputs = self.network.before_unscaling(self.all_outputs(inputs).to(self.device)).cpu()
@@ -245,6 +254,11 @@ class OutOfFold(Ensemble):
         """See `Predictor.all_outputs_in_blocks`."""
         parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
         return torch.cat([member.all_outputs_in_blocks(part) for member, part in parts])
+
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.each_output`; a row has only the members of its fold, as many as there are runs."""
+        parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
+        return torch.cat([member.each_output(part) for member, part in parts], 1)
 
 
 def members_of(predictor: Predictor) -> Sequence[Predictor]:

@@ -143,7 +143,7 @@ def make_portable(predictor: Predictor, config: Config, format_: str, threshold:
 def _steps(network: Network, config: Config, format_: str) -> Iterator[Step]:
     for layer in (network.scaling, *network.layers):
         yield from _steps_of(layer, config, format_)
-    if config.loss.ends:  # outputs that are not predictions are left out
+    if network.predicted is not None:  # outputs that are not predictions are left out
         weight = np.eye(network.predicted, config.loss.width(network.predicted))
         dtype = _array(next(network.parameters())).dtype
         yield Step("linear", {"weight": weight.astype(dtype), "bias": np.zeros(len(weight), dtype)})

@@ -52,7 +52,7 @@ class DeviceData:
         self.networks, self.device = [experiment.network for experiment in experiments], device
         self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
         self.runs, self.augmentation = len(experiments), augmentation
-        self.dtype, self.predicted = first.network.dtype, first.network.predicted
+        self.dtype, self.predicted = first.network.dtype, first.dataset.input_schema.width
         self.width = self.loss.width(self.predicted)
         self.splits = parts_of(experiments, device, augmentation is not None)
         self._unscaling = self._unscaling_of_runs()

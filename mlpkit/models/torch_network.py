@@ -26,11 +26,15 @@ class Network(nn.Module):
         layers: the trained layers.
         unscaling: last layer: converts regression outputs to the targets' unit, or is the identity.
         predicted: the number of outputs of `layers` that are predictions, the first ones; the others are
-            further quantiles of the same targets (`LossConfig.ends`).
+            further quantiles of the same targets (`LossConfig.ends`). None: all outputs are predictions.
     """
 
     def __init__(
-        self, layers: nn.Sequential, scaling: nn.Module | None, unscaling: nn.Module | None, predicted: int
+        self,
+        layers: nn.Sequential,
+        scaling: nn.Module | None,
+        unscaling: nn.Module | None,
+        predicted: int | None = None,
     ) -> None:
         """Put the layers between the two scaling layers; None stands for the identity."""
         super().__init__()
@@ -69,7 +73,7 @@ class Network(nn.Module):
 
     def _of_each(self, function: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
         """Apply a function of the predictions (rows, predicted) to them and to each further quantile."""
-        if outputs.shape[-1] == self.predicted:
+        if self.predicted is None:
             return function(outputs)
         return torch.cat([function(part) for part in torch.split(outputs, self.predicted, -1)], -1)
 
@@ -141,7 +145,7 @@ def build_network(config: Config, input_schema: InputSchema, device: str = "cpu"
     with torch.device("meta"):
         first, last = (layer.make(device) if layer else None for layer in (scaling, unscaling))
         made = nn.Sequential(*(layer.make(device) for layer in by_name.values()))
-        return Network(made, first, last, input_schema.width)
+        return Network(made, first, last, input_schema.width if config.loss.ends else None)
 
 
 def _allocate(network: nn.Module, device: str) -> None:
