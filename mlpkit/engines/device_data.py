@@ -252,11 +252,12 @@ class DeviceData:
         predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
         unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
+        may_be_nan = split == "train"  # an epoch of few steps may lack a class
         losses = self.losses(outputs, split, rows)
         flat = unscaled.reshape(-1, self.predicted)
         statistics = self.task.statistics(flat, targets)
         if self.runs == 1:
-            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets)
+            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets, may_be_nan)
         columns = [losses, *(values.view(losses.shape) for values in statistics)]
         # Counting takes half the time of adding up in float64.
         added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
@@ -264,5 +265,5 @@ class DeviceData:
         if not self.metrics:
             return sums
         pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
-        values = [self.task.compute(self.metrics, *pair) for pair in pairs]
+        values = [self.task.compute(self.metrics, *pair, may_be_nan) for pair in pairs]
         return np.concatenate((sums, np.transpose(values)))
