@@ -148,7 +148,7 @@ def evaluate(
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if task.probabilities is not None:
-        say(console, _calibration([member for _, member in members], predictor, rows))
+        say(console, _calibration(predictor, rows))
     if coverage is not None:
         from mlpkit.analysis.conformal import conformal_of, describe_coverage
 
@@ -171,23 +171,16 @@ def evaluate(
     say(console, *found.report.split("\n"))
 
 
-def _calibration(members: "list[Checkpoint]", predictor: "Predictor", rows: "Split") -> str:
+def _calibration(predictor: "Predictor", rows: "Split") -> str:
     """Return the calibration error and the Brier score of some rows; also without the temperature."""
-    from dataclasses import replace
-
-    from mlpkit.analysis.calibration import calibration_scores
-    from mlpkit.analysis.predict import make_predictor, one_of
+    from mlpkit.analysis.calibration import calibration_scores, temperatures_of, uncalibrated
     from mlpkit.losses.scores import ECE_BINS
     from mlpkit.system.console import number
 
-    each = [predictor]
-    if all(member.temperature == 1 for member in members):
-        before = ""
-    else:
-        found = ", ".join(f"{member.temperature:.4g}" for member in members)
-        before = f"temperature {found}: "
-        plain = (make_predictor(replace(member, temperature=1.0), predictor.device) for member in members)
-        each.insert(0, one_of(list(plain)))
+    each, before = [predictor], ""
+    if (found := temperatures_of(predictor)) != [1]:
+        before = f"temperature {', '.join(f'{temperature:.4g}' for temperature in found)}: "
+        each.insert(0, uncalibrated(predictor))
     scores = [calibration_scores(of, rows, of.on(rows).outputs_in_blocks(rows.inputs)) for of in each]
     ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))
     return f"calibration: {before}ECE {ece} ({ECE_BINS} bins), Brier {brier}"

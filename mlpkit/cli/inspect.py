@@ -89,7 +89,7 @@ def inspect(
             values = file.read(f"{kind}/{name}")
             return (values[0] if members > 1 else values).tolist()
 
-        tables = list(weight_tables(layers, input_schema, read)) if weights else []
+        tables = list(weight_tables(layers, input_schema, read, loss)) if weights else []
         readable = [] if tables else readable_weights(layers, input_schema, read)
     used = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     of_first = f"first member, {used}" if members > 1 else used

@@ -141,9 +141,13 @@ def make_portable(predictor: Predictor, config: Config, format_: str, threshold:
 
 
 def _steps(network: Network, config: Config, format_: str) -> Iterator[Step]:
-    layers = [network.scaling, *network.layers, network.unscaling]
-    for layer in layers:
+    for layer in (network.scaling, *network.layers):
         yield from _steps_of(layer, config, format_)
+    if network.predicted is not None:  # outputs that are not predictions are left out
+        weight = np.eye(network.predicted, config.loss.width(network.predicted))
+        dtype = _array(next(network.parameters())).dtype
+        yield Step("linear", {"weight": weight.astype(dtype), "bias": np.zeros(len(weight), dtype)})
+    yield from _steps_of(network.unscaling, config, format_)
 
 
 def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:

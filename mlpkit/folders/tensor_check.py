@@ -49,7 +49,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
             for slot, kind in config.optimizer.slots().items():
                 own = () if kind == "number" else shape
                 wanted[f"optimizer/{name}/{slot}"] = (*stacked, *own), True
-    wanted |= _of_epoch(found, input_schema.width, stacked)
+    wanted |= _of_epoch(found, config.loss.width(input_schema.width), stacked)
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:

@@ -1,6 +1,7 @@
 """The network as a torch module, and its initialisation."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,20 @@ class Network(nn.Module):
         layers: the trained layers.
         unscaling: last layer: converts regression outputs to the targets' unit, or is the identity.
         members: M, the number of members that share weights; 0: it is a single network.
+        predicted: the number of outputs of `layers` that are predictions, the first ones; the others are
+            further quantiles of the same targets (`LossConfig.ends`). None: all outputs are predictions.
     """
 
-    def __init__(self, layers: nn.Sequential, scaling: nn.Module | None, unscaling: nn.Module | None) -> None:
+    def __init__(
+        self,
+        layers: nn.Sequential,
+        scaling: nn.Module | None,
+        unscaling: nn.Module | None,
+        predicted: int | None = None,
+    ) -> None:
         """Put the layers between the two scaling layers; None stands for the identity."""
         super().__init__()
+        self.predicted = predicted
         self.scaling = scaling or nn.Identity()
         self.layers = layers
         self.unscaling = unscaling or nn.Identity()
@@ -39,8 +49,16 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, or values in the targets' unit."""
-        outputs: Tensor = self.unscaling(self.layers(self.scaling(inputs)))
-        return outputs
+        return self.predictions(self.layers(self.scaling(inputs)))
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Return the logits or values (rows, predicted) of the outputs (rows, width) of `layers`."""
+        predictions: Tensor = self.unscaling(outputs[..., : self.predicted])
+        return predictions
+
+    def all_values(self, outputs: Tensor) -> Tensor:
+        """Return the outputs (rows, width) of `layers`, with all quantiles in the targets' unit."""
+        return self._of_each(self.unscaling, outputs)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -52,15 +70,23 @@ class Network(nn.Module):
         return self.unscaling.standardize(targets) if isinstance(self.unscaling, Unscaling) else targets
 
     def before_unscaling(self, outputs: Tensor) -> Tensor:
-        """Return the outputs of `layers` that become these outputs."""
-        return self.unscaling.inverse(outputs) if isinstance(self.unscaling, Unscaling) else outputs
+        """Return the outputs of `layers` that become these values; the inverse of `all_values`."""
+        if not isinstance(self.unscaling, Unscaling):
+            return outputs
+        return self._of_each(self.unscaling.inverse, outputs)
+
+    def _of_each(self, function: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
+        """Apply a function of the predictions (rows, predicted) to them and to each further quantile."""
+        if self.predicted is None:
+            return function(outputs)
+        return torch.cat([function(part) for part in torch.split(outputs, self.predicted, -1)], -1)
 
     def alone(self) -> "list[Network]":
         """Return the members as networks of their own, with copies of the weights; or itself."""
         if not self.members:
             return [self]
         each = (nn.Sequential(*member_layers(self.layers, member)) for member in range(self.members))
-        return [Network(layers, self.scaling, self.unscaling) for layers in each]
+        return [Network(layers, self.scaling, self.unscaling, self.predicted) for layers in each]
 
     def calibrate(self, temperature: float, width: int) -> None:
         """Divide the logits by a temperature in a last layer; 1 needs none."""
@@ -128,8 +154,9 @@ def build_network(config: Config, input_schema: InputSchema, device: str = "cpu"
     by_name = {layer.name: layer for layer in layers}
     scaling, unscaling = by_name.pop("scaling", None), by_name.pop("unscaling", None)
     with torch.device("meta"):
-        ends = (layer.make(device) if layer else None for layer in (scaling, unscaling))
-        return Network(nn.Sequential(*(layer.make(device) for layer in by_name.values())), *ends)
+        first, last = (layer.make(device) if layer else None for layer in (scaling, unscaling))
+        made = nn.Sequential(*(layer.make(device) for layer in by_name.values()))
+        return Network(made, first, last, input_schema.width if config.loss.ends else None)
 
 
 def _allocate(network: nn.Module, device: str) -> None:

@@ -126,7 +126,7 @@ def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:
         ConfigError: it fails, its results have another shape than is needed, or the gradient is wrong.
     """
     targets = task.encode(dataset.splits["train"].targets[:2], torch.float32)
-    rows, width = len(targets), dataset.input_schema.width
+    rows, width = len(targets), loss.width(dataset.input_schema.width)
     outputs = torch.zeros(rows, width)
     shapes: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
     has_gradient = type(loss).gradient is not LossConfig.gradient
