@@ -137,7 +137,7 @@ def test_a_checkpoint_without_the_weights_of_the_last_step(
         older.unlink()
     capsys.readouterr()
     assert command(["resume", str(RUN.path), "trainer.epochs=3"]) == 65
-    assert "the weights that steps go on from are missing" in capsys.readouterr().err
+    assert "the weights before averaging (trainer.ema) are missing" in capsys.readouterr().err
 
 
 def test_averages_are_not_compiled(refused: Refused) -> None:

@@ -26,7 +26,7 @@ def weight_tables(layers: Sequence[Layer], schema: InputSchema, read: Read) -> I
         read: returns the values of a tensor as nested lists.
 
     Raises:
-        ConfigError: there are too many to print.
+        ConfigError: the model has more than MOST parameters.
     """
     if (parameters := count(list(layers))) > MOST:
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
 (the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
-`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
+`raw/` are the weights before averaging. The header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
 dataset), `class_weights`, `estimator` and `temperature` if there are any, and `sha256` over all of it and
 the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all
