@@ -245,7 +245,7 @@ def test_what_cannot_be_registered() -> None:
         name: Literal["my optimizer"]
 
     for schema, group, line in (
-        (Adam, "optimizer", "optimizer=adam is mlpkit.optimizers.adam; choose another name"),
+        (Adam, "optimizer", "optimizer=adam is taken by mlpkit.optimizers.adam; choose another name"),
         (Nameless, "init", 'a choice needs a field such as name: Literal["my_init"]'),
         (Spaced, "optimizer", 'a choice needs a field such as name: Literal["my_optimizer"]'),
     ):

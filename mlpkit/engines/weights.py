@@ -16,8 +16,8 @@ class Weights:
     Attributes:
         parameters: the weights and biases.
         running: the running statistics of batch norms.
-        counters: their counters.
-        flats: those of these that hold anything.
+        counters: their numbers of batches.
+        flats: those of the three that are not empty.
 
     The averages are those of torch.optim.swa_utils.AveragedModel with use_buffers=True.
     """
@@ -50,7 +50,7 @@ class Weights:
 
     @contextmanager
     def averages_shown(self) -> Iterator[None]:
-        """Let the networks have the averages within, to compute scores with them."""
+        """Let the networks hold the averages inside the block, so that scores are computed with them."""
         self._swap_averages()
         try:
             yield
@@ -58,13 +58,13 @@ class Weights:
             self._swap_averages()
 
     def end_with_averages(self) -> None:
-        """Let the networks have the averages from now on, and stop averaging."""
+        """Let the networks hold the averages from now on, and stop averaging."""
         self._swap_averages()
         for flat in self.flats:
             flat.average = None
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Store the averages, or else the weights, as the best ones for the runs where `better` is true."""
+        """Store the averages (without `ema` the weights) as the best of the runs where `better` is true."""
         for flat in self.flats:
             flat.save_best(better)
 
