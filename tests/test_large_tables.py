@@ -13,7 +13,7 @@ from running import train
 
 from mlpkit.cli.main import run as command
 from mlpkit.data.arrow_table import read_parquet_portions
-from mlpkit.data.encode import PORTION
+from mlpkit.data.table_portions import ROWS as PORTION
 from mlpkit.system.ahead import one_ahead
 
 ROWS = PORTION + 1000
@@ -109,7 +109,7 @@ def test_a_parquet_file_is_not_kept_in_memory(tmp_path: Path) -> None:
         pa.concat_tables([table] * groups), path, row_group_size=len(noise), use_dictionary=False
     )
     before, most, rows = pa.total_allocated_bytes(), 0, 0
-    for portion in read_parquet_portions(path, 10_000):
+    for portion in read_parquet_portions(path, 10_000, table.column_names):
         rows += len(portion)
         most = max(most, pa.total_allocated_bytes() - before)
     assert rows == groups * len(noise)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.blocks import WideProducts, in_blocks
+from mlpkit.analysis.blocks import BlockProducts, in_blocks, most_rows, rows_at_once
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.dataset import Split
@@ -95,6 +95,7 @@ class Predictor:
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
         self._dtype = network.dtype  # to look it up takes as long as a layer of a small block
+        self._rows = rows_at_once(network, len(input_schema.features))
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -133,12 +134,13 @@ class Predictor:
         """Return what `outputs` does, each row without influence of the others. Large tables take longer."""
         if self.device != "cpu":
             return self.outputs(inputs)
-        with WideProducts():
-            return torch.cat(list(in_blocks(self.outputs, inputs)))[: len(inputs)]
+        with BlockProducts():
+            return torch.cat(list(in_blocks(self.outputs, inputs, self._rows)))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
         """Return the predictions of raw outputs (rows, width); rows do not influence each other."""
-        return Predictions.joined(in_blocks(self._decode, outputs)).rows(0, len(outputs))
+        parts = in_blocks(self._decode, outputs, most_rows(outputs.shape[1]))
+        return Predictions.joined(parts).rows(0, len(outputs))
 
     def _decode(self, outputs: Tensor) -> Predictions:
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
@@ -179,6 +181,7 @@ class Ensemble(Predictor):
             class_weights=first.class_weights,
         )
         self.members = [single for member in members for single in members_of(member)]
+        self._rows = min(member._rows for member in self.members)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """See `Predictor.outputs`."""
