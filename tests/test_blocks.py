@@ -7,10 +7,14 @@ import torch
 from running import train
 from torch import nn
 
-from mlpkit.analysis.blocks import BLOCK
+from mlpkit.analysis.blocks import BLOCK, rows_at_once
 from mlpkit.analysis.predict import Ensemble, Predictions, Predictor, load_predictor
+from mlpkit.config.registry import choices
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.models.torch_inputs import PeriodicEmbedding
+from mlpkit.models.torch_layers import Function
 from mlpkit.models.torch_network import Network
+from mlpkit.models.torch_own import OwnModule
 
 TASKS = {
     "binary": InputSchema("binary", tuple("abcde"), (5,), ("y",), ("no", "yes")),
@@ -42,6 +46,19 @@ def predictor(task: str, *hidden: nn.Module) -> Predictor:
 def test_alone_in_a_table_and_in_any_order(task: str, hidden: tuple[nn.Module, ...]) -> None:
     model = predictor(task, *hidden)
     check(model, torch.randn(333, 5))
+
+
+@pytest.mark.parametrize("name", choices("activation"))
+def test_with_every_activation(name: str) -> None:
+    activation = choices("activation")[name](name=name)
+    check(predictor("regression", nn.Linear(5, 70), Function(activation)), torch.randn(1500, 5))
+
+
+def test_layers_with_products_of_their_own_are_computed_one_block_at_a_time() -> None:
+    assert rows_at_once(predictor("binary", nn.Linear(5, 64)).network, 5) == 1024
+    assert rows_at_once(predictor("binary", nn.Linear(5, 3000)).network, 5) == BLOCK
+    assert rows_at_once(predictor("binary", PeriodicEmbedding([0], 4, 4, 0.1)).network, 5) == BLOCK
+    assert rows_at_once(predictor("binary", OwnModule(nn.Linear(5, 5))).network, 5) == BLOCK
 
 
 def test_so_is_that_of_an_ensemble(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
@@ -32,7 +32,7 @@ def as_columns(
     input_schema: InputSchema,
     names: tuple[str, ...] = (),
     true: Any = None,
-    kept: Columns | None = None,
+    kept: Mapping[str, Values] | None = None,
     rows: Sequence[int] | None = None,
     conformal: "Conformal | None" = None,
     spread: "Tensor | None" = None,
@@ -90,7 +90,7 @@ def _said(
     if classes:
         if true is not None:
             columns["true"] = [classes[label] for label in true.tolist()]
-        columns["label"] = values
+        columns["label"] = values.tolist()
         columns["class"] = [classes[label] for label in values.tolist()]
     else:
         if true is not None:
@@ -130,7 +130,7 @@ def _one(parts: Sequence[Values]) -> Values:
     return [value for part in parts for value in part]
 
 
-def to_csv(columns: Columns, with_header: bool = True) -> str:
+def to_csv(columns: Mapping[str, Values], with_header: bool = True) -> str:
     """Return the columns as csv text."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -140,7 +140,7 @@ def to_csv(columns: Columns, with_header: bool = True) -> str:
     return stream.getvalue()
 
 
-def to_rows(columns: Columns) -> list[dict[str, Any]]:
+def to_rows(columns: Mapping[str, Values]) -> list[dict[str, Any]]:
     """Return each row as an object of plain JSON values."""
     rows = zip(*map(_plain, columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]

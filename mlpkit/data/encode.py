@@ -26,7 +26,7 @@ from mlpkit.data.encoder import (
 from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 
-PORTION = 1 << 13  # rows that are encoded at once, so that they fit into the processor's caches
+PORTION = 1 << 16  # rows that are encoded at once, so that they fit into the processor's caches
 
 FARTHEST = 5.19933758  # largest output of quantile scaling, the same as scikit-learn's
 

@@ -172,10 +172,8 @@ def refuse_repeated(names: Sequence[str], name: str) -> None:
 def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     if isinstance(name, TableText) or name == "-":
         text = name if isinstance(name, TableText) else from_stdin()
-        start = text.content[:65536]
-        if start.lstrip()[:1] not in (b"{", b"["):
-            return _from_csv(text, given, missing)
-        return _from_json(text, ".json" if is_document(start) else ".jsonl")
+        kind = kind_of(text)
+        return _from_csv(text, given, missing) if kind == ".csv" else _from_json(text, kind)
     path = expand(name)
     kind = path.suffix.lower()
     if kind in CODECS:
@@ -210,6 +208,14 @@ def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]
         f"{path}: unknown kind of file {kind or '(no ending)'!r}; known are {known}, texts also with "
         f"{COMPRESSED}"
     )
+
+
+def kind_of(text: TableText) -> str:
+    """Return the kind of a text in memory: .csv, .json or .jsonl."""
+    start = text.content[:65536]
+    if start.lstrip()[:1] not in (b"{", b"["):
+        return ".csv"
+    return ".json" if is_document(start) else ".jsonl"
 
 
 def text_format(given: TableFormat, kind: str) -> TableFormat:

@@ -15,13 +15,14 @@ from mlpkit.data.table_file import (
     TableFile,
     checked,
     explained,
+    kind_of,
     no_rows,
     read_table,
     refuse_repeated,
     text_format,
 )
 from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
-from mlpkit.data.table_text import TableText
+from mlpkit.data.table_text import TableText, from_stdin
 from mlpkit.system.paths import expand
 
 ROWS = 1 << 16  # most rows of a portion
@@ -47,15 +48,14 @@ class OpenTable:
     read: Callable[[], Iterator[TableFile]]
 
 
-def open_table(
-    source: str | TableText, given: TableFormat, missing: Sequence[str], wanted: Collection[str]
-) -> OpenTable:
+def open_table(source: str, given: TableFormat, missing: Sequence[str], wanted: Collection[str]) -> OpenTable:
     """Open a table, and check it. Parquet, delimited text and JSON lines are not kept in memory.
 
-    Text is read once here, to find the types of the columns, and once more with the rows.
+    Text is read once here, to find the types of the columns, and once more with the rows. That of stdin is kept
+    in memory.
 
     Args:
-        source: the file, `-` for stdin, or a text in memory.
+        source: the file, or `-` for stdin.
         given: the format that the user gave for text; fields of None are inferred.
         missing: strings that stand for a missing value, besides the empty string.
         wanted: the columns to read; those that are not there are skipped.
@@ -64,11 +64,11 @@ def open_table(
         ConfigError: the format or encoding does not exist, or an extra is not installed.
         DataError: the table cannot be read.
     """
-    kind, missing = _kind(source), ("", *missing)
-    if isinstance(source, TableText) or kind not in (*TEXTS, *_LINES, *_PARQUET):
+    path, missing = expand(source), ("", *missing)
+    text = from_stdin() if source == "-" else TableText(str(path), path)
+    name, kind = text.name, kind_of(text) if source == "-" else _kind(source)
+    if kind not in (*TEXTS, *_LINES, *_PARQUET):
         return _whole(read_table([source], given, missing))
-    path = expand(source)
-    name, text = str(path), TableText(str(path), path)
     read_as, locate = None, partial(_row, name)
     tables: Callable[[], Iterator[pyarrow.Table]]
     with explained(source):
@@ -130,9 +130,9 @@ def _line(text: TableText, read_as: TableFormat, row: int) -> str:
     return f"{text.name}:{find_line(text, read_as, row)}"
 
 
-def _kind(source: str | TableText) -> str:
-    """Return the ending of a file that can be read; "" for anything else, which `read_table` refuses."""
-    if isinstance(source, TableText) or "://" in source:
+def _kind(source: str) -> str:
+    """Return the ending of a file that can be read; "" for anything else, which `read_table` may refuse."""
+    if "://" in source:
         return ""
     path = expand(source)
     if not path.is_file() or path.stat().st_size == 0:
