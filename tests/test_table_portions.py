@@ -15,7 +15,7 @@ from mlpkit.data import csv_table, json_portions, json_table, table_portions
 from mlpkit.data.table_file import MISSING, TableFile, read_table
 from mlpkit.data.table_format import TableFormat
 from mlpkit.data.table_portions import open_table
-from mlpkit.errors import MlpkitError
+from mlpkit.errors import DataError, MlpkitError
 
 ROWS = 2000
 
@@ -150,6 +150,15 @@ def test_a_text_that_turns_out_not_to_be_utf_8(tmp_path: Path) -> None:
     assert isinstance(found, TableFile) and found.table["b"][-1].as_py() == "é"
     path.write_bytes("a,b\n1,é\n".encode() + b"1,x\n" * ROWS + "2,é\n".encode("cp1252"))
     assert check(path) == f"{path}:{ROWS + 3}: not utf-8; save it as UTF-8 or set dataset.encoding"
+
+
+def test_a_text_that_changes_between_the_readings(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,x\n" * ROWS)
+    found = open_table(str(path), TableFormat(), MISSING, {"a"})
+    path.write_text("a,b\n" + "one,x\n" * ROWS)
+    with pytest.raises(DataError, match=r"a\.csv: was changed while it was read; try again"):
+        list(found.read())
 
 
 def test_compressed_text(tmp_path: Path) -> None:

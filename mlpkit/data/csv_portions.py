@@ -9,6 +9,7 @@ import pyarrow.csv
 from mlpkit.data.csv_table import CsvReading, MisfitError, Types, in_its_encoding, prepare
 from mlpkit.data.table_format import TableFormat
 from mlpkit.data.table_text import TableText
+from mlpkit.errors import DataError
 
 # The types that pyarrow infers, in the order in which it tries them.
 _TYPES = (
@@ -44,7 +45,10 @@ class CsvPortions:
         Raises:
             DataError: the text is not the same any more.
         """
-        return _tables(self.reading, self.types)
+        try:
+            yield from _tables(self.reading, self.types)
+        except MisfitError:
+            raise DataError(f"{self.reading.text.name}: was changed while it was read; try again") from None
 
 
 def open_csv(

@@ -88,7 +88,7 @@ def read_raw(
         yield replace(found, targets=labelled.targets, weights=labelled.weights)
     if scored is not None:
         scored.finish(warn)
-    for each in issues:
+    for each in sorted(issues, key=lambda of: input_schema.columns.index(of.column)):
         warn(f"{file.source}: {each}")
 
 

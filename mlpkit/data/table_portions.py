@@ -51,7 +51,7 @@ class OpenTable:
 def open_table(source: str, given: TableFormat, missing: Sequence[str], wanted: Collection[str]) -> OpenTable:
     """Open a table, and check it. Parquet, delimited text and JSON lines are not kept in memory.
 
-    Text is read once here, to find the types of the columns, and once more with the rows. That of stdin is kept
+    Text is read once here, to find the types of the columns, and once more with the rows. That of stdin stays
     in memory.
 
     Args:

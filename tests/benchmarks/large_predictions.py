@@ -1,8 +1,9 @@
 """`mlpkit predict` and `evaluate` on files larger than a portion: rows per second, processor time and memory.
 
-`python tests/benchmarks/large_predictions.py [MILLIONS] [TURNS]` writes so many million rows of 20 numbers
-and a target as parquet (csv and JSON lines get a tenth of them), trains a 20-64-64-1 network on 5,000 rows,
-and predicts each file by the command, which starts, loads the model, and writes its predictions to the disk.
+`python tests/benchmarks/large_predictions.py [MILLIONS] [TURNS] [PAIR …]` writes so many million rows of 20
+numbers and a target as parquet (csv and JSON lines get a tenth of them), trains a 20-64-64-1 network on 5,000
+rows, and predicts each file by the command, which starts, loads the model, and writes its predictions.
+A pair is such as .csv:.parquet, or .csv:evaluate; all of them if none is named.
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +24,19 @@ PART = 250_000  # rows that are written at once, which is a row group of parquet
 MB = 1 << 20
 MLPKIT = [sys.executable, "-m", "mlpkit"]
 PAIRS = (  # input and output
-    (".parquet", ".parquet"),
-    (".parquet", ".csv"),
-    (".csv", ".parquet"),
-    (".csv", ".csv"),
-    (".jsonl", ".parquet"),
-    (".jsonl", ".jsonl"),
+    ".parquet:.parquet",
+    ".parquet:.csv",
+    ".csv:.parquet",
+    ".csv:.csv",
+    ".jsonl:.parquet",
+    ".jsonl:.jsonl",
+    ".parquet:evaluate",
+    ".csv:evaluate",
 )
 
 
-def main(millions: float, turns: int) -> None:
+def main(millions: float, turns: int, pairs: Sequence[str]) -> None:
     """Print a line for each pair of files."""
-    rows = int(millions * 1e6)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         train = folder / "train.parquet"
@@ -42,25 +44,21 @@ def main(millions: float, turns: int) -> None:
         options = ("model=mlp", "model.hidden=[64,64]", "trainer.epochs=2", "run.plots=false")
         _measure([*MLPKIT, "train", f"data={train}", "target=y", *options], folder)
         print(f"20-64-64-1, {turns} turns: medians (range)")
-        _predict(folder, "one row", _write(folder / "one.parquet", 1), ".parquet", 1, turns)
-        for source, output in PAIRS:
-            count = rows if source == ".parquet" else rows // 10
-            path = folder / f"in{source}"
-            if not path.exists():
-                _write(path, count)
-            size = f"{path.stat().st_size / MB:,.0f} MB"
-            _predict(folder, f"predict {source} ({size}) to {output}", path, output, count, turns)
-        for source in (".parquet", ".csv"):
-            path, count = folder / f"in{source}", rows // 10
-            if source == ".parquet":
-                path = _write(folder / "tenth.parquet", count)
-            _print(f"evaluate {source}", [*MLPKIT, "evaluate", "--input", str(path)], folder, count, turns)
+        _predict(folder, _write(folder / "one.parquet", 1), ".parquet", 1, turns)
+        for source, output in (pair.split(":") for pair in pairs):
+            rows = int(millions * (1e6 if source == ".parquet" and output != "evaluate" else 1e5))
+            path = _write(folder / f"{rows}{source}", rows)
+            if output == "evaluate":
+                command = [*MLPKIT, "evaluate", "--input", str(path)]
+                _print(f"evaluate {source}", command, folder, rows, turns)
+            else:
+                _predict(folder, path, output, rows, turns)
 
 
-def _predict(folder: Path, title: str, path: Path, output: str, rows: int, turns: int) -> None:
-    target = folder / f"out{output}"
+def _predict(folder: Path, path: Path, output: str, rows: int, turns: int) -> None:
+    target, size = folder / f"out{output}", f"{path.stat().st_size / MB:,.0f} MB"
     command = [*MLPKIT, "predict", "--input", str(path), "--output", str(target)]
-    _print(title, command, folder, rows, turns)
+    _print(f"predict {path.suffix} ({size}) to {output}", command, folder, rows, turns)
     target.unlink()
 
 
@@ -90,6 +88,8 @@ def _measure(command: list[str], folder: Path) -> tuple[float, float, float]:
 
 
 def _write(path: Path, rows: int) -> Path:
+    if path.exists():
+        return path
     schema = next(_tables(1)).schema
     if path.suffix == ".parquet":
         with parquet.ParquetWriter(path, schema) as writer:
@@ -124,4 +124,5 @@ def _tables(rows: int) -> Iterator[pa.Table]:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 4, int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    given = [*sys.argv[1:], *("4", "3")[len(sys.argv) - 1 :]]
+    main(float(given[0]), int(given[1]), given[2:] or PAIRS)
