@@ -30,7 +30,7 @@ def draw(task: str) -> tuple[Predictor, Split]:
     torch.manual_seed(0)
     schema = SCHEMAS[task]
     network = Network(nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, schema.width)), None, None)
-    metrics = with_metric((), "auc") if task == "binary" else ()
+    metrics = with_metric((), "roc_auc") if task == "binary" else ()
     model = Predictor(network, schema, loss_for(Auto(name="auto"), task, "rows"), metrics=metrics)
     targets: Tensor = torch.randint(0, len(schema.classes) or 2, (ROWS,))
     if not schema.classes:

@@ -50,7 +50,7 @@ def test_alone_in_a_table_and_in_any_order(task: str, hidden: tuple[nn.Module, .
 
 @pytest.mark.parametrize("name", choices("activation"))
 def test_with_every_activation(name: str) -> None:
-    activation = choices("activation")[name](name=name)
+    activation = choices("activation")[name].model_validate({"name": name})
     check(predictor("regression", nn.Linear(5, 70), Function(activation)), torch.randn(1500, 5))
 
 

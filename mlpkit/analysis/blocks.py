@@ -75,7 +75,7 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight = torch.cat([weight, weight.new_zeros(WIDE - width, weight.shape[1])])
         bias = None if bias is None else torch.cat([bias, bias.new_zeros(WIDE - width)])
     if inputs.dim() != 2 or len(inputs) <= BLOCK:
-        return functional.linear(inputs, weight, bias)[..., :width]
+        return functional.linear(inputs, weight, bias)[..., :width].contiguous()
     blocks, across = inputs.reshape(-1, BLOCK, inputs.shape[1]), weight.t()
     outputs = inputs.new_empty(len(blocks), BLOCK, len(weight))
     for rows, found in zip(blocks.unbind(), outputs.unbind(), strict=True):
