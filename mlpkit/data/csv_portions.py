@@ -96,7 +96,7 @@ def _fit(reading: CsvReading, types: Types) -> bool:
 def _tables(reading: CsvReading, types: Types) -> Iterator[pyarrow.Table]:
     columns = list(types) or reading.names[:1]  # pyarrow takes no column for all
     known = types or {columns[0]: pyarrow.string()}
-    with reading.opened() as stream, pyarrow.csv.open_csv(stream, **reading.options(known, columns)) as rows:
+    with reading.opened() as stream, pyarrow.csv.open_csv(stream, *reading.options(known, columns)) as rows:
         for batch in rows:
             if batch.num_rows:
                 yield pyarrow.Table.from_batches([batch])

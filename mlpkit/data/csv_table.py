@@ -179,7 +179,7 @@ class CsvReading:
         """
         try:
             start = pyarrow.BufferReader(self.sample.encode())
-            types = pyarrow.csv.read_csv(start, **self.options({})).schema
+            types = pyarrow.csv.read_csv(start, *self.options({})).schema
         except pyarrow.ArrowException:  # reading the whole text reports the error
             return {}
         return {field.name: field.type for field in types if field.type != pyarrow.null()}
@@ -196,7 +196,7 @@ class CsvReading:
         """
         try:
             with self.opened() as stream:
-                return pyarrow.csv.read_csv(stream, **self.options(types))
+                return pyarrow.csv.read_csv(stream, *self.options(types))
         except MisfitError as error:
             name = error.column
             can_widen = types[name] == pyarrow.int64() and not is_again
@@ -221,8 +221,8 @@ class CsvReading:
             if stream.quotes % 2:
                 self._explain()
 
-    def options(self, types: Types, columns: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the arguments of pyarrow's readers.
+    def options(self, types: Types, columns: Sequence[str] = ()) -> tuple[Any, Any, Any]:
+        """Return pyarrow's options to read, parse and convert the text.
 
         Args:
             types: of the columns whose type is known; pyarrow infers that of the others.
@@ -231,17 +231,15 @@ class CsvReading:
         around = [
             f"{before}{word}{after}" for word in self.missing for before in ("", " ") for after in ("", " ")
         ]
-        return {
-            "read_options": pyarrow.csv.ReadOptions(
+        return (
+            pyarrow.csv.ReadOptions(
                 column_names=self.names,
                 skip_rows=self.empty_lines,
                 skip_rows_after_names=int(bool(self.table_format.has_header)),
                 block_size=LONGEST,
             ),
-            "parse_options": pyarrow.csv.ParseOptions(
-                delimiter=self.table_format.separator, newlines_in_values=True
-            ),
-            "convert_options": pyarrow.csv.ConvertOptions(
+            pyarrow.csv.ParseOptions(delimiter=self.table_format.separator, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(
                 null_values=around,
                 strings_can_be_null=True,
                 decimal_point=self.table_format.decimal,
@@ -249,7 +247,7 @@ class CsvReading:
                 include_columns=list(columns),
                 check_utf8=False,  # the stream has checked it
             ),
-        }
+        )
 
     def _explain(self) -> None:
         """Raise an error for the first row with a wrong number of values. Slow: only for failures."""

@@ -69,27 +69,40 @@ def read_raw(
         warn,
     )
     scored = _Scored(file, input_schema, config, weight) if with_targets else None
-    if scored is not None and weight is not None and weight not in file.names:
+    issues: list[ColumnIssues] = []
+    is_first = True
+    for portion in file.read():
+        labelled = _Labelled(portion) if scored is None else scored.take(portion)
+        if labelled is None:
+            continue
+        if is_first:
+            _check(file, input_schema, keep, weight, with_targets, warn)
+        table, say = labelled.file, warn if is_first else lambda line: None
+        found = encode_rows(table, table.locate, input_schema, options, keep, say)
+        issues, is_first = list(ColumnIssues.summed([*issues, *found.issues])), False
+        yield replace(found, targets=labelled.targets, weights=labelled.weights)
+    if scored is not None:
+        scored.finish(warn)
+    for each in sorted(issues, key=lambda of: input_schema.columns.index(of.column)):
+        warn(f"{file.source}: {each}")
+
+
+def _check(
+    file: OpenTable,
+    input_schema: InputSchema,
+    keep: Sequence[str],
+    weight: str | None,
+    with_targets: bool,
+    warn: Warn,
+) -> None:
+    """Warn of columns that are missing or not read; a missing feature or column to keep is an error."""
+    if with_targets and weight is not None and weight not in file.names:
         warn(f"{file.source}: no column {spell(weight)}, so all rows count the same in the loss")
     known = {*input_schema.columns, *input_schema.targets, *keep, weight}
     if extra := [name for name in file.names if name not in known]:
         warn(f"{file.source}: not read: {listed(extra)}")
     check_kept(keep, file.names, file.source)
     check_columns(encoder_of(input_schema), file.names, file.source)
-    issues: list[ColumnIssues] = []
-    say = warn
-    for portion in file.read():
-        labelled = _Labelled(portion) if scored is None else scored.take(portion)
-        if labelled is None:
-            continue
-        table = labelled.file
-        found = encode_rows(table, table.locate, input_schema, options, keep, say)
-        issues, say = [*ColumnIssues.summed([*issues, *found.issues])], lambda line: None
-        yield replace(found, targets=labelled.targets, weights=labelled.weights)
-    if scored is not None:
-        scored.finish(warn)
-    for each in sorted(issues, key=lambda of: input_schema.columns.index(of.column)):
-        warn(f"{file.source}: {each}")
 
 
 @dataclass(frozen=True)
