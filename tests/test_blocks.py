@@ -7,7 +7,7 @@ import torch
 from running import train
 from torch import nn
 
-from mlpkit.analysis.blocks import BLOCK, rows_at_once
+from mlpkit.analysis.blocks import BLOCK, most_rows, widest_layer
 from mlpkit.analysis.predict import Ensemble, Predictions, Predictor, load_predictor
 from mlpkit.config.registry import choices
 from mlpkit.data.input_schema import InputSchema
@@ -54,11 +54,25 @@ def test_with_every_activation(name: str) -> None:
     check(predictor("regression", nn.Linear(5, 70), Function(activation)), torch.randn(1500, 5))
 
 
-def test_layers_with_products_of_their_own_are_computed_one_block_at_a_time() -> None:
-    assert rows_at_once(predictor("binary", nn.Linear(5, 64)).network, 5) == 1024
-    assert rows_at_once(predictor("binary", nn.Linear(5, 3000)).network, 5) == BLOCK
-    assert rows_at_once(predictor("binary", PeriodicEmbedding([0], 4, 4, 0.1)).network, 5) == BLOCK
-    assert rows_at_once(predictor("binary", OwnModule(nn.Linear(5, 5))).network, 5) == BLOCK
+@pytest.mark.parametrize(
+    ("layer", "rows"),
+    [
+        (nn.Linear(5, 64), 1024),
+        (nn.Linear(5, 9000), BLOCK),
+        (PeriodicEmbedding([0], 4, 4, 0.1), BLOCK),  # products of their own
+        (OwnModule(nn.Linear(5, 5)), BLOCK),
+    ],
+)
+def test_rows_at_once(layer: nn.Module, rows: int) -> None:
+    widest = widest_layer(predictor("binary", layer).network, 5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert most_rows(widest) == rows
+        torch.set_num_threads(1)
+        assert most_rows(widest) == (BLOCK if rows == BLOCK else 4 * rows)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_so_is_that_of_an_ensemble(tmp_path: Path) -> None:

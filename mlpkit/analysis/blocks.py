@@ -20,6 +20,7 @@ from mlpkit.models.torch_own import OwnModule
 BLOCK = 64  # rows
 WIDE = 16  # columns; narrower products were seen to differ, on a processor with AVX-512
 MOST_VALUES = 1 << 16  # of a layer: torch divides them among two threads at most, that is after half a block
+ALONE = 4  # times as many with one thread, which divides nothing; more leave the processor's caches
 
 Result = TypeVar("Result")
 
@@ -37,21 +38,22 @@ def in_blocks(function: Callable[[Tensor], Result], inputs: Tensor, rows: int = 
         yield function(torch.cat([part, part.new_zeros(missing, part.shape[1])]) if missing else part)
 
 
-def most_rows(width: int) -> int:
-    """Return the most rows of a part whose layers have at most so many columns: full blocks."""
-    return max(1, MOST_VALUES // max(width, 1) // BLOCK) * BLOCK
+def most_rows(widest: int) -> int:
+    """Return the most rows of a part (full blocks) whose layers have at most so many columns."""
+    values = MOST_VALUES * (ALONE if torch.get_num_threads() == 1 else 1)
+    return max(1, values // max(widest, 1) // BLOCK) * BLOCK
 
 
-def rows_at_once(network: nn.Module, features: int) -> int:
-    """Return how many rows (full blocks) a network can compute at once in `BlockProducts`.
+def widest_layer(network: nn.Module, features: int) -> int:
+    """Return the columns of a network's widest layer, its inputs included.
 
-    It is one block if a layer computes products of its own, which `BlockProducts` does not know.
+    A layer that computes products of its own, which `BlockProducts` does not know, counts as one for which
+    `most_rows` is one block.
     """
     layers = list(network.modules())
     if any(isinstance(layer, OwnModule | PeriodicEmbedding) for layer in layers):
-        return BLOCK
-    widths = [layer.out_features for layer in layers if isinstance(layer, nn.Linear)]
-    return most_rows(max(features, WIDE, *widths))
+        return MOST_VALUES * ALONE
+    return max(features, WIDE, *(layer.out_features for layer in layers if isinstance(layer, nn.Linear)))
 
 
 class BlockProducts(TorchFunctionMode):

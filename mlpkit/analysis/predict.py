@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.blocks import BlockProducts, in_blocks, most_rows, rows_at_once
+from mlpkit.analysis.blocks import BlockProducts, in_blocks, most_rows, widest_layer
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.dataset import Split
@@ -95,7 +95,7 @@ class Predictor:
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
         self._dtype = network.dtype  # to look it up takes as long as a layer of a small block
-        self._rows = rows_at_once(network, len(input_schema.features))
+        self._widest = widest_layer(network, len(input_schema.features))
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
@@ -135,7 +135,7 @@ class Predictor:
         if self.device != "cpu":
             return self.outputs(inputs)
         with BlockProducts():
-            return torch.cat(list(in_blocks(self.outputs, inputs, self._rows)))[: len(inputs)]
+            return torch.cat(list(in_blocks(self.outputs, inputs, most_rows(self._widest))))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
         """Return the predictions of raw outputs (rows, width); rows do not influence each other."""
@@ -181,7 +181,7 @@ class Ensemble(Predictor):
             class_weights=first.class_weights,
         )
         self.members = [single for member in members for single in members_of(member)]
-        self._rows = min(member._rows for member in self.members)
+        self._widest = max(member._widest for member in self.members)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """See `Predictor.outputs`."""
