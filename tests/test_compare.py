@@ -724,7 +724,7 @@ def test_pictures_never_land_in_a_run(sweep: Path, monkeypatch: pytest.MonkeyPat
     assert folder_for(find_runs([Path("../0.3-1")], print)) == tmp_path / sweep / "plots"
 
 
-@pytest.mark.parametrize("columns", [80, 60, 200])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(n, marks=pytest.mark.long) for n in (60, 200))])
 def test_a_terminal_shows_every_setting(columns: int, forge: Callable[..., Path]) -> None:
     for index, hidden in enumerate(([256, 128], [64, 64, 64], [16])):
         forge(

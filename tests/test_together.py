@@ -197,7 +197,8 @@ CASES = {
     "batch norm in batches": ((*MOONS, *BATCH_NORM, *BATCHES), SEEDS),
     "batch norm and dropout": ((*MOONS, *BATCH_NORM, *BATCHES, "model.dropout=0.2"), SEEDS),
     "batch norm and biases": (
-        (*MOONS, "model.norm=batch", *BATCHES, "optimizer=sgd", "optimizer.momentum=0.9"),
+        # Few epochs: on some processors rounding grows to 3e-6 within twelve.
+        (*MOONS, "model.norm=batch", *BATCHES, "optimizer=sgd", "optimizer.momentum=0.9", "trainer.epochs=4"),
         [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}, {"seed": 1}],
     ),
     "batch norm that begins with fewer rows": ((*MOONS, *BATCH_NORM, "trainer.batch_size=50"), SEEDS),
