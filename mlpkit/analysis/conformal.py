@@ -115,15 +115,22 @@ def conformal_of(
     return fit_conformal(predictor, dataset.splits["val"], coverage)
 
 
-def describe_coverage(conformal: Conformal, predictor: Predictor, rows: Split) -> str:
-    """Return the coverage of some rows, with its 95 % interval, and the size of the sets or intervals."""
-    predictions = predictor.predict(rows.inputs)
-    held = conformal.holds(predictions, rows.targets)
+def describe_coverage(
+    conformal: Conformal, names: Sequence[str], predictions: Predictions, true: Tensor
+) -> str:
+    """Return the coverage of some rows, with its 95 % interval, and the size of the sets or intervals.
+
+    Args:
+        conformal: how far the sets or intervals reach.
+        names: the names of the targets.
+        predictions: of the rows.
+        true: their targets.
+    """
+    held = conformal.holds(predictions, true)
     if predictions.probabilities is not None:
         size = f"{conformal.sets(predictions).sum(1).double().mean():.3g} classes in a set on average"
         columns = {"": held}
     else:
-        names = predictor.input_schema.targets
         size = _describe_widths(conformal, predictions)
         columns = {f" of {name}" if len(names) > 1 else "": held[:, i] for i, name in enumerate(names)}
     parts = []

@@ -4,9 +4,9 @@ Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of 
 (the best weights, if they are not the newest). With `trainer.ema` or `trainer.swa`, `model/` and `best/` are
 averages, and `raw/` are the weights before averaging. The header's metadata holds one JSON object under the
 key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record` (`mlpkit.folders.run_record`) if
-there are any, and `sha256` over all of it and the tensors. Equal states give equal bytes.
-Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
+dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record` (of a run of one file) if there
+are any, and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs
+no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
