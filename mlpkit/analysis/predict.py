@@ -166,7 +166,7 @@ class Predictor:
             return torch.cat(list(parts))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
-        """Return the predictions of raw outputs (rows, width), or of all; rows do not influence each other."""
+        """Return the predictions of all raw outputs (rows, width); rows do not influence each other."""
         parts = in_blocks(self._decode, outputs[:, : self.network.predicted], most_rows(outputs.shape[1]))
         found = Predictions.joined(parts).rows(0, len(outputs))
         predicted = self.network.predicted
