@@ -16,17 +16,24 @@ class Answers:
 
     Attributes:
         rows: the rows' targets and weights; their inputs are empty (rows, 0).
-        outputs: (rows, width), see `Predictor.outputs`.
+        all_outputs: (rows, width), see `Predictor.all_outputs`.
         losses: (rows,) see `Predictor.losses`.
+        predicted: the number of outputs that are predictions, the first ones; None: all.
         plain: (rows, width) the outputs of the same model without its temperature; None if not asked for.
         novelty: (rows,) see `mlpkit.analysis.novelty`; None if not asked for.
     """
 
     rows: Split
-    outputs: Tensor
+    all_outputs: Tensor
     losses: Tensor
+    predicted: int | None
     plain: Tensor | None = None
     novelty: Tensor | None = None
+
+    @property
+    def outputs(self) -> Tensor:
+        """(rows, width), see `Predictor.outputs`."""
+        return self.all_outputs[:, : self.predicted]
 
 
 def answer(
@@ -57,11 +64,12 @@ def _answer(
 ) -> Answers:
     of, inputs = predictor.on(rows), rows.inputs
     of.loss.check_targets(rows.targets, "the data")
-    outputs = of.outputs_in_blocks(inputs)
+    outputs = of.all_outputs_in_blocks(inputs)
     return Answers(
         Split(inputs.new_empty(len(inputs), 0), rows.targets, all_weights=rows.weights, folds=rows.folds),
         outputs,
         of.losses(inputs, of.task.encode(rows.targets, outputs.dtype)).reshape(len(inputs)),
+        of.network.predicted,
         None if plain is None else plain.on(rows).outputs_in_blocks(inputs),
         None if novelty is None else novelty(inputs),
     )
@@ -74,8 +82,9 @@ def _joined(parts: list[Answers]) -> Answers:
     targets, weights = torch.cat([each.targets for each in rows]), _cat([each.weights for each in rows])
     return Answers(
         Split(targets.new_empty(len(targets), 0), targets, all_weights=weights),
-        torch.cat([part.outputs for part in parts]),
+        torch.cat([part.all_outputs for part in parts]),
         torch.cat([part.losses for part in parts]),
+        parts[0].predicted,
         _cat([part.plain for part in parts]),
         _cat([part.novelty for part in parts]),
     )

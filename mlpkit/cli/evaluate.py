@@ -1,6 +1,6 @@
 """mlpkit evaluate."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +89,7 @@ def evaluate(
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
     from mlpkit.analysis.answers import answer
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
+    from mlpkit.analysis.calibration import temperatures_of, uncalibrated
     from mlpkit.analysis.evaluate import evaluate_answers
     from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.analysis.threshold import choose_threshold
@@ -142,8 +143,8 @@ def evaluate(
             note(f"threshold {value:.4g}, which has the highest {tuned} on val")
             predictor.metrics = with_metric(predictor.metrics, tuned)
         predictor.task = task.at_threshold(value)
-    plain, novelty_of_rows = _plain(members, predictor), None if unlike is None else unlike.of
-    answers = answer(predictor, portions, plain, novelty_of_rows)
+    plain = uncalibrated(predictor) if temperatures_of(predictor) != [1] else None
+    answers = answer(predictor, portions, plain, None if unlike is None else unlike.of)
     found = evaluate_answers(predictor, name, answers, weighted)
     lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
     baselines = {}
@@ -151,20 +152,20 @@ def evaluate(
     if dataset is not None and rows is not None and is_new and not given and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    alone = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    alone = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     who = f"ensemble of {len(members)}" if ensemble or len(members) > 1 else alone
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if task.probabilities is not None:
-        say(console, _calibration(members, predictor, answers))
+        say(console, _calibration(predictor, answers))
     if coverage is not None:
         from mlpkit.analysis.conformal import conformal_of, describe_coverage
 
         if name == "val":
             raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
         conformal = conformal_of(members, predictor, coverage, trust, note)
-        said, names = predictor.decode(answers.outputs), predictor.input_schema.targets
+        said, names = predictor.decode(answers.all_outputs), predictor.input_schema.targets
         say(console, describe_coverage(conformal, names, said, answers.rows.targets))
     if answers.novelty is not None:
         say(console, describe_rate(answers.novelty))
@@ -181,30 +182,15 @@ def evaluate(
     say(console, *found.report.split("\n"))
 
 
-def _plain(members: "Sequence[tuple[Path, Checkpoint]]", predictor: "Predictor") -> "Predictor | None":
-    """Return the model without its temperature; None if it has none, or no probabilities."""
-    from dataclasses import replace
-
-    from mlpkit.analysis.predict import make_predictor, one_of
-
-    if predictor.task.probabilities is None or all(member.temperature == 1 for _, member in members):
-        return None
-    plain = (make_predictor(replace(member, temperature=1.0), predictor.device) for _, member in members)
-    return one_of(list(plain))
-
-
-def _calibration(
-    members: "Sequence[tuple[Path, Checkpoint]]", predictor: "Predictor", answers: "Answers"
-) -> str:
+def _calibration(predictor: "Predictor", answers: "Answers") -> str:
     """Return the calibration error and the Brier score of some rows; also without the temperature."""
-    from mlpkit.analysis.calibration import calibration_scores
+    from mlpkit.analysis.calibration import calibration_scores, temperatures_of
     from mlpkit.losses.scores import ECE_BINS
     from mlpkit.system.console import number
 
     before = ""
     if answers.plain is not None:
-        found = ", ".join(f"{member.temperature:.4g}" for _, member in members)
-        before = f"temperature {found}: "
+        before = f"temperature {', '.join(f'{found:.4g}' for found in temperatures_of(predictor))}: "
     outputs = [each for each in (answers.plain, answers.outputs) if each is not None]
     scores = [calibration_scores(predictor, answers.rows, each) for each in outputs]
     ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))

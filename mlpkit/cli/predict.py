@@ -200,7 +200,7 @@ def predict(
     if output is not None:
         say(make_console(), f"{plural(write(output, parts), 'prediction')}: {output}")
     else:
-        epoch = f"{path.stem} checkpoint, epoch {stored.state.progress.epoch}"
+        epoch = f"{stored.name_of(path)} checkpoint, epoch {stored.state.progress.epoch}"
         show(joined(parts), "" if ensemble or run is None else f"{path.parent.parent}: {epoch}")
 
 
