@@ -256,8 +256,8 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
     "rows that were not seen": (
         lambda f: place(f, epoch=1, batch=1, best_epoch=1, best_step=1),
         65,
-        f"{LAST}: the running epoch has seen 300 rows, and the checkpoint holds others; resume from another "
-        "checkpoint",
+        f"{LAST}: the running epoch has seen 300 rows, and the checkpoint holds another number of losses; "
+        "resume from another checkpoint",
     ),
     "the best weights missing": (
         lambda f: place(f, best_epoch=1, best_step=1),

@@ -67,7 +67,7 @@ def open_members(
 
     check_which(which)
     if members := find_members(expand(run)) if run is not None else []:
-        return [(path, load(path, trust=trust)) for path in members]
+        return _as_ensemble([(path, load(path, trust=trust)) for path in members])
     if not ensemble:
         return [open_run(run, which, trust)]
     sweep, _ = newest_of(run)
@@ -75,7 +75,26 @@ def open_members(
         raise ConfigError(f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)'")
     best = _compare(sweep).settings[0]
     note(f"ensemble of {plural(len(best.runs), 'run')}: {sweep}")
-    return [load_run(of.path, which, note, trust=trust) for of in best.runs.values()]
+    return _as_ensemble([load_run(of.path, which, note, trust=trust) for of in best.runs.values()])
+
+
+def _as_ensemble(members: "list[tuple[Path, Checkpoint]]") -> "list[tuple[Path, Checkpoint]]":
+    """Return the checkpoints with the temperature of their ensemble, if they were calibrated together."""
+    from dataclasses import replace
+
+    from mlpkit.system.console import note
+
+    about = {stored.ensemble for _, stored in members}
+    if about == {()}:
+        return members
+    first, *others = about
+    if others or not first or first[1] != len(members):
+        note(
+            "warning: the runs of the ensemble are not those that were calibrated together; each one's own "
+            "temperature is used; calibrate them anew: mlpkit calibrate SWEEP --ensemble"
+        )
+        return members
+    return [(path, replace(stored, temperature=first[0])) for path, stored in members]
 
 
 def check_which(which: str) -> None:

@@ -215,7 +215,7 @@ def _parameters(config: Config, schema: InputSchema | None) -> int | None:
     if schema is None:
         return None
     with suppress(ConfigError):
-        return count(architecture(config, schema)) * config.model.members
+        return count(architecture(config, schema)) * config.model.networks
     return None
 
 

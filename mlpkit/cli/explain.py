@@ -124,7 +124,7 @@ def _opened(run: str | None, checkpoint: str, trust: "Trust") -> "tuple[Path, Ch
     from mlpkit.system.console import note
 
     path, stored = open_run(run, checkpoint, trust, parts=("model", "optimizer"))
-    if (members := stored.config.model.members) > 1:
+    if (members := stored.config.model.networks) > 1:
         note(f"the run has {members} members; the step is that of the first")
     return path, stored, load_matching(stored.config.dataset, stored, path, note, trust)
 

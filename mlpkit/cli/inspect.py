@@ -48,7 +48,7 @@ def inspect(
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust, parts=())
     input_schema, console = stored.input_schema, make_console()
-    layers, members = architecture(stored.config, input_schema), stored.config.model.members
+    layers, members = architecture(stored.config, input_schema), stored.config.model.networks
     features = ", ".join(input_schema.features[:8]) + (", …" if len(input_schema.features) > 8 else "")
     targets = ", ".join(input_schema.targets)
     if input_schema.classes:
@@ -71,7 +71,7 @@ def inspect(
         if layer.kind == "Identity":
             continue
         number = sum(math.prod(shape) for shape in layer.parameters.values())
-        has_widths = layer.kind in ("Linear", "PeriodicEmbedding")
+        has_widths = layer.kind in ("Linear", "PeriodicEmbedding", "MemberOutputs")
         shape = f"{layer.in_features} → {layer.out_features}" if has_widths else ""
         table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
     table.add_row("total", "", f"{count(layers):,}")
@@ -89,7 +89,7 @@ def inspect(
             values = file.read(f"{kind}/{name}")
             return (values[0] if members > 1 else values).tolist()
 
-        tables = list(weight_tables(layers, input_schema, read)) if weights else []
+        tables = list(weight_tables(layers, input_schema, read, loss)) if weights else []
         readable = [] if tables else readable_weights(layers, input_schema, read)
     used = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     of_first = f"first member, {used}" if members > 1 else used

@@ -54,7 +54,9 @@ class Config(Section):
         return self.model_copy(update={"run": self.run.model_copy(update=options)})
 
     def without_members(self) -> "Config":
-        """Return the config of one of the model's members alone."""
+        """Return the config of one of the model's networks alone; members that share weights are one."""
+        if self.model.networks == 1:
+            return self
         return self.model_copy(update={"model": self.model.model_copy(update={"members": 1})})
 
 

@@ -1,10 +1,10 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
-`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
-`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator`, `temperature` and `record` (see `mlpkit.folders.run_record`) if there
+(the best weights, if they are not the newest). With `trainer.ema` or `trainer.swa`, `model/` and `best/` are
+averages, and `raw/` are the weights before averaging. The header's metadata holds one JSON object under the
+key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
+dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record` (of a run of one file) if there
 are any, and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs
 no code: it is JSON and numbers, all checked before use.
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
 
 CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
+IN_ENSEMBLE = 5  # format of one that was calibrated as a part of an ensemble
 TEMPERATURES = (0.01, 100.0)  # lowest and highest
 
 
@@ -56,6 +57,8 @@ class Checkpoint:
         class_weights: the weight of each class in the loss, by label; () if all count the same.
         estimator: the parameters of the scikit-learn estimator that trained it; empty if none did.
         temperature: what `mlpkit calibrate` divides the logits by; 1: the model is not calibrated.
+        ensemble: the temperature of the run as a part of an ensemble, and the number of its runs; () if there
+            is none.
         record: summary, environment and command lines of a run of one file; empty for other runs.
     """
 
@@ -66,6 +69,7 @@ class Checkpoint:
     class_weights: tuple[float, ...] = ()
     estimator: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
+    ensemble: tuple[float, int] | tuple[()] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,7 +83,7 @@ class Checkpoint:
 
     def members(self) -> "list[Checkpoint]":
         """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
-        count = self.config.model.members
+        count = self.config.model.networks
         if count == 1:
             return [self]
         config = self.config.without_members()
@@ -103,7 +107,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         WriteError: it cannot be written; an older file at the path is left unchanged.
     """
     parts: dict[str, Any] = {
-        "format": FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED),
+        "format": _format_of(checkpoint),
         "config": to_dict(checkpoint.config),
         "signature": checkpoint.input_schema.to_dict(),
         "progress": checkpoint.state.progress.to_dict(),
@@ -112,10 +116,17 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
         **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
         **({"temperature": checkpoint.temperature} if checkpoint.temperature != 1 else {}),
+        **({"ensemble": checkpoint.ensemble} if checkpoint.ensemble else {}),
         **({RECORD: json.dumps(checkpoint.record)} if checkpoint.record else {}),
     }
     tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
     atomic_write(path, encode_parts(parts, tensors))
+
+
+def _format_of(checkpoint: Checkpoint) -> int:
+    if checkpoint.ensemble:
+        return IN_ENSEMBLE
+    return FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED)
 
 
 def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
@@ -214,7 +225,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
-        if written > (newest := max(FORMAT, CALIBRATED)):
+        if written > (newest := max(FORMAT, IN_ENSEMBLE)):
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {newest}; upgrade mlpkit")
         progress = _validated(Progress, parts["progress"])
         scores = _validated(dict[str, Scores], parts["scores"])
@@ -225,8 +236,10 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if len(class_weights) not in (0, len(input_schema.classes)):
             raise DataError(f"{path}: its class weights are not those of its classes; use another checkpoint")
         temperature = _validated(float, parts.get("temperature", 1.0))
+        ensemble = _validated(tuple[float, int] | tuple[()], parts.get("ensemble", []))
         low, high = TEMPERATURES
-        if not low <= temperature <= high or (temperature != 1 and input_schema.task == "regression"):
+        usable = all(low <= of <= high for of in (temperature, *ensemble[:1]))
+        if not usable or ((temperature != 1 or ensemble) and input_schema.task == "regression"):
             raise DataError(f"{path}: its temperature cannot be used; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
@@ -236,6 +249,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             class_weights=class_weights,
             estimator=_validated(dict[str, Any], parts.get("estimator", {})),
             temperature=temperature,
+            ensemble=ensemble,
             record=record_of(parts),
         )
     except ConfigError as error:

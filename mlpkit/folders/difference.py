@@ -1,4 +1,4 @@
-"""The differences of two runs: settings, environment, data and scores."""
+"""The differences between two runs: settings, environment, data and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RunDifference:
         settings: dotted key → both values.
         environment: name → both values: versions, plug-ins, machine, git commit.
         data: both fingerprints; None if they are equal; empty for a run that does not store one.
-        scores: split and score, as in `val accuracy` → both values at the best epoch, also equal ones.
+        scores: split and score, as in `val accuracy` → both values at the best epoch, equal or not.
     """
 
     settings: Mapping[str, Pair]
@@ -35,7 +35,7 @@ class RunDifference:
 
 
 def compare_runs(first: Path, second: Path) -> RunDifference:
-    """Return the differences of two run folders, without reading tensors.
+    """Return the differences between two run folders, without reading tensors.
 
     Raises:
         DataError: a run folder is damaged.

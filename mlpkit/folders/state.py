@@ -77,7 +77,8 @@ class State:
         optimizer: optimizer tensors by name.
         epoch: losses, outputs and rows of the running epoch so far.
         best: the best weights by name; empty if they are the newest.
-        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema`).
+        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema` or
+            `trainer.swa`).
     """
 
     progress: Progress

@@ -205,4 +205,6 @@ def _open(config: LoggerConfig, folder: Path, resumed_at: int | None) -> Logger:
         logger = config.open(folder, resumed_at)
     if not isinstance(logger, Logger):
         raise ConfigError(f"{what}: open returns {logger!r}; return a Logger")
+    if type(logger).scores is Logger.scores:
+        raise ConfigError(f"{what}: {type(logger).__name__}: define scores; see Logger")
     return logger
