@@ -174,8 +174,7 @@ def load(
                 kept[part][rest] = _to_tensor(array)
         if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
-    tensors = (kept.get(kind, {}) for kind in KINDS)
-    state = State(header.state.progress, header.state.scores, *tensors)
+    state = State(header.state.progress, header.state.scores, *(kept.get(kind, {}) for kind in KINDS))
     return replace(header, state=state.at_best() if at_best else state)
 
 
