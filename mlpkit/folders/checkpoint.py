@@ -1,8 +1,9 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
-Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
-`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
+Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch), `best/`
+(the best weights, if they are not the newest) or `novelty/` (see `mlpkit.analysis.novelty`). With
+`trainer.ema`, `model/` and `best/` are averages, and `raw/` are the weights that steps go on from. The
+header's metadata holds one JSON object under the key
 `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
 dataset), `class_weights`, `estimator`, `temperature` and `ensemble` if there are any, and `sha256` over all
 of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 KEY = "mlpkit"  # in the metadata
 CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
-IN_ENSEMBLE = 5  # format of one that was calibrated as a part of an ensemble
+EXTENDED = 5  # format of one that has an ensemble's temperature, or novelty
 TEMPERATURES = (0.01, 100.0)  # lowest and highest
 PARTS = ("format", "config", "signature", "progress", "scores")
 _OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
@@ -60,6 +61,8 @@ class Checkpoint:
         temperature: what `mlpkit calibrate` divides the logits by; 1: the model is not calibrated.
         ensemble: the temperature of the run as a part of an ensemble, and the number of its runs; () if there
             is none.
+        novelty: what `mlpkit calibrate --novelty` has stored: training rows to compare with, scaled (n,
+            features), and their distances (n,); empty if it has not.
     """
 
     config: Config
@@ -70,6 +73,7 @@ class Checkpoint:
     estimator: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     ensemble: tuple[float, int] | tuple[()] = ()
+    novelty: Tensors = field(default_factory=dict)
 
     def members(self) -> "list[Checkpoint]":
         """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
@@ -108,13 +112,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         **({"temperature": checkpoint.temperature} if checkpoint.temperature != 1 else {}),
         **({"ensemble": checkpoint.ensemble} if checkpoint.ensemble else {}),
     }
-    tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
+    named = {f"novelty/{name}": tensor for name, tensor in checkpoint.novelty.items()}
+    tensors = {name: _to_array(tensor) for name, tensor in (checkpoint.state.tensors() | named).items()}
     atomic_write(path, encode_parts(parts, tensors))
 
 
 def _format_of(checkpoint: Checkpoint) -> int:
-    if checkpoint.ensemble:
-        return IN_ENSEMBLE
+    if checkpoint.ensemble or checkpoint.novelty:
+        return EXTENDED
     return FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED)
 
 
@@ -148,7 +153,8 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.input_schema, trust)
-        kept: dict[str, Tensors] = {part: {} for part in parts}
+        more = ("novelty",) if "model" in parts else ()
+        kept: dict[str, Tensors] = {part: {} for part in (*parts, *more)}
         expected, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
@@ -159,7 +165,8 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
         if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     tensors = (kept.get(kind, {}) for kind in KINDS)
-    return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
+    state = State(header.state.progress, header.state.scores, *tensors)
+    return replace(header, state=state, novelty=kept.get("novelty", {}))
 
 
 def load_first(
@@ -207,7 +214,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
-        if written > (newest := max(FORMAT, IN_ENSEMBLE)):
+        if written > (newest := max(FORMAT, EXTENDED)):
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {newest}; upgrade mlpkit")
         progress = _validated(Progress, parts["progress"])
         scores = _validated(dict[str, Scores], parts["scores"])
