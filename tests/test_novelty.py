@@ -191,7 +191,8 @@ def test_what_is_stored_needs_no_data(
     assert content(run.best) == before
     with pytest.raises(DataError, match="does not hold what rows are compared with; store it where"):
         mlpkit.load(run.path).novelty({"a": [0.1], "b": [0.2]})
-    line = refused("predict", str(run.path), "--input", str(rows), "--novelty")
+    capsys.readouterr()
+    line = refused("predict", str(run.path), "--input", str(rows), "--novelty", code=65)
     assert line.startswith("--novelty: needs the training rows: ") and line.endswith(
         "; or store it where the training data is: mlpkit calibrate RUN --novelty"
     )
