@@ -1,8 +1,8 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch), `best/`
-(the best weights, if they are not the newest), `raw/` (with `trainer.ema` or `trainer.swa`: the weights before
-averaging; the others are averages) or `novelty/` (see `mlpkit.analysis.novelty`). The header's metadata holds
+(the best weights, if they are not the newest), `raw/` (the weights before averaging by `trainer.ema` or
+`trainer.swa`) or `novelty/` (see `mlpkit.analysis.novelty`). The header's metadata holds
 one JSON object under the key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`,
 `scores`, `fingerprint` (of the dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record`
 (of a run of one file) if there are any, and `sha256` over all of it and the tensors. Equal states give equal
