@@ -135,7 +135,7 @@ def test_each_wave_has_a_deviation_of_its_own():
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
-        ("[3,0.1]", "embedding_std=[3.0,0.1]: 3.0 must be below 0.1"),
+        ("[3,0.1]", "embedding_std=[3.0,0.1]: must be two numbers above 0, the lower one first"),
         ("[0.1]", "must be a number ≥ 0 or two numbers above 0, the lower one first"),
     ],
 )

@@ -22,7 +22,7 @@ from mlpkit.models.layers import (
 AUTO_DROPOUT = 0.2  # of classes; a regression's values become less exact by any
 
 Range = Annotated[
-    tuple[Positive, Positive],
+    tuple[NotNegative, NotNegative],
     Field(strict=False, json_schema_extra={"rule": "two numbers above 0, the lower one first"}),
 ]
 
@@ -67,9 +67,12 @@ class MlpModel(ModelConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if isinstance(self.embedding_std, tuple) and self.embedding_std[0] >= self.embedding_std[1]:
+        if isinstance(self.embedding_std, tuple):
             low, high = self.embedding_std
-            raise rule_error(f"embedding_std=[{low},{high}]: {low} must be below {high}")
+            if not 0 < low < high:
+                raise rule_error(
+                    f"embedding_std=[{low},{high}]: must be two numbers above 0, the lower one first"
+                )
         return self
 
     def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
