@@ -34,6 +34,8 @@ class DeviceData:
         networks: the runs' networks, which scale inputs and targets.
         task: the task of all runs.
         loss: the loss of all runs.
+        width: the number of outputs of each network.
+        predicted: the number of its first outputs that are predictions; see `LossConfig.ends`.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class DeviceData:
         self.networks, self.device = [experiment.network for experiment in experiments], device
         self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
         self.runs, self.augmentation = len(experiments), augmentation
-        self.dtype, self.width = first.network.dtype, first.dataset.input_schema.width
+        self.dtype, self.predicted = first.network.dtype, first.dataset.input_schema.width
+        self.width = self.loss.width(self.predicted)
         self.splits = parts_of(experiments, device, augmentation is not None)
         self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
@@ -183,6 +186,17 @@ class DeviceData:
 
     # ---------------------------------------------------------------------------------------- scores
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the outputs (K, n, width) of the members' mean prediction, given theirs (K, M, n, width)."""
+        each = outputs.movedim(-3, 0)
+        if self._unscaling is None:
+            return self.task.average(each)
+        means = self.task.average(self._unscaling(each))
+        if self.runs == 1:
+            return self.networks[0].before_unscaling(means)
+        pairs = zip(self.networks, means, strict=True)
+        return torch.stack([network.before_unscaling(mean) for network, mean in pairs])
+
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
         if not isinstance(rows, slice):
@@ -248,13 +262,14 @@ class DeviceData:
         """Return what is summed for the scores of outputs (K, n, width).
 
         Returns:
-            The losses and each of the statistics, (K, n), or (n,) where K = 1; the unscaled outputs
-            (K · n, width); the targets (K · n, …).
+            The losses and each of the statistics, (K, n), or (n,) where K = 1; the unscaled predictions
+            (K · n, predicted); the targets (K · n, …).
         """
-        unscaled = outputs if self._unscaling is None else self._unscaling(outputs)
+        predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
+        unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
-        flat = unscaled.reshape(-1, self.width)
+        flat = unscaled.reshape(-1, self.predicted)
         columns = [losses, *self.task.statistics(flat, targets)]
         if self.runs > 1:
             columns = [values.view(losses.shape) for values in columns]
@@ -262,14 +277,17 @@ class DeviceData:
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
+        may_be_nan = split == "train"  # an epoch of few steps may lack a class
         columns, flat, targets = self.columns(outputs, split, rows)
         if self.runs == 1:
-            return add_up(columns[0], columns[1:]) + self.task.compute(self.metrics, flat, targets)
+            return add_up(columns[0], columns[1:]) + self.task.compute(
+                self.metrics, flat, targets, may_be_nan
+            )
         # Counting takes half the time of adding up in float64.
         added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
         sums: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([c.double() for c in added]).cpu().numpy()
         if not self.metrics:
             return sums
         pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
-        values = [self.task.compute(self.metrics, *pair) for pair in pairs]
+        values = [self.task.compute(self.metrics, *pair, may_be_nan) for pair in pairs]
         return np.concatenate((sums, np.transpose(values)))

@@ -60,7 +60,7 @@ class MembersEngine(Engine):
         self.steps, self.processes = inner.steps, inner.processes
         if inner.experiments[0].config.trainer.best_epoch == "own":
             one = self.data.splits["val"].targets[:1]
-            sums = 1 + len(self.task.statistics(one.new_zeros(1, self.data.width), one))
+            sums = 1 + len(self.task.statistics(one.new_zeros(1, self.data.predicted), one))
             self.own_best = OwnBest([dataset.splits["val"].folds for dataset in self.datasets], sums)
 
     def _of(self, run: int) -> range:
@@ -147,7 +147,7 @@ class MembersEngine(Engine):
             split = ALL_ROWS
         networks = [experiment.network for experiment in self.inner.experiments]
         each = zip(networks, self.inner.outputs(split, poll), strict=True)
-        said = torch.stack([network.unscaling(outputs) for network, outputs in each])
+        said = torch.stack([network.all_values(outputs) for network, outputs in each])
         means = self.task.average(said.view(self.runs, self.members, *said.shape[1:]).transpose(0, 1))
         firsts = networks[:: self.members]
         found = [network.before_unscaling(mean) for network, mean in zip(firsts, means, strict=True)]

@@ -75,7 +75,8 @@ def group(
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.input_schema)
-            key: Hashable = group_key(config, dataset, layers), resume_points.get(number)
+            alone = number if config.optimizer.has_line_search else None
+            key: Hashable = group_key(config, dataset, layers), resume_points.get(number), alone
         except MlpkitError as error:
             errors[number] = error
             continue
