@@ -75,8 +75,7 @@ class Trainer:
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
         self.watch = watch_threads(self.config.trainer.threads, engine.uses_threads)
-        self._together = len(recorders)  # number of runs at the start
-        self._pending = PendingScores()
+        self._together, self._pending = len(recorders), PendingScores()  # the number of runs at the start
         self.judged_epoch = 0  # the epoch after which the judge was last called
 
     def fit(self) -> None:
