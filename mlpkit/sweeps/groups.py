@@ -75,7 +75,8 @@ def group(
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.input_schema)
-            key: Hashable = group_key(config, dataset, layers), resume_points.get(number)
+            alone = None if dataset.disk is None else number  # which one engine reads for one run
+            key: Hashable = group_key(config, dataset, layers), resume_points.get(number), alone
         except MlpkitError as error:
             errors[number] = error
             continue
