@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Refused
-from running import TRAIN, config, content, train
+from running import QUIET, TRAIN, config, content, train
 from sklearn.metrics import r2_score
 from torch import Tensor
 
@@ -56,7 +56,7 @@ def merged(*overrides: str) -> tuple[str, ...]:
 
 
 def load_rows(overrides: tuple[str, ...]) -> Dataset:
-    return load_dataset(config(*overrides, "model=mlp").dataset)
+    return load_dataset(config(*merged(*overrides, "model=mlp")).dataset)
 
 
 def as_set(inputs: Tensor, targets: Tensor) -> set[tuple[bytes, float]]:
@@ -170,12 +170,13 @@ def test_it_is_resumed_exactly(arrays: tuple[str, ...], chosen: tuple[str, ...],
     run = train(tmp_path, *overrides)
     wanted, older = content(run.last), run.older()
     assert len(older) > 10
-    assert {bool(load(path, KINDS).state.epoch.get("sums") is not None) for path in older} == {True, False}
-    for number, path in enumerate(older):
+    assert any("sums" in load(path, KINDS).state.epoch for path in older)
+    assert any("outputs" in load(path, KINDS).state.epoch for path in older)
+    for number, path in enumerate(older[1::6]):
         copy = RunFolder(tmp_path / f"copy-{number}")
         shutil.copytree(run.path, copy.path)
         start = copy.path / path.relative_to(run.path)
-        resume_run(copy, config(*overrides), TRAIN, make_console(), print, start=start)
+        resume_run(copy, config(*QUIET, f"run.root={tmp_path}", *overrides), TRAIN, make_console(), print, start=start)
         assert content(copy.last) == wanted, path
         assert content(copy.best) == content(run.best)
 

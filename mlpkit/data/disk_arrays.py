@@ -31,7 +31,7 @@ def size_of(parts: Mapping[str, SplitArrays]) -> int:
 
 
 def load_from_disk(
-    config: DatasetConfig,
+    config: "ArraysDataset",
     parts: Mapping[str, SplitArrays],
     files: Sequence[str],
     names: tuple[str, ...] | None,
@@ -59,7 +59,7 @@ def load_from_disk(
     found = table(names)
     if trained and names is None and found.header.schema.classes != trained:
         found = table(trained)
-    return as_dataset(found, config.name)
+    return as_dataset(found, config.name, config.memory is None)
 
 
 def write_arrays(

@@ -137,8 +137,14 @@ def open_table(folder: Path, memory: int) -> DiskTable:
     return DiskTable(folder, header, memory)
 
 
-def as_dataset(table: DiskTable, name: str) -> Dataset:
+def as_dataset(table: DiskTable, name: str, is_inferred: bool) -> Dataset:
     """Return the dataset of a table; its tensors are files that are mapped into memory, and read-only.
+
+    Args:
+        table: the table.
+        name: the dataset's name.
+        is_inferred: whether `dataset.memory` is null in its config. The run's config keeps what it was, since
+            the order of the rows depends on it.
 
     Raises:
         DataError: a file is missing or has another shape than the header says.
@@ -159,7 +165,7 @@ def as_dataset(table: DiskTable, name: str) -> Dataset:
         input_scaling=_affine(header.input_scaling),
         target_scaling=_affine(header.target_scaling),
         remarks=header.remarks,
-        inferred={**header.inferred, "memory": table.memory},
+        inferred={**header.inferred, **({"memory": table.memory} if is_inferred else {})},
         disk=table,
     )
 
