@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import pyarrow
 import pyarrow.csv
@@ -64,7 +65,77 @@ def _check(given: TableFormat) -> None:
         raise ConfigError(f'dataset.decimal={show(given.decimal)}: must be "." or ","')
 
 
+class CsvPortions:
+    """The rows of a text in portions of a few MB, so that they need not fit into memory.
+
+    Attributes:
+        format: the format with which it is read.
+    """
+
+    def __init__(self, text: TableText, given: TableFormat, missing: Sequence[str]) -> None:
+        """Infer the format and the types of the columns from the first lines.
+
+        Raises:
+            ConfigError, DataError: see `read_csv`.
+        """
+        _check(given)
+        given = replace(given, encoding=given.encoding or text.encoding())
+        self._reading, first, sample = _prepared(text, given, missing)
+        self.format, types = self._reading.table_format, self._reading.types_in(sample)
+        names = self._reading.names
+        self._types = {name: types.get(name, pyarrow.string()) for name in names}
+        cells = zip(names, first if self.format.has_header else names, strict=True)
+        self._empty = [name for name, cell in cells if not cell and name not in types]
+
+    def locate(self, row: int) -> str:
+        """Return the name of a row (from 0) in errors."""
+        text = self._reading.text
+        return f"{text.name}:{find_line(text, self.format, row)}"
+
+    def __iter__(self) -> Iterator[pyarrow.Table]:
+        """Yield the portions.
+
+        Raises:
+            TypesChangedError: a column has other values than those before; read all portions again.
+            DataError: the text is not a table.
+        """
+        reading = self._reading
+        with reading.text.open(self.format.encoding or "utf-8") as stream:
+            try:
+                for batch in pyarrow.csv.open_csv(stream, *reading.options(self._types)):
+                    yield pyarrow.Table.from_batches([batch]).drop_columns(self._empty)
+            except pyarrow.ArrowException as error:
+                found = _MISFIT.search(str(error))
+                name = "" if found is None else reading.names[int(found[1])]
+                if found is None or self._types[name] == pyarrow.string():
+                    reading.fail(error)
+                whole = self._types[name] == pyarrow.int64()
+                self._types[name] = pyarrow.float64() if whole else pyarrow.string()
+                raise TypesChangedError from None
+            if stream.quotes % 2:
+                reading.explain()
+
+
+class TypesChangedError(Exception):
+    """The values of a column are of another type than those before."""
+
+
 def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
+    reading, first, sample = _prepared(text, given, missing)
+    try:
+        types = reading.types_in(sample)
+    except pyarrow.ArrowException:  # `read` below reads the whole text and reports the error
+        types = {}
+    table, has_header = reading.read(types), reading.table_format.has_header
+    unnamed = [name for name, cell in zip(reading.names, first, strict=True) if has_header and not cell]
+    empty = [name for name in unnamed if table[name].type == pyarrow.null()]
+    return table.drop_columns(empty), reading.table_format
+
+
+def _prepared(
+    text: TableText, given: TableFormat, missing: Sequence[str]
+) -> "tuple[_Reading, Sequence[str], str]":
+    """Return how to read a text, its first row, and the first lines as text."""
     sample = _sample(text, given.encoding or "utf-8")
     table_format = infer_format(sample, given, missing)
     rows = parse_rows(sample, table_format.separator or ",")
@@ -81,15 +152,7 @@ def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[
         raise DataError(f"{text.name}: no rows below the column names; add a line for each")
     blank = len(sample) - len(sample.lstrip("\r\n"))
     reading = _Reading(text, table_format, names, missing, len(sample[:blank].splitlines()))
-    try:
-        types = reading.types_in(sample)
-    except pyarrow.ArrowException:  # `read` below reads the whole text and reports the error
-        types = {}
-    table = reading.read(types)
-    unnamed = [
-        name for name, cell in zip(names, rows[0], strict=True) if table_format.has_header and not cell
-    ]
-    return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), table_format
+    return reading, rows[0], sample
 
 
 def _sample(text: TableText, encoding: str) -> str:
@@ -153,20 +216,33 @@ class _Reading:
                     name = self.names[int(found[1])]
                     can_widen = types[name] == pyarrow.int64() and not is_again
                     return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
-                self._explain()
-                raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
+                self.fail(error)
             if stream.quotes % 2:
-                self._explain()
+                self.explain()
         return table
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Raise the error of a text that pyarrow cannot read."""
+        self.explain()
+        raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
 
     def _parse(
         self, source: io.RawIOBase | pyarrow.NativeFile, types: dict[str, pyarrow.DataType]
     ) -> pyarrow.Table:
+        return pyarrow.csv.read_csv(source, *self.options(types))
+
+    def options(
+        self, types: dict[str, pyarrow.DataType]
+    ) -> tuple[pyarrow.csv.ReadOptions, pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]:
+        """Return the arguments for pyarrow.
+
+        Args:
+            types: of the columns; pyarrow infers those that are not there.
+        """
         around = [
             f"{before}{word}{after}" for word in self.missing for before in ("", " ") for after in ("", " ")
         ]
-        return pyarrow.csv.read_csv(
-            source,
+        return (
             pyarrow.csv.ReadOptions(
                 column_names=self.names,
                 skip_rows=self.empty_lines,
@@ -183,7 +259,7 @@ class _Reading:
             ),
         )
 
-    def _explain(self) -> None:
+    def explain(self) -> None:
         """Raise an error for the first row with a wrong number of values. Slow: only for failures."""
         width, name = len(self.names), self.text.name
         for line, row in _lines(self.text, self.table_format):

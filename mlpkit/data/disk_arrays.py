@@ -31,12 +31,13 @@ def size_of(parts: Mapping[str, SplitArrays]) -> int:
 
 
 def load_from_disk(
-    config: "ArraysDataset",
+    config: DatasetConfig,
     parts: Mapping[str, SplitArrays],
     files: Sequence[str],
     names: tuple[str, ...] | None,
     trained: tuple[str, ...],
     memory: int,
+    is_inferred: bool,
 ) -> Dataset:
     """Return the dataset of arrays from the cache of tables, and write it there first if it is not there.
 
@@ -47,6 +48,7 @@ def load_from_disk(
         names: names of the classes from the config, or None.
         trained: names of the classes of a trained model; () if there are none.
         memory: `dataset.memory` in bytes.
+        is_inferred: whether it is null in the config.
 
     Raises:
         ConfigError, DataError, WriteError: see `write_arrays`.
@@ -59,7 +61,7 @@ def load_from_disk(
     found = table(names)
     if trained and names is None and found.header.schema.classes != trained:
         found = table(trained)
-    return as_dataset(found, config.name, config.memory is None)
+    return as_dataset(found, config.name, is_inferred)
 
 
 def write_arrays(

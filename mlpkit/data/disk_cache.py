@@ -38,11 +38,16 @@ def cached_table(key: str, memory: int, write: Callable[[Path], Header]) -> Disk
         WriteError: it cannot be written.
     """
     folder = tables_folder() / key
-    if not (folder / HEADER).exists():
+    if not is_cached(key):
         with _alone(folder.with_name(key + LOCK)):
-            if not (folder / HEADER).exists():  # nor has another process written it meanwhile
+            if not is_cached(key):  # nor has another process written it meanwhile
                 _write(folder, write)
     return open_table(folder, memory)
+
+
+def is_cached(key: str) -> bool:
+    """Whether the cache has a table."""
+    return (tables_folder() / key / HEADER).exists()
 
 
 def key_of(config: DatasetConfig, paths: Sequence[Path], more: str = "") -> str:

@@ -12,7 +12,7 @@ import pyarrow
 
 from mlpkit.config.problems import show, spell
 from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet, read_parquet_portions
-from mlpkit.data.csv_table import find_line, read_csv
+from mlpkit.data.csv_table import CsvPortions, find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
 from mlpkit.data.table_format import (
@@ -87,7 +87,7 @@ def read_table(
         DataError: a file cannot be read, is not a table, or has other columns than the first.
     """
     missing = ("", *missing)
-    names = [name for source in sources for name in _named(source)]
+    names = [name for source in sources for name in named(source)]
     if not names:
         raise DataError("no file to read a table from; name one")
     files: list[TableFile] = []
@@ -97,31 +97,35 @@ def read_table(
             files.append(_read_one(name, replace(given, encoding=table_format.encoding), missing))
         except NotUtf8Error as error:
             raise DataError(*error.args) from None
-        _check_columns(files[0], files[-1])
+        check_columns(files[0], files[-1])
     if len(files) == 1:
         return files[0]
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
     formats = [file.format for file in files if file.format is not None]
     read_as = common_format(formats) if formats else None
-    return TableFile(_joined([file.table for file in files]), read_as, source, locations)
+    return TableFile(joined([file.table for file in files]), read_as, source, locations)
 
 
-def read_portions(source: str, missing: Sequence[str], rows: int) -> Iterator[TableFile]:
-    """Yield the rows of a parquet file in portions of at most so many, so that it need not fit into memory.
+def read_portions(
+    source: str, missing: Sequence[str], rows: int, text: CsvPortions | None = None
+) -> Iterator[TableFile]:
+    """Yield the rows of a parquet file or of a text in portions, so that they need not fit into memory.
 
     Args:
         source: the file.
         missing: strings that stand for a missing value, besides the empty string.
-        rows: the most rows of a portion.
+        rows: the most rows of a portion of a parquet file.
+        text: the portions of a text; None: the file is parquet.
 
     Raises:
         DataError: the file cannot be read, or is not a table.
     """
     path, start = expand(source), 0
     with _explained(source):
-        for table in read_parquet_portions(path, rows):
-            location = ((table.num_rows, partial(_row_after, path, start)),)
+        for table in read_parquet_portions(path, rows) if text is None else text:
+            locate = partial(_row_after, path, start) if text is None else partial(_line_after, text, start)
+            location = ((table.num_rows, locate),)
             yield _checked(TableFile(table, None, str(path), location), ("", *missing), source)
             start += table.num_rows
 
@@ -131,7 +135,11 @@ def _row_after(path: Path, start: int, row: int) -> str:
     return f"{path}: row {start + row + 1}"
 
 
-def _named(source: str | TableText) -> Sequence[str | TableText]:
+def _line_after(text: CsvPortions, start: int, row: int) -> str:
+    return text.locate(start + row)
+
+
+def named(source: str | TableText) -> Sequence[str | TableText]:
     """Expand a glob to its files; any other source is returned unchanged."""
     if (
         isinstance(source, TableText)
@@ -236,7 +244,12 @@ def _from_json(text: TableText, kind: str) -> TableFile:
     return TableFile(table, None, text.name, ((table.num_rows, lambda row: f"{text.name}: row {row + 1}"),))
 
 
-def _check_columns(first: TableFile, other: TableFile) -> None:
+def check_columns(first: TableFile, other: TableFile) -> None:
+    """Check that two files have the same columns, in any order.
+
+    Raises:
+        DataError: they have not.
+    """
     names, others = first.table.column_names, other.table.column_names
     lacking = [name for name in names if name not in others]
     extra = [name for name in others if name not in names]
@@ -248,8 +261,8 @@ def _check_columns(first: TableFile, other: TableFile) -> None:
         )
 
 
-def _joined(tables: list[pyarrow.Table]) -> pyarrow.Table:
-    """Concatenate tables; a column that is text in one of them becomes text in all."""
+def joined(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:
+    """Concatenate tables with the same columns; one that is text in one of them becomes text in all."""
     tables = [table.select(tables[0].column_names) for table in tables]
     for index, name in enumerate(tables[0].column_names):
         if len({table.schema.field(index).type for table in tables} - {pyarrow.null()}) > 1:

@@ -43,15 +43,25 @@ def read_weights(column: RawColumn) -> NDArray[np.float32]:
     Raises:
         DataError: a weight is missing, is not a number or is negative, or all are 0.
     """
+    weights = checked_weights(column)
+    if not weights.any():
+        raise DataError(
+            f"{column.source}: column {spell(column.name)}: all weights are 0; name another column, or leave "
+            "dataset.sample_weight out"
+        )
+    return weights
+
+
+def checked_weights(column: RawColumn) -> NDArray[np.float32]:
+    """Return the weights (rows,) of some rows, which may all be 0.
+
+    Raises:
+        DataError: a weight is missing, is not a number or is negative.
+    """
     if len(bad := np.flatnonzero(column.missing)):
         raise column.error(int(bad[0]), "no weight; fill it in, such as with 1, or remove the row")
     weights = column.numbers()
     if len(bad := np.flatnonzero(weights < 0)):
         row = int(bad[0])
         raise column.error(row, f"{weights[row]:g} is negative, and a weight is at least 0; correct it")
-    if not weights.any():
-        raise DataError(
-            f"{column.source}: column {spell(column.name)}: all weights are 0; name another column, or leave "
-            "dataset.sample_weight out"
-        )
     return weights.astype(np.float32)

@@ -108,7 +108,9 @@ class ArraysDataset(DatasetConfig):
         if size_of(parts) > memory:
             self._check_augment(len(parts["train"].inputs.shape) > 2)
             files = [self.path] if self.path.lower().endswith(".npz") else [self.path, str(self.target)]
-            return load_from_disk(self, parts, files, self.classes, classes or (), memory)
+            return load_from_disk(
+                self, parts, files, self.classes, classes or (), memory, self.memory is None
+            )
         inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
         targets = read_targets(
             [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
