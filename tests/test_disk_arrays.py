@@ -162,7 +162,11 @@ def test_it_trains_as_torch_does_in_the_same_order(
 
 
 @pytest.mark.parametrize(
-    "chosen", [(), ("trainer.steps_per_epoch=25", "trainer.ema=0.9", "trainer.accumulate=2")]
+    "chosen",
+    [
+        ("trainer.steps_per_epoch=25", "trainer.ema=0.9"),
+        pytest.param(("trainer.accumulate=2",), marks=pytest.mark.long),
+    ],
 )
 def test_it_is_resumed_exactly(arrays: tuple[str, ...], chosen: tuple[str, ...], tmp_path: Path) -> None:
     saved = ("trainer.checkpoint_every=3steps", "trainer.keep_last=99")
@@ -176,7 +180,14 @@ def test_it_is_resumed_exactly(arrays: tuple[str, ...], chosen: tuple[str, ...],
         copy = RunFolder(tmp_path / f"copy-{number}")
         shutil.copytree(run.path, copy.path)
         start = copy.path / path.relative_to(run.path)
-        resume_run(copy, config(*QUIET, f"run.root={tmp_path}", *overrides), TRAIN, make_console(), print, start=start)
+        resume_run(
+            copy,
+            config(*QUIET, f"run.root={tmp_path}", *overrides),
+            TRAIN,
+            make_console(),
+            print,
+            start=start,
+        )
         assert content(copy.last) == wanted, path
         assert content(copy.best) == content(run.best)
 
@@ -196,8 +207,14 @@ def test_its_scores_are_those_of_the_model(arrays: tuple[str, ...], tmp_path: Pa
         assert summary["accuracy"] == pytest.approx(float(right.double().mean()))
     counts = dataset.splits["train"].targets.bincount().double()
     assert stored.class_weights == pytest.approx((3600 / (3 * counts)).tolist())
+
+
+@pytest.mark.long
+def test_commands_read_it_from_the_disk(arrays: tuple[str, ...], tmp_path: Path) -> None:
+    run = train(tmp_path, *classes_of(arrays), *SMALL, "model=mlp")
     assert command(["evaluate", str(run.path)]) == 0
     assert command(["plot", str(run.path)]) == 0
+    assert list(run.plots.iterdir())
 
 
 @pytest.mark.parametrize(

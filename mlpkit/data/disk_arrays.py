@@ -20,6 +20,7 @@ from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset
 from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
 
 HEAD = 4096  # rows from which the shape of the inputs and the task are inferred
+FEWEST = 1024  # rows that are read at once
 LABELS = 1 << 20  # targets that are read at once
 
 Labels = Callable[[NDArray[Any]], NDArray[Any]]  # raw targets -> float32 (rows, targets), or labels (rows,)
@@ -97,7 +98,7 @@ def write_arrays(
     example = targets.encode["train"](np.asarray(parts["train"].targets[:1]))
     build = DiskBuild(folder, sizes, features, example, len(targets.classes), bool(weights))
     try:
-        rows = max(1, memory // 32 // (features * 4))
+        rows = max(FEWEST, memory // 32 // (features * 4))
         for name, part in parts.items():
             for start in range(0, len(part.inputs), rows):
                 stop = min(start + rows, len(part.inputs))

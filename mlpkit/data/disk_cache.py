@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,11 +12,12 @@ from filelock import FileLock, Timeout
 from mlpkit.config.byte_size import in_bytes
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.data.disk_table import FORMAT, HEADER, DiskTable, Header, open_table, tables_folder, write_header
-from mlpkit.errors import WriteError
+from mlpkit.errors import DataError, WriteError
 from mlpkit.system.atomic_write import sync_folder
 from mlpkit.system.console import note
 from mlpkit.system.failed_write import failed_write
 from mlpkit.system.free_memory import free_memory
+from mlpkit.system.lock import is_held, write_holder
 
 PARTIAL, LOCK = ".partial", ".lock"  # endings of a folder that is being written, and of its lock
 
@@ -43,6 +45,48 @@ def cached_table(key: str, memory: int, write: Callable[[Path], Header]) -> Disk
             if not is_cached(key):  # nor has another process written it meanwhile
                 _write(folder, write)
     return open_table(folder, memory)
+
+
+@dataclass(frozen=True)
+class CachedTable:
+    """A table in the cache, or what is left of one.
+
+    Attributes:
+        path: its folder.
+        title: the file that it was made from.
+        size: in bytes.
+    """
+
+    path: Path
+    title: str
+    size: int
+
+
+def cached_tables() -> list[CachedTable]:
+    """Return the tables in the cache, but for those that a process is writing."""
+    found, folder = list[CachedTable](), tables_folder()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and not is_held(folder / (path.name.removesuffix(PARTIAL) + LOCK)):
+            size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+            try:
+                title = Path(open_table(path, 0).header.sources[0].partition(": ")[0]).name
+            except DataError:
+                title = "unfinished"
+            found.append(CachedTable(path, title, size))
+    return found
+
+
+def remove_table(table: CachedTable) -> None:
+    """Remove a table from the cache; runs that train on it go on, except on Windows, where it is kept.
+
+    Raises:
+        WriteError: it cannot be removed.
+    """
+    try:
+        (table.path / HEADER).unlink(missing_ok=True)  # first, so that no process takes half a table
+        shutil.rmtree(table.path)
+    except OSError as error:
+        raise failed_write(error.filename or table.path, error, "cannot be removed") from None
 
 
 def is_cached(key: str) -> bool:
@@ -98,7 +142,7 @@ def _write(folder: Path, write: Callable[[Path], Header]) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Wait until no other process writes the table, and keep others waiting meanwhile."""
-    lock = FileLock(path)
+    lock = FileLock(path, on_acquired=write_holder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.csv_table import CsvPortions
+from mlpkit.data.encode import PORTION
 from mlpkit.data.table_file import TableFile, check_columns, named, read_portions
 from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
 from mlpkit.data.table_text import NotUtf8Error, TableText
@@ -18,6 +19,7 @@ from mlpkit.errors import DataError
 from mlpkit.system.paths import expand
 
 PARQUET = (".parquet", ".pq")
+FEWEST = 1024  # rows of a portion
 EXPANSION = 4  # a guess for texts that are compressed
 
 Rows = NDArray[np.int64]
@@ -110,7 +112,8 @@ class Source:
     def _rows(self, path: str) -> int:
         """Return how many rows of a parquet file are read at once; 24 bytes a value are enough for most."""
         columns = pa.parquet.read_schema(expand(path))
-        return max(64, min(1 << 16, self._memory // 32 // (24 * max(1, len(columns)))))
+        fitting = self._memory // 32 // (24 * max(1, len(columns)))
+        return max(FEWEST, min(PORTION, fitting))
 
 
 def streamable(paths: Sequence[str]) -> list[str] | None:

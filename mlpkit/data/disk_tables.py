@@ -155,8 +155,8 @@ def _drawn(config: TableOptions, found: Scan) -> dict[str, DrawnSplits]:
     """Return how the rows of each group are split; see `known_rows`."""
     if "train" not in found.counts:
         raise ConfigError(
-            f"dataset.split.column={spell(config.split.column or '')}: it names no row to train on; write train "
-            "in some rows"
+            f"dataset.split.column={spell(config.split.column or '')}: it names no row to train on; "
+            "write train in some rows"
         )
     if config.split.by in ("files", "column"):
         return {

@@ -1,5 +1,6 @@
 """The data of a run whose table is on the disk: what is in memory is a window of the training rows."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,8 +69,11 @@ class StreamedData(DeviceData):
         self.dtype, self.width, self.features = experiment.network.dtype, schema.width, len(schema.features)
         self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
-        self._inputs_file = InputsFile(self.table.folder / INPUTS)
-        self.splits = {name: self._part(name, self._inputs(0), ()) for name in experiment.dataset.splits}
+        path = self.table.folder / INPUTS
+        self._of_windows, self._of_scores = InputsFile(path), InputsFile(path)  # threads may use both at once
+        self.splits = {
+            name: self._part(name, self._inputs(0), (), self._of_scores) for name in experiment.dataset.splits
+        }
         self.windows = self._windows()
         most = self.windows.most_rows
         self._memory = [self._inputs(most) for _ in range(WINDOWS)]
@@ -141,7 +145,7 @@ class StreamedData(DeviceData):
         memory = next(each for each in self._memory if each.data_ptr() != in_use)
         before = self.windows.rows_before(window).tolist()
         ranges = [*(range(row, row + 1) for row in before), *window.ranges]
-        part = self._part("train", memory[: window.before + window.rows], ranges)
+        part = self._part("train", memory[: window.before + window.rows], ranges, self._of_windows)
         return Loaded(window, part, self.windows.places(window), self._expected(part))
 
     # ------------------------------------------------------------------------------------- evaluation
@@ -155,7 +159,7 @@ class StreamedData(DeviceData):
             memory = [self._inputs(min(most, rows)) for _ in range(WINDOWS)]
             for number, start in enumerate(range(0, rows, most)):
                 part = range(start, min(start + most, rows))
-                yield self._part(split, memory[number % WINDOWS][: len(part)], [part])
+                yield self._part(split, memory[number % WINDOWS][: len(part)], [part], self._of_scores)
 
         for part in one_ahead(parts()):
             self.splits[split] = part
@@ -171,20 +175,21 @@ class StreamedData(DeviceData):
 
     # ------------------------------------------------------------------------------------------- rows
 
-    def _part(self, name: str, inputs: Tensor, ranges: Sequence[range]) -> Part:
+    def _part(self, name: str, inputs: Tensor, ranges: Sequence[range], file: "InputsFile") -> Part:
         """Read some rows of a split.
 
         Args:
             name: the split.
             inputs: memory for their inputs.
             ranges: the rows, counted from the start of the split.
+            file: reads the inputs.
         """
         split, facts = self._experiment.dataset.splits[name], self.table.header.splits[name]
         network, start, own = self.networks[0], 0, list[slice]()
         for rows in ranges:
             first, into = facts.start + rows.start, inputs[start : start + len(rows)]
             own.append(slice(first, first + len(rows)))
-            self._inputs_file.read(first, into)
+            file.read(first, into)
             start += len(rows)
         is_raw = name == "train" and self.augmentation is not None
         if not is_raw and not isinstance(network.scaling, nn.Identity):
@@ -217,16 +222,21 @@ def _gathered(values: Tensor, rows: Sequence[slice]) -> Tensor:
 
 
 class InputsFile:
-    """Reads rows of `inputs.npy` into memory: faster than through a map, and without more memory."""
+    """Reads rows of `inputs.npy` into memory: faster than through a map, and without more memory.
+
+    The file stays open, so that a run goes on if the table is removed from the cache.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Find where the rows begin.
+        """Open the file, and find where the rows begin.
 
         Raises:
             DataError: the file is damaged.
         """
         array: Any = read_npy(path)
         self._path, self._start, self._row = path, array.offset, array.nbytes // len(array)
+        self._stream = path.open("rb", buffering=0)
+        weakref.finalize(self, self._stream.close)
 
     def read(self, first: int, into: Tensor) -> None:
         """Read rows (n, features), from a row on, into a tensor of any float dtype.
@@ -239,10 +249,9 @@ class InputsFile:
         raw = into if into.dtype == torch.float32 else torch.empty(into.shape)
         content = raw.numpy().data.cast("B")
         try:
-            with self._path.open("rb", buffering=0) as stream:
-                stream.seek(self._start + first * self._row)
-                while content and (count := stream.readinto(content)):
-                    content = content[count:]
+            self._stream.seek(self._start + first * self._row)
+            while content and (count := self._stream.readinto(content)):
+                content = content[count:]
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror})") from None
         if content:
