@@ -98,7 +98,7 @@ def write_arrays(
     example = targets.encode["train"](np.asarray(parts["train"].targets[:1]))
     build = DiskBuild(folder, sizes, features, example, len(targets.classes), bool(weights))
     try:
-        rows = max(FEWEST, memory // 32 // (features * 4))
+        rows = max(FEWEST, memory // 8 // (features * 4))
         for name, part in parts.items():
             for start in range(0, len(part.inputs), rows):
                 stop = min(start + rows, len(part.inputs))
