@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpkit.data.arrays import read_npy
 from mlpkit.data.augment import Augmentation
@@ -19,10 +19,11 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.parts import Part
 from mlpkit.engines.windows import Window, Windows
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.models.torch_layers import Scaling
 from mlpkit.system.ahead import one_ahead
 
 WINDOWS = 2  # in memory: one that is trained on, and the next one
-PORTION = 1 << 18  # inputs that are scaled at once, so that they stay in the processor's cache
+PORTION = 1 << 15  # inputs that are scaled at once: they stay in the processor's cache, and take one thread
 
 
 @dataclass(frozen=True)
@@ -192,10 +193,10 @@ class StreamedData(DeviceData):
             file.read(first, into)
             start += len(rows)
         is_raw = name == "train" and self.augmentation is not None
-        if not is_raw and not isinstance(network.scaling, nn.Identity):
-            with torch.no_grad():
-                for few in torch.split(inputs, max(1, PORTION // self.features)):
-                    few.copy_(network.scaling(few))
+        if not is_raw and isinstance(network.scaling, Scaling):
+            size = max(1, PORTION // self.features)
+            for first in range(0, len(inputs), size):  # torch.split takes longer than all the rest
+                network.scaling.standardize_(inputs[first : first + size])
         encoded = self.task.encode(_gathered(split.all_targets, own), self.dtype)
         mean = torch.tensor(facts.means, dtype=torch.float64)
         truth = self.task.truth(encoded, mean)
