@@ -34,6 +34,7 @@ from mlpkit.losses.mae import Mae
 from mlpkit.losses.mse import Mse
 from mlpkit.losses.poisson import Poisson
 from mlpkit.losses.quantile import Quantile
+from mlpkit.losses.quantiles import Quantiles
 from mlpkit.models.torch_network import build_model
 from mlpkit.sweeps.datasets import Datasets
 from mlpkit.sweeps.groups import group
@@ -72,6 +73,21 @@ class Pinball(nn.Module):
         return losses if self.reduction == "none" else losses.mean()
 
 
+class PinballOfThree(Pinball):
+    """Its mean over the quantiles 0.5, 0.1 and 0.9, each with its own columns of the outputs."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__(0.5, reduction)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        width = targets.shape[1]
+        parts = [outputs[:, place * width : (place + 1) * width] for place in range(3)]
+        each = [
+            Pinball(q, self.reduction)(part, targets) for q, part in zip((0.5, 0.1, 0.9), parts, strict=True)
+        ]
+        return torch.stack(each, -1).mean(-1)
+
+
 class FocalOf(nn.Module):
     """torchvision's focal loss of two classes, and its formula for more."""
 
@@ -101,6 +117,13 @@ CASES = {
         f"quantile {q}": (Quantile(name="quantile", quantile=q), draw(ROWS, 3), NUMBERS, partial(Pinball, q))
         for q in (0.1, 0.5, 0.9)
     },
+    "quantiles": (Quantiles(name="quantiles", coverage=0.8), draw(ROWS, 3), NUMBERS[:, :1], PinballOfThree),
+    "quantiles of two targets": (
+        Quantiles(name="quantiles", coverage=0.8),
+        draw(ROWS, 6),
+        NUMBERS[:, :2],
+        PinballOfThree,
+    ),
     **{
         f"focal {gamma} of {width}": (
             Focal(name="focal", gamma=gamma),
@@ -249,7 +272,7 @@ def test_every_task_has_a_loss_of_its_own() -> None:
     [
         ("moons", "mse", "binary classification", "auto, binary_cross_entropy or focal"),
         ("moons", "cross_entropy", "binary classification", "auto, binary_cross_entropy or focal"),
-        ("line", "cross_entropy", "regression", "auto, huber, mae, mse, poisson or quantile"),
+        ("line", "cross_entropy", "regression", "auto, huber, mae, mse, poisson, quantile or quantiles"),
         ("digits", "mae", "multiclass classification", "auto, cross_entropy or focal"),
     ],
 )

@@ -196,3 +196,19 @@ def test_a_metric_that_a_split_lacks_a_class_for_is_refused_before_training(refu
     words = ("data=t.csv", "target=y", "dataset.split.by=column", "dataset.split.column=part", "model=mlp")
     said = refused("train", *words, "run.metrics=[roc_auc]", code=2)
     assert said == "run.metrics=roc_auc: its value is nan for the rows of test; leave it out"
+
+
+def test_a_short_epoch_without_a_class_has_no_value_for_train_and_goes_on(tmp_path: Path) -> None:
+    chosen = (
+        "dataset=moons",
+        "model=logistic",
+        "run.metrics=[roc_auc]",
+        "run.plots=false",
+        "trainer.epochs=8",
+    )
+    run = train(tmp_path, *chosen, "trainer.batch_size=2", "trainer.steps_per_epoch=1")
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    found = [line["roc_auc"] for line in lines if line["split"] == "train"]
+    assert None in found and {0, 1} >= {value for value in found if value is not None}
+    assert all(0 < line["roc_auc"] <= 1 for line in lines if line["split"] == "val")
+    assert json.loads(run.summary.read_text())["train"]["roc_auc"] > 0  # of all rows

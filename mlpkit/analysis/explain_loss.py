@@ -20,12 +20,13 @@ def describe_loss(step: Step, names: Names) -> Iterator[Part]:
     loss, task, network = experiment.loss, experiment.task, experiment.network
     outputs, last = step.outputs, names.symbol("z", names.layers - 1)
     with torch.no_grad():
-        predictions = network.unscaling(outputs)
+        predictions = network.all_values(outputs)
         probabilities = task.probabilities(predictions) if task.probabilities else None
     columns: dict[str, Tensor | None] = {last: outputs}
     if probabilities is None:
         if not isinstance(network.unscaling, torch.nn.Identity):
-            columns |= {"prediction": predictions, "target": step.targets}
+            targets = step.targets.repeat(1, 1 + len(loss.ends))
+            columns |= {"prediction": predictions, "target": targets}
         columns["y"] = step.expected
     else:
         columns["p"] = probabilities[:, -outputs.shape[1] :]
@@ -54,7 +55,7 @@ def _about_loss(step: Step) -> tuple[str, str]:
     schema = type(step.experiment.loss)
     line = first_doc_line(schema)
     if is_own(schema):
-        return f" ({line})", ""
+        return (f" ({line})" if line else ""), ""
     found = re.fullmatch(r"(.*?)(?:, for [^(]*| for logits z)?( \(torch \w+\))?(?:;.*)?", line)
     assert found is not None
     formula = found[1].replace("Mean over the targets of ", "" if step.outputs.shape[1] == 1 else "mean of ")

@@ -59,7 +59,8 @@ class Names:
         """Read the names of features, outputs and rows."""
         schema = step.experiment.dataset.input_schema
         width = step.outputs.shape[1]
-        known = next((of for of in (schema.classes, schema.targets) if len(of) == width), ("output",) * width)
+        named = map(step.experiment.loss.output_names, (schema.classes, schema.targets))
+        known = next((of for of in named if len(of) == width), ("output",) * width)
         self.features, self.outputs = [*map(cut, schema.features)], [*map(cut, known)]
         self.rows, self.layers = step.rows, len(step.layers)
 

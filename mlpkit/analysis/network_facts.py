@@ -36,7 +36,7 @@ def find_facts(network: Network, task: Task, dataset: Dataset) -> NetworkFacts:
                     found.append((values > 0).any(0))
             alive = [units | before for units, before in zip(found, alive or found, strict=True)]
             if missing:
-                missing -= set(task.decode(network.unscaling(values)).flatten().tolist())
+                missing -= set(task.decode(network.predictions(values)).flatten().tolist())
             if not missing and all(bool(units.all()) for units in alive):
                 break
     dead = [

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.blocks import WideProducts, in_blocks
+from mlpkit.analysis.blocks import BlockProducts, in_blocks, most_rows, widest_layer
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.dataset import Split
@@ -32,10 +32,13 @@ class Predictions:
         values: (rows, targets) in the targets' unit for regression, zeros and ones for multilabel; else
             (rows,) labels.
         probabilities: (rows, classes), (rows, targets) for multilabel, or None for regression.
+        ends: (rows, 2 · targets) the quantiles of all targets at the lower end of an interval, then at the
+            upper end, in the targets' unit; None if the loss has none (`LossConfig.ends`).
     """
 
     values: Tensor
     probabilities: Tensor | None
+    ends: Tensor | None = None
 
     @property
     def numbers(self) -> Tensor:
@@ -44,14 +47,20 @@ class Predictions:
 
     def rows(self, start: int, stop: int) -> "Predictions":
         """Return the predictions of rows start to stop."""
-        found = self.probabilities
-        return Predictions(self.values[start:stop], None if found is None else found[start:stop])
+        values, *others = (
+            None if found is None else found[start:stop]
+            for found in (self.values, self.probabilities, self.ends)
+        )
+        assert values is not None
+        return Predictions(values, *others)
 
     @staticmethod
     def joined(parts: "Iterable[Predictions]") -> "Predictions":
         """Return the predictions of several parts as one."""
-        values, probabilities = zip(*((part.values, part.probabilities) for part in parts), strict=True)
-        return Predictions(torch.cat(values), None if probabilities[0] is None else torch.cat(probabilities))
+        each = zip(*((part.values, part.probabilities, part.ends) for part in parts), strict=True)
+        values, *others = (None if found[0] is None else torch.cat(found) for found in each)
+        assert values is not None
+        return Predictions(values, *others)
 
     def first_not_finite(self) -> int | None:
         """Return the first row in which a value or a probability is not a finite number, or None."""
@@ -95,10 +104,21 @@ class Predictor:
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
         self._dtype = network.dtype  # to look it up takes as long as a layer of a small block
+        self._widest = widest_layer(network, len(input_schema.features))
+
+    def all_outputs(self, inputs: Tensor) -> Tensor:
+        """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU.
+
+        After the predictions come the quantiles of `LossConfig.ends`, in the targets' unit.
+        """
+        network = self.network
+        if network.predicted is None:
+            return self._through(network, inputs)
+        return self._through(lambda rows: network.all_values(network.layers(network.scaling(rows))), inputs)
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU."""
-        return self._through(self.network, inputs)
+        """Return the first of all outputs, from which `decode` makes the predictions."""
+        return self.all_outputs(inputs)[:, : self.network.predicted]
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Return raw inputs (rows, features) as the first layer that is trained gets them, on the CPU."""
@@ -107,6 +127,10 @@ class Predictor:
     def on(self, rows: Split) -> "Predictor":
         """Return what predicts the rows of a split: with `Split.folds`, each fold's own member."""
         return self
+
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """Return the outputs (members, rows, width) of the members, which `outputs` averages."""
+        return self.outputs_in_blocks(inputs)[None]
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (rows,) as in training, for raw inputs and encoded targets, on the CPU."""
@@ -127,18 +151,26 @@ class Predictor:
 
         On the CPU a row's prediction is the same to the bit, whichever rows are predicted with it.
         """
-        return self.decode(self.outputs_in_blocks(inputs))
+        return self.decode(self.all_outputs_in_blocks(inputs))
 
     def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
         """Return what `outputs` does, each row without influence of the others. Large tables take longer."""
+        return self.all_outputs_in_blocks(inputs)[:, : self.network.predicted]
+
+    def all_outputs_in_blocks(self, inputs: Tensor) -> Tensor:
+        """Return what `all_outputs` does, as `outputs_in_blocks`."""
         if self.device != "cpu":
-            return self.outputs(inputs)
-        with WideProducts():
-            return torch.cat(list(in_blocks(self.outputs, inputs)))[: len(inputs)]
+            return self.all_outputs(inputs)
+        with BlockProducts():
+            parts = in_blocks(self.all_outputs, inputs, most_rows(self._widest))
+            return torch.cat(list(parts))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
-        """Return the predictions of raw outputs (rows, width); rows do not influence each other."""
-        return Predictions.joined(in_blocks(self._decode, outputs)).rows(0, len(outputs))
+        """Return the predictions of all raw outputs (rows, width); rows do not influence each other."""
+        parts = in_blocks(self._decode, outputs[:, : self.network.predicted], most_rows(outputs.shape[1]))
+        found = Predictions.joined(parts).rows(0, len(outputs))
+        predicted = self.network.predicted
+        return found if predicted is None else replace(found, ends=outputs[:, predicted:])
 
     def _decode(self, outputs: Tensor) -> Predictions:
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
@@ -179,14 +211,19 @@ class Ensemble(Predictor):
             class_weights=first.class_weights,
         )
         self.members = [single for member in members for single in members_of(member)]
+        self._widest = max(member._widest for member in self.members)
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """See `Predictor.outputs`."""
-        return self.task.average(torch.stack([member.outputs(inputs) for member in self.members]))
+    def all_outputs(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.all_outputs`."""
+        return self.task.average(torch.stack([member.all_outputs(inputs) for member in self.members]))
+
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.each_output`."""
+        return torch.cat([member.each_output(inputs) for member in self.members])
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """See `Predictor.losses`; the targets are scaled as in the first member."""
-        outputs = self.network.before_unscaling(self.outputs(inputs).to(self.device)).cpu()
+        outputs = self.network.before_unscaling(self.all_outputs(inputs).to(self.device)).cpu()
         return self.loss.per_example(outputs, self.network.standardize(targets.to(self.device)).cpu())
 
     def on(self, rows: Split) -> Predictor:
@@ -211,15 +248,20 @@ class OutOfFold(Ensemble):
         self.task, self.metrics, self.folds = model.task, model.metrics, list(folds)
         self.of_folds = [one_of(self.members[number :: len(folds)]) for number in range(len(folds))]
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """See `Predictor.outputs`."""
+    def all_outputs(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.all_outputs`."""
         parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
-        return torch.cat([member.outputs(part) for member, part in parts])
+        return torch.cat([member.all_outputs(part) for member, part in parts])
 
-    def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
-        """See `Predictor.outputs_in_blocks`."""
+    def all_outputs_in_blocks(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.all_outputs_in_blocks`."""
         parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
-        return torch.cat([member.outputs_in_blocks(part) for member, part in parts])
+        return torch.cat([member.all_outputs_in_blocks(part) for member, part in parts])
+
+    def each_output(self, inputs: Tensor) -> Tensor:
+        """See `Predictor.each_output`; a row has only the members of its fold, as many as there are runs."""
+        parts = zip(self.of_folds, torch.split(inputs, self.folds), strict=True)
+        return torch.cat([member.each_output(part) for member, part in parts], 1)
 
 
 def members_of(predictor: Predictor) -> Sequence[Predictor]:
@@ -259,14 +301,17 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     """Return the model of a checkpoint that has been loaded; an ensemble if its run has several members."""
-    members = [_single(member, device) for member in stored.members()]
+    members = [single for member in stored.members() for single in _singles(member, device)]
     return one_of(members, stored.state.progress.epoch)
 
 
-def _single(stored: Checkpoint, device: str) -> Predictor:
+def _singles(stored: Checkpoint, device: str) -> list[Predictor]:
+    """Return the model of each member, if they share weights; else the only one."""
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
-    network.calibrate(stored.temperature, stored.input_schema.width)
+    each = network.alone()
+    for single in each:
+        single.calibrate(stored.temperature, stored.input_schema.width)
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
@@ -275,4 +320,6 @@ def _single(stored: Checkpoint, device: str) -> Predictor:
     loss = loss_for(config.loss, about.task, config.dataset.name)
     metrics, task = metrics_for(config, about.task), task_of(config, about.task)
     epoch, weights = stored.state.progress.epoch, stored.class_weights
-    return Predictor(network.to(device), about, loss, device, epoch, metrics, task, weights)
+    return [
+        Predictor(single.to(device), about, loss, device, epoch, metrics, task, weights) for single in each
+    ]

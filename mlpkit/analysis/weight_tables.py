@@ -6,6 +6,7 @@ from itertools import product
 
 from mlpkit.analysis.number_table import Table, cut, tables_by_unit
 from mlpkit.analysis.weights import Read
+from mlpkit.config.loss import LossConfig
 from mlpkit.config.model import Layer, Shape
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError
@@ -14,7 +15,9 @@ from mlpkit.models.architecture import count
 MOST = 1000  # parameters
 
 
-def weight_tables(layers: Sequence[Layer], schema: InputSchema, read: Read) -> Iterator[Table]:
+def weight_tables(
+    layers: Sequence[Layer], schema: InputSchema, read: Read, loss: LossConfig
+) -> Iterator[Table]:
     """Yield tables of the weights and biases of each layer; the first heading of each is the layer's name.
 
     A linear layer has a column for each unit and a row for each of its inputs. Features, targets and classes
@@ -24,18 +27,20 @@ def weight_tables(layers: Sequence[Layer], schema: InputSchema, read: Read) -> I
         layers: the layers of the model.
         schema: the model's input schema.
         read: returns the values of a tensor as nested lists.
+        loss: the loss that it was trained with.
 
     Raises:
-        ConfigError: there are too many to print.
+        ConfigError: the model has more than MOST parameters.
     """
     if (parameters := count(list(layers))) > MOST:
         raise ConfigError(
             f"--weights: the model has {parameters:,} parameters, and up to {MOST:,} are printed; "
             "mlpkit export --format state_dict writes them all"
         )
-    names, width = [*map(cut, schema.features)], schema.width
+    names, width = [*map(cut, schema.features)], loss.width(schema.width)
     last = max(place for place, layer in enumerate(layers) if layer.parameters)
-    outputs = next((of for of in (schema.classes, schema.targets) if len(of) == width), ("output",) * width)
+    named = map(loss.output_names, (schema.classes, schema.targets))
+    outputs = next((of for of in named if len(of) == width), ("output",) * width)
     for place, layer in enumerate(layers):
         tensors = layer.parameters | layer.buffers
         heading = f"{layer.name} {layer.kind}"

@@ -29,7 +29,8 @@ def readable_weights(layers: list[Layer], input_schema: InputSchema, read: Read)
         return []
     trained = [layer for layer in layers if layer.parameters]
     is_linear = [layer.kind for layer in trained] == ["Linear"] and "weight" in trained[0].parameters
-    if is_linear and len(input_schema.features) <= FEW:
+    has_others = trained and trained[-1].out_features > input_schema.width  # see `LossConfig.ends`
+    if is_linear and not has_others and len(input_schema.features) <= FEW:
         return list(_raw(layers, trained[0], input_schema, read))
     named = []
     for name, shape in parameters(layers).items():

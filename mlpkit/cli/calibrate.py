@@ -1,23 +1,43 @@
 """mlpkit calibrate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlpkit.analysis.named_run import open_run
+from mlpkit.analysis.named_run import folder_of, open_members
 from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
 from mlpkit.errors import ConfigError
+from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from mlpkit.folders.trust import Trust
+
 EXAMPLE = "mlpkit calibrate"
+ENDINGS = (".png", ".pdf", ".svg")
 
 
 def calibrate(
     run: Run = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the temperature again.")] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Calibrate the ensemble of all seeds of a sweep's best setting, not its best run alone.",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=expand,
+            help="Draw how often the model is right, before and after: a .png, .pdf or .svg file.",
+        ),
+    ] = None,
     checkpoint: Which = "best",
     allow_large: AllowLarge = False,
     plugin: Plugins = None,
@@ -25,55 +45,91 @@ def calibrate(
     """Fit a temperature on the validation rows; the checkpoint keeps it, and all predictions use it."""
     from dataclasses import replace
 
-    from mlpkit.analysis.calibration import calibration_scores, fit_temperature
-    from mlpkit.analysis.evaluate import load_matching
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.calibration import calibration_scores, fit_temperature, uncalibrated
+    from mlpkit.analysis.evaluate import load_common
+    from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.config.problems import plural
     from mlpkit.data.weights import row_weights
-    from mlpkit.folders.checkpoint import save
-    from mlpkit.folders.state import KINDS
+    from mlpkit.folders.output_file import check_output
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, number, plain_table, say
 
+    if output is not None:
+        check_output(output, ENDINGS)
     trust = Trust.foreign(allow_large)
-    path, stored = open_run(run, checkpoint, trust, KINDS)
-    console = make_console()
+    members = open_members(run, checkpoint, trust, ensemble)
+    path, stored = members[0]
+    paths, together = [path for path, _ in members], len(members) > 1
+    named, console = folder_of(members) if together else path, make_console()
     if remove:
-        with _held(path):
-            save(path, replace(stored, temperature=1.0))
-        say(console, f"not calibrated: {path}")
+        _keep(paths, trust, **({"ensemble": ()} if together else {"temperature": 1.0}))
+        say(console, f"not calibrated: {named}")
         return
     if stored.input_schema.task == "regression":
         raise ConfigError(
             f"{path}: a regression has no probabilities to calibrate; mlpkit predict --coverage 0.9 gives "
             "intervals"
         )
-    dataset = load_matching(stored.config.dataset, stored, path, note, trust)
+    dataset = load_common(members, "--ensemble", note, trust)
     if "val" not in dataset.splits:
         raise ConfigError(
             f"{path}: the run has no validation rows to fit a temperature on; train with a larger "
             "dataset.val_fraction"
         )
     rows = dataset.splits["val"]
-    plain = make_predictor(replace(stored, temperature=1.0))
-    outputs = plain.on(rows).outputs_in_blocks(rows.inputs)
+    before = uncalibrated(one_of([make_predictor(member) for _, member in members]))
     weights = row_weights(rows)
     temperature = fit_temperature(
-        plain.task, outputs, rows.targets, None if weights is None else weights[rows.rows]
+        before.task,
+        before.on(rows).each_output(rows.inputs),
+        rows.targets,
+        None if weights is None else weights[rows.rows],
     )
-    calibrated = replace(stored, temperature=temperature)
-    after = make_predictor(calibrated)
-    scores = [
-        calibration_scores(plain, rows, outputs),
-        calibration_scores(after, rows, after.on(rows).outputs_in_blocks(rows.inputs)),
-    ]
-    with _held(path):
-        save(path, calibrated)
+    after = one_of([make_predictor(replace(member, temperature=temperature)) for _, member in members])
+    outputs = [of.on(rows).outputs_in_blocks(rows.inputs) for of in (before, after)]
+    scores = [calibration_scores(of, rows, found) for of, found in zip((before, after), outputs, strict=True)]
+    _keep(
+        paths,
+        trust,
+        **({"ensemble": (temperature, len(paths))} if together else {"temperature": temperature}),
+    )
     table = plain_table(f"val, {plural(len(rows), 'row')}", ["before", "after"])
     for name in scores[0]:
         table.add_row(name, *(number(of[name]) for of in scores))
     console.print(table)
-    say(console, f"temperature {temperature:.4g}: {path}")
+    if output is not None:
+        from mlpkit.folders.output_file import write_output
+        from mlpkit.plots import style
+        from mlpkit.plots.probabilities import draw_calibration
+
+        with style.applied():
+            figure = draw_calibration(dataset, after, "val", outputs[1])
+            write_output(output, style.render(figure, output.suffix))
+        say(console, f"picture: {output}")
+    say(console, f"temperature {temperature:.4g}: {named}")
+
+
+def _keep(paths: list[Path], trust: "Trust", **changes: Any) -> None:
+    """Write something into checkpoints."""
+    from dataclasses import replace
+
+    from mlpkit.folders.checkpoint import load, save
+    from mlpkit.folders.state import KINDS
+
+    for path in paths:
+        with _held(path):
+            save(path, replace(load(path, KINDS, trust), **changes))
+
+
+def _set_temperature(path: Path, temperature: float, trust: "Trust") -> None:
+    """Write a checkpoint again with another temperature."""
+    from dataclasses import replace
+
+    from mlpkit.folders.checkpoint import load, save
+    from mlpkit.folders.state import KINDS
+
+    with _held(path):
+        save(path, replace(load(path, KINDS, trust), temperature=temperature))
 
 
 def _held(checkpoint: Path) -> "AbstractContextManager[None]":

@@ -1,6 +1,6 @@
 """The base class of losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Optional
 
@@ -54,11 +54,28 @@ class LossConfig(ForTasks):
     title: ClassVar[str] = ""
     mixes_targets: ClassVar[bool] = False
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """The quantiles that further outputs predict, such as the ends of an interval.
+
+        The outputs (rows, width) begin with the predictions of all targets; then come those of all targets
+        for each of these quantiles.
+        """
+        return ()
+
+    def width(self, predicted: int) -> int:
+        """Return the number of outputs of a network that predicts so many values."""
+        return predicted * (1 + len(self.ends))
+
+    def output_names(self, predicted: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of all outputs, given those of the predictions."""
+        return *predicted, *(f"{end:.4g} of {name}" for end in self.ends for name in predicted)
+
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.
 
-        Without `gradient`, autograd differentiates it. Do not branch on values: CUDA
-        graphs cannot.
+        Without `gradient`, autograd differentiates it. Do not test values of tensors with `if`, which CUDA
+        graphs do not support.
 
         Args:
             outputs: (rows, width): logits, or for regression values, standardised if the targets are.

@@ -4,23 +4,40 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, TypeVar
 
 import pyarrow
 import pyarrow.csv
 
 from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.table_format import TableFormat, counts_up, infer_format, parse_rows
-from mlpkit.data.table_text import NotUtf8Error, TableText
+from mlpkit.data.table_text import NotUtf8Error, TableText, Utf8Stream
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 SAMPLE = 1 << 20  # bytes from which the format and the column types are inferred
 LONGEST = 4 << 20  # bytes of a row
 
+Types = dict[str, pyarrow.DataType]
+Result = TypeVar("Result")
+
 _MISFIT = re.compile(r"In CSV column #([0-9]+): .*conversion error", re.S)
+
+
+class MisfitError(Exception):
+    """A value does not have the type of its column.
+
+    Attributes:
+        column: the name of the column.
+    """
+
+    def __init__(self, column: str) -> None:
+        """Store the column."""
+        super().__init__(column)
+        self.column = column
 
 
 def read_csv(
@@ -37,14 +54,24 @@ def read_csv(
         ConfigError: the given format is not valid.
         DataError: the text is not a table.
     """
+    return in_its_encoding(text, given, lambda known: _read(text, known, missing))
+
+
+def in_its_encoding(text: TableText, given: TableFormat, read: Callable[[TableFormat], Result]) -> Result:
+    """Check a format, and call `read` with it and the text's encoding: cp1252 if it is not UTF-8 after all.
+
+    Raises:
+        ConfigError: the given format is not valid.
+        DataError: see `read`.
+    """
     _check(given)
     encoding = given.encoding or text.encoding()
     try:
-        return _read(text, replace(given, encoding=encoding), missing)
+        return read(replace(given, encoding=encoding))
     except NotUtf8Error as error:
         if given.encoding or encoding != "utf-8" or error.was_utf8:
             raise
-    return _read(text, replace(given, encoding="cp1252"), missing)
+    return read(replace(given, encoding="cp1252"))
 
 
 def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
@@ -65,77 +92,19 @@ def _check(given: TableFormat) -> None:
         raise ConfigError(f'dataset.decimal={show(given.decimal)}: must be "." or ","')
 
 
-class CsvPortions:
-    """The rows of a text in portions of a few MB, so that they need not fit into memory.
-
-    Attributes:
-        format: the format with which it is read.
-    """
-
-    def __init__(self, text: TableText, given: TableFormat, missing: Sequence[str]) -> None:
-        """Infer the format and the types of the columns from the first lines.
-
-        Raises:
-            ConfigError, DataError: see `read_csv`.
-        """
-        _check(given)
-        given = replace(given, encoding=given.encoding or text.encoding())
-        self._reading, first, sample = _prepared(text, given, missing)
-        self.format, types = self._reading.table_format, self._reading.types_in(sample)
-        names = self._reading.names
-        self._types = {name: types.get(name, pyarrow.string()) for name in names}
-        cells = zip(names, first if self.format.has_header else names, strict=True)
-        self._empty = [name for name, cell in cells if not cell and name not in types]
-
-    def locate(self, row: int) -> str:
-        """Return the name of a row (from 0) in errors."""
-        text = self._reading.text
-        return f"{text.name}:{find_line(text, self.format, row)}"
-
-    def __iter__(self) -> Iterator[pyarrow.Table]:
-        """Yield the portions.
-
-        Raises:
-            TypesChangedError: a column has other values than those before; read all portions again.
-            DataError: the text is not a table.
-        """
-        reading = self._reading
-        with reading.text.open(self.format.encoding or "utf-8") as stream:
-            try:
-                for batch in pyarrow.csv.open_csv(stream, *reading.options(self._types)):
-                    yield pyarrow.Table.from_batches([batch]).drop_columns(self._empty)
-            except pyarrow.ArrowException as error:
-                found = _MISFIT.search(str(error))
-                name = "" if found is None else reading.names[int(found[1])]
-                if found is None or self._types[name] == pyarrow.string():
-                    reading.fail(error)
-                whole = self._types[name] == pyarrow.int64()
-                self._types[name] = pyarrow.float64() if whole else pyarrow.string()
-                raise TypesChangedError from None
-            if stream.quotes % 2:
-                reading.explain()
-
-
-class TypesChangedError(Exception):
-    """The values of a column are of another type than those before."""
-
-
 def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
-    reading, first, sample = _prepared(text, given, missing)
-    try:
-        types = reading.types_in(sample)
-    except pyarrow.ArrowException:  # `read` below reads the whole text and reports the error
-        types = {}
-    table, has_header = reading.read(types), reading.table_format.has_header
-    unnamed = [name for name, cell in zip(reading.names, first, strict=True) if has_header and not cell]
-    empty = [name for name in unnamed if table[name].type == pyarrow.null()]
+    reading = prepare(text, given, missing)
+    table = reading.read(reading.types_in_sample())
+    empty = [name for name in reading.unnamed if table[name].type == pyarrow.null()]
     return table.drop_columns(empty), reading.table_format
 
 
-def _prepared(
-    text: TableText, given: TableFormat, missing: Sequence[str]
-) -> "tuple[_Reading, Sequence[str], str]":
-    """Return how to read a text, its first row, and the first lines as text."""
+def prepare(text: TableText, given: TableFormat, missing: Sequence[str]) -> "CsvReading":
+    """Infer the format and the names of the columns from the first lines.
+
+    Raises:
+        DataError: there is no row, or it is not clear whether the first line holds names.
+    """
     sample = _sample(text, given.encoding or "utf-8")
     table_format = infer_format(sample, given, missing)
     rows = parse_rows(sample, table_format.separator or ",")
@@ -150,9 +119,11 @@ def _prepared(
     names = _names(rows[0], table_format, text.name)
     if table_format.has_header and len(rows) == 1 and len(sample) < SAMPLE:
         raise DataError(f"{text.name}: no rows below the column names; add a line for each")
+    unnamed = [
+        name for name, cell in zip(names, rows[0], strict=True) if table_format.has_header and not cell
+    ]
     blank = len(sample) - len(sample.lstrip("\r\n"))
-    reading = _Reading(text, table_format, names, missing, len(sample[:blank].splitlines()))
-    return reading, rows[0], sample
+    return CsvReading(text, table_format, names, missing, len(sample[:blank].splitlines()), sample, unnamed)
 
 
 def _sample(text: TableText, encoding: str) -> str:
@@ -179,25 +150,41 @@ def _names(first: Sequence[str], table_format: TableFormat, source: str) -> list
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """The arguments with which pyarrow reads one text."""
+class CsvReading:
+    """How pyarrow reads one text.
+
+    Attributes:
+        text: the text.
+        table_format: its format, complete.
+        names: the names of all columns.
+        missing: strings that stand for a missing value.
+        empty_lines: the number of empty lines above the first row.
+        sample: the first lines.
+        unnamed: the columns that have no name in the header; one without any value is left out.
+    """
 
     text: TableText
     table_format: TableFormat
     names: list[str]
     missing: Sequence[str]
-    empty_lines: int  # above the first row
+    empty_lines: int
+    sample: str
+    unnamed: list[str]
 
-    def types_in(self, sample: str) -> dict[str, pyarrow.DataType]:
-        """Return the types of the columns in the first lines.
+    def types_in_sample(self) -> Types:
+        """Return the types of the columns in the first lines, without those that have no value there.
 
         If pyarrow knows the types beforehand, it need not keep the text of the values, which saves a third of
         the memory. The result is the same as without them if all values have these types.
         """
-        types = self._parse(pyarrow.BufferReader(sample.encode()), {}).schema
+        try:
+            start = pyarrow.BufferReader(self.sample.encode())
+            types = pyarrow.csv.read_csv(start, *self.options({})).schema
+        except pyarrow.ArrowException:  # reading the whole text reports the error
+            return {}
         return {field.name: field.type for field in types if field.type != pyarrow.null()}
 
-    def read(self, types: dict[str, pyarrow.DataType], is_again: bool = False) -> pyarrow.Table:
+    def read(self, types: Types, is_again: bool = False) -> pyarrow.Table:
         """Return the table.
 
         A later value may not have the type that the sample suggested. Then the text is read again, with the
@@ -207,37 +194,39 @@ class _Reading:
         Raises:
             DataError: the text is not a table.
         """
-        stream = self.text.open(self.table_format.encoding or "utf-8")
-        with stream:
+        try:
+            with self.opened() as stream:
+                return pyarrow.csv.read_csv(stream, *self.options(types))
+        except MisfitError as error:
+            name = error.column
+            can_widen = types[name] == pyarrow.int64() and not is_again
+            return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
+
+    @contextmanager
+    def opened(self) -> Iterator[Utf8Stream]:
+        """Open the text for pyarrow's reader, and explain its errors.
+
+        Raises:
+            MisfitError: a value has another type than its column.
+            DataError: the text is not a table.
+        """
+        with self.text.open(self.table_format.encoding or "utf-8") as stream:
             try:
-                table = self._parse(stream, types)
+                yield stream
             except pyarrow.ArrowException as error:
                 if found := _MISFIT.match(str(error)):
-                    name = self.names[int(found[1])]
-                    can_widen = types[name] == pyarrow.int64() and not is_again
-                    return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
-                self.fail(error)
+                    raise MisfitError(self.names[int(found[1])]) from None
+                self._explain()
+                raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
             if stream.quotes % 2:
-                self.explain()
-        return table
+                self._explain()
 
-    def fail(self, error: Exception) -> NoReturn:
-        """Raise the error of a text that pyarrow cannot read."""
-        self.explain()
-        raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
-
-    def _parse(
-        self, source: io.RawIOBase | pyarrow.NativeFile, types: dict[str, pyarrow.DataType]
-    ) -> pyarrow.Table:
-        return pyarrow.csv.read_csv(source, *self.options(types))
-
-    def options(
-        self, types: dict[str, pyarrow.DataType]
-    ) -> tuple[pyarrow.csv.ReadOptions, pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]:
-        """Return the arguments for pyarrow.
+    def options(self, types: Types, columns: Sequence[str] = ()) -> tuple[Any, Any, Any]:
+        """Return pyarrow's options to read, parse and convert the text.
 
         Args:
-            types: of the columns; pyarrow infers those that are not there.
+            types: of the columns whose type is known; pyarrow infers that of the others.
+            columns: the columns to read; () for all.
         """
         around = [
             f"{before}{word}{after}" for word in self.missing for before in ("", " ") for after in ("", " ")
@@ -255,11 +244,12 @@ class _Reading:
                 strings_can_be_null=True,
                 decimal_point=self.table_format.decimal,
                 column_types=types,
+                include_columns=list(columns),
                 check_utf8=False,  # the stream has checked it
             ),
         )
 
-    def explain(self) -> None:
+    def _explain(self) -> None:
         """Raise an error for the first row with a wrong number of values. Slow: only for failures."""
         width, name = len(self.names), self.text.name
         for line, row in _lines(self.text, self.table_format):

@@ -1,6 +1,6 @@
 """Reads the files of a table in portions, several times: for a table that is larger than memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,12 +10,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from mlpkit.data.column_values import RawColumn
-from mlpkit.data.csv_table import CsvPortions
-from mlpkit.data.encode import PORTION
-from mlpkit.data.table_file import TableFile, check_columns, named, read_portions
+from mlpkit.data.table_file import TableFile, check_columns, named
 from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
-from mlpkit.data.table_text import NotUtf8Error, TableText
-from mlpkit.errors import DataError
+from mlpkit.data.table_portions import ROWS, OpenTable, open_table
 from mlpkit.system.paths import expand
 
 PARQUET = (".parquet", ".pq")
@@ -52,6 +49,19 @@ class Portion:
         return self.file.locate(int(rows[row]))
 
 
+class _EveryName(Collection[str]):
+    """A collection that has every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 class Source:
     """The files of a table.
 
@@ -63,7 +73,7 @@ class Source:
     def __init__(
         self, files: Sequence[tuple[str, str]], table_format: TableFormat, missing: Sequence[str], memory: int
     ) -> None:
-        """Infer the format of texts.
+        """Open the files, and check that they have the same columns.
 
         Args:
             files: the split and the path of each.
@@ -72,48 +82,39 @@ class Source:
             memory: about how many bytes may be used.
 
         Raises:
-            ConfigError, DataError: see `read_table`.
+            ConfigError, DataError: see `open_table`.
         """
-        self._missing, self._memory, self._files = missing, memory, list(files)
-        self._texts: dict[str, CsvPortions] = {}
-        for _, path in files:
-            if expand(path).suffix.lower() not in PARQUET:
-                try:
-                    self._texts[path] = CsvPortions(
-                        TableText(path, expand(path)), table_format, ("", *missing)
-                    )
-                except NotUtf8Error as error:
-                    raise DataError(*error.args) from None
-        self.format = next((text.format for text in self._texts.values()), None)
-        self.names: list[str] = next(self.portions()).file.table.column_names
+        self._opened: list[tuple[str, OpenTable]] = []
+        for split, path in files:
+            rows = max(FEWEST, min(ROWS, memory // 32 // (24 * columns_of(path))))
+            self._opened.append((split, open_table(path, table_format, missing, _EveryName(), rows)))
+        first = self._opened[0][1]
+        self.format, self.names = first.format, first.names
 
     @property
     def title(self) -> str:
         """What the table is called in errors."""
-        more = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
-        return f"{self._files[0][1]}{more}"
+        more = f" and {len(self._opened) - 1} more" if len(self._opened) > 1 else ""
+        return f"{self._opened[0][1].source}{more}"
 
     def portions(self) -> Iterator[Portion]:
         """Yield all rows.
 
         Raises:
-            TypesChangedError: see `CsvPortions`.
             DataError: a file cannot be read, or has other columns than the first.
         """
         first, start = None, 0
-        for split, path in self._files:
-            text = self._texts.get(path)
-            for file in read_portions(path, self._missing, self._rows(path) if text is None else 0, text):
+        for split, opened in self._opened:
+            for file in opened.read():
                 first = first or file
                 check_columns(first, file)
                 yield Portion(file, split, start)
                 start += len(file.table)
 
-    def _rows(self, path: str) -> int:
-        """Return how many rows of a parquet file are read at once; 24 bytes a value are enough for most."""
-        columns = pa.parquet.read_schema(expand(path))
-        fitting = self._memory // 32 // (24 * max(1, len(columns)))
-        return max(FEWEST, min(PORTION, fitting))
+
+def columns_of(path: str) -> int:
+    """Return the number of columns of a parquet file; a few for texts, whose portions are small anyway."""
+    return len(pa.parquet.read_schema(expand(path))) or 1 if expand(path).suffix.lower() in PARQUET else 32
 
 
 def streamable(paths: Sequence[str]) -> list[str] | None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import spell
 from mlpkit.data.columns import describe_columns
-from mlpkit.data.csv_table import TypesChangedError
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.disk_build import DiskBuild
 from mlpkit.data.disk_cache import cached_table, is_cached, key_of, memory_of
@@ -30,7 +29,7 @@ from mlpkit.data.raw_table import RawTable
 from mlpkit.data.table_dataset import describe_targets, infer_inputs
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_targets import describe_left_out, encode_targets
-from mlpkit.data.table_weights import check_weight_column, checked_weights
+from mlpkit.data.table_weights import check_weight_column, read_portion
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand
 
@@ -108,12 +107,7 @@ def _write(
     if config.sample_weight is not None:
         check_weight_column(config.sample_weight, source.names, names, source.title)
     most = sample_rows(memory, len(source.names))
-    while True:
-        try:
-            found = scan(source, names, column, config.seed, most)
-            break
-        except TypesChangedError:
-            continue
+    found = scan(source, names, column, config.seed, most)
     targets = find_all_targets(source, found, names, config.task)
     drawn = _drawn(config, found)
     remarks = [describe_targets(names, targets)]
@@ -226,7 +220,7 @@ def _encode(
             file = portion.file
             encoded = encode(encoder, file.table.take(known), file.source, partial(portion.locate, known))
             issues = list(ColumnIssues.summed([*issues, *encoded.issues]))
-            weights = None if weight is None else checked_weights(portion.columns([weight], known)[0])
+            weights = None if weight is None else read_portion(portion.columns([weight], known)[0])
             if build is None:
                 width, classes = encoder.width, len(schema.classes)
                 build = DiskBuild(folder, sizes, width, values, classes, weight is not None)

@@ -34,6 +34,8 @@ class DeviceData:
         networks: the runs' networks, which scale inputs and targets.
         task: the task of all runs.
         loss: the loss of all runs.
+        width: the number of outputs of each network.
+        predicted: the number of its first outputs that are predictions; see `LossConfig.ends`.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class DeviceData:
         self.networks, self.device = [experiment.network for experiment in experiments], device
         self.task, self.loss, self.metrics = first.task, first.loss, first.metrics
         self.runs, self.augmentation = len(experiments), augmentation
-        self.dtype, self.width = first.network.dtype, first.dataset.input_schema.width
+        self.dtype, self.predicted = first.network.dtype, first.dataset.input_schema.width
+        self.width = self.loss.width(self.predicted)
         self.splits = parts_of(experiments, device, augmentation is not None)
         self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
@@ -189,6 +192,17 @@ class DeviceData:
 
     # ---------------------------------------------------------------------------------------- scores
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the outputs (K, n, width) of the members' mean prediction, given theirs (K, M, n, width)."""
+        each = outputs.movedim(-3, 0)
+        if self._unscaling is None:
+            return self.task.average(each)
+        means = self.task.average(self._unscaling(each))
+        if self.runs == 1:
+            return self.networks[0].before_unscaling(means)
+        pairs = zip(self.networks, means, strict=True)
+        return torch.stack([network.before_unscaling(mean) for network, mean in pairs])
+
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
         if not isinstance(rows, slice):
@@ -252,13 +266,15 @@ class DeviceData:
 
     def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
         """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
-        unscaled = outputs if self._unscaling is None else self._unscaling(outputs)
+        predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
+        unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
+        may_be_nan = split == "train"  # an epoch of few steps may lack a class
         losses = self.losses(outputs, split, rows)
-        flat = unscaled.reshape(-1, self.width)
+        flat = unscaled.reshape(-1, self.predicted)
         statistics = self.task.statistics(flat, targets)
         if self.runs == 1:
-            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets)
+            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets, may_be_nan)
         columns = [losses, *(values.view(losses.shape) for values in statistics)]
         # Counting takes half the time of adding up in float64.
         added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
@@ -266,5 +282,5 @@ class DeviceData:
         if not self.metrics:
             return sums
         pairs = zip(flat.chunk(self.runs), targets.chunk(self.runs), strict=True)
-        values = [self.task.compute(self.metrics, *pair) for pair in pairs]
+        values = [self.task.compute(self.metrics, *pair, may_be_nan) for pair in pairs]
         return np.concatenate((sums, np.transpose(values)))

@@ -15,6 +15,7 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.averaging import averaging_of
 from mlpkit.engines.batches import Orders, Rows, Steps
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
@@ -44,6 +45,7 @@ class Engine:
         gradients: (K · P), the gradients of `parameters`.
         optimizers: the runs' optimizers.
         weights: the runs' weights, with their averages and the best ones.
+        average: how far the averages of the weights move after a step; None without.
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
         processes: those that train the run together; None: this one alone.
@@ -86,7 +88,8 @@ class Engine:
 
     def _allocate(self, networks: Sequence[Network]) -> None:
         """Allocate everything that depends on the number of runs."""
-        self.runs, self.weights = len(networks), Weights(networks, self._configs[0].trainer.ema)
+        self.average = averaging_of(self._configs[0].trainer, self.steps.per_epoch)
+        self.runs, self.weights = len(networks), Weights(networks, self.average is not None)
         self.parameters = self.weights.parameters
         self.gradients = self._new_gradients()
         buffers = self.weights.running, self.weights.counters
@@ -147,8 +150,12 @@ class Engine:
                     for gradients in self._gradient_rows:
                         gradients[run].zero_()
             self.clip(measure)
+            if self._configs[0].optimizer.has_line_search:
+                buffers = self.optimizers.blocks[0].update.buffers
+                buffers.loss = self._loss_again(rows, epoch, step, self.epoch_outputs.keep())
             self.optimizers(lrs)
-            self.weights.average(first=step == 0)
+            if self.average is not None:
+                self.weights.average(self.average(epoch, step))
         return failures
 
     def failures(self) -> dict[int, NonFiniteError]:
@@ -184,6 +191,18 @@ class Engine:
         for index, part in enumerate(parts):
             yield part, self.filler.fill(part, count, index > 0, randoms)
 
+    def _loss_again(self, rows: Rows, epoch: int, step: int, first: Tensor) -> Callable[[], float]:
+        """Return `Buffers.loss` for a step; `first` are the outputs that its gradients were computed with."""
+        known = [first]
+
+        def loss() -> float:
+            outputs = known.pop() if known else None
+            if outputs is None:
+                ((_, outputs),) = self._fill(rows, self.seed_draws(epoch, step))
+            return float(self.data.losses(outputs.mT, "train", rows).mean(dtype=torch.float64))
+
+        return loss
+
     def collect(self) -> Sums:
         """Return the sums over the training rows since the last call, computed before each row's update."""
         with self.context:
@@ -206,7 +225,8 @@ class Engine:
             split: see `evaluate`.
             poll: see `evaluate`.
         """
-        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
+        networks = self.runs * (self.experiments[0].network.members or 1)
+        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // networks)
         outputs: list[Tensor] = []
         with self.weights.averages_shown():
             for start in range(0, rows, largest):

@@ -117,7 +117,7 @@ class MembersEngine(Engine):
             split = ALL_ROWS
         networks = [experiment.network for experiment in self.inner.experiments]
         each = zip(networks, self.inner.outputs(split, poll), strict=True)
-        said = torch.stack([network.unscaling(outputs) for network, outputs in each])
+        said = torch.stack([network.all_values(outputs) for network, outputs in each])
         means = self.task.average(said.view(self.runs, self.members, *said.shape[1:]).transpose(0, 1))
         firsts = networks[:: self.members]
         found = [network.before_unscaling(mean) for network, mean in zip(firsts, means, strict=True)]

@@ -1,12 +1,12 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). With `trainer.ema`, `model/` and `best/` are averages, and
-`raw/` are the weights that steps go on from. The header's metadata holds one JSON object under the key
-`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator` and `temperature` if there are any, and `sha256` over all of it and
-the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and numbers, all
-checked before use.
+(the best weights, if they are not the newest). With `trainer.ema` or `trainer.swa`, `model/` and `best/` are
+averages, and `raw/` are the weights before averaging. The header's metadata holds one JSON object under the
+key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
+dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record` (of a run of one file) if there
+are any, and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs
+no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -26,6 +26,8 @@ from mlpkit.config.section import NotNegative
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.header import KEY, OLD_PARTS, PARTS, parts_of
+from mlpkit.folders.run_record import RECORD, record_of
 from mlpkit.folders.state import KINDS, Progress, Scores, State, Tensors, are_plain
 from mlpkit.folders.tensor_check import check_tensors
 from mlpkit.folders.trust import Trust
@@ -38,11 +40,9 @@ if TYPE_CHECKING:
 
     from mlpkit.data.dataset import Dataset
 
-KEY = "mlpkit"  # in the metadata
 CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
+IN_ENSEMBLE = 5  # format of one that was calibrated as a part of an ensemble
 TEMPERATURES = (0.01, 100.0)  # lowest and highest
-PARTS = ("format", "config", "signature", "progress", "scores")
-_OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Checkpoint:
         class_weights: the weight of each class in the loss, by label; () if all count the same.
         estimator: the parameters of the scikit-learn estimator that trained it; empty if none did.
         temperature: what `mlpkit calibrate` divides the logits by; 1: the model is not calibrated.
+        ensemble: the temperature of the run as a part of an ensemble, and the number of its runs; () if there
+            is none.
+        record: summary, environment and command lines of a run of one file; empty for other runs.
     """
 
     config: Config
@@ -66,10 +69,21 @@ class Checkpoint:
     class_weights: tuple[float, ...] = ()
     estimator: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
+    ensemble: tuple[float, int] | tuple[()] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it holds the best weights alone, and not where training was."""
+        return self.state.progress.epoch > 0 and not self.state.progress.best_epoch
+
+    def name_of(self, path: Path) -> str:
+        """Return what to call it: best, or the name of its file, such as last."""
+        return "best" if self.is_best else path.stem
 
     def members(self) -> "list[Checkpoint]":
         """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
-        count = self.config.model.members
+        count = self.config.model.networks
         if count == 1:
             return [self]
         config = self.config.without_members()
@@ -93,7 +107,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         WriteError: it cannot be written; an older file at the path is left unchanged.
     """
     parts: dict[str, Any] = {
-        "format": FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED),
+        "format": _format_of(checkpoint),
         "config": to_dict(checkpoint.config),
         "signature": checkpoint.input_schema.to_dict(),
         "progress": checkpoint.state.progress.to_dict(),
@@ -102,9 +116,17 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         **({"class_weights": checkpoint.class_weights} if checkpoint.class_weights else {}),
         **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
         **({"temperature": checkpoint.temperature} if checkpoint.temperature != 1 else {}),
+        **({"ensemble": checkpoint.ensemble} if checkpoint.ensemble else {}),
+        **({RECORD: json.dumps(checkpoint.record)} if checkpoint.record else {}),
     }
     tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
     atomic_write(path, encode_parts(parts, tensors))
+
+
+def _format_of(checkpoint: Checkpoint) -> int:
+    if checkpoint.ensemble:
+        return IN_ENSEMBLE
+    return FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED)
 
 
 def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
@@ -122,13 +144,16 @@ def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]
     return encode({KEY: signed}, tensors)
 
 
-def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN) -> Checkpoint:
+def load(
+    path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN, at_best: bool = False
+) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Args:
         path: the file.
         parts: the kinds of tensors to load (see `KINDS`); all tensors are verified.
         trust: decides how large the model may be.
+        at_best: return the best weights alone, as `model`, if the file knows which they are.
 
     Raises:
         DataError: not a checkpoint, damaged, too large, written by a newer mlpkit, or its tensors do not fit
@@ -137,7 +162,9 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.input_schema, trust)
-        kept: dict[str, Tensors] = {part: {} for part in parts}
+        at_best = at_best and header.state.progress.best_epoch > 0
+        wanted = (*parts, "best") if at_best and "model" in parts else parts
+        kept: dict[str, Tensors] = {part: {} for part in wanted}
         expected, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
@@ -148,7 +175,8 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
         if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
     tensors = (kept.get(kind, {}) for kind in KINDS)
-    return replace(header, state=State(header.state.progress, header.state.scores, *tensors))
+    state = State(header.state.progress, header.state.scores, *tensors)
+    return replace(header, state=state.at_best() if at_best else state)
 
 
 def load_first(
@@ -156,6 +184,7 @@ def load_first(
     warn: Callable[[str], None],
     parts: Sequence[str] = ("model",),
     trust: Trust = Trust.FOREIGN,
+    at_best: bool = False,
 ) -> tuple[Path, Checkpoint]:
     """Return the path and the content of the first checkpoint that can be loaded; warn about those before it.
 
@@ -165,7 +194,7 @@ def load_first(
     problems: list[DataError] = []
     for path in paths:
         try:
-            stored = load(path, parts, trust)
+            stored = load(path, parts, trust, at_best)
         except DataError as error:
             problems.append(error)
             continue
@@ -192,11 +221,11 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         DataError: a part is missing or cannot be read, or the format is newer than this mlpkit's.
     """
     try:
-        parts = read_parts(metadata)
+        parts = parts_of(metadata)
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
-        if written > (newest := max(FORMAT, CALIBRATED)):
+        if written > (newest := max(FORMAT, IN_ENSEMBLE)):
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {newest}; upgrade mlpkit")
         progress = _validated(Progress, parts["progress"])
         scores = _validated(dict[str, Scores], parts["scores"])
@@ -207,8 +236,10 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if len(class_weights) not in (0, len(input_schema.classes)):
             raise DataError(f"{path}: its class weights are not those of its classes; use another checkpoint")
         temperature = _validated(float, parts.get("temperature", 1.0))
+        ensemble = _validated(tuple[float, int] | tuple[()], parts.get("ensemble", []))
         low, high = TEMPERATURES
-        if not low <= temperature <= high or (temperature != 1 and input_schema.task == "regression"):
+        usable = all(low <= of <= high for of in (temperature, *ensemble[:1]))
+        if not usable or ((temperature != 1 or ensemble) and input_schema.task == "regression"):
             raise DataError(f"{path}: its temperature cannot be used; use another checkpoint")
         return Checkpoint(
             config=parse(parts["config"]),
@@ -218,6 +249,8 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             class_weights=class_weights,
             estimator=_validated(dict[str, Any], parts.get("estimator", {})),
             temperature=temperature,
+            ensemble=ensemble,
+            record=record_of(parts),
         )
     except ConfigError as error:
         problem = name_plugins(str(error.args[0]), path.absolute().parents[1])
@@ -232,20 +265,6 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
 
 
-def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts of a header as JSON values; empty if it is not the header of a checkpoint.
-
-    Raises:
-        ValueError, RecursionError: a part is not JSON.
-    """
-    if KEY in metadata:
-        parts = json.loads(metadata[KEY])
-        return parts if isinstance(parts, dict) else {}
-    if not all(name in metadata for name in PARTS):
-        return {}
-    return {name: json.loads(metadata[name]) for name in _OLD_PARTS if name in metadata}
-
-
 def _validated(kind: Any, value: Any) -> Any:
     """Validate a JSON value as `kind`; only pydantic's JSON mode accepts a list for a strict tuple."""
     return TypeAdapter(kind).validate_json(json.dumps(value))
@@ -254,9 +273,9 @@ def _validated(kind: Any, value: Any) -> Any:
 def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
     """Return the SHA-256 stored in a header, and a new digest over the rest of the header."""
     if KEY not in metadata:
-        text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
+        text = "".join(f"{name}\0{metadata[name]}\0" for name in OLD_PARTS if name in metadata)
         return metadata.get("sha256"), hashlib.sha256(text.encode())
-    stored = read_parts(metadata).get("sha256")
+    stored = parts_of(metadata).get("sha256")
     unsigned = metadata[KEY].replace(f'"sha256": "{stored}"', '"sha256": ""')
     return stored, hashlib.sha256(unsigned.encode())
 

@@ -77,7 +77,8 @@ class State:
         optimizer: optimizer tensors by name.
         epoch: losses, outputs and rows of the running epoch so far.
         best: the best weights by name; empty if they are the newest.
-        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema`).
+        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema` or
+            `trainer.swa`).
     """
 
     progress: Progress
@@ -87,6 +88,12 @@ class State:
     epoch: Tensors = field(default_factory=dict, repr=False)
     best: Tensors = field(default_factory=dict, repr=False)
     raw: Tensors = field(default_factory=dict, repr=False)
+
+    def at_best(self) -> "State":
+        """Return the state of the best weights alone; they must be loaded."""
+        progress = self.progress
+        at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+        return State(at_best, progress.best_scores, self.best or self.model)
 
     def of_member(self, number: int) -> "State":
         """Return a copy of the state of one member, where the tensors are those of several, stacked."""

@@ -28,7 +28,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
         loss_for(config.loss, input_schema.task, config.dataset.name)
     except ConfigError as error:
         raise DataError(f"{path}: its config and its input schema do not go together ({error})") from None
-    members = config.model.members
+    members = config.model.networks
     stacked = (members,) if members > 1 else ()  # the first axis of all tensors
     if (number := count(layers) * members) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
@@ -44,7 +44,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = {name: ((*stacked, *shape), is_float) for name, (shape, is_float) in tensors(layers).items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
-    for kind in ("best", "raw") if config.trainer.ema is not None else ("best",):
+    for kind in ("best", "raw") if config.trainer.has_averages else ("best",):
         if any(name.startswith(f"{kind}/") for name in found):
             wanted |= {f"{kind}/{name}": about for name, about in model.items()}
     if any(name.startswith("optimizer/") for name in found):
@@ -52,7 +52,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
             for slot, kind in config.optimizer.slots().items():
                 own = () if kind == "number" else shape
                 wanted[f"optimizer/{name}/{slot}"] = (*stacked, *own), True
-    wanted |= _of_epoch(found, input_schema.width, stacked)
+    wanted |= _of_epoch(found, config.loss.width(input_schema.width), stacked)
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:

@@ -24,12 +24,21 @@ class Quantile(LossConfig):
 
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """See `LossConfig.per_example`."""
-        import torch
-
-        errors = targets - outputs
-        return torch.maximum(self.quantile * errors, (self.quantile - 1) * errors).mean(1)
+        return pinball(targets - outputs, self.quantile).mean(1)
 
     def gradient(self, outputs: "Tensor", y: "Tensor") -> "Tensor":
         """1 - q where ŷ is too high, -q where it is too low, 0 for an error of 0, / width."""
-        signs = (outputs - y).sign_()  # (1 - 2q + sign) / 2 is 1 - q or -q
-        return (signs + (1 - 2 * self.quantile) * signs.square()) / (2 * outputs.shape[-1])
+        return pinball_slope(outputs - y, self.quantile) / outputs.shape[-1]
+
+
+def pinball(errors: "Tensor", q: float) -> "Tensor":
+    """Return max(q e, (q - 1) e), elementwise, for errors e = y - ŷ and the quantile q."""
+    import torch
+
+    return torch.maximum(q * errors, (q - 1) * errors)
+
+
+def pinball_slope(excess: "Tensor", q: float) -> "Tensor":
+    """Return the derivative of `pinball` by ŷ, elementwise, given ŷ - y: 1 - q, -q, or 0 for 0."""
+    signs = excess.sign()  # (1 - 2q + sign) / 2 is 1 - q or -q
+    return (signs + (1 - 2 * q) * signs.square()) / 2

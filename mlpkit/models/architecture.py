@@ -26,14 +26,15 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
     """
     check_task("model", config.model, input_schema.task, config.dataset.name)
     features, width = len(input_schema.features), input_schema.width
+    outputs = config.loss.width(width)
     model = config.model.for_task(input_schema.task)
     before = model.input_layers(features, input_schema.numbers)
     inputs = before[-1].out_features if before else features
-    layers = model.layers(inputs, width)
+    layers = model.layers(inputs, outputs)
     if layers is None:
         from mlpkit.models.torch_own import own_layer  # imports torch
 
-        layers = [own_layer(model, inputs, width, config.seed)]
+        layers = [own_layer(model, inputs, outputs, config.seed)]
     layers = [*before, *layers]
     found = [replace(layer, name=f"layers.{index}") for index, layer in enumerate(layers)]
     if config.dataset.scales_inputs():
@@ -53,7 +54,8 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
 
 def hidden_widths(model: ModelConfig) -> tuple[int, ...]:
     """Return the widths of the hidden layers; empty if the model builds its own module."""
-    return tuple(layer.out_features for layer in model.layers(1, 1) or () if layer.kind == "Linear")[:-1]
+    linear = [layer for layer in model.layers(1, 1) or () if layer.kind in ("Linear", "MemberOutputs")]
+    return tuple(layer.out_features for layer in linear[:-1])
 
 
 def tensors(layers: list[Layer]) -> dict[str, tuple[Shape, bool]]:

@@ -90,7 +90,7 @@ def make_scene(
         weights = {name: torch.from_numpy(tensor[frame].copy()) for name, tensor in film.tensors.items()}
         network.load_state_dict(weights, strict=False)
         with torch.no_grad():
-            parts = [network.unscaling(network.layers(part)) for part in torch.split(inputs, 4096)]
+            parts = [network.predictions(network.layers(part)) for part in torch.split(inputs, 4096)]
             surfaces.append(_quantized(view, predictor, torch.cat(parts), size))
             if first is not None:
                 start, along, up = first(corners)[:, :MOST_UNITS].double()

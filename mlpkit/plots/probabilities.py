@@ -1,5 +1,6 @@
 """Plots of a classifier's probabilities: ROC, precision and recall, thresholds, calibration."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpkit.analysis.calibration import calibration_scores
+from mlpkit.analysis.calibration import calibration_scores, temperatures_of, uncalibrated
 from mlpkit.analysis.intervals import wilson
 from mlpkit.analysis.predict import Predictor
-from mlpkit.data.dataset import Dataset
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.losses.scores import certainty_of
 from mlpkit.plots import style
 from mlpkit.plots.words import activation_words
@@ -33,9 +34,7 @@ def draw_probabilities(dataset: Dataset, predictor: Predictor, split: str, outpu
         outputs: the model's raw outputs for them.
     """
     rows = dataset.splits[split]
-    probabilities = predictor.decode(outputs).probabilities
-    assert probabilities is not None
-    chances, true = probabilities[:, 1].double().numpy(), rows.targets.numpy() == 1
+    chances, true = _second(predictor, outputs), rows.targets.numpy() == 1
     positive = style.shorten(dataset.input_schema.classes[1])
     activation = activation_words(predictor)
     result = f"{split}: {true.sum():,} of {len(true):,} rows are {positive}"
@@ -52,14 +51,24 @@ def draw_probabilities(dataset: Dataset, predictor: Predictor, split: str, outpu
     _draw_roc(grid[0, 0], curves)
     _draw_precision(grid[0, 1], curves)
     _draw_thresholds(grid[1, 0], curves)
-    _draw_calibration(grid[1, 1], chances, true, f"probability of {positive}", f"share of {positive}")
+    _draw_calibration(
+        grid[1, 1],
+        predictor,
+        rows,
+        outputs,
+        lambda found: (_second(predictor, found), true),
+        f"probability of {positive}",
+        f"share of {positive}",
+    )
     for axes in grid.flat:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return figure
 
 
 def draw_calibration(dataset: Dataset, predictor: Predictor, split: str, outputs: Tensor) -> Figure:
-    """Return the plot of how often the likeliest class is right, by its probability; for several classes.
+    """Return the plot of how often the likeliest class is right, by its probability.
+
+    Of a model with a temperature, it shows the model without it as well. Of several labels, all count alike.
 
     Args:
         dataset: the dataset.
@@ -68,22 +77,27 @@ def draw_calibration(dataset: Dataset, predictor: Predictor, split: str, outputs
         outputs: the model's raw outputs for them.
     """
     rows = dataset.splits[split]
-    probabilities = predictor.decode(outputs).probabilities
-    assert probabilities is not None
-    certainty, right = certainty_of(probabilities, rows.targets)
-    error = calibration_scores(predictor, rows, outputs)["ece"]
-    result = f"{split}: ECE {error:.4f}"
-    temperature = predictor.network.temperature
-    result += f", T = {temperature:.3g}" if temperature != 1 else ""
-    figure = style.headed_figure(4.8, 5.2, "Calibration", style.caption(dataset, predictor, result))
+    figure = style.headed_figure(5.2, 5.8, "Calibration", style.caption(dataset, predictor, split))
     axes = figure.subplots()
-    if not certainty.isfinite().all():
-        style.note(axes, "not all probabilities are finite")
-        return figure
+
+    def certainty(found: Tensor) -> tuple[Array, Array]:
+        probabilities = predictor.decode(found).probabilities
+        assert probabilities is not None
+        sure, right = certainty_of(probabilities, rows.targets)
+        return sure.numpy(), right.numpy()
+
     words = "probability of the likeliest class", "share that is of it"
-    _draw_calibration(axes, certainty.numpy(), right.numpy(), *words)
+    _draw_calibration(axes, predictor, rows, outputs, certainty, *words)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return figure
+
+
+def _second(predictor: Predictor, outputs: Tensor) -> Array:
+    """Return the probability (rows,) of the second class."""
+    probabilities = predictor.decode(outputs).probabilities
+    assert probabilities is not None
+    found: Array = probabilities[:, 1].double().numpy()
+    return found
 
 
 class Curves:
@@ -157,21 +171,68 @@ def _draw_thresholds(axes: Axes, curves: Curves) -> None:
     style.legend_above(axes, columns=3)
 
 
-def _draw_calibration(axes: Axes, chances: Array, true: Array, chance: str, share: str) -> None:
-    bins = np.minimum((chances * _BINS).astype(int), _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
-    left = np.arange(_BINS) / _BINS
-    bars = _BAR * counts / counts.max()
+def _draw_calibration(
+    axes: Axes,
+    predictor: Predictor,
+    rows: Split,
+    outputs: Tensor,
+    chances_of: Callable[[Tensor], tuple[Array, Array]],
+    chance: str,
+    share: str,
+) -> None:
+    """Draw how often something is right, by its probability.
+
+    Args:
+        axes: where to draw.
+        predictor: the trained model.
+        rows: the rows that are scored.
+        outputs: the model's raw outputs for them.
+        chances_of: outputs -> the probabilities (n,) and whether they are right (n,).
+        chance: names the probabilities.
+        share: names the share that is right.
+    """
+    chances, true = chances_of(outputs)
+    if not np.isfinite(chances).all():
+        style.note(axes, "not all probabilities are finite")
+        return
+    counts = np.bincount(_bins_of(chances), minlength=_BINS)
+    left, bars = np.arange(_BINS) / _BINS, _BAR * counts / counts.max()
     label = f"rows in a bin (most: {counts.max():,})"
     axes.bar(
         left, bars, 1 / _BINS, align="edge", color=style.FAINT, alpha=0.6, edgecolor="white", label=label
     )
     axes.plot((0, 1), (0, 1), color=style.MUTED, linewidth=1, linestyle="--")
+    temperatures = temperatures_of(predictor)
+    is_calibrated = temperatures != [1]
+    if is_calibrated:
+        plain = uncalibrated(predictor)
+        before = plain.on(rows).outputs_in_blocks(rows.inputs)
+        label = f"before: {_scores(plain, rows, before)}"
+        _draw_shares(axes, *chances_of(before), label, color=_RED, marker="s", markerfacecolor="none")
+    named = "T = " + ", ".join(f"{of:.3g}" for of in temperatures) if is_calibrated else "share"
+    _draw_shares(
+        axes, chances, true, f"{named}: {_scores(predictor, rows, outputs)}", color=_BLUE, marker="o"
+    )
+    axes.set(xlabel=f"{chance}, mean of a bin", ylabel=f"{share}, with 95 % interval")
+    style.legend_above(axes, columns=1)
+
+
+def _draw_shares(axes: Axes, chances: Array, true: Array, label: str, **look: Any) -> None:
+    bins = _bins_of(chances)
+    counts = np.bincount(bins, minlength=_BINS)
     filled = np.flatnonzero(counts)
     mean = np.array([chances[bins == number].mean() for number in filled])
     positives, rows = np.array([true[bins == number].sum() for number in filled]), counts[filled]
     low, high = np.transpose([wilson(*map(int, pair)) for pair in zip(positives, rows, strict=True)])
-    axes.vlines(mean, low, high, color=_BLUE, linewidth=1.2)
-    axes.plot(mean, positives / rows, "o", color=_BLUE, markersize=5.5, label="share, with 95 % interval")
-    axes.set(xlabel=f"{chance}, mean of a bin", ylabel=share)
-    style.legend_above(axes, columns=2)
+    axes.vlines(mean, low, high, color=look["color"], linewidth=1.2)
+    axes.plot(mean, positives / rows, linestyle="", markersize=5.5, label=label, **look)
+
+
+def _bins_of(chances: Array) -> Array:
+    bins: Array = np.minimum((chances * _BINS).astype(int), _BINS - 1)
+    return bins
+
+
+def _scores(predictor: Predictor, rows: Split, outputs: Tensor) -> str:
+    found = calibration_scores(predictor, rows, outputs)
+    return f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}"

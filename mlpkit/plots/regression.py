@@ -52,8 +52,13 @@ def draw_fit(dataset: Dataset, predictor: Predictor) -> Figure:
         )
     inputs = torch.cat([rows.inputs for rows in dataset.splits.values()])
     x = np.linspace(float(inputs.min()), float(inputs.max()), _GRID)
-    fitted = predictor.predict(torch.from_numpy(x).float().unsqueeze(1)).values[:, 0].double().numpy()
+    predictions = predictor.predict(torch.from_numpy(x).float().unsqueeze(1))
+    fitted = predictions.values[:, 0].double().numpy()
     fitted = np.where(np.isfinite(fitted), fitted, np.nan)
+    if predictions.ends is not None:
+        low, high = (f"{end:.3g}" for end in predictor.loss.ends)
+        label = f"quantiles {low} to {high}"
+        axes.fill_between(x, *predictions.ends.numpy().T, color=style.FAINT, zorder=1.2, label=label)
     if dataset.true_line is not None:
         slope, intercept = dataset.true_line
         label = f"true: {equation(slope, intercept, feature, target)}"
@@ -148,9 +153,7 @@ def coefficient_of_determination(predictor: Predictor, outputs: Tensor, targets:
     """Return R², computed by the task."""
     task = predictor.task
     encoded = task.encode(targets, outputs.dtype)
-    sums = metrics.add_up(
-        predictor.loss.per_example(outputs, encoded), task.statistics(outputs, task.truth(encoded))
-    )
+    sums = metrics.add_up(torch.zeros(len(targets)), task.statistics(outputs, task.truth(encoded)))
     r2: float = task.scores(sums, len(targets))["r2"]
     return r2
 

@@ -34,7 +34,15 @@ from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks import task_of
-from mlpkit.training.checks import check_activations, check_loss, check_members, check_metrics, check_steps
+from mlpkit.training.checks import (
+    check_activations,
+    check_averages,
+    check_line_search,
+    check_loss,
+    check_members,
+    check_metrics,
+    check_steps,
+)
 
 UNSET = Choices()
 
@@ -59,7 +67,7 @@ def build(
         ConfigError: the settings do not fit together, or the device or a logger is not available.
         DataError: the data is missing or unusable.
     """
-    members = configs[0].model.members
+    members = configs[0].model.networks
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     for config, dataset in zip(configs, datasets, strict=True):
         check_members(config, dataset)
@@ -97,7 +105,7 @@ def _build(
     processes: Processes | None,
 ) -> Engine:
     """Return the engine of networks, each with its config and its dataset; see `build`."""
-    first, members = configs[0], configs[0].model.members
+    first, members = configs[0], configs[0].model.networks
     loggers_of(first.run.loggers)
     device = choose_device(first.device) if processes is None else processes.choose_device(first.device)
     set_determinism(first.trainer.deterministic)
@@ -119,6 +127,8 @@ def _build(
             "be mixed; set dataset.augment.mixup=0, or choose the loss of the task (loss=auto)"
         )
     check_activations(network)
+    check_averages(first, network)
+    check_line_search(first, network, device, len(configs), augmentation is not None)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(

@@ -86,15 +86,17 @@ def check(engine: Engine, run: int, state: State) -> None:
     rows = engine.kept_rows(run, progress.epoch, progress.batch)
     seen = engine.steps.rows_in(progress.epoch, progress.batch) if rows is None else rows.shape[-1]
     if (0 if losses is None else losses.shape[-1]) != seen:
-        raise DataError(f"the running epoch has seen {seen} rows, and the checkpoint holds others")
+        raise DataError(
+            f"the running epoch has seen {seen} rows, and the checkpoint holds another number of losses"
+        )
     if seen and not _equal(state.epoch.get("rows"), rows):
         raise DataError("the rows that the running epoch has seen are not those of its config")
     if progress.epoch and not progress.best_epoch:
-        raise DataError("it holds the best weights alone, and not where training was")
+        raise DataError("it holds only the best weights, and no training state")
     if progress.best_epoch and not progress.best_is_now and not state.best:
         raise DataError("the best weights are missing")
-    if engine.experiments[run].config.trainer.ema is not None and not state.raw:
-        raise DataError("the weights that steps go on from are missing")
+    if engine.experiments[run].config.trainer.has_averages and not state.raw:
+        raise DataError("the weights before averaging (trainer.ema, trainer.swa) are missing")
     if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():
         raise DataError("the optimizer's tensors are missing")
 

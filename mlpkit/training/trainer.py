@@ -233,9 +233,9 @@ class Trainer:
         self.save()
         torch.set_num_threads(threads)
 
-    def _save_if_changed(self, run: int) -> None:
+    def _save_if_changed(self, run: int, at_end: bool = False) -> None:
         if self.recorders[run].saved_at != (self.progress.epoch, self.progress.batch):
-            self.recorders[run].save(state_of(self, run))
+            self.recorders[run].save(state_of(self, run), at_end)
 
     def _finish(self, runs: Sequence[int], pruned: bool = False) -> None:
         """Save some runs, write their results and drop them."""
@@ -243,7 +243,7 @@ class Trainer:
             return
         leaving = [self.recorders[run] for run in runs]
         self.flush()
-        self._fail(try_each(self._indices(leaving), self._save_if_changed))
+        self._fail(try_each(self._indices(leaving), lambda run: self._save_if_changed(run, at_end=True)))
         if runs := self._indices(leaving):
             leaving = [self.recorders[run] for run in runs]
             progress = [progress_of(self, run) for run in runs]
