@@ -18,7 +18,7 @@ from mlpkit.data.disk_build import DiskBuild
 from mlpkit.data.disk_cache import cached_table, is_cached, key_of, memory_of
 from mlpkit.data.disk_fit import ExactFit
 from mlpkit.data.disk_scan import Scan, find_all_targets, known_rows, sample_rows, scan
-from mlpkit.data.disk_source import Source, size_of, streamable
+from mlpkit.data.disk_source import Source, columns_of, size_of, streamable
 from mlpkit.data.disk_splits import DrawnSplits, random_parts
 from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset
 from mlpkit.data.encode import ColumnIssues, encode
@@ -65,15 +65,17 @@ def load_from_disk(
             return None
         raise ConfigError(f"{problem}, and the table is larger than dataset.memory={wanted}; set it higher")
     paths = [expand(file) for _, file in listed]
+    most = sample_rows(memory, max(columns_of(file) for _, file in listed))
+
+    def key(encoder: TableEncoder | None) -> str:
+        return key_of(config, paths, f"{most} {'' if encoder is None else repr(trained)}")
 
     def table(encoder: TableEncoder | None) -> DiskTable:
-        key = key_of(config, paths, "" if encoder is None else repr(trained))
-        return cached_table(
-            key, memory, partial(_write, config, listed, memory, trained if encoder else None)
-        )
+        like = None if encoder is None else trained
+        return cached_table(key(encoder), memory, partial(_write, config, listed, memory, most, like))
 
     encoder = None if trained is None else trained.encoder
-    if encoder is None or is_cached(key_of(config, paths)):
+    if encoder is None or is_cached(key(None)):
         fitted = table(None)
         if trained is None or (fitted.header.schema.to_dict() == trained.to_dict()):
             return as_dataset(fitted, config.name, wanted is None)
@@ -96,17 +98,17 @@ def _write(
     config: TableOptions,
     files: Sequence[tuple[str, str]],
     memory: int,
+    most: int,
     trained: InputSchema | None,
     folder: Path,
 ) -> Header:
-    """Write the table; see `load_from_disk`."""
+    """Write the table; see `load_from_disk`. `most` is how many rows the sample may have."""
     names, source = config.targets(), Source(files, config.table_format(), config.missing_texts(), memory)
     column = config.split.column if config.split.by == "column" else None
     if column is not None and column not in source.names:
         raise ConfigError(f"dataset.split.column={spell(column)}: {source.title} has no such column")
     if config.sample_weight is not None:
         check_weight_column(config.sample_weight, source.names, names, source.title)
-    most = sample_rows(memory, len(source.names))
     found = scan(source, names, column, config.seed, most)
     targets = find_all_targets(source, found, names, config.task)
     drawn = _drawn(config, found)

@@ -67,7 +67,12 @@ class StreamedData(DeviceData):
         self.task, self.loss, self.metrics = experiment.task, experiment.loss, experiment.metrics
         self.augmentation = augmentation
         schema = experiment.dataset.input_schema
-        self.dtype, self.width, self.features = experiment.network.dtype, schema.width, len(schema.features)
+        self.dtype, self.predicted, self.features = (
+            experiment.network.dtype,
+            schema.width,
+            len(schema.features),
+        )
+        self.width = self.loss.width(self.predicted)
         self._unscaling = self._unscaling_of_runs()
         self._clear_cache()
         path = self.table.folder / INPUTS
