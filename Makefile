@@ -27,7 +27,7 @@ fuzz: $(VENV)/.installed-test  ## throw 10,000 odd inputs at each thing that is 
 
 faults: $(VENV)/.installed-test  ## kill, interrupt, starve and damage runs in every way that is promised
 	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 tests/faults
-	$(BIN)/python -m pytest -n 2 -m long
+	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 -m long
 
 equality: $(VENV)/.installed-test  ## compare both engines and plain torch over every combination
 	MLPKIT_EQUALITY=full $(BIN)/python -m pytest -n 2 tests/test_gradients.py

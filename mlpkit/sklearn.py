@@ -30,9 +30,10 @@ class MLPClassifier(Classifier):
 
     Args:
         hidden_layer_sizes: widths of the hidden layers.
-        activation: relu, tanh, logistic, identity, or one of mlpkit's: leaky_relu, elu, gelu, silu, mish,
-            selu, softplus.
-        solver: adam, adamw or sgd, or nadam, rmsprop, lion or muon, some with smaller learning rates.
+        activation: relu, tanh, logistic, identity, or one of mlpkit's: leaky_relu, prelu, elu, gelu, silu,
+            mish, selu, softplus.
+        solver: adam, adamw or sgd, or nadam, rmsprop, lion or muon, some with smaller learning rates; lbfgs
+            for few rows, whose iterations max_iter counts.
         alpha: L2 penalty; as in scikit-learn it is divided by the rows of a batch.
         batch_size: rows of a batch; auto: 200, or all if there are fewer; None: all.
         learning_rate_init: learning rate.

@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
         in (
             "relu",
             "leaky_relu",
+            "prelu",
             "elu",
             "gelu",
             "silu",

@@ -52,7 +52,7 @@ DASHES = "settings have no dashes, as in optimizer.lr=0.01"
 NO_FOLDER = "cannot make the run folder (Not a directory); choose another run.root"
 NAME = "must be a name of letters, digits, _ . + - or null (group of runs in root; null: <dataset>-<model>)"
 ACTIVATION = (
-    "must be one of relu, leaky_relu, elu, gelu, silu, mish, selu, softplus, tanh, sigmoid, identity "
+    "must be one of relu, leaky_relu, prelu, elu, gelu, silu, mish, selu, softplus, tanh, sigmoid, identity "
     '(function between the layers; default "relu")'
 )
 SWEEP = "several values make a sweep; run it by mlpkit train -m, or give one value"
@@ -232,16 +232,16 @@ KEYS_AND_GROUPS = [
     ),
     (
         "optimizer.name=adagrad",
-        "optimizer.name='adagrad': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd "
+        "optimizer.name='adagrad': must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd "
         "(a plug-in's needs --plugin FILE)",
     ),
     (
         "optimizer.name=null",
-        "optimizer.name=null: must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd",
+        "optimizer.name=null: must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd",
     ),
     (
         "optimizer={name:[1]}",
-        "optimizer.name=[1]: must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd",
+        "optimizer.name=[1]: must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd",
     ),
     ("dataset=mon", MON),
     ("dataset=", f"dataset=: no such dataset; choose one of {CHOICES['dataset']}"),
@@ -261,8 +261,8 @@ KEYS_AND_GROUPS = [
         "trainer.early_stopping=5",
         "trainer.early_stopping=5: must be a section of keys, such as trainer.early_stopping.patience=…",
     ),
-    ("~model", "model: missing; must be a section with a name, one of linear, logistic, mlp"),
-    ("~model=mlp", "model: missing; must be a section with a name, one of linear, logistic, mlp"),
+    ("~model", "model: missing; must be a section with a name, one of linear, logistic, mlp, tabm"),
+    ("~model=mlp", "model: missing; must be a section with a name, one of linear, logistic, mlp, tabm"),
     ("~model=linear", "~model=linear: model has another value; write ~model"),
     ("~optimizer.lr=5", "~optimizer.lr=5: optimizer.lr has another value; write ~optimizer.lr"),
     ("~nothing", "~nothing: there is no such key to delete; leave it out"),
@@ -369,15 +369,15 @@ SEVERAL = [
     ),
     (
         ["dataset=moons", "model=linear"],
-        "model=linear: dataset=moons is a binary classification; use model=logistic or mlp",
+        "model=linear: dataset=moons is a binary classification; use model=logistic, mlp or tabm",
     ),
     (
         ["dataset=digits", "model=linear"],
-        "model=linear: dataset=digits is a multiclass classification; use model=logistic or mlp",
+        "model=linear: dataset=digits is a multiclass classification; use model=logistic, mlp or tabm",
     ),
     (
         ["dataset=line", "model=logistic"],
-        "model=logistic: dataset=line is a regression; use model=linear or mlp",
+        "model=logistic: dataset=line is a regression; use model=linear, mlp or tabm",
     ),
     (["--zip"], "--zip: only for a sweep; add -m"),
     (["--dry-run", "seed=1"], "--dry-run: only for a sweep; add -m"),
@@ -554,8 +554,8 @@ def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
 MISSING = {
     "dataset": "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, "
     "moons, sum, table, wine",
-    "model": "linear, logistic, mlp",
-    "optimizer": "adam, adamw, lion, muon, nadam, rmsprop, sgd",
+    "model": "linear, logistic, mlp, tabm",
+    "optimizer": "adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd",
     "scheduler": "cosine, cosine_restarts, exponential, inverse_sqrt, linear, multistep, none, "
     "onecycle, plateau, step, wsd",
     "init": "constant, default, kaiming_normal, kaiming_uniform, normal, orthogonal, uniform, "

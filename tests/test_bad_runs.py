@@ -18,6 +18,7 @@ from mlpkit.cli.main import run as command
 from mlpkit.config.config import to_dict
 from mlpkit.folders import checkpoint, trust
 from mlpkit.folders.checkpoint import Checkpoint
+from mlpkit.folders.header import parts_of
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import TensorFile, encode
 
@@ -70,7 +71,7 @@ def write(folder: RunFolder, stored: Checkpoint, **changes: object) -> None:
 def forge(folder: RunFolder, **parts: object) -> None:
     """Change parts of the header and make the digest right again: an attacker can count too."""
     with TensorFile(folder.last) as file:
-        before = checkpoint.read_parts(file.metadata)
+        before = parts_of(file.metadata)
         tensors = {name: file.read(name) for name in file.entries}
     folder.last.write_bytes(checkpoint.encode_parts({**before, **parts}, tensors))
 
@@ -255,8 +256,8 @@ RESUMED: dict[str, tuple[Callable[[RunFolder], object], int, str]] = {
     "rows that were not seen": (
         lambda f: place(f, epoch=1, batch=1, best_epoch=1, best_step=1),
         65,
-        f"{LAST}: the running epoch has seen 300 rows, and the checkpoint holds others; resume from another "
-        "checkpoint",
+        f"{LAST}: the running epoch has seen 300 rows, and the checkpoint holds another number of losses; "
+        "resume from another checkpoint",
     ),
     "the best weights missing": (
         lambda f: place(f, best_epoch=1, best_step=1),

@@ -7,10 +7,14 @@ import torch
 from running import train
 from torch import nn
 
-from mlpkit.analysis.blocks import BLOCK
+from mlpkit.analysis.blocks import BLOCK, most_rows, widest_layer
 from mlpkit.analysis.predict import Ensemble, Predictions, Predictor, load_predictor
+from mlpkit.config.registry import choices
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.models.torch_inputs import PeriodicEmbedding
+from mlpkit.models.torch_layers import Function
 from mlpkit.models.torch_network import Network
+from mlpkit.models.torch_own import OwnModule
 
 TASKS = {
     "binary": InputSchema("binary", tuple("abcde"), (5,), ("y",), ("no", "yes")),
@@ -42,6 +46,33 @@ def predictor(task: str, *hidden: nn.Module) -> Predictor:
 def test_alone_in_a_table_and_in_any_order(task: str, hidden: tuple[nn.Module, ...]) -> None:
     model = predictor(task, *hidden)
     check(model, torch.randn(333, 5))
+
+
+@pytest.mark.parametrize("name", choices("activation"))
+def test_with_every_activation(name: str) -> None:
+    activation = choices("activation")[name].model_validate({"name": name})
+    check(predictor("regression", nn.Linear(5, 70), Function(activation)), torch.randn(1500, 5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "rows"),
+    [
+        (nn.Linear(5, 64), 1024),
+        (nn.Linear(5, 9000), BLOCK),
+        (PeriodicEmbedding([0], 4, 4, 0.1), BLOCK),  # products of their own
+        (OwnModule(nn.Linear(5, 5)), BLOCK),
+    ],
+)
+def test_rows_at_once(layer: nn.Module, rows: int) -> None:
+    widest = widest_layer(predictor("binary", layer).network, 5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert most_rows(widest) == rows
+        torch.set_num_threads(1)
+        assert most_rows(widest) == (BLOCK if rows == BLOCK else 4 * rows)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_so_is_that_of_an_ensemble(tmp_path: Path) -> None:

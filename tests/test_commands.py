@@ -54,18 +54,18 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
     ("arguments", "loaded"),
     [
         (["--help"], set()),
-        (["--version"], set()),
+        pytest.param(["--version"], set(), marks=pytest.mark.long),
         pytest.param(["list"], set(), marks=pytest.mark.long),
         pytest.param(["list", "model"], set(), marks=pytest.mark.long),
         (["config"], set()),
         pytest.param(["config", "--explain"], set(), marks=pytest.mark.long),
         pytest.param(["completion", "bash"], set(), marks=pytest.mark.long),
-        (["train", "optimizer.lr=-1"], set()),
+        pytest.param(["train", "optimizer.lr=-1"], set(), marks=pytest.mark.long),
         (["train", "dataset=sum", "trainer.epochs=1", "run.plots=0", "run.tensorboard=0"], set()),
         (["inspect", "RUN"], {"numpy"}),
         pytest.param(["compare", "RUN"], set(), marks=pytest.mark.long),
         (["report", "RUN"], set()),
-        (["ls", "RUN", "--output", "x.csv"], set()),
+        pytest.param(["ls", "RUN", "--output", "x.csv"], set(), marks=pytest.mark.long),
         pytest.param(["diff", "RUN", "RUN"], set(), marks=pytest.mark.long),
         pytest.param(
             ["compare", "RUN", "--metric", "test.accuracy", "--output", "x.csv"],
@@ -130,9 +130,10 @@ LONG_EPOCHS = ("dataset=digits", "trainer.epochs=40", "trainer.batch_size=8")
 SHORT_EPOCHS = ("dataset=moons", "trainer.epochs=2000")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("epochs", "options"),
-    [pytest.param(40, LONG_EPOCHS, marks=pytest.mark.long), (2000, SHORT_EPOCHS)],
+    [(40, LONG_EPOCHS), (2000, SHORT_EPOCHS)],
 )
 def test_terminal_shows_a_bar_that_fits_80_columns(
     epochs: int, options: tuple[str, ...], tmp_path: Path

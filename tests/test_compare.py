@@ -25,7 +25,8 @@ from scipy import special, stats
 from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.folders.checkpoint import encode_parts, read_parts
+from mlpkit.folders.checkpoint import encode_parts
+from mlpkit.folders.header import parts_of
 from mlpkit.folders.results import Best, RunResult, find_runs, read_result
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import TensorFile
@@ -65,7 +66,7 @@ def forge(real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     monkeypatch.chdir(tmp_path)
     source = RunFolder(real / SWEEP / "0.01-0")
     with TensorFile(source.last) as file:
-        parts = read_parts(file.metadata)
+        parts = parts_of(file.metadata)
         tensors = {name: file.read(name) for name in file.entries}
     kept = json.loads(source.summary.read_text())
     lines = source.metrics.read_text()
@@ -676,7 +677,7 @@ def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -
     """A run that went on for more epochs without a better one keeps its old best checkpoint."""
     folder = RunFolder(sweep / "0.01-0")
     with TensorFile(folder.last) as file:
-        parts = read_parts(file.metadata)
+        parts = parts_of(file.metadata)
         parts["config"]["trainer"]["epochs"] = 7
         changed = encode_parts(parts, {name: file.read(name) for name in file.entries})
     folder.last.write_bytes(changed)
@@ -724,7 +725,7 @@ def test_pictures_never_land_in_a_run(sweep: Path, monkeypatch: pytest.MonkeyPat
     assert folder_for(find_runs([Path("../0.3-1")], print)) == tmp_path / sweep / "plots"
 
 
-@pytest.mark.parametrize("columns", [80, 60, 200])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(n, marks=pytest.mark.long) for n in (60, 200))])
 def test_a_terminal_shows_every_setting(columns: int, forge: Callable[..., Path]) -> None:
     for index, hidden in enumerate(([256, 128], [64, 64, 64], [16])):
         forge(

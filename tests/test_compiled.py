@@ -109,6 +109,9 @@ CASES = {
             ("optimizer.weight_decay=0.1",),
         ],
     ),
+    "moving averages": ((*MOONS, "trainer.ema=0.8"), seeds()),
+    "moving averages of one run": ((*MOONS, "trainer.ema=0.8"), seeds()[:1]),
+    "averages of the last epochs": ((*MOONS, "trainer.swa=3"), seeds()),
     "adamw": ((*MOONS, "optimizer=adamw"), [(f"optimizer.weight_decay={of}",) for of in (0.0, 0.1)]),
     "limits": (
         MOONS,

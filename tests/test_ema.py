@@ -137,12 +137,7 @@ def test_a_checkpoint_without_the_weights_of_the_last_step(
         older.unlink()
     capsys.readouterr()
     assert command(["resume", str(RUN.path), "trainer.epochs=3"]) == 65
-    assert "the weights that steps go on from are missing" in capsys.readouterr().err
-
-
-def test_averages_are_not_compiled(refused: Refused) -> None:
-    said = refused("train", *SMALL, "trainer.compile=true", code=2)
-    assert said == "trainer.compile=true: it does not know trainer.ema; set trainer.compile=auto"
+    assert "the weights before averaging (trainer.ema) are missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["1", "0", "-0.5", "'yes'"])

@@ -256,7 +256,7 @@ def test_norms_and_dropout_are_shown(
 ) -> None:
     text = printed(capsys, *MOONS, *overrides, "--batch").splitlines()
     assert [line for line in lines if line not in text] == []
-    alone = "the terms of the gradients by hand are not shown (for the"
+    alone = "only torch.autograd's gradients are shown, without the terms of those by hand (for the"
     assert any(line.startswith(alone) for line in text) == ("model.norm" in overrides[0])
 
 
@@ -265,9 +265,41 @@ def test_a_module_of_ones_own_has_the_gradients_of_autograd(
 ) -> None:
     small = ("dataset=moons", "model=residual", "model.width=3", "model.depth=1", "trainer.batch_size=4")
     text = printed(capsys, "--plugin", RESIDUAL, *small, "--batch")
-    assert "is a module of a plug-in: what is inside it is not shown" in text
-    assert "torch.autograd's gradients alone are" in text.replace("\n  ", " ")
+    assert "is a module of a plug-in; its inside is not shown" in text
+    assert "only torch.autograd's gradients are shown" in text.replace("\n  ", " ")
     assert "by hand  " not in text
+
+
+UNDESCRIBED = """from typing import Literal
+from mlpkit.config.activation import ActivationConfig
+from mlpkit.config.loss import LossConfig
+from mlpkit.config.registry import choice
+
+@choice("activation")
+class Sine(ActivationConfig):
+    name: Literal["sine"]
+    def function(self, z):
+        return z.sin()
+    def derivative(self, z):
+        return z.cos()
+
+@choice("loss")
+class Half(LossConfig):
+    name: Literal["half"]
+    def per_example(self, outputs, targets):
+        return (outputs - targets).square().mean(1) / 2
+"""
+
+
+def test_choices_without_a_docstring_are_shown_without_a_formula(
+    own: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(UNDESCRIBED)
+    text = printed(capsys, "--plugin", str(mine), *MOONS, "model.activation=sine", "loss=half")
+    assert "loss=half: half on a sigmoid\n" in text
+    assert "= sine(z1)" in text
+    assert "sine(z) = " not in text
 
 
 def test_a_run_says_which_weights_it_starts_from(

@@ -336,7 +336,7 @@ def test_without_a_film_one_line_says_what_to_add(
     assert command(["film", str(run)]) == 2
     assert capsys.readouterr().err == (
         f"mlpkit: {run}: has no film; train with run.film=50, which records the weights every 50 epochs "
-        "(mlpkit resume cannot record the epochs that are past)\n"
+        "(mlpkit resume cannot record past epochs)\n"
     )
     assert command(["film", str(run), "--output", "film.avi"]) == 2
     assert "must be one of .html, .gif, .mp4" in capsys.readouterr().err

@@ -60,6 +60,7 @@ ACTIVATIONS = {
     "mish": nn.Mish,
     "selu": nn.SELU,
     "softplus": nn.Softplus,
+    "prelu": nn.PReLU,
 }
 LOSSES = {"line": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.CrossEntropyLoss()}
 SMALL = {
@@ -662,6 +663,23 @@ def test_which_engine_and_why(overrides, wanted, before, kind, because):
     network, loss = build_model(config, load_dataset(config.dataset)), BCE
     assert choose_engine(wanted, network, loss, "cpu", before) == (kind, Engine, because)
     assert choose_engine(wanted, network, loss, "cuda:0", before) == (kind, CudaEngine, because)
+
+
+def test_the_slope_of_a_prelu_at_zero_is_torchs():
+    """Where z is 0 the derivative is a, in both."""
+    config, data = configured("moons", "prelu", "sgd", "nothing", "float64")
+    found = []
+    for kind in KINDS_OF_ENGINES:
+        engine = engine_of(kind, configs=[config], datasets=[data])
+        with torch.no_grad():
+            for layer in network_of(engine).layers[:2]:
+                for parameter in layer.parameters():
+                    parameter.mul_(0 if parameter.numel() > 1 else -2)
+        engine.step(slice(None), [0.1], 0, 0, measure=True)
+        found.append(model_of(engine))
+    close(found[0], found[1], "float64")
+    assert found[0]["layers.1.weight"].item() == -0.5  # no unit was below 0
+    assert found[0]["layers.0.bias"].abs().min() > 0
 
 
 def test_layer_norm_and_the_stacked_engine_are_refused(refused):

@@ -395,6 +395,7 @@ def test_problems_of_all_jobs_are_told_once(overrides: list[str], lines: list[st
     assert refused(*overrides).splitlines() == lines
 
 
+@pytest.mark.long
 def test_many_problems_are_cut_short() -> None:
     lines = refused("seed=range(-300,0)").splitlines()
     assert lines[:2] == [f"seed=-300: {SEED}", f"seed=-299: {SEED}"]

@@ -239,4 +239,4 @@ def test_what_is_no_threshold(run: RunFolder, refused: Refused, tmp_path: Path) 
     line = refused(*it, "--threshold=best:accuracy", code=2)
     assert line == "--threshold=best:accuracy: must be best:f1 or best:balanced_accuracy"
     line = refused(*it, "--threshold=best", "--split=val", code=2)
-    assert line.startswith("--threshold=best: is chosen on the validation rows and judged on others; ")
+    assert line.startswith("--threshold=best: needs validation rows to choose on, and other rows to score; ")

@@ -19,6 +19,7 @@ def test_the_range_around_the_best_rate_is_stable() -> None:
     assert judge({0.1: [0.9, 0.5], 0.2: [None, None]}, untrained=0.8).suggested is None
 
 
+@pytest.mark.long
 def test_rates_that_diverge_are_shown_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

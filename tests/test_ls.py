@@ -15,7 +15,8 @@ from conftest import DONE, FAILED, SWEEP, Lines, Refused
 
 from mlpkit.analysis.run_list import format_list
 from mlpkit.cli.main import run as command
-from mlpkit.folders.listing import DAMAGED, RUNNING, UNFINISHED, list_runs
+from mlpkit.folders.listed_run import DAMAGED, RUNNING, UNFINISHED
+from mlpkit.folders.listing import list_runs
 
 RUN = str(DONE)
 

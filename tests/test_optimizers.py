@@ -234,7 +234,8 @@ def test_steps_of_matrices_are_those_of_torchs_muon(adjust, shape):
     config: Any = choices("optimizer")["muon"].model_validate({"name": "muon", **options})
     tensors = [[own[None].clone(), torch.zeros(1, 1, 2)] for own in (values, gradients)]
     averages = {name: [torch.zeros_like(own) for own in tensors[0]] for name in ("exp_avg", "exp_avg_sq")}
-    buffers = Buffers(tensors[0], tensors[1], averages, {"step": torch.zeros(())})
+    names = "layers.0.weight", "layers.1.weight"
+    buffers = Buffers(tensors[0], tensors[1], averages, {"step": torch.zeros(())}, names=names)
     config.fused(buffers)(0.01)
     decayed = values * (1 - 0.01 * 0.1)
     expected, found = parameter.detach() - decayed, tensors[0][0][0] - decayed

@@ -147,6 +147,16 @@ REFUSED = {
         loss("(outputs - y) * float('nan')"),
         GRADIENT,
     ),
+    "a gradient that takes the rows for the outputs in a sweep": (
+        ("dataset=digits", "loss=mine"),
+        loss(
+            "outputs.softmax(1) - y",
+            "multiclass",
+            "torch.nn.functional.cross_entropy(outputs, targets, reduction='none')",
+        ),
+        "loss=mine (my.py): gradient differs for outputs of shape (runs, rows, width), which a sweep has; "
+        "use -1 for the width, not 1",
+    ),
     "an error in a loss": (
         LOSS,
         loss("outputs - z"),
@@ -157,6 +167,11 @@ REFUSED = {
         activation("z.sin()", "-z.cos()"),
         "model.activation=mine (my.py): derivative is # at z of #, where autograd finds #; "
         "mend it, or remove derivative: then autograd computes it",
+    ),
+    "activations of another shape": (
+        ACTIVATION,
+        activation("z.sin().sum()", "z.cos()"),
+        "model.activation=mine (my.py): function returns () for (8,); return the same shape",
     ),
     "a derivative of another shape": (
         ACTIVATION,

@@ -12,14 +12,16 @@ from running import config, content, mlpkit
 from mlpkit.cli.main import run as command
 from mlpkit.config import plugins
 from mlpkit.config.config import parse, to_dict
+from mlpkit.config.problems import PLUGIN_HINT
 from mlpkit.errors import ConfigError
+from mlpkit.folders.environment import name_plugins
 from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder
 
 SIGNUM = Path(__file__).with_name("extending") / "signum.py"
 SMALL = ("dataset=moons", "dataset.n=60", "model.hidden=[4]", "run.plots=false", "run.tensorboard=false")
 QUIET = (*SMALL, "optimizer=signum", "trainer.epochs=2", "run.progress=none")
-UNKNOWN = "optimizer.name='signum': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd"
+UNKNOWN = "optimizer.name='signum': must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd"
 
 
 pytestmark = pytest.mark.usefixtures("own")
@@ -101,6 +103,25 @@ def test_a_run_of_a_plug_in_needs_it_again(
     assert command(["resume", "outputs/it", "trainer.epochs=4"]) == 0
 
 
+def test_a_missing_plug_in_is_the_only_way_out(tmp_path: Path) -> None:
+    """The name is right, so a similar one is not proposed."""
+    (tmp_path / "environment.json").write_text('{"plugins": [{"path": "adan.py"}]}')
+    problem = f"optimizer.name='adan': must be one of adam, sgd{PLUGIN_HINT}"
+    said = "optimizer.name='adan': must be one of adam, sgd; this run used adan.py: add --plugin adan.py"
+    assert name_plugins(f"{problem}; did you mean adam?", tmp_path) == said
+    assert name_plugins(problem, tmp_path) == said
+
+
+def test_a_choice_without_a_docstring_is_listed_without_a_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of its base class says nothing about it."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(LOGGER)
+    assert command(["list", "logger", "--plugin=mine.py"]) == 0
+    assert "  lines        (mine.py)\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     {
@@ -114,7 +135,7 @@ def test_a_run_of_a_plug_in_needs_it_again(
         "no choice": ("x = 1\n", 'registers nothing; put @choice("optimizer") or the like above a class'),
         "a name that is taken": (
             optimizer("adam"),
-            "Still: optimizer=adam is mlpkit.optimizers.adam; choose another name",
+            "Still: optimizer=adam is taken by mlpkit.optimizers.adam; choose another name",
         ),
         "the group of another base class": (
             optimizer("mine").replace('@choice("optimizer")', '@choice("logger")'),
@@ -327,6 +348,7 @@ def test_a_logger_that_cannot_be_opened_is_one_line(
     monkeypatch.chdir(tmp_path)
     for body, why in {
         "pass": "open returns None; return a Logger",
+        "return Logger()": "Logger: define scores; see Logger",
         "1 / 0": "open: line 25: ZeroDivisionError: division by zero",
     }.items():
         text = LOGGER.replace('return Lines(folder / "lines.txt", resumed_at)', body)

@@ -35,7 +35,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("standardize", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_linear_model_is_scikit_learns(calls: Path, standardize: bool, kind: Kind) -> None:
     chosen = (*COUNTS, "trainer.precision=float64", "trainer.batch_size=full", "optimizer=adam")
     engine = engine_of(kind, *chosen, f"dataset.standardize={str(standardize).lower()}")

@@ -23,6 +23,11 @@ PREDICTIONS = Predictions(
 )
 
 
+def listed(columns: Columns) -> dict[str, list[object]]:
+    """Return the columns as lists; numpy's numbers stay what they are."""
+    return {name: list(values) for name, values in columns.items()}
+
+
 def read_back(path: Path) -> Columns:
     """Return the columns of a file; csv's are texts."""
     if path.suffix == ".npz":
@@ -38,7 +43,7 @@ def read_back(path: Path) -> Columns:
 
 
 def test_columns_of_a_classification() -> None:
-    columns = as_columns(PREDICTIONS, CLASSES, ("1.png", "2.png"), torch.tensor([1, 2]))
+    columns = listed(as_columns(PREDICTIONS, CLASSES, ("1.png", "2.png"), torch.tensor([1, 2])))
     assert list(columns) == ["file", "true", "label", "class", "p(a)", "p(b, c)", 'p(d "e")']
     assert columns["file"] == ["1.png", "2.png"]
     assert columns["true"] == ["b, c", 'd "e"']
@@ -49,14 +54,14 @@ def test_columns_of_a_classification() -> None:
 
 def test_columns_of_a_regression() -> None:
     values = torch.tensor([[0.1, 2.0], [3.0, -4e-8]])
-    columns = as_columns(Predictions(values, None), TARGETS)
+    columns = listed(as_columns(Predictions(values, None), TARGETS))
     assert columns == {"y": [np.float32(0.1), 3.0], "z": [2.0, np.float32(-4e-8)]}
-    apart = as_columns(Predictions(values, None), TARGETS, spread=values / 4)
+    apart = listed(as_columns(Predictions(values, None), TARGETS, spread=values / 4))
     assert list(apart) == ["y", "z", "spread(y)", "spread(z)"] and apart["spread(z)"] == [
         0.5,
         np.float32(-1e-8),
     ]
-    columns = as_columns(Predictions(values, None), TARGETS, true=values * 2)
+    columns = listed(as_columns(Predictions(values, None), TARGETS, true=values * 2))
     assert list(columns) == ["true_y", "true_z", "y", "z"]
     assert columns["true_z"] == [4.0, np.float32(-8e-8)]
 

@@ -158,7 +158,7 @@ def test_errors_know_what_was_registered_later(own: Callable[[], None]) -> None:
     whole = to_dict(config())
     unknown = {**whole, "optimizer": {"name": "signumm"}}
     before = (
-        "optimizer.name='signumm': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd "
+        "optimizer.name='signumm': must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd "
         "(a plug-in's needs --plugin FILE)"
     )
     with pytest.raises(ConfigError) as caught:
@@ -168,7 +168,7 @@ def test_errors_know_what_was_registered_later(own: Callable[[], None]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(unknown)
     assert caught.value.args == (
-        "optimizer.name='signumm': must be one of adam, adamw, lion, muon, nadam, rmsprop, sgd, "
+        "optimizer.name='signumm': must be one of adam, adamw, lbfgs, lion, muon, nadam, rmsprop, sgd, "
         "signum (a plug-in's needs --plugin FILE); did you mean signum?",
     )
     with pytest.raises(ConfigError) as caught:
@@ -245,7 +245,7 @@ def test_what_cannot_be_registered() -> None:
         name: Literal["my optimizer"]
 
     for schema, group, line in (
-        (Adam, "optimizer", "optimizer=adam is mlpkit.optimizers.adam; choose another name"),
+        (Adam, "optimizer", "optimizer=adam is taken by mlpkit.optimizers.adam; choose another name"),
         (Nameless, "init", 'a choice needs a field such as name: Literal["my_init"]'),
         (Spaced, "optimizer", 'a choice needs a field such as name: Literal["my_optimizer"]'),
     ):
@@ -309,8 +309,8 @@ def test_activations_from_outside(refused: Refused) -> None:
         assert (engine.name, engine.reason) == (kind, reason)
     said = refused("train", "model.activation=sin", code=2)
     assert said == (
-        "model.activation='sin': must be one of relu, leaky_relu, elu, gelu, silu, mish, selu, softplus, "
-        'tanh, sigmoid, identity, hardswish, sine (function between the layers; default "relu") '
+        "model.activation='sin': must be one of relu, leaky_relu, prelu, elu, gelu, silu, mish, selu, "
+        'softplus, tanh, sigmoid, identity, hardswish, sine (function between the layers; default "relu") '
         "(a plug-in's needs --plugin FILE); "
         "did you mean sine?"
     )

@@ -191,6 +191,7 @@ def test_links_in_a_foreign_folder_are_not_followed(trained: dict[str, Path], tm
     assert not (tmp_path / "elsewhere.html").exists()
 
 
+@pytest.mark.long
 def test_many_epochs_and_large_pictures_stay_under_2_mb(trained: dict[str, Path], tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(trained["moons"], tmp_path / "run")))
     line = '{{"epoch": {}, "step": 1, "split": "{}", "loss": {}, "lr": {}, "seconds": 1.0}}\n'

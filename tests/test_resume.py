@@ -255,8 +255,8 @@ def test_the_best_checkpoint_alone_is_no_place_to_go_on_from(capsys: pytest.Capt
     assert command(["resume", str(MINE.best), "trainer.epochs=5"]) == 65
     assert before == {path: path.read_bytes() for path in MINE.path.rglob("*") if path.is_file()}
     assert capsys.readouterr().err == (
-        "mlpkit: outputs/mine/checkpoints/best.safetensors: it holds the best weights alone, and not where "
-        "training was; resume from another checkpoint\n"
+        "mlpkit: outputs/mine/checkpoints/best.safetensors: it holds only the best weights, and no training "
+        "state; resume from another checkpoint\n"
     )
 
 

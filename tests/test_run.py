@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cases import rest_long
 from running import config, mlpkit, train
 
 from mlpkit.analysis.predict import load_predictor
@@ -51,7 +52,7 @@ def files_of(folder: RunFolder) -> set[str]:
     return {name if "tfevents" not in name else "tensorboard/events" for name in found}
 
 
-@pytest.mark.parametrize("dataset", PICTURES)
+@pytest.mark.parametrize("dataset", rest_long(PICTURES, lambda name: name in ("moons", "line")))
 def test_exact_files(dataset: str, tmp_path: Path) -> None:
     folder = train(tmp_path, f"dataset={dataset}", "trainer.epochs=2")
     assert folder.path.parent == tmp_path / f"{dataset}-mlp"
@@ -306,6 +307,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_pat
     assert checkpoint.load(folder.best).state.progress.epoch <= stored.state.progress.epoch
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path: Path) -> None:
     command_line = f"{sys.executable} -m mlpkit train trainer.epochs=200 run.plots=false run.dir=outputs/mine"
     done = subprocess.run(

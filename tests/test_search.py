@@ -715,7 +715,9 @@ def test_a_search_without_m(refused: Refused) -> None:
     assert said == "--search=tpe: a search makes many runs; add -m"
 
 
-@pytest.mark.parametrize(("missing", "sampler"), [("optuna", "tpe"), ("cmaes", "cmaes")])
+@pytest.mark.parametrize(
+    ("missing", "sampler"), [("optuna", "tpe"), pytest.param("cmaes", "cmaes", marks=pytest.mark.long)]
+)
 def test_without_optuna(missing: str, sampler: str, tmp_path: Path) -> None:
     script = f"import sys; sys.modules['{missing}'] = None; from mlpkit.cli.main import run; "
     arguments = ("train", "-m", "--search", sampler, "--trials", "4", LR)

@@ -66,6 +66,7 @@ def test_each_signal_ends_a_run_after_its_step(
     assert read_object(MINE.summary)["status"] == "interrupted"
 
 
+@pytest.mark.long
 def test_a_signal_before_anything_begins_ends_it_with_its_code(tmp_path: Path) -> None:
     """Git is asked first, and may take long."""
     binary = tmp_path / "bin"
@@ -155,6 +156,7 @@ def test_a_run_that_was_killed_before_it_began_begins_anew(capsys: pytest.Captur
     assert read_object(MINE.summary)["status"] == "done"
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_from_its_first_instant_on_can_be_resumed(tmp_path: Path) -> None:
     arguments = ["train", *SMALL, "trainer.epochs=2"]
     script = (

@@ -21,7 +21,9 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_regression
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neural_network import MLPClassifier as SklearnMLP
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -338,6 +340,18 @@ def test_each_solver_takes_the_parameters_that_it_has(solver: str) -> None:
     parts = {"schedule": "wsd", "activation": "mish", "max_iter": 60, "random_state": 0}
     model = MLPClassifier(16, solver=solver, learning_rate_init=0.01, **parts).fit(inputs, labels)
     assert model.score(inputs, labels) > 0.8
+
+
+def test_lbfgs_trains_an_mlp() -> None:
+    """To about the loss that scikit-learn's comes to, whose penalty leaves biases out."""
+    inputs, labels = load_iris(return_X_y=True)
+    model = MLPClassifier(16, solver="lbfgs", alpha=1.0, tol=0, n_iter_no_change=20, random_state=0)
+    model.fit(inputs, labels)
+    theirs = SklearnMLP(16, solver="lbfgs", alpha=1.0, max_iter=1000, random_state=0)
+    theirs.fit((inputs - inputs.mean(0)) / inputs.std(0), labels)
+    assert model.loss_curve_[-1] == pytest.approx(log_loss(labels, model.predict_proba(inputs)), rel=0.02)
+    expected = log_loss(labels, theirs.predict_proba((inputs - inputs.mean(0)) / inputs.std(0)))
+    assert log_loss(labels, model.predict_proba(inputs)) == pytest.approx(expected, rel=0.2)
 
 
 # ---------------------------------------------------------------------------------- errors, surroundings

@@ -19,6 +19,7 @@ def build(*overrides):
 ACTIVATION_FUNCTIONS = {
     "relu": torch.relu,
     "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "prelu": lambda x: torch.where(x > 0, x, 0.25 * x),
     "elu": lambda x: torch.where(x > 0, x, torch.expm1(x)),
     "gelu": lambda x: x * torch.special.ndtr(x),
     "silu": lambda x: x * torch.sigmoid(x),
@@ -95,15 +96,15 @@ def test_norms_equal_torch_in_training_and_evaluation(norm):
     [
         (
             ("dataset=moons", "model=linear"),
-            "model=linear: dataset=moons is a binary classification; use model=logistic or mlp",
+            "model=linear: dataset=moons is a binary classification; use model=logistic, mlp or tabm",
         ),
         (
             ("dataset=digits", "model=linear"),
-            "model=linear: dataset=digits is a multiclass classification; use model=logistic or mlp",
+            "model=linear: dataset=digits is a multiclass classification; use model=logistic, mlp or tabm",
         ),
         (
             ("dataset=line", "model=logistic"),
-            "model=logistic: dataset=line is a regression; use model=linear or mlp",
+            "model=logistic: dataset=line is a regression; use model=linear, mlp or tabm",
         ),
     ],
 )

@@ -53,6 +53,7 @@ def test_a_stream_that_takes_nothing_changes_no_exit_code(line: str, code: int, 
     assert "Error" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_run_without_streams_keeps_its_files_clean(tmp_path: Path) -> None:
     assert in_shell(f"$M train {' '.join(T)} <&- >&- 2>&-", tmp_path).returncode == 0
     run = RunFolder(tmp_path / "outputs" / "mine")

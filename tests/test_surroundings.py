@@ -66,7 +66,7 @@ def test_a_choice_that_stands_in_for_mlpkits_own_is_named(refused: Refused) -> N
     other = write("configs/model/mlp.yaml", "_target_: torch.nn.Linear\n")
     for arguments in (("train",), ("train", "-m", "seed=1,2"), ("config", "model=mlp")):
         assert refused(*arguments, code=2).splitlines() == [
-            "model.name: missing; must be one of linear, logistic, mlp",
+            "model.name: missing; must be one of linear, logistic, mlp, tabm",
             f"{other}: is read instead of mlpkit's own configs/model/mlp.yaml; {MEANT}",
         ]
 

@@ -197,7 +197,8 @@ CASES = {
     "batch norm in batches": ((*MOONS, *BATCH_NORM, *BATCHES), SEEDS),
     "batch norm and dropout": ((*MOONS, *BATCH_NORM, *BATCHES, "model.dropout=0.2"), SEEDS),
     "batch norm and biases": (
-        (*MOONS, "model.norm=batch", *BATCHES, "optimizer=sgd", "optimizer.momentum=0.9"),
+        # Few epochs: on some processors rounding grows to 3e-6 within twelve.
+        (*MOONS, "model.norm=batch", *BATCHES, "optimizer=sgd", "optimizer.momentum=0.9", "trainer.epochs=4"),
         [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}, {"seed": 1}],
     ),
     "batch norm that begins with fewer rows": ((*MOONS, *BATCH_NORM, "trainer.batch_size=50"), SEEDS),
@@ -328,7 +329,10 @@ def test_a_run_among_others_is_the_run_alone(tmp_path, case):
 @pytest.mark.parametrize(
     "activation",
     rest_long(
-        ["leaky_relu", "elu", "gelu", "silu", "mish", "selu", "softplus", "tanh", "sigmoid", "identity"],
+        [
+            *("leaky_relu", "prelu", "elu", "gelu", "silu", "mish", "selu", "softplus"),
+            *("tanh", "sigmoid", "identity"),
+        ],
         lambda name: name in ("gelu", "tanh"),
     ),
 )

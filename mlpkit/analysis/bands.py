@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpkit.analysis.compare import Setting
-from mlpkit.errors import DataError
-from mlpkit.folders.metrics_file import read_metrics, record_of
-from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.metrics_file import read_curves, record_of
 
 Points = dict[int, float]  # by step
 
@@ -38,12 +36,7 @@ class Band:
 def bands_of(setting: Setting, warn: Callable[[str], None]) -> list[Band]:
     """Return the bands of all scores of a setting; `warn` is called for each run that cannot be read."""
     curves: dict[tuple[str, str], list[Points]] = {}
-    for run in setting.runs.values():
-        try:
-            lines = read_metrics(RunFolder(run.path).metrics)
-        except DataError as error:
-            warn(f"no curve: {error}")
-            continue
+    for lines in read_curves([run.path for run in setting.runs.values()], warn):
         own: dict[tuple[str, str], Points] = {}
         for record in (record_of([line]) for line in lines):
             for split, scores in record.scores.items():

@@ -26,6 +26,7 @@ from mlpkit.analysis.statistics import Estimate, mean, mean_interval, paired_dif
 from mlpkit.config.problems import plural
 from mlpkit.errors import DataError
 from mlpkit.folders.results import RunResult, age
+from mlpkit.system.garbage import collection_paused
 
 ERROR = 0.05  # the probability that any setting is called different from the best that is not
 LEAST = 5  # seeds or folds that two settings must have in common to be compared
@@ -145,12 +146,12 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
     pair_keys = pairing_keys(scored, setting_keys, [key for key in keys if key not in setting_keys])
 
-    members: dict[Values, dict[Values, RunResult]] = {
-        values_of(run, setting_keys): {} for run in (*scored, *unscored)
-    }
+    members: dict[Values, dict[Values, RunResult]] = {}
     for run in scored:
-        members[values_of(run, setting_keys)][values_of(run, pair_keys)] = run
-    done = {values_of(run, keys) for run in scored}
+        members.setdefault(values_of(run, setting_keys), {})[values_of(run, pair_keys)] = run
+    for run in unscored:
+        members.setdefault(values_of(run, setting_keys), {})
+    done = {values_of(run, keys) for run in scored} if unscored else set()
     failed = Counter(
         values_of(run, setting_keys) for run in _distinct(unscored, keys) if values_of(run, keys) not in done
     )
@@ -167,6 +168,7 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
 LIKE = ("dataset.name", "dataset.path", "dataset.target", "dataset.task")  # equal for runs of one table
 
 
+@collection_paused()
 def compare_alike(
     runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | None = None
 ) -> list[Comparison]:

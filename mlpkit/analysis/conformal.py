@@ -2,7 +2,7 @@
 
 Vovk et al. 2005; the adaptive sets of classes are those of Romano et al. 2020, without their random number.
 Intervals of a model that predicts quantiles (`LossConfig.ends`) are those of Romano et al. 2019.
-The rows that set the size must be new to the model, and exchangeable with the rows that are predicted.
+The rows that decide the size must be new to the model, and exchangeable with the rows that are predicted.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from mlpkit.folders.trust import Trust
 
 @dataclass(frozen=True)
 class Conformal:
-    """How far sets or intervals reach.
+    """The size of sets or intervals.
 
     Attributes:
         coverage: the probability with which they hold the truth.
@@ -51,7 +51,7 @@ class Conformal:
         return found
 
     def holds(self, predictions: Predictions, targets: Tensor) -> Tensor:
-        """Return whether the true targets are held: (rows,) for classes, (rows, targets) for a regression."""
+        """Return whether the targets are inside: (rows,) for classes, (rows, targets) for a regression."""
         if predictions.probabilities is not None:
             return self.sets(predictions).gather(1, targets[:, None]).squeeze(1)
         low, high = self.low_and_high(predictions)
@@ -69,7 +69,7 @@ def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conform
         ConfigError: the task has several labels, or there are too few rows.
     """
     if predictor.task.name == "multilabel":
-        raise ConfigError("--coverage: for classes and regression, the task is multilabel; leave it out")
+        raise ConfigError("--coverage: only for classes and regression, the task is multilabel; leave it out")
     k = ceil((len(rows) + 1) * coverage - 1e-9)
     if k > len(rows):
         least = ceil(round(coverage / (1 - coverage), 4))
@@ -104,7 +104,7 @@ def conformal_of(
         warn: called with a line if the data is not what the model was trained on.
 
     Raises:
-        ConfigError: there are none or too few, or they differ between the members.
+        ConfigError: there are no or too few validation rows, or the members have different ones.
     """
     dataset = load_common(members, "--coverage", warn, trust)
     if "val" not in dataset.splits:
@@ -115,15 +115,22 @@ def conformal_of(
     return fit_conformal(predictor, dataset.splits["val"], coverage)
 
 
-def describe_coverage(conformal: Conformal, predictor: Predictor, rows: Split) -> str:
-    """Return the coverage of some rows, with its 95 % interval, and the size of the sets or intervals."""
-    predictions = predictor.predict(rows.inputs)
-    held = conformal.holds(predictions, rows.targets)
+def describe_coverage(
+    conformal: Conformal, names: Sequence[str], predictions: Predictions, true: Tensor
+) -> str:
+    """Return the coverage of some rows, with its 95 % interval, and the size of the sets or intervals.
+
+    Args:
+        conformal: how far the sets or intervals reach.
+        names: the names of the targets.
+        predictions: of the rows.
+        true: their targets.
+    """
+    held = conformal.holds(predictions, true)
     if predictions.probabilities is not None:
         size = f"{conformal.sets(predictions).sum(1).double().mean():.3g} classes in a set on average"
         columns = {"": held}
     else:
-        names = predictor.input_schema.targets
         size = _describe_widths(conformal, predictions)
         columns = {f" of {name}" if len(names) > 1 else "": held[:, i] for i, name in enumerate(names)}
     parts = []

@@ -32,8 +32,8 @@ class Dependence:
     Attributes:
         column: its name in the raw table.
         values: the values that it was given, numbers or categories.
-        outputs: what is predicted: the targets of a regression, or the classes or labels whose
-            probabilities they are; of two classes the second.
+        outputs: names of the predicted values: the targets of a regression, else the classes or labels,
+            whose probabilities are predicted; for two classes only the second.
         mean: (values, outputs), the mean over the rows.
         low: (values, outputs), the lower end of the 95 % interval over the members; None for one network.
         high: the upper end.
@@ -57,8 +57,8 @@ class Dependence:
 def partial_dependence(predictor: Predictor, inputs: Tensor, column: str) -> Dependence:
     """Return how the predictions depend on a column.
 
-    A column of numbers is given up to 20 of its quantiles, from 1 to 99 %; one of categories each level. The
-    interval says where 95 % of newly trained members would lie: mean ± t · their standard deviation.
+    A column of numbers takes up to 20 of its quantiles, from 1 to 99 %; one of categories takes each level.
+    The interval says where 95 % of newly trained members would lie: mean ± t · their standard deviation.
 
     Args:
         predictor: the model.
@@ -79,7 +79,7 @@ def partial_dependence(predictor: Predictor, inputs: Tensor, column: str) -> Dep
     given, each = inputs.clone(), []
     for row in encoded:
         given[:, features] = row
-        each.append(torch.stack([_said(member, given) for member in members_of(predictor)]))
+        each.append(torch.stack([_predicted(member, given) for member in members_of(predictor)]))
     of_members = torch.stack(each, 2)  # (members, rows, values, outputs)
     averages, low, high = of_members.mean(1), None, None
     mean = averages.mean(0)
@@ -123,12 +123,12 @@ def _quantiles(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.unique(np.quantile(values, np.linspace(0.01, 0.99, POINTS)))
 
 
-def _said(predictor: Predictor, inputs: Tensor) -> Tensor:
+def _predicted(predictor: Predictor, inputs: Tensor) -> Tensor:
     """Return (rows, outputs) float64, the probabilities or values that are predicted."""
-    said = predictor.predict(inputs).numbers.double()
-    return said[:, 1:] if predictor.task.name == "binary" else said
+    numbers = predictor.predict(inputs).numbers.double()
+    return numbers[:, 1:] if predictor.task.name == "binary" else numbers
 
 
 def _outputs(schema: InputSchema) -> tuple[str, ...]:
-    """Return the names of what `_said` gives."""
+    """Return the names of the columns of `_predicted`."""
     return schema.classes[1:] if schema.task == "binary" else schema.classes or schema.targets

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mlpkit.analysis.answers import Answers, answer
 from mlpkit.analysis.intervals import Draws, resample
 from mlpkit.analysis.intervals import intervals_of as intervals_of_draws
 from mlpkit.analysis.predict import Predictor
@@ -155,34 +156,38 @@ def refuse_folds(name: str, rows: Split) -> None:
 
 
 def evaluate(predictor: Predictor, name: str, rows: Split, weighted: bool = False) -> Evaluation:
-    """Return the scores of a split, and scikit-learn's report on it.
+    """Return the scores of a split, and scikit-learn's report on it; see `evaluate_answers`."""
+    return evaluate_answers(predictor, name, answer(predictor, [rows]), weighted)
+
+
+def evaluate_answers(predictor: Predictor, name: str, answers: Answers, weighted: bool = False) -> Evaluation:
+    """Return the scores of what a model says of some rows, and scikit-learn's report on it.
 
     The loss is that of training: weighted, and of standardised targets if the model standardises them. All
     other scores are in the targets' own unit, and count all rows the same.
 
     Args:
         predictor: the model.
-        name: the split's name.
-        rows: its rows.
+        name: the name of the rows.
+        answers: what it says of them.
         weighted: whether the task's other scores count the rows by their weights as well; metrics do not.
 
     Raises:
         ConfigError: the rows have no weights.
     """
+    rows, task = answers.rows, predictor.task
     if weighted and rows.weights is None:
         raise ConfigError(
             "--weighted: the rows have no weights; leave it out, or train with dataset.sample_weight=NAME"
         )
-    predictor = predictor.on(rows)
-    task, outputs = predictor.task, predictor.outputs_in_blocks(rows.inputs)
-    predicted = task.decode(outputs)
+    predicted = task.decode(answers.outputs)
     if task.probabilities is None:
         report = _regression_report(rows.targets, predicted, rows.weights if weighted else None)
     else:
         schema = predictor.input_schema
         names, weights = schema.classes or schema.targets, rows.weights if weighted else None
         report = _classification_report(rows.targets.long(), predicted, names, weights)
-    scored = _scored_rows(predictor, rows, outputs, weighted)
+    scored = _scored_rows(predictor, rows, answers.outputs, weighted, answers.losses)
     draws = scored.draws()
     return Evaluation(
         name, len(rows), scored.scores(), intervals_of_draws(draws, scored.statistics), draws, report
@@ -235,14 +240,19 @@ class _ScoredRows:
 
 
 def _scored_rows(
-    predictor: Predictor, rows: Split, outputs: torch.Tensor, weighted: bool = False
+    predictor: Predictor,
+    rows: Split,
+    outputs: torch.Tensor,
+    weighted: bool = False,
+    losses: torch.Tensor | None = None,
 ) -> _ScoredRows:
-    predictor = predictor.on(rows)
     task, metrics = predictor.task, predictor.metrics
     predictor.loss.check_targets(rows.targets, "the data")
     targets = task.encode(rows.targets, outputs.dtype)
     truth = task.truth(targets)
-    statistics = [predictor.losses(rows.inputs, targets), *task.statistics(outputs, truth)]
+    if losses is None:
+        losses = predictor.on(rows).losses(rows.inputs, targets)
+    statistics = [losses, *task.statistics(outputs, truth)]
     statistics = [values.reshape(len(rows)) for values in statistics]
     in_loss, own = row_weights(rows, predictor.class_weights), row_weights(rows) if weighted else None
     if in_loss is None:

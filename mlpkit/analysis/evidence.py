@@ -1,4 +1,4 @@
-"""What a diagnosis of a run is based on: its config, its curves, its status, and what the network does."""
+"""What a diagnosis of a run is based on: its config, its curves, its status and faults of its network."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from mlpkit.folders.checkpoint import read_header
 from mlpkit.folders.metrics_file import read_metrics
 from mlpkit.folders.results import RunResult, read_config, read_result
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import has_summary, read_summary
 
 Points = Sequence[tuple[int, float]]  # (epoch, value)
 
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What the last weights do on all training rows.
+    """Faults of the last weights, found on all training rows.
 
     Attributes:
-        dead: (name of a ReLU layer, units that are 0 on every row, all its units).
-        never_predicted: the classes that training rows have, and no prediction.
+        dead: (name of a ReLU layer, number of units that are 0 on every row, number of all its units).
+        never_predicted: the classes of training rows that are predicted for no row.
     """
 
     dead: tuple[tuple[str, int, int], ...] = ()
@@ -49,7 +49,7 @@ class Curve:
 
     @property
     def last(self) -> float:
-        """The mean over the last tenth."""
+        """The mean over the last tenth of the points."""
         return _mean(self.points[-self.tenth :])
 
     @property
@@ -68,7 +68,7 @@ class Curve:
 
     @property
     def recently(self) -> str:
-        """The words for the epochs of `recent_fall`."""
+        """The epochs of `recent_fall`, in words."""
         if len(self.points) >= 10:
             return "in the last tenth of the epochs"
         return f"from epoch {self.points[-2][0]} to {self.points[-1][0]}" if len(self.points) > 1 else ""
@@ -89,8 +89,8 @@ class Evidence:
         classes: the number of classes; 2 for several labels, 0 for a regression.
         lines: those of metrics.jsonl.
         error: why the run failed; empty if it did not.
-        baseline: the constant prediction that is as good as the model; empty if it is beaten, or unknown.
-        network: what the network does, if that was computed.
+        baseline: the constant prediction that is as good as the model; empty if none is, or if unknown.
+        network: the network's faults, if they were looked for.
     """
 
     config: Config
@@ -123,7 +123,7 @@ class Evidence:
 
     @cached_property
     def scale(self) -> float:
-        """About the loss of a constant prediction: falls of the loss are judged as parts of it."""
+        """About the loss of a constant prediction; a fall of the loss is judged in relation to it."""
         if self.classes:
             return math.log(self.classes)
         first = next((line for line in self.lines if line["split"] == "train" and line.get("r2")), None)
@@ -142,7 +142,7 @@ def read_evidence(path: Path, network: NetworkFacts | None = None) -> Evidence:
 
     Args:
         path: the run folder.
-        network: what the network does.
+        network: the network's faults.
 
     Raises:
         DataError: a file is damaged.
@@ -153,7 +153,7 @@ def read_evidence(path: Path, network: NetworkFacts | None = None) -> Evidence:
     with suppress(DataError):  # a run that failed at once has no checkpoint
         schema = read_header(folder.last).input_schema
         classes = max(2, len(schema.classes)) if schema.task != "regression" else 0
-    summary = read_object(folder.summary) if folder.summary.exists() else {}
+    summary = read_summary(folder) if folder.summary.exists() or has_summary(folder) else {}
     config, result, error = read_config(folder), read_result(path), str(summary.get("error", ""))
     return Evidence(config, result, classes, lines, error, _unbeaten_baseline(summary), network)
 

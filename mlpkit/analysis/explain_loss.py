@@ -55,7 +55,7 @@ def _about_loss(step: Step) -> tuple[str, str]:
     schema = type(step.experiment.loss)
     line = first_doc_line(schema)
     if is_own(schema):
-        return f" ({line})", ""
+        return (f" ({line})" if line else ""), ""
     found = re.fullmatch(r"(.*?)(?:, for [^(]*| for logits z)?( \(torch \w+\))?(?:;.*)?", line)
     assert found is not None
     formula = found[1].replace("Mean over the targets of ", "" if step.outputs.shape[1] == 1 else "mean of ")

@@ -1,4 +1,4 @@
-"""Puts a training step into words: its parts, from the inputs to the update."""
+"""Describes the parts of a training step in formulas and numbers, from the inputs to the update."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,9 +14,9 @@ from mlpkit.config.registry import choices, first_doc_line
 from mlpkit.models.torch_inputs import lr_factors
 from mlpkit.system.console import number
 
-OWN = "{} is a module of a plug-in: what is inside it is not shown"
+OWN = "{} is a module of a plug-in; its inside is not shown"
 INSIDE = {
-    "PeriodicEmbedding": "its outputs are {a}, and for each number x in it the values "
+    "PeriodicEmbedding": "its outputs are {a} and, for each number x in it, several values of "
     "weight cos(2π frequency x + phase) + bias",
     "InputScale": "its outputs are scale ⊙ {a}, with a factor for each input",
 }
@@ -41,8 +41,7 @@ def describe_step(step: Step, source: str) -> Explanation:
     ]
     if not step.by_hand:
         lines.append(
-            f"the terms of the gradients by hand are not shown ({step.reason}): torch.autograd's gradients "
-            "alone are"
+            f"only torch.autograd's gradients are shown, without the terms of those by hand ({step.reason})"
         )
     parts = [
         _inputs(step, names),
@@ -60,7 +59,7 @@ def describe_step(step: Step, source: str) -> Explanation:
 
 
 def _shape(values: Tensor) -> str:
-    """Return the shape of values (n, width) as formulas have it, with a column for each row of data."""
+    """Return the shape of values (n, width) in the formulas, where each row of data is a column."""
     return f"({values.shape[1]}, {values.shape[0]})"
 
 
@@ -73,7 +72,7 @@ def _inputs(step: Step, names: Names) -> Part:
     elif step.experiment.dataset.input_schema.encoder is not None:
         lines = ["x is what the table's encoder makes of the row: scaled numbers, categories as 0 and 1"]
     if step.is_augmented:
-        lines.append("x was augmented at random before that, as in this step of training")
+        lines.append("before that, the image was augmented at random, as in this step of training")
     columns: dict[str, Tensor | None] = {
         "raw": step.raw if is_scaled or step.is_augmented else None,
         "x": step.inputs,
@@ -87,7 +86,7 @@ def _inputs(step: Step, names: Names) -> Part:
 
 
 def _stage_symbols(layer: LayerStep, place: int, names: Names) -> list[str]:
-    """Return the symbol of each stage: z, u after a norm, h if something follows the activation, a."""
+    """Return the symbol of each stage: z for the first, a for the last, else u for a norm and h."""
     last = len(layer.stages) - 1
     letters = ["u" if stage.statistics else "h" for stage in layer.stages]
     letters[last] = "a"
@@ -126,8 +125,7 @@ def _forward(step: Step, place: int, names: Names) -> Iterator[Part]:
         else:
             formula = f"{symbol} = {stage.function or stage.kind}({source})"
         formulas.append((formula, _shape(stage.values)))
-        if stage.function:
-            about = first_doc_line(choices("activation")[stage.function])
+        if stage.function and (about := first_doc_line(choices("activation")[stage.function])):
             formulas.append((f"{stage.function}(z) = {about}", ""))
     columns: dict[str, Tensor | None] = {}
     for stage, symbol in zip(layer.stages, symbols, strict=True):
@@ -238,7 +236,7 @@ def _update(step: Step, names: Names) -> Part:
     if clipped:
         lines.append(f"g is the gradient, clipped by {' and '.join(clipped)}")
     if not formulas:
-        lines.append("the update is the optimizer's own, without a formula to show")
+        lines.append("the optimizer has no formula to show")
     slots = dict.fromkeys(slot for of in parameters for slot, state in of.state.items() if state.dim())
     numbers = {slot: float(of) for slot, of in parameters[0].state.items() if not of.dim()}
     lines += [f"{slot} = {value:g}" for slot, value in numbers.items()]

@@ -21,8 +21,8 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
 
     Args:
         sweep: the sweep's folder.
-        by: a key, of whose values each is shown by its best run; None: all runs, or if they are too many the
-            best run of each of the best settings.
+        by: a key, to show the best run of each of its values. None: all runs; if there are too many, the best
+            run of each of the best settings.
         note: called with a line if runs are left out.
 
     Raises:
@@ -42,7 +42,7 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
         note(f"{len(shown)} of {len(filmed)} runs are shown: the best of each {of} (at most {MOST_RUNS})")
         shown = [run for run in filmed if run in shown]
     varying = distinguishing_keys([values_of(run, keys) for run in shown], keys)
-    if key is not None:  # in the order of its values, which come first
+    if key is not None:  # sort by its values, and begin each label with it
         shown = sorted(shown, key=lambda run: _order(run.settings.get(key)))
         varying = (key, *(other for other in varying if other != key))
     return {run.path: _label(run, varying) for run in shown}
@@ -52,7 +52,7 @@ def no_film(path: Path) -> str:
     """Return the error for a run or a sweep without a film."""
     return (
         f"{path}: has no film; train with run.film=50, which records the weights every 50 epochs "
-        "(mlpkit resume cannot record the epochs that are past)"
+        "(mlpkit resume cannot record past epochs)"
     )
 
 

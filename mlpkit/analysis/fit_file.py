@@ -16,11 +16,11 @@ class FitComparison:
 
     Attributes:
         about: how many rows, folds and seeds.
-        titles: of the columns.
+        titles: the columns' titles.
         rows: a row for each model, best first.
         lines: what the table means, and whether the winner is better than a constant prediction.
         warnings: what looks wrong in the data, such as a column that gives the target away.
-        folder: of the cross-validation.
+        folder: the folder of the cross-validation.
     """
 
     about: str
@@ -41,7 +41,7 @@ def write_fit(sweep: SweepFolder, comparison: FitComparison) -> None:
 
 
 def read_fit(sweep: SweepFolder) -> FitComparison | None:
-    """Return the comparison; None if the sweep is not that of a fit, or fit.json cannot be read."""
+    """Return the comparison; None if `mlpkit fit` did not make the sweep, or fit.json cannot be read."""
     if sweep.fit.is_symlink() or not sweep.fit.exists():
         return None
     try:

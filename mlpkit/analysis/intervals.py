@@ -16,7 +16,7 @@ from mlpkit.config.metric import MetricConfig
 from mlpkit.tasks import Task
 
 RESAMPLES = 1000
-FEWEST = 200  # resamples of large splits; and for metrics, each of which reads all rows of a resample
+FEWEST = 200  # resamples, for large splits and for metrics, which read all rows of a resample
 DRAWN_AT_ONCE = 1_000_000  # row numbers
 MOST_DRAWN = 20_000_000  # row numbers; fewer resamples of larger splits
 
@@ -47,7 +47,7 @@ def resample(
 ) -> Draws:
     """Return the values of each score for rows that are drawn again and again.
 
-    Equally many rows are drawn in the same way, so that the scores of two models can be subtracted.
+    The draws depend only on the number of rows, so that the scores of two models can be subtracted.
 
     Args:
         task: the task.
@@ -55,7 +55,7 @@ def resample(
         outputs: (rows, width), in the targets' units.
         truth: the rows' truth; see `Task.truth`.
         metrics: metrics besides the task's scores.
-        weights: for each of the statistics, the weights (rows,) that are in it; () if there are none.
+        weights: for each of the statistics, the weights (rows,) it was multiplied by; () if there are none.
     """
     rows = len(outputs)
     columns = torch.stack([each.double().reshape(rows) for each in statistics]).cpu().numpy()
@@ -107,7 +107,7 @@ def difference(first: Draws, second: Draws, score: str, level: float = 0.95) -> 
 
 
 def wilson(right: int, rows: int, level: float = 0.95) -> Interval:
-    """Return the interval (Wilson 1927) of the share right / rows, which has a width for 0 and 1 as well."""
+    """Return the interval (Wilson 1927) of the share right / rows; at 0 and 1 it is not a point either."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     share, more = right / rows, z * z / rows
     middle, half = share + more / 2, z * sqrt(share * (1 - share) / rows + more / rows / 4)

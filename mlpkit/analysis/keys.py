@@ -1,6 +1,8 @@
 """Config keys of compared runs: which keys distinguish settings, which pair their runs, and short names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from mlpkit.config.nested import shorten
@@ -10,40 +12,50 @@ from mlpkit.folders.results import RunResult
 
 ABSENT = object()  # value of a key that the chosen model, optimizer or dataset does not have
 
+_PLAIN = str, int, float
+
 Values = tuple[Any, ...]  # a run's values of some keys, hashable
 
 
 def values_of(run: RunResult, keys: Sequence[str]) -> Values:
     """Return a run's values of the keys, made hashable; ABSENT for a key that it does not have."""
     get = run.settings.get
-    return tuple([hashable(get(key, ABSENT)) for key in keys])
+    return tuple(
+        [value if isinstance(value := get(key, ABSENT), _PLAIN) else hashable(value) for key in keys]
+    )
 
 
 def all_keys(runs: Sequence[RunResult]) -> list[str]:
     """Return the keys of all runs, in the order in which they first occur."""
-    found: dict[str, None] = {}
-    for run in runs:
-        if not run.settings.keys() <= found.keys():
-            found |= dict.fromkeys(run.settings)
-    return list(found)
+    kinds = dict.fromkeys([tuple(run.settings) for run in runs])  # few
+    return list(dict.fromkeys(key for keys in kinds for key in keys))
 
 
 def varying(runs: Sequence[RunResult], keys: Sequence[str]) -> list[str]:
-    """Return those of the keys of which not all runs have the same value."""
-    first, same = runs[0].settings, list(keys)
-    equal = {key: first[key] for key in same if key in first}  # one comparison of dicts is fast
+    """Return those of the keys of which not all runs have the same value; each key is one of a run's."""
+    first = runs[0].settings
+    same = [key for key in keys if key in first]  # a key that the first run lacks, another one has
+    get = _getter(same)
+    values = get(first)
     for run in runs:
-        settings = run.settings
-        if settings.keys() == first.keys() and {**settings, **equal} == settings:
-            continue
-        same = [key for key in same if settings.get(key, ABSENT) == first.get(key, ABSENT)]
-        equal = {key: first[key] for key in same if key in first}
-    return [key for key in keys if key not in set(same)]
+        with suppress(KeyError):
+            if get(run.settings) == values:  # for a hundred thousand runs, one comparison each
+                continue
+        same = [key for key in same if run.settings.get(key, ABSENT) == first[key]]
+        get = _getter(same)
+        values = get(first)
+    equal = set(same)
+    return [key for key in keys if key not in equal]
+
+
+def _getter(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    """Return the function that returns the values of the keys, as fast as can be."""
+    return itemgetter(*keys) if keys else lambda settings: ()
 
 
 def hashable(value: Any) -> Any:
     """Return a plain value with tuples in place of lists and dicts."""
-    if isinstance(value, str | int | float):
+    if isinstance(value, _PLAIN):
         return value
     if isinstance(value, list):
         return tuple(map(hashable, value))

@@ -142,9 +142,9 @@ def loss_kind(task: str, settings: Mapping[str, Any]) -> Hashable:
         task: of the run.
         settings: by dotted key.
     """
-    kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
-    if kind.get("loss.name", "auto") == "auto" and task in LOSS_OF_TASK:
+    if settings.get("loss.name", "auto") == "auto" and task in LOSS_OF_TASK:
         return _kind_of_auto(task)
+    kind = {key: value for key, value in settings.items() if key.startswith("loss.")}
     return tuple((key, hashable(kind[key])) for key in sorted(kind))
 
 

@@ -3,7 +3,7 @@
 The model card shows them as Markdown, the report as HTML: whoever shows them escapes them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ from mlpkit.config.config import Config
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import DataError
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.console import number
-from mlpkit.system.plain_json import read_object
 
 MOST_COLUMNS = 50  # shown
 MOST_LEVELS = 20  # of a column that are shown
@@ -55,10 +55,10 @@ class Final:
         return str(self.baseline.get("name", "baseline"))
 
 
-def read_or_empty(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one if it cannot be read."""
+def read_or_empty(read: Callable[[RunFolder], dict[str, Any]], folder: RunFolder) -> dict[str, Any]:
+    """Return what is read of a run, such as its summary; empty if it cannot be read."""
     with suppress(DataError):
-        return read_object(path)
+        return read(folder)
     return {}
 
 

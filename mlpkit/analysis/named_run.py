@@ -29,18 +29,16 @@ def open_run(
         trust: whether the checkpoint is the user's own or foreign.
         parts: the kinds of tensors to load.
     """
-    from mlpkit.folders.checkpoint import load_first
-    from mlpkit.folders.find_run import find_checkpoints
+    from mlpkit.folders.load_run import load_run
     from mlpkit.system.console import note
 
     check_which(which)
     chosen, reason = choose_run(run)
-    found = find_checkpoints(chosen, which)
-    path, stored = load_first(found, note, parts, trust)
+    path, stored = load_run(chosen, which, note, parts, trust)
     epoch = f"epoch {stored.state.progress.epoch}"
     if reason:
-        note(f"{reason}: {path.parent.parent} ({path.stem} checkpoint, {epoch})")
-    elif which == "best" and chosen.is_dir() and found[0].stem != "best":
+        note(f"{reason}: {path.parent.parent} ({stored.name_of(path)} checkpoint, {epoch})")
+    elif which == "best" and chosen.is_dir() and not stored.is_best:
         note(f"{chosen}: no epoch is the best yet; its newest checkpoint is used ({epoch})")
     return path, stored
 
@@ -60,15 +58,16 @@ def open_members(
         ConfigError: RUN is to be an ensemble, and is not.
     """
     from mlpkit.config.problems import plural
-    from mlpkit.folders.checkpoint import load_first
-    from mlpkit.folders.find_run import find_checkpoints, find_members
+    from mlpkit.folders.checkpoint import load
+    from mlpkit.folders.find_run import find_members
+    from mlpkit.folders.load_run import load_run
     from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.system.console import note
     from mlpkit.system.paths import expand
 
     check_which(which)
     if members := find_members(expand(run)) if run is not None else []:
-        return _as_ensemble([load_first([path], note, trust=trust) for path in members])
+        return _as_ensemble([(path, load(path, trust=trust)) for path in members])
     if not ensemble:
         return [open_run(run, which, trust)]
     sweep, _ = newest_of(run)
@@ -76,8 +75,7 @@ def open_members(
         raise ConfigError(f"--ensemble: {sweep} is not a sweep; name that of mlpkit train -m 'seed=range(5)'")
     best = _compare(sweep).settings[0]
     note(f"ensemble of {plural(len(best.runs), 'run')}: {sweep}")
-    paths = [find_checkpoints(of.path, which) for of in best.runs.values()]
-    return _as_ensemble([load_first(found, note, trust=trust) for found in paths])
+    return _as_ensemble([load_run(of.path, which, note, trust=trust) for of in best.runs.values()])
 
 
 def _as_ensemble(members: "list[tuple[Path, Checkpoint]]") -> "list[tuple[Path, Checkpoint]]":
@@ -206,7 +204,9 @@ def run_folder_of(checkpoint: Path) -> Path:
     Raises:
         DataError: the checkpoint is not in a run folder.
     """
+    from mlpkit.folders.run_folder import RunFolder
+
     folder = checkpoint.parent.parent
-    if checkpoint.parent.name != "checkpoints" or not (folder / "config.yaml").is_file():
+    if checkpoint.parent.name != "checkpoints" or not RunFolder(folder).config_file.is_file():
         raise DataError(f"{checkpoint}: not in a run folder, which this command needs")
     return folder

@@ -12,8 +12,7 @@ from mlpkit.analysis.evaluate import Load, load_matching
 from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.folders.checkpoint import load_first
-from mlpkit.folders.find_run import find_checkpoints
+from mlpkit.folders.load_run import load_run
 from mlpkit.folders.results import RunResult
 from mlpkit.folders.trust import Trust
 
@@ -129,7 +128,7 @@ def _test_rows(
     Raises:
         DataError: the table has changed since the run was trained.
     """
-    path, stored = load_first(find_checkpoints(run.path, which), warn, trust=trust)
+    path, stored = load_run(run.path, which, warn, trust=trust)
     config = stored.config.dataset
     dataset = load_matching(config, stored, path, lambda line: None, trust, load)
     if difference := stored.other_data(dataset):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.blocks import WideProducts, in_blocks
+from mlpkit.analysis.blocks import BlockProducts, in_blocks, most_rows, widest_layer
 from mlpkit.config.loss import LossConfig, loss_for
 from mlpkit.config.metric import MetricConfig, metrics_for
 from mlpkit.data.dataset import Split
@@ -104,6 +104,7 @@ class Predictor:
         self.task = task or TASKS[input_schema.task]
         self.loss, self.metrics, self.class_weights = loss, metrics, class_weights
         self._dtype = network.dtype  # to look it up takes as long as a layer of a small block
+        self._widest = widest_layer(network, len(input_schema.features))
 
     def all_outputs(self, inputs: Tensor) -> Tensor:
         """Return the raw outputs (rows, width) for raw inputs (rows, features), on the CPU.
@@ -150,10 +151,7 @@ class Predictor:
 
         On the CPU a row's prediction is the same to the bit, whichever rows are predicted with it.
         """
-        outputs = self.all_outputs_in_blocks(inputs)
-        found = self.decode(outputs[:, : self.network.predicted])
-        predicted = self.network.predicted
-        return found if predicted is None else replace(found, ends=outputs[:, predicted:])
+        return self.decode(self.all_outputs_in_blocks(inputs))
 
     def outputs_in_blocks(self, inputs: Tensor) -> Tensor:
         """Return what `outputs` does, each row without influence of the others. Large tables take longer."""
@@ -163,12 +161,16 @@ class Predictor:
         """Return what `all_outputs` does, as `outputs_in_blocks`."""
         if self.device != "cpu":
             return self.all_outputs(inputs)
-        with WideProducts():
-            return torch.cat(list(in_blocks(self.all_outputs, inputs)))[: len(inputs)]
+        with BlockProducts():
+            parts = in_blocks(self.all_outputs, inputs, most_rows(self._widest))
+            return torch.cat(list(parts))[: len(inputs)]
 
     def decode(self, outputs: Tensor) -> Predictions:
-        """Return the predictions of raw outputs (rows, width); rows do not influence each other."""
-        return Predictions.joined(in_blocks(self._decode, outputs)).rows(0, len(outputs))
+        """Return the predictions of all raw outputs (rows, width); rows do not influence each other."""
+        parts = in_blocks(self._decode, outputs[:, : self.network.predicted], most_rows(outputs.shape[1]))
+        found = Predictions.joined(parts).rows(0, len(outputs))
+        predicted = self.network.predicted
+        return found if predicted is None else replace(found, ends=outputs[:, predicted:])
 
     def _decode(self, outputs: Tensor) -> Predictions:
         probabilities = self.task.probabilities(outputs) if self.task.probabilities else None
@@ -209,6 +211,7 @@ class Ensemble(Predictor):
             class_weights=first.class_weights,
         )
         self.members = [single for member in members for single in members_of(member)]
+        self._widest = max(member._widest for member in self.members)
 
     def all_outputs(self, inputs: Tensor) -> Tensor:
         """See `Predictor.all_outputs`."""
@@ -298,14 +301,17 @@ def load_predictor(path: Path, device: str = "cpu") -> tuple[Predictor, Checkpoi
 
 def make_predictor(stored: Checkpoint, device: str = "cpu") -> Predictor:
     """Return the model of a checkpoint that has been loaded; an ensemble if its run has several members."""
-    members = [_single(member, device) for member in stored.members()]
+    members = [single for member in stored.members() for single in _singles(member, device)]
     return one_of(members, stored.state.progress.epoch)
 
 
-def _single(stored: Checkpoint, device: str) -> Predictor:
+def _singles(stored: Checkpoint, device: str) -> list[Predictor]:
+    """Return the model of each member, if they share weights; else the only one."""
     network = build_network(stored.config, stored.input_schema, device)
     network.load_state_dict(stored.state.model, assign=True)
-    network.calibrate(stored.temperature, stored.input_schema.width)
+    each = network.alone()
+    for single in each:
+        single.calibrate(stored.temperature, stored.input_schema.width)
     threads = stored.config.trainer.threads
     if threads != "auto":
         threads = min(threads, os.cpu_count() or 1)
@@ -314,4 +320,6 @@ def _single(stored: Checkpoint, device: str) -> Predictor:
     loss = loss_for(config.loss, about.task, config.dataset.name)
     metrics, task = metrics_for(config, about.task), task_of(config, about.task)
     epoch, weights = stored.state.progress.epoch, stored.class_weights
-    return Predictor(network.to(device), about, loss, device, epoch, metrics, task, weights)
+    return [
+        Predictor(single.to(device), about, loss, device, epoch, metrics, task, weights) for single in each
+    ]

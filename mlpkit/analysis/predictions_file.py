@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlpkit.config.problems import show
 from mlpkit.data.input_schema import InputSchema
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from mlpkit.analysis.conformal import Conformal
     from mlpkit.analysis.predict import Predictions
 
-Columns = dict[str, list[Any]]
+Values = Sequence[Any] | NDArray[Any]
+Columns = dict[str, Values]
 
 
 def as_columns(
@@ -30,7 +32,7 @@ def as_columns(
     input_schema: InputSchema,
     names: tuple[str, ...] = (),
     true: Any = None,
-    kept: Columns | None = None,
+    kept: Mapping[str, Values] | None = None,
     rows: Sequence[int] | None = None,
     conformal: "Conformal | None" = None,
     spread: "Tensor | None" = None,
@@ -62,14 +64,12 @@ def as_columns(
     if conformal is not None:
         columns |= _reached(conformal, predictions, input_schema)
     if spread is not None and input_schema.classes:
-        columns["spread"] = list(spread.gather(1, predictions.values[:, None])[:, 0].numpy())
+        columns["spread"] = spread.gather(1, predictions.values[:, None])[:, 0].numpy()
     elif spread is not None:
-        columns |= {
-            f"spread({name})": list(spread[:, i].numpy()) for i, name in enumerate(input_schema.targets)
-        }
+        columns |= {f"spread({name})": spread[:, i].numpy() for i, name in enumerate(input_schema.targets)}
     if novelty is not None:
         name = "novelty(inputs)" if "novelty" in columns else "novelty"  # a target may have the name
-        columns[name] = list(novelty.float().numpy())
+        columns[name] = novelty.float().numpy()
     copied: Columns = {}
     for name, values in (kept or {}).items():
         is_predicted = name in input_schema.targets and name in columns
@@ -91,15 +91,15 @@ def _said(
         if true is not None:
             columns["true"] = [classes[label] for label in true.tolist()]
         columns["label"] = values.tolist()
-        columns["class"] = [classes[label] for label in values]
+        columns["class"] = [classes[label] for label in values.tolist()]
     else:
         if true is not None:
             known = true.numpy().astype(values.dtype)
-            columns |= {f"true_{name}": list(known[:, i]) for i, name in enumerate(targets)}
-        columns |= {name: list(values[:, i]) for i, name in enumerate(targets)}
+            columns |= {f"true_{name}": known[:, i] for i, name in enumerate(targets)}
+        columns |= {name: values[:, i] for i, name in enumerate(targets)}
     if predictions.probabilities is not None:
         for index, name in enumerate(classes or targets):
-            columns[f"p({name})"] = list(predictions.probabilities[:, index].numpy())
+            columns[f"p({name})"] = predictions.probabilities[:, index].numpy()
     return columns
 
 
@@ -114,17 +114,23 @@ def _reached(conformal: "Conformal", predictions: "Predictions", input_schema: I
     for index, name in enumerate(targets):
         of = "" if len(targets) == 1 and name not in ("low", "high") else f"({name})"
         for end, values in zip(("low", "high"), conformal.low_and_high(predictions), strict=True):
-            columns[f"{end}{of}"] = list(values[:, index].numpy().astype(predictions.values.numpy().dtype))
+            columns[f"{end}{of}"] = values[:, index].numpy().astype(predictions.values.numpy().dtype)
     return columns
 
 
 def joined(portions: Iterable[Columns]) -> Columns:
     """Return the columns of several portions of rows as one."""
     parts = list(portions)
-    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+    return {name: _one([part[name] for part in parts]) for name in parts[0]}
 
 
-def to_csv(columns: Columns, with_header: bool = True) -> str:
+def _one(parts: Sequence[Values]) -> Values:
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return [value for part in parts for value in part]
+
+
+def to_csv(columns: Mapping[str, Values], with_header: bool = True) -> str:
     """Return the columns as csv text."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -134,10 +140,10 @@ def to_csv(columns: Columns, with_header: bool = True) -> str:
     return stream.getvalue()
 
 
-def to_rows(columns: Columns) -> list[dict[str, Any]]:
+def to_rows(columns: Mapping[str, Values]) -> list[dict[str, Any]]:
     """Return each row as an object of plain JSON values."""
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+    rows = zip(*map(_plain, columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def write(path: Path, portions: Iterable[Columns]) -> int:
@@ -176,8 +182,9 @@ def _write_npz(stream: IO[bytes], portions: Iterable[Columns]) -> None:
     with ZipFile(stream, "w") as archive:
         for name, values in joined(portions).items():
             with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                known = [np.nan if value is None else value for value in values]
-                np.lib.format.write_array(member, np.asarray(known), allow_pickle=False)
+                if not isinstance(values, np.ndarray):
+                    values = np.asarray([np.nan if value is None else value for value in values])
+                np.lib.format.write_array(member, values, allow_pickle=False)
 
 
 def _write_parquet(stream: IO[bytes], portions: Iterable[Columns]) -> None:
@@ -197,7 +204,7 @@ def _arrow_table(columns: Columns, schema: "pyarrow.Schema | None" = None) -> "p
 
     found = []
     for name, values in columns.items():
-        if values and isinstance(values[0], str):  # names of files may hold bytes that are not UTF-8
+        if len(values) and isinstance(values[0], str):  # names of files may hold bytes that are not UTF-8
             values = [value.encode(errors="replace").decode() for value in values]
         array = pyarrow.array(values)
         if schema is not None:
@@ -210,6 +217,9 @@ _WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".npz": _write_npz, ".pa
 ENDINGS = tuple(_WRITERS)
 
 
-def _plain(value: Any) -> Any:
-    """Return a numpy number as a Python number, through its shortest text: float32 0.3 becomes 0.3."""
-    return float(str(value)) if isinstance(value, np.floating) else value
+def _plain(values: Values) -> Sequence[Any]:
+    """Return numpy's numbers as Python's, through their shortest text: float32 0.3 becomes 0.3."""
+    if isinstance(values, np.ndarray) and not np.issubdtype(values.dtype, np.floating):
+        found: list[Any] = values.tolist()
+        return found
+    return [float(str(value)) if isinstance(value, np.floating) else value for value in values]

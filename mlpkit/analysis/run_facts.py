@@ -18,10 +18,12 @@ from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.checkpoint import Checkpoint, read_header
 from mlpkit.folders.fork import Fork, read_fork
 from mlpkit.folders.labels import NO_LABELS, Labels
-from mlpkit.folders.listing import ListedRun, list_runs
+from mlpkit.folders.listed_run import ListedRun
+from mlpkit.folders.listing import list_runs
 from mlpkit.folders.metrics_file import read_metrics
 from mlpkit.folders.results import read_config
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_commands, read_environment, read_summary
 from mlpkit.models.architecture import architecture, count
 from mlpkit.system.plain_json import regular_file
 
@@ -44,7 +46,7 @@ class RunFacts:
 
     Attributes:
         folder: the run folder.
-        status: one of `mlpkit.folders.listing.STATUSES`.
+        status: one of `mlpkit.folders.listed_run.STATUSES`.
         config: the config.
         error: why it failed or was interrupted.
         schema: of the model's inputs and outputs; None if nothing was saved.
@@ -109,7 +111,7 @@ def read_run(path: Path) -> RunFacts:
     folder, problems = RunFolder(path), list[str]()
     config, header = read_config(folder), _header(folder, problems)
     listed = next((each for each in list_runs([path], problems.append) if isinstance(each, ListedRun)), None)
-    summary = read_or_empty(folder.summary) if not folder.summary.is_symlink() else {}
+    summary = read_or_empty(read_summary, folder) if not folder.summary.is_symlink() else {}
     log = read_text(folder.log).splitlines()
     best, last = _scores(summary, header)
     schema = header.input_schema if header else None
@@ -129,10 +131,10 @@ def read_run(path: Path) -> RunFacts:
         final=final_of(summary),
         curves=_curves(folder, problems),
         warnings=[*(line for line in dict.fromkeys(log) if is_warning(line)), *problems],
-        environment=read_or_empty(folder.environment),
+        environment=read_or_empty(read_environment, folder),
         labels=listed.labels if listed else NO_LABELS,
         fork=read_fork(path),
-        commands=read_text(folder.command).splitlines(),
+        commands=read_text(folder.command).splitlines() or read_commands(folder),
         findings=_findings(path),
     )
 
@@ -213,7 +215,7 @@ def _parameters(config: Config, schema: InputSchema | None) -> int | None:
     if schema is None:
         return None
     with suppress(ConfigError):
-        return count(architecture(config, schema)) * config.model.members
+        return count(architecture(config, schema)) * config.model.networks
     return None
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from rich.cells import cell_len
 
 from mlpkit.config.problems import plural
-from mlpkit.folders.listing import FINISHED, Listed, ListedRun, ListedSweep
+from mlpkit.folders.listed_run import FINISHED, ListedRun
+from mlpkit.folders.listing import Listed, ListedSweep
 from mlpkit.folders.output_file import write_output
 from mlpkit.system.console import number, printable
 from mlpkit.system.plain_json import to_json

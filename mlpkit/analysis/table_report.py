@@ -13,7 +13,7 @@ from mlpkit.data.columns import ColumnKind
 from mlpkit.data.raw_table import RawTable
 from mlpkit.errors import DataError
 
-FAR = 10.0  # a number that is more interquartile ranges away from the quartiles is an outlier
+FAR = 10.0  # a number more than so many interquartile ranges beyond the quartiles is an outlier
 EXAMPLES = 3  # texts
 
 
@@ -22,7 +22,7 @@ class ColumnSummary:
     """The values of a column in all rows of the table.
 
     Attributes:
-        name: of the column.
+        name: the column's name.
         kind: as `ColumnKind.kind`; or target, weight, ignored or split.
         missing: share of the rows without a value.
         distinct: number of different values; None where they cannot be compared.
@@ -60,7 +60,7 @@ def count_repeated(table: pa.Table) -> int | None:
 
 
 def is_in_time_order(column: RawColumn) -> bool:
-    """Whether the rows come in the order of a column of dates, as those of a time series do."""
+    """Whether the rows are sorted by a column of dates, as those of a time series are."""
     if not column.are_dates():
         return False
     dates = column.dates(None)

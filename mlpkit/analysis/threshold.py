@@ -39,7 +39,7 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
         val: the validation rows; None if there are none, or if they are the rows to score.
 
     Raises:
-        ConfigError: the text is another one, or there are no rows to choose a threshold on.
+        ConfigError: the text is not valid, or there are no validation rows to choose a threshold on.
     """
     word, _, score = text.partition(":")
     if word != "best" or predictor.task.name != "binary":
@@ -49,8 +49,8 @@ def choose_threshold(text: str, predictor: Predictor, val: Split | None) -> tupl
         raise ConfigError(f"--threshold={spell(text)}: must be best:f1 or best:balanced_accuracy")
     if val is None:
         raise ConfigError(
-            f"--threshold={text}: is chosen on the validation rows and judged on others; score a split of a "
-            "dataset that has both, or give the number that it prints there"
+            f"--threshold={text}: needs validation rows to choose on, and other rows to score; evaluate the "
+            "test split of a dataset that has both, or give a number"
         )
     return best_threshold(predictor.on(val).outputs_in_blocks(val.inputs), val.targets, score), score
 

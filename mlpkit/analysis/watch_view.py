@@ -11,7 +11,7 @@ from rich.text import Text
 from mlpkit.config.metric import higher_is_better
 from mlpkit.config.problems import plural
 from mlpkit.folders.followed_run import FollowedRun
-from mlpkit.folders.listing import RUNNING, STATUSES, UNFINISHED, ListedRun
+from mlpkit.folders.listed_run import RUNNING, STATUSES, UNFINISHED, ListedRun
 from mlpkit.folders.metrics_file import OF_LAYER
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_name import run_name

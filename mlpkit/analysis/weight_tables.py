@@ -30,7 +30,7 @@ def weight_tables(
         loss: the loss that it was trained with.
 
     Raises:
-        ConfigError: there are too many to print.
+        ConfigError: the model has more than MOST parameters.
     """
     if (parameters := count(list(layers))) > MOST:
         raise ConfigError(

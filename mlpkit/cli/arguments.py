@@ -45,7 +45,7 @@ ConfigFile = Annotated[
         "--config",
         metavar="FILE",
         parser=expand,
-        help="Start from a whole config, such as a run's config.yaml.",
+        help="Start from a whole config, such as a run's config.yaml, or from that of a checkpoint.",
     ),
 ]
 ConfigDir = Annotated[
@@ -74,7 +74,10 @@ LauncherName = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", min=1, help="Sweep: jobs at a time; of processes, the number of cores."
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Sweep: jobs at a time; default of processes: the number of cores.",
     ),
 ]
 RunsPerJob = Annotated[
@@ -82,7 +85,7 @@ RunsPerJob = Annotated[
     typer.Option(
         "--runs-per-job",
         metavar="auto | N",
-        help="Sweep: at most N runs are trained together; auto, so many that all workers have a job.",
+        help="Sweep: train at most N runs together; auto: so many that each worker has a job.",
     ),
 ]
 Address = Annotated[
@@ -118,23 +121,29 @@ Header = Annotated[
 Pixels = Annotated[
     int | None,
     typer.Option(
-        "--pixels", metavar="N", min=1, help="The largest possible pixel of a table or an array, such as 255."
+        "--pixels",
+        metavar="N",
+        min=1,
+        help="The largest possible pixel value of a table or an array, such as 255.",
     ),
 ]
 Invert = Annotated[
-    bool, typer.Option("--invert", help="Pictures are dark on light; the data sets are light on dark.")
+    bool, typer.Option("--invert", help="The pictures are dark on light; the datasets are light on dark.")
 ]
 Coverage = Annotated[
     float | None,
     typer.Option(
         "--coverage",
         metavar="P",
-        help="Sets of classes, or intervals, that hold the truth with this probability, such as 0.9.",
+        help="Add sets of classes, or intervals, that hold the truth with this probability, such as 0.9.",
     ),
 ]
 Novelty = Annotated[
     bool,
-    typer.Option("--novelty", help="How unlike the training rows each row is, from 0 to 1; 0.99 is flagged."),
+    typer.Option(
+        "--novelty",
+        help="Add how unlike the training rows each row is, from 0 to 1; from 0.99 on it is flagged.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 

@@ -155,6 +155,17 @@ def _keep(paths: list[Path], trust: "Trust", **changes: Any) -> None:
             save(path, replace(load(path, KINDS, trust), **changes))
 
 
+def _set_temperature(path: Path, temperature: float, trust: "Trust") -> None:
+    """Write a checkpoint again with another temperature."""
+    from dataclasses import replace
+
+    from mlpkit.folders.checkpoint import load, save
+    from mlpkit.folders.state import KINDS
+
+    with _held(path):
+        save(path, replace(load(path, KINDS, trust), temperature=temperature))
+
+
 def _held(checkpoint: Path) -> "AbstractContextManager[None]":
     """Return the lock of a checkpoint's run; nothing is locked for a file outside of a run."""
     import stat

@@ -20,7 +20,9 @@ from mlpkit.config.auto_lr import find_auto_lr
 from mlpkit.config.config import Config, parse
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
+from mlpkit.folders.run_record import read_plain_config
 from mlpkit.folders.trust import Trust
+from mlpkit.system.tensor_file import SUFFIX
 
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]]+\}", re.ASCII)  # ${other.key}, the only interpolation allowed
 
@@ -173,7 +175,9 @@ class Composer:
             return merge(self._folders, None, choices)
         lines = [(group, f"{group}={name}") for group, name in choices]
         sections = {group: compose(Request((line,), self._request.folders))[group] for group, line in lines}
-        return {**merge(self._folders, self._request.file, ()), **sections}
+        file = self._request.file
+        of_run = file.suffix == SUFFIX  # a checkpoint, which holds a whole config
+        return {**(read_plain_config(file) if of_run else merge(self._folders, file, ())), **sections}
 
 
 def compose(request: Request) -> dict[str, Any]:
@@ -216,7 +220,11 @@ def explain(request: Request, config: Mapping[str, Any]) -> list[tuple[str, Any,
     overrides = _read(request.overrides, groups, folders, request)
     check_single(overrides)
     choices, settings = split_choices(overrides, groups)
-    sources = find_sources(folders, request.file, [(choice.key, str(choice.value)) for choice in choices])
+    if request.file is not None and request.file.suffix == SUFFIX:
+        keys = dict(nested.items(read_plain_config(request.file)))
+        sources = dict.fromkeys(keys, search_path.display_path(request.file))
+    else:
+        sources = find_sources(folders, request.file, [(choice.key, str(choice.value)) for choice in choices])
     for setting in settings:
         inside = [key for key in sources if key.startswith(f"{setting.key}.")] if setting.deletes else []
         for key in [*dict(nested.items(setting.value, setting.key)), *inside]:

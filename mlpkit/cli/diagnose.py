@@ -18,6 +18,7 @@ def diagnose(run: Run = None, allow_large: AllowLarge = False, plugin: Plugins =
     from mlpkit.analysis.diagnose import diagnose_run
     from mlpkit.analysis.named_run import newest_of
     from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.metrics_file import keeps_none
     from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.folders.trust import Trust
     from mlpkit.system.console import make_console, note, say
@@ -30,6 +31,8 @@ def diagnose(run: Run = None, allow_large: AllowLarge = False, plugin: Plugins =
     folder = find_run(path)
     if reason:
         note(f"{reason}: {folder.path}")
+    if keeps_none(folder):
+        note(f"from the network alone: {folder.path}: run.files=minimal keeps no curves; run.files=all does")
     found = diagnose_run(folder.path, _look_at_network(folder, trust))
     say(console, *(map(str, found) if found else ["nothing stands out"]))
 

@@ -1,5 +1,6 @@
 """mlpkit evaluate."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mlpkit.analysis.answers import Answers
     from mlpkit.analysis.predict import Predictor
     from mlpkit.data.dataset import Dataset, Split
     from mlpkit.data.inputs import ReadOptions
@@ -85,8 +87,10 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained model on a split or a labelled file; overrides of dataset.* score it on other data."""
+    from mlpkit.analysis.answers import answer
     from mlpkit.analysis.baselines import evaluate_baselines, judged_score
-    from mlpkit.analysis.evaluate import evaluate as evaluate_rows
+    from mlpkit.analysis.calibration import temperatures_of, uncalibrated
+    from mlpkit.analysis.evaluate import evaluate_answers
     from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.analysis.threshold import choose_threshold
     from mlpkit.config.metric import with_metric
@@ -114,10 +118,13 @@ def evaluate(
     predictors = [make_predictor(member, choose_device(device)) for _, member in members]
     predictor = one_of(predictors)
     dataset: Dataset | None = None
+    rows: Split | None = None
+    portions: Iterable[Split]
     if input_ is not None:
-        name, rows = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
+        name, portions = "input", _read_rows(input_, ReadOptions(header, pixels, invert), stored)
     else:
         name, rows, dataset = _rows_of_split(split, given, path, stored, trust)
+        portions = [rows]
     for place, member in members:
         warn_of_nan(member.state.model, place)
     if name == "test" and not given:
@@ -136,28 +143,32 @@ def evaluate(
             note(f"threshold {value:.4g}, which has the highest {tuned} on val")
             predictor.metrics = with_metric(predictor.metrics, tuned)
         predictor.task = task.at_threshold(value)
-    found = evaluate_rows(predictor, name, rows, weighted)
+    plain = uncalibrated(predictor) if temperatures_of(predictor) != [1] else None
+    answers = answer(predictor, portions, plain, None if unlike is None else unlike.of)
+    found = evaluate_answers(predictor, name, answers, weighted)
     lows, highs = ({name: ends[place] for name, ends in found.intervals.items()} for place in (0, 1))
     baselines = {}
-    if dataset is not None and not given and name != "train" and not rows.folds and not weighted:
+    is_new = rows is not None and name != "train" and not rows.folds
+    if dataset is not None and rows is not None and is_new and not given and not weighted:
         baselines = evaluate_baselines(predictor, dataset, rows, found.draws, task, tuned)
     shown = {found.split: found.scores, "95 % from": lows, "95 % to": highs}
-    alone = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    alone = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     who = f"ensemble of {len(members)}" if ensemble or len(members) > 1 else alone
     title = f"{who}, {plural(found.rows, 'row')}{', weighted' if weighted else ''}"
     print_scores(console, title, shown | {name: of.scores for name, of in baselines.items()})
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if task.probabilities is not None:
-        say(console, _calibration(predictor, rows))
+        say(console, _calibration(predictor, answers))
     if coverage is not None:
         from mlpkit.analysis.conformal import conformal_of, describe_coverage
 
         if name == "val":
             raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
         conformal = conformal_of(members, predictor, coverage, trust, note)
-        say(console, describe_coverage(conformal, predictor, rows))
-    if unlike is not None:
-        say(console, describe_rate(unlike.of(rows.inputs)))
+        said, names = predictor.decode(answers.all_outputs), predictor.input_schema.targets
+        say(console, describe_coverage(conformal, names, said, answers.rows.targets))
+    if answers.novelty is not None:
+        say(console, describe_rate(answers.novelty))
     if found.rows < FEW:
         say(console, f"fewer than {FEW} rows: bootstrap intervals are too narrow")
     score = judged_score(task, predictor.metrics, tuned)
@@ -171,27 +182,28 @@ def evaluate(
     say(console, *found.report.split("\n"))
 
 
-def _calibration(predictor: "Predictor", rows: "Split") -> str:
+def _calibration(predictor: "Predictor", answers: "Answers") -> str:
     """Return the calibration error and the Brier score of some rows; also without the temperature."""
-    from mlpkit.analysis.calibration import calibration_scores, temperatures_of, uncalibrated
+    from mlpkit.analysis.calibration import calibration_scores, temperatures_of
     from mlpkit.losses.scores import ECE_BINS
     from mlpkit.system.console import number
 
-    each, before = [predictor], ""
-    if (found := temperatures_of(predictor)) != [1]:
-        before = f"temperature {', '.join(f'{temperature:.4g}' for temperature in found)}: "
-        each.insert(0, uncalibrated(predictor))
-    scores = [calibration_scores(of, rows, of.on(rows).outputs_in_blocks(rows.inputs)) for of in each]
+    before = ""
+    if answers.plain is not None:
+        before = f"temperature {', '.join(f'{found:.4g}' for found in temperatures_of(predictor))}: "
+    outputs = [each for each in (answers.plain, answers.outputs) if each is not None]
+    scores = [calibration_scores(predictor, answers.rows, each) for each in outputs]
     ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))
     return f"calibration: {before}ECE {ece} ({ECE_BINS} bins), Brier {brier}"
 
 
-def _read_rows(source: str, options: "ReadOptions", stored: "Checkpoint") -> "Split":
-    """Return the rows of a file, with their targets."""
+def _read_rows(source: str, options: "ReadOptions", stored: "Checkpoint") -> "Iterator[Split]":
+    """Yield the rows of a file, with their targets, portion by portion."""
     from mlpkit.data.labelled import read_labelled
+    from mlpkit.system.ahead import one_ahead
     from mlpkit.system.console import note
 
-    return read_labelled(source, stored.input_schema, stored.config.dataset, options, note)
+    return one_ahead(read_labelled(source, stored.input_schema, stored.config.dataset, options, note))
 
 
 def _rows_of_split(

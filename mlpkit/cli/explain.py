@@ -95,7 +95,7 @@ def _explain(
         path, stored, dataset = _opened(run, checkpoint, trust)
         config, state = stored.config, stored.state
         progress = state.progress
-        source = f"{path} ({path.stem} checkpoint, epoch {progress.epoch}, step {progress.step})"
+        source = f"{path} ({stored.name_of(path)} checkpoint, epoch {progress.epoch}, step {progress.step})"
         if config.optimizer.slots() and progress.step:
             source += ", with the optimizer's state" if state.optimizer else "; the optimizer's state is not "
             source += "" if state.optimizer else "in it, and begins at zero"
@@ -124,7 +124,7 @@ def _opened(run: str | None, checkpoint: str, trust: "Trust") -> "tuple[Path, Ch
     from mlpkit.system.console import note
 
     path, stored = open_run(run, checkpoint, trust, parts=("model", "optimizer"))
-    if (members := stored.config.model.members) > 1:
+    if (members := stored.config.model.networks) > 1:
         note(f"the run has {members} members; the step is that of the first")
     return path, stored, load_matching(stored.config.dataset, stored, path, note, trust)
 

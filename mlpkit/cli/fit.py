@@ -241,9 +241,9 @@ def _out_of_fold(folder: Path, runs: "Sequence[RunResult]", datasets: "Datasets"
 
 def _best_epoch(run: "RunResult") -> int:
     from mlpkit.folders.run_folder import RunFolder
-    from mlpkit.system.plain_json import read_object
+    from mlpkit.folders.run_record import read_summary
 
-    return int(read_object(RunFolder(run.path).summary)["best"]["epoch"])
+    return int(read_summary(RunFolder(run.path))["best"]["epoch"])
 
 
 def _compare(judged: "Judged", folds: int, seeds: int, warnings: list[str], folder: Path) -> "FitComparison":

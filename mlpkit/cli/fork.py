@@ -50,7 +50,7 @@ def fork(
     if reason:
         note(f"{reason}: {folder.path}")
     own_folder = [] if any(text.startswith("run.dir=") for text in given) else ["run.dir=null"]
-    request = Request((*given, *own_folder), file=folder.config, replaceable=("scheduler",))
+    request = Request((*given, *own_folder), file=folder.config_file, replaceable=("scheduler",))
     request = request.with_defaults(f"{PLOTS}=false")
     if not multirun:
         read_config(request)  # which refuses several values of a key

@@ -90,11 +90,9 @@ def dependence_answer(models: Sequence[Judged], names: Sequence[str]) -> Answer:
     """Return the partial dependence on some columns; several models are members of an ensemble."""
     first, predictor = models[0], one_of([of.predictor for of in models])
     found = [partial_dependence(predictor, first.rows.inputs, name) for name in dict.fromkeys(names)]
-    columns: Columns = {key: [] for key in ("column", "value", "output", "mean", "low", "high")}
-    for each in found:
-        for line in _lines(each):
-            for key, cell in zip(columns, line, strict=True):
-                columns[key].append(cell)
+    keys = ("column", "value", "output", "mean", "low", "high")
+    cells = zip(*(line for each in found for line in _lines(each)), strict=True)
+    columns: Columns = dict(zip(keys, cells, strict=True))
 
     def draw() -> "Figure":
         from mlpkit.plots.dependence import draw_dependence

@@ -48,7 +48,7 @@ def inspect(
     trust = Trust.foreign(allow_large)
     path, stored = open_run(run, checkpoint, trust, parts=())
     input_schema, console = stored.input_schema, make_console()
-    layers, members = architecture(stored.config, input_schema), stored.config.model.members
+    layers, members = architecture(stored.config, input_schema), stored.config.model.networks
     features = ", ".join(input_schema.features[:8]) + (", …" if len(input_schema.features) > 8 else "")
     targets = ", ".join(input_schema.targets)
     if input_schema.classes:
@@ -73,7 +73,7 @@ def inspect(
         if layer.kind == "Identity":
             continue
         number = sum(math.prod(shape) for shape in layer.parameters.values())
-        has_widths = layer.kind in ("Linear", "PeriodicEmbedding")
+        has_widths = layer.kind in ("Linear", "PeriodicEmbedding", "MemberOutputs")
         shape = f"{layer.in_features} → {layer.out_features}" if has_widths else ""
         table.add_row(f"{layer.name} {layer.kind}", shape, f"{number:,}" if number else "")
     table.add_row("total", "", f"{count(layers):,}")
@@ -86,13 +86,16 @@ def inspect(
         if (compared := file.entries.get("novelty/rows")) is not None:
             say(console, f"novelty: compares rows with {compared.shape[0]:,} training rows")
 
+        in_newest = stored.is_best and any(name.startswith("best/") for name in file.entries)
+        kind = "best" if in_newest else "model"
+
         def read(name: str) -> Any:
-            values = file.read(f"model/{name}")
+            values = file.read(f"{kind}/{name}")
             return (values[0] if members > 1 else values).tolist()
 
         tables = list(weight_tables(layers, input_schema, read, loss)) if weights else []
         readable = [] if tables else readable_weights(layers, input_schema, read)
-    used = f"{path.stem}, epoch {stored.state.progress.epoch}"
+    used = f"{stored.name_of(path)}, epoch {stored.state.progress.epoch}"
     of_first = f"first member, {used}" if members > 1 else used
     console.print()
     say(console, *yaml_file.dump(to_dict(stored.config)).rstrip().split("\n"))
@@ -103,8 +106,8 @@ def inspect(
         console.print()
         print_weights(console, of_first, readable)
     by_split, folder = stored.state.scores, RunFolder(path.parent.parent)
-    if path.parent.name == "checkpoints" and folder.summary.is_file():
-        summarized = summarized_scores(folder, path.stem, stored.state.progress.step) or {}
+    if path.parent.name == "checkpoints":
+        summarized = summarized_scores(folder, stored.name_of(path), stored.state.progress.step) or {}
         by_split = summarized if summarized and are_plain(summarized) else by_split
     if by_split:
         console.print()

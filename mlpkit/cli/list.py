@@ -42,8 +42,8 @@ def list_choices(
             else:
                 line = search_path.first_comment(path)
             is_own = any(path.is_relative_to(folder) for folder in (search_path.packaged(), package))
-            mine = "" if is_own else f" ({_short(path)})"
-            say(console, f"  {printable(choice):<{width}}  {printable(line)}{printable(mine)}")
+            about = [line] if is_own else [line, f"({_short(path)})"]
+            say(console, f"  {printable(choice):<{width}}  {printable(' '.join(filter(None, about)))}")
 
 
 def _short(path: Path) -> str:

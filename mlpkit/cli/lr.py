@@ -45,6 +45,8 @@ def lr(
         given = (*given, f"trainer.epochs={epochs}")
     elif config.trainer.epochs == 0:
         raise ConfigError("trainer.epochs=0: trains nothing, so no learning rate is better; choose 1 or more")
+    if config.run.files == "minimal":
+        raise ConfigError("run.files=minimal: keeps no curves, which lr reads; add run.files=all")
     factor = (highest / lowest) ** (1 / (LRS - 1))
     lrs = ",".join(f"{lowest * factor**number:.3g}" for number in range(LRS))
     request = Request((*given, f"optimizer.lr={lrs}", f"seed=range({SEEDS})")).with_defaults(*QUIET)

@@ -59,7 +59,8 @@ def ls(
     from mlpkit.analysis.run_list import ENDINGS, describe, format_list, write_list
     from mlpkit.errors import ConfigError, DataError
     from mlpkit.folders.labels import check_tag
-    from mlpkit.folders.listing import STATUSES, ListedSweep, by_score, list_runs, newest_first
+    from mlpkit.folders.listed_run import STATUSES
+    from mlpkit.folders.listing import ListedSweep, by_score, list_runs, newest_first
     from mlpkit.folders.output_file import check_output
     from mlpkit.system.console import is_terminal, make_console, note, print_answer
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlpkit.cli.compose import Composer, Request, sweeps
 from mlpkit.cli.overrides import Override
-from mlpkit.config.config import Config
+from mlpkit.config.config import Config, SharedSections
 from mlpkit.config.problems import MOST_PROBLEMS, spell
 from mlpkit.errors import ConfigError
 from mlpkit.sweeps.grid import Interval, Job, SweepPlan, Values, check_size, product, zipped
@@ -105,11 +105,11 @@ def _configs(composer: Composer, combinations: Sequence[Sequence[Override]]) -> 
     Raises:
         ConfigError: with each problem once, and the overrides that all combinations with it share.
     """
-    configs = []
+    configs, shared = [], SharedSections()
     problems: dict[str, list[Sequence[Override]]] = {}
     for combination in combinations:
         try:
-            configs.append(composer.config(combination))
+            configs.append(shared.of(composer.config(combination)))
         except ConfigError as error:
             for line in error.args:
                 problems.setdefault(line, []).append(combination)
@@ -119,8 +119,8 @@ def _configs(composer: Composer, combinations: Sequence[Sequence[Override]]) -> 
         if len(found) < len(combinations) and not any(
             line.startswith((f"{each.key}=", f"{each.text}: ")) for each in first
         ):
-            shared = [each for each in first if all(each in other for other in found)] or first
-            line += f" (with {' '.join(each.text for each in shared)})"
+            common = [each for each in first if all(each in other for other in found)] or first
+            line += f" (with {' '.join(each.text for each in common)})"
         lines.append(line)
     _refuse(lines)
     return configs

@@ -147,8 +147,12 @@ def _load(
     predictor = make_predictor(stored)
     dataset = load_matching(stored.config.dataset, stored, path, note, trust)
     why = {"best": f"best by {dataset.monitored}", "last": "the last"}
-    predictor.chosen = why.get(path.stem, "")
-    return predictor, dataset, read_metrics(RunFolder(path.parent.parent).metrics)
+    predictor.chosen = why.get(stored.name_of(path), "")
+    folder = RunFolder(path.parent.parent)
+    if folder.is_one_file and not folder.metrics.exists():
+        note(f"no curves: {folder.path}: run.files=minimal keeps none; run.files=all does")
+        return predictor, dataset, []
+    return predictor, dataset, read_metrics(folder.metrics)
 
 
 def _folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
@@ -163,10 +167,11 @@ def _folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
     from mlpkit.folders.run_folder import RunFolder, refuse_other_kind
 
     folder, progress = RunFolder(path.parent.parent), stored.state.progress
-    if path == folder.last and not folder.best.exists():
+    if stored.is_best:
         return folder.plots
     with suppress(DataError):
-        if path == folder.best or read_header(folder.best).state.progress.step == progress.step:
+        newest = read_header(folder.last).state.progress
+        if progress.step == newest.best_step or (path == folder.last and not newest.best_epoch):
             return folder.plots
     other = folder.plots / f"epoch-{progress.epoch}"
     refuse_other_kind(other, stat.S_ISDIR, "folder")

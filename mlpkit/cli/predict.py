@@ -178,7 +178,7 @@ def predict(
         portions, true = [Inputs(rows.inputs)], rows.targets
     elif keep or input_schema.encoder is not None:
         from mlpkit.data.raw_inputs import missing_texts, parse_raw
-        from mlpkit.data.raw_portions import read_raw_portions
+        from mlpkit.data.raw_portions import read_raw
         from mlpkit.system.ahead import one_ahead
 
         options.check(input_schema)
@@ -186,10 +186,8 @@ def predict(
             missing = missing_texts(stored.config.dataset)
             portions = [Inputs(parse_raw(values, input_schema, missing, note).values)]
         else:
-            config = stored.config.dataset
-            portions = one_ahead(
-                read_raw_portions(str(input_), input_schema, config, options, keep or (), note)
-            )
+            raw = read_raw(str(input_), input_schema, stored.config.dataset, options, keep or (), warn=note)
+            portions = one_ahead(Inputs(found.values, kept=found.kept) for found in raw)
     elif values:
         portions = [parse_values(values, input_schema, options, note)]
     else:
@@ -202,7 +200,7 @@ def predict(
     if output is not None:
         say(make_console(), f"{plural(write(output, parts), 'prediction')}: {output}")
     else:
-        epoch = f"{path.stem} checkpoint, epoch {stored.state.progress.epoch}"
+        epoch = f"{stored.name_of(path)} checkpoint, epoch {stored.state.progress.epoch}"
         show(joined(parts), "" if ensemble or run is None else f"{path.parent.parent}: {epoch}")
 
 

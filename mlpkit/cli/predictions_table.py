@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 from mlpkit.config.problems import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlpkit.analysis.predictions_file import Values
     from mlpkit.system.console import PlainTable
 
 ROWS_ON_A_TERMINAL = 40
 LONGEST_CELL = 30  # characters that are shown on a terminal
 
 
-def show(columns: dict[str, list[object]], used: str = "") -> None:
+def show(columns: "Mapping[str, Values]", used: str = "") -> None:
     """Print a table on a terminal, with a note of the weights that were used; csv elsewhere."""
     from mlpkit.analysis.predictions_file import to_csv
     from mlpkit.system.console import fits, is_terminal, make_console, note, print_answer
@@ -32,7 +35,7 @@ def show(columns: dict[str, list[object]], used: str = "") -> None:
         note(f"{plural(rows - ROWS_ON_A_TERMINAL, 'more row')}; --output FILE writes them all")
 
 
-def _table(columns: dict[str, list[object]], names: list[str]) -> "PlainTable":
+def _table(columns: "Mapping[str, Values]", names: list[str]) -> "PlainTable":
     """Return a table of the first rows, with these columns; `probability` is that of the class."""
     from mlpkit.system.console import plain_table, shortened
 

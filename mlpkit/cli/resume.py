@@ -43,13 +43,13 @@ def resume(
 ) -> None:
     """Resume a run exactly where it stopped; with more epochs, train a finished run further."""
     from mlpkit.cli.compose import Request, override
-    from mlpkit.config import yaml_file
     from mlpkit.errors import ConfigError
     from mlpkit.folders.environment import name_plugins
     from mlpkit.folders.find_run import find_run
     from mlpkit.folders.looks import looks_recorded
     from mlpkit.folders.may_change import MAY_CHANGE, OLD_KEYS
     from mlpkit.folders.origin import Origin
+    from mlpkit.folders.run_record import read_plain_config
     from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.folders.trust import Trust
     from mlpkit.sweeps.launchers import LauncherOptions
@@ -82,7 +82,7 @@ def resume(
     start = None if path.is_dir() else path
     try:
         config = override(
-            yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN),
+            read_plain_config(folder.config_file),
             Request(tuple(given)),
             allowed=lambda key: key in (*MAY_CHANGE, *OLD_KEYS),
             rule=f"a run goes on as it began; only {', '.join(MAY_CHANGE)} may change",

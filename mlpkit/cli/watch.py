@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mlpkit.analysis.watch_view import Screen
     from mlpkit.folders.followed_run import FollowedRun
-    from mlpkit.folders.listing import ListedRun
+    from mlpkit.folders.listed_run import ListedRun
 
 EXAMPLE = "mlpkit watch"
 SECONDS = 1.0  # between two looks
@@ -53,8 +53,12 @@ class _Run:
 
     def __init__(self, path: Path) -> None:
         from mlpkit.folders.followed_run import FollowedRun
+        from mlpkit.folders.metrics_file import keeps_none
+        from mlpkit.folders.run_folder import RunFolder
 
         listed = _listed(path)
+        if keeps_none(RunFolder(path)):
+            raise DataError(f"{path}: run.files=minimal keeps no curves; mlpkit inspect shows its scores")
         if not listed:
             raise DataError(
                 f"{path}: not a run folder (its config.yaml is not a file that mlpkit has written)"
@@ -64,7 +68,7 @@ class _Run:
     @property
     def has_ended(self) -> bool:
         """Whether no more is to come, as far as the files tell."""
-        from mlpkit.folders.listing import ENDED
+        from mlpkit.folders.listed_run import ENDED
 
         return self._about.status in ENDED
 
@@ -92,7 +96,7 @@ class _Sweep:
     @property
     def has_ended(self) -> bool:
         """Whether no more is to come: nobody trains the sweep or one of its runs."""
-        from mlpkit.folders.listing import RUNNING
+        from mlpkit.folders.listed_run import RUNNING
         from mlpkit.folders.sweep_folder import SweepFolder
         from mlpkit.system.lock import is_held
 
@@ -103,7 +107,7 @@ class _Sweep:
         """Read what was appended, and follow the runs that run or lead now."""
         from mlpkit.analysis.watch_view import MOST_CURVES, ranked_runs
         from mlpkit.folders.followed_run import FollowedRun
-        from mlpkit.folders.listing import RUNNING
+        from mlpkit.folders.listed_run import RUNNING
 
         self._listed = _listed(self.path) or self._listed
         running = [run for run in self._listed if run.status == RUNNING]
@@ -168,7 +172,8 @@ def _screen(console: "Console") -> "Screen":
 
 def _listed(path: Path) -> "list[ListedRun]":
     """Return the runs at a path, without those that are just being written."""
-    from mlpkit.folders.listing import ListedRun, list_runs
+    from mlpkit.folders.listed_run import ListedRun
+    from mlpkit.folders.listing import list_runs
 
     try:
         return [run for run in list_runs([path], lambda line: None) if isinstance(run, ListedRun)]

@@ -34,12 +34,14 @@ class ActivationConfig(Section):
     Attributes:
         torch_class: name of the torch.nn class that computes it, if there is one.
         keeps_zeros: whether f(0) = 0. A sweep then pads narrow networks with zeros to the width of others.
+        parameters: the shapes of its trained parameters by name, if `torch_class` has any.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("function or torch_class",)
     name: str
     torch_class: ClassVar[str] = ""
     keeps_zeros: ClassVar[bool] = False
+    parameters: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def function(self, z: "Tensor") -> "Tensor":
         """Return f(z), elementwise, as a new tensor; z has any shape."""

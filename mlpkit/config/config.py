@@ -54,8 +54,25 @@ class Config(Section):
         return self.model_copy(update={"run": self.run.model_copy(update=options)})
 
     def without_members(self) -> "Config":
-        """Return the config of one of the model's members alone."""
+        """Return the config of one of the model's networks alone; members that share weights are one."""
+        if self.model.networks == 1:
+            return self
         return self.model_copy(update={"model": self.model.model_copy(update={"members": 1})})
+
+
+class SharedSections:
+    """Lets equal sections of many configs be one object, so that those of a sweep take little memory."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._seen: dict[Section, Section] = {}
+
+    def of(self, config: Config) -> Config:
+        """Return an equal config, with the sections of those before where they are equal."""
+        sections = {name: value for name, value in config if isinstance(value, Section)}
+        return config.model_copy(
+            update={name: self._seen.setdefault(section, section) for name, section in sections.items()}
+        )
 
 
 def json_schema() -> dict[str, Any]:

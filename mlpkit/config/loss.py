@@ -74,8 +74,8 @@ class LossConfig(ForTasks):
     def per_example(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss of each row, (rows,); training minimises the mean.
 
-        Without `gradient`, autograd differentiates it. Do not branch on values: CUDA
-        graphs cannot.
+        Without `gradient`, autograd differentiates it. Do not test values of tensors with `if`, which CUDA
+        graphs do not support.
 
         Args:
             outputs: (rows, width): logits, or for regression values, standardised if the targets are.

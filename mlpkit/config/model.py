@@ -68,6 +68,11 @@ class ModelConfig(ForTasks):
         """
         raise NotImplementedError(f"model={self.name} has no build")
 
+    @property
+    def networks(self) -> int:
+        """The number of networks with weights of their own; 1 if the members share weights."""
+        return self.members
+
     def for_task(self, task: str) -> Self:
         """Return these options with a number in place of each `auto` that depends on the dataset's task."""
         return self

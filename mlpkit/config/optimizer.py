@@ -25,6 +25,9 @@ class Buffers:
         tensors: by slot name, optimizer state for each of `values`, of the same shape.
         numbers: by slot name, one float32 scalar tensor of optimizer state for all values.
         begun: whether a step has been taken; until then the optimizer state is zero.
+        names: the parameter that each of `values` is; empty without `has_layers`.
+        loss: computes the loss of the values as they are, and writes `gradients`; it is set before each step
+            of an optimizer with a line search, and None for others.
     """
 
     values: "list[Tensor]"
@@ -32,6 +35,8 @@ class Buffers:
     tensors: "dict[str, list[Tensor]]"
     numbers: "dict[str, Tensor]"
     begun: bool = False
+    names: tuple[str, ...] = ()
+    loss: "Callable[[], float] | None" = None
 
 
 class OptimizerConfig(Section):
@@ -41,11 +46,14 @@ class OptimizerConfig(Section):
         has_auto_lr: whether `lr=auto` is allowed, and the default; see `mlpkit.config.auto_lr`.
         has_layers: whether `fused` gets each layer's weights as a tensor (runs, *shape), and its biases
             likewise. If not, a tensor may hold several layers.
+        has_line_search: whether a step computes the loss several times; see `Buffers.loss`. A run is then
+            trained alone, by full batches.
     """
 
     to_define: ClassVar[tuple[str, ...]] = ("update or fused",)
     has_auto_lr: ClassVar[bool] = False
     has_layers: ClassVar[bool] = False
+    has_line_search: ClassVar[bool] = False
     name: str
     lr: Positive = Field(0.001, description="learning rate")
 

@@ -72,7 +72,8 @@ def choice(group: str) -> Callable[[type[Schema]], type[Schema]]:
         for name in names:
             other = _registered[group].get(name)
             if other and (other.__module__, other.__qualname__) != (schema.__module__, schema.__qualname__):
-                raise ConfigError(f"{where}: {group}={name} is {other.__module__}; choose another name")
+                taken = f"{group}={name} is taken by {other.__module__}"
+                raise ConfigError(f"{where}: {taken}; choose another name")
             _registered[group][name] = schema
         return schema
 
@@ -102,8 +103,8 @@ def choices(group: str) -> dict[str, type[Section]]:
 
 
 def first_doc_line(schema: type[Section]) -> str:
-    """Return the first line of a schema's docstring."""
-    return (inspect.getdoc(schema) or "").split("\n", 1)[0].rstrip(".")
+    """Return the first line of a schema's own docstring; empty if it has none."""
+    return inspect.cleandoc(schema.__doc__ or "").split("\n", 1)[0].rstrip(".")
 
 
 def source_file(schema: type[Section]) -> str:

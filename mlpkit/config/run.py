@@ -66,6 +66,11 @@ class TrainerConfig(Section):
         description="decay of a moving average of the weights, such as 0.98, which is evaluated, kept as "
         "best and saved instead of them; null: no average",
     )
+    swa: Annotated[float, Field(gt=0, lt=1)] | Count | None = Field(
+        None,
+        description="average the weights of all epochs from this one on, or from this share of the epochs on "
+        "(0.75: the last quarter), and use it as with ema; null: no average",
+    )
     precision: Literal["float32", "float64"] = Field("float32", description="number format")
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="threads on a CPU; auto: as many as a step keeps busy, at most the free cores"
@@ -94,6 +99,11 @@ class TrainerConfig(Section):
         json_schema_extra={"rule": "the name of a score, such as loss or roc_auc"},
         description="score that decides the best epoch, early stopping and the best run; auto: accuracy, or "
         "the loss of a regression",
+    )
+    best_epoch: Literal["common", "own"] = Field(
+        "common",
+        description="common: all networks of model.members keep the weights of the same epoch; own: each "
+        "keeps those with the lowest loss on its own fold (dataset.val_folds)",
     )
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     class_weight: Literal["none", "balanced"] | ClassWeights = Field(
@@ -127,7 +137,23 @@ class TrainerConfig(Section):
             raise rule_error(f"steps_per_epoch={self.steps_per_epoch} needs a batch_size that is a number")
         if self.matmul == "bfloat16" and self.precision == "float64":
             raise rule_error("matmul=bfloat16 needs precision=float32")
+        if self.swa is not None and self.ema is not None:
+            raise rule_error(f"swa={self.swa} and ema={self.ema}: choose one of the averages")
+        if isinstance(self.swa, int) and self.swa > self.epochs:
+            raise rule_error(f"swa={self.swa} is after the last of {self.epochs} epochs; choose a lower one")
         return self
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether averages of the weights are kept."""
+        return self.ema is not None or self.swa is not None
+
+    @property
+    def before_swa(self) -> int:
+        """The epochs before the first whose weights `swa` averages; all of them without `swa`."""
+        if self.swa is None:
+            return self.epochs
+        return self.swa - 1 if isinstance(self.swa, int) else int(self.swa * self.epochs)
 
 
 class RunConfig(Section):
@@ -138,6 +164,11 @@ class RunConfig(Section):
     name: Label | None = Field(None, description="group of runs in root; null: <dataset>-<model>")
     loggers: tuple[str, ...] = Field(
         ("tensorboard",), strict=False, description="where scores are logged besides metrics.jsonl"
+    )
+    files: Literal["all", "minimal"] = Field(
+        "all",
+        description="minimal: one file with the config, the summary and the last and best weights; no logs "
+        "and no pictures",
     )
     metrics: tuple[str, ...] = Field(
         (), strict=False, description="scores of plug-ins that are computed besides the task's"
@@ -185,4 +216,9 @@ class RunConfig(Section):
     def _check(self) -> Self:
         if self.resume == "auto" and self.dir is None:
             raise rule_error("resume=auto needs dir, the folder of the run")
+        if self.files == "minimal":
+            unused = [f"{key}={value}" for key in ("histograms", "film") if (value := getattr(self, key))]
+            unused += [f"loggers=[{name}]" for name in self.loggers if name != "tensorboard"]
+            if unused:
+                raise rule_error(f"files=minimal keeps no logs; leave out {unused[0]}, or use files=all")
         return self

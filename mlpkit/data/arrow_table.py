@@ -28,21 +28,34 @@ def read_parquet(path: Path) -> pyarrow.Table:
         pyarrow.ArrowException: it is damaged; also OSError.
     """
     with _open_parquet(path) as file:
-        return _without_index(file.read())
+        return _drop_index(file.read())
 
 
-def read_parquet_portions(path: Path, rows: int) -> Iterator[pyarrow.Table]:
-    """Yield the rows of a parquet file in portions of at most so many rows, whatever its size.
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns of a parquet file, without the index that pandas adds.
 
     Raises:
         DataError, pyarrow.ArrowException, OSError: as in `read_parquet`.
     """
     with _open_parquet(path) as file:
-        if file.metadata.num_rows == 0:
-            yield _without_index(file.read())
+        return _without_index(file.schema_arrow.names)
+
+
+def read_parquet_portions(path: Path, rows: int, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """Yield the rows of a parquet file in portions of at most so many rows, whatever its size.
+
+    Args:
+        path: the file.
+        rows: the most rows of a portion.
+        columns: the columns to read.
+
+    Raises:
+        DataError, pyarrow.ArrowException, OSError: as in `read_parquet`.
+    """
+    with _open_parquet(path) as file:
         for group in range(file.num_row_groups):  # over several at once pyarrow keeps what it has read
-            for batch in file.iter_batches(rows, row_groups=[group]):
-                yield _without_index(pyarrow.Table.from_batches([batch]))
+            for batch in file.iter_batches(rows, row_groups=[group], columns=list(columns)):
+                yield pyarrow.Table.from_batches([batch])
 
 
 @contextmanager
@@ -78,13 +91,17 @@ def read_arrow(path: Path) -> pyarrow.Table:
         with open_file(path) as file, pyarrow.ipc.open_stream(file) as reader:
             table = reader.read_all()
     table.validate(full=True)  # pyarrow does not check arrow data while it reads them
-    return _without_index(table)
+    return _drop_index(table)
 
 
-def _without_index(table: pyarrow.Table) -> pyarrow.Table:
+def _drop_index(table: pyarrow.Table) -> pyarrow.Table:
     return table.select(
         [place for place, name in enumerate(table.column_names) if not _PANDAS_INDEX.fullmatch(name)]
     )
+
+
+def _without_index(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not _PANDAS_INDEX.fullmatch(name)]
 
 
 def normalize(table: pyarrow.Table, missing: Sequence[str], source: str) -> pyarrow.Table:

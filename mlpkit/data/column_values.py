@@ -70,6 +70,8 @@ class RawColumn:
     @property
     def missing(self) -> Flags:
         """Whether the value of each row is missing (rows,)."""
+        if not self.flat.null_count:
+            return np.zeros(len(self.flat), np.bool_)
         return _to_numpy(pc.is_null(self.flat))
 
     def value(self, row: int) -> Any:
@@ -97,10 +99,8 @@ class RawColumn:
             )
         elif pa.types.is_boolean(values.type):
             values = values.cast(pa.uint8())
-        found: Floats = (
-            values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
-        )
-        if len(bad := np.flatnonzero(np.abs(found) > FLOAT32_MAX)):  # False for NaN
+        found: Floats = _to_numpy(values.cast(pa.float64(), safe=False))
+        if not fit_float32(found) and len(bad := np.flatnonzero(np.abs(found) > FLOAT32_MAX)):
             value = spell(str(self.flat[int(bad[0])]))
             raise self.error(int(bad[0]), f"{value} is not a finite float32 (at most {FLOAT32_MAX})")
         return found
@@ -188,6 +188,11 @@ class RawColumn:
             few = values.drop_null().slice(0, 20)
             return len(few) > 0 and not _read_dates(few, None).null_count and not self.unparsed_dates().any()
         return bool(pa.types.is_timestamp(values.type) or pa.types.is_date(values.type))
+
+
+def fit_float32(values: Floats | Flags) -> bool:
+    """Whether all numbers are finite and no larger than those of float32; NaN is not."""
+    return not len(values) or bool(values.min() >= -FLOAT32_MAX and values.max() <= FLOAT32_MAX)
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -4,22 +4,40 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pyarrow
 import pyarrow.csv
 
 from mlpkit.config.problems import plural, show, spell
 from mlpkit.data.table_format import TableFormat, counts_up, infer_format, parse_rows
-from mlpkit.data.table_text import NotUtf8Error, TableText
+from mlpkit.data.table_text import NotUtf8Error, TableText, Utf8Stream
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
 
 SAMPLE = 1 << 20  # bytes from which the format and the column types are inferred
 LONGEST = 4 << 20  # bytes of a row
 
+Types = dict[str, pyarrow.DataType]
+Result = TypeVar("Result")
+
 _MISFIT = re.compile(r"In CSV column #([0-9]+): .*conversion error", re.S)
+
+
+class MisfitError(Exception):
+    """A value does not have the type of its column.
+
+    Attributes:
+        column: the name of the column.
+    """
+
+    def __init__(self, column: str) -> None:
+        """Store the column."""
+        super().__init__(column)
+        self.column = column
 
 
 def read_csv(
@@ -36,14 +54,24 @@ def read_csv(
         ConfigError: the given format is not valid.
         DataError: the text is not a table.
     """
+    return in_its_encoding(text, given, lambda known: _read(text, known, missing))
+
+
+def in_its_encoding(text: TableText, given: TableFormat, read: Callable[[TableFormat], Result]) -> Result:
+    """Check a format, and call `read` with it and the text's encoding: cp1252 if it is not UTF-8 after all.
+
+    Raises:
+        ConfigError: the given format is not valid.
+        DataError: see `read`.
+    """
     _check(given)
     encoding = given.encoding or text.encoding()
     try:
-        return _read(text, replace(given, encoding=encoding), missing)
+        return read(replace(given, encoding=encoding))
     except NotUtf8Error as error:
         if given.encoding or encoding != "utf-8" or error.was_utf8:
             raise
-    return _read(text, replace(given, encoding="cp1252"), missing)
+    return read(replace(given, encoding="cp1252"))
 
 
 def find_line(text: TableText, table_format: TableFormat, row: int) -> int:
@@ -65,6 +93,18 @@ def _check(given: TableFormat) -> None:
 
 
 def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[pyarrow.Table, TableFormat]:
+    reading = prepare(text, given, missing)
+    table = reading.read(reading.types_in_sample())
+    empty = [name for name in reading.unnamed if table[name].type == pyarrow.null()]
+    return table.drop_columns(empty), reading.table_format
+
+
+def prepare(text: TableText, given: TableFormat, missing: Sequence[str]) -> "CsvReading":
+    """Infer the format and the names of the columns from the first lines.
+
+    Raises:
+        DataError: there is no row, or it is not clear whether the first line holds names.
+    """
     sample = _sample(text, given.encoding or "utf-8")
     table_format = infer_format(sample, given, missing)
     rows = parse_rows(sample, table_format.separator or ",")
@@ -79,17 +119,11 @@ def _read(text: TableText, given: TableFormat, missing: Sequence[str]) -> tuple[
     names = _names(rows[0], table_format, text.name)
     if table_format.has_header and len(rows) == 1 and len(sample) < SAMPLE:
         raise DataError(f"{text.name}: no rows below the column names; add a line for each")
-    blank = len(sample) - len(sample.lstrip("\r\n"))
-    reading = _Reading(text, table_format, names, missing, len(sample[:blank].splitlines()))
-    try:
-        types = reading.types_in(sample)
-    except pyarrow.ArrowException:  # `read` below reads the whole text and reports the error
-        types = {}
-    table = reading.read(types)
     unnamed = [
         name for name, cell in zip(names, rows[0], strict=True) if table_format.has_header and not cell
     ]
-    return table.drop_columns([name for name in unnamed if table[name].type == pyarrow.null()]), table_format
+    blank = len(sample) - len(sample.lstrip("\r\n"))
+    return CsvReading(text, table_format, names, missing, len(sample[:blank].splitlines()), sample, unnamed)
 
 
 def _sample(text: TableText, encoding: str) -> str:
@@ -116,25 +150,41 @@ def _names(first: Sequence[str], table_format: TableFormat, source: str) -> list
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """The arguments with which pyarrow reads one text."""
+class CsvReading:
+    """How pyarrow reads one text.
+
+    Attributes:
+        text: the text.
+        table_format: its format, complete.
+        names: the names of all columns.
+        missing: strings that stand for a missing value.
+        empty_lines: the number of empty lines above the first row.
+        sample: the first lines.
+        unnamed: the columns that have no name in the header; one without any value is left out.
+    """
 
     text: TableText
     table_format: TableFormat
     names: list[str]
     missing: Sequence[str]
-    empty_lines: int  # above the first row
+    empty_lines: int
+    sample: str
+    unnamed: list[str]
 
-    def types_in(self, sample: str) -> dict[str, pyarrow.DataType]:
-        """Return the types of the columns in the first lines.
+    def types_in_sample(self) -> Types:
+        """Return the types of the columns in the first lines, without those that have no value there.
 
         If pyarrow knows the types beforehand, it need not keep the text of the values, which saves a third of
         the memory. The result is the same as without them if all values have these types.
         """
-        types = self._parse(pyarrow.BufferReader(sample.encode()), {}).schema
+        try:
+            start = pyarrow.BufferReader(self.sample.encode())
+            types = pyarrow.csv.read_csv(start, *self.options({})).schema
+        except pyarrow.ArrowException:  # reading the whole text reports the error
+            return {}
         return {field.name: field.type for field in types if field.type != pyarrow.null()}
 
-    def read(self, types: dict[str, pyarrow.DataType], is_again: bool = False) -> pyarrow.Table:
+    def read(self, types: Types, is_again: bool = False) -> pyarrow.Table:
         """Return the table.
 
         A later value may not have the type that the sample suggested. Then the text is read again, with the
@@ -144,29 +194,44 @@ class _Reading:
         Raises:
             DataError: the text is not a table.
         """
-        stream = self.text.open(self.table_format.encoding or "utf-8")
-        with stream:
+        try:
+            with self.opened() as stream:
+                return pyarrow.csv.read_csv(stream, *self.options(types))
+        except MisfitError as error:
+            name = error.column
+            can_widen = types[name] == pyarrow.int64() and not is_again
+            return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
+
+    @contextmanager
+    def opened(self) -> Iterator[Utf8Stream]:
+        """Open the text for pyarrow's reader, and explain its errors.
+
+        Raises:
+            MisfitError: a value has another type than its column.
+            DataError: the text is not a table.
+        """
+        with self.text.open(self.table_format.encoding or "utf-8") as stream:
             try:
-                table = self._parse(stream, types)
+                yield stream
             except pyarrow.ArrowException as error:
                 if found := _MISFIT.match(str(error)):
-                    name = self.names[int(found[1])]
-                    can_widen = types[name] == pyarrow.int64() and not is_again
-                    return self.read({**types, name: pyarrow.float64()} if can_widen else {}, is_again=True)
+                    raise MisfitError(self.names[int(found[1])]) from None
                 self._explain()
                 raise DataError(f"{self.text.name}: not a table ({show(str(error))}); correct it") from None
             if stream.quotes % 2:
                 self._explain()
-        return table
 
-    def _parse(
-        self, source: io.RawIOBase | pyarrow.NativeFile, types: dict[str, pyarrow.DataType]
-    ) -> pyarrow.Table:
+    def options(self, types: Types, columns: Sequence[str] = ()) -> tuple[Any, Any, Any]:
+        """Return pyarrow's options to read, parse and convert the text.
+
+        Args:
+            types: of the columns whose type is known; pyarrow infers that of the others.
+            columns: the columns to read; () for all.
+        """
         around = [
             f"{before}{word}{after}" for word in self.missing for before in ("", " ") for after in ("", " ")
         ]
-        return pyarrow.csv.read_csv(
-            source,
+        return (
             pyarrow.csv.ReadOptions(
                 column_names=self.names,
                 skip_rows=self.empty_lines,
@@ -179,6 +244,7 @@ class _Reading:
                 strings_can_be_null=True,
                 decimal_point=self.table_format.decimal,
                 column_types=types,
+                include_columns=list(columns),
                 check_utf8=False,  # the stream has checked it
             ),
         )

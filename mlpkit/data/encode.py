@@ -1,6 +1,6 @@
 """Applies a fitted encoder: turns raw columns into features."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlpkit.config.problems import show, spell
 from mlpkit.config.section import FLOAT32_MAX
-from mlpkit.data.column_values import Flags, Floats, Locate, RawColumn, date_part
+from mlpkit.data.column_values import Flags, Floats, Locate, RawColumn, date_part, fit_float32
 from mlpkit.data.encoder import (
     BooleanColumn,
     CategoryColumn,
@@ -93,11 +93,7 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, locate: Locate) 
     Raises:
         DataError: a column is missing, or the encoder cannot encode a value.
     """
-    if missing := [spec.column for spec in encoder.columns if spec.column not in table.column_names]:
-        raise DataError(
-            f"{source}: columns missing: {listed(missing)}; it has {listed(table.column_names)}; add them "
-            "(a value may be left empty)"
-        )
+    check_columns(encoder, table.column_names, source)
     values = np.empty((table.num_rows, encoder.width), np.float32)
     issues: list[ColumnIssues] = []
     for start in range(0, table.num_rows, PORTION):
@@ -105,6 +101,19 @@ def encode(encoder: TableEncoder, table: pa.Table, source: str, locate: Locate) 
         raw = (RawColumn(spec.column, portion[spec.column], source, names) for spec in encoder.columns)
         issues += encode_columns(encoder, raw, values[start:])
     return Encoded(values, ColumnIssues.summed(issues))
+
+
+def check_columns(encoder: TableEncoder, names: Sequence[str], source: str) -> None:
+    """Check that a table has all columns of an encoder.
+
+    Raises:
+        DataError: one is missing.
+    """
+    if missing := [spec.column for spec in encoder.columns if spec.column not in names]:
+        raise DataError(
+            f"{source}: columns missing: {listed(missing)}; it has {listed(names)}; add them "
+            "(a value may be left empty)"
+        )
 
 
 def _locate_in_portion(locate: Locate, start: int, row: int) -> str:
@@ -132,7 +141,8 @@ def encode_columns(
             if isinstance(part, ColumnIssues):
                 yield part
                 continue
-            if len(bad := np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))):
+            if part.dtype != np.bool_ and not fit_float32(part):
+                bad = np.flatnonzero(~(np.abs(part) <= FLOAT32_MAX))
                 raise raw.error(int(bad[0]), "too large for float32, in which the model computes")
             values[: len(part), index] = part
             index += 1
@@ -186,9 +196,9 @@ def _features(spec: Column, raw: RawColumn) -> Iterator[Floats | Flags | ColumnI
         raise raw.error(int(np.flatnonzero(missing)[0]), "no value; fill it in or remove the row")
     if isinstance(spec, NumberColumn):
         numbers = raw.numbers()
-        yield scaled(
-            np.where(np.isnan(numbers), 0.0 if spec.fill is None else spec.fill, numbers), spec.scale
-        )
+        if (is_nan := np.isnan(numbers)).any():
+            numbers = np.where(is_nan, 0.0 if spec.fill is None else spec.fill, numbers)
+        yield scaled(numbers, spec.scale)
     elif isinstance(spec, BooleanColumn):
         found, unseen = raw.booleans()
         yield 2 * found - 1 if spec.signed else found

@@ -19,6 +19,8 @@ LONGEST = 4 << 20  # bytes of a line
 FEW = 100  # rows for which pyarrow's reader would take most of its time to start
 DEEPEST = 100  # a line with more opening brackets is checked before pyarrow reads it; a row has one
 
+NESTED = "lists or objects in it"
+
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"}
 _EXAMPLE = '{"age": 41, "city": "Oslo"}'
 
@@ -121,22 +123,49 @@ def _records(content: Any, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_lines(text: TableText, locate: Callable[[int], str]) -> pyarrow.Table:
-    # pyarrow crashes without a message on a value that is nested thousands of levels deep.
     for number, line in _lines(text):
-        if line.count(b"{") + line.count(b"[") > DEEPEST:
-            _check(line, {}, locate(number))
+        refuse_deep(line, locate(number))
     try:
         with text.open(text.encoding()) as stream:
             table = pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=LONGEST))
-        if not any(pyarrow.types.is_nested(kind) for kind in table.schema.types):
+        if not has_nested(table.schema):
             return table
-        reason = "lists or objects in it"
+        reason = NESTED
     except pyarrow.ArrowException as error:
         reason = str(error)
+    raise explained(text, reason, locate)
+
+
+def refuse_deep(line: bytes, location: str) -> None:
+    """Check a line on which pyarrow would crash without a message: a value nested thousands of levels deep.
+
+    Raises:
+        DataError: the line is not a row.
+    """
+    if line.count(b"{") + line.count(b"[") > DEEPEST:
+        _check(line, {}, location)
+
+
+def has_nested(schema: pyarrow.Schema) -> bool:
+    """Whether a column holds lists or objects."""
+    return any(pyarrow.types.is_nested(kind) for kind in schema.types)
+
+
+def explained(text: TableText, reason: str, locate: Callable[[int], str]) -> DataError:
+    """Return the error of a text that is not a table: that of its first line that is not a row. Slow.
+
+    Args:
+        text: the text.
+        reason: pyarrow's, if no line is wrong.
+        locate: names a line, counted from 1.
+    """
     kinds: dict[str, str] = {}
-    for number, line in _lines(text):
-        _check(line, kinds, locate(number))
-    raise DataError(f"{text.name}: not a table ({show(reason)}); correct it")
+    try:
+        for number, line in _lines(text):
+            _check(line, kinds, locate(number))
+    except DataError as error:
+        return error
+    return DataError(f"{text.name}: not a table ({show(reason)}); correct it")
 
 
 def _lines(text: TableText) -> Iterator[tuple[int, bytes]]:

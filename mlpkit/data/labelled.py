@@ -1,6 +1,6 @@
 """Reads rows with targets for `evaluate`: a table, arrays, or a folder of pictures for each class."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.inputs import Inputs, ReadOptions, Warn, as_pixels, check_options, read_pictures
 from mlpkit.data.picture_folder import list_pictures
 from mlpkit.data.pictures import SUFFIXES as PICTURES
-from mlpkit.data.raw_inputs import read_raw
+from mlpkit.data.raw_portions import read_raw
 from mlpkit.data.tables import listed
 from mlpkit.errors import DataError
 from mlpkit.system.paths import expand
@@ -29,8 +29,8 @@ def read_labelled(
     config: DatasetConfig,
     options: ReadOptions,
     warn: Warn,
-) -> Split:
-    """Return the rows of a file or a folder, with their targets.
+) -> Iterator[Split]:
+    """Yield the rows of a file or a folder, with their targets: a table portion by portion, others at once.
 
     Args:
         source: a table, a .npz, a folder with a folder for each class, or `-` for a table on stdin.
@@ -45,13 +45,12 @@ def read_labelled(
     """
     options.check(input_schema)
     path = expand(source)
-    rows = _read(source, path, input_schema, config, options, warn)
+    yield from _read(source, path, input_schema, config, options, warn)
     if source != "-" and path.resolve() in [Path(trained).resolve() for trained in config.paths()]:
         warn(
             f"{path}: the model was trained on rows of it, so these scores are too good; score other rows, "
             "or the test split: leave --input out"
         )
-    return rows
 
 
 def _read(
@@ -61,23 +60,24 @@ def _read(
     config: DatasetConfig,
     options: ReadOptions,
     warn: Warn,
-) -> Split:
+) -> Iterator[Split]:
     suffix = path.suffix.lower()
     is_folder = source != "-" and path.is_dir()
     if is_folder or suffix in (".npz", ".npy", *PICTURES):
         check_options(path, options)
     if is_folder:
-        return _from_folder(path, input_schema, options, warn)
-    if suffix in PICTURES:
+        yield _from_folder(path, input_schema, options, warn)
+    elif suffix in PICTURES:
         raise DataError(
             f"{path}: a picture does not say its class; name a folder that holds a folder for each class"
         )
-    if suffix in (".npz", ".npy"):
+    elif suffix in (".npz", ".npy"):
         rows = _from_arrays(path, input_schema, options, warn, config.array_names())
-        return replace(rows, all_weights=_weights(path, config.weight_name(), len(rows), warn))
-    found = read_raw(source, input_schema, config, options, with_targets=True, warn=warn)
-    assert found.targets is not None
-    return Split(found.values, found.targets, all_weights=found.weights)
+        yield replace(rows, all_weights=_weights(path, config.weight_name(), len(rows), warn))
+    else:
+        for found in read_raw(source, input_schema, config, options, with_targets=True, warn=warn):
+            assert found.targets is not None
+            yield Split(found.values, found.targets, all_weights=found.weights)
 
 
 def _from_folder(folder: Path, input_schema: InputSchema, options: ReadOptions, warn: Warn) -> Split:

@@ -3,30 +3,45 @@
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import did_you_mean, plural, show, spell
 from mlpkit.data.arrow_table import normalize
-from mlpkit.data.column_values import Locate, RawColumn
+from mlpkit.data.column_values import Locate
 from mlpkit.data.encode import ColumnIssues, Encoded, encode
 from mlpkit.data.encoder import Linear, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.inputs import DEFAULT_OPTIONS, Inputs, ReadOptions, as_pixels
+from mlpkit.data.inputs import Inputs, ReadOptions, as_pixels
 from mlpkit.data.table_file import MISSING, TableFile, TableFormat, read_table
 from mlpkit.data.table_format import FOUND_ENCODINGS, describe_difference
 from mlpkit.data.table_options import TableOptions
-from mlpkit.data.table_targets import describe_left_out, encode_targets
 from mlpkit.data.table_text import TableText
-from mlpkit.data.table_weights import read_weights
 from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError, DataError
+
+
+class _Table(Protocol):
+    """A table that was read, or only opened."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of its columns."""
+
+    @property
+    def format(self) -> TableFormat | None:
+        """The format of its text."""
+
+    @property
+    def source(self) -> str:
+        """Its name in errors."""
+
+
+Table = TypeVar("Table", bound=_Table)
 
 
 @dataclass(frozen=True)
@@ -48,54 +63,6 @@ class RawInputs:
     issues: tuple[ColumnIssues, ...] = ()
 
 
-def read_raw(
-    source: str | TableText,
-    input_schema: InputSchema,
-    config: DatasetConfig,
-    options: ReadOptions = DEFAULT_OPTIONS,
-    keep: Sequence[str] = (),
-    with_targets: bool = False,
-    warn: Callable[[str], None] = lambda line: None,
-) -> RawInputs:
-    """Read and encode the rows of a table. Columns are matched by name; other columns are ignored.
-
-    Args:
-        source: the file, `-` for stdin, or a text in memory.
-        input_schema: the model's input schema.
-        config: the config of the dataset that the model was trained on; its text format is tried first.
-        options: the user's options.
-        keep: raw columns to return unchanged.
-        with_targets: whether to read the targets, for scoring.
-        warn: is called with each warning.
-
-    Raises:
-        ConfigError: a column to keep does not exist.
-        DataError: a column is missing, or a value cannot be used.
-    """
-    wanted = (*input_schema.columns, *(input_schema.targets if with_targets else ()))
-    file = read_as_in_training(source, config, options.has_header, wanted, warn)
-    table, names = file.table, file.table.column_names
-    if len(table) == 0:
-        raise DataError(f"{file.source}: no rows below the column names; add a line for each")
-    targets, weights, locate, weight = None, None, file.locate, config.weight_name()
-    if with_targets:
-        rows = _rows_to_score(file, input_schema.targets, warn)
-        if len(rows) < len(table):
-            table, locate = table.take(rows), lambda row: file.locate(int(rows[row]))
-        columns = [RawColumn(name, table[name], file.source, locate) for name in input_schema.targets]
-        targets = torch.from_numpy(encode_targets(columns, input_schema, config.transform_of_targets()))
-        if weight in names:
-            column = RawColumn(str(weight), table[weight], file.source, locate)
-            weights = torch.from_numpy(read_weights(column))
-        elif weight is not None:
-            warn(f"{file.source}: no column {spell(weight)}, so all rows count the same in the loss")
-    warn_of_unread(file, input_schema, (*keep, weight), warn)
-    found = encode_rows(replace(file, table=table), locate, input_schema, options, keep, warn)
-    for issues in found.issues:
-        warn(f"{file.source}: {issues}")
-    return replace(found, targets=targets, weights=weights)
-
-
 def encode_rows(
     file: TableFile,
     locate: Locate,
@@ -109,24 +76,21 @@ def encode_rows(
     Args:
         file: the table.
         locate: names one of its rows in errors.
-        input_schema, options, keep, warn: see `read_raw`.
+        input_schema: the model's input schema.
+        options: the user's options.
+        keep: raw columns to return unchanged.
+        warn: is called with each warning.
+
+    Raises:
+        DataError: a column is missing, or a value cannot be used.
     """
-    kept = keep_columns(file.table, keep, file.source)
-    encoded = encode(_encoder_of(input_schema), file.table, file.source, locate)
+    kept = {name: _output_values(file.table[name]) for name in keep}
+    encoded = encode(encoder_of(input_schema), file.table, file.source, locate)
     values = torch.from_numpy(encoded.values)
     if options.max_pixel is not None:
         values = values / options.max_pixel
     values = as_pixels(Inputs(values), file.source, input_schema, options, warn).values
     return RawInputs(values, kept=kept, issues=encoded.issues)
-
-
-def warn_of_unread(
-    file: TableFile, input_schema: InputSchema, used: Sequence[str | None], warn: Callable[[str], None]
-) -> None:
-    """Warn of columns that are neither features nor targets, nor used otherwise."""
-    known = {*input_schema.columns, *input_schema.targets, *used}
-    if extra := [name for name in file.table.column_names if name not in known]:
-        warn(f"{file.source}: not read: {listed(extra)}")
 
 
 def read_as_in_training(
@@ -143,6 +107,20 @@ def read_as_in_training(
     Raises:
         DataError: the table cannot be read.
     """
+    missing = missing_texts(config)
+    return as_in_training(
+        lambda table_format: read_table([source], table_format, missing), config, has_header, wanted, warn
+    )
+
+
+def as_in_training(
+    read: Callable[[TableFormat], Table],
+    config: DatasetConfig,
+    has_header: bool | None,
+    wanted: Sequence[str],
+    warn: Callable[[str], None],
+) -> Table:
+    """Return what `read` does for the format of the training data; see `read_as_in_training`."""
     trained = config.table_format() if isinstance(config, TableOptions) else TableFormat()
     header = trained.has_header if has_header is None else has_header
     encoding = None if trained.encoding in FOUND_ENCODINGS else trained.encoding
@@ -150,22 +128,22 @@ def read_as_in_training(
         replace(trained, has_header=header, encoding=encoding),
         TableFormat(has_header=has_header, encoding=encoding),
     )
-    first: TableFile | DataError | None = None
+    first: Table | DataError | None = None
     for table_format in dict.fromkeys(formats):
         try:
-            file = read_table([source], table_format, missing_texts(config))
+            file = read(table_format)
         except DataError as error:
             first = first or error
             continue
-        if set(wanted) <= set(file.table.column_names):
+        if set(wanted) <= set(file.names):
             if file.format is not None and (other := describe_difference(file.format, trained)):
                 warn(f"{file.source}: {other}")
             return file
         first = first or file
-    if isinstance(first, TableFile):
-        return first  # the caller reports the missing columns
     assert first is not None
-    raise first
+    if isinstance(first, DataError):
+        raise first
+    return first  # the caller reports the missing columns
 
 
 def missing_texts(config: DatasetConfig) -> tuple[str, ...]:
@@ -180,11 +158,19 @@ def keep_columns(table: pa.Table, keep: Sequence[str], source: str) -> dict[str,
     Raises:
         ConfigError: one of them does not exist.
     """
-    names = table.column_names
+    check_kept(keep, table.column_names, source)
+    return {name: _output_values(table[name]) for name in keep}
+
+
+def check_kept(keep: Sequence[str], names: Sequence[str], source: str) -> None:
+    """Check that the columns to copy to the output exist.
+
+    Raises:
+        ConfigError: one of them does not.
+    """
     if unknown := next((name for name in keep if name not in names), None):
         way = did_you_mean(unknown, names) or f"; it has {listed(names)}"
         raise ConfigError(f"--keep={show(unknown)}: {source} has no such column{way}")
-    return {name: _output_values(table[name]) for name in keep}
 
 
 def parse_raw(
@@ -235,7 +221,7 @@ def encode_table(
     if set(input_schema.columns) <= set(table.column_names):  # else `encode` names all columns
         table = table.select(list(input_schema.columns))
     rows = normalize(table, missing, source)
-    return _warn_of_issues(encode(_encoder_of(input_schema), rows, source, locate), source, warn)
+    return _warn_of_issues(encode(encoder_of(input_schema), rows, source, locate), source, warn)
 
 
 def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
@@ -264,24 +250,6 @@ def _parse_row(text: str, columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _rows_to_score(file: TableFile, targets: Sequence[str], warn: Callable[[str], None]) -> NDArray[np.int64]:
-    """Return the rows that have all targets; as in training, the others are left out.
-
-    Raises:
-        DataError: there is no such row, or a target has no column.
-    """
-    names = file.table.column_names
-    if absent := [name for name in targets if name not in names]:
-        raise DataError(f"{file.source}: the target {listed(absent)} is missing; it has {listed(names)}")
-    missing = [RawColumn(name, file.table[name], file.source, file.locate).missing for name in targets]
-    rows = np.flatnonzero(~np.logical_or.reduce(missing))
-    if len(rows) == 0:
-        raise DataError(f"{file.source}: no row has a value of the target {listed(targets)}; fill it in")
-    if left := len(file.table) - len(rows):
-        warn(f"{file.source}: {describe_left_out(left)}")
-    return rows
-
-
 def _warn_of_issues(encoded: Encoded, source: str, warn: Callable[[str], None]) -> Tensor:
     """Warn of missing and unseen values, and return the encoded rows."""
     for issues in encoded.issues:
@@ -289,7 +257,7 @@ def _warn_of_issues(encoded: Encoded, source: str, warn: Callable[[str], None]) 
     return torch.from_numpy(encoded.values)
 
 
-def _encoder_of(input_schema: InputSchema) -> TableEncoder:
+def encoder_of(input_schema: InputSchema) -> TableEncoder:
     """Return the model's encoder; if it has none, one that leaves the features unchanged."""
     if input_schema.encoder is not None:
         return input_schema.encoder

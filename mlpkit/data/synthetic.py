@@ -30,8 +30,9 @@ class Synthetic(DatasetConfig):
     def draw(self) -> "tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]":
         """Generate inputs, targets and, optionally, weights of all rows; they depend only on the options.
 
-        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, and int64 class
-        labels (n,), counted from 0, otherwise. Weights are float32 (n,); see `Split`.
+        Inputs are float32 (n, features). Targets are float32 (n, targets) for regression, float32 zeros and
+        ones (n, labels) for multilabel, and int64 labels (n,) from 0 on otherwise. Weights are float32 (n,);
+        see `Split`.
         """
         raise NotImplementedError(f"dataset={self.name} has no draw")
 

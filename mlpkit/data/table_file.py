@@ -2,16 +2,15 @@
 
 import glob
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
 import pyarrow
 
 from mlpkit.config.problems import show, spell
-from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet, read_parquet_portions
+from mlpkit.data.arrow_table import normalize, read_arrow, read_parquet
 from mlpkit.data.csv_table import find_line, read_csv
 from mlpkit.data.excel_table import read_excel
 from mlpkit.data.json_table import is_document, read_json, read_jsonl
@@ -61,6 +60,12 @@ class TableFile:
     source: str
     locations: tuple[tuple[int, Callable[[int], str]], ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        found: list[str] = self.table.column_names
+        return found
+
     def locate(self, row: int) -> str:
         """Return the name of a row (from 0) in errors: `houses.csv:17` or `houses.parquet: row 16`."""
         for rows, location in self.locations:
@@ -87,7 +92,7 @@ def read_table(
         DataError: a file cannot be read, is not a table, or has other columns than the first.
     """
     missing = ("", *missing)
-    names = [name for source in sources for name in _named(source)]
+    names = [name for source in sources for name in named(source)]
     if not names:
         raise DataError("no file to read a table from; name one")
     files: list[TableFile] = []
@@ -97,41 +102,17 @@ def read_table(
             files.append(_read_one(name, replace(given, encoding=table_format.encoding), missing))
         except NotUtf8Error as error:
             raise DataError(*error.args) from None
-        _check_columns(files[0], files[-1])
+        check_columns(files[0], files[-1])
     if len(files) == 1:
         return files[0]
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
     formats = [file.format for file in files if file.format is not None]
     read_as = common_format(formats) if formats else None
-    return TableFile(_joined([file.table for file in files]), read_as, source, locations)
+    return TableFile(joined([file.table for file in files]), read_as, source, locations)
 
 
-def read_portions(source: str, missing: Sequence[str], rows: int) -> Iterator[TableFile]:
-    """Yield the rows of a parquet file in portions of at most so many, so that it need not fit into memory.
-
-    Args:
-        source: the file.
-        missing: strings that stand for a missing value, besides the empty string.
-        rows: the most rows of a portion.
-
-    Raises:
-        DataError: the file cannot be read, or is not a table.
-    """
-    path, start = expand(source), 0
-    with _explained(source):
-        for table in read_parquet_portions(path, rows):
-            location = ((table.num_rows, partial(_row_after, path, start)),)
-            yield _checked(TableFile(table, None, str(path), location), ("", *missing), source)
-            start += table.num_rows
-
-
-def _row_after(path: Path, start: int, row: int) -> str:
-    """Name a row of a portion that begins at a row of the file."""
-    return f"{path}: row {start + row + 1}"
-
-
-def _named(source: str | TableText) -> Sequence[str | TableText]:
+def named(source: str | TableText) -> Sequence[str | TableText]:
     """Expand a glob to its files; any other source is returned unchanged."""
     if (
         isinstance(source, TableText)
@@ -149,12 +130,12 @@ def _named(source: str | TableText) -> Sequence[str | TableText]:
 def _read_one(source: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     """Read the table in one file."""
     name = source.name if isinstance(source, TableText) else source
-    with _explained(name):
-        return _checked(_read_kind(source, given, missing), missing, name)
+    with explained(name):
+        return checked(_read_kind(source, given, missing), missing, name)
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Turn the errors of reading into a DataError that names the table."""
     try:
         yield
@@ -165,23 +146,34 @@ def _explained(name: str) -> Iterator[None]:
         raise DataError(f"{name}: a damaged file ({show(str(error))}); save it again") from None
 
 
-def _checked(file: TableFile, missing: Sequence[str], name: str) -> TableFile:
+def checked(file: TableFile, missing: Sequence[str], name: str) -> TableFile:
     """Check the columns of a table that has been read, and convert them."""
     if file.table.num_columns == 0 or file.table.num_rows == 0:
-        raise DataError(f"{name}: no rows; a table has a line for each")
-    columns = file.table.column_names
-    if twice := next((column for column in columns if columns.count(column) > 1), None):
-        raise DataError(f"{name}: the column {spell(twice)} appears twice; rename or remove one of them")
+        raise no_rows(name)
+    refuse_repeated(file.names, name)
     return replace(file, table=normalize(file.table, missing, name))
+
+
+def no_rows(name: str) -> DataError:
+    """Return the error of a table without rows."""
+    return DataError(f"{name}: no rows; a table has a line for each")
+
+
+def refuse_repeated(names: Sequence[str], name: str) -> None:
+    """Check that no two columns of a table have the same name.
+
+    Raises:
+        DataError: two have.
+    """
+    if twice := next((column for column, count in Counter(names).items() if count > 1), None):
+        raise DataError(f"{name}: the column {spell(twice)} appears twice; rename or remove one of them")
 
 
 def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     if isinstance(name, TableText) or name == "-":
         text = name if isinstance(name, TableText) else from_stdin()
-        start = text.content[:65536]
-        if start.lstrip()[:1] not in (b"{", b"["):
-            return _from_csv(text, given, missing)
-        return _from_json(text, ".json" if is_document(start) else ".jsonl")
+        kind = kind_of(text)
+        return _from_csv(text, given, missing) if kind == ".csv" else _from_json(text, kind)
     path = expand(name)
     kind = path.suffix.lower()
     if kind in CODECS:
@@ -200,10 +192,7 @@ def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]
         raise DataError(f"{path}: empty")
     text = TableText(str(path), path)
     if kind in TEXTS:
-        given = (
-            replace(given, separator="\t") if kind in (".tsv", ".tab") and given.separator is None else given
-        )
-        return _from_csv(text, given, missing)
+        return _from_csv(text, text_format(given, kind), missing)
     if kind in JSONS:
         return _from_json(text, kind)
     if kind in EXCEL:
@@ -221,6 +210,20 @@ def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]
     )
 
 
+def kind_of(text: TableText) -> str:
+    """Return the kind of a text in memory: .csv, .json or .jsonl."""
+    start = text.content[:65536]
+    if start.lstrip()[:1] not in (b"{", b"["):
+        return ".csv"
+    return ".json" if is_document(start) else ".jsonl"
+
+
+def text_format(given: TableFormat, kind: str) -> TableFormat:
+    """Return the format of delimited text of a kind of file: the columns of a .tsv are separated by tabs."""
+    is_tsv = kind in (".tsv", ".tab") and given.separator is None
+    return replace(given, separator="\t") if is_tsv else given
+
+
 def _from_csv(text: TableText, given: TableFormat, missing: Sequence[str]) -> TableFile:
     table, table_format = read_csv(text, given, missing)
     return TableFile(
@@ -236,7 +239,12 @@ def _from_json(text: TableText, kind: str) -> TableFile:
     return TableFile(table, None, text.name, ((table.num_rows, lambda row: f"{text.name}: row {row + 1}"),))
 
 
-def _check_columns(first: TableFile, other: TableFile) -> None:
+def check_columns(first: TableFile, other: TableFile) -> None:
+    """Check that two files have the same columns, in any order.
+
+    Raises:
+        DataError: they have not.
+    """
     names, others = first.table.column_names, other.table.column_names
     lacking = [name for name in names if name not in others]
     extra = [name for name in others if name not in names]
@@ -248,8 +256,8 @@ def _check_columns(first: TableFile, other: TableFile) -> None:
         )
 
 
-def _joined(tables: list[pyarrow.Table]) -> pyarrow.Table:
-    """Concatenate tables; a column that is text in one of them becomes text in all."""
+def joined(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:
+    """Concatenate tables with the same columns; one that is text in one of them becomes text in all."""
     tables = [table.select(tables[0].column_names) for table in tables]
     for index, name in enumerate(tables[0].column_names):
         if len({table.schema.field(index).type for table in tables} - {pyarrow.null()}) > 1:

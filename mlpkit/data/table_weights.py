@@ -43,15 +43,30 @@ def read_weights(column: RawColumn) -> NDArray[np.float32]:
     Raises:
         DataError: a weight is missing, is not a number or is negative, or all are 0.
     """
+    weights = read_portion(column)
+    if not weights.any():
+        raise all_zero(column.name, column.source)
+    return weights
+
+
+def read_portion(column: RawColumn) -> NDArray[np.float32]:
+    """Return the weights (rows,) of some of the rows; all of them may be 0.
+
+    Raises:
+        DataError: a weight is missing, is not a number or is negative.
+    """
     if len(bad := np.flatnonzero(column.missing)):
         raise column.error(int(bad[0]), "no weight; fill it in, such as with 1, or remove the row")
     weights = column.numbers()
     if len(bad := np.flatnonzero(weights < 0)):
         row = int(bad[0])
         raise column.error(row, f"{weights[row]:g} is negative, and a weight is at least 0; correct it")
-    if not weights.any():
-        raise DataError(
-            f"{column.source}: column {spell(column.name)}: all weights are 0; name another column, or leave "
-            "dataset.sample_weight out"
-        )
     return weights.astype(np.float32)
+
+
+def all_zero(name: str, source: str) -> DataError:
+    """Return the error of a column of weights that are all 0."""
+    return DataError(
+        f"{source}: column {spell(name)}: all weights are 0; name another column, or leave "
+        "dataset.sample_weight out"
+    )

@@ -178,6 +178,11 @@ static inline void NAME_columns(const NAME_real *scale, const NAME_real *shift, 
     for (i = 0; i < count; i++) x[i] = x[i] * scale[i] + shift[i];
 }
 
+static inline void NAME_prelu(const NAME_real *slopes, int slope_count, int count, NAME_real *x) {
+    int i;
+    for (i = 0; i < count; i++) x[i] = x[i] < 0 ? x[i] * slopes[i % slope_count] : x[i];
+}
+
 static inline void NAME_clip(const NAME_real *lowest, const NAME_real *highest, int count, NAME_real *x) {
     int i;
     for (i = 0; i < count; i++) x[i] = x[i] < lowest[i] ? lowest[i] : x[i] > highest[i] ? highest[i] : x[i];

@@ -123,6 +123,7 @@ def _networks(model: Portable, name: str) -> Iterator[str]:
                 lines += [] if step.name == "identity" else [f"{name}_{step.name}_layer({size}, {here});"]
             else:
                 arrays += [f"{step.eps!r}{suffix}"] if step.kind == "layer_norm" else []
+                arrays += [str(len(step.arrays["weight"]))] if step.kind == "prelu" else []
                 lines.append(f"{name}_{step.kind}({', '.join([*arrays, str(size), here])});")
             most = max(most, size)
         lines.append(f"memcpy(out, {here}, {width} * sizeof *out);")

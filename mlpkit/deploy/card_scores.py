@@ -14,6 +14,7 @@ from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.find_run import run_of
 from mlpkit.folders.results import summarized_scores
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.tasks import Task
 
 Members = Sequence[tuple[Path, Checkpoint]]
@@ -87,7 +88,7 @@ def _of_run(path: Path, stored: Checkpoint) -> CardScores:
     splits = _summarized(path, stored)
     if not splits:
         return CardScores("The run has no summary of its scores.", {})
-    final = final_of(read_or_empty(RunFolder(run_of(path)).summary))
+    final = final_of(read_or_empty(read_summary, RunFolder(run_of(path))))
     return CardScores("", with_baseline(splits, final), interval_text(final) if final else "")
 
 
@@ -114,5 +115,5 @@ def _spread(who: str, each: Sequence[Mapping[str, float]]) -> dict[str, Scores]:
 def _summarized(path: Path, stored: Checkpoint) -> dict[str, dict[str, float]]:
     if path.parent.name != "checkpoints":
         return {}
-    which = "best" if path.stem == "best" else "last"
+    which = "best" if stored.is_best else "last"
     return summarized_scores(RunFolder(run_of(path)), which, stored.state.progress.step) or {}

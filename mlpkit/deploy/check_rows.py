@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mlpkit.analysis.evaluate import choose_split, load_matching
 from mlpkit.data.column_values import RawColumn
-from mlpkit.data.dataset import Dataset
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import (
     BooleanColumn,
@@ -103,15 +105,23 @@ def test_rows(dataset: Dataset, stored: Checkpoint) -> CheckRows:
     """Return up to 1,000 raw test rows of the data that a model was trained on."""
     config, encoder = stored.config.dataset, stored.input_schema.encoder
     _, split = choose_split(dataset, None)
+    places = _first(split)
     if encoder is None:
-        return CheckRows({}, split.inputs[:MOST_ROWS].numpy())
+        return CheckRows({}, split.all_inputs[places].numpy())
     assert isinstance(config, TableOptions) and dataset.order is not None
-    raw, rows = config.raw(), dataset.order[split.rows][:MOST_ROWS].numpy()
+    raw, rows = config.raw(), dataset.order[places].numpy()
     columns = {
         spec.column: _values(spec, column)
         for spec, column in zip(encoder.columns, raw.columns(stored.input_schema.columns, rows), strict=True)
     }
     return encode_rows(encoder, columns)
+
+
+def _first(split: Split) -> Tensor:
+    """Return the places of the first rows of a split in its table, without a copy of the others."""
+    if isinstance(split.rows, Tensor):
+        return split.rows[:MOST_ROWS]
+    return torch.tensor(range(*split.rows.indices(len(split.all_inputs)))[:MOST_ROWS])
 
 
 def _values(spec: Column, raw: RawColumn) -> list[Value]:

@@ -19,6 +19,7 @@ from mlpkit.deploy.card_scores import CardScores
 from mlpkit.deploy.format import Source
 from mlpkit.folders.find_run import run_of
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_environment
 from mlpkit.models.torch_network import count_parameters
 
 
@@ -31,7 +32,7 @@ def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], 
         sizes: the rows of each split; empty if the data is not there any more.
         scores: of the model.
     """
-    environment = read_or_empty(RunFolder(run_of(paths[0])).environment)
+    environment = read_or_empty(read_environment, RunFolder(run_of(paths[0])))
     parts = [
         f"# {_text(source.title)}",
         *_about(source, paths),

@@ -264,6 +264,7 @@ _STEPS: dict[str, Any] = {
     "columns": lambda x, step, arrays: x * arrays["scale"] + arrays["shift"],
     "layer_norm": _layer_norm,
     "activation": lambda x, step, arrays: ACTIVATIONS[step["name"]](x).astype(x.dtype),
+    "prelu": lambda x, step, arrays: np.where(x >= 0, x, x * arrays["weight"]),
     "exp": lambda x, step, arrays: np.exp(x),
     "inverse_yeo_johnson": _inverse_yeo_johnson,
 }

@@ -229,6 +229,7 @@ _STEPS: dict[str, Any] = {
         "LayerNormalization", x, a["weight"], a["bias"], axis=-1, epsilon=step.eps
     ),
     "activation": _activation,
+    "prelu": lambda g, x, step, a: g.add("PRelu", x, a["weight"]),
     "exp": lambda g, x, step, a: g.add("Exp", x),
     "inverse_yeo_johnson": _inverse_yeo_johnson,
 }

@@ -44,7 +44,7 @@ class Step:
 
     Attributes:
         kind: standardize: (x - mean) / std; linear: x weightᵀ + bias; columns: x scale + shift; layer_norm;
-            activation; exp; inverse_yeo_johnson; clip; periodic.
+            activation; prelu: the slope below 0; exp; inverse_yeo_johnson; clip; periodic.
         arrays: its numbers, by these names.
         name: of the activation.
         eps: of the layer norm.
@@ -183,6 +183,8 @@ def _steps_of(layer: nn.Module, config: Config, format_: str) -> Iterator[Step]:
         yield Step("layer_norm", arrays, eps=layer.eps)
     elif isinstance(layer, Dropout | nn.Identity) or type(layer) is nn.Dropout:
         return  # they change nothing in evaluation
+    elif type(layer) is nn.PReLU:
+        yield Step("prelu", {"weight": _array(layer.weight)})
     elif name := _activation(layer):
         yield Step("activation", {}, name=name)
     else:

@@ -10,7 +10,6 @@ from mlpkit.analysis.compare import Comparison, compare_alike
 from mlpkit.analysis.leaderboard import headline, legend
 from mlpkit.analysis.leaderboard_file import setting_row
 from mlpkit.analysis.named_run import best_of_sweep
-from mlpkit.config import yaml_file
 from mlpkit.config.problems import plural
 from mlpkit.deploy.load import load
 from mlpkit.deploy.model import Model
@@ -19,8 +18,8 @@ from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.metrics_file import read_metrics
 from mlpkit.folders.results import find_runs
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import has_summary, read_plain_config, read_summary
 from mlpkit.system.console import notes_collected
-from mlpkit.system.plain_json import read_object
 
 SPLITS = ("train", "val", "test")
 
@@ -44,7 +43,7 @@ class Run(_Folder):
     @property
     def config(self) -> dict[str, Any]:
         """The run's config, nested as in config.yaml."""
-        return dict(yaml_file.read(RunFolder(self.path).config, yaml_file.LARGEST_OF_A_RUN))
+        return dict(read_plain_config(RunFolder(self.path).config_file))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -53,7 +52,7 @@ class Run(_Folder):
         Raises:
             DataError: the run has not ended yet.
         """
-        return read_object(RunFolder(self.path).summary)
+        return read_summary(RunFolder(self.path))
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -77,7 +76,7 @@ class Run(_Folder):
 
     def __repr__(self) -> str:
         """Return the folder and the scores of the best epoch on its last split."""
-        scores = self.scores if RunFolder(self.path).summary.exists() else {}
+        scores = self.scores if has_summary(RunFolder(self.path)) else {}
         said = [f"{split} {_joined(scores[split])}" for split in list(scores)[-1:]]
         return f"<Run: {'; '.join([str(self.path), *said])}>"
 

@@ -128,7 +128,8 @@ class RunSource(Source):
         self._note(f"now the model of {new.about}: {new.path}")
 
     def _load(self, paths: Sequence[Path]) -> Served:
-        path, stored = load_first(paths, self._note, trust=self._trust)
+        at_best = self._which == "best" and self._run.is_dir()  # the newest checkpoint holds them too
+        path, stored = load_first(paths, self._note, trust=self._trust, at_best=at_best)
         return Served(_predictor_of(path, stored, self._device), stored, path)
 
     def _stamp(self) -> object:

@@ -174,6 +174,8 @@ def _layers(steps: tuple[Step, ...]) -> Iterator[str]:
             schema = choices("activation")[step.name]
             assert issubclass(schema, TorchActivation)
             yield f"nn.{schema.torch_class}()"
+        elif step.kind == "prelu":
+            yield f"nn.PReLU({len(arrays['weight'])})"
         elif step.kind == "periodic":
             yield "Periodic({}, {}, {})".format(*arrays["weight"].shape)
         elif step.kind == "exp":

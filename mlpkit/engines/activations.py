@@ -8,7 +8,10 @@ from mlpkit.models.torch_layers import Function
 
 
 def in_place_activation(module: nn.Module) -> InPlace | None:
-    """Return a module's activation and its derivative; None if it is no activation or has no derivative."""
+    """Return a module's activation and its derivative; None if it is no activation or has no derivative.
+
+    A PReLU has none here: see `mlpkit.engines.prelu`.
+    """
     activation = activation_of(module)
     return activation.in_place() if activation else None
 

@@ -51,6 +51,7 @@ class AutogradGradients:
             counters: the `num_batches_tracked` of batch norms.
         """
         self.networks, self.gradients, self.data, self.matmul = networks, gradients, data, matmul
+        self.members = networks[0].members
         for run, network in enumerate(networks):
             views = parameters.of_run(gradients, run)
             for name, parameter in network.named_parameters():
@@ -79,17 +80,22 @@ class AutogradGradients:
             self.gradients.zero_()
         with torch.enable_grad(), self.matmul.for_all_products():
             outputs = self._forward(inputs, training=True)
-            losses = (
-                data.losses(outputs, "train", rows)
-                if mixing is None
-                else data.mixed_losses(outputs, rows, *mixing)
-            )
+            each = outputs.unbind(-3) if self.members else (outputs,)
+            of_each = [
+                data.losses(own, "train", rows) if mixing is None else data.mixed_losses(own, rows, *mixing)
+                for own in each
+            ]
+            losses = torch.stack(of_each).mean(0) if self.members else of_each[0]
             # The mean over the step's rows, for each run. Passing `gradient=` to backward would import sympy
             # (0.5 s).
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]
         self.losses = losses.detach()
+        found = data.average(outputs.detach()) if self.members else outputs.detach()
         # The memory layout of outputs in a checkpoint, so that losses are summed in the same order.
-        return outputs.detach().mT.contiguous()
+        return found.mT.contiguous()
+
+    def table_has_changed(self) -> None:
+        """See `Gradients.table_has_changed`; nothing of it is kept here."""
 
     def take_share(self, batch: int, first: int) -> None:
         """See `Gradients.take_share`."""
@@ -107,7 +113,8 @@ class AutogradGradients:
     def outputs(self, split: str, start: int, stop: int) -> Tensor:
         """See `Gradients.outputs`."""
         with self.matmul.for_all_products():
-            return self._forward(self.data.inputs_of(split, start, stop), training=False)
+            outputs = self._forward(self.data.inputs_of(split, start, stop), training=False)
+            return self.data.average(outputs) if self.members else outputs
 
     def _forward(self, activations: Tensor, training: bool) -> Tensor:
         if not self.batched:

@@ -28,7 +28,8 @@ time. So buffers are allocated once, each product is written directly to its buf
 operations (`mlpkit.engines.operations`). Examples are columns, so that one unit's values for all examples are
 contiguous in memory: activations and sums run along them.
 
-A batch norm (`mlpkit.engines.batch_norm`) stands between z_l and f.
+A batch norm (`mlpkit.engines.batch_norm`) stands between z_l and f. `mlpkit.engines.member_layers` has the
+layers of members that share their weights, `mlpkit.engines.prelu` the activation that has a parameter.
 
 The same formulas train K networks of one shape at once: every shape above gets a leading axis K. If all
 networks read the same inputs, their first layers are stacked and computed as one layer of K · width_1 units.
@@ -38,102 +39,21 @@ networks read the same inputs, their first layers are stacked and computed as on
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from mlpkit.config.activation import IDENTITY, InPlace
-from mlpkit.engines.batch_norm import BatchNorm, BatchNormPass
 from mlpkit.engines.input_layers import InputLayer, InputPass
+from mlpkit.engines.linear_layer import Hidden, LinearLayer
 from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.member_layers import by_member, member_products
 from mlpkit.engines.operations import Operations
-from mlpkit.models.torch_layers import SELU_LIMIT, AlphaDropout, Dropout
 
 NARROW = 12  # inputs of a layer; see `is_faster_transposed`
 WORTH_COPYING = 6000  # activations of a layer; with fewer the copy takes longer than it saves
-
-
-@dataclass(frozen=True)
-class LinearLayer:
-    """A linear layer with its batch norm, activation and dropout. For one network there is no axis K.
-
-    Attributes:
-        weight: (K, out_features, in_features).
-        bias: (K, out_features, 1), or None.
-        weight_gradient: the gradient of the mean loss, shaped like `weight`; written by the backward pass.
-        bias_gradient: the same for `bias`.
-        activation: None for the last layer.
-        dropout: one layer for each network; empty without dropout.
-        widths: each network's width before narrower networks are padded with zeros.
-        norm: the batch norm before the activation; None without.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    weight_gradient: Tensor
-    bias_gradient: Tensor | None
-    activation: InPlace | None = None
-    dropout: tuple[Dropout, ...] = ()
-    widths: tuple[int, ...] = ()
-    norm: BatchNorm | None = None
-
-
-class Hidden:
-    """A hidden layer's buffers for a fixed number of examples: a_l in `activations`, δ_l in `gradients`."""
-
-    def __init__(
-        self, layer: LinearLayer, activations: Tensor, gradients: Tensor, scores: bool = False
-    ) -> None:
-        """Use two given buffers (K, width, n); allocate those that only some layers need."""
-        self.activations, self.gradients, self.dropout = activations, gradients, layer.dropout
-        self.widths = layer.widths or (activations.shape[-2],) * len(layer.dropout)
-        self.function = layer.activation or IDENTITY
-        # With dropout, f(z) and f(z) ⊙ m need a buffer each. If f' needs z, f(z) cannot overwrite it.
-        self.mask = torch.zeros_like(activations) if layer.dropout else None
-        self.activated = activations if self.mask is None else torch.empty_like(activations)  # f(z)
-        keeps_z = self.function.needs_pre_activations
-        self.pre_activations = torch.empty_like(activations) if keeps_z else self.activated  # z
-        self.norm = BatchNormPass(layer.norm, activations) if layer.norm and not scores else None
-        self.running = layer.norm if scores else None  # a batch norm in evaluation
-        # What the linear layer writes: z, or what becomes z by the batch norm.
-        self.linear = self.pre_activations if self.norm is None else self.norm.normed
-
-    def forward(self) -> Operations:
-        """Return the operations that compute a_l from what the linear layer has written."""
-        operations: Operations = [partial(self.function.apply, self.pre_activations, self.activated)]
-        if self.norm is not None:
-            operations = [*self.norm.forward(self.pre_activations), *operations]
-        elif self.running is not None:
-            operations = [*self.running.scores(self.linear, self.pre_activations), *operations]
-        if self.mask is not None:
-            # Each network draws its own mask, so that it is the same whether trained alone or among K.
-            masks = self.mask if self.mask.dim() == 3 else (self.mask,)
-            for mask, dropout, width in zip(masks, self.dropout, self.widths, strict=True):
-                operations += dropout.draw(mask[:width])
-            operations += self._drop(self.mask)
-        return operations
-
-    def _drop(self, mask: Tensor) -> Operations:
-        """Return the operations that compute f(z) ⊙ m; of alpha dropout (f(z) - v) ⊙ m + shift."""
-        if not isinstance(self.dropout[0], AlphaDropout):
-            return [partial(torch.mul, self.activated, mask, out=self.activations)]
-        shifts = [dropout.shift for dropout in self.dropout if isinstance(dropout, AlphaDropout)]
-        shift = mask.new_tensor(shifts).view(-1, *[1] * (mask.dim() - 1))
-        return [
-            partial(torch.sub, self.activated, SELU_LIMIT, out=self.activations),
-            partial(self.activations.mul_, mask),
-            partial(self.activations.add_, shift),
-        ]
-
-    def backward(self) -> Operations:
-        """Return the operations that compute δ_l from ∂loss/∂a_l, which is already in `gradients`."""
-        kept = self.pre_activations if self.function.needs_pre_activations else self.activated
-        operations: Operations = [] if self.mask is None else [partial(self.gradients.mul_, self.mask)]
-        operations.append(partial(self.function.derive, self.gradients, kept))
-        return operations if self.norm is None else [*operations, *self.norm.backward(self.gradients)]
 
 
 class Pass:
@@ -141,7 +61,7 @@ class Pass:
 
     Attributes:
         workspace: activations and gradients of all layers, one after another.
-        outputs: (K, targets, n), written by `forward`.
+        outputs: (K, targets, n), written by `forward`; (K, M, targets, n) of members that share weights.
         output_gradients: δ_L, shaped like `outputs`; must be written before `backward`.
         before: the buffers of the layers before the first linear one.
     """
@@ -168,9 +88,10 @@ class Pass:
         if scores:
             layers = [replace(layer, dropout=()) for layer in layers]
         *self.lower, self.last = layers
-        self.matmul = matmul
+        self.matmul, columns = matmul, examples * (self.last.members or 1)
         kinds = ("activations",) if scores else ("activations", "gradients")
-        shapes = [(*layer.weight.shape[:-1], examples) for layer in layers for _ in kinds]
+        shapes = [(*layer.weight.shape[:-1], columns) for layer in self.lower for _ in kinds]
+        shapes += [(*self.last.weight.shape[:-1], examples) for _ in kinds]
         sizes = [math.prod(shape) for shape in shapes]
         self.workspace = self.last.weight.new_zeros(sum(sizes))
         parts = torch.split(self.workspace, sizes)
@@ -199,12 +120,10 @@ class Pass:
         """Return the operations that compute δ_l of all hidden layers, and the gradients of those before."""
         operations, layer, gradients = Operations(), self.last, self.output_gradients
         for lower, hidden in zip(reversed(self.lower), reversed(self.hidden), strict=True):
-            operations += (
-                self.matmul.product(layer.weight.mT, gradients, hidden.gradients) + hidden.backward()
-            )
+            operations += self._to_inputs(layer, gradients, hidden.gradients) + hidden.backward()
             layer, gradients = lower, hidden.gradients
         if self.before:
-            operations += self.matmul.product(layer.weight.mT, gradients, self.before[-1].gradients)
+            operations += self._to_inputs(layer, gradients, self.before[-1].gradients)
         for before, after in reversed(list(pairwise(self.before))):
             operations += after.backward(before.gradients)
         return operations
@@ -222,21 +141,33 @@ class Pass:
             previous = before.outputs
         for layer, hidden in zip(self.lower, self.hidden, strict=True):
             operations += self._weight_gradients(layer, hidden.gradients, previous, add)
-            operations += [] if hidden.norm is None else hidden.norm.parameter_gradients(add)
+            operations += hidden.parameter_gradients(add)
             previous = hidden.activations
         return operations + self._weight_gradients(self.last, self.output_gradients, previous, add)
 
     def _pre_activations(self, layer: LinearLayer, previous: Tensor, out: Tensor) -> Operations:
         weight, bias, networks = layer.weight, layer.bias, 1
+        if layer.members:
+            return member_products(self.matmul, weight, by_member(previous, layer.members), out, bias)
         if previous.dim() < out.dim():
             networks, bias = len(weight), None if bias is None else as_one(bias)
             weight, out = as_one(weight), as_one(out)
         return self.matmul.product(weight, previous, out, bias, networks)
 
+    def _to_inputs(self, layer: LinearLayer, gradients: Tensor, into: Tensor) -> Operations:
+        """Return the operations that compute the gradients of a linear layer's inputs."""
+        if layer.members:
+            return member_products(self.matmul, layer.weight.mT, gradients, by_member(into, layer.members))
+        return self.matmul.product(layer.weight.mT, gradients, into)
+
     def _weight_gradients(
         self, layer: LinearLayer, gradients: Tensor, previous: Tensor, add: bool
     ) -> Operations:
         weight, bias, delta, networks = layer.weight_gradient, layer.bias_gradient, gradients, 1
+        if layer.members:
+            base, columns = weight if add else None, by_member(previous, layer.members).mT
+            operations = member_products(self.matmul, delta, columns, weight, base)
+            return [*operations, *self._bias_gradients(bias, gradients, add)]
         if previous.dim() < gradients.dim():
             networks, weight, delta = len(weight), as_one(weight), as_one(gradients)
         if is_faster_transposed(weight, examples=previous.shape[-1]):
@@ -245,11 +176,14 @@ class Pass:
             operations.append(partial(weight.add_ if add else weight.copy_, transposed.mT))
         else:
             operations = self.matmul.product(delta, previous.mT, weight, weight if add else None, networks)
+        return [*operations, *self._bias_gradients(bias, gradients, add)]
+
+    def _bias_gradients(self, bias: Tensor | None, gradients: Tensor, add: bool) -> Operations:
         if bias is None:
-            return operations
+            return []
         if add:
-            return [*operations, lambda: bias.add_(gradients.sum(-1, keepdim=True))]
-        return [*operations, partial(torch.sum, gradients, -1, keepdim=True, out=bias)]
+            return [lambda: bias.add_(gradients.sum(-1, keepdim=True))]
+        return [partial(torch.sum, gradients, -1, keepdim=True, out=bias)]
 
 
 def is_faster_transposed(weight: Tensor, examples: int) -> bool:

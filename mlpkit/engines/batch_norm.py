@@ -50,6 +50,10 @@ class BatchNorm:
     momentum: float
     eps: float
 
+    def in_training(self, like: Tensor) -> "BatchNormPass":
+        """Return the buffers of both passes; `like` is (K, width, n)."""
+        return BatchNormPass(self, like)
+
     def scores(self, z: Tensor, out: Tensor) -> Operations:
         """Return the operations that write y to `out`, by the running statistics."""
         scale, shift = torch.empty_like(self.weight), torch.empty_like(self.bias)
@@ -66,13 +70,13 @@ class BatchNormPass:
     """The forward and backward pass of a layer in training, for a fixed number of examples.
 
     Attributes:
-        normed: (K, width, n): the linear layer writes z here, and `forward` makes it x̂.
+        inputs: (K, width, n): the linear layer writes z here, and `forward` makes it x̂.
     """
 
     def __init__(self, layer: BatchNorm, like: Tensor) -> None:
         """Allocate the buffers; `like` is (K, width, n)."""
         self.layer, self.examples = layer, like.shape[-1]
-        self.normed, self._products = torch.empty_like(like), torch.empty_like(like)
+        self.inputs, self._products = torch.empty_like(like), torch.empty_like(like)
         columns = (torch.empty_like(layer.weight) for _ in range(5))
         self._mean, self._variance, self._scale, self._sum, self._product = columns
 
@@ -80,7 +84,7 @@ class BatchNormPass:
         """Return the operations that compute x̂ and write y to `out`, and update the running statistics."""
         layer, normed, mean, variance, scale = (
             self.layer,
-            self.normed,
+            self.inputs,
             self._mean,
             self._variance,
             self._scale,
@@ -106,9 +110,9 @@ class BatchNormPass:
         share = -1 / self.examples
         return [
             partial(torch.sum, gradients, -1, keepdim=True, out=self._sum),
-            partial(torch.mul, gradients, self.normed, out=self._products),
+            partial(torch.mul, gradients, self.inputs, out=self._products),
             partial(torch.sum, self._products, -1, keepdim=True, out=self._product),
-            partial(gradients.addcmul_, self.normed, self._product, value=share),
+            partial(gradients.addcmul_, self.inputs, self._product, value=share),
             partial(gradients.add_, self._sum, alpha=share),
             partial(self._scale.mul_, self.layer.weight),
             partial(gradients.mul_, self._scale),

@@ -17,7 +17,7 @@ SETTINGS = (
         "eps",
         "weight_decay",
     ),
-    *("norm_limit", "value_limit"),
+    *("norm_limit", "value_limit", "average_share"),
 )
 
 
@@ -37,6 +37,7 @@ class CompilePlan:
         momentum: whether SGD uses momentum.
         nesterov: whether SGD uses Nesterov's momentum.
         decays: whether any run has weight decay.
+        averages: whether averages of the weights are kept.
         limits: whether any run clips by norm, and whether any clips by value.
         unscales: whether outputs are converted to the targets' units for scores.
         weighted: whether rows have weights.
@@ -55,6 +56,7 @@ class CompilePlan:
     momentum: bool
     nesterov: bool
     decays: bool
+    averages: bool
     limits: tuple[bool, bool]
     unscales: bool
     weighted: bool

@@ -53,17 +53,16 @@ class CompiledEngine(Engine):
         self._monitored = self.experiments[0].dataset.monitored
         self._compiled_step = load(plan_of(self, self._rows(), self._is_shared()))
         flat, optimizer = self.parameters, [self._configs[run].optimizer for run in range(self.runs)]
-        buffers = (flat.values, *self.optimizers.averages.values())
+        buffers = (flat.values, *self.optimizers.averages.values(), flat.average)
         self._settings = torch.zeros(len(SETTINGS), self.runs, dtype=flat.values.dtype)
         table = dict(zip(SETTINGS, self._settings.numpy(), strict=True))
-        self._set_settings = (
-            _sgd(table, optimizer) if isinstance(optimizer[0], Sgd) else _adam(table, optimizer)
-        )
+        make = _sgd if isinstance(optimizer[0], Sgd) else _adam
+        self._set_settings = make(table, optimizer)
         for name, limits in (("norm_limit", self.clip.norm_limits), ("value_limit", self.clip.value_limits)):
             if limits is not None:
                 table[name][:] = limits.view(-1).numpy()
         table["weight_decay"][:] = weight_decays_of(self._configs)
-        self._arguments = [part for buffer in buffers for part in flat.stacked(buffer)]
+        self._arguments = [part for each in buffers if each is not None for part in flat.stacked(each)]
         self._arguments += [self._settings, *self._columns("train"), *self._columns(self._monitored)]
         self._arguments += self._unscale()
         self._sizes = [block.stop - block.first for block in self.optimizers.blocks]
@@ -77,6 +76,8 @@ class CompiledEngine(Engine):
         begun = self.optimizers.blocks[0].update.buffers.begun
         steps = (int(self._counters[0]) if self._counters else int(begun)) + 1
         self._set_settings(np.repeat(np.asarray(lrs), self._sizes), steps)
+        if self.average is not None:
+            self._settings[SETTINGS.index("average_share")].fill_(self.average(epoch, step))
         outputs, norms, finite, before, after = self._compiled_step(list(self._arguments))
         self._sums_of_step = {}
         if not finite:  # the compiled step has changed nothing
@@ -174,6 +175,7 @@ def plan_of(engine: Engine, rows: tuple[int, int], is_shared: bool) -> CompilePl
         momentum=isinstance(optimizer, Sgd) and optimizer.momentum > 0,
         nesterov=isinstance(optimizer, Sgd) and optimizer.nesterov,
         decays=decays,
+        averages=engine.average is not None,
         limits=limits,
         unscales=isinstance(network.unscaling, Unscaling),
         weighted=engine.data.splits["train"].weights is not None,
@@ -235,7 +237,6 @@ def obstacle_to_compiling(
         "it does not compute run.metrics": bool(metric_names(first)),
         "it keeps no gradients, which run.histograms shows": first.run.histograms is not None,
         "it is not for changed images": augments,
-        "it does not know trainer.ema": first.trainer.ema is not None,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",

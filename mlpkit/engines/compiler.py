@@ -184,12 +184,13 @@ def example(plan: CompilePlan, runs: Any) -> tuple[tuple[Any, ...], tuple[Any, .
     first = 1 if plan.shared else RUNS
     splits = [[ones(first, width, rows) for width in ends] for rows in plan.rows]
     unscaling = [ones(RUNS, plan.widths[-1], 1) for _ in range(2)] if plan.unscales else []
-    arguments = (values, averages, ones(len(SETTINGS), RUNS), *splits, unscaling)
+    means = [value.clone() for value in values] if plan.averages else []
+    arguments = (values, averages, means, ones(len(SETTINGS), RUNS), *splits, unscaling)
     axis = {0: runs}
     value_axes = [axis for _ in values]
     split_axes = [None if plan.shared else axis for _ in ends]
-    dynamic = (value_axes, [value_axes] * slots, {1: runs}, split_axes, split_axes, [axis for _ in unscaling])
-    return arguments, dynamic
+    states = (value_axes, [value_axes] * slots, [axis for _ in means])
+    return arguments, (*states, {1: runs}, split_axes, split_axes, [axis for _ in unscaling])
 
 
 def main() -> None:

@@ -66,15 +66,16 @@ class CudaEngine(Engine):
         self._has_begun = self._has_begun or all(
             block.update.buffers.begun for block in self.optimizers.blocks
         )
-        first = step == 0
         with self.context:
             if self.graphs is None:
-                outputs = self._run_step(parts, randoms, measure, first)
+                outputs = self._run_step(parts, randoms, measure)
             else:
                 fixed = [self._fixed_rows(index, part) for index, part in enumerate(parts)]
                 sizes = tuple(part.shape[-1] for part in fixed if isinstance(part, Tensor))
-                key = sizes, measure, self._has_begun, first
-                outputs = self.graphs.run(key, lambda: self._run_step(fixed, None, measure, first))
+                key = sizes, measure, self._has_begun
+                outputs = self.graphs.run(key, lambda: self._run_step(fixed, None, measure))
+            if self.average is not None:
+                self.weights.average(self.average(epoch, step))
             for part, of_part in zip(parts, outputs, strict=True):
                 self.epoch_outputs.add(part, of_part)
         if not self._has_begun:
@@ -84,9 +85,7 @@ class CudaEngine(Engine):
             self.clip.norms = self._norms.clone()
         return {}
 
-    def _run_step(
-        self, parts: Sequence[Rows], randoms: list[Draws] | None, measure: bool, first: bool
-    ) -> list[Tensor]:
+    def _run_step(self, parts: Sequence[Rows], randoms: list[Draws] | None, measure: bool) -> list[Tensor]:
         """Compute the gradients of a step's batches and update the weights; graphs capture this."""
         count = sum(self.data.rows if isinstance(part, slice) else part.shape[-1] for part in parts)
         outputs = []
@@ -102,7 +101,6 @@ class CudaEngine(Engine):
         if measure:
             self._norms.copy_(self.clip.norms)
         self.optimizers(self._lr_of_block)
-        self.weights.average(first)
         return outputs
 
     def _fixed_rows(self, index: int, rows: Rows) -> Rows:

@@ -120,6 +120,12 @@ class DeviceData:
         train = self.splits["train"]
         return self.loss.expected(train.scaled, self.width, self.dtype)
 
+    def input_range(self) -> Tensor:
+        """Return rows (3, features) between which all training inputs are, and 0."""
+        inputs = self.splits["train"].inputs
+        ends = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))
+        return ends[:, None].expand(-1, inputs.shape[1])
+
     def all_rows(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
         """Return all rows of a split: (rows, …) if all runs share them, else (K, rows, …).
 
@@ -186,6 +192,17 @@ class DeviceData:
 
     # ---------------------------------------------------------------------------------------- scores
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the outputs (K, n, width) of the members' mean prediction, given theirs (K, M, n, width)."""
+        each = outputs.movedim(-3, 0)
+        if self._unscaling is None:
+            return self.task.average(each)
+        means = self.task.average(self._unscaling(each))
+        if self.runs == 1:
+            return self.networks[0].before_unscaling(means)
+        pairs = zip(self.networks, means, strict=True)
+        return torch.stack([network.before_unscaling(mean) for network, mean in pairs])
+
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
         if not isinstance(rows, slice):
@@ -247,18 +264,31 @@ class DeviceData:
         losses = losses if weights is None else losses * weights
         return losses.lerp(own, shares.view(own.shape))
 
-    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
-        """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
+    def columns(self, outputs: Tensor, split: str, rows: Rows) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return what is summed for the scores of outputs (K, n, width).
+
+        Returns:
+            The losses and each of the statistics, (K, n), or (n,) where K = 1; the unscaled predictions
+            (K · n, predicted); the targets (K · n, …).
+        """
         predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
         unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
-        may_be_nan = split == "train"  # an epoch of few steps may lack a class
         losses = self.losses(outputs, split, rows)
         flat = unscaled.reshape(-1, self.predicted)
-        statistics = self.task.statistics(flat, targets)
+        columns = [losses, *self.task.statistics(flat, targets)]
+        if self.runs > 1:
+            columns = [values.view(losses.shape) for values in columns]
+        return columns, flat, targets
+
+    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
+        """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
+        may_be_nan = split == "train"  # an epoch of few steps may lack a class
+        columns, flat, targets = self.columns(outputs, split, rows)
         if self.runs == 1:
-            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets, may_be_nan)
-        columns = [losses, *(values.view(losses.shape) for values in statistics)]
+            return add_up(columns[0], columns[1:]) + self.task.compute(
+                self.metrics, flat, targets, may_be_nan
+            )
         # Counting takes half the time of adding up in float64.
         added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
         sums: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([c.double() for c in added]).cpu().numpy()

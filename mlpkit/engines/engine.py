@@ -15,6 +15,7 @@ from torch import Tensor
 from mlpkit.data.augment import Augmentation, Draws
 from mlpkit.data.randomness import generator
 from mlpkit.engines.autograd import AutogradGradients
+from mlpkit.engines.averaging import averaging_of
 from mlpkit.engines.batches import Orders, Rows, Steps
 from mlpkit.engines.clipping import Clipping
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData, Sums
@@ -24,6 +25,7 @@ from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.not_finite import not_finite
+from mlpkit.engines.own_best import OwnBest
 from mlpkit.engines.processes import Processes
 from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
@@ -44,12 +46,15 @@ class Engine:
         gradients: (K · P), the gradients of `parameters`.
         optimizers: the runs' optimizers.
         weights: the runs' weights, with their averages and the best ones.
+        average: how far the averages of the weights move after a step; None without.
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
         processes: those that train the run together; None: this one alone.
+        own_best: the best epoch of each member, by its fold; None: all members keep the same epoch.
     """
 
     processes: Processes | None = None
+    own_best: OwnBest | None = None
 
     def __init__(
         self,
@@ -86,7 +91,8 @@ class Engine:
 
     def _allocate(self, networks: Sequence[Network]) -> None:
         """Allocate everything that depends on the number of runs."""
-        self.runs, self.weights = len(networks), Weights(networks, self._configs[0].trainer.ema)
+        self.average = averaging_of(self._configs[0].trainer, self.steps.per_epoch)
+        self.runs, self.weights = len(networks), Weights(networks, self.average is not None)
         self.parameters = self.weights.parameters
         self.gradients = self._new_gradients()
         buffers = self.weights.running, self.weights.counters
@@ -100,8 +106,11 @@ class Engine:
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, lr_factors(networks))
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
-        most_rows, like = self.steps.most_rows, self.parameters.values
-        self.epoch_outputs = EpochOutputs(self.data, most_rows, self.batch_size, like)
+        self.epoch_outputs = self._new_outputs()
+
+    def _new_outputs(self) -> EpochOutputs:
+        """Return the memory for the outputs of an epoch."""
+        return EpochOutputs(self.data, self.steps.most_rows, self.batch_size, self.parameters.values)
 
     def _new_gradients(self) -> Tensor:
         """Return a buffer (K · P) of zeros for the gradients."""
@@ -144,8 +153,12 @@ class Engine:
                     for gradients in self._gradient_rows:
                         gradients[run].zero_()
             self.clip(measure)
+            if self._configs[0].optimizer.has_line_search:
+                buffers = self.optimizers.blocks[0].update.buffers
+                buffers.loss = self._loss_again(rows, epoch, step, self.epoch_outputs.keep())
             self.optimizers(lrs)
-            self.weights.average(first=step == 0)
+            if self.average is not None:
+                self.weights.average(self.average(epoch, step))
         return failures
 
     def failures(self) -> dict[int, NonFiniteError]:
@@ -181,6 +194,18 @@ class Engine:
         for index, part in enumerate(parts):
             yield part, self.filler.fill(part, count, index > 0, randoms)
 
+    def _loss_again(self, rows: Rows, epoch: int, step: int, first: Tensor) -> Callable[[], float]:
+        """Return `Buffers.loss` for a step; `first` are the outputs that its gradients were computed with."""
+        known = [first]
+
+        def loss() -> float:
+            outputs = known.pop() if known else None
+            if outputs is None:
+                ((_, outputs),) = self._fill(rows, self.seed_draws(epoch, step))
+            return float(self.data.losses(outputs.mT, "train", rows).mean(dtype=torch.float64))
+
+        return loss
+
     def collect(self) -> Sums:
         """Return the sums over the training rows since the last call, computed before each row's update."""
         with self.context:
@@ -203,7 +228,8 @@ class Engine:
             split: see `evaluate`.
             poll: see `evaluate`.
         """
-        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
+        networks = self.runs * (self.experiments[0].network.members or 1)
+        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // networks)
         outputs: list[Tensor] = []
         with self.weights.averages_shown():
             for start in range(0, rows, largest):
@@ -229,6 +255,15 @@ class Engine:
     def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
         """Return sums by split and a time, as all processes of the training have them: here unchanged."""
         return sums, seconds
+
+    def keep_own_best(self) -> Mapping[str, Any] | None:
+        """Keep the weights of each member whose loss on its own fold is the lowest so far.
+
+        Returns:
+            The scores of the weights that are now kept, numbers where K = 1, else (K,), without those of
+            `run.metrics`; None if `own_best` is None.
+        """
+        return None
 
     def save_best(self, better: Sequence[bool]) -> None:
         """See `Weights.save_best`."""
@@ -297,6 +332,20 @@ class Engine:
                 self.optimizers.restore(run, state["optimizer"])
             if "gradient_norm" in state.get("epoch", {}):
                 self.clip.norms[run] = state["epoch"]["gradient_norm"]
+
+    def kept_rows(self, run: int, epoch: int, steps: int) -> Tensor | None:
+        """Return the training rows (n,), or (members, n), whose outputs `state` has within an epoch.
+
+        None before the first step, and for full-batch training.
+
+        Args:
+            run: the run.
+            epoch: the number of epochs before this one.
+            steps: the number of steps in it so far.
+        """
+        if not steps or self.experiments[run].config.trainer.batch_size == "full":
+            return None
+        return Orders(self.steps, self.seeds_of(run)).rows_until(epoch, steps)
 
     def resume_epoch(self, epoch: int, steps: int, outputs: Sequence[Tensor]) -> None:
         """Restore the outputs of the first part of an epoch.

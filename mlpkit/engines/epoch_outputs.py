@@ -48,6 +48,11 @@ class EpochOutputs:
             self._count += count
         self._rows.append(rows)
 
+    def keep(self) -> Tensor:
+        """Return a copy of the outputs (K, width, n) of a full-batch step, and store it in place of them."""
+        self._full_batch = self._full_batch.clone()
+        return self._full_batch
+
     def _place(self, start: int, count: int) -> Tensor:
         place = start, count
         if place not in self._places:

@@ -36,10 +36,10 @@ class Experiment:
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """All networks of the run: its members, or the only one."""
-        return self.members or (self.network,)
+        """All networks of the run, each with one output a row: its members, or the only one."""
+        return self.members or tuple(self.network.alone())
 
     @property
     def parameters(self) -> int:
         """The number of trained values, of all members together."""
-        return sum(map(count_parameters, self.networks))
+        return sum(map(count_parameters, self.members or (self.network,)))

@@ -21,6 +21,8 @@ Sine and cosine take most of the time: the forward pass computes both, the sine 
 
 **Input scale.** For the inputs a (features, n) and a factor s (features, 1) for each, the outputs are s ⊙ a.
 With their gradient δ, ∂loss/∂s = Σ_examples δ ⊙ a and ∂loss/∂a = δ ⊙ s.
+
+**Members' inputs.** See `mlpkit.engines.member_layers`.
 """
 
 import math
@@ -41,16 +43,19 @@ class InputLayer:
     Attributes:
         parameters: (K, …) by name.
         gradients: of the mean loss, shaped like `parameters`; written by the backward pass.
-        numbers: (N,) the places of the inputs that a periodic embedding embeds; None: it is an input scale.
+        numbers: (N,) the places of the inputs that a periodic embedding embeds; None: it is another layer.
+        members: M of the layer that gives each row to all members; 0: it is another layer.
     """
 
     parameters: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     numbers: Tensor | None = None
+    members: int = 0
 
-    def buffers(self, features: int, examples: int, scores: bool) -> "EmbeddingPass | ScalePass":
+    def buffers(self, features: int, examples: int, scores: bool) -> "InputPass":
         """Return the buffers for a number of inputs and examples."""
-        return (ScalePass if self.numbers is None else EmbeddingPass)(self, features, examples, scores)
+        kind = EmbeddingPass if self.numbers is not None else MemberInputsPass if self.members else ScalePass
+        return kind(self, features, examples, scores)
 
 
 class EmbeddingPass:
@@ -155,7 +160,48 @@ class ScalePass:
         ]
 
 
-InputPass = EmbeddingPass | ScalePass
+class MemberInputsPass:
+    """The buffers of the layer that gives each row to all members; see `EmbeddingPass`.
+
+    Attributes:
+        outputs: (K, features, M · n).
+        gradients: likewise.
+    """
+
+    def __init__(self, layer: InputLayer, features: int, examples: int, scores: bool) -> None:
+        """Allocate the buffers."""
+        self.layer, self.scale = layer, layer.parameters["scale"].mT[..., None]  # r (K, features, M, 1)
+        *networks, _, members, _ = self.scale.shape
+        self.outputs = self.scale.new_empty(*networks, features, members * examples)
+        self.gradients = self.outputs if scores else torch.empty_like(self.outputs)
+        self.products = self.gradients if scores else torch.empty_like(self.outputs)
+
+    def forward(self, previous: Tensor) -> Operations:
+        """See `EmbeddingPass.forward`."""
+        return [partial(torch.mul, self.scale, previous.unsqueeze(-2), out=self._of_members(self.outputs))]
+
+    def backward(self, into: Tensor) -> Operations:
+        """See `ScalePass.backward`."""
+        gradients, products = self._of_members(self.gradients), self._of_members(self.products)
+        return [
+            partial(torch.mul, self.scale, gradients, out=products),
+            partial(torch.sum, products, -2, out=into),
+        ]
+
+    def parameter_gradients(self, previous: Tensor, add: bool) -> Operations:
+        """See `EmbeddingPass.parameter_gradients`."""
+        gradients, products = self._of_members(self.gradients), self._of_members(self.products)
+        return [
+            partial(torch.mul, gradients, previous.unsqueeze(-2), out=products),
+            summed(products, self.layer.gradients["scale"].mT, add),
+        ]
+
+    def _of_members(self, columns: Tensor) -> Tensor:
+        """Return a view (K, features, M, n) of columns (K, features, M · n)."""
+        return columns.view(*columns.shape[:-1], self.layer.members, -1)
+
+
+InputPass = EmbeddingPass | ScalePass | MemberInputsPass
 
 
 def summed(values: Tensor, into: Tensor, add: bool) -> Callable[[], object]:

@@ -60,6 +60,7 @@ class ManualGradients:
         self.layers = layers_of(networks, parameters, gradients, running, counters)
         self.before = input_layers_of(networks[0], parameters, gradients)
         self.gradients, self.data, self.matmul = gradients, data, matmul
+        self.members = networks[0].members
         output_gradient = data.loss.by_hand()
         assert output_gradient is not None, "see choose_engine"
         self.output_gradient, self.expected = output_gradient, data.expected()
@@ -92,7 +93,12 @@ class ManualGradients:
                 chunk.mix(*self.data.mixing(into.shape[1], randoms))
         self.last = chunk
         run_operations(chunk.operations(count, add))
-        return chunk.layers.outputs
+        outputs = chunk.layers.outputs
+        return self.data.average(outputs.mT).mT if self.members else outputs
+
+    def table_has_changed(self) -> None:
+        """See `Gradients.table_has_changed`."""
+        self.expected = self.data.expected()
 
     def take_share(self, batch: int, first: int) -> None:
         """See `Gradients.take_share`; the operations of a batch have the places of its share."""
@@ -116,7 +122,8 @@ class ManualGradients:
             if self.data.is_cached(split):
                 self.forwards[split, start] = forward
             run_operations(forward)
-        return layers.outputs.mT
+        outputs = layers.outputs.mT
+        return self.data.average(outputs) if self.members else outputs
 
     def new_pass(self, examples: int, matmul: Matmul, scores: bool = False) -> Pass:
         """Return the buffers of both passes; see `Pass`."""
@@ -151,6 +158,7 @@ class Chunk:
             size: the number of rows; None for the whole split, which is copied only if it is augmented.
         """
         data, self.output_gradient = gradients.data, gradients.output_gradient
+        self.members = gradients.members
         networks = () if data.runs == 1 else (data.runs,)
         rows = data.rows if size is None else size
         features = data.splits["train"].inputs.shape[1]
@@ -191,19 +199,22 @@ class Chunk:
     def operations(self, count: int, add: bool) -> Operations:
         """Return the operations that compute the gradients of the loss, summed over these rows / `count`.
 
+        The loss of members that share weights is the mean of theirs.
+
         Args:
             count: the number of rows in the step, over which the loss is averaged.
             add: whether to add to the current gradients instead of overwriting them.
         """
         if (count, add) not in self._operations:
-            layers, output_gradient = self.layers, self.output_gradient
+            layers, output_gradient, y = self.layers, self.output_gradient, self.expected.mT
+            if self.members:
+                y = y.unsqueeze(-3).expand_as(layers.outputs)
+            rows = count * (self.members or 1)
             # A tensor, since torch would convert a float to one at each step.
-            scale = layers.output_gradients.new_tensor(
-                output_gradient.factor(self.expected.shape[-1]) / count
-            )
+            scale = layers.output_gradients.new_tensor(output_gradient.factor(self.expected.shape[-1]) / rows)
             self._operations[count, add] = [
                 *self.forward,
-                partial(output_gradient.write, layers.outputs, self.expected.mT, layers.output_gradients),
+                partial(output_gradient.write, layers.outputs, y, layers.output_gradients),
                 partial(layers.output_gradients.mul_, scale),
                 *self._weigh(),
                 *self.backward,
@@ -214,7 +225,10 @@ class Chunk:
     def _weigh(self) -> Operations:
         """Return the operation that multiplies each row's gradient by its weight, if rows have weights."""
         gradients, weights = self.layers.output_gradients, self.weights
-        return [] if weights is None else [partial(gradients.mul_, weights.unsqueeze(-2))]
+        if weights is None:
+            return []
+        weights = weights.unsqueeze(-2)
+        return [partial(gradients.mul_, weights.unsqueeze(-2) if self.members else weights)]
 
 
 def values_to_check(layers: Pass, gradients: Tensor) -> tuple[Numbers, ...]:
@@ -244,8 +258,7 @@ def safe_bound(data: DeviceData, rows: int) -> float:
 
 def largest_square(data: DeviceData) -> float:
     """Return an upper bound for the sum of squares of a scaled training row, augmented or not."""
-    inputs = data.splits["train"].inputs
-    corners = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))[:, None].expand(-1, inputs.shape[1])
+    corners = data.input_range()
     with torch.no_grad():
         scaled = (network.scaling(corners) for network in data.networks) if data.augmentation else (corners,)
         return max(float(each.double().square().amax(0).sum()) for each in scaled)

@@ -75,27 +75,39 @@ def check_gradient(loss: LossConfig, targets: Tensor, width: int) -> None:
         around = y * (torch.arange(len(y)) % 2)[:, None]
         outputs = around + 2 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
         found = loss.gradient(outputs, y)
+        of_runs = loss.gradient(*(of.reshape(COPIES, -1, *of.shape[1:]) for of in (outputs, y)))
         variable = outputs.clone().requires_grad_()
         losses = loss.per_example(variable, targets)
         expected = _differentiate(losses, variable)
+    if of_runs.shape[1:] != (len(y) // COPIES, width) or not torch.allclose(
+        of_runs.flatten(0, 1), found, rtol=TOLERANCE, atol=1e-5, equal_nan=True
+    ):
+        raise ConfigError(
+            f"{what}: gradient differs for outputs of shape (runs, rows, width), which a sweep has; "
+            "use -1 for the width, not 1"
+        )
     _compare(f"{what}: gradient", "an output", found, expected, outputs)
 
 
 def check_derivative(activation: ActivationConfig) -> None:
-    """Compare an activation's `derivative`, if it has one, with autograd's.
+    """Try an activation's `function`, and compare its `derivative`, if it has one, with autograd's.
 
     Raises:
-        ConfigError: a method fails, or the derivatives differ.
+        ConfigError: a method fails or returns another shape, or the derivatives differ.
     """
     what = described("model.activation", activation)
     with calling(what, activation):
         z = torch.tensor(POINTS)
         found = activation.derivative(z)
-        if found is None:
+        if found is None and activation.torch_class:
             return
         variable = z.clone().requires_grad_()
-        expected = _differentiate(activation.function(variable), variable)
-    _compare(f"{what}: derivative", "z", found, expected, z)
+        activations = activation.function(variable)
+    if activations.shape != z.shape:
+        shapes = f"{tuple(activations.shape)} for {tuple(z.shape)}"
+        raise ConfigError(f"{what}: function returns {shapes}; return the same shape")
+    if found is not None:
+        _compare(f"{what}: derivative", "z", found, _differentiate(activations, variable), z)
 
 
 def _differentiate(values: Tensor, variable: Tensor) -> Tensor | None:

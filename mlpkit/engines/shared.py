@@ -40,7 +40,7 @@ class SharedEngine(Engine):
         super().__init__(*arguments)
 
     def _new_gradients(self) -> Tensor:
-        """Return the first part of the buffer that is added up; see the top of this file."""
+        """Return the gradients, the first part of the buffer that is added up; see the top of this file."""
         size, signs = len(self.parameters.values), self.runs + self.processes.size
         most = min(self.steps.size, self.data.rows)
         self._buffer = self.parameters.values.new_zeros(size + signs + self.runs * self.data.width * most)
@@ -122,7 +122,7 @@ class SharedEngine(Engine):
         return outputs.mT
 
     def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
-        """See `Engine.agree`; they are those of the first process, whose clock and rounding decide."""
+        """See `Engine.agree`; all processes get those of the first, whose clock and rounding decide."""
         numbers = [seconds, *(float(number) for own in sums.values() for number in own)]
         values = torch.zeros(self.processes.size + len(numbers), dtype=torch.float64, device=self.device)
         signals, found = torch.split(values, [self.processes.size, len(numbers)])
@@ -145,7 +145,7 @@ def check_sharing(config: Config, network: Network, augmentation: Augmentation |
     """Check that a run can be trained by several processes.
 
     Raises:
-        ConfigError: a row's gradient depends on rows of other processes, or a rate on a process's clock.
+        ConfigError: a row's gradient depends on rows of other processes, or the lr on a process's clock.
     """
     kinds = [type(layer) for layer in network.layers]
     reasons = {
@@ -154,6 +154,8 @@ def check_sharing(config: Config, network: Network, augmentation: Augmentation |
         "the layers of a plug-in may mix or draw by rows, of which each process has a part": (
             OwnModule in kinds
         ),
+        f"the members of model={config.model.name} share weights, and only one process trains them; set "
+        "model=mlp": network.members > 0,
         "dataset.augment.mixup mixes rows of different processes; set dataset.augment.mixup=0": (
             augmentation is not None and augmentation.options.mixup > 0
         ),

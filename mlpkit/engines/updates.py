@@ -116,7 +116,8 @@ class Optimizers:
                 for name, kind in optimizer.slots().items()
                 if kind == "number"
             }
-            update = Update(optimizer, Buffers(values, slopes, tensors, numbers))
+            known = tuple(parameters.shapes) if by_layer else ()
+            update = Update(optimizer, Buffers(values, slopes, tensors, numbers, names=known))
             self.blocks.append(Block(first, stop, update))
         self.longer = [
             (values, values.clone(), values.new_tensor(factors[name])[:, None])

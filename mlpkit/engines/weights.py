@@ -1,4 +1,4 @@
-"""The weights of K runs: those that steps change, their averages (`trainer.ema`), and the best ones."""
+"""The weights of K runs: those that steps change, their averages (`trainer.ema`, `swa`), and the best."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,19 +16,18 @@ class Weights:
     Attributes:
         parameters: the weights and biases.
         running: the running statistics of batch norms.
-        counters: their counters.
-        flats: those of these that hold anything.
+        counters: their numbers of batches.
+        flats: those of the three that are not empty.
 
-    The averages are those of torch.optim.swa_utils.AveragedModel(multi_avg_fn=get_ema_multi_avg_fn(decay),
-    use_buffers=True): the weights after the first step, then decay · averages + (1 - decay) · weights.
+    The averages are those of torch.optim.swa_utils.AveragedModel with use_buffers=True.
     """
 
-    def __init__(self, networks: Sequence[Network], decay: float | None) -> None:
+    def __init__(self, networks: Sequence[Network], has_averages: bool) -> None:
         """Start with the first weights.
 
         Args:
             networks: those of the runs; their weights and buffers become views of the flat buffers.
-            decay: `trainer.ema`; None: nothing is averaged.
+            has_averages: whether averages are kept.
         """
         self.parameters = Flat.from_networks([dict(network.named_parameters()) for network in networks])
         buffers = [network.saved_buffers() for network in networks]
@@ -39,19 +38,19 @@ class Weights:
             for is_float in (True, False)
         )
         kinds = self.parameters, self.running, self.counters
-        self.flats, self.decay = [flat for flat in kinds if flat.shapes], decay or 0.0
+        self.flats = [flat for flat in kinds if flat.shapes]
         for flat in self.flats:
-            if decay is not None and flat.values.is_floating_point():
+            if has_averages and flat.values.is_floating_point():
                 flat.average = flat.values.clone()
 
-    def average(self, first: bool) -> None:
-        """Average once more, after a step; `first` says that it was the run's first."""
-        for flat, average in self._averaged():
-            average.lerp_(flat.values, 1.0 if first else 1 - self.decay)
+    def average(self, share: float) -> None:
+        """Move the averages towards the weights by a share of the way; see `mlpkit.engines.averaging`."""
+        for flat, average in self._averaged() if share else ():
+            average.lerp_(flat.values, share)
 
     @contextmanager
     def averages_shown(self) -> Iterator[None]:
-        """Let the networks have the averages within, to compute scores with them."""
+        """Let the networks hold the averages inside the block, so that scores are computed with them."""
         self._swap_averages()
         try:
             yield
@@ -59,13 +58,13 @@ class Weights:
             self._swap_averages()
 
     def end_with_averages(self) -> None:
-        """Let the networks have the averages from now on, and stop averaging."""
+        """Let the networks hold the averages from now on, and stop averaging."""
         self._swap_averages()
         for flat in self.flats:
             flat.average = None
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """Store the averages, or else the weights, as the best ones for the runs where `better` is true."""
+        """Store the averages (without `ema` the weights) as the best of the runs where `better` is true."""
         for flat in self.flats:
             flat.save_best(better)
 

@@ -78,16 +78,18 @@ class WholeStep(nn.Module):
         self,
         values: list[Tensor],
         averages: list[list[Tensor]],
+        means: list[Tensor],
         settings: Tensor,
         train: list[Tensor],
         monitored: list[Tensor],
         unscaling: list[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Update values and averages in place; change nothing if a loss or gradient is not finite.
+        """Update values, averages and means in place; change nothing if a loss or gradient is not finite.
 
         Args:
             values: the weights and biases (K, *shape), layer by layer.
             averages: the optimizer's state tensors, each list like `values`.
+            means: the averages of the weights, like `values`, which are then scored; empty without.
             settings: (settings, K); see `SETTINGS`.
             train: the fields of `Rows` for the training split.
             monitored: the fields of `Rows` for the monitored split, which is scored after the step.
@@ -106,16 +108,14 @@ class WholeStep(nn.Module):
         # A sum is not finite if one of its terms is not.
         finite = torch.isfinite((norms + sums[0][:, None]).sum())
         self._update(values, averages, self._clipped(gradients, norms, settings), settings, finite)
+        share = settings[SETTINGS.index("average_share")]
+        for mean, value in zip(means, values, strict=False):
+            mean.copy_(torch.where(finite, torch.lerp(mean, value, _like(share, value)), mean))
         # Makes the compiler read the updated values from memory, not recompute the update for each example.
-        changed = [value.as_strided(value.shape, value.stride()) for value in values]
+        changed = [value.as_strided(value.shape, value.stride()) for value in means or values]
         after, _ = self._forward(changed, monitored[0])
-        return (
-            torch.stack(activations, 1),
-            norms,
-            finite,
-            sums,
-            self._sums(after, Rows(*monitored), unscaling),
-        )
+        scores = self._sums(after, Rows(*monitored), unscaling)
+        return torch.stack(activations, 1), norms, finite, sums, scores
 
     def _forward(
         self, values: Sequence[Tensor], inputs: Tensor

@@ -1,13 +1,12 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
 Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch), `best/`
-(the best weights, if they are not the newest) or `novelty/` (see `mlpkit.analysis.novelty`). With
-`trainer.ema`, `model/` and `best/` are averages, and `raw/` are the weights that steps go on from. The
-header's metadata holds one JSON object under the key
-`mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator`, `temperature` and `ensemble` if there are any, and `sha256` over all
-of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs no code: it is JSON and
-numbers, all checked before use.
+(the best weights, if they are not the newest), `raw/` (the weights before averaging by `trainer.ema` or
+`trainer.swa`) or `novelty/` (see `mlpkit.analysis.novelty`). The header's metadata holds
+one JSON object under the key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`,
+`scores`, `fingerprint` (of the dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record`
+(of a run of one file) if there are any, and `sha256` over all of it and the tensors. Equal states give equal
+bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -27,6 +26,8 @@ from mlpkit.config.section import NotNegative
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.header import KEY, OLD_PARTS, PARTS, parts_of
+from mlpkit.folders.run_record import RECORD, record_of
 from mlpkit.folders.state import KINDS, Progress, Scores, State, Tensors, are_plain
 from mlpkit.folders.tensor_check import check_tensors
 from mlpkit.folders.trust import Trust
@@ -39,12 +40,9 @@ if TYPE_CHECKING:
 
     from mlpkit.data.dataset import Dataset
 
-KEY = "mlpkit"  # in the metadata
 CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
 EXTENDED = 5  # format of one that has an ensemble's temperature, or novelty
 TEMPERATURES = (0.01, 100.0)  # lowest and highest
-PARTS = ("format", "config", "signature", "progress", "scores")
-_OLD_PARTS = (*PARTS, "fingerprint")  # metadata keys of older files; format 1 had no fingerprint
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Checkpoint:
             is none.
         novelty: what `mlpkit calibrate --novelty` has stored: training rows to compare with, scaled (n,
             features), and their distances (n,); empty if it has not.
+        record: summary, environment and command lines of a run of one file; empty for other runs.
     """
 
     config: Config
@@ -74,10 +73,20 @@ class Checkpoint:
     temperature: float = 1.0
     ensemble: tuple[float, int] | tuple[()] = ()
     novelty: Tensors = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it holds the best weights alone, and not where training was."""
+        return self.state.progress.epoch > 0 and not self.state.progress.best_epoch
+
+    def name_of(self, path: Path) -> str:
+        """Return what to call it: best, or the name of its file, such as last."""
+        return "best" if self.is_best else path.stem
 
     def members(self) -> "list[Checkpoint]":
         """Return a checkpoint of each member, as if it were a run of its own; itself if the run has one."""
-        count = self.config.model.members
+        count = self.config.model.networks
         if count == 1:
             return [self]
         config = self.config.without_members()
@@ -111,6 +120,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         **({"estimator": checkpoint.estimator} if checkpoint.estimator else {}),
         **({"temperature": checkpoint.temperature} if checkpoint.temperature != 1 else {}),
         **({"ensemble": checkpoint.ensemble} if checkpoint.ensemble else {}),
+        **({RECORD: json.dumps(checkpoint.record)} if checkpoint.record else {}),
     }
     named = {f"novelty/{name}": tensor for name, tensor in checkpoint.novelty.items()}
     tensors = {name: _to_array(tensor) for name, tensor in (checkpoint.state.tensors() | named).items()}
@@ -138,13 +148,16 @@ def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]
     return encode({KEY: signed}, tensors)
 
 
-def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN) -> Checkpoint:
+def load(
+    path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN, at_best: bool = False
+) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Args:
         path: the file.
         parts: the kinds of tensors to load (see `KINDS`); all tensors are verified.
         trust: decides how large the model may be.
+        at_best: return the best weights alone, as `model`, if the file knows which they are.
 
     Raises:
         DataError: not a checkpoint, damaged, too large, written by a newer mlpkit, or its tensors do not fit
@@ -153,7 +166,8 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
     with TensorFile(path) as file:
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.input_schema, trust)
-        more = ("novelty",) if "model" in parts else ()
+        at_best = at_best and header.state.progress.best_epoch > 0
+        more = () if "model" not in parts else ("novelty", "best") if at_best else ("novelty",)
         kept: dict[str, Tensors] = {part: {} for part in (*parts, *more)}
         expected, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
@@ -164,8 +178,8 @@ def load(path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOR
                 kept[part][rest] = _to_tensor(array)
         if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
-    tensors = (kept.get(kind, {}) for kind in KINDS)
-    state = State(header.state.progress, header.state.scores, *tensors)
+    state = State(header.state.progress, header.state.scores, *(kept.get(kind, {}) for kind in KINDS))
+    state = state.at_best() if at_best else state
     return replace(header, state=state, novelty=kept.get("novelty", {}))
 
 
@@ -174,6 +188,7 @@ def load_first(
     warn: Callable[[str], None],
     parts: Sequence[str] = ("model",),
     trust: Trust = Trust.FOREIGN,
+    at_best: bool = False,
 ) -> tuple[Path, Checkpoint]:
     """Return the path and the content of the first checkpoint that can be loaded; warn about those before it.
 
@@ -183,7 +198,7 @@ def load_first(
     problems: list[DataError] = []
     for path in paths:
         try:
-            stored = load(path, parts, trust)
+            stored = load(path, parts, trust, at_best)
         except DataError as error:
             problems.append(error)
             continue
@@ -210,7 +225,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         DataError: a part is missing or cannot be read, or the format is newer than this mlpkit's.
     """
     try:
-        parts = read_parts(metadata)
+        parts = parts_of(metadata)
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
@@ -239,6 +254,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
             estimator=_validated(dict[str, Any], parts.get("estimator", {})),
             temperature=temperature,
             ensemble=ensemble,
+            record=record_of(parts),
         )
     except ConfigError as error:
         problem = name_plugins(str(error.args[0]), path.absolute().parents[1])
@@ -253,20 +269,6 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         raise DataError(f"{path}: its header cannot be read; use another checkpoint") from None
 
 
-def read_parts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts of a header as JSON values; empty if it is not the header of a checkpoint.
-
-    Raises:
-        ValueError, RecursionError: a part is not JSON.
-    """
-    if KEY in metadata:
-        parts = json.loads(metadata[KEY])
-        return parts if isinstance(parts, dict) else {}
-    if not all(name in metadata for name in PARTS):
-        return {}
-    return {name: json.loads(metadata[name]) for name in _OLD_PARTS if name in metadata}
-
-
 def _validated(kind: Any, value: Any) -> Any:
     """Validate a JSON value as `kind`; only pydantic's JSON mode accepts a list for a strict tuple."""
     return TypeAdapter(kind).validate_json(json.dumps(value))
@@ -275,9 +277,9 @@ def _validated(kind: Any, value: Any) -> Any:
 def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
     """Return the SHA-256 stored in a header, and a new digest over the rest of the header."""
     if KEY not in metadata:
-        text = "".join(f"{name}\0{metadata[name]}\0" for name in _OLD_PARTS if name in metadata)
+        text = "".join(f"{name}\0{metadata[name]}\0" for name in OLD_PARTS if name in metadata)
         return metadata.get("sha256"), hashlib.sha256(text.encode())
-    stored = read_parts(metadata).get("sha256")
+    stored = parts_of(metadata).get("sha256")
     unsigned = metadata[KEY].replace(f'"sha256": "{stored}"', '"sha256": ""')
     return stored, hashlib.sha256(unsigned.encode())
 

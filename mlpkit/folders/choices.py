@@ -10,7 +10,7 @@ from mlpkit.config.run import LEVELS
 from mlpkit.errors import DataError
 from mlpkit.folders.environment import process_environment
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_environment
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Choices:
 
 
 def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
-    """Return the changes in the environment that may change how results round, in words.
+    """Return, in words, the changes in the environment that may change the rounding of results.
 
     Args:
         before: the run's environment.json.
@@ -65,7 +65,7 @@ def differences(before: dict[str, Any], device: str, now: Choices) -> list[str]:
 def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
     """Return the values that a run chose for `auto`; none if the machine or the torch version has changed."""
     try:
-        before = read_object(folder.environment)
+        before = read_environment(folder)
     except DataError:
         return Choices()
     environment, trainer = process_environment(device), stored.trainer
@@ -82,7 +82,7 @@ def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
 
 
 def _stored_value(environment: dict[str, Any], name: str) -> Any:
-    """Return a value; older versions had only one choice, and did not store it."""
+    """Return a value; older versions, which had only one choice, did not store it."""
     only = {"engine": "autograd", "matmul": "highest", "compiled": False, "processes": 1}
     return environment.get(name, only.get(name))
 

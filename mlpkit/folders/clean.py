@@ -15,7 +15,8 @@ from pathlib import Path
 
 from mlpkit.errors import DataError, LockedError
 from mlpkit.folders.fork import read_fork
-from mlpkit.folders.listing import FINISHED, RUNNING, UNFINISHED, Listed, ListedRun, ListedSweep
+from mlpkit.folders.listed_run import FINISHED, RUNNING, UNFINISHED, ListedRun
+from mlpkit.folders.listing import Listed, ListedSweep
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_name import events_folder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep

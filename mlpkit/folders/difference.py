@@ -1,4 +1,4 @@
-"""The differences of two runs: settings, environment, data and scores."""
+"""The differences between two runs: settings, environment, data and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mlpkit.errors import DataError
 from mlpkit.folders.checkpoint import read_header
 from mlpkit.folders.results import RunResult, read_result
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_environment
 
 MISSING = "-"  # a run does not have the key
 
@@ -25,7 +25,7 @@ class RunDifference:
         settings: dotted key → both values.
         environment: name → both values: versions, plug-ins, machine, git commit.
         data: both fingerprints; None if they are equal; empty for a run that does not store one.
-        scores: split and score, as in `val accuracy` → both values at the best epoch, also equal ones.
+        scores: split and score, as in `val accuracy` → both values at the best epoch, equal or not.
     """
 
     settings: Mapping[str, Pair]
@@ -35,7 +35,7 @@ class RunDifference:
 
 
 def compare_runs(first: Path, second: Path) -> RunDifference:
-    """Return the differences of two run folders, without reading tensors.
+    """Return the differences between two run folders, without reading tensors.
 
     Raises:
         DataError: a run folder is damaged.
@@ -65,7 +65,7 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
 
 def _environment(path: Path) -> dict[str, Any]:
     try:
-        environment = read_object(RunFolder(path).environment)
+        environment = dict(read_environment(RunFolder(path)))
     except DataError:
         return {}
     plugins = environment.pop("plugins", None)

@@ -1,6 +1,7 @@
 """The environment of a run, on which its results may depend: versions, plug-ins, machine, git commit."""
 
 import os
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -89,7 +90,8 @@ def name_plugins(problem: str, run: Path) -> str:
         spell(os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path) for path in missing
     ]
     options = " ".join(f"--plugin {name}" for name in names)
-    return problem.replace(PLUGIN_HINT, f"; this run used {', '.join(names)}: add {options}")
+    hint = re.escape(PLUGIN_HINT) + r"(?:; did you mean [^?;]*\?)?"  # the name is right, so no other is meant
+    return re.sub(hint, lambda _: f"; this run used {', '.join(names)}: add {options}", problem)
 
 
 def process_environment(device: str) -> dict[str, Any]:

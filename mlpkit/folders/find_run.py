@@ -1,5 +1,6 @@
 """Finds the run or the checkpoint that a path means."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlpkit.errors import DataError
@@ -18,7 +19,7 @@ def find_run(path: Path) -> RunFolder:
     """
     _check_exists(path)
     folder = path if path.is_dir() else run_of(path)
-    if not RunFolder(folder).config.exists():
+    if not RunFolder(folder).config_file.exists():
         raise DataError(f"{path}: not a run folder (it has no config.yaml), which this command needs")
     if not RunFolder(folder).has_begun():
         raise DataError(f"{path}: this run was killed before it began; train it anew into the same folder")
@@ -69,32 +70,35 @@ def _check_exists(path: Path) -> None:
 
 def newest_run(root: Path) -> Path | None:
     """Return the folder of the newest run with a checkpoint anywhere below `root`, or None."""
-    trained = [RunFolder(file.parents[1]) for file in root.rglob("checkpoints/last.safetensors")]
-    trained = [folder for folder in trained if folder.config.is_file()]
-    if not trained:
-        return None
-    return max((folder.config for folder in trained), key=_age).parent
+    return _newest({run.path: run.config_file for run in _trained(root) if run.config_file.is_file()})
 
 
 def newest_begun(root: Path) -> Path | None:
     """Return the newest run or sweep anywhere below `root`, or None; it may have no checkpoint yet."""
-    runs = [RunFolder(file.parent) for file in root.rglob("config.yaml")]
-    begun = [folder.config for folder in runs if folder.is_run]
+    runs = [*(RunFolder(file.parent) for file in root.rglob("config.yaml")), *_trained(root)]
+    begun = {run.path: run.config_file for run in runs if run.is_run}
     ledgers = [file for file in root.rglob("ledger.sqlite") if not any(file.parent.glob("*/config.yaml"))]
-    found = max([*begun, *ledgers], key=_age, default=None)
-    return found and found.parent
+    return _newest({**begun, **{file.parent: file for file in ledgers}})
 
 
 def newest_folds(root: Path) -> Path | None:
     """Return the newest sweep over folds anywhere below `root`, or None."""
     sweeps = [file for file in root.rglob("ledger.sqlite") if _has_folds(SweepFolder(file.parent))]
-    return max(sweeps, key=_age).parent if sweeps else None
+    return _newest({file.parent: file for file in sweeps})
+
+
+def _trained(root: Path) -> list[RunFolder]:
+    return [RunFolder(file.parents[1]) for file in root.rglob("checkpoints/last.safetensors")]
 
 
 def _has_folds(sweep: SweepFolder) -> bool:
     return any(line.lstrip("+").startswith("dataset.fold=") for line in read_overrides(sweep.overrides))
 
 
-def _age(file: Path) -> tuple[int, str]:
-    """Return a sort key that is greater for a newer run."""
-    return file.stat().st_mtime_ns, file.parent.name
+def _newest(files: Mapping[Path, Path]) -> Path | None:
+    """Return the folder whose file was changed last, or None if there is none.
+
+    Args:
+        files: for each folder, a file in it.
+    """
+    return max(files, key=lambda folder: (files[folder].stat().st_mtime_ns, folder.name), default=None)

@@ -1,4 +1,4 @@
-"""A run that another process trains, followed by its files: only what was appended is read again."""
+"""Follows a run that another process trains: reads only what was appended to its files."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import regular_file
 from mlpkit.system.platform import BINARY, NO_FOLLOW, NO_WAIT
 
-MOST_POINTS = 4_096  # of a curve; of a longer one every second point is dropped
-LARGEST_START = 1 << 23  # bytes of metrics.jsonl that are read at first: of a longer file the end
+MOST_POINTS = 4_096  # of a curve; a longer one loses every second point
+LARGEST_START = 1 << 23  # bytes of metrics.jsonl that are read at first: the end of a longer file
 LARGEST_STEP = 1 << 22  # bytes that are read at once
 _LARGEST_HEAD = 1 << 16  # bytes of config.yaml
 _EPOCHS = re.compile(r"^trainer:\n(?:  .*\n)*?  epochs: ([0-9]{1,15})$", re.MULTILINE)
@@ -32,7 +32,7 @@ class Curve:
 
     def add(self, epoch: int, value: float) -> None:
         """Add a point; the last point is always the newest."""
-        if self._seen and (self._seen - 1) % self._every:  # the point before stood in for the newest
+        if self._seen and (self._seen - 1) % self._every:  # the last point was kept only as the newest
             self.epochs.pop()
             self.values.pop()
         self._seen += 1
@@ -45,14 +45,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Appended:
-    """What a file holds since the last look: its new lines, and whether they are the first of a new file."""
+    """The lines added to a file since the last read, and whether the file is a new one."""
 
     lines: list[bytes]
     is_new: bool
 
 
 class Tail:
-    """Reads the lines that are appended to a file, which may also be cut or replaced."""
+    """Reads the lines that are appended to a file, which may also be truncated or replaced."""
 
     def __init__(self, path: Path) -> None:
         """Start before the first line."""
@@ -61,7 +61,7 @@ class Tail:
         self._position, self._rest = 0, b""
 
     def read(self) -> Appended:
-        """Return the lines that are complete since the last call; none if the file cannot be read."""
+        """Return the lines completed since the last call; none if the file cannot be read."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | BINARY | NO_FOLLOW | NO_WAIT)
         except OSError:
@@ -89,11 +89,11 @@ class Tail:
 
 
 class FollowedRun:
-    """The curves of a run, as far as its files tell.
+    """The curves of a run, read from its files.
 
     Attributes:
         folder: the run folder.
-        total: number of epochs it is to be trained; None if the config does not tell.
+        total: number of epochs to train; None if the config does not say.
         scores: the curve of each score, by split and name.
         extra: the curves of lr, grad_norm and the norms by layer.
         latest: the newest record; None before the first.
@@ -113,7 +113,7 @@ class FollowedRun:
         self.scores: dict[tuple[str, str], Curve] = {}
         self.extra: dict[str, Curve] = {}
         self.latest: Record | None = None
-        self._times: list[tuple[int, float]] = []  # epochs and seconds, of late
+        self._times: list[tuple[int, float]] = []  # epochs and seconds of the last 100 records
 
     def update(self) -> None:
         """Read what was appended."""
@@ -132,7 +132,7 @@ class FollowedRun:
 
     @property
     def speed(self) -> float | None:
-        """Epochs per second of training, of late."""
+        """Epochs per second over the last 100 records; None if it is not known yet."""
         if len(self._times) < 2:
             return None
         (first, started), (last, ended) = self._times[0], self._times[-1]
@@ -146,7 +146,7 @@ class FollowedRun:
 
     @property
     def monitored(self) -> tuple[str, str]:
-        """The split and the score that decide the best epoch, as far as the files tell."""
+        """The split and the score that decide the best epoch; `auto` is resolved from the logged scores."""
         split, _, score = self._monitor.rpartition(".")
         split = split or ("val" if any(key[0] == "val" for key in self.scores) else "train")
         names = [name for of, name in self.scores if of == split]
@@ -155,7 +155,7 @@ class FollowedRun:
         return split, score
 
     def best(self, higher_is_better: bool) -> tuple[float, int] | None:
-        """Return the best monitored value among the points kept, and its epoch; of equals, of least loss."""
+        """Return the best monitored value of the points kept and its epoch; of equals, that of least loss."""
         curve = self.scores.get(self.monitored)
         if curve is None:
             return None
@@ -171,7 +171,7 @@ class FollowedRun:
     def _add(self, record: Record) -> None:
         if (
             self.latest is not None and record.epoch < self.latest.epoch
-        ):  # the file was cut and has grown again
+        ):  # the file was truncated and has grown again
             self._forget()
         for split, scores in record.scores.items():
             for name, value in scores.items():

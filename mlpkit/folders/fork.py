@@ -64,5 +64,5 @@ def read_fork(path: Path) -> Fork | None:
 
 def fork_of(sweep: Path) -> Fork | None:
     """Return where all runs of a sweep branch off; None if they are not the branches of one fork."""
-    forks = {read_fork(path.parent) for path in sorted(sweep.glob("*/config.yaml"))}
+    forks = {read_fork(path) for path in sorted(sweep.iterdir()) if RunFolder(path).is_run}
     return forks.pop() if len(forks) == 1 else None

@@ -17,6 +17,7 @@ from mlpkit.folders.results import (
     runs_below,
 )
 from mlpkit.folders.run_index import COMPARED, RunIndex
+from mlpkit.system.garbage import collection_paused
 
 OWN = ("seed", "dataset.seed", "dataset.fold")  # settings that most runs of a sweep differ in
 
@@ -27,7 +28,7 @@ def results_below(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Ru
     Raises:
         DataError: as `find_runs` and `read_results`.
     """
-    with _index_of(paths) as index:
+    with collection_paused(), _index_of(paths) as index:
         return read_results(find_runs(paths, warn, index.is_known), warn, partial(_read, index))
 
 
@@ -55,6 +56,8 @@ def _read(index: RunIndex, folder: Path) -> RunResult:
     if known := index.find(str(folder), partial(_result_of, folder)):
         return known
     result = read_result(folder)
+    if result.status == "unfinished":
+        return result
     best = result.best and result.best.model_dump()
     own = {key: result.settings[key] for key in OWN if key in result.settings}
     shared = {**result.settings, **dict.fromkeys(own)}  # in which the keys have their places

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.errors import DataError, MlpkitError
-from mlpkit.folders.checkpoint import read_parts
+from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.system.append_file import append_line
 from mlpkit.system.paths import expand
-from mlpkit.system.plain_json import read_object, to_json
-from mlpkit.system.tensor_file import read_metadata
+from mlpkit.system.plain_json import to_json
 
 NAME = "test-looks.jsonl"
 LEVELS = 4  # folders above a run that may hold the file: sweep, name, root and one more
@@ -72,19 +72,26 @@ def record_training(folder: Path, command: str, warn: Warn, before: Mapping[Path
         folder: a run folder or a sweep.
         command: the command line.
         warn: see `looks_recorded`.
-        before: older summaries and the time of their last change; they count only if they have changed since.
+        before: runs and when their summaries were changed; they count only if they have changed since.
     """
-    new = [path for path, changed in _summaries(folder).items() if before.get(path) != changed]
+    new = [run for run, changed in _summaries(folder).items() if before.get(run) != changed]
     scored = dict.fromkeys(map(_scored, new))
     for root, fingerprint in (each for each in scored if each is not None):
         record_look(folder, root, fingerprint, command, warn)
 
 
 def _summaries(folder: Path) -> dict[Path, int]:
-    """Return the summaries of a run, or of the runs of a sweep, and when they were changed."""
-    own = RunFolder(folder).summary
-    paths = [own] if RunFolder(folder).is_run else folder.glob(f"*/{own.name}")
-    return {path: path.stat().st_mtime_ns for path in sorted(paths) if path.is_file()}
+    """Return a run, or the runs of a sweep, that have a summary, and when it was changed."""
+    runs = [folder] if RunFolder(folder).is_run else sorted(folder.iterdir())
+    files = {run: _with_summary(RunFolder(run)) for run in runs}
+    return {run: file.stat().st_mtime_ns for run, file in files.items() if file is not None}
+
+
+def _with_summary(folder: RunFolder) -> Path | None:
+    """Return the file that a run's summary is in, if it has one."""
+    if folder.summary.is_file():
+        return folder.summary
+    return folder.last if folder.is_one_file else None
 
 
 def record_look(folder: Path, root: str | None, fingerprint: str, command: str, warn: Warn) -> None:
@@ -135,15 +142,16 @@ def _file_for(folder: Path, root: str | None) -> Path | None:
     return None
 
 
-def _scored(path: Path) -> tuple[str | None, str] | None:
+def _scored(run: Path) -> tuple[str | None, str] | None:
     """Return run.root and the dataset's fingerprint of a run whose summary has test scores; else None."""
+    folder = RunFolder(run)
     try:
-        summary = read_object(path)
+        summary = read_summary(folder)
         best = summary.get("best")
         if "test" not in summary and not (isinstance(best, dict) and "test" in best):
             return None
-        parts = read_parts(read_metadata(RunFolder(path.parent).last))
-    except (DataError, OSError, ValueError, RecursionError):
+        parts = read_header_parts(folder.last)
+    except (DataError, OSError):
         return None
     config = parts.get("config")
     place = config.get("run") if isinstance(config, dict) else None

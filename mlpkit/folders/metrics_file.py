@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpkit.errors import DataError
+from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import regular_file
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: a line is not one that mlpkit writes, or the path is not a regular file.
     """
+    if keeps_none(folder := RunFolder(path.parent)):
+        raise DataError(
+            f"{folder.path}: has no curves: run.files=minimal keeps none; train it again with "
+            f"mlpkit train --config {folder.config_file} run.files=all run.dir=null"
+        )
     regular_file(path)
     lines, size = [], 0
     try:
@@ -96,6 +102,33 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     return lines
+
+
+def keeps_none(folder: RunFolder) -> bool:
+    """Whether a run has no metrics.jsonl because of run.files=minimal."""
+    return not folder.metrics.exists() and folder.is_one_file
+
+
+def read_curves(runs: Iterable[Path], warn: Callable[[str], None]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the lines of metrics.jsonl of each run that has some.
+
+    Args:
+        runs: run folders.
+        warn: called with a line for each run that cannot be read, and one for all that keep no curves.
+    """
+    without = 0
+    for folder in map(RunFolder, runs):
+        if keeps_none(folder):
+            without += 1
+            continue
+        try:
+            lines = read_metrics(folder.metrics)
+        except DataError as error:
+            warn(f"no curve: {error}")
+        else:
+            yield lines
+    if without:
+        warn(f"no curves of {without:,} run{'s' if without > 1 else ''}: run.files=minimal keeps none")
 
 
 def record_of(lines: Sequence[Mapping[str, Any]]) -> Record:

@@ -80,14 +80,18 @@ def _create_named(path: Path, config: Config, locks: ExitStack) -> RunFolder:
 
 
 def _fill(path: Path, config: Config, locks: ExitStack) -> RunFolder:
-    """Lock a folder and write the config; of two runs that start at once, one gets the folder."""
+    """Lock a folder and write the config; of two runs that start at once, one gets the folder.
+
+    With run.files=minimal the config is written with the first checkpoint.
+    """
     folder = RunFolder(path)
     with _removed_on_failure(path), ExitStack() as held:
         held.enter_context(locked(folder.lock))
         _check_free(folder)
         for unfinished in _unfinished_configs(folder):  # of a process that was killed
             unfinished.unlink(missing_ok=True)
-        folder.write_config(config)
+        if config.run.files == "all":
+            folder.write_config(config)
         locks.enter_context(held.pop_all())
     return folder
 

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mlpkit.config import yaml_file
-from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.folders.checkpoint import read_header
+from mlpkit.folders.checkpoint import CALIBRATED
 from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.plain_json import read_object
+from mlpkit.folders.run_record import read_summary
 
 SWEEP = "sweep-"  # prefix of the names of sweep folders
 
@@ -79,7 +80,7 @@ class RunResult:
 def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
     """Return the scores of the best or the last weights by split; None if they are of another step."""
     try:
-        summary = read_object(folder.summary)
+        summary = read_summary(folder)
         about = summary["best"] if which == "best" else {**summary, "step": summary["steps"]}
         if about["step"] != step:
             return None
@@ -128,9 +129,9 @@ def read_result(path: Path) -> RunResult:
     folder = RunFolder(path)
     settings = settings_of(read_config(folder))
     _refuse_link(folder.summary)
-    if not folder.summary.exists():
+    if not (folder.summary.exists() or folder.is_one_file):
         return RunResult(path, settings, "unfinished")
-    summary = read_object(folder.summary)
+    summary = read_summary(folder)
     try:
         best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
     except ValidationError:
@@ -163,7 +164,9 @@ def read_config(folder: RunFolder) -> Config:
         with suppress(DataError):
             _refuse_link(path.parent)
             _refuse_link(path)
-            return read_header(path).config
+            return _config_in(path)
+    if folder.is_one_file:
+        return _config_in(folder.last)  # which says what is wrong
     _refuse_link(folder.config)
     try:
         return parse(yaml_file.read(folder.config, yaml_file.LARGEST_OF_A_RUN))
@@ -171,6 +174,23 @@ def read_config(folder: RunFolder) -> Config:
         problem = name_plugins(str(error.args[0]), folder.path)
         where = "" if problem.startswith(str(folder.config)) else f"{folder.config}: "
         raise DataError(f"{where}{problem}") from None
+
+
+def _config_in(checkpoint: Path) -> Config:
+    """Return the config in a checkpoint's header, without a look at its other parts.
+
+    Raises:
+        DataError: it cannot be read, or was written by a newer mlpkit.
+    """
+    parts = read_header_parts(checkpoint)
+    written, config = parts.get("format"), parts.get("config")
+    if not (isinstance(written, int) and written <= max(FORMAT, CALIBRATED) and isinstance(config, dict)):
+        raise DataError(f"{checkpoint}: not a checkpoint of mlpkit, or one of a newer mlpkit; upgrade mlpkit")
+    try:
+        return parse(config)
+    except ConfigError as error:
+        problem = name_plugins(str(error.args[0]), checkpoint.absolute().parents[1])
+        raise DataError(f"{checkpoint}: its config is not valid: {problem}") from None
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -198,7 +218,7 @@ def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str],
         try:
             with os.scandir(folder) as entries:
                 found = {entry.name: entry for entry in entries}
-            if "config.yaml" in found and RunFolder(Path(folder)).is_run:
+            if not found.keys().isdisjoint(("config.yaml", "checkpoints")) and RunFolder(Path(folder)).is_run:
                 yield Path(folder)  # there are no runs inside a run
                 continue
         except OSError as error:
@@ -221,7 +241,7 @@ def _word(value: object, default: str) -> str:
 def changed(run: Path) -> int:
     """Return when a run's config was written, in ns since 1970; 0 if it has been removed."""
     try:
-        return RunFolder(run).config.stat().st_mtime_ns
+        return RunFolder(run).config_file.stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -118,10 +118,26 @@ class RunFolder:
         return self.path / "plots"
 
     @property
+    def is_one_file(self) -> bool:
+        """Whether the run is its newest checkpoint alone, as `run.files=minimal` leaves a finished run.
+
+        A link in its place may lead elsewhere, and is none.
+        """
+        others = self.config, self.environment  # a run that has one of them has others too
+        if not self.last.is_file() or any(map(os.path.lexists, others)):
+            return False
+        return not (self.last.is_symlink() or self.last.parent.is_symlink())
+
+    @property
+    def config_file(self) -> Path:
+        """The file that `--config` reads: config.yaml, or the only file of a run."""
+        return self.last if self.is_one_file else self.config
+
+    @property
     def is_run(self) -> bool:
         """Whether the folder holds a run: other tools have a config.yaml too, often beside a train.log."""
         if not self.config.is_file():
-            return False
+            return self.is_one_file
         with suppress(OSError), self.config.open("rb") as stream:
             if stream.read(len(_FIRST_KEY)) == _FIRST_KEY:
                 return True
@@ -186,6 +202,20 @@ class RunFolder:
         except OSError as error:
             raise WriteError(
                 f"{self.summary}: cannot be removed ({error.strerror}); make the folder writable"
+            ) from None
+
+    def keep_one_file(self) -> None:
+        """Remove the files beside the newest checkpoint that a failed or resumed run has written.
+
+        Raises:
+            WriteError: one cannot be removed.
+        """
+        try:
+            for path in (self.summary, self.config, *self.older()):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{self.path}: a file of it cannot be removed ({error.strerror}); make the folder writable"
             ) from None
 
     def rewind_to(self, path: Path, step: int) -> None:

@@ -37,8 +37,10 @@ _BELOW = (
 )
 _UNUSED = "DELETE FROM shared WHERE hash NOT IN (SELECT shared FROM runs WHERE shared IS NOT NULL)"
 _RUN = RunFolder(Path())
-LISTED = _RUN.summary, _RUN.config, _RUN.labels  # what `mlpkit ls` reads of a run
-COMPARED = _RUN.summary, _RUN.config, _RUN.last, _RUN.best
+Files = tuple[tuple[Path, ...], tuple[Path, ...]]
+# What `mlpkit ls` and `mlpkit compare` read of a run, and what else if one of the first two is missing.
+LISTED: Files = (_RUN.summary, _RUN.config, _RUN.labels), (_RUN.last,)
+COMPARED: Files = (_RUN.summary, _RUN.last), (_RUN.config, _RUN.best)
 
 Kept = TypeVar("Kept")
 Row = tuple[str, str, bytes | None]  # stamp, content, and the hash of the shared content
@@ -48,15 +50,16 @@ Stamp = list[tuple[int, ...]]  # of each file; () for a missing one
 class RunIndex:
     """The index of the runs below some folders; a block of `with` saves what was read in it."""
 
-    def __init__(self, kind: str, files: Sequence[Path], tops: Sequence[Path]) -> None:
+    def __init__(self, kind: str, files: Files, tops: Sequence[Path]) -> None:
         """Read the index; without one, no run is known.
 
         Args:
             kind: what is kept of a run. Other versions of mlpkit keep it apart.
-            files: all files of a run that it is read from: first the summary, which an ended run has.
+            files: all files of a run that it is read from: LISTED or COMPARED.
             tops: the folders below which runs are looked for.
         """
-        self._kind, self._files = f"{kind} {__version__}", [f"{os.sep}{file}" for file in files]
+        self._kind = f"{kind} {__version__}"
+        self._files, self._others = ([f"{os.sep}{file}" for file in part] for part in files)
         # Two bases: a folder's name begins with the first and is stored with the second, the real path.
         self._bases = [(str(top).rstrip(os.sep), os.path.realpath(top).rstrip(os.sep)) for top in tops]
         self._rows: dict[bytes, Row] = {}  # by the real path
@@ -84,13 +87,15 @@ class RunIndex:
 
     def is_known(self, folder: str) -> bool:
         """Whether a folder is a run whose files have not changed since it was kept."""
-        stamp, key = [_of_file(f"{folder}{name}") for name in self._files], self._key(folder)
+        stamp, key = [_of_file(folder + name) for name in self._files], self._key(folder)
+        if not (stamp[0] and stamp[1]):
+            stamp += [_of_file(folder + name) for name in self._others]
         text, row = str(stamp), self._rows.get(key)
         if row is not None and row[0] == text:
             self._known[folder] = key
             return True
         newest = max((time_ns for of_file in stamp for time_ns in of_file[:2]), default=0)
-        if stamp[0] and time.time() - newest / 1e9 > FRESH:
+        if newest and time.time() - newest / 1e9 > FRESH:
             self._stamps[folder] = text
         return False
 
@@ -107,7 +112,7 @@ class RunIndex:
             return None
 
     def keep(self, folder: str, content: Any, shared: Any = None) -> None:
-        """Keep what was read from a run after `is_known`, unless it has not ended or has just changed.
+        """Keep what was read of an ended run after `is_known`, unless it has just changed.
 
         Args:
             folder: the run.

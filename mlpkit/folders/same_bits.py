@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpkit.folders.checkpoint import Checkpoint
-from mlpkit.folders.metrics_file import read_metrics
+from mlpkit.folders.metrics_file import keeps_none, read_metrics
+from mlpkit.folders.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,9 +54,13 @@ class TensorDifference:
 def compare_logs(before: Path, now: Path, last_epoch: int) -> tuple[LogDifference, int]:
     """Return the first difference of two metrics.jsonl up to an epoch, and the number of epochs compared.
 
+    With run.files=minimal there is nothing to compare.
+
     Raises:
         DataError: one cannot be read.
     """
+    if any(keeps_none(RunFolder(path.parent)) for path in (before, now)):
+        return LogDifference(), 0
     old, new = (_by_epoch(read_metrics(path), last_epoch) for path in (before, now))
     shared = sorted(key for key in old if key in new)
     epochs = len({epoch for epoch, _ in shared})

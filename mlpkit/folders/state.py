@@ -40,6 +40,8 @@ class Progress:
         stale_epochs: epochs since the last improvement by more than early_stopping.min_delta.
         stopping_value: the value that early stopping compares with.
         plateau: the state of the plateau schedule.
+        member_sums: with `trainer.best_epoch=own`, the sums over each member's fold at its best epoch: the
+            losses of all members, then each of the other sums; see `mlpkit.engines.own_best`.
     """
 
     epoch: Number = 0
@@ -55,6 +57,7 @@ class Progress:
     stale_epochs: Number = 0
     stopping_value: Finite | None = None
     plateau: PlateauState = field(default_factory=PlateauState)
+    member_sums: list[list[Finite]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -62,8 +65,8 @@ class Progress:
 
     @property
     def best_is_now(self) -> bool:
-        """Whether the newest weights are the best ones."""
-        return self.best_epoch > 0 and self.best_step == self.step
+        """Whether the newest weights are known to be the best ones, of all members."""
+        return self.best_epoch > 0 and self.best_step == self.step and not self.member_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,8 @@ class State:
         optimizer: optimizer tensors by name.
         epoch: losses, outputs and rows of the running epoch so far.
         best: the best weights by name; empty if they are the newest.
-        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema`).
+        raw: the weights and buffers that steps go on from, if `model` has their averages (`trainer.ema` or
+            `trainer.swa`).
     """
 
     progress: Progress
@@ -87,6 +91,12 @@ class State:
     epoch: Tensors = field(default_factory=dict, repr=False)
     best: Tensors = field(default_factory=dict, repr=False)
     raw: Tensors = field(default_factory=dict, repr=False)
+
+    def at_best(self) -> "State":
+        """Return the state of the best weights alone; they must be loaded."""
+        progress = self.progress
+        at_best = Progress(epoch=progress.best_epoch, step=progress.best_step)
+        return State(at_best, progress.best_scores, self.best or self.model)
 
     def of_member(self, number: int) -> "State":
         """Return a copy of the state of one member, where the tensors are those of several, stacked."""

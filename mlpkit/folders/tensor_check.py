@@ -13,6 +13,8 @@ from mlpkit.folders.trust import LARGEST_MODEL, Trust
 from mlpkit.models.architecture import LARGEST, architecture, count, parameters, tensors
 from mlpkit.system.tensor_file import TensorFile
 
+SUMS, MOST_SUMS = "epoch/sums", 10  # of the scores of the rows whose outputs are not kept
+
 
 def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, trust: Trust) -> None:
     """Check that a file has exactly the tensors that its config and input schema require.
@@ -26,7 +28,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
         loss_for(config.loss, input_schema.task, config.dataset.name)
     except ConfigError as error:
         raise DataError(f"{path}: its config and its input schema do not go together ({error})") from None
-    members = config.model.members
+    members = config.model.networks
     stacked = (members,) if members > 1 else ()  # the first axis of all tensors
     if (number := count(layers) * members) > LARGEST:
         raise DataError(f"{path}: its config asks for {number:,} parameters; mlpkit takes up to {LARGEST:,}")
@@ -38,11 +40,11 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     other = "F32" if config.trainer.precision == "float64" else "F64"
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
     mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
-    mixed.discard("novelty/distances")  # always float64
+    mixed -= {"novelty/distances", SUMS}  # always float64
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = {name: ((*stacked, *shape), is_float) for name, (shape, is_float) in tensors(layers).items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
-    for kind in ("best", "raw") if config.trainer.ema is not None else ("best",):
+    for kind in ("best", "raw") if config.trainer.has_averages else ("best",):
         if any(name.startswith(f"{kind}/") for name in found):
             wanted |= {f"{kind}/{name}": about for name, about in model.items()}
     if any(name.startswith("optimizer/") for name in found):
@@ -73,6 +75,8 @@ def _of_epoch(
     wanted: dict[str, tuple[Shape, bool]] = {}
     if "epoch/gradient_norm" in found:
         wanted["epoch/gradient_norm"] = (stacked, True)
+    if SUMS in found:
+        wanted[SUMS] = (min(found[SUMS][0], (MOST_SUMS,)), True)
     if "epoch/losses" in found:
         rows = *stacked, *found["epoch/losses"][0][len(stacked) :][:1]
         wanted |= {"epoch/losses": (rows, True), "epoch/outputs": ((*rows, width), True)}

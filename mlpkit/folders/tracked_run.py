@@ -83,14 +83,15 @@ def read_tracked(folder: RunFolder, is_running: bool = False) -> TrackedRun:
     seconds = max((point.seconds for point in points), default=0.0)
     if not is_running:
         points += _best(result, seconds)
-    ended = folder.summary.stat().st_mtime if folder.summary.exists() else None
+    summary = folder.last if folder.is_one_file else folder.summary
+    ended = summary.stat().st_mtime if summary.exists() and result.status != "unfinished" else None
     return TrackedRun(
         folder=folder.path.resolve(),
         id=_id(folder),
         group=group,
         name=name,
         status=RUNNING if is_running else result.status,
-        started=min(folder.config.stat().st_mtime, (ended or float("inf")) - seconds),
+        started=min(folder.config_file.stat().st_mtime, (ended or float("inf")) - seconds),
         ended=ended,
         settings={key: _text(value) for key, value in settings_of(config).items()},
         labels=labels,

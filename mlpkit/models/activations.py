@@ -3,7 +3,7 @@
 The kernels are called through torch.ops.aten, since torch's Python functions have no `out=` or `grad_input=`.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlpkit.config.activation import IDENTITY, ActivationConfig, InPlace
 from mlpkit.config.registry import choice
@@ -94,6 +94,18 @@ class LeakyRelu(TorchActivation):
             lambda z, activations: apply(z, LEAK),
             lambda gradients, activations: derive(gradients, activations, LEAK, True, grad_input=gradients),
         )
+
+
+@choice("activation")
+class Prelu(TorchActivation):
+    """z for z ≥ 0, else a z; the slope a of each layer is trained, 0.25 at first (He et al. 2015)."""
+
+    name: Literal["prelu"]
+    torch_class = "PReLU"
+    parameters: ClassVar[dict[str, tuple[int, ...]]] = {"weight": (1,)}
+
+    def in_place(self) -> None:
+        """None: `mlpkit.engines.prelu` has the derivative, with that of the slope."""
 
 
 @choice("activation")

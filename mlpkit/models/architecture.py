@@ -54,7 +54,8 @@ def architecture(config: Config, input_schema: InputSchema) -> list[Layer]:
 
 def hidden_widths(model: ModelConfig) -> tuple[int, ...]:
     """Return the widths of the hidden layers; empty if the model builds its own module."""
-    return tuple(layer.out_features for layer in model.layers(1, 1) or () if layer.kind == "Linear")[:-1]
+    linear = [layer for layer in model.layers(1, 1) or () if layer.kind in ("Linear", "MemberOutputs")]
+    return tuple(layer.out_features for layer in linear[:-1])
 
 
 def tensors(layers: list[Layer]) -> dict[str, tuple[Shape, bool]]:

@@ -48,7 +48,11 @@ def layer_norm(width: int) -> Layer:
 
 
 def periodic_embedding(
-    features: int, numbers: Sequence[int], frequencies: int, width: int, std: float
+    features: int,
+    numbers: Sequence[int],
+    frequencies: int,
+    width: int,
+    std: float | tuple[float, float],
 ) -> Layer:
     """Return a layer that adds `width` values to the inputs for each number among them."""
 
@@ -82,6 +86,45 @@ def input_scale(features: int, lr_factor: float) -> Layer:
     return Layer("InputScale", features, features, make, {"scale": (features,)}, keeps_zeros=True)
 
 
+def member_inputs(features: int, members: int) -> Layer:
+    """Return a layer that gives each row to all members, with factors of their own."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.models.torch_members import MemberInputs
+
+        return MemberInputs(members, features)
+
+    shapes: dict[str, Shape] = {"scale": (members, features)}
+    settings = f"{members} members"
+    return Layer("MemberInputs", features, features, make, shapes, keeps_zeros=True, settings=settings)
+
+
+def member_scale(width: int, members: int, bias: bool) -> Layer:
+    """Return a layer that multiplies each unit by each member's factor, and may add its bias."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.models.torch_members import MemberScale
+
+        return MemberScale(members, width, bias)
+
+    shapes: dict[str, Shape] = {"scale": (members, width), **({"bias": (members, width)} if bias else {})}
+    settings = f"{members} members"
+    return Layer("MemberScale", width, width, make, shapes, keeps_zeros=True, settings=settings)
+
+
+def member_outputs(in_features: int, width: int, members: int) -> Layer:
+    """Return a linear layer of each member's own."""
+
+    def make(device: str) -> "nn.Module":
+        from mlpkit.models.torch_members import MemberOutputs
+
+        return MemberOutputs(members, in_features, width)
+
+    shapes: dict[str, Shape] = {"weight": (members, width, in_features), "bias": (members, width)}
+    settings = f"{members} members"
+    return Layer("MemberOutputs", in_features, width, make, shapes, keeps_zeros=True, settings=settings)
+
+
 def activation(name: str, width: int) -> Layer:
     """Return the activation layer of this name."""
     schema = choices("activation")[name]
@@ -99,7 +142,8 @@ def activation(name: str, width: int) -> Layer:
         return module
 
     kind = chosen.torch_class or schema.__name__
-    return Layer(kind, width, width, make, keeps_zeros=chosen.keeps_zeros, settings=name)
+    parameters = dict(chosen.parameters)
+    return Layer(kind, width, width, make, parameters, keeps_zeros=chosen.keeps_zeros, settings=name)
 
 
 def dropout(width: int, rate: float, alpha: bool = False) -> Layer:

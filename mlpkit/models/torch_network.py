@@ -15,16 +15,18 @@ from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
 from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import Dropout, Scaling, Temperature, Unscaling, UnscalingRates
+from mlpkit.models.torch_members import MemberInputs, MemberOutputs, MemberScale, member_layers
 from mlpkit.models.torch_own import OwnModule
 
 
 class Network(nn.Module):
-    """Maps raw inputs (rows, features) to outputs (rows, width).
+    """Maps raw inputs (rows, features) to outputs (rows, width), or (M, rows, width) of M members.
 
     Attributes:
         scaling: first layer: standardises the inputs, or is the identity.
         layers: the trained layers.
         unscaling: last layer: converts regression outputs to the targets' unit, or is the identity.
+        members: M, the number of members that share weights; 0: it is a single network.
         predicted: the number of outputs of `layers` that are predictions, the first ones; the others are
             further quantiles of the same targets (`LossConfig.ends`). None: all outputs are predictions.
     """
@@ -42,6 +44,8 @@ class Network(nn.Module):
         self.scaling = scaling or nn.Identity()
         self.layers = layers
         self.unscaling = unscaling or nn.Identity()
+        last = layers[-1] if len(layers) else None
+        self.members = len(last.weight) if isinstance(last, MemberOutputs) else 0
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, or values in the targets' unit."""
@@ -76,6 +80,13 @@ class Network(nn.Module):
         if self.predicted is None:
             return function(outputs)
         return torch.cat([function(part) for part in torch.split(outputs, self.predicted, -1)], -1)
+
+    def alone(self) -> "list[Network]":
+        """Return the members as networks of their own, with copies of the weights; or itself."""
+        if not self.members:
+            return [self]
+        each = (nn.Sequential(*member_layers(self.layers, member)) for member in range(self.members))
+        return [Network(layers, self.scaling, self.unscaling, self.predicted) for layers in each]
 
     def calibrate(self, temperature: float, width: int) -> None:
         """Divide the logits by a temperature in a last layer; 1 needs none."""
@@ -124,7 +135,8 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
         elif isinstance(layer, Scaling):  # it only clips
             layer.set(Affine(torch.zeros_like(layer.mean), torch.ones_like(layer.mean)))
     if isinstance(network.unscaling, Unscaling):
-        network.unscaling.set_range(dataset.splits["train"].targets)
+        targets = dataset.splits["train"].targets if dataset.disk is None else dataset.disk.extremes("train")
+        network.unscaling.set_range(targets)
     dtype = torch.float64 if config.trainer.precision == "float64" else torch.float32
     return network.to(dtype)
 
@@ -169,26 +181,48 @@ def initialize(layers: nn.Sequential, config: InitConfig, random: torch.Generato
 
     Random numbers are drawn on the CPU in the layers' order, so that they are the same on every device.
     """
-    last = next((layer for layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
+    with_weights = [layer for layer in layers if isinstance(layer, nn.Linear | MemberOutputs)]
+    fan_in = 0  # of the last linear layer
     for layer in layers:
-        if isinstance(layer, nn.Linear):
-            weight, bias = torch.empty(layer.weight.shape), torch.empty(layer.out_features)
-            config.fill(weight, random)
-            if layer is last:
-                weight *= config.output_factor
-            _fill_bias(bias, config, random, layer.in_features)
-            with torch.no_grad():
-                layer.weight.copy_(weight)
-                if layer.bias is not None:
-                    layer.bias.copy_(bias)
-        elif isinstance(layer, PeriodicEmbedding | InputScale):
+        if isinstance(layer, nn.Linear | MemberOutputs):
+            fan_in, factor = layer.in_features, config.output_factor if layer is with_weights[-1] else 1.0
+            if isinstance(layer, nn.Linear):
+                _fill_linear(layer.weight, layer.bias, config, random, factor)
+                continue
+            for weight, bias in zip(layer.weight, layer.bias, strict=True):
+                _fill_linear(weight, bias, config, random, factor)
+        elif isinstance(layer, PeriodicEmbedding | InputScale | MemberInputs):
             layer.initialize(random)
+        elif isinstance(layer, MemberScale):
+            with torch.no_grad():
+                nn.init.ones_(layer.scale)
+                if layer.bias is not None:  # at first the same for all members, as in the paper's code
+                    first = torch.empty(layer.bias.shape[1])
+                    _fill_bias(first, config, random, fan_in)
+                    layer.bias.copy_(first)
+        elif isinstance(layer, nn.PReLU):
+            with torch.no_grad():
+                layer.weight.fill_(layer.init)
         elif isinstance(layer, nn.BatchNorm1d | nn.LayerNorm):
             with torch.no_grad():
                 nn.init.ones_(layer.weight)
                 nn.init.zeros_(layer.bias)
                 for name, running in layer.named_buffers():
                     running.fill_(1.0 if name == "running_var" else 0.0)
+
+
+@torch.no_grad()
+def _fill_linear(
+    weight: Tensor, bias: Tensor | None, config: InitConfig, random: torch.Generator, factor: float
+) -> None:
+    """Draw the weights (out, in), times a factor, and the biases (out,) of a linear layer."""
+    out_features, in_features = weight.shape
+    weights, biases = torch.empty(weight.shape), torch.empty(out_features)
+    config.fill(weights, random)
+    weight.copy_(weights * factor)
+    _fill_bias(biases, config, random, in_features)
+    if bias is not None:
+        bias.copy_(biases)
 
 
 def _fill_bias(bias: torch.Tensor, config: InitConfig, random: torch.Generator, fan_in: int) -> None:

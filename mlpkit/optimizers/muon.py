@@ -39,7 +39,13 @@ class Muon(AdamOptions):
         """See `OptimizerConfig.fused`; the average of a matrix's gradient is in AdamW's `exp_avg`."""
         import torch
 
-        matrices = [index for index, values in enumerate(buffers.values) if values.dim() == 3][:-1]
+        # With members that share weights, their biases and factors are matrices too, but no layer's.
+        layers = [
+            index
+            for index, (name, values) in enumerate(zip(buffers.names, buffers.values, strict=True))
+            if values.dim() > 2 and not name.endswith((".bias", ".scale"))
+        ]
+        matrices = [index for index in layers[:-1] if buffers.values[index].dim() == 3]
         others = [index for index in range(len(buffers.values)) if index not in matrices]
         parts = buffers.values, buffers.gradients, buffers.tensors["exp_avg"]
         of_matrices = [tuple(part[index] for part in parts) for index in matrices]

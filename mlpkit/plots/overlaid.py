@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mlpkit.analysis.compare import Comparison, Setting
-from mlpkit.errors import DataError
-from mlpkit.folders.metrics_file import read_metrics
-from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.metrics_file import read_curves
 from mlpkit.plots import style
 from mlpkit.plots.settings import Array, joined, label, legend, scale_score, score_name
 
@@ -73,12 +71,7 @@ def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure
 def curves_of(setting: Setting, split: str, score: str, warn: Callable[[str], None]) -> list[Curve]:
     """Return the curves of a setting's runs; a value of None leaves a gap."""
     curves = []
-    for run in list(setting.runs.values())[:MOST_CURVES]:
-        try:
-            rows = read_metrics(RunFolder(run.path).metrics)
-        except DataError as error:
-            warn(f"no curve: {error}")
-            continue
+    for rows in read_curves([run.path for run in list(setting.runs.values())[:MOST_CURVES]], warn):
         pairs = {row["epoch"]: row.get(score) for row in rows if row["split"] == split}
         epochs = np.array(sorted(pairs), dtype=np.float64)
         values = np.array([pairs[epoch] for epoch in sorted(pairs)], dtype=np.float64)

@@ -8,9 +8,7 @@ from typing import Any
 
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.analysis.run_table import SPLITS
-from mlpkit.errors import DataError
-from mlpkit.folders.metrics_file import OF_LAYER, is_score, read_metrics
-from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.metrics_file import OF_LAYER, is_score, read_curves
 from mlpkit.plots.report_html import Html, tag
 from mlpkit.plots.score_words import score_words
 from mlpkit.system.console import number
@@ -125,15 +123,8 @@ def settings_charts(
 
 def _lines(setting: Setting, split: str, warn: Callable[[str], None]) -> list[list[dict[str, Any]]]:
     """Return the lines of metrics.jsonl on a split, of each of a setting's runs."""
-    found = []
-    for run in list(setting.runs.values())[:MOST_RUNS]:
-        try:
-            lines = read_metrics(RunFolder(run.path).metrics)
-        except DataError as error:
-            warn(f"no curve: {error}")
-            continue
-        found.append([line for line in lines if line["split"] == split])
-    return found
+    runs = [run.path for run in list(setting.runs.values())[:MOST_RUNS]]
+    return [[line for line in lines if line["split"] == split] for lines in read_curves(runs, warn)]
 
 
 def mean_curve(name: str, kind: str, runs: Sequence[Curve]) -> Curve:

@@ -21,7 +21,7 @@ from mlpkit.config.changed import NONE, changed_settings
 from mlpkit.config.config import to_dict
 from mlpkit.config.problems import plural, show
 from mlpkit.folders.labels import Labels, describe_labels
-from mlpkit.folders.listing import FINISHED
+from mlpkit.folders.listed_run import FINISHED
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.models.architecture import hidden_widths
 from mlpkit.plots.report_charts import Chart, draw

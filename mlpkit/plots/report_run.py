@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlpkit.analysis.run_facts import RunFacts, read_run
-from mlpkit.folders.listing import ENDED, FINISHED
+from mlpkit.folders.listed_run import ENDED, FINISHED
 from mlpkit.plots.report_charts import run_charts
 from mlpkit.plots.report_html import Html, bullets, commands, joined, page, picture, tag
 from mlpkit.plots.report_parts import (
@@ -90,7 +90,7 @@ def _commands(facts: RunFacts) -> Iterator[tuple[str, str]]:
         yield ("It was trained by" if line == facts.commands[0] else "and then by"), line
     yield (
         "Repeat it, with the same bits on the same machine",
-        facts.command("train", "--config", str(folder.config)),
+        facts.command("train", "--config", str(folder.config_file)),
     )
     if facts.status not in ENDED or facts.status == "interrupted":
         yield "Go on where it stopped", facts.command("resume", path)

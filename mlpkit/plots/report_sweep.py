@@ -16,9 +16,10 @@ from mlpkit.config.problems import plural, show
 from mlpkit.errors import DataError, MlpkitError
 from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.labels import NO_LABELS, Labels, read_labels
-from mlpkit.folders.listing import FINISHED
+from mlpkit.folders.listed_run import FINISHED
 from mlpkit.folders.results import RunResult
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.plots import report_run
 from mlpkit.plots.drawing import drawing
@@ -233,7 +234,7 @@ def _failed(results: Sequence[RunResult], errors: Mapping[str, str]) -> list[str
     by_reason: dict[str, list[str]] = {}
     for run in results:
         if run.status not in FINISHED:
-            said = read_or_empty(RunFolder(run.path).summary).get("error")
+            said = read_or_empty(read_summary, RunFolder(run.path)).get("error")
             reason = f"{run.status}: {said}" if said else errors.get(run.path.name, run.status)
             by_reason.setdefault(reason, []).append(run.path.name)
     known = {run.path.name for run in results}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlpkit.config import nested
 from mlpkit.config.config import Config, to_dict
@@ -18,8 +19,10 @@ from mlpkit.folders import checkpoint
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.fork import Fork, write_fork
 from mlpkit.folders.may_change import may_change_at_a_fork
+from mlpkit.folders.metrics_file import keeps_none
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import ENVIRONMENT, read_environment
 from mlpkit.folders.same_bits import compare_logs
 from mlpkit.folders.state import KINDS
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep, run_name
@@ -30,6 +33,7 @@ from mlpkit.sweeps.run import resume
 from mlpkit.sweeps.train_again import moved, silent, train_again
 from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.system.atomic_write import atomic_write, temporary_folder
+from mlpkit.system.plain_json import write_json
 
 Warn = Callable[[str], None]
 
@@ -59,6 +63,11 @@ def state_at(folder: RunFolder, step: int | None, trust: Trust, warn: Warn) -> C
     assert step is not None, "the newest checkpoint was loaded"
     if not 1 <= step <= end:
         raise ConfigError(f"--at={step}: the run has {end} steps; choose 1 to {end}")
+    if keeps_none(folder):
+        raise DataError(
+            f"{folder.path}: run.files=minimal keeps no scores to check the state at step {step}; "
+            f"fork it at its end: --at {end}"
+        )
     warn(f"no checkpoint is at step {step}: training up to there again")
     target = replace(last, state=replace(last.state, progress=replace(last.state.progress, step=step)))
     with temporary_folder(Path(tempfile.gettempdir())) as scratch:
@@ -118,15 +127,21 @@ def make_branches(sweep: SweepFolder, jobs: Sequence[Job], origin: RunFolder, st
     progress = stored.state.progress
     fork = Fork(str(origin.path), progress.step, progress.epoch)
     metrics = origin.metrics.read_bytes() if origin.metrics.is_file() else b""
-    environment = origin.environment.read_bytes() if origin.environment.is_file() else b"{}"
+    environment: dict[str, Any] = {}
+    with suppress(DataError):
+        environment = read_environment(origin)
     for number, job in enumerate(jobs):
         folder = RunFolder(sweep.run(run_name(number, config_key(job.config))))
         config = job.config.with_run(dir=str(folder.path), resume="never")
         folder.write_config(config)
-        atomic_write(folder.metrics, metrics)
-        atomic_write(folder.environment, environment)
+        record = {}
+        if config.run.files == "minimal":
+            record = {ENVIRONMENT: environment}
+        else:
+            atomic_write(folder.metrics, metrics)
+            write_json(folder.environment, environment)
         write_fork(folder, fork)
-        checkpoint.save(folder.last, replace(stored, config=config))
+        checkpoint.save(folder.last, replace(stored, config=config, record=record))
     write_ledger(sweep.ledger, jobs)
 
 

@@ -9,10 +9,10 @@ from mlpkit.config.config import Config
 from mlpkit.errors import DataError, MlpkitError, RunInterruptedError
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.sweeps.work import Work
 from mlpkit.system.console import printable
 from mlpkit.system.lock import locked
-from mlpkit.system.plain_json import read_object
 from mlpkit.training.resume import Warn, check_config, newest_good
 from mlpkit.training.start import Saved, resume_run, run
 from mlpkit.training.trainer import Judge
@@ -47,7 +47,7 @@ def train(config: Config, origin: Origin, warn: Warn = lambda line: None, judge:
     with Path(os.devnull).open("w") as devnull:
         console = Console(file=devnull)
         folder = RunFolder(Path(str(config.run.dir)))
-        if folder.config.exists():
+        if folder.config_file.exists():
             resume_run(folder, config, origin, console, warn, judge=judge)
         else:
             run(config, origin, console, warn, judge)
@@ -89,7 +89,7 @@ def newest_saved(work: Work, config: Config) -> Saved | None:
 def has_ended_well(path: Path) -> bool:
     """Whether a run was trained to its end, according to its summary."""
     try:
-        return read_object(RunFolder(path).summary).get("status") in ("done", "stopped early")
+        return read_summary(RunFolder(path)).get("status") in ("done", "stopped early")
     except DataError:
         return False
 

@@ -3,78 +3,50 @@
 import logging
 import secrets
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
-from mlpkit.config.launcher import Ended, JobResult, LauncherConfig, LostJob, Workers
+from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.config.section import Count
 from mlpkit.errors import ConfigError, MlpkitError, WriteError
-from mlpkit.sweeps.shared_folder import check_answers, write_probe
+from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to reach the scheduler, and for a first worker
 
 
 @choice("launcher")
-class DaskLauncher(LauncherConfig):
+class DaskLauncher(ClusterConfig):
     """Workers of Dask: those of the scheduler at --address, or one of this process."""
 
+    package = "distributed"
     name: Literal["dask"]
-    address: str | None = None
-    workers: Count | None = None
 
-    def check(self) -> None:
-        """See `LauncherConfig.check`."""
-        try:
-            import distributed  # noqa: F401
-        except ImportError:
-            raise ConfigError("--launcher=dask: needs distributed; pip install 'mlpkit[dask]'") from None
-        if self.address is not None and self.workers is not None:
-            raise ConfigError(
-                f"--workers={self.workers}: the scheduler at --address has its own; leave out one"
-            )
-
-    def open(self, folder: Path, runs: int) -> Workers:
-        """See `LauncherConfig.open`."""
+    def connect(self, runs: int) -> "Dask":
+        """See `ClusterConfig.connect`."""
         from distributed import Client, LocalCluster
 
         from mlpkit.system.device import cores
 
         for name in LOGGERS:  # what ends the sweep is told in one line
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            if self.address is None:
-                places = min(self.workers or cores(), runs)
-                # Its worker is in this process: each job has a process of its own, wherever its worker is.
-                cluster = LocalCluster(
-                    n_workers=1, threads_per_worker=places, processes=False, dashboard_address=None
-                )
-                client = Client(cluster)
-            else:
-                with warnings.catch_warnings():  # versions of packages that mlpkit sends nothing of
-                    warnings.simplefilter("ignore")
-                    client = Client(self.address, timeout=CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as error:
-            at = "" if self.address is None else f" --address={self.address}"
-            raise ConfigError(f"--launcher=dask{at}: no scheduler answers ({type(error).__name__})") from None
-        workers = Dask(client, self.address)
-        try:
-            workers.check(folder.absolute())
-        except BaseException:
-            workers.close()
-            raise
-        return workers
+        if self.address is None:
+            places = min(self.workers or cores(), runs)
+            # Its worker is in this process: each job has a process of its own, wherever its worker is.
+            cluster = LocalCluster(
+                n_workers=1, threads_per_worker=places, processes=False, dashboard_address=None
+            )
+            return Dask(Client(cluster), None)
+        with warnings.catch_warnings():  # versions of packages that mlpkit sends nothing of
+            warnings.simplefilter("ignore")
+            return Dask(Client(self.address, timeout=CONNECT_SECONDS), self.address)
 
 
-class Dask(Workers):
+class Dask(ClusterWorkers):
     """The workers of a Dask scheduler; those that join later get jobs too."""
-
-    has_queue = True
 
     def __init__(self, client: Any, address: str | None) -> None:
         """Take a connected client of `distributed`."""
@@ -84,30 +56,21 @@ class Dask(Workers):
         self._threads = 1
         self._stopped = False
 
-    def check(self, folder: Path) -> None:
-        """Check that there are workers, and that each has this mlpkit and the sweep's folder.
-
-        Raises:
-            ConfigError: there is none, or one lacks something.
-            WriteError: the folder cannot be written.
-        """
-        from mlpkit.sweeps.shared_folder import make_probe
-
+    def answers(self, probe: Probe) -> Mapping[str, Any]:
+        """See `ClusterWorkers.answers`; also counts the jobs at a time, and the threads of each."""
         with suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        with write_probe(folder) as probe:
-            answers = self._client.run(make_probe(str(probe)), on_error="return")
-            if not answers:
-                raise ConfigError(f"--launcher=dask: no workers; start some: dask worker {self._address}")
-            check_answers("--launcher=dask", answers, probe, version("mlpkit"))
-        jobs_at = {worker: jobs for worker, jobs in self._client.nthreads().items() if worker in answers}
+        found: dict[str, Any] = self._client.run(probe, on_error="return")
+        if not found:
+            raise ConfigError(f"--launcher=dask: no workers; start some: dask worker {self._address}")
+        jobs_at = {worker: jobs for worker, jobs in self._client.nthreads().items() if worker in found}
         self.places = sum(jobs_at.values())
-        hosts: dict[str, list[str]] = {}
-        for worker in jobs_at:
-            hosts.setdefault(worker.rpartition(":")[0], []).append(worker)
-        self._threads = max(
-            1, min(answers[of[0]]["cores"] // sum(jobs_at[each] for each in of) for of in hosts.values())
-        )
+        jobs_on: Counter[str] = Counter()  # of each host
+        for worker, jobs in jobs_at.items():
+            jobs_on[_host(worker)] += jobs
+        cores = {_host(of): each["cores"] for of, each in found.items() if isinstance(each, dict)}
+        self._threads = max(1, min(cores[host] // jobs_on[host] for host in cores)) if cores else 1
+        return found
 
     def submit(self, jobs: Mapping[int, Parcel]) -> None:
         """See `Workers.submit`; a job whose worker is lost goes on in another one."""
@@ -141,6 +104,10 @@ class Dask(Workers):
         if (cluster := getattr(self._client, "cluster", None)) is not None:
             with suppress(Exception):
                 cluster.close(timeout=30)
+
+
+def _host(worker: str) -> str:
+    return worker.rpartition(":")[0]
 
 
 def _result(future: Any) -> JobResult | LostJob:

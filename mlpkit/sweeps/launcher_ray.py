@@ -5,16 +5,13 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
-from mlpkit.config.launcher import Ended, JobResult, LauncherConfig, LostJob, Workers
+from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.config.section import Count
-from mlpkit.errors import ConfigError, MlpkitError, reason_of
-from mlpkit.sweeps.shared_folder import check_answers, make_probe, write_probe
+from mlpkit.errors import MlpkitError
+from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
 PROBE_SECONDS = 120.0  # in which each node starts a process and answers
@@ -22,24 +19,14 @@ RETRIES = 3  # how often a job whose node is lost begins in another one
 
 
 @choice("launcher")
-class RayLauncher(LauncherConfig):
+class RayLauncher(ClusterConfig):
     """Nodes of Ray: those of the cluster at --address, or this machine. A job takes one of their CPUs."""
 
+    package = "ray"
     name: Literal["ray"]
-    address: str | None = None
-    workers: Count | None = None
 
-    def check(self) -> None:
-        """See `LauncherConfig.check`."""
-        try:
-            import ray  # noqa: F401
-        except ImportError:
-            raise ConfigError("--launcher=ray: needs ray; pip install 'mlpkit[ray]'") from None
-        if self.address is not None and self.workers is not None:
-            raise ConfigError(f"--workers={self.workers}: the nodes at --address have CPUs; leave out one")
-
-    def open(self, folder: Path, runs: int) -> Workers:
-        """See `LauncherConfig.open`."""
+    def connect(self, runs: int) -> "Ray":
+        """See `ClusterConfig.connect`."""
         import ray
 
         from mlpkit.system.device import cores
@@ -47,29 +34,17 @@ class RayLauncher(LauncherConfig):
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # what ends the sweep is told in one line
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
         with _same_signal_handlers():
-            try:
-                if self.address is None:
-                    ray.init(
-                        "local", num_cpus=min(self.workers or cores(), runs), include_dashboard=False, **QUIET
-                    )
-                else:
-                    ray.init(self.address, **QUIET)
-            except (OSError, RuntimeError, ValueError) as error:
-                at = "" if self.address is None else f" --address={self.address}"
-                raise ConfigError(f"--launcher=ray{at}: cannot connect ({reason_of(error)})") from None
-        workers = Ray()
-        try:
-            workers.check(folder.absolute())
-        except BaseException:
-            workers.close()
-            raise
-        return workers
+            if self.address is None:
+                ray.init(
+                    "local", num_cpus=min(self.workers or cores(), runs), include_dashboard=False, **QUIET
+                )
+            else:
+                ray.init(self.address, **QUIET)
+        return Ray()
 
 
-class Ray(Workers):
+class Ray(ClusterWorkers):
     """The nodes that this process is connected with; those that join later get jobs too."""
-
-    has_queue = True
 
     def __init__(self) -> None:
         """Count the CPUs."""
@@ -79,21 +54,14 @@ class Ray(Workers):
         self._train = ray.remote(num_cpus=1, max_retries=RETRIES)(_train)
         self._running: dict[Any, int] = {}  # job numbers by Ray's references
 
-    def check(self, folder: Path) -> None:
-        """Check that each node has this mlpkit and the sweep's folder.
-
-        Raises:
-            ConfigError: one lacks something.
-            WriteError: the folder cannot be written.
-        """
+    def answers(self, probe: Probe) -> Mapping[str, Any]:
+        """See `ClusterWorkers.answers`."""
         import ray
 
-        with write_probe(folder) as probe:
-            ask = ray.remote(num_cpus=0, max_retries=0)(make_probe(str(probe)))
-            nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-            asked = {node: ask.options(scheduling_strategy=_on(node)).remote() for node in nodes}
-            answers = {f"{nodes[node]} ({node[:8]})": _answer(ref) for node, ref in asked.items()}
-            check_answers("--launcher=ray", answers, probe, version("mlpkit"))
+        ask = ray.remote(num_cpus=0, max_retries=0)(probe)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        asked = {node: ask.options(scheduling_strategy=_on(node)).remote() for node in nodes}
+        return {f"{nodes[node]} ({node[:8]})": _answer(reference) for node, reference in asked.items()}
 
     def submit(self, jobs: Mapping[int, Parcel]) -> None:
         """See `Workers.submit`; a job whose node is lost goes on in another one."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mlpkit.config.config import Config, parse, to_dict
+from mlpkit.config.config import Config, SharedSections, parse, to_dict
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError, WriteError
 from mlpkit.folders.sweep_folder import is_run_name, run_name, unfinished
@@ -148,13 +148,13 @@ class Ledger:
         Raises:
             DataError: a job cannot be read.
         """
-        jobs = []
+        jobs, shared = [], SharedSections()
         columns = "number, folder, overrides, config, status, error"
         try:
             for number, folder, overrides, config, status, error in self._connection.execute(
                 f"SELECT {columns} FROM jobs ORDER BY number"
             ):
-                parsed, lines = parse(json.loads(config)), json.loads(overrides)
+                parsed, lines = shared.of(parse(json.loads(config))), json.loads(overrides)
                 if not all(isinstance(text, str) for text in (folder, status, error, *lines)):
                     raise ValueError(f"job {number} is not text")
                 if not is_run_name(folder):

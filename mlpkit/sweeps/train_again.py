@@ -16,6 +16,7 @@ from mlpkit.folders.choices import Choices, stored_choices
 from mlpkit.folders.new_run import create
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.folders.trust import Trust
 from mlpkit.sweeps.datasets import Datasets
@@ -26,7 +27,6 @@ from mlpkit.sweeps.remembered import runs_per_job
 from mlpkit.sweeps.vectorized import train_together
 from mlpkit.sweeps.work import Work
 from mlpkit.system.device import choose_device
-from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import build
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.start import record_setup
@@ -61,7 +61,7 @@ def train_again(folder: RunFolder, stored: Checkpoint, scratch: Path, trust: Tru
 def runs_together(folder: RunFolder) -> int:
     """Return the number of runs that were trained together with a finished run, itself included."""
     with suppress(DataError):
-        number = read_object(folder.summary).get("runs_together", 1)
+        number = read_summary(folder).get("runs_together", 1)
         return number if isinstance(number, int) and number > 0 else 1
     return 1
 
@@ -69,7 +69,7 @@ def runs_together(folder: RunFolder) -> int:
 def _has_ended(folder: RunFolder, stored: Checkpoint) -> bool:
     """Whether a run was trained to its end and the checkpoint was saved there."""
     with suppress(DataError):
-        summary, progress = read_object(folder.summary), stored.state.progress
+        summary, progress = read_summary(folder), stored.state.progress
         ended = summary.get("status") in ("done", "stopped early")
         return ended and summary.get("steps") == progress.step and progress.epoch == summary.get("epochs")
     return False

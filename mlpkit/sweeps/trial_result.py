@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from mlpkit.analysis.statistics import mean
 from mlpkit.errors import DataError
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_summary
 from mlpkit.system.console import number as shown
-from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import Task
 
 _STATES = {
@@ -49,7 +49,7 @@ def read_trial(folders: Sequence[Path]) -> TrialResult:
 def read_run(folder: Path) -> TrialResult:
     """Return the result of the run in a folder."""
     try:
-        summary = read_object(RunFolder(folder).summary)
+        summary = read_summary(RunFolder(folder))
     except DataError:
         summary = {}
     best = summary.get("best")

@@ -1,7 +1,7 @@
 """The winner of a search: the trial with the best validation score, and the only one scored on test rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import DataError
 from mlpkit.folders import checkpoint
+from mlpkit.folders.load_run import load_run
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import SUMMARY, has_summary, read_summary
+from mlpkit.folders.state import KINDS
 from mlpkit.folders.sweep_folder import SweepFolder, is_run_name
 from mlpkit.folders.trust import Trust
+from mlpkit.system.console import note
 from mlpkit.system.console import number as shown
 from mlpkit.system.lock import locked
-from mlpkit.system.plain_json import read_object, write_json
+from mlpkit.system.plain_json import finite, write_json
 from mlpkit.tasks import Task
 
 
@@ -70,7 +74,7 @@ def _folders_of(trial: FrozenTrial, folder: SweepFolder) -> list[str]:
 def _loss(folder: RunFolder) -> float:
     """Return the monitored split's loss at a run's best epoch."""
     try:
-        return float(read_object(folder.summary)["best"]["val"]["loss"])
+        return float(read_summary(folder)["best"]["val"]["loss"])
     except (KeyError, TypeError, ValueError):
         raise _no_best_scores(folder) from None
 
@@ -102,15 +106,13 @@ def score_on_test(path: Path, dataset: Dataset, trust: Trust = Trust.FOREIGN) ->
     folder = RunFolder(path)
     with locked(folder.lock):
         folder.open_for_writing()
-        summary = read_object(folder.summary)
+        summary = read_summary(folder)
         best = summary.get("best")
         if not isinstance(best, dict):
             raise _no_best_scores(folder)
         if "test" not in best:
-            # An untrained network, of trainer.epochs=0, has its first weights only.
-            weights = folder.last if best.get("epoch") == 0 else folder.best
-            best["test"] = _score(weights, dataset, trust)
-            write_json(folder.summary, summary)
+            best["test"] = _score(path, dataset, trust)
+            _write_summary(folder, summary, trust)
     test = best["test"]
     if not isinstance(test, dict) or not isinstance(test.get(best.get("score")), float | int):
         raise _no_best_scores(folder)
@@ -126,20 +128,29 @@ def forget_test_scores(paths: Iterable[Path]) -> None:
         WriteError: its summary cannot be written.
     """
     for folder in map(RunFolder, paths):
-        if folder.path.is_symlink() or not folder.summary.exists():
+        if folder.path.is_symlink() or not has_summary(folder):
             continue
-        best = read_object(folder.summary).get("best")
+        best = read_summary(folder).get("best")
         if isinstance(best, dict) and "test" in best:
             with locked(folder.lock):
                 folder.open_for_writing()
-                summary = read_object(folder.summary)
+                summary = read_summary(folder)
                 summary["best"] = {name: value for name, value in best.items() if name != "test"}
-                write_json(folder.summary, summary)
+                _write_summary(folder, summary, Trust.LARGE)
 
 
-def _score(path: Path, dataset: Dataset, trust: Trust) -> dict[str, float]:
-    """Return the test scores of a checkpoint."""
-    stored = checkpoint.load(path, trust=trust)
+def _write_summary(folder: RunFolder, summary: Mapping[str, Any], trust: Trust) -> None:
+    """Write the changed summary of a finished run to where it is."""
+    if not folder.is_one_file:
+        write_json(folder.summary, summary)
+        return
+    stored = checkpoint.load(folder.last, KINDS, trust)
+    checkpoint.save(folder.last, replace(stored, record={**stored.record, SUMMARY: finite(summary)}))
+
+
+def _score(run: Path, dataset: Dataset, trust: Trust) -> dict[str, float]:
+    """Return the test scores of a run's best weights; of an untrained one, of its first weights."""
+    path, stored = load_run(run, "best", note, trust=trust)
     if stored.input_schema != dataset.input_schema or stored.other_data(dataset):
         raise DataError(f"{path}: was trained on other data than the search's; search anew")
     predictor, rows = make_predictor(stored), dataset.splits["test"]

@@ -92,7 +92,7 @@ def without_large(work: Work) -> Work:
         try:
             dataset = work.datasets.load(entry.config.dataset)
             parameters = count(architecture(entry.config, dataset.input_schema))
-            parameters *= entry.config.model.members
+            parameters *= entry.config.model.networks
             work.origin.trust.check_model(parameters, work.folder.ledger)
         except MlpkitError as error:
             work.on_end(number, error)

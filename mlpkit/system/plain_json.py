@@ -25,7 +25,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
     try:
         return encode(value)
     except ValueError:  # NaN or infinity: so rare that checking every value first would waste time
-        return encode(_finite(value))
+        return encode(finite(value))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or _is_deep(found, _DEEPEST):
+    if not isinstance(found, dict) or is_deep(found):
         raise DataError(f"{path}: not a JSON object; mend or remove the file")
     return found
 
@@ -67,15 +67,16 @@ def regular_file(path: Path) -> None:
         raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
 
 
-def _is_deep(value: Any, levels: int) -> bool:
+def is_deep(value: Any, levels: int = _DEEPEST) -> bool:
     """Whether a value is nested deeper than `levels`; json can read deeper values than it can write."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_is_deep(item, levels - 1) for item in inside)
+    return levels == 0 or any(is_deep(item, levels - 1) for item in inside)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a JSON value in which NaN and infinity are None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: finite(item) for name, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

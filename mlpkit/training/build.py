@@ -27,13 +27,22 @@ from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.engines.members import MembersEngine
 from mlpkit.engines.processes import Processes
 from mlpkit.engines.shared import SharedEngine, check_sharing
+from mlpkit.engines.streamed import StreamedEngine, check_streaming
 from mlpkit.errors import ConfigError
 from mlpkit.folders.choices import Choices
 from mlpkit.folders.trust import Trust
 from mlpkit.models.torch_network import Network, build_model, count_parameters
 from mlpkit.system.device import choose_device, set_determinism, set_threads
 from mlpkit.tasks import task_of
-from mlpkit.training.checks import check_activations, check_loss, check_members, check_metrics, check_steps
+from mlpkit.training.checks import (
+    check_activations,
+    check_averages,
+    check_line_search,
+    check_loss,
+    check_members,
+    check_metrics,
+    check_steps,
+)
 
 UNSET = Choices()
 
@@ -58,7 +67,7 @@ def build(
         ConfigError: the settings do not fit together, or the device or a logger is not available.
         DataError: the data is missing or unusable.
     """
-    members = configs[0].model.members
+    members = configs[0].model.networks
     datasets = datasets or [load_dataset(config.dataset, trust.may_download) for config in configs]
     for config, dataset in zip(configs, datasets, strict=True):
         check_members(config, dataset)
@@ -96,7 +105,7 @@ def _build(
     processes: Processes | None,
 ) -> Engine:
     """Return the engine of networks, each with its config and its dataset; see `build`."""
-    first, members = configs[0], configs[0].model.members
+    first, members = configs[0], configs[0].model.networks
     loggers_of(first.run.loggers)
     device = choose_device(first.device) if processes is None else processes.choose_device(first.device)
     set_determinism(first.trainer.deterministic)
@@ -118,6 +127,8 @@ def _build(
             "be mixed; set dataset.augment.mixup=0, or choose the loss of the task (loss=auto)"
         )
     check_activations(network)
+    check_averages(first, network)
+    check_line_search(first, network, device, len(configs), augmentation is not None)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
@@ -126,6 +137,9 @@ def _build(
     if len(configs) > members:
         reason += f"; one of {len(configs) // members} runs that are trained together"
     arguments = (experiments, device, kind, augmentation, matmul)
+    if dataset.disk is not None:
+        check_streaming(first, device, len(configs))
+        return StreamedEngine(*arguments, f"{reason}; the table is read from the disk")
     if processes is not None:
         check_sharing(first, network, augmentation)
         reason += f"; shared by {processes.size} processes"
@@ -150,8 +164,9 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     """
     task = task_of(config, dataset.input_schema.task, dataset.monitored)
     loss = loss_for(config.loss, task.name, dataset.name)
-    for split in dataset.splits.values():
-        loss.check_targets(split.targets, f"dataset={dataset.name}")
+    for name, split in dataset.splits.items():
+        targets = split.targets if dataset.disk is None else dataset.disk.extremes(name)
+        loss.check_targets(targets, f"dataset={dataset.name}")
     metrics, weights = metrics_for(config, task.name), class_weights(config.trainer.class_weight, dataset)
     model = config.model.for_task(task.name)
     if dataset.inferred or model is not config.model:

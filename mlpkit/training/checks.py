@@ -1,7 +1,7 @@
 """Checks of a config together with its data and its network, before a run begins."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.loss import LossConfig
@@ -15,22 +15,40 @@ from mlpkit.engines.batches import Steps
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
+from mlpkit.models.torch_inputs import lr_factors
 from mlpkit.models.torch_network import Network
-from mlpkit.tasks import Task
+from mlpkit.tasks import Task, task_of
 
 
 def check_members(config: Config, dataset: Dataset) -> None:
     """Check that each member has a fold, and refuse what shows or follows the weights of a single network.
 
     Raises:
-        ConfigError: there are more or fewer folds than members, or it is asked for.
+        ConfigError: there are more or fewer folds than members, the best epochs of members cannot be told, or
+            what is for one network is asked for.
     """
-    folds = len(dataset.splits["val"].folds) if "val" in dataset.splits else 0
+    folds, model = len(dataset.splits["val"].folds) if "val" in dataset.splits else 0, config.model
+    if folds and model.networks < model.members:
+        raise ConfigError(
+            f"dataset.val_folds={folds}: no row would be held out, since the members of model={model.name} "
+            "share weights; set dataset.val_folds=null"
+        )
     if folds and folds != config.model.members:
         raise ConfigError(
             f"dataset.val_folds={folds}: must be as many as model.members={config.model.members}, since each "
             "member is validated on a fold of its own"
         )
+    if config.trainer.best_epoch == "own":
+        if not folds:
+            raise ConfigError(
+                "trainer.best_epoch=own: each member needs a fold of its own; set model.members=8 and "
+                "dataset.val_folds=8, or trainer.best_epoch=common"
+            )
+        if (monitor := task_of(config, dataset.input_schema.task).monitor) != "loss":
+            raise ConfigError(
+                f"trainer.best_epoch=own: goes by the loss, not by {monitor}; set trainer.monitor=loss, or "
+                "trainer.best_epoch=common"
+            )
     if config.model.members == 1:
         return
     for key in ("film", "histograms"):
@@ -56,6 +74,61 @@ def check_metrics(experiment: Experiment) -> None:
             continue  # a member's fold, which is scored together with those of the others
         outputs = torch.randn(len(split), dataset.input_schema.width, generator=draws)
         task.compute(metrics, outputs, task.truth(task.encode(split.targets, outputs.dtype)), split=name)
+
+
+def check_averages(config: Config, network: Network) -> None:
+    """Check that averages of the weights have a meaning for all layers.
+
+    Raises:
+        ConfigError: there is a batch norm, and the mean of some epochs' weights has other statistics.
+    """
+    if config.trainer.swa is not None and any(isinstance(each, nn.BatchNorm1d) for each in network.modules()):
+        raise ConfigError(
+            f"trainer.swa={config.trainer.swa}: averaged weights have other means and variances than a batch "
+            "norm has kept; set model.norm=layer, or take trainer.ema"
+        )
+
+
+def check_line_search(config: Config, network: Network, device: str, networks: int, augments: bool) -> None:
+    """Check that an optimizer with a line search can train a run.
+
+    Args:
+        config: the run's config.
+        network: its network.
+        device: cpu or cuda:N.
+        networks: the number of networks that are trained together.
+        augments: whether training rows are changed at random.
+
+    Raises:
+        ConfigError: the loss would not be a function of the weights alone, or something is not supported.
+    """
+    trainer, name = config.trainer, config.optimizer.name
+    if not config.optimizer.has_line_search:
+        return
+    clipped = next((key for key in ("clip_norm", "clip_value") if getattr(trainer, key) is not None), "")
+    reasons = {
+        f"trainer.batch_size={trainer.batch_size}: its line search compares losses of the same rows; set "
+        "trainer.batch_size=full": trainer.batch_size != "full",
+        f"trainer.{clipped}: its line search needs the gradient as it is; leave trainer.{clipped} out": bool(
+            clipped
+        ),
+        "dataset.augment: its line search compares losses of the same rows; leave dataset.augment out": (
+            augments
+        ),
+        "model.input_scale_lr: it takes steps of one length; set model.input_scale_lr=1": bool(
+            lr_factors([network])
+        ),
+        f"model.members={config.model.members}: it trains one network; set model.members=1": (
+            config.model.members > 1
+        ),
+        f"it trains one network, and {networks} are trained together; train them one by one": networks > 1,
+        f"trainer.processes={trainer.processes}: it is for one process; set trainer.processes=1": (
+            trainer.processes > 1
+        ),
+        f"device={device}: it is for a CPU; set device=cpu": device != "cpu",
+    }
+    if reason := next((reason for reason, holds in reasons.items() if holds), None):
+        raise ConfigError(f"optimizer={name}: {reason}")
 
 
 def check_loss(loss: LossConfig, task: Task, dataset: Dataset) -> None:

@@ -91,7 +91,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     def _fit(self, X: Any, y: Any, sample_weight: Any, is_partial: bool = False, classes: Any = None) -> Self:
         """Train on rows, from the weights of before if they are to be used."""
         parameters = self.get_params(deep=False)
-        is_exact = parameters["solver"] in EXACT
+        is_exact = parameters["solver"] == EXACT.get(self.model_name)
         if is_partial:
             parameters |= {"max_iter": 1, "n_iter_no_change": None, "schedule": "none"}
         if is_partial or is_exact:
@@ -129,7 +129,7 @@ class MlpkitEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         precision = "float32" if inputs.dtype == np.float32 else "float64"
         task, targets, labels = self._encode_targets(values, trained, classes, precision)
         schema = trained or schema_of(self, inputs.shape[1], encoder, task, *_names(y, task, targets, labels))
-        seed = 0 if parameters["solver"] in EXACT else self._seed(before)
+        seed = 0 if parameters["solver"] == EXACT.get(self.model_name) else self._seed(before)
         dataset = dataset_of(
             schema,
             as_tensor(inputs),

@@ -47,7 +47,8 @@ KEYS = {  # a key of the config and the parameter that sets it; error messages n
 ACTIVATIONS = {"logistic": "sigmoid"}  # scikit-learn's names of what mlpkit names as torch does
 LOSSES = {"squared_error": "mse", "absolute_error": "mae", "log_loss": "auto"}
 LARGEST_AUTO_BATCH = 200  # as in scikit-learn
-EXACT = ("exact", "lbfgs")  # solvers that take no steps of an optimizer; see `mlpkit.training.exact`
+# The solver of a model that takes no steps of an optimizer; see `mlpkit.training.exact`.
+EXACT = {"linear": "exact", "logistic": "lbfgs"}
 
 
 def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
@@ -67,7 +68,7 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
     get, rows = parameters.get, len(dataset.splits["train"])
     patience = get("n_iter_no_change")  # scikit-learn stops one epoch later
     patience = None if patience is None else check_count("n_iter_no_change", patience) + 1
-    batch = batch_rows(get("batch_size"), rows)
+    batch = rows if get("solver") == "lbfgs" else batch_rows(get("batch_size"), rows)
     return parse(
         {
             "seed": get("random_state"),
@@ -79,7 +80,7 @@ def config_of(parameters: Parameters, model: str, dataset: Dataset) -> Config:
             },
             "model": _model(parameters, model),
             "loss": _named(LOSSES.get(str(get("loss")), get("loss", "auto"))),
-            "optimizer": _optimizer(parameters, batch, rows),
+            "optimizer": _optimizer(parameters, model, batch, rows),
             "scheduler": _named(get("schedule", "none")),
             "init": _named(get("init", "default")),
             "trainer": {
@@ -155,13 +156,15 @@ def _model(parameters: Parameters, model: str) -> dict[str, Any]:
     }
 
 
-def _optimizer(parameters: Parameters, batch: int, rows: int) -> dict[str, Any]:
+def _optimizer(parameters: Parameters, model: str, batch: int, rows: int) -> dict[str, Any]:
     get = parameters.get
-    if parameters["solver"] in EXACT:
+    if parameters["solver"] == EXACT.get(model):
         return {"name": "sgd"}
     # scikit-learn divides the penalty of its networks by the rows of a batch; C multiplies the sum of losses.
     decay = 1 / (parameters["C"] * rows) if get("C") else get("alpha", 0.0) / batch
     solver = parameters["solver"]
+    if solver == "lbfgs":  # scikit-learn counts its iterations, and takes no learning rate
+        return {"name": solver, "max_iter": 1, "max_eval": 25, "weight_decay": float(decay)}
     found = {"name": solver, "lr": get("learning_rate_init"), "weight_decay": float(decay)}
     if solver != "sgd":
         options = {"betas": [get("beta_1", 0.9), get("beta_2", 0.999)], "eps": get("epsilon", 1e-8)}

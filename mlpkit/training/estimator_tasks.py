@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 def takes_steps(estimator: Any) -> bool:
     """Whether an estimator's solver can train on a few rows at a time."""
-    if estimator.solver in EXACT:
+    if estimator.solver in EXACT.values():
         raise AttributeError(f"partial_fit: not for solver={estimator.solver!r}; choose adam, adamw or sgd")
     return True
 

@@ -40,7 +40,7 @@ class FollowingRecorder(MemoryRecorder):
     def log(self, epoch: Any) -> None:
         """See `Recorder.log`."""
 
-    def save(self, state: State) -> None:
+    def save(self, state: State, at_end: bool = False) -> None:
         """See `Recorder.save`."""
 
 

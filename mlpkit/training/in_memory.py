@@ -44,7 +44,7 @@ class MemoryRecorder(Recorder):
     def note_threads(self, threads: int, step: int) -> None:
         """See `Recorder.note_threads`; nobody is told."""
 
-    def save(self, state: State) -> None:
+    def save(self, state: State, at_end: bool = False) -> None:
         """See `Recorder.save`."""
         self.state = state
         self.saved_at = state.progress.epoch, state.progress.batch

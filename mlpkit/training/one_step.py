@@ -49,17 +49,27 @@ def take_step(
         raise ConfigError(
             f"dataset.augment.mixup={augment.mixup:g}: mixed rows are not shown; set dataset.augment.mixup=0"
         )
+    if config.optimizer.has_line_search:
+        raise ConfigError(
+            f"optimizer={config.optimizer.name}: a step computes the loss several times, which is not "
+            "shown; set optimizer=sgd"
+        )
     kinds = [layer.kind for layer in architecture(config, dataset.input_schema)]
-    has_norm = "BatchNorm1d" in kinds  # the terms of its gradient are not shown, so autograd's are
-    simple = {"compile": False, "engine": "autograd" if has_norm else "auto", "matmul": "highest"}
+    if "MemberInputs" in kinds:
+        raise ConfigError(
+            f"model={config.model.name}: a step of members that share weights is not shown; set model=mlp"
+        )
+    # The terms of their gradients are not shown, so autograd's are.
+    not_shown = next((kind for kind in ("BatchNorm1d", "PReLU") if kind in kinds), None)
+    simple = {"compile": False, "engine": "autograd" if not_shown else "auto", "matmul": "highest"}
     quiet = config.run.model_copy(update={"loggers": ()})
-    if state is not None and config.model.members > 1:
+    if state is not None and config.model.networks > 1:
         state = state.of_member(0)
-    dataset = datasets_of_members(dataset, config.model.members)[0]
+    dataset = datasets_of_members(dataset, config.model.networks)[0]
     config = config.without_members()
     changes = {"device": "cpu", "trainer": config.trainer.model_copy(update=simple), "run": quiet}
     engine = build([config.model_copy(update=changes)], trust, datasets=[dataset])
-    engine.reason = "for the BatchNorm1d layers" if has_norm else engine.reason
+    engine.reason = f"for the {not_shown} layers" if not_shown else engine.reason
     tracker, epoch, batch, step = Tracker(engine.task, [config]), 0, 0, 0
     seconds = 0.0
     if state is not None:

@@ -36,4 +36,5 @@ class PendingScores:
             for of_epoch in scores:
                 recorders[run].log(of_epoch.report(run))
 
-        return try_each(range(len(recorders)), log, together=False) if scores else {}
+        runs = [run for run, recorder in enumerate(recorders) if recorder.wants_epochs]
+        return try_each(runs, log, together=False) if scores else {}

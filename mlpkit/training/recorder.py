@@ -16,7 +16,7 @@ from mlpkit.engines.batches import Steps
 from mlpkit.engines.engine import Engine
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.frames import shapes_of_frame
-from mlpkit.errors import DataError, NonFiniteError, RunInterruptedError, WriteError, reason_of
+from mlpkit.errors import NonFiniteError, RunInterruptedError, WriteError, reason_of
 from mlpkit.folders.film_file import FilmFile
 from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import resume_command
@@ -26,12 +26,12 @@ from mlpkit.models.architecture import architecture
 from mlpkit.plots.drawing import drawing
 from mlpkit.system.console import note, say
 from mlpkit.system.device import describe_device
-from mlpkit.system.plain_json import read_object, write_json
 from mlpkit.training.checkpoint_files import CheckpointFiles
 from mlpkit.training.display import TrainingDisplay
+from mlpkit.training.one_file import OneFile
 from mlpkit.training.outcome import diagnosis, outcome_lines, print_outcome
 from mlpkit.training.records import EpochReport
-from mlpkit.training.run_log import RunLog
+from mlpkit.training.run_log import NoLog, RunLog
 
 
 class Recorder:
@@ -45,7 +45,7 @@ class Recorder:
         saved_at: (epochs done, batches done in the running epoch) at the last save; None before the first.
         scores: scores after the last epoch, by split; used until the trainer has scores of its own.
         resumed_from: the line that names the checkpoint of a resumed run.
-        environment: content of environment.json, written with the next checkpoint.
+        is_minimal: whether the run leaves one file (run.files=minimal).
         has_begun: whether the files have been opened and the first lines written.
     """
 
@@ -69,11 +69,11 @@ class Recorder:
         self.is_alone = console is not None
         self._warn_of_logger = warn
         self.splits = [name for name in experiment.dataset.splits if with_test or name != "test"]
-        self.checkpoints = CheckpointFiles(experiment, folder)
+        self.is_minimal = self.config.run.files == "minimal"
+        self.checkpoints = (OneFile if self.is_minimal else CheckpointFiles)(experiment, folder)
         self.saved_at: tuple[int, int] | None = None
         self.scores: dict[str, Scores] = {}
         self.resumed_from: str | None = None
-        self.environment: dict[str, Any] | None = None
         self._display: TrainingDisplay | None = None
         self._log_files: RunLog | None = None
         self._latest: EpochReport | None = None
@@ -112,8 +112,10 @@ class Recorder:
         """
         config, dataset, task = self.config, self.experiment.dataset, self.experiment.task
         step = self.checkpoints.last_step or 0
-        self._log_files = RunLog(
-            self.folder, config.run.loggers, position, step, self._warn_of_logger, self._film()
+        self._log_files = (
+            NoLog()
+            if self.is_minimal
+            else RunLog(self.folder, config.run.loggers, position, step, self._warn_of_logger, self._film())
         )
         if config.run.loggers:
             self._files.config(config, architecture(config, dataset.input_schema))
@@ -160,27 +162,31 @@ class Recorder:
     def note_threads(self, threads: int, step: int) -> None:
         """Log that the run continues with fewer threads, and record their number with the next checkpoint."""
         before = torch.get_num_threads()
-        with suppress(DataError):  # the file may have been removed
-            environment = self.environment or read_object(self.folder.environment)
-            self.environment = {**environment, "threads": threads}
+        self.checkpoints.note_threads(threads)
         self._print(
             f"others use the cores, and steps take several times as long: from step {step} on {threads} "
             f"thread{'s' if threads > 1 else ''} instead of {before} (trainer.threads={before} keeps them)"
         )
 
-    def save(self, state: State) -> None:
+    @property
+    def wants_epochs(self) -> bool:
+        """Whether `log` keeps or shows the scores of an epoch."""
+        return self.is_alone or not self.is_minimal
+
+    def save(self, state: State, at_end: bool = False) -> None:
         """Save the state as the newest checkpoint, and the best weights if they have improved.
+
+        Args:
+            state: the state.
+            at_end: whether the run has ended, and `finish` or `fail` follows.
 
         Raises:
             WriteError: a checkpoint cannot be written.
             NonFiniteError: the state holds infinities or NaN.
         """
         self._files.sync()
-        self.checkpoints.save(state)
+        self.checkpoints.save(state, at_end)
         self.saved_at = state.progress.epoch, state.progress.batch
-        if self.environment is not None:
-            write_json(self.folder.environment, self.environment)
-            self.environment = None
 
     def finish(self, summary: dict[str, Any], progress: Progress, seconds: float) -> None:
         """Write the final scores and the summary; the last checkpoint must have been saved."""
@@ -193,7 +199,7 @@ class Recorder:
         settings = to_dict(self.config)
         self._files.hparams({name: settings[name] for name in settings if name not in ("run", "format")})
         self._files.sync()
-        write_json(self.folder.summary, summary)
+        self.checkpoints.write_summary(summary)
         self._is_summarized = True
         for line in outcome_lines(summary):
             self._files.text(line)
@@ -203,7 +209,7 @@ class Recorder:
 
     def draw(self, progress: Progress) -> None:
         """Draw the run's plots; the network must hold the best weights."""
-        if self.config.run.plots:
+        if self.config.run.plots and not self.is_minimal:
             with drawing("pictures", self._warn):
                 from mlpkit.training.probabilities import probabilities_of
                 from mlpkit.training.run_pictures import draw_run
@@ -241,7 +247,7 @@ class Recorder:
         # On a full disk these writes fail as well; the first error is the one to show.
         with suppress(WriteError):
             if not self._is_summarized:  # an error while plotting keeps the scores
-                write_json(self.folder.summary, {"status": status, "error": reason})
+                self.checkpoints.write_failure({"status": status, "error": reason})
             if self._log_files is not None:
                 self._log_files.text(f"{status}: {reason}")
         with suppress(WriteError):

@@ -15,9 +15,9 @@ from mlpkit.folders.choices import differences
 from mlpkit.folders.may_change import MAY_CHANGE
 from mlpkit.folders.metrics_file import MetricsPosition, keep_until
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_environment
 from mlpkit.folders.state import KINDS
 from mlpkit.folders.trust import Trust
-from mlpkit.system.plain_json import read_object
 from mlpkit.training.build import choices_made
 
 _FOLDER_KEYS = ("format", "run.root", "run.dir", "run.name", "run.resume")  # differ if a run was moved
@@ -101,7 +101,7 @@ def check_machine(folder: RunFolder, engine: Engine, strict: bool, warn: Warn) -
 
 def _difference(folder: RunFolder, engine: Engine) -> str | None:
     try:
-        before = read_object(folder.environment)
+        before = read_environment(folder)
     except DataError as error:
         return f"what machine the run has had is not known ({error})"
     return ", ".join(differences(before, engine.device, choices_made(engine))) or None
@@ -122,6 +122,8 @@ def keep_metrics(
     folder: RunFolder, experiment: Experiment, stored: Checkpoint, warn: Warn
 ) -> MetricsPosition:
     """Return where to continue metrics.jsonl after a checkpoint; warn if earlier lines are missing."""
+    if experiment.config.run.files == "minimal":
+        return MetricsPosition()
     epoch, every = stored.state.progress.epoch, stored.config.trainer.log_every
     position = keep_until(folder.metrics, epoch, ("train", experiment.dataset.monitored), every)
     if position.epoch < epoch - epoch % every:

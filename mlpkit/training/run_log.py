@@ -176,10 +176,35 @@ class RunLog:
             self._warn(line)
 
 
+class NoLog(RunLog):
+    """The log of a run with run.files=minimal, which keeps none."""
+
+    def __init__(self) -> None:
+        """Open nothing."""
+        self._loggers, self._film = [], None
+
+    def scores(self, *args: Any, **extra: Any) -> None:
+        """Keep no scores."""
+
+    def text(self, line: str) -> None:
+        """Keep no line."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def sync(self) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
 def _open(config: LoggerConfig, folder: Path, resumed_at: int | None) -> Logger:
     what = described("run.loggers", config)
     with calling(f"{what}: open", config):
         logger = config.open(folder, resumed_at)
     if not isinstance(logger, Logger):
         raise ConfigError(f"{what}: open returns {logger!r}; return a Logger")
+    if type(logger).scores is Logger.scores:
+        raise ConfigError(f"{what}: {type(logger).__name__}: define scores; see Logger")
     return logger

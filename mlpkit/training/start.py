@@ -17,16 +17,18 @@ from mlpkit.folders.metrics_file import MetricsPosition
 from mlpkit.folders.origin import Origin
 from mlpkit.folders.overrides_file import keep_overrides
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.run_record import read_commands, read_environment, read_summary
 from mlpkit.folders.trust import Trust
 from mlpkit.system.append_file import append_line
 from mlpkit.system.console import say
 from mlpkit.system.device import choose_device
 from mlpkit.system.lock import locked
 from mlpkit.system.paths import expand
-from mlpkit.system.plain_json import read_object, write_json
+from mlpkit.system.plain_json import write_json
 from mlpkit.training import resume
 from mlpkit.training.build import build, choices_made
 from mlpkit.training.leader import Leader, leading, with_processes
+from mlpkit.training.one_file import OneFile
 from mlpkit.training.recorder import Recorder
 from mlpkit.training.resume import Warn
 from mlpkit.training.states import check, restore
@@ -178,7 +180,7 @@ def resume_run(
         elif _is_trained(folder):
             raise DataError(
                 f"{folder.path}: a finished run without a checkpoint to go on from; train it anew with "
-                f"mlpkit train --config {folder.config} run.dir=null"
+                f"mlpkit train --config {folder.config_file} run.dir=null"
             )
         stored_config = saved[1].config if saved is not None else config
         before = stored_choices(folder, stored_config, choose_device(config.device))
@@ -228,7 +230,7 @@ def record_setup(recorder: Recorder, engine: Engine, origin: Origin, again: bool
     """Write command.txt, overrides.yaml and environment.json, and config.yaml of a resumed run.
 
     The environment.json of a resumed run is written with its next checkpoint: until then the old one
-    describes the checkpoints that are there.
+    describes the checkpoints that are there. With run.files=minimal all is written with the checkpoint.
 
     Args:
         recorder: the run's recorder.
@@ -241,21 +243,25 @@ def record_setup(recorder: Recorder, engine: Engine, origin: Origin, again: bool
     if again:  # keep the commit that the run was started with
         folder.write_config(recorder.config)
         with suppress(DataError):
-            content["git_commit"] = read_object(folder.environment).get("git_commit")
+            content["git_commit"] = read_environment(folder).get("git_commit")
     else:
         content["git_commit"] = environment.git_commit() if origin.trust.may_run_git else None
+    files = recorder.checkpoints
+    if isinstance(files, OneFile):
+        files.environment, files.commands = content, (*read_commands(folder), origin.command)
+        return
     append_line(folder.command, origin.command)
     keep_overrides(folder.overrides, origin.overrides)
     if recorder.saved_at is None:
         write_json(folder.environment, content)
     else:
-        recorder.environment = content
+        files.environment = content
 
 
 def _is_trained(folder: RunFolder) -> bool:
     """Whether the run was trained to its end, according to its summary."""
     with suppress(DataError):
-        return "steps" in read_object(folder.summary)
+        return "steps" in read_summary(folder)
     return False
 
 
@@ -267,7 +273,7 @@ def _why_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str 
     """
     progress = stored.state.progress
     try:
-        summary = read_object(folder.summary)
+        summary = read_summary(folder)
     except DataError:
         return None
     if summary.get("steps") != progress.step or progress.batch:

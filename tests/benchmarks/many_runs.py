@@ -1,4 +1,4 @@
-"""Very many runs: time, memory, files and bytes of each further run of a sweep, and of listing them again."""
+"""Very many runs: what each further run of a sweep takes, and the time of listing 100,000 runs."""
 
 import os
 import sys
@@ -6,48 +6,86 @@ import tempfile
 import time
 from pathlib import Path
 
+from simulated_runs import Simulation, simulate
+
 NUMBERS = (500, 2000)  # runs; what the second sweep takes more is divided by their difference
+LISTED = 100_000  # simulated runs
+PLANNED = (2_000, 20_000)  # jobs of a dry run
+SETTINGS = 100
 MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=200")
+WAYS = ((), ("run.loggers=[]",), ("run.loggers=[]", "trainer.log_every=20"), ("run.files=minimal",))
 MLPKIT = (sys.executable, "-m", "mlpkit")
 
 
 def run_many(repetitions: int) -> None:
-    """Print two tables: what a further run costs a sweep, and the time of ls and compare."""
+    """Print what a further run costs a sweep, what a planned one costs, and the time of ls and compare."""
     del repetitions  # a sweep of thousands of runs is long enough
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = f"{scratch}/cache"
-        found = [_sweep(Path(scratch, str(number)), number) for number in NUMBERS]
-        print(f"\nsweeps of moons 2-4-1, 200 epochs: {' and '.join(f'{n:,}' for n in NUMBERS)} runs")
-        more = NUMBERS[1] - NUMBERS[0]
-        for title in found[0]:
-            few, many = (each[title] for each in found)
-            print(f"  {title:<28}{few:>14,.1f}{many:>14,.1f}{(many - few) / more:>14,.3f} per run")
-        sweep = Path(scratch, str(NUMBERS[1]))
-        print(f"\nseconds for {NUMBERS[1]:,} runs, first and again")
-        for command in ("ls", "compare"):
-            first, again = (_measured(command, str(sweep))[0] for _ in range(2))
-            print(f"  mlpkit {command:<21}{first:>14.2f}{again:>14.2f}")
+        for place, way in enumerate(WAYS):
+            _print_sweeps(Path(scratch, str(place)), way)
+        _print_planned()
+        for place, name in ((0, "all files"), (len(WAYS) - 1, "one file each")):
+            source = next(Path(scratch, str(place), str(NUMBERS[0])).glob("0000-*"))
+            _print_listed(source, Path(scratch, f"listed-{place}"), name)
 
 
-def _sweep(folder: Path, number: int) -> dict[str, float]:
+def _print_sweeps(folder: Path, way: tuple[str, ...]) -> None:
+    """Print what two sweeps took, and what each run took that the larger one has more."""
+    found = [_sweep(folder / str(number), number, way) for number in NUMBERS]
+    both = " and ".join(f"{number:,}" for number in NUMBERS)
+    print(f"\nsweeps of moons 2-4-1, 200 epochs, {' '.join(way) or 'all files'}: {both} runs")
+    for title in found[0]:
+        few, many = (each[title] for each in found)
+        more = (many - few) / (NUMBERS[1] - NUMBERS[0])
+        print(f"  {title:<28}{few:>14,.1f}{many:>14,.1f}{more:>14,.4f} per run")
+
+
+def _sweep(folder: Path, number: int, way: tuple[str, ...]) -> dict[str, float]:
     """Train a sweep; return what it took, by name."""
-    seconds, memory = _measured("train", "-m", *MOONS, f"seed=range({number})", f"run.dir={folder}")
+    used = _measured("train", "-m", *MOONS, *way, f"seed=range({number})", f"run.dir={folder}")
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {
-        "seconds": seconds,
-        "memory (KB)": memory,
+        **used,
         "ledger (bytes)": (folder / "ledger.sqlite").stat().st_size,
         "files": len(files),
         "files (KB)": sum(path.stat().st_size for path in files) / 1000,
     }
 
 
-def _measured(*arguments: str) -> tuple[float, float]:
-    """Run a command; return its seconds and the most memory that it used, in KB."""
+def _print_planned() -> None:
+    """Print the memory of sweeps that are planned and not trained."""
+    print("\nmemory (KB) of a dry run")
+    sizes = []
+    for number in PLANNED:
+        used = _measured("train", "-m", *MOONS, f"seed=range({number})", "--max-jobs=1000000", "--dry-run")
+        sizes.append(used["memory (KB)"])
+        print(f"  {number:>10,} runs{sizes[-1]:>14,.0f}")
+    print(f"  per run{(sizes[1] - sizes[0]) / (PLANNED[1] - PLANNED[0]):>24,.2f}")
+
+
+def _print_listed(source: Path, sweep: Path, name: str) -> None:
+    """Print the time of commands that read all runs of a simulated sweep."""
+    simulate(source, sweep, LISTED, Simulation(SETTINGS))
+    print(f"\n{LISTED:,} runs of {SETTINGS} settings, {name}: seconds, first and again; memory (KB)")
+    for command in ("ls", "compare"):
+        first, again = (_measured(command, str(sweep), "--top=3") for _ in range(2))
+        print(
+            f"  mlpkit {command:<21}{first['seconds']:>14.2f}{again['seconds']:>14.2f}"
+            f"{again['memory (KB)']:>14,.0f}"
+        )
+
+
+def _measured(*arguments: str) -> dict[str, float]:
+    """Run a command; return its seconds, its processor time and the most memory that it used, in KB."""
     begun = time.perf_counter()
     with Path(os.devnull).open("wb") as devnull:
         quiet = [(os.POSIX_SPAWN_DUP2, devnull.fileno(), stream) for stream in (1, 2)]
         child = os.posix_spawn(sys.executable, [*MLPKIT, *arguments], os.environ, file_actions=quiet)
         _, status, used = os.wait4(child, 0)
     assert status == 0, f"mlpkit {' '.join(arguments)}: exit status {status}"
-    return time.perf_counter() - begun, used.ru_maxrss
+    return {
+        "seconds": time.perf_counter() - begun,
+        "processor seconds": used.ru_utime + used.ru_stime,
+        "memory (KB)": used.ru_maxrss,
+    }

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 @choice("activation")
 class Hardswish(ActivationConfig):
-    """z min(max(0, z + 3), 6) / 6 (Howard 2019), which torch has; its gradient is autograd's."""
+    """z min(max(0, z + 3), 6) / 6 (Howard 2019)."""
 
     name: Literal["hardswish"]
-    torch_class = "Hardswish"
+    torch_class = "Hardswish"  # in torch.nn; autograd computes its gradient
 
 
 @choice("activation")
 class Sine(ActivationConfig):
-    """sin z; with a derivative, gradients are computed by hand, which is faster."""
+    """sin z."""
 
     name: Literal["sine"]
     keeps_zeros = True

@@ -1,5 +1,3 @@
-"""Jobs by an executor of concurrent.futures, as some libraries have that reach other machines."""
-
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -32,6 +30,8 @@ class Executor(Workers):
 
 @choice("launcher")
 class ThreadsLauncher(LauncherConfig):
+    """Jobs by an executor of concurrent.futures; other libraries have executors that reach other machines."""
+
     name: Literal["threads"]
     workers: int = 2
 

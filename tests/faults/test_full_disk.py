@@ -62,7 +62,7 @@ class Place:
         return command(["train", *SETTINGS, *where, *settings])
 
 
-@pytest.fixture(scope="module", params=["tmpfs", "file size limit"])
+@pytest.fixture(scope="module", params=["tmpfs", pytest.param("file size limit", marks=pytest.mark.long)])
 def module_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     path = tmp_path_factory.mktemp("disk") / "disk"
     try:

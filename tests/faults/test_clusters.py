@@ -1,0 +1,111 @@
+"""Sweeps on Dask and on Ray: two workers on this machine, one of which is lost in the middle."""
+
+import importlib.util
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.clusters import Cluster, DaskCluster, RayCluster
+from faults.launched import ARGUMENTS, SWEEP, check_bits, resume, sweep
+from faults.processes import LIMIT, start_fresh
+
+Start = Callable[[type[Cluster]], Cluster]
+NEEDS_DASK = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs distributed")
+NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(
+    params=[pytest.param(DaskCluster, marks=NEEDS_DASK), pytest.param(RayCluster, marks=NEEDS_RAY)]
+)
+def cluster(request: pytest.FixtureRequest, start: Start) -> Cluster:
+    return start(request.param)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
+    started: list[Cluster] = []
+
+    def start_cluster(kind: type[Cluster]) -> Cluster:
+        started.append(kind(tmp_path))
+        return started[-1]
+
+    yield start_cluster
+    for each in started:
+        each.end()
+
+
+def test_a_worker_is_lost(cluster: Cluster, local_sweep: Path) -> None:
+    running = sweep(cluster.folder, *cluster.options)
+    cluster.lose_a_worker()
+    assert (running.wait(), running.stderr()) == (0, "")
+    check_bits(cluster.folder, local_sweep)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_sweep_is_stopped(number: int, cluster: Cluster, local_sweep: Path) -> None:
+    running = sweep(cluster.folder, *cluster.options)
+    running.send(number)
+    assert running.wait() == 128 + number, running.stderr()
+    way_on = f"mlpkit: interrupted: 0 of 6 runs are done; to go on: mlpkit resume {SWEEP}\n"
+    assert running.stderr() == (way_on if number == signal.SIGINT else "")
+    resume(cluster.folder)
+    check_bits(cluster.folder, local_sweep)
+
+
+@pytest.fixture
+def dask(start: Start) -> DaskCluster:
+    found = start(DaskCluster)
+    assert isinstance(found, DaskCluster)
+    return found
+
+
+@NEEDS_DASK
+def test_the_scheduler_of_dask_is_killed(dask: DaskCluster, local_sweep: Path) -> None:
+    running = sweep(dask.folder, *dask.options)
+    dask.scheduler.kill()
+    assert running.wait() == 74
+    gone = f"--launcher=dask: the scheduler {dask.address} is gone; its jobs save their runs and end"
+    assert running.stderr() == f"mlpkit: {gone}\n"
+    for process in (dask.scheduler, *dask.workers):
+        process.wait(LIMIT)  # the workers end by themselves
+    dask.start()
+    resume(dask.folder)
+    check_bits(dask.folder, local_sweep)
+
+
+@NEEDS_DASK
+def test_a_worker_has_another_mlpkit(dask: DaskCluster) -> None:
+    other = dask.folder / "other" / "mlpkit-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: mlpkit\nVersion: 9.9.9\n")
+    dask.add_worker(path=str(other.parent))
+    assert " has mlpkit 9.9.9, and this is " in refusal(dask)
+
+
+@NEEDS_DASK
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, a program of Linux")
+def test_a_worker_has_another_folder_of_that_name(dask: DaskCluster) -> None:
+    (dask.folder / "outputs").mkdir()
+    hidden = f'mount -t tmpfs none {dask.folder / "outputs"} && exec "$@"'
+    dask.add_worker(before=("unshare", "--mount", "sh", "-c", hidden, "sh"))
+    assert f"set run.root to a folder that all workers share at {dask.folder / SWEEP}" in refusal(dask)
+
+
+def refusal(dask: DaskCluster) -> str:
+    """Return the one line of a sweep that is refused once the third worker is there."""
+    from distributed import Client
+
+    with Client(dask.address) as client:
+        client.wait_for_workers(3, timeout=LIMIT)
+    refused = start_fresh(dask.folder, "train", "-m", *ARGUMENTS, *dask.options)
+    assert refused.wait() == 2
+    assert refused.stderr().startswith("mlpkit: --launcher=dask: worker tcp://")
+    assert refused.stderr().count("\n") == 1
+    assert not list((dask.folder / SWEEP).glob(".probe-*"))
+    return refused.stderr()
