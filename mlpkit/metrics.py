@@ -53,13 +53,19 @@ def multilabel_scores(sums: Sequence[float], rows: int) -> dict[str, float]:
     return {"loss": loss / rows, "accuracy": right / rows, "exact_match": exact / rows, "f1_micro": f1}
 
 
-def regression_truth(targets: Tensor) -> Tensor:
+def regression_truth(targets: Tensor, mean: Tensor | None = None) -> Tensor:
     """Return (rows, 2 · targets) in float64: the targets y of a split, then y - ȳ, where ȳ is their mean.
 
     Σy² - (Σy)² / rows loses the variance of targets far from 0 to rounding; the same formula on y - ȳ keeps
     it. The first row is subtracted before the mean is computed, so that equal targets give exact zeros.
+
+    Args:
+        targets: y (rows, targets), all of a split or some of them.
+        mean: ȳ (targets,) in float64, where the targets are some of a split; None: it is computed.
     """
     exact = targets.double()
+    if mean is not None:
+        return torch.cat((exact, exact - mean), dim=1)
     shifted = exact - exact[:1]
     return torch.cat((exact, shifted - shifted.mean(0)), dim=1)
 

@@ -5,7 +5,7 @@ outputs, the scores and the monitored score. The loss is a separate choice: `mlp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from mlpkit.config.config import Config
 
 
+class Truth(Protocol):
+    """See `Task.truth`."""
+
+    def __call__(self, targets: Tensor, mean: Tensor | None = None) -> Tensor:
+        """Return the truth of encoded targets: all of a split, or some of a split with this mean."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A task: how to encode targets, decode outputs and compute scores.
@@ -29,7 +36,8 @@ class Task:
     Attributes:
         name: regression, binary, multiclass or multilabel.
         encode: (targets, dtype) -> targets for the loss; floats get the outputs' dtype.
-        truth: encoded targets of a whole split -> the tensor that `statistics` compares with, computed once.
+        truth: encoded targets of a whole split -> the tensor that `statistics` compares with, computed once;
+            or those of some of its rows, and the mean (targets,) of all in float64.
         targets: truth -> the targets, in the format of `decode`.
         statistics: (outputs, truth) -> values per example; scores are computed from their sums.
         names: the scores' names.
@@ -47,7 +55,7 @@ class Task:
 
     name: str
     encode: Callable[[Tensor, torch.dtype], Tensor]
-    truth: Callable[[Tensor], Tensor]
+    truth: Truth
     targets: Callable[[Tensor], Tensor]
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     names: tuple[str, ...]
@@ -164,7 +172,7 @@ REGRESSION = Task(
 BINARY = Task(
     name="binary",
     encode=lambda targets, dtype: targets.to(dtype).unsqueeze(1),
-    truth=lambda targets: targets > 0.5,
+    truth=lambda targets, mean=None: targets > 0.5,
     targets=lambda truth: truth.long().squeeze(1),
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs > 0, truth),
     names=("loss", "accuracy"),
@@ -180,7 +188,7 @@ BINARY = Task(
 MULTICLASS = Task(
     name="multiclass",
     encode=lambda targets, dtype: targets,
-    truth=lambda targets: targets,
+    truth=lambda targets, mean=None: targets,
     targets=lambda truth: truth,
     statistics=lambda outputs, truth: metrics.classification_statistics(outputs.max(1).indices, truth),
     names=("loss", "accuracy"),
@@ -196,7 +204,7 @@ MULTICLASS = Task(
 MULTILABEL = Task(
     name="multilabel",
     encode=lambda targets, dtype: targets.to(dtype),
-    truth=lambda targets: targets > 0.5,
+    truth=lambda targets, mean=None: targets > 0.5,
     targets=lambda truth: truth.long(),
     statistics=lambda outputs, truth: metrics.multilabel_statistics(outputs > 0, truth),
     names=("loss", "accuracy", "exact_match", "f1_micro"),

@@ -23,6 +23,9 @@ def clean(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Also older checkpoints (step-…) of finished runs.")
     ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Also the tables on the disk of datasets larger than memory.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only shown.")] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -52,22 +55,34 @@ def clean(
     planned = plan(listed, Wanted(checkpoints, before, older_than or ""), best_run)
     beside = {path for each in listed for path in (each.path.parent, each.path) if path.is_dir()}
     planned.removals += left_over({*folders, *beside})
+    tables = []
+    if cache:
+        from mlpkit.data.disk_cache import cached_tables, remove_table  # loads torch
+
+        tables = cached_tables()
+    size = planned.size + sum(each.size for each in tables)
     console = make_console()
-    if planned.removals:
+    if planned.removals or tables:
         table = plain_table("path", ["why", "size"])
         table.columns[1].justify = "left"
         for removal in planned.removals:
             table.add_row(str(removal.path), removal.reason, decimal(removal.size))
+        for each in tables:
+            table.add_row(str(each.path), f"table of {each.title}", decimal(each.size))
         console.print(table)
         console.print()
     for reason, count in sorted(planned.kept.items()):
         say(console, f"kept: {plural(count, 'run')} ({reason})")
-    if not planned.removals:
+    if not (planned.removals or tables):
         say(console, "nothing to remove")
     elif not yes:
-        say(console, f"would free {decimal(planned.size)}; --yes removes them")
+        say(console, f"would free {decimal(size)}; --yes removes them")
     else:
-        say(console, f"freed {decimal(remove(planned.removals, note))}")
+        freed = remove(planned.removals, note)
+        for each in tables:
+            remove_table(each)
+            freed += each.size
+        say(console, f"freed {decimal(freed)}")
 
 
 def _seconds(age: str) -> int:

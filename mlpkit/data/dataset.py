@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,12 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.random_split import random_split
 from mlpkit.errors import DataError
 
+if TYPE_CHECKING:
+    from mlpkit.data.disk_table import DiskTable
+
 SPLITS = ("train", "val", "test")
 BLOCK = 65_536  # numbers that are converted to float64 at once
+SHOWN = 10_000  # rows of each split of a table on the disk that pictures show
 SPLIT_OF_WORD = {  # common names of the splits, in columns and folders
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -81,7 +85,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Splits in memory, and what a model needs to know about them.
+    """Splits in memory or on the disk, and what a model needs to know about them.
 
     Attributes:
         name: the dataset's name in the config.
@@ -94,6 +98,7 @@ class Dataset:
         remarks: lines to print: what was inferred from the data, and warnings.
         inferred: values of options that were null in its config; the run's config keeps them.
         title: what it is called in pictures: the name, or that of the user's file.
+        disk: the table on the disk that the splits are parts of, if it is too large for memory.
     """
 
     name: str
@@ -106,6 +111,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     inferred: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    disk: "DiskTable | None" = None
 
     @property
     def monitored(self) -> str:
@@ -118,6 +124,8 @@ class Dataset:
 
         CRC-32 detects accidental changes as reliably as a cryptographic hash, in a third of the time.
         """
+        if self.disk is not None:
+            return self.disk.header.checksum
         parts: list[str] = [self.input_schema.task]
         for name, split in self.splits.items():
             weights = [] if split.weights is None else [split.weights]
@@ -131,6 +139,20 @@ class Dataset:
                 kind = "" if type(scaling) is Affine else f"{type(scaling).__name__} "
                 parts.append(f"{kind}scaled by {scaling.mean.tolist()} {scaling.std.tolist()}")
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    def shown(self) -> "Dataset":
+        """Return what pictures show: all rows, or some of each split if the table is on the disk.
+
+        Rows of a table on the disk lie in a random order, apart from that within a block.
+        """
+        if self.disk is None:
+            return self
+        splits = {}
+        for name, split in self.splits.items():
+            assert isinstance(split.rows, slice)
+            every = max(1, len(split) // SHOWN)
+            splits[name] = replace(split, rows=slice(split.rows.start, split.rows.stop, every))
+        return replace(self, splits=splits)
 
 
 def split_at_random(

@@ -1,10 +1,11 @@
 """Fits the encoder of a table on its training rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlpkit.config.problems import spell
 from mlpkit.data.column_values import Floats, RawColumn, date_part
@@ -155,27 +156,57 @@ def _divisor(spread: float) -> float:
 def _fit_category(column: RawColumn, wanted: ColumnSettings, flags: bool, signed: bool) -> CategoryColumn:
     places, words = column.texts()
     counts = np.bincount(places[places >= 0], minlength=len(words))
+
+    def too_long(word: str) -> DataError:
+        row = int(np.flatnonzero(places == words.index(word))[0])
+        return column.error(row, "a value of over 1000 characters; shorten it")
+
+    return fit_levels(column.name, words, counts, wanted, flags, signed, too_long)
+
+
+def fit_levels(
+    name: str,
+    words: Sequence[str],
+    counts: NDArray[np.int64],
+    wanted: ColumnSettings,
+    flags: bool,
+    signed: bool,
+    too_long: Callable[[str], DataError],
+) -> CategoryColumn:
+    """Fit a category from its values.
+
+    Args:
+        name: of the column.
+        words: its different values, in the order in which they first occur.
+        counts: how often each occurs.
+        wanted: the user's settings.
+        flags: whether a value is missing.
+        signed: see `fit_encoder`.
+        too_long: returns the error for a value that is too long.
+
+    Raises:
+        ConfigError: no value is frequent enough.
+        DataError: a value is too long.
+    """
     common = [place for place in np.argsort(-counts, kind="stable") if counts[place] >= wanted.min_count]
     kept = common[: wanted.max_levels]
     if not kept:
         raise ConfigError(
-            f"dataset.columns.{spell(column.name)}.min_count={wanted.min_count}: no value occurs in so many "
+            f"dataset.columns.{spell(name)}.min_count={wanted.min_count}: no value occurs in so many "
             "training rows; choose a smaller number"
         )
     if long := next((words[place] for place in kept if len(words[place]) > 1000), None):
-        raise column.error(
-            int(np.flatnonzero(places == words.index(long))[0]), "a value of over 1000 characters; shorten it"
-        )
+        raise too_long(long)
     levels = sorted((words[place] for place in kept), key=numbers_then_text)
     refused = {"missing": wanted.missing == "refuse", "unknown": wanted.unknown == "refuse"}
-    names: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
+    kinds: tuple[Literal["missing", "unknown"], ...] = ("missing", "unknown")
     has_other = len(kept) < len(words)
     return CategoryColumn(
-        column.name,
+        name,
         tuple(levels),
         has_other=has_other,
         flags_missing=flags,
-        refuses=tuple(name for name in names if refused[name]),
+        refuses=tuple(kind for kind in kinds if refused[kind]),
         signed=signed and len(levels) == 2 and not has_other,
     )
 

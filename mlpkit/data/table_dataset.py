@@ -57,7 +57,7 @@ def table_dataset(config: TableOptions, raw: RawTable, trained: InputSchema | No
     check_transform(columns, targets, config.target_transform)
     rows_by_split, folds = split_in_folds(config, raw, targets)
     trained_on = rows_by_split["train"]
-    remarks = [*raw.remarks, _describe_targets(names, targets)]
+    remarks = [*raw.remarks, describe_targets(names, targets)]
     remarks += rare_classes(targets, rows_by_split, raw.locate)
     if trained is not None and trained.encoder is not None:
         encoder = trained.encoder
@@ -151,9 +151,16 @@ def split_in_folds(
 
 
 def infer_inputs(
-    config: TableOptions, raw: RawTable, targets: Sequence[str], rows: Rows
+    config: TableOptions, raw: RawTable, targets: Sequence[str], rows: Rows, numbers: Rows | None = None
 ) -> tuple[list[RawColumn], list[ColumnKind]]:
     """Return the input columns (neither targets nor ignored) with the given rows, and their kinds.
+
+    Args:
+        config: of the dataset.
+        raw: the table, or some rows of it.
+        targets: the names of the target columns.
+        rows: the rows to return.
+        numbers: the number of each of them in the whole table; None: `rows`.
 
     Raises:
         ConfigError: the config names a column that does not exist, or both ignores and configures one.
@@ -172,7 +179,7 @@ def infer_inputs(
     if config.split.by in ("group", "column") and config.split.column is not None:
         used.add(config.split.column)
     columns = raw.columns([name for name in raw.table.column_names if name not in used], rows)
-    return columns, infer_columns(columns, config.columns, rows)
+    return columns, infer_columns(columns, config.columns, rows if numbers is None else numbers)
 
 
 def _weights(
@@ -197,7 +204,8 @@ def _fit(
     return encoder, describe_columns(kinds)
 
 
-def _describe_targets(names: Sequence[str], targets: Targets) -> str:
+def describe_targets(names: Sequence[str], targets: Targets) -> str:
+    """Return a line about the task and the classes."""
     classes = f", {len(targets.classes)} classes ({listed(targets.classes)})" if targets.classes else ""
     why = f": {targets.reason}" if targets.reason else ""
     return f"target {', '.join(map(spell, names))}: {targets.task}{classes}{why}"

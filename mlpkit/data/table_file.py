@@ -92,7 +92,7 @@ def read_table(
         DataError: a file cannot be read, is not a table, or has other columns than the first.
     """
     missing = ("", *missing)
-    names = [name for source in sources for name in _named(source)]
+    names = [name for source in sources for name in named(source)]
     if not names:
         raise DataError("no file to read a table from; name one")
     files: list[TableFile] = []
@@ -102,17 +102,17 @@ def read_table(
             files.append(_read_one(name, replace(given, encoding=table_format.encoding), missing))
         except NotUtf8Error as error:
             raise DataError(*error.args) from None
-        _check_columns(files[0], files[-1])
+        check_columns(files[0], files[-1])
     if len(files) == 1:
         return files[0]
     source = f"{files[0].source} and {len(files) - 1} more"
     locations = tuple(location for file in files for location in file.locations)
     formats = [file.format for file in files if file.format is not None]
     read_as = common_format(formats) if formats else None
-    return TableFile(_joined([file.table for file in files]), read_as, source, locations)
+    return TableFile(joined([file.table for file in files]), read_as, source, locations)
 
 
-def _named(source: str | TableText) -> Sequence[str | TableText]:
+def named(source: str | TableText) -> Sequence[str | TableText]:
     """Expand a glob to its files; any other source is returned unchanged."""
     if (
         isinstance(source, TableText)
@@ -239,7 +239,12 @@ def _from_json(text: TableText, kind: str) -> TableFile:
     return TableFile(table, None, text.name, ((table.num_rows, lambda row: f"{text.name}: row {row + 1}"),))
 
 
-def _check_columns(first: TableFile, other: TableFile) -> None:
+def check_columns(first: TableFile, other: TableFile) -> None:
+    """Check that two files have the same columns, in any order.
+
+    Raises:
+        DataError: they have not.
+    """
     names, others = first.table.column_names, other.table.column_names
     lacking = [name for name in names if name not in others]
     extra = [name for name in others if name not in names]
@@ -251,8 +256,8 @@ def _check_columns(first: TableFile, other: TableFile) -> None:
         )
 
 
-def _joined(tables: list[pyarrow.Table]) -> pyarrow.Table:
-    """Concatenate tables; a column that is text in one of them becomes text in all."""
+def joined(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:
+    """Concatenate tables with the same columns; one that is text in one of them becomes text in all."""
     tables = [table.select(tables[0].column_names) for table in tables]
     for index, name in enumerate(tables[0].column_names):
         if len({table.schema.field(index).type for table in tables} - {pyarrow.null()}) > 1:

@@ -48,7 +48,9 @@ class OpenTable:
     read: Callable[[], Iterator[TableFile]]
 
 
-def open_table(source: str, given: TableFormat, missing: Sequence[str], wanted: Collection[str]) -> OpenTable:
+def open_table(
+    source: str, given: TableFormat, missing: Sequence[str], wanted: Collection[str], rows: int = ROWS
+) -> OpenTable:
     """Open a table, and check it. Parquet, delimited text and JSON lines are not kept in memory.
 
     Text is read once here, to find the types of the columns, and once more with the rows. That of stdin stays
@@ -59,6 +61,7 @@ def open_table(source: str, given: TableFormat, missing: Sequence[str], wanted: 
         given: the format that the user gave for text; fields of None are inferred.
         missing: strings that stand for a missing value, besides the empty string.
         wanted: the columns to read; those that are not there are skipped.
+        rows: the most rows of a portion.
 
     Raises:
         ConfigError: the format or encoding does not exist, or an extra is not installed.
@@ -82,9 +85,9 @@ def open_table(source: str, given: TableFormat, missing: Sequence[str], wanted: 
         else:
             names = parquet_names(path)
             columns = [column for column in names if column in wanted] or names[:1]
-            tables = partial(read_parquet_portions, path, ROWS, columns)
+            tables = partial(read_parquet_portions, path, rows, columns)
     refuse_repeated(names, source)
-    return OpenTable(names, read_as, name, lambda: _portions(tables(), read_as, name, locate, missing))
+    return OpenTable(names, read_as, name, lambda: _portions(tables(), read_as, name, locate, missing, rows))
 
 
 def _portions(
@@ -93,12 +96,13 @@ def _portions(
     name: str,
     locate: Locate,
     missing: Sequence[str],
+    rows: int,
 ) -> Iterator[TableFile]:
     start = 0
     with explained(name):
         for table in tables:
-            for first in range(0, table.num_rows, ROWS):
-                part = table.slice(first, ROWS)
+            for first in range(0, table.num_rows, rows):
+                part = table.slice(first, rows)
                 places = ((part.num_rows, partial(_after, locate, start)),)
                 yield checked(TableFile(part, read_as, name, places), missing, name)
                 start += part.num_rows

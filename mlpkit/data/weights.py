@@ -38,8 +38,11 @@ def class_weights(wanted: ClassWeight, dataset: Dataset) -> tuple[float, ...]:
     if not isinstance(wanted, str):
         return _by_name(wanted, classes, dataset.name)
     train = dataset.splits.get(ALL_ROWS, dataset.splits["train"])  # all members have the same weights
-    weights = None if train.weights is None else train.weights.double()
-    counts = torch.bincount(train.targets, weights, len(classes)).double()
+    if dataset.disk is not None:
+        counts = torch.tensor(dataset.disk.header.splits["train"].weights, dtype=torch.float64)
+    else:
+        weights = None if train.weights is None else train.weights.double()
+        counts = torch.bincount(train.targets, weights, len(classes)).double()
     if bool((counts == 0).any()):
         absent = listed(name for name, count in zip(classes, counts.tolist(), strict=True) if not count)
         raise ConfigError(
@@ -96,6 +99,8 @@ def check_weights(dataset: Dataset) -> None:
     Raises:
         DataError: some splits have none, there is not one for each row, or one is negative or not finite.
     """
+    if dataset.disk is not None:
+        return  # checked when the table was written
     weighted = [name for name, split in dataset.splits.items() if split.all_weights is not None]
     if len(weighted) not in (0, len(dataset.splits)):
         raise DataError(

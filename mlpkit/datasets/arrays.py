@@ -1,10 +1,11 @@
 """The user's arrays."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from mlpkit.config.byte_size import ByteSize
 from mlpkit.config.dataset import Augment, DatasetConfig
 from mlpkit.config.registry import choice
 from mlpkit.config.section import AbsolutePath, Fraction, PathText, absolute
@@ -21,6 +22,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 class ArraysDataset(DatasetConfig):
     """Arrays of your own: a .npz with X and y, or two .npy."""
 
+    inferred_options: ClassVar = ("memory",)
     name: Literal["arrays"]
     has_many_inputs = True
     path: AbsolutePath | None = Field(
@@ -41,6 +43,9 @@ class ArraysDataset(DatasetConfig):
     test_fraction: Fraction = Field(0.2, description="share of the rows held out for the final score")
     standardize: bool = Field(True, description="scale inputs (and regression targets) in the model")
     augment: Augment = Field(Augment(), description="random changes to training images")
+    memory: ByteSize | None = Field(
+        None, description="larger inputs are trained on from the disk; null: half of the free memory"
+    )
 
     @field_validator("target")
     @classmethod
@@ -89,6 +94,8 @@ class ArraysDataset(DatasetConfig):
             gather_splits,
             split_remaining,
         )
+        from mlpkit.data.disk_arrays import load_from_disk, numbered, size_of
+        from mlpkit.data.disk_cache import memory_of
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
         from mlpkit.data.overlaps import overlaps
@@ -97,6 +104,13 @@ class ArraysDataset(DatasetConfig):
         if self.path is None:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
         parts, unused = read_split_arrays(Path(self.path), self.inputs, self.target, self.sample_weight)
+        memory = memory_of(self.memory)
+        if size_of(parts) > memory:
+            self._check_augment(len(parts["train"].inputs.shape) > 2)
+            files = [self.path] if self.path.lower().endswith(".npz") else [self.path, str(self.target)]
+            return load_from_disk(
+                self, parts, files, self.classes, classes or (), memory, self.memory is None
+            )
         inputs = read_inputs([(part.inputs, part.inputs_name) for part in parts.values()])
         targets = read_targets(
             [(part.targets, part.targets_name) for part in parts.values()], classes, self.classes is not None
@@ -111,13 +125,7 @@ class ArraysDataset(DatasetConfig):
         indices = split_remaining(self, all_targets, given)
         splits, _ = gather_splits(all_inputs, all_targets, indices, all_weights)
         train, shape, is_picture = splits["train"], inputs.shape, len(inputs.shape) > 1
-        augment = self.augment
-        if not is_picture and augment.changes_anything():
-            raise ConfigError(
-                f"dataset.augment: only for pictures, but the rows of {self.path} are {shape[0]} numbers; "
-                "leave "
-                "it out"
-            )
+        self._check_augment(is_picture)
         scaling = None
         if self.standardize and is_picture:
             pixels = shape[-1] * shape[-2]
@@ -129,9 +137,9 @@ class ArraysDataset(DatasetConfig):
             name=self.name,
             input_schema=InputSchema(
                 targets.task,
-                pixel_names(shape) if is_picture else _numbered("x", shape[0]),
+                pixel_names(shape) if is_picture else numbered("x", shape[0]),
                 shape,
-                _numbered("y", all_targets.shape[1]) if is_regression else ("label",),
+                numbered("y", all_targets.shape[1]) if is_regression else ("label",),
                 targets.classes,
                 pictures=OwnPictures() if is_picture else None,
             ),
@@ -146,6 +154,13 @@ class ArraysDataset(DatasetConfig):
             ),
         )
 
+    def _check_augment(self, is_picture: bool) -> None:
+        if not is_picture and self.augment.changes_anything():
+            raise ConfigError(
+                f"dataset.augment: only for pictures, but the rows of {self.path} are plain numbers; leave "
+                "it out"
+            )
+
     def fractions(self) -> tuple[float, float]:
         """See `DatasetConfig.fractions`."""
         return self.val_fraction, self.test_fraction
@@ -157,7 +172,3 @@ class ArraysDataset(DatasetConfig):
     def augmentation(self) -> Augment:
         """See `DatasetConfig.augmentation`."""
         return self.augment
-
-
-def _numbered(letter: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{letter}{number + 1}" for number in range(count)) if count > 1 else (letter,)

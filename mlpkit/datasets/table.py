@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlpkit.config.byte_size import ByteSize
 from mlpkit.config.registry import choice
 from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
+    from mlpkit.data.input_schema import InputSchema
     from mlpkit.data.raw_table import RawTable
     from mlpkit.data.table_file import TableFormat
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 class TableDataset(TableOptions):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
-    inferred_options: ClassVar = ("separator", "decimal", "encoding", "header")
+    inferred_options: ClassVar = ("separator", "decimal", "encoding", "header", "memory")
     name: Literal["table"]
     path: TablePath | Annotated[tuple[TablePath, ...], Field(strict=False)] | None = Field(
         None, description="the file, a list of files with the same columns, or a pattern such as data/*.csv"
@@ -48,6 +50,11 @@ class TableDataset(TableOptions):
         description="strings that stand for a missing value; null: the usual ones, such as NA",
     )
 
+    memory: ByteSize | None = Field(
+        None,
+        description="a larger csv or parquet is trained on from the disk; null: half of the free memory",
+    )
+
     def title(self) -> str:
         """See `DatasetConfig.title`."""
         from mlpkit.data.table_format import file_title
@@ -66,19 +73,32 @@ class TableDataset(TableOptions):
         paths = self.paths()
         if not paths:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as houses.csv")
-        files = {"train": paths}
+        return read_files(self._files(), self.table_format(), self.missing_texts())
+
+    def _files(self) -> dict[str, tuple[str, ...]]:
+        """Return the files of each split."""
+        files = {"train": self.paths()}
         files |= {
             name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
         }
-        return read_files(files, self.table_format(), self.missing_texts())
+        return files
 
     def load(self, download: bool = True) -> "Dataset":
         """See `DatasetConfig.load`."""
+        from mlpkit.data.disk_tables import load_from_disk
+
         if "-" in (*self.paths(), self.split.val, self.split.test):
             raise ConfigError(
                 "dataset.path=-: stdin cannot be read again when a run is resumed; save it in a file"
             )
-        return super().load(download)
+        return load_from_disk(self, self._files(), self.memory, None) or super().load(download)
+
+    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
+        """See `DatasetConfig.load_as`."""
+        from mlpkit.data.disk_tables import load_from_disk
+
+        found = load_from_disk(self, self._files(), self.memory, trained)
+        return found or super().load_as(trained, download)
 
     def targets(self) -> tuple[str, ...]:
         """See `TableOptions.targets`."""

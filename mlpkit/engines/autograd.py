@@ -94,6 +94,9 @@ class AutogradGradients:
         # The memory layout of outputs in a checkpoint, so that losses are summed in the same order.
         return found.mT.contiguous()
 
+    def table_has_changed(self) -> None:
+        """See `Gradients.table_has_changed`; nothing of it is kept here."""
+
     def take_share(self, batch: int, first: int) -> None:
         """See `Gradients.take_share`."""
         set_dropout_share(self.networks, batch, first)

@@ -120,6 +120,12 @@ class DeviceData:
         train = self.splits["train"]
         return self.loss.expected(train.scaled, self.width, self.dtype)
 
+    def input_range(self) -> Tensor:
+        """Return rows (3, features) between which all training inputs are, and 0."""
+        inputs = self.splits["train"].inputs
+        ends = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))
+        return ends[:, None].expand(-1, inputs.shape[1])
+
     def all_rows(self, split: str, kind: str, values: Tensor | None = None) -> Tensor:
         """Return all rows of a split: (rows, …) if all runs share them, else (K, rows, …).
 

@@ -106,8 +106,11 @@ class Engine:
         self.optimizers = Optimizers(self.parameters, self.gradients, self._configs, lr_factors(networks))
         self._gradient_rows = self.parameters.rows(self.gradients)
         self.clip = Clipping(self._gradient_rows, self._configs)
-        most_rows, like = self.steps.most_rows, self.parameters.values
-        self.epoch_outputs = EpochOutputs(self.data, most_rows, self.batch_size, like)
+        self.epoch_outputs = self._new_outputs()
+
+    def _new_outputs(self) -> EpochOutputs:
+        """Return the memory for the outputs of an epoch."""
+        return EpochOutputs(self.data, self.steps.most_rows, self.batch_size, self.parameters.values)
 
     def _new_gradients(self) -> Tensor:
         """Return a buffer (K · P) of zeros for the gradients."""
@@ -329,6 +332,20 @@ class Engine:
                 self.optimizers.restore(run, state["optimizer"])
             if "gradient_norm" in state.get("epoch", {}):
                 self.clip.norms[run] = state["epoch"]["gradient_norm"]
+
+    def kept_rows(self, run: int, epoch: int, steps: int) -> Tensor | None:
+        """Return the training rows (n,), or (members, n), whose outputs `state` has within an epoch.
+
+        None before the first step, and for full-batch training.
+
+        Args:
+            run: the run.
+            epoch: the number of epochs before this one.
+            steps: the number of steps in it so far.
+        """
+        if not steps or self.experiments[run].config.trainer.batch_size == "full":
+            return None
+        return Orders(self.steps, self.seeds_of(run)).rows_until(epoch, steps)
 
     def resume_epoch(self, epoch: int, steps: int, outputs: Sequence[Tensor]) -> None:
         """Restore the outputs of the first part of an epoch.

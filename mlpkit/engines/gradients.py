@@ -32,6 +32,9 @@ class Gradients(Protocol):
             The outputs (K, width, n), one column per row.
         """
 
+    def table_has_changed(self) -> None:
+        """Take note that the training table has other rows than before."""
+
     def take_share(self, batch: int, first: int) -> None:
         """Take the next rows as a part of a batch of more rows, which begins there: for dropout."""
 

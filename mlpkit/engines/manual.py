@@ -96,6 +96,10 @@ class ManualGradients:
         outputs = chunk.layers.outputs
         return self.data.average(outputs.mT).mT if self.members else outputs
 
+    def table_has_changed(self) -> None:
+        """See `Gradients.table_has_changed`."""
+        self.expected = self.data.expected()
+
     def take_share(self, batch: int, first: int) -> None:
         """See `Gradients.take_share`; the operations of a batch have the places of its share."""
         set_dropout_share(self.data.networks, batch, first)
@@ -254,8 +258,7 @@ def safe_bound(data: DeviceData, rows: int) -> float:
 
 def largest_square(data: DeviceData) -> float:
     """Return an upper bound for the sum of squares of a scaled training row, augmented or not."""
-    inputs = data.splits["train"].inputs
-    corners = torch.stack((*torch.aminmax(inputs), inputs.new_zeros(())))[:, None].expand(-1, inputs.shape[1])
+    corners = data.input_range()
     with torch.no_grad():
         scaled = (network.scaling(corners) for network in data.networks) if data.augmentation else (corners,)
         return max(float(each.double().square().amax(0).sum()) for each in scaled)

@@ -13,6 +13,8 @@ from mlpkit.folders.trust import LARGEST_MODEL, Trust
 from mlpkit.models.architecture import LARGEST, architecture, count, parameters, tensors
 from mlpkit.system.tensor_file import TensorFile
 
+SUMS, MOST_SUMS = "epoch/sums", 10  # of the scores of the rows whose outputs are not kept
+
 
 def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, trust: Trust) -> None:
     """Check that a file has exactly the tensors that its config and input schema require.
@@ -38,6 +40,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     other = "F32" if config.trainer.precision == "float64" else "F64"
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
     mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
+    mixed -= {"novelty/distances", SUMS}  # always float64
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = {name: ((*stacked, *shape), is_float) for name, (shape, is_float) in tensors(layers).items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
@@ -50,6 +53,10 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
                 own = () if kind == "number" else shape
                 wanted[f"optimizer/{name}/{slot}"] = (*stacked, *own), True
     wanted |= _of_epoch(found, config.loss.width(input_schema.width), stacked)
+    if "novelty/rows" in found:
+        compared = found["novelty/rows"][0][:1]
+        wanted["novelty/rows"] = (*compared, len(input_schema.features)), True
+        wanted["novelty/distances"] = compared, True
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:
@@ -68,6 +75,8 @@ def _of_epoch(
     wanted: dict[str, tuple[Shape, bool]] = {}
     if "epoch/gradient_norm" in found:
         wanted["epoch/gradient_norm"] = (stacked, True)
+    if SUMS in found:
+        wanted[SUMS] = (min(found[SUMS][0], (MOST_SUMS,)), True)
     if "epoch/losses" in found:
         rows = *stacked, *found["epoch/losses"][0][len(stacked) :][:1]
         wanted |= {"epoch/losses": (rows, True), "epoch/outputs": ((*rows, width), True)}

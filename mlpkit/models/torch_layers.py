@@ -40,6 +40,10 @@ class Scaling(nn.Module):
         """Return the standardised values (rows, columns)."""
         return (values - self.mean).div_(self.std)
 
+    def standardize_(self, values: Tensor) -> None:
+        """Standardise values (rows, columns) in place, to the same bits as `forward`."""
+        values.sub_(self.mean).div_(self.std)
+
 
 class Unscaling(Scaling):
     """The inverse: values · std + mean.

@@ -135,7 +135,8 @@ def build_model(config: Config, dataset: Dataset, device: str = "cpu") -> Networ
         elif isinstance(layer, Scaling):  # it only clips
             layer.set(Affine(torch.zeros_like(layer.mean), torch.ones_like(layer.mean)))
     if isinstance(network.unscaling, Unscaling):
-        network.unscaling.set_range(dataset.splits["train"].targets)
+        targets = dataset.splits["train"].targets if dataset.disk is None else dataset.disk.extremes("train")
+        network.unscaling.set_range(targets)
     dtype = torch.float64 if config.trainer.precision == "float64" else torch.float32
     return network.to(dtype)
 

@@ -75,7 +75,8 @@ def group(
         try:
             dataset = datasets.load(config.dataset)
             layers = architecture(config, dataset.input_schema)
-            alone = number if config.optimizer.has_line_search else None
+            is_alone = config.optimizer.has_line_search or dataset.disk is not None
+            alone = number if is_alone else None
             key: Hashable = group_key(config, dataset, layers), resume_points.get(number), alone
         except MlpkitError as error:
             errors[number] = error

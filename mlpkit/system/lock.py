@@ -55,7 +55,7 @@ def is_held(path: Path) -> bool:
 def _acquire(path: Path) -> FileLock:
     if _has_other_names(path):
         raise WriteError(f"{path}: may lead out of the run; remove the link")
-    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=_write_holder)
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=write_holder)
     for _ in range(_TRIES):
         try:
             lock.acquire()
@@ -85,7 +85,8 @@ def _has_other_names(path: Path) -> bool:
 # The name starts at the second byte: Windows locks the first one, so other processes cannot read it.
 
 
-def _write_holder(descriptor: int) -> None:
+def write_holder(descriptor: int) -> None:
+    """Write the name of this process into a lock file that it holds."""
     with suppress(OSError):  # on a full disk the lock works without a name
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 1, os.SEEK_SET)

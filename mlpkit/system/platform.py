@@ -76,6 +76,17 @@ def memory_limit() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
+def physical_memory() -> int:
+    """Return the memory of the machine in bytes; on Windows, what is available of it."""
+    if sys.platform == "win32":
+        import ctypes
+
+        status = (ctypes.c_ulonglong * 8)(64)  # MEMORYSTATUSEX: its first number is its length in bytes
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return int(status[2])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def raise_file_limit(wanted: int) -> int | None:
     """Raise this process's limit on open files, as far as the system allows.
 

@@ -27,6 +27,7 @@ from mlpkit.engines.matmul_choice import choose_matmul
 from mlpkit.engines.members import MembersEngine
 from mlpkit.engines.processes import Processes
 from mlpkit.engines.shared import SharedEngine, check_sharing
+from mlpkit.engines.streamed import StreamedEngine, check_streaming
 from mlpkit.errors import ConfigError
 from mlpkit.folders.choices import Choices
 from mlpkit.folders.trust import Trust
@@ -136,6 +137,9 @@ def _build(
     if len(configs) > members:
         reason += f"; one of {len(configs) // members} runs that are trained together"
     arguments = (experiments, device, kind, augmentation, matmul)
+    if dataset.disk is not None:
+        check_streaming(first, device, len(configs))
+        return StreamedEngine(*arguments, f"{reason}; the table is read from the disk")
     if processes is not None:
         check_sharing(first, network, augmentation)
         reason += f"; shared by {processes.size} processes"
@@ -160,8 +164,9 @@ def experiment_of(config: Config, dataset: Dataset, network: Network) -> Experim
     """
     task = task_of(config, dataset.input_schema.task, dataset.monitored)
     loss = loss_for(config.loss, task.name, dataset.name)
-    for split in dataset.splits.values():
-        loss.check_targets(split.targets, f"dataset={dataset.name}")
+    for name, split in dataset.splits.items():
+        targets = split.targets if dataset.disk is None else dataset.disk.extremes(name)
+        loss.check_targets(targets, f"dataset={dataset.name}")
     metrics, weights = metrics_for(config, task.name), class_weights(config.trainer.class_weight, dataset)
     model = config.model.for_task(task.name)
     if dataset.inferred or model is not config.model:

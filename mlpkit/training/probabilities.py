@@ -13,12 +13,12 @@ MOST_CLASSES = 20  # with a curve each
 
 def probabilities_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[str, Probabilities]:
     """Return a classifier's probabilities of each class on each split, by name; empty for a regression."""
-    predictor = predictor_of(experiment)
+    predictor, dataset = predictor_of(experiment), experiment.dataset.shown()
     if predictor.task.probabilities is None:
         return {}
     found: dict[str, Probabilities] = {}
     for split in splits:
-        rows = experiment.dataset.splits[split]
+        rows = dataset.splits[split]
         probabilities = predictor.decode(predictor.on(rows).outputs(rows.inputs)).probabilities
         assert probabilities is not None
         for name, column, positive in _classes(predictor, probabilities, rows.targets):

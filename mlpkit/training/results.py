@@ -106,7 +106,8 @@ def _summaries(engine: Engine, recorders: Sequence[Recorder], finished: Finished
     if swap:
         engine.swap_best()
         best = _scores(engine, splits)
-    final = {"final": _final_split(engine)} if finished.alone else {}
+    in_memory = all(recorder.experiment.dataset.disk is None for recorder in recorders)
+    final = {"final": _final_split(engine)} if finished.alone and in_memory else {}
     if swap:
         engine.swap_best()
     return [

@@ -28,7 +28,7 @@ def draw_run(
         progress: where training ended.
         warn: called with a warning for each picture that cannot be drawn.
     """
-    dataset = experiment.dataset
+    dataset = experiment.dataset.shown()
     shown = replace(dataset, splits={name: dataset.splits[name] for name in splits})
     predictor = predictor_of(experiment, progress.best_epoch)
     predictor.chosen = f"best by {dataset.monitored}"

@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlpkit.engines.batches import Orders
 from mlpkit.engines.engine import Engine
 from mlpkit.errors import DataError
 from mlpkit.folders.state import KINDS, Progress, Scores, State
@@ -32,8 +31,8 @@ class Loop(Protocol):
 def state_of(trainer: Loop, run: int) -> State:
     """Return a copy of all state that a run needs to be resumed; `restore` is the inverse."""
     progress, tensors = progress_of(trainer, run), trainer.engine.state(run)
-    epoch, rows = tensors["epoch"], _rows_until(trainer.engine, run, progress)
-    if rows is not None:
+    epoch, rows = tensors["epoch"], trainer.engine.kept_rows(run, progress.epoch, progress.batch)
+    if rows is not None and rows.numel():
         epoch["rows"] = rows
     best = tensors["best"] if progress.best_epoch and not progress.best_is_now else {}
     model, optimizer, raw = tensors["model"], tensors["optimizer"], tensors["raw"]
@@ -70,7 +69,7 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
         if engine.own_best is not None:
             engine.own_best.restore(run, state.progress)
     trainer.rates.restore([state.progress.lr for state in states])
-    if first.batch:
+    if "outputs" in states[0].epoch:
         engine.resume_epoch(first.epoch, first.batch, [state.epoch["outputs"] for state in states])
 
 
@@ -82,18 +81,19 @@ def check(engine: Engine, run: int, state: State) -> None:
     """
     progress, losses = state.progress, state.epoch.get("losses")
     at_step = progress.epoch * engine.steps.per_epoch + progress.batch
-    seen = engine.steps.rows_in(progress.epoch, progress.batch)
     if (
         progress.step != at_step
         or progress.batch > engine.steps.per_epoch
         or progress.best_epoch > progress.epoch
     ):
         raise DataError(f"step {progress.step} is not in epoch {progress.epoch}, batch {progress.batch}")
+    rows = engine.kept_rows(run, progress.epoch, progress.batch)
+    seen = engine.steps.rows_in(progress.epoch, progress.batch) if rows is None else rows.shape[-1]
     if (0 if losses is None else losses.shape[-1]) != seen:
         raise DataError(
             f"the running epoch has seen {seen} rows, and the checkpoint holds another number of losses"
         )
-    if seen and not _equal(state.epoch.get("rows"), _rows_until(engine, run, progress)):
+    if seen and not _equal(state.epoch.get("rows"), rows):
         raise DataError("the rows that the running epoch has seen are not those of its config")
     if progress.epoch and not progress.best_epoch:
         raise DataError("it holds only the best weights, and no training state")
@@ -105,13 +105,6 @@ def check(engine: Engine, run: int, state: State) -> None:
         raise DataError("the weights before averaging (trainer.ema, trainer.swa) are missing")
     if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():
         raise DataError("the optimizer's tensors are missing")
-
-
-def _rows_until(engine: Engine, run: int, progress: Progress) -> Tensor | None:
-    """Return the training rows that the running epoch has used so far; None for full-batch training."""
-    if engine.experiments[run].config.trainer.batch_size == "full" or not progress.batch:
-        return None
-    return Orders(engine.steps, engine.seeds_of(run)).rows_until(progress.epoch, progress.batch)
 
 
 def _equal(rows: Tensor | None, others: Tensor | None) -> bool:

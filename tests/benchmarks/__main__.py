@@ -19,6 +19,7 @@ from busy import run_busy
 from cases import CASES, OURS, run_case
 from csv_tables import run_table
 from growth import run_growth
+from larger_than_memory import run_memory
 from logs_and_loading import run_loading, run_logs
 from many_runs import run_many
 from must_reach import print_goals
@@ -52,6 +53,7 @@ PARTS = (
     "sklearn",
     "serve",
     "cuda",
+    "memory",
 )
 
 
@@ -94,6 +96,7 @@ def _run(part: str, repetitions: int, peers: list[str]) -> dict[tuple[str, str],
         "sklearn": _run_estimators,
         "cuda": _run_cuda,
         "serve": run_serving,
+        "memory": run_memory,
     }
     if part in several:
         run = several[part]
