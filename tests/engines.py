@@ -108,7 +108,7 @@ class Collector(Recorder):
     def log(self, epoch: EpochReport) -> None:
         self.reports.append(epoch)
 
-    def save(self, state: State) -> None:
+    def save(self, state: State, at_end: bool = False) -> None:
         self.saved.append(state)
         self.saved_at = state.progress.epoch, state.progress.batch
 

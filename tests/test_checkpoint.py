@@ -119,7 +119,7 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_a_newer_format(stored: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
-    newest = max(FORMAT, checkpoint.CALIBRATED)
+    newest = max(FORMAT, checkpoint.EXTENDED)
     monkeypatch.setattr(checkpoint, "FORMAT", newest + 1)
     checkpoint.save(path, stored)
     monkeypatch.undo()

@@ -119,3 +119,25 @@ def test_numbers_alone_are_embedded(table):
     assert embedding.frequency.std().item() == pytest.approx(0.5, rel=0.1)
     assert embedding.phase.abs().max().item() == pytest.approx(torch.pi, rel=0.05)
     assert scale.scale.tolist() == [1.0] * (len(schema.features) + 2 * 3)
+
+
+def test_each_wave_has_a_deviation_of_its_own():
+    """From the lowest to the highest one, in equal ratios."""
+    embedding = PeriodicEmbedding(range(20_000), 3, 1, (0.1, 3.0))
+    embedding.initialize(torch.Generator().manual_seed(0))
+    found = embedding.frequency.detach().std(0)
+    torch.testing.assert_close(found, torch.tensor([0.1, math.sqrt(0.3), 3.0]), rtol=0.02, atol=0)
+    alone = PeriodicEmbedding(range(5), 1, 1, (0.1, 3.0))
+    alone.initialize(torch.Generator().manual_seed(0))
+    assert alone.frequency.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("[3,0.1]", "embedding_std=[3.0,0.1]: must be two numbers above 0, the lower one first"),
+        ("[0.1]", "must be a number ≥ 0 or two numbers above 0, the lower one first"),
+    ],
+)
+def test_what_is_refused(value, rule, refused):
+    assert rule in refused("config", "model=mlp", f"model.embedding_std={value}", code=2)

@@ -1,24 +1,34 @@
 """`--novelty`: rows unlike the training rows are told from others."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import Refused
-from running import train
+from PIL import Image
+from running import content, train
 from sklearn.neighbors import NearestNeighbors
 
+import mlpkit
 from mlpkit.analysis import novelty
+from mlpkit.analysis.named_run import open_run
 from mlpkit.analysis.novelty import LIMIT, UnlikeRows, fit_novelty
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor
+from mlpkit.analysis.predict import Predictions, Predictor, load_predictor, make_predictor
 from mlpkit.analysis.predictions_file import as_columns
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
-from mlpkit.errors import ConfigError
+from mlpkit.deploy.serve_answers import as_json
+from mlpkit.deploy.serve_model import Served
+from mlpkit.deploy.serve_rows import Rows
+from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders import checkpoint
+from mlpkit.folders.trust import Trust
 
 QUICK = ("trainer.epochs=1", "run.plots=false", "run.loggers=[]")
 
@@ -137,3 +147,91 @@ def test_what_is_refused(
     )
     with pytest.raises(ConfigError, match="one training row"):
         fit_novelty(Unscaled(), Split(torch.zeros(1, 1), torch.zeros(1, 1)), seed=0)
+
+
+# ------------------------------------------------------------------------------------ stored in a checkpoint
+
+
+def novelties(run: Path, target: Path, *arguments: str) -> list[float]:
+    """Return the column of `mlpkit predict --novelty`."""
+    assert command(["predict", str(run), *arguments, "--novelty", "--output", str(target)]) == 0
+    with target.open() as stream:
+        return [float(row["novelty"]) for row in csv.DictReader(stream)]
+
+
+def test_what_is_stored_needs_no_data(
+    tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, rows = tmp_path / "train.csv", tmp_path / "new.csv"
+    values = np.random.default_rng(0).normal(size=(300, 3))
+    np.savetxt(table, values, "%.6f", ",", header="a,b,y", comments="")
+    rows.write_text("a,b\n0.1,0.2\n30,0\n")
+    chosen = ("dataset=table", f"dataset.path={table}", "dataset.target=y", "model=linear", *QUICK)
+    run = train(tmp_path, *chosen)
+    before = content(run.best)
+    from_data = novelties(run.path, tmp_path / "a.csv", "--input", str(rows))
+    assert from_data[0] < LIMIT and from_data[1] == 1
+    assert command(["calibrate", str(run.path), "--novelty"]) == 0
+    assert f"compares with 180 training rows: {run.best}" in capsys.readouterr().out
+    assert content(run.best) | {"tensors": None} == before | {"tensors": None}  # nothing else has changed
+    table.unlink()
+    assert novelties(run.path, tmp_path / "b.csv", "--input", str(rows)) == from_data
+    capsys.readouterr()
+    assert command(["inspect", str(run.path)]) == 0
+    assert "novelty: compares rows with 180 training rows" in capsys.readouterr().out
+    model = mlpkit.load(run.path)
+    np.testing.assert_allclose(model.novelty({"a": [0.1, 30], "b": [0.2, 0]}), from_data, rtol=1e-6)
+    path, stored = open_run(str(run.path), "best", Trust.OWN)
+    served = Served(make_predictor(stored), stored, path)
+    encoded = torch.from_numpy(model.features({"a": [0.1, 30], "b": [0.2, 0]}))
+    answer = as_json(served.predictor.predict(encoded), Rows(encoded, ()), served)
+    found = [row["novelty"] for row in json.loads(bytes(answer.body))["predictions"]]
+    np.testing.assert_allclose(found, from_data, rtol=1e-6)
+    assert command(["calibrate", str(run.path), "--novelty", "--remove"]) == 0
+    assert content(run.best) == before
+    with pytest.raises(DataError, match="does not hold what rows are compared with; store it where"):
+        mlpkit.load(run.path).novelty({"a": [0.1], "b": [0.2]})
+    capsys.readouterr()
+    line = refused("predict", str(run.path), "--input", str(rows), "--novelty", code=65)
+    assert line.startswith("--novelty: needs the training rows: ") and line.endswith(
+        "; or store it where the training data is: mlpkit calibrate RUN --novelty"
+    )
+
+
+def test_stored_tensors_of_another_shape_are_refused(trained: dict[str, Path], tmp_path: Path) -> None:
+    stored = checkpoint.load(trained["moons"] / "checkpoints/best.safetensors")
+    rows, distances = torch.zeros(5, 2), torch.zeros(5, dtype=torch.float64)
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, replace(stored, novelty={"rows": rows, "distances": distances}))
+    assert checkpoint.load(path).novelty["rows"].shape == (5, 2)
+    for wrong in (
+        {"rows": torch.zeros(5, 3), "distances": distances},
+        {"rows": rows, "distances": distances[:4]},
+        {"rows": rows},
+        {"distances": distances},
+        {"rows": rows, "distances": distances, "more": rows},
+    ):
+        checkpoint.save(path, replace(stored, novelty=wrong))
+        with pytest.raises(DataError, match="tensors are missing, extra, misshapen or mistyped: novelty/"):
+            checkpoint.load(path)
+
+
+def test_pictures(trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Digits as they are are like those of training; noise is not."""
+    run, random = str(trained["digits"]), np.random.default_rng(0)
+    stored = checkpoint.load(trained["digits"] / "checkpoints/best.safetensors")
+    test = load_dataset(stored.config.dataset).splits["test"]
+    folder = tmp_path / "pictures" / "3"
+    folder.mkdir(parents=True)
+    (digit,) = test.inputs[test.targets == 3][:1].reshape(-1, 8, 8).numpy()
+    for name, pixels in (("digit", digit * 255), ("noise", random.integers(0, 256, (8, 8)))):
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}.png")
+    capsys.readouterr()
+    found = novelties(trained["digits"], tmp_path / "p.csv", "--input", str(folder))
+    assert found[0] < LIMIT and found[1] == 1
+    assert "1 of 2 rows unlike the training rows (novelty ≥ 0.99): noise.png" in capsys.readouterr().err
+    assert command(["evaluate", run, "--input", str(tmp_path / "pictures"), "--novelty"]) == 0
+    assert "novelty: 1 of 2 rows unlike the training rows: 50.0%" in capsys.readouterr().out
+    assert command(["evaluate", run, "--novelty", "--coverage", "0.9"]) == 0
+    printed = capsys.readouterr().out
+    assert f"of {len(test)} rows unlike" in printed and "coverage 0.9: reached" in printed

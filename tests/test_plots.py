@@ -74,7 +74,7 @@ SIZES = {
     "digits": {
         "curves": (1382, 604),
         "confusion": (1048, 964),
-        "calibration": (691, 748),
+        "calibration": (748, 835),
         "samples": (1411, 720),
     },
 }

@@ -108,9 +108,18 @@ def load_common(
         ConfigError: the runs were trained on different rows.
     """
     path, stored = members[0]
-    if any(member.fingerprint != stored.fingerprint for _, member in members):
-        raise ConfigError(f"{option}: the runs were trained on different rows; name a sweep over seeds alone")
+    check_common(members, option)
     return load_matching(stored.config.dataset, stored, path, warn, trust)
+
+
+def check_common(members: Sequence[tuple[Path, Checkpoint]], option: str) -> None:
+    """Check that all runs of a model were trained on the same rows.
+
+    Raises:
+        ConfigError: they were not.
+    """
+    if any(member.fingerprint != members[0][1].fingerprint for _, member in members):
+        raise ConfigError(f"{option}: the runs were trained on different rows; name a sweep over seeds alone")
 
 
 def without_rows_of(split: Split, train: Split) -> Split:

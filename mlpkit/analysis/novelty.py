@@ -12,22 +12,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.evaluate import load_common
+from mlpkit.analysis.evaluate import check_common, load_common
 from mlpkit.analysis.intervals import wilson
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Split
 from mlpkit.data.randomness import generator
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.checkpoint import Checkpoint
 from mlpkit.folders.trust import Trust
 
 LIMIT = 0.99  # rows with at least this novelty are unlike the training rows
 NEAREST = 5  # the training row that counts; the first may be an outlier as well
 _MOST_ROWS = 5_000  # training rows that are compared with; drawn at random if there are more
-_MOST_VALUES = 50_000_000  # of these rows together, 400 MB
+_MOST_VALUES = 1_000_000  # of these rows together; 4 MB of a checkpoint
 _BLOCK = 1024  # rows whose distances are computed at once
 _NAMED = 5  # rows that a warning names
+_WAY = "store it where the training data is: mlpkit calibrate RUN --novelty"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Novelty:
         place = min(NEAREST, len(self.rows) - 1)
         found = _distances(self.predictor.scaled(inputs).double(), self.rows, place)
         return torch.searchsorted(self.distances, found).double() / len(self.rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds; `stored_novelty` is the inverse."""
+        return {"rows": self.rows.to(self.predictor.network.dtype), "distances": self.distances}
 
 
 def fit_novelty(predictor: Predictor, train: Split, seed: int) -> Novelty:
@@ -91,8 +96,25 @@ def novelty_of(
     Raises:
         ConfigError: the members were trained on different rows.
     """
-    dataset = load_common(members, "--novelty", warn, trust)
+    if (found := stored_novelty(members, predictor)) is not None:
+        check_common(members, "--novelty")
+        return found
+    try:
+        dataset = load_common(members, "--novelty", warn, trust)
+    except DataError as error:
+        raise DataError(f"--novelty: needs the training rows: {error}; or {_WAY}") from None
     return fit_novelty(predictor, dataset.splits["train"], members[0][1].config.seed)
+
+
+def stored_novelty(members: Sequence[tuple[Path, Checkpoint]], predictor: Predictor) -> Novelty | None:
+    """Return what a checkpoint of a model holds; None if it holds nothing."""
+    found = members[0][1].novelty
+    return Novelty(predictor, found["rows"].double(), found["distances"]) if found else None
+
+
+def not_stored(source: str) -> str:
+    """Return an error text for a model whose checkpoint holds nothing."""
+    return f"{source}: does not hold what rows are compared with; {_WAY}"
 
 
 def refuse_training_rows(name: str | None, rows: Split | None) -> None:

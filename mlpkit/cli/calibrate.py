@@ -13,6 +13,7 @@ from mlpkit.system.paths import expand
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from mlpkit.folders.checkpoint import Checkpoint
     from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit calibrate"
@@ -21,7 +22,16 @@ ENDINGS = (".png", ".pdf", ".svg")
 
 def calibrate(
     run: Run = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the temperature again.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the temperature again, or what --novelty stored.")
+    ] = False,
+    novelty: Annotated[
+        bool,
+        typer.Option(
+            "--novelty",
+            help="Store what --novelty, serve and Python compare rows with, instead of a temperature.",
+        ),
+    ] = False,
     ensemble: Annotated[
         bool,
         typer.Option(
@@ -61,6 +71,11 @@ def calibrate(
     path, stored = members[0]
     paths, together = [path for path, _ in members], len(members) > 1
     named, console = folder_of(members) if together else path, make_console()
+    if novelty:
+        if output is not None:
+            raise ConfigError(f"--output={output}: shows a temperature; leave it out with --novelty")
+        _keep_novelty(members, remove, trust)
+        return
     if remove:
         _keep(paths, trust, **({"ensemble": ()} if together else {"temperature": 1.0}))
         say(console, f"not calibrated: {named}")
@@ -109,6 +124,25 @@ def calibrate(
     say(console, f"temperature {temperature:.4g}: {named}")
 
 
+def _keep_novelty(members: "list[tuple[Path, Checkpoint]]", remove: bool, trust: "Trust") -> None:
+    """Store the training rows that others are compared with in a model's checkpoints, or remove them."""
+    from mlpkit.analysis.evaluate import load_common
+    from mlpkit.analysis.novelty import fit_novelty
+    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.config.problems import plural
+    from mlpkit.system.console import make_console, note, say
+
+    paths, console = [path for path, _ in members], make_console()
+    if remove:
+        _keep(paths, trust, novelty={})
+        say(console, f"no training rows to compare with: {paths[0]}")
+        return
+    dataset, stored = load_common(members, "--novelty", note, trust), members[0][1]
+    found = fit_novelty(make_predictor(stored), dataset.splits["train"], stored.config.seed)
+    _keep(paths, trust, novelty=found.tensors())
+    say(console, f"compares with {plural(len(found.rows), 'training row')}: {paths[0]}")
+
+
 def _keep(paths: list[Path], trust: "Trust", **changes: Any) -> None:
     """Write something into checkpoints."""
     from dataclasses import replace
@@ -119,17 +153,6 @@ def _keep(paths: list[Path], trust: "Trust", **changes: Any) -> None:
     for path in paths:
         with _held(path):
             save(path, replace(load(path, KINDS, trust), **changes))
-
-
-def _set_temperature(path: Path, temperature: float, trust: "Trust") -> None:
-    """Write a checkpoint again with another temperature."""
-    from dataclasses import replace
-
-    from mlpkit.folders.checkpoint import load, save
-    from mlpkit.folders.state import KINDS
-
-    with _held(path):
-        save(path, replace(load(path, KINDS, trust), temperature=temperature))
 
 
 def _held(checkpoint: Path) -> "AbstractContextManager[None]":

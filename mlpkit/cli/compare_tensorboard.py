@@ -9,6 +9,7 @@ from typing import Any
 from mlpkit.analysis.bands import Band, bands_of
 from mlpkit.analysis.compare import Comparison, Setting
 from mlpkit.config.nested import shorten
+from mlpkit.errors import DataError
 from mlpkit.loggers.tensorboard_bands import Curve, write_bands
 
 
@@ -29,6 +30,7 @@ def write_means(
         warn: called with a line for each run that cannot be read.
 
     Raises:
+        DataError: there are no curves.
         WriteError: the event files cannot be written.
     """
     if folder is None:
@@ -43,6 +45,8 @@ def write_means(
         for setting in found.settings
         if setting.runs
     }
+    if not any(settings.values()):
+        raise DataError("--tensorboard: none of these runs has curves; those with run.files=all have")
     write_bands(folder / f"mean over {unit}", settings)
     return f"mean curves: tensorboard --logdir {folder}"
 

@@ -64,6 +64,8 @@ def inspect(
     say(console, f"loss: {loss.on_output(input_schema.task)}")
     if stored.temperature != 1:
         say(console, f"calibrated: temperature {stored.temperature:.4g}")
+    if stored.ensemble:
+        say(console, "calibrated in an ensemble of {1}: temperature {0:.4g}".format(*stored.ensemble))
     console.print()
 
     table = plain_table("layer", ["shape", "parameters"])
@@ -81,6 +83,8 @@ def inspect(
 
     with TensorFile(path) as file:
         check_tensors(file, stored.config, input_schema, trust)  # again: the file may have been replaced
+        if (compared := file.entries.get("novelty/rows")) is not None:
+            say(console, f"novelty: compares rows with {compared.shape[0]:,} training rows")
 
         in_newest = stored.is_best and any(name.startswith("best/") for name in file.entries)
         kind = "best" if in_newest else "model"

@@ -100,6 +100,11 @@ class TrainerConfig(Section):
         description="score that decides the best epoch, early stopping and the best run; auto: accuracy, or "
         "the loss of a regression",
     )
+    best_epoch: Literal["common", "own"] = Field(
+        "common",
+        description="common: all networks of model.members keep the weights of the same epoch; own: each "
+        "keeps those with the lowest loss on its own fold (dataset.val_folds)",
+    )
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     class_weight: Literal["none", "balanced"] | ClassWeights = Field(
         "none",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlpkit.analysis.named_run import open_members
+from mlpkit.analysis.novelty import stored_novelty
 from mlpkit.analysis.predict import make_predictor, one_of
 from mlpkit.data.raw_inputs import missing_texts
 from mlpkit.deploy.model import Model
@@ -38,6 +39,7 @@ def load(
         found = open_members(str(path), checkpoint, trust, ensemble)
         source = str(path if len(found) > 1 else found[0][0])
         predictors = [make_predictor(stored, choose_device(device)) for _, stored in found]
-        model = Model(one_of(predictors), source, missing_texts(found[0][1].config.dataset))
+        predictor, missing = one_of(predictors), missing_texts(found[0][1].config.dataset)
+        model = Model(predictor, source, missing, stored_novelty(found, predictor))
         model.messages = tuple(notes)
         return model

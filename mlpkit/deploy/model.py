@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpkit.analysis.novelty import Novelty, not_stored
 from mlpkit.analysis.predict import Predictions, Predictor, members_of
 from mlpkit.config.problems import plural
 from mlpkit.deploy.frames import features_of
@@ -23,9 +24,12 @@ class Model:
         messages: notes and warnings of the last call, such as counts of missing and unseen values.
     """
 
-    def __init__(self, predictor: Predictor, source: str, missing: Sequence[str]) -> None:
+    def __init__(
+        self, predictor: Predictor, source: str, missing: Sequence[str], novelty: Novelty | None = None
+    ) -> None:
         """Take a predictor, and the texts that stand for a missing value; `mlpkit.load` makes one."""
         self._predictor, self.source, self._missing = predictor, source, tuple(missing)
+        self._novelty = novelty
         self.messages: tuple[str, ...] = ()
 
     @property
@@ -79,6 +83,22 @@ class Model:
         if probabilities is None:
             raise DataError(f"{self.source}: a regression has no probabilities; use predict")
         return probabilities.numpy()
+
+    def novelty(self, data: Any) -> NDArray[np.float64]:
+        """Return how unlike the training rows each row is (rows,), from 0 to 1; 0.99 and more is unlike them.
+
+        Args:
+            data: raw rows; see `predict`.
+
+        Raises:
+            DataError: `mlpkit calibrate --novelty` has not stored what rows are compared with, or as in
+                `predict`.
+        """
+        from torch import from_numpy
+
+        if self._novelty is None:
+            raise DataError(not_stored(self.source))
+        return self._novelty.of(from_numpy(self.features(data))).numpy()
 
     def to_torch(self) -> Network:
         """Return a copy of the network, with scaling inside: (rows, features) -> logits, or values.

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import HTMLResponse, Response
 
 from mlpkit.analysis.predict import Predictions
-from mlpkit.analysis.predictions_file import as_columns, to_csv, to_rows
+from mlpkit.analysis.predictions_file import Columns, as_columns, to_csv, to_rows
 from mlpkit.data.encode import ColumnIssues
 from mlpkit.deploy.serve_model import Served
 from mlpkit.deploy.serve_pages import POLICY
@@ -17,7 +17,7 @@ def as_json(predictions: Predictions, rows: Rows, model: Served) -> Response:
     """Return the predictions as JSON, with what was noticed about the rows."""
     return json_answer(
         {
-            "predictions": to_rows(as_columns(predictions, model.predictor.input_schema)),
+            "predictions": to_rows(_columns(predictions, rows, model)),
             "missing": _counts(rows.issues, "missing"),
             "unseen": _counts(rows.issues, "unseen"),
             "notes": list(rows.notes),
@@ -31,8 +31,13 @@ def as_csv(predictions: Predictions, rows: Rows, model: Served) -> Response:
     head = {f"mlpkit-{kind}": str(sum(_counts(rows.issues, kind).values())) for kind in ("missing", "unseen")}
     if model.epoch is not None:
         head["mlpkit-epoch"] = str(model.epoch)
-    text = to_csv(as_columns(predictions, model.predictor.input_schema))
+    text = to_csv(_columns(predictions, rows, model))
     return Response(text, media_type="text/csv", headers=head)
+
+
+def _columns(predictions: Predictions, rows: Rows, model: Served) -> Columns:
+    unlike = None if model.novelty is None else model.novelty.of(rows.values)
+    return as_columns(predictions, model.predictor.input_schema, novelty=unlike)
 
 
 def _counts(issues: tuple[ColumnIssues, ...], kind: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlpkit.analysis.named_run import open_members, warn_of_nan
+from mlpkit.analysis.novelty import Novelty, stored_novelty
 from mlpkit.analysis.predict import Ensemble, Predictor, make_predictor, members_of
 from mlpkit.config.problems import plural
 from mlpkit.data.raw_inputs import missing_texts
@@ -51,6 +52,11 @@ class Served:
     def parameters(self) -> int:
         """The number of weights with which a row is multiplied."""
         return sum(count_parameters(member.network) for member in members_of(self.predictor))
+
+    @cached_property
+    def novelty(self) -> Novelty | None:
+        """How unlike the training rows a row is, if the checkpoint holds what it takes."""
+        return stored_novelty([(self.path, self.stored)], self.predictor)
 
     @cached_property
     def missing_texts(self) -> frozenset[str]:

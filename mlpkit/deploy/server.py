@@ -173,7 +173,7 @@ class Server:
             )
         self._metrics.add_prediction(len(encoded), encoded.issues, time.perf_counter() - start)
         answer = as_csv if "text/csv" in request.headers.get("accept", "") else as_json
-        if len(encoded) <= BLOCK:
+        if len(encoded) <= BLOCK and model.novelty is None:
             return answer(predictions, encoded, model)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads[0], answer, predictions, encoded, model)

@@ -264,18 +264,31 @@ class DeviceData:
         losses = losses if weights is None else losses * weights
         return losses.lerp(own, shares.view(own.shape))
 
-    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
-        """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
+    def columns(self, outputs: Tensor, split: str, rows: Rows) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return what is summed for the scores of outputs (K, n, width).
+
+        Returns:
+            The losses and each of the statistics, (K, n), or (n,) where K = 1; the unscaled predictions
+            (K · n, predicted); the targets (K · n, …).
+        """
         predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
         unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
-        may_be_nan = split == "train"  # an epoch of few steps may lack a class
         losses = self.losses(outputs, split, rows)
         flat = unscaled.reshape(-1, self.predicted)
-        statistics = self.task.statistics(flat, targets)
+        columns = [losses, *self.task.statistics(flat, targets)]
+        if self.runs > 1:
+            columns = [values.view(losses.shape) for values in columns]
+        return columns, flat, targets
+
+    def sums(self, outputs: Tensor, split: str, rows: Rows) -> Sums:
+        """Return the sums of losses and statistics, and the metrics, of outputs (K, n, width)."""
+        may_be_nan = split == "train"  # an epoch of few steps may lack a class
+        columns, flat, targets = self.columns(outputs, split, rows)
         if self.runs == 1:
-            return add_up(losses, statistics) + self.task.compute(self.metrics, flat, targets, may_be_nan)
-        columns = [losses, *(values.view(losses.shape) for values in statistics)]
+            return add_up(columns[0], columns[1:]) + self.task.compute(
+                self.metrics, flat, targets, may_be_nan
+            )
         # Counting takes half the time of adding up in float64.
         added = [c.sum(1) if c.dtype == torch.bool else c.sum(1, dtype=torch.float64) for c in columns]
         sums: np.ndarray[Any, np.dtype[np.float64]] = torch.stack([c.double() for c in added]).cpu().numpy()

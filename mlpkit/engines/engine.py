@@ -25,6 +25,7 @@ from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
 from mlpkit.engines.not_finite import not_finite
+from mlpkit.engines.own_best import OwnBest
 from mlpkit.engines.processes import Processes
 from mlpkit.engines.updates import Optimizers
 from mlpkit.engines.weights import Weights
@@ -49,9 +50,11 @@ class Engine:
         clip: clips the runs' gradients and stores their norms.
         epoch_outputs: the outputs of the current epoch so far.
         processes: those that train the run together; None: this one alone.
+        own_best: the best epoch of each member, by its fold; None: all members keep the same epoch.
     """
 
     processes: Processes | None = None
+    own_best: OwnBest | None = None
 
     def __init__(
         self,
@@ -252,6 +255,15 @@ class Engine:
     def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
         """Return sums by split and a time, as all processes of the training have them: here unchanged."""
         return sums, seconds
+
+    def keep_own_best(self) -> Mapping[str, Any] | None:
+        """Keep the weights of each member whose loss on its own fold is the lowest so far.
+
+        Returns:
+            The scores of the weights that are now kept, numbers where K = 1, else (K,), without those of
+            `run.metrics`; None if `own_best` is None.
+        """
+        return None
 
     def save_best(self, better: Sequence[bool]) -> None:
         """See `Weights.save_best`."""

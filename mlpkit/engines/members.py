@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from mlpkit.data.member_folds import ALL_ROWS
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import Sums
 from mlpkit.engines.engine import Engine
+from mlpkit.engines.own_best import OwnBest
 from mlpkit.errors import NonFiniteError
 from mlpkit.folders.state import Tensors
 
@@ -56,6 +58,10 @@ class MembersEngine(Engine):
         self.name, self.reason, self.device = inner.name, inner.reason, inner.device
         self.task, self.matmul, self.context = inner.task, inner.matmul, inner.context
         self.steps, self.processes = inner.steps, inner.processes
+        if inner.experiments[0].config.trainer.best_epoch == "own":
+            one = self.data.splits["val"].targets[:1]
+            sums = 1 + len(self.task.statistics(one.new_zeros(1, self.data.predicted), one))
+            self.own_best = OwnBest([dataset.splits["val"].folds for dataset in self.datasets], sums)
 
     def _of(self, run: int) -> range:
         """Return the places of a run's members in the inner engine."""
@@ -106,8 +112,32 @@ class MembersEngine(Engine):
         return np.stack([own.mean(1) for own in np.split(sums, self.runs, axis=1)], axis=1)
 
     def agree(self, sums: dict[str, Sums], seconds: float) -> tuple[dict[str, Sums], float]:
-        """See `Engine.agree`."""
-        return self.inner.agree(sums, seconds)
+        """See `Engine.agree`; the sums of the folds are agreed on as well."""
+        if self.own_best is None or self.processes is None:
+            return self.inner.agree(sums, seconds)
+        (last,) = self.own_best.last  # several processes train one run
+        found, seconds = self.inner.agree({**sums, "folds": last.ravel().tolist()}, seconds)
+        self.own_best.last = [np.array(found.pop("folds")).reshape(last.shape)]
+        return found, seconds
+
+    def evaluate(self, split: str, poll: Callable[[], None] = lambda: None) -> Sums:
+        """See `Engine.evaluate`."""
+        if self.own_best is None or split != "val":
+            return super().evaluate(split, poll)
+        with self.context:
+            outputs = self.outputs(split, poll)
+            self.own_best.evaluated(self.data.columns(outputs, split, slice(None))[0])
+            return self.data.sums(outputs, split, slice(None))
+
+    def keep_own_best(self) -> Mapping[str, Any] | None:
+        """See `Engine.keep_own_best`."""
+        if self.own_best is None:
+            return None
+        self.inner.save_best(self.own_best.update())
+        sums = self.own_best.sums()
+        return self.task.scores(
+            list(sums[:, 0].tolist() if self.runs == 1 else sums), self.data.splits["val"].rows
+        )
 
     def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
         """See `Engine.outputs`; those of the mean prediction, or of each member for its own fold of val."""
@@ -131,7 +161,7 @@ class MembersEngine(Engine):
         return found[0] if self.runs == 1 else torch.stack(found)
 
     def save_best(self, better: Sequence[bool]) -> None:
-        """See `Engine.save_best`; all members of a run keep the weights of the same epoch."""
+        """See `Engine.save_best`; all members of a run keep those of the same epoch."""
         self.inner.save_best([is_better for is_better in better for _ in range(self.members)])
 
     def swap_best(self) -> None:
@@ -142,7 +172,11 @@ class MembersEngine(Engine):
         """See `Engine.select_runs`."""
         inner = self.inner.select_runs([member for run in runs for member in self._of(run)], to_end)
         datasets = [self.datasets[run] for run in runs]
-        return self if inner is self.inner else MembersEngine(inner, self.members, datasets)
+        if inner is self.inner:
+            return self
+        selected = MembersEngine(inner, self.members, datasets)
+        selected.own_best = self.own_best and self.own_best.select_runs(runs)
+        return selected
 
     def state(self, run: int) -> dict[str, Tensors]:
         """See `Engine.state`; each tensor is that of all members, stacked."""

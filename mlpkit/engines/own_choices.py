@@ -75,7 +75,7 @@ def check_gradient(loss: LossConfig, targets: Tensor, width: int) -> None:
         around = y * (torch.arange(len(y)) % 2)[:, None]
         outputs = around + 2 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
         found = loss.gradient(outputs, y)
-        of_runs = loss.gradient(outputs.unflatten(0, (COPIES, -1)), y.unflatten(0, (COPIES, -1)))
+        of_runs = loss.gradient(*(of.reshape(COPIES, -1, *of.shape[1:]) for of in (outputs, y)))
         variable = outputs.clone().requires_grad_()
         losses = loss.per_example(variable, targets)
         expected = _differentiate(losses, variable)

@@ -1,12 +1,12 @@
 """The checkpoint: one safetensors file with all that is needed to predict or to resume.
 
-Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch) or `best/`
-(the best weights, if they are not the newest). With `trainer.ema` or `trainer.swa`, `model/` and `best/` are
-averages, and `raw/` are the weights before averaging. The header's metadata holds one JSON object under the
-key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`, `scores`, `fingerprint` (of the
-dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record` (of a run of one file) if there
-are any, and `sha256` over all of it and the tensors. Equal states give equal bytes. Reading a checkpoint runs
-no code: it is JSON and numbers, all checked before use.
+Tensor names begin with `model/`, `optimizer/`, `epoch/` (losses and outputs of the running epoch), `best/`
+(the best weights, if they are not the newest), `raw/` (the weights before averaging by `trainer.ema` or
+`trainer.swa`) or `novelty/` (see `mlpkit.analysis.novelty`). The header's metadata holds
+one JSON object under the key `mlpkit`: `format`, `config`, `signature` (the input schema), `progress`,
+`scores`, `fingerprint` (of the dataset), `class_weights`, `estimator`, `temperature`, `ensemble` and `record`
+(of a run of one file) if there are any, and `sha256` over all of it and the tensors. Equal states give equal
+bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked before use.
 
 In older files each part has its own metadata key; they can still be read.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mlpkit.data.dataset import Dataset
 
 CALIBRATED = 4  # format of a calibrated checkpoint, whose temperature an older mlpkit would ignore
-IN_ENSEMBLE = 5  # format of one that was calibrated as a part of an ensemble
+EXTENDED = 5  # format of one that has an ensemble's temperature, or novelty
 TEMPERATURES = (0.01, 100.0)  # lowest and highest
 
 
@@ -59,6 +59,8 @@ class Checkpoint:
         temperature: what `mlpkit calibrate` divides the logits by; 1: the model is not calibrated.
         ensemble: the temperature of the run as a part of an ensemble, and the number of its runs; () if there
             is none.
+        novelty: what `mlpkit calibrate --novelty` has stored: training rows to compare with, scaled (n,
+            features), and their distances (n,); empty if it has not.
         record: summary, environment and command lines of a run of one file; empty for other runs.
     """
 
@@ -70,6 +72,7 @@ class Checkpoint:
     estimator: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     ensemble: tuple[float, int] | tuple[()] = ()
+    novelty: Tensors = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -119,13 +122,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         **({"ensemble": checkpoint.ensemble} if checkpoint.ensemble else {}),
         **({RECORD: json.dumps(checkpoint.record)} if checkpoint.record else {}),
     }
-    tensors = {name: _to_array(tensor) for name, tensor in checkpoint.state.tensors().items()}
+    named = {f"novelty/{name}": tensor for name, tensor in checkpoint.novelty.items()}
+    tensors = {name: _to_array(tensor) for name, tensor in (checkpoint.state.tensors() | named).items()}
     atomic_write(path, encode_parts(parts, tensors))
 
 
 def _format_of(checkpoint: Checkpoint) -> int:
-    if checkpoint.ensemble:
-        return IN_ENSEMBLE
+    if checkpoint.ensemble or checkpoint.novelty:
+        return EXTENDED
     return FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED)
 
 
@@ -163,8 +167,8 @@ def load(
         header = decode_header(path, file.metadata)
         check_tensors(file, header.config, header.input_schema, trust)
         at_best = at_best and header.state.progress.best_epoch > 0
-        wanted = (*parts, "best") if at_best and "model" in parts else parts
-        kept: dict[str, Tensors] = {part: {} for part in wanted}
+        more = () if "model" not in parts else ("novelty", "best") if at_best else ("novelty",)
+        kept: dict[str, Tensors] = {part: {} for part in (*parts, *more)}
         expected, digest = _start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
@@ -174,9 +178,9 @@ def load(
                 kept[part][rest] = _to_tensor(array)
         if digest.hexdigest() != expected:
             raise DataError(f"{path}: damaged (its SHA-256 does not match); use another checkpoint")
-    tensors = (kept.get(kind, {}) for kind in KINDS)
-    state = State(header.state.progress, header.state.scores, *tensors)
-    return replace(header, state=state.at_best() if at_best else state)
+    state = State(header.state.progress, header.state.scores, *(kept.get(kind, {}) for kind in KINDS))
+    state = state.at_best() if at_best else state
+    return replace(header, state=state, novelty=kept.get("novelty", {}))
 
 
 def load_first(
@@ -225,7 +229,7 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
         if not all(name in parts for name in PARTS):
             raise DataError(f"{path}: not a checkpoint of mlpkit (a .safetensors file from a run folder)")
         written = _validated(StrictInt, parts["format"])
-        if written > (newest := max(FORMAT, IN_ENSEMBLE)):
+        if written > (newest := max(FORMAT, EXTENDED)):
             raise DataError(f"{path}: format {written} is newer than this mlpkit's {newest}; upgrade mlpkit")
         progress = _validated(Progress, parts["progress"])
         scores = _validated(dict[str, Scores], parts["scores"])

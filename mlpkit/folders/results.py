@@ -14,7 +14,7 @@ from mlpkit.config.config import FORMAT, Config, parse, to_dict
 from mlpkit.config.nested import items
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
-from mlpkit.folders.checkpoint import CALIBRATED
+from mlpkit.folders.checkpoint import EXTENDED
 from mlpkit.folders.environment import name_plugins
 from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
@@ -184,7 +184,7 @@ def _config_in(checkpoint: Path) -> Config:
     """
     parts = read_header_parts(checkpoint)
     written, config = parts.get("format"), parts.get("config")
-    if not (isinstance(written, int) and written <= max(FORMAT, CALIBRATED) and isinstance(config, dict)):
+    if not (isinstance(written, int) and written <= max(FORMAT, EXTENDED) and isinstance(config, dict)):
         raise DataError(f"{checkpoint}: not a checkpoint of mlpkit, or one of a newer mlpkit; upgrade mlpkit")
     try:
         return parse(config)

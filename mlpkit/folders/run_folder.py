@@ -119,9 +119,14 @@ class RunFolder:
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the run is its newest checkpoint alone, as `run.files=minimal` leaves a finished run."""
+        """Whether the run is its newest checkpoint alone, as `run.files=minimal` leaves a finished run.
+
+        A link in its place may lead elsewhere, and is none.
+        """
         others = self.config, self.environment  # a run that has one of them has others too
-        return self.last.is_file() and not any(map(os.path.lexists, others))
+        if not self.last.is_file() or any(map(os.path.lexists, others)):
+            return False
+        return not (self.last.is_symlink() or self.last.parent.is_symlink())
 
     @property
     def config_file(self) -> Path:

@@ -40,6 +40,8 @@ class Progress:
         stale_epochs: epochs since the last improvement by more than early_stopping.min_delta.
         stopping_value: the value that early stopping compares with.
         plateau: the state of the plateau schedule.
+        member_sums: with `trainer.best_epoch=own`, the sums over each member's fold at its best epoch: the
+            losses of all members, then each of the other sums; see `mlpkit.engines.own_best`.
     """
 
     epoch: Number = 0
@@ -55,6 +57,7 @@ class Progress:
     stale_epochs: Number = 0
     stopping_value: Finite | None = None
     plateau: PlateauState = field(default_factory=PlateauState)
+    member_sums: list[list[Finite]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -62,8 +65,8 @@ class Progress:
 
     @property
     def best_is_now(self) -> bool:
-        """Whether the newest weights are the best ones."""
-        return self.best_epoch > 0 and self.best_step == self.step
+        """Whether the newest weights are known to be the best ones, of all members."""
+        return self.best_epoch > 0 and self.best_step == self.step and not self.member_sums
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,7 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
     other = "F32" if config.trainer.precision == "float64" else "F64"
     numbers = {slot for slot, kind in config.optimizer.slots().items() if kind == "number"}  # always float32
     mixed = {name for name, e in file.entries.items() if e.kind == other and not _ends_in(name, numbers)}
-    mixed.discard(SUMS)  # always float64
+    mixed -= {"novelty/distances", SUMS}  # always float64
     found = {name: (entry.shape, entry.kind != "I64") for name, entry in file.entries.items()}
     model = {name: ((*stacked, *shape), is_float) for name, (shape, is_float) in tensors(layers).items()}
     wanted = {f"model/{name}": about for name, about in model.items()}
@@ -53,6 +53,10 @@ def check_tensors(file: TensorFile, config: Config, input_schema: InputSchema, t
                 own = () if kind == "number" else shape
                 wanted[f"optimizer/{name}/{slot}"] = (*stacked, *own), True
     wanted |= _of_epoch(found, config.loss.width(input_schema.width), stacked)
+    if "novelty/rows" in found:
+        compared = found["novelty/rows"][0][:1]
+        wanted["novelty/rows"] = (*compared, len(input_schema.features)), True
+        wanted["novelty/distances"] = compared, True
     wrong = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     wrong += sorted(mixed.difference(wrong))
     if wrong:

@@ -48,7 +48,11 @@ def layer_norm(width: int) -> Layer:
 
 
 def periodic_embedding(
-    features: int, numbers: Sequence[int], frequencies: int, width: int, std: float
+    features: int,
+    numbers: Sequence[int],
+    frequencies: int,
+    width: int,
+    std: float | tuple[float, float],
 ) -> Layer:
     """Return a layer that adds `width` values to the inputs for each number among them."""
 

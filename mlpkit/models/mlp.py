@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mlpkit.config.model import Layer, ModelConfig
 from mlpkit.config.registry import NameOf, choice
-from mlpkit.config.section import Fraction, NotNegative, Positive, Width
+from mlpkit.config.section import Fraction, NotNegative, Positive, Width, rule_error
 from mlpkit.models.layers import (
     activation,
     batch_norm,
@@ -20,6 +20,11 @@ from mlpkit.models.layers import (
 )
 
 AUTO_DROPOUT = 0.2  # of classes; a regression's values become less exact by any
+
+Range = Annotated[
+    tuple[NotNegative, NotNegative],
+    Field(strict=False, json_schema_extra={"rule": "two numbers above 0, the lower one first"}),
+]
 
 
 class HiddenLayers(ModelConfig):
@@ -43,7 +48,11 @@ class HiddenLayers(ModelConfig):
     embedding_frequencies: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="trained waves of each number, with embedding=periodic"
     )
-    embedding_std: NotNegative = Field(0.3, description="standard deviation of the first frequencies")
+    embedding_std: NotNegative | Range = Field(
+        0.3,
+        description="standard deviation of the first frequencies; [0.1, 3]: each wave has its own, from 0.1 "
+        "to 3 in equal ratios",
+    )
     embedding_width: Annotated[int, Field(ge=1, le=1000)] = Field(
         3, description="values that become of each number's waves, by a linear layer of its own"
     )
@@ -80,6 +89,16 @@ class MlpModel(HiddenLayers):
     input_scale_lr: Positive = Field(
         6.0, description="times how much the steps of these factors are longer than others"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.embedding_std, tuple):
+            low, high = self.embedding_std
+            if not 0 < low < high:
+                raise rule_error(
+                    f"embedding_std=[{low},{high}]: must be two numbers above 0, the lower one first"
+                )
+        return self
 
     def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
         """See `ModelConfig.input_layers`; the factors multiply the embedded values as well."""

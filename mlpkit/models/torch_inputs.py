@@ -22,14 +22,17 @@ class PeriodicEmbedding(nn.Module):
         bias: (N, width), b.
     """
 
-    def __init__(self, numbers: Sequence[int], frequencies: int, width: int, std: float) -> None:
+    def __init__(
+        self, numbers: Sequence[int], frequencies: int, width: int, std: float | tuple[float, float]
+    ) -> None:
         """Create the parameters, whose values `initialize` draws.
 
         Args:
             numbers: the places of the inputs that are numbers; the others stay as they are.
             frequencies: the number of waves for each.
             width: the number of values that are added for each.
-            std: the standard deviation of the first frequencies.
+            std: the standard deviation of the first frequencies; or the lowest and the highest one: each
+                wave of a number then has its own, all in equal ratios.
         """
         super().__init__()
         self.numbers, self.std = torch.tensor(numbers, device="cpu"), std
@@ -43,13 +46,20 @@ class PeriodicEmbedding(nn.Module):
         bound = 1 / math.sqrt(self.frequency.shape[1])
         uniform = nn.init.uniform_
         for parameter, fill in (
-            (self.frequency, partial(nn.init.normal_, std=self.std)),
+            (self.frequency, self._draw_frequencies),
             (self.phase, partial(uniform, a=-math.pi, b=math.pi)),
             (self.weight, partial(uniform, a=-bound, b=bound)),
             (self.bias, partial(uniform, a=-bound, b=bound)),
         ):
             with torch.no_grad():
                 parameter.copy_(fill(torch.empty(parameter.shape), generator=random))
+
+    def _draw_frequencies(self, into: Tensor, generator: torch.Generator) -> Tensor:
+        """Fill (N, frequencies); a small f makes a long wave, which bends a number as a whole."""
+        if not isinstance(self.std, tuple):
+            return nn.init.normal_(into, std=self.std, generator=generator)
+        low, high = map(math.log, self.std)
+        return nn.init.normal_(into, generator=generator).mul_(torch.linspace(low, high, into.shape[1]).exp())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (rows, features + N · width): the inputs, then the values of each number in turn."""

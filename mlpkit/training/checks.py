@@ -17,14 +17,15 @@ from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
 from mlpkit.models.torch_inputs import lr_factors
 from mlpkit.models.torch_network import Network
-from mlpkit.tasks import Task
+from mlpkit.tasks import Task, task_of
 
 
 def check_members(config: Config, dataset: Dataset) -> None:
     """Check that each member has a fold, and refuse what shows or follows the weights of a single network.
 
     Raises:
-        ConfigError: there are more or fewer folds than members, or it is asked for.
+        ConfigError: there are more or fewer folds than members, the best epochs of members cannot be told, or
+            what is for one network is asked for.
     """
     folds, model = len(dataset.splits["val"].folds) if "val" in dataset.splits else 0, config.model
     if folds and model.networks < model.members:
@@ -37,6 +38,17 @@ def check_members(config: Config, dataset: Dataset) -> None:
             f"dataset.val_folds={folds}: must be as many as model.members={config.model.members}, since each "
             "member is validated on a fold of its own"
         )
+    if config.trainer.best_epoch == "own":
+        if not folds:
+            raise ConfigError(
+                "trainer.best_epoch=own: each member needs a fold of its own; set model.members=8 and "
+                "dataset.val_folds=8, or trainer.best_epoch=common"
+            )
+        if (monitor := task_of(config, dataset.input_schema.task).monitor) != "loss":
+            raise ConfigError(
+                f"trainer.best_epoch=own: goes by the loss, not by {monitor}; set trainer.monitor=loss, or "
+                "trainer.best_epoch=common"
+            )
     if config.model.members == 1:
         return
     for key in ("film", "histograms"):

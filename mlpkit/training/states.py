@@ -44,6 +44,8 @@ def progress_of(trainer: Loop, run: int) -> Progress:
     progress = copy.copy(trainer.progress)
     progress.seconds, progress.lr = trainer.seconds, trainer.rates.of_runs()[run]
     trainer.tracker.write(run, progress)
+    if trainer.engine.own_best is not None:
+        trainer.engine.own_best.write(run, progress)
     return progress
 
 
@@ -64,6 +66,8 @@ def restore(trainer: Loop, states: Sequence[State]) -> None:
         best = state.best or (state.model if state.progress.best_epoch else {})
         kinds = {kind: getattr(state, kind) for kind in KINDS}
         engine.load_state(run, kinds | {"best": best})
+        if engine.own_best is not None:
+            engine.own_best.restore(run, state.progress)
     trainer.rates.restore([state.progress.lr for state in states])
     if "outputs" in states[0].epoch:
         engine.resume_epoch(first.epoch, first.batch, [state.epoch["outputs"] for state in states])
@@ -95,6 +99,8 @@ def check(engine: Engine, run: int, state: State) -> None:
         raise DataError("it holds only the best weights, and no training state")
     if progress.best_epoch and not progress.best_is_now and not state.best:
         raise DataError("the best weights are missing")
+    if engine.own_best is not None:
+        engine.own_best.check(run, progress)
     if engine.experiments[run].config.trainer.has_averages and not state.raw:
         raise DataError("the weights before averaging (trainer.ema, trainer.swa) are missing")
     if progress.step and not state.optimizer and engine.experiments[run].config.optimizer.slots():

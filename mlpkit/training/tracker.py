@@ -86,7 +86,11 @@ class Tracker:
         self.runs = [_tracked(config) for config in configs]
 
     def update_best(
-        self, scores: ScoresOfRuns, values: Sequence[float], losses: Sequence[float]
+        self,
+        scores: ScoresOfRuns,
+        values: Sequence[float],
+        losses: Sequence[float],
+        stopping: Sequence[float] | None = None,
     ) -> list[int]:
         """Update best epochs, early stopping and plateaus with the scores of an epoch.
 
@@ -94,6 +98,7 @@ class Tracker:
             scores: all scores of all runs.
             values: (K,) monitored scores.
             losses: (K,) losses on the monitored split.
+            stopping: (K,) monitored scores for early stopping and plateaus; None: those of `values`.
 
         Returns:
             The runs with a new best epoch. Among equal scores the lower loss is better; NaN is never better.
@@ -111,12 +116,14 @@ class Tracker:
                 run.best_epoch, run.best_step = scores.epoch, scores.step
                 run.best_scores = scores, index
                 better.append(index)
-            if run.min_delta > 0 and value == value:
+            if stopping is not None:
+                value = self.sign * stopping[index]
+            if (run.min_delta > 0 or stopping is not None) and value == value:
                 is_better = run.stopping_value is None or value > run.stopping_value + run.margin
             if is_better:
                 run.stopping_value, run.improved_epoch = value, scores.epoch
             if run.plateau is not None:
-                run.plateau_state.update(values[index], run.plateau, run.lr, self.sign > 0)
+                run.plateau_state.update(self.sign * value, run.plateau, run.lr, self.sign > 0)
         return better
 
     def stopped_early(self, epoch: int, seconds: float) -> list[int]:

@@ -5,6 +5,7 @@ A single run is the case K = 1. A run leaves when it is done, stops early, fails
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -74,8 +75,7 @@ class Trainer:
         self.scores: EpochScores | None = None  # of the last epoch
         self.rates = LearningRates(engine, self.tracker)
         self.watch = watch_threads(self.config.trainer.threads, engine.uses_threads)
-        self._together = len(recorders)  # number of runs at the start
-        self._pending = PendingScores()
+        self._together, self._pending = len(recorders), PendingScores()  # the number of runs at the start
         self.judged_epoch = 0  # the epoch after which the judge was last called
 
     def fit(self) -> None:
@@ -135,9 +135,8 @@ class Trainer:
         sums = {"train": self.engine.collect()} | evaluated
         sums, self.seconds = self.engine.agree(sums, time.perf_counter() - self._started)
         sums = self._finite(sums)
-        steps, rows = self.engine.steps, dict[str, int]()
-        if "train" not in evaluated:
-            rows["train"] = steps.rows_in(progress.epoch, steps.per_epoch)
+        steps = self.engine.steps
+        rows = {} if "train" in evaluated else {"train": steps.rows_in(progress.epoch, steps.per_epoch)}
         progress.epoch, progress.batch = progress.epoch + 1, 0
         if self.recorders:
             self.scores = EpochScores(
@@ -158,7 +157,10 @@ class Trainer:
         if self.is_between_epochs() and self.scores is not None:
             monitored = self.scores.scores[self.monitored]
             values, losses = as_list(monitored[self.task.monitor]), as_list(monitored["loss"])
-            if better := set(self.tracker.update_best(self.scores, values, losses)):
+            if (kept := self.engine.keep_own_best()) is not None:  # by the loss, which is monitored
+                best, scores = as_list(kept["loss"]), replace(self.scores, scores={self.monitored: kept})
+                self.tracker.update_best(scores, best, best, stopping=losses)
+            elif better := set(self.tracker.update_best(self.scores, values, losses)):
                 self.engine.save_best([run in better for run in range(len(self.recorders))])
 
     def log(self) -> None:
@@ -205,8 +207,7 @@ class Trainer:
 
     def _finite(self, sums: dict[str, Sums]) -> dict[str, Sums]:
         """Fail the runs whose loss is infinite or NaN; return the sums of the others."""
-        errors = not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)
-        if not errors:
+        if not (errors := not_finite_losses(sums, self.progress.step, self.progress.epoch + 1)):
             return sums
         before = self.recorders
         self._fail(errors)

@@ -30,6 +30,10 @@ LONG = (
 )  # fmt: skip
 CASES = {
     "members": (*COMMON, "dataset=moons", "trainer.epochs=5", "trainer.batch_size=35", "model.members=3"),
+    "best epochs of members": (
+        *COMMON, "dataset=iris", "trainer.epochs=5", "trainer.batch_size=35", "model.members=3",
+        "dataset.val_folds=3", "trainer.monitor=loss", "trainer.best_epoch=own",
+    ),
     "one row for three": (
         *COMMON, "dataset=moons", "dataset.n=20", "trainer.batch_size=1", "trainer.epochs=3",
     ),
