@@ -153,8 +153,8 @@ def test_it_trains_as_torch_does_in_the_same_order(
     for ours, theirs in zip(found.network.layers.parameters(), network.layers.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
     assert stored.state.scores["train"]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
-    for name, part in own.experiments[0].dataset.splits.items():
-        true, outputs = part.targets.double(), found.outputs(part.inputs).double()
+    for name, scored in own.experiments[0].dataset.splits.items():
+        true, outputs = scored.targets.double(), found.outputs(scored.inputs).double()
         scores = {"loss": 0.0, "r2": r2_score(true, outputs), "mae": float((true - outputs).abs().mean())}
         summary = read_object(run.summary)
         assert summary[name]["r2"] == pytest.approx(scores["r2"], abs=1e-6)
@@ -215,6 +215,7 @@ def test_commands_read_it_from_the_disk(arrays: tuple[str, ...], tmp_path: Path)
     assert command(["evaluate", str(run.path)]) == 0
     assert command(["plot", str(run.path)]) == 0
     assert list(run.plots.iterdir())
+    assert command(["explain", str(run.path)]) == 2
 
 
 @pytest.mark.parametrize(

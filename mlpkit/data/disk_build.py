@@ -112,10 +112,13 @@ class DiskBuild:
         train = self.targets["train"]
         if self._classes and train.low[0] == train.high[0]:
             raise DataError(
-                f"the {int(train.count):,} training rows all have the same class; add rows of other classes"
+                f"dataset: the {int(train.count):,} training rows all have the same class; add rows of other "
+                "classes"
             )
         if empty := next((name for name, sums in self._weights.items() if not sums.any()), None):
-            raise DataError(f"all rows of {empty} have the weight 0; give one of them a weight above 0")
+            raise DataError(
+                f"dataset: all rows of {empty} have the weight 0; give one of them a weight above 0"
+            )
         return {
             name: SplitFacts(
                 rows.start,

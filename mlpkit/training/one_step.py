@@ -37,6 +37,11 @@ def take_step(
         NonFiniteError: the loss or a gradient is not finite.
     """
     rows = len(dataset.splits["train"])
+    if dataset.disk is not None:
+        raise ConfigError(
+            f"dataset.memory={dataset.disk.memory}: a step on a table that is larger is not shown; set it "
+            "higher"
+        )
     if row is not None:
         _check_row(row, rows, config)
     elif config.trainer.accumulate > 1 and config.model.problem_with_one_row():
