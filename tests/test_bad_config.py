@@ -67,8 +67,8 @@ HYDRA = "mlpkit has no hydra section"
 LAUNCHER = "write --launcher vectorized, processes, dask, ray or slurm; see --workers"
 OPTION = "an option of Hydra's that mlpkit does not have"
 MLP = (
-    "model=mlp has members, hidden, activation, dropout, dropout_kind, norm, bias, embedding, "
-    "embedding_frequencies, embedding_std, embedding_width, input_scale, input_scale_lr"
+    "model=mlp has members, hidden, activation, dropout, dropout_kind, embedding, "
+    "embedding_frequencies, embedding_std, embedding_width, norm, bias, input_scale, input_scale_lr"
 )
 MOONS = "dataset=moons has seed, val_fraction, standardize, n, test_fraction, noise"
 

@@ -133,8 +133,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "a pipe": (lambda f: (f.last.unlink(), os.mkfifo(f.last)), "not a regular file"),
     "a device": (lambda f: (f.last.unlink(), f.last.symlink_to("/dev/zero")), "not a regular file"),
     "a newer format": (
-        lambda f: forge(f, format=5),
-        "format 5 is newer than this mlpkit's 4; upgrade mlpkit",
+        lambda f: forge(f, format=6),
+        "format 6 is newer than this mlpkit's 5; upgrade mlpkit",
     ),
     "a format that is text": (lambda f: forge(f, format="2"), UNREAD.format("int")),
     "a config that is a list": (
@@ -144,8 +144,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     "a key that is not known": (
         lambda f: forge(f, config=changed(f, model={"_target_": "os.system"})),
         "its config is not valid: model._target_: unknown key; model=mlp has members, hidden, activation, "
-        "dropout, dropout_kind, norm, bias, embedding, embedding_frequencies, embedding_std, "
-        "embedding_width, input_scale, input_scale_lr",
+        "dropout, dropout_kind, embedding, embedding_frequencies, embedding_std, embedding_width, norm, "
+        "bias, input_scale, input_scale_lr",
     ),
     "a rate that is none": (
         lambda f: forge(f, config=changed(f, optimizer={"lr": float("nan")})),
