@@ -87,6 +87,7 @@ def test_the_names_and_arguments_of_the_api_stay_what_they_are() -> None:
             "classes",
             "predict",
             "predict_proba",
+            "novelty",
             "to_torch",
             "features",
         ],

@@ -137,7 +137,7 @@ def test_a_checkpoint_without_the_weights_of_the_last_step(
         older.unlink()
     capsys.readouterr()
     assert command(["resume", str(RUN.path), "trainer.epochs=3"]) == 65
-    assert "the weights before averaging (trainer.ema) are missing" in capsys.readouterr().err
+    assert "the weights before averaging (trainer.ema, trainer.swa) are missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["1", "0", "-0.5", "'yes'"])

@@ -135,7 +135,8 @@ def _size(file: str) -> int | None:
         return None
     if kind in PARQUET:
         try:
-            about = pa.parquet.read_metadata(path)
+            with path.open("rb") as stream:  # a name that is not UTF-8 can be opened by Python alone
+                about = pa.parquet.read_metadata(stream)
         except (pa.ArrowException, OSError):
             return None  # reading it tells what is wrong
         return int(about.num_rows) * int(about.num_columns) * 4
