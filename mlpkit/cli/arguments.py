@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlpkit.cli.compose import Request
     from mlpkit.config.config import Config
 
+PICTURES = (".png", ".pdf", ".svg")  # endings of pictures that can be written
+
 
 def _import_plugins(given: list[str] | None) -> list[str]:
     """Import the installed plug-ins and those of --plugin, before anything else is read."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlpkit.analysis.named_run import folder_of, open_members
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
+from mlpkit.cli.arguments import PICTURES, AllowLarge, Plugins, Run, Which
 from mlpkit.errors import ConfigError
 from mlpkit.system.paths import expand
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit calibrate"
-ENDINGS = (".png", ".pdf", ".svg")
 
 
 def calibrate(
@@ -65,7 +64,7 @@ def calibrate(
     from mlpkit.system.console import make_console, note, number, plain_table, say
 
     if output is not None:
-        check_output(output, ENDINGS)
+        check_output(output, PICTURES)
     trust = Trust.foreign(allow_large)
     members = open_members(run, checkpoint, trust, ensemble)
     path, stored = members[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlpkit.analysis.named_run import newest_of, open_run, run_folder_of
-from mlpkit.cli.arguments import AllowLarge, Plugins, Run, Which
+from mlpkit.cli.arguments import PICTURES, AllowLarge, Plugins, Run, Which
 from mlpkit.config.problems import spell
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit plot --picture curves --output curves.pdf --style paper --width 8.5"
-ENDINGS = (".png", ".pdf", ".svg")
 
 
 def plot(
@@ -66,7 +65,7 @@ def plot(
     if look not in ("screen", "paper"):
         raise ConfigError(f"--style={spell(look)}: must be screen or paper")
     if output is not None:
-        check_output(output, ENDINGS)
+        check_output(output, PICTURES)
     elif width is not None or look != "screen":
         raise ConfigError("--width and --style: need --output FILE; the run's own pictures keep their look")
     named, _ = newest_of(run)
