@@ -263,6 +263,7 @@ def test_a_sweep_stands_for_its_best_run_or_for_all(inside: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_notebooks_show_tables_and_pictures(inside: Path) -> None:
     run = api.train(*MOONS, "trainer.epochs=3", "run.dir=drawn")
     shown = run._repr_html_()

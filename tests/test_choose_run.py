@@ -65,6 +65,7 @@ def test_a_sweep_is_its_best_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert capsys.readouterr().err.startswith(f"best run: {best} (best checkpoint, epoch ")
 
 
+@pytest.mark.long
 def test_a_newest_run_in_a_sweep_stands_for_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

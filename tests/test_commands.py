@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import rest_long
 from real_data import real_data
 from running import mlpkit
 
 from mlpkit.cli.main import COMMANDS
+
+SLOW = ("lr", "fit", "send", "data", "resume", "train", "film", "fork", "versus", "plot", "importance")
 
 DRAWN = {"torch", "numpy", "matplotlib", "PIL", "tensorboard"}
 BARE = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false")
@@ -35,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", rest_long(COMMANDS, lambda name: name not in SLOW))
 def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place, tmp_path / "copy")  # some of them train
     text = mlpkit(name, "--help", cwd=tmp_path / "copy").stdout
@@ -215,6 +218,7 @@ def test_evaluate_agrees_with_the_summary(place: Path) -> None:
     assert accuracy < summary["test"]["accuracy"]
 
 
+@pytest.mark.long
 def test_plot_draws_again(place: Path) -> None:
     run = max((place / "outputs" / "moons-mlp").iterdir())
     for picture in (run / "plots").iterdir():
@@ -249,12 +253,14 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_doctor_finds_the_data(tmp_path: Path) -> None:
     text = mlpkit("doctor", cwd=tmp_path, MLPKIT_DATA=str(tmp_path)).stdout
     assert re.search(r"^torch +\d", text, re.M)
     assert re.search(rf"^mnist +not in {tmp_path} \(missing 4 of 4 files\)", text, re.M)
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_error(place: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m mlpkit predict --split train | head -n 1; exit ${{PIPESTATUS[0]}}",

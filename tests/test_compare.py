@@ -686,6 +686,7 @@ def test_the_newest_checkpoint_says_how_a_run_was_set(sweep: Path, real: Path) -
     assert read_result(folder.path).settings["trainer.epochs"] == 5
 
 
+@pytest.mark.long
 def test_pictures(forge: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for rate in (0.001, 0.01, 0.1):
         for decay in (0.0, 0.1):
@@ -772,6 +773,7 @@ def test_a_terminal_shows_every_setting(columns: int, forge: Callable[..., Path]
     assert all(value in together for value in shown)
 
 
+@pytest.mark.long
 def test_a_thousand_runs_in_two_seconds(forge: Callable[..., Path]) -> None:
     draw = random.Random(0)
     for rate in range(10):

@@ -32,6 +32,7 @@ from mlpkit.plots.histograms import draw_histograms
 Show = Callable[..., str]
 
 
+@pytest.mark.long
 def test_stdin_is_shown_as_a_file_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Refused
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_terminal_of_80_columns_is_wide_enough(here: Path) -> None:
     assert "customer_id               identifier " in stream.getvalue()
 
 
+@pytest.mark.long
 def test_histograms_are_drawn(show: Show, here: Path) -> None:
     """A column of a kind that is not read says so in its place."""
     assert "wrote a.png" in show("churn.csv", "--plot", "a.png")

@@ -47,6 +47,7 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     assert written <= built
 
 
+@pytest.mark.long
 def test_the_reference_has_every_key(generate: ModuleType) -> None:
     """Those that a composed config has, with each choice of each group."""
     page = generate.configs()

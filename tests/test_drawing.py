@@ -36,6 +36,7 @@ def test_settings_of_matplotlib_and_a_home_that_cannot_be_written_to(tmp_path: P
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_picture_that_fails_is_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

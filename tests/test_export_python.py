@@ -65,6 +65,7 @@ def test_a_value_of_no_use_is_one_line(value: Any) -> None:
         encoder.encode([{"age": value}])
 
 
+@pytest.mark.long
 def test_a_script_refuses_what_predict_refuses(models: Models, tmp_path: Path) -> None:
     export("python", tmp_path / "out", models.run("refusing"))
     (row,) = tables.customers(1)

@@ -20,6 +20,7 @@ def test_it_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None
     assert list(manifest["files"]) == ["model.py", "model.safetensors"]
 
 
+@pytest.mark.long
 def test_it_is_an_estimator_of_data_frames(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

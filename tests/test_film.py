@@ -307,6 +307,7 @@ def test_runs_of_a_sweep_that_cannot_be_shown_are_left_out(
     assert command(["film", "sweep", "--output", "film.html"]) == 65
 
 
+@pytest.mark.long
 def test_a_gif_has_a_picture_for_each_frame(
     filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,8 +53,8 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which a table was fitted, and what was printed."""
     folder = tmp_path_factory.mktemp("fit")
     write_csv(folder / "churn.csv", customers(200))
-    words = ("churn.csv", "--target", "churned", "--folds", "4", "--seeds", "2")
-    return folder, mlpkit("fit", *words, "trainer.epochs=30", "model.hidden=[8]", cwd=folder).stdout
+    words = ("churn.csv", "--target", "churned", "--folds", "2", "--seeds", "2")
+    return folder, mlpkit("fit", *words, "trainer.epochs=15", "model.hidden=[8]", cwd=folder).stdout
 
 
 def test_scores_are_those_of_scikit_learn(churn: tuple[Path, str]) -> None:
@@ -118,6 +118,7 @@ def test_it_ends_with_a_report_that_can_be_written_again(churn: tuple[Path, str]
     assert "is better than predicting the majority" in report.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dataset", ["diabetes", "iris"])
 def test_other_tasks(dataset: str, tmp_path: Path) -> None:
     place = f"run.root={tmp_path}/outputs"
@@ -138,6 +139,7 @@ def test_other_tasks(dataset: str, tmp_path: Path) -> None:
         assert 1 - candidates["mean"].loss == pytest.approx(0, abs=0.02)
 
 
+@pytest.mark.long
 def test_columns_that_say_nothing_of_the_target_are_no_success(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +257,7 @@ def test_training_ends_at_its_time_limit(tmp_path: Path) -> None:
     assert (summary["epochs"], summary["status"]) == (1, "stopped early")
 
 
+@pytest.mark.long
 def test_the_time_limit_includes_what_is_not_training(tmp_path: Path) -> None:
     """The share of each training is counted from what is left after the table was read."""
     words = ("fit", "dataset=iris", "--folds=2", "--seeds=1", "--time-limit=16", f"run.root={tmp_path}")

@@ -112,6 +112,7 @@ def test_branches_may_have_other_schedulers(branches: Branches) -> None:
     assert command(["verify", str(found[0].path)]) == 0
 
 
+@pytest.mark.long
 def test_plot_draws_the_tree(branches: Branches, capsys: pytest.CaptureFixture[str]) -> None:
     found = branches("--at", "26")
     capsys.readouterr()

@@ -334,6 +334,7 @@ def test_the_length_of_a_range_is_known(text: str) -> None:
     assert f"the sweep has {expected} jobs" in said
 
 
+@pytest.mark.long
 def test_a_thousand_jobs_are_planned_quickly() -> None:
     compose(Request())  # what is imported and read once
     for overrides in (

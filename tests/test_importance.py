@@ -83,6 +83,7 @@ def scales(predictor: Predictor) -> list[Linear]:
     ]
 
 
+@pytest.mark.long
 def test_the_interval_holds_the_drop_of_other_rows(linear: Path) -> None:
     """In 100 splits of 100 rows the 95 % interval should miss the true drop in some 5."""
     predictor, _ = load_predictor(linear / "checkpoints/best.safetensors")

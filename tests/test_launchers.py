@@ -270,6 +270,7 @@ def test_a_folder_whose_name_is_a_pattern_of_slurms_is_refused(
     assert [path.name for path in Path("outputs").iterdir()] == ["100%job"]
 
 
+@pytest.mark.long
 def test_a_missing_submitit_is_named(tmp_path: Path) -> None:
     (tmp_path / "submitit.py").write_text("raise ModuleNotFoundError(name='submitit')\n")
     arguments = ("train", "-m", *MOONS, "seed=0,1", "--launcher=slurm")

@@ -443,6 +443,7 @@ def test_no_data_is_fetched_for_a_found_sweep(
     assert not nothing.exists() and not (Path(SWEEP) / folder_of(2)).exists()
 
 
+@pytest.mark.long
 def test_large_data_of_a_found_sweep_is_taken_on_request(here: Path, capsys: Captured) -> None:
     change(config_of_job(2, ("dataset.n", 2_100_000), ("trainer.epochs", 1)))
     assert failing(capsys) == f"{LEDGER}: its dataset draws 4,200,000 numbers; --allow-large takes them"
@@ -644,6 +645,7 @@ def test_a_folder_with_other_files_is_refused(
     )
 
 
+@pytest.mark.long
 def test_more_runs_than_files_may_be_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -451,6 +451,7 @@ def test_a_loss_of_another_shape_is_refused(schema: type[LossConfig], said: str)
     assert caught.value.args == (said,)
 
 
+@pytest.mark.long
 def test_a_run_with_a_loss_of_ones_own_is_used_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -216,6 +216,7 @@ def test_stored_tensors_of_another_shape_are_refused(trained: dict[str, Path], t
             checkpoint.load(path)
 
 
+@pytest.mark.long
 def test_pictures(trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Digits as they are are like those of training; noise is not."""
     run, random = str(trained["digits"]), np.random.default_rng(0)

@@ -34,6 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_path_on_the_command_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "configs" / "dataset").mkdir(parents=True)
     (home / "configs" / "dataset" / "few.yaml").write_text("defaults: [line]\nn: 20\n")

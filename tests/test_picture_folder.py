@@ -282,6 +282,7 @@ def test_arrays_for_a_model_in_colour(runs: dict[str, Path], tmp_path: Path) -> 
         read_inputs(str(tmp_path / "d.npy"), schema)
 
 
+@pytest.mark.long
 def test_commands_on_a_run_in_colour(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_older_weights_leave_the_pictures_of_the_run_alone(
     assert {path.name: path.read_bytes() for path in moons.plots.glob("*.png")} == before
 
 
+@pytest.mark.long
 def test_a_picture_says_whose_weights_it_shows(
     moons: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def test_the_test_split_is_scored_where_there_is_one(
     assert legend(boundary.axes[0]) == ["upper", "lower", *dict.fromkeys(("train", scored))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", rest_long(KINDS, lambda kind: kind == "moons"))
 def test_a_network_of_nan_can_be_drawn(kind: str, tmp_path: Path) -> None:
     predictor, dataset = untrained(*KINDS[kind])
@@ -473,6 +474,7 @@ def check_texts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
 LONG = ("$\\wrong$", "_other_", "Größe", "a class with a very long name", "e$", "M" * 40)
 
 
+@pytest.mark.long
 def test_texts_of_curves_do_not_collide(check_texts: Callable[[Figure], None]) -> None:
     predictor, dataset = untrained(*KINDS["line"])
     dataset = replace(dataset, name="a dataset with a name that is much too long for any picture of it")
@@ -580,6 +582,7 @@ def test_numbers(value: float, text: str) -> None:
     assert style.number(value) == text
 
 
+@pytest.mark.long
 def test_settings_of_matplotlib_come_back(tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 31.0}):
         before = dict(matplotlib.rcParams)

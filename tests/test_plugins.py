@@ -245,6 +245,7 @@ def test_processes_of_a_sweep_import_the_plug_ins(launcher: tuple[str, ...], tmp
     assert all("optimizer/layers.0.weight/exp_avg" in job["tensors"] for job in jobs)
 
 
+@pytest.mark.long
 def test_an_installed_package_has_plug_ins(tmp_path: Path) -> None:
     """Also of a process that has not --plugin; the file in the working directory is not imported."""
     info = tmp_path / "site" / "my_package-1.0.dist-info"

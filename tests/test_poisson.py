@@ -59,6 +59,7 @@ def test_a_linear_model_is_scikit_learns(calls: Path, standardize: bool, kind: K
     assert float(model_of(engine)["unscaling.std"]) == 1
 
 
+@pytest.mark.long
 def test_a_run_predicts_rates_everywhere(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(Path("outputs"), *COUNTS, "run.loggers=[]", "trainer.epochs=30", "optimizer.lr=0.03")
     assert list(folder.path.glob("plots/*"))

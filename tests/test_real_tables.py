@@ -81,6 +81,7 @@ def penguins() -> Path:
     return shipped("palmerpenguins", "palmerpenguins/data/penguins.csv")
 
 
+@pytest.mark.long
 def test_a_classification(penguins: Path, tmp_path: Path) -> None:
     changes = {"sex": "", "flipper_length_mm": "", "island": "Coulman"}
     predicted, scores = train_and_use(penguins, "species", "year", changes, tmp_path)

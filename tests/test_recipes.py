@@ -66,6 +66,7 @@ def test_moons_logistic(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_moons_mlp(tmp_path: Path) -> None:
     summaries = [recipe(tmp_path, "moons_mlp", f"seed={seed}")[1] for seed in range(10)]
     accuracies = [summary["test"]["accuracy"] for summary in summaries]

@@ -470,6 +470,7 @@ def test_weights_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
+@pytest.mark.long
 def test_one_writer(capsys: pytest.CaptureFixture[str]) -> None:
     """The lock of a run is held by a process that trains, named, and free as soon as that is killed."""
     long = [sys.executable, "-m", "mlpkit", "train", *SMALL[:-1], "trainer.epochs=1000000"]

@@ -256,6 +256,7 @@ def test_an_interrupt_while_drawing_leaves_the_summary(
     assert (folder / "train.log").read_text().endswith(f"interrupted: {caught.value}\n")
 
 
+@pytest.mark.long
 def test_a_run_in_a_named_folder_is_the_newest(tmp_path: Path) -> None:
     mlpkit("train", *FAST, "run.root=outputs", cwd=tmp_path)
     mlpkit("train", *FAST, "run.dir=outputs/mine", "seed=1", cwd=tmp_path)
@@ -272,9 +273,8 @@ def test_only_training_rows(tmp_path: Path) -> None:
     assert summary["monitored"] == "accuracy on train"
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_with_a_checkpoint(number: int, code: int, tmp_path: Path) -> None:
     arguments = [
         "train",

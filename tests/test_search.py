@@ -117,6 +117,7 @@ def test_the_winner_alone_is_tested(found: tuple[Path, str]) -> None:
     ]
 
 
+@pytest.mark.long
 def test_more_trials_leave_no_test_scores_of_an_earlier_winner(tmp_path: Path) -> None:
     folder = search(tmp_path, *MOONS, "--search", "random", "--trials", "1", "--batch", "1", LR)
     (first,) = summaries(folder)
@@ -263,6 +264,7 @@ def test_rungs() -> None:
     assert [rungs(name, 1) for name in ("none", "median", "hyperband", "halving")] == [frozenset()] * 4
 
 
+@pytest.mark.long
 def test_trials_that_train_alone_are_pruned_as_well(tmp_path: Path) -> None:
     arguments = ("--search", "random", "--trials", "6", "--batch", "3", "--pruner", "hyperband")
     folder = search(tmp_path, *MOONS, *arguments, LR, "trainer.engine=autograd")
@@ -359,6 +361,7 @@ def test_a_pruner_that_cannot_prune_says_so(
     assert capsys.readouterr().out.splitlines()[1] == f"warning: --pruner={pruner} ends no trial: {reason}"
 
 
+@pytest.mark.long
 def test_cmaes_goes_on_from_pruned_trials(tmp_path: Path) -> None:
     arguments = ("--search", "cmaes", "--trials", "24", "--batch", "6", "--pruner", "halving", LR, DECAY)
     states = [trial.state for trial in study(search(tmp_path, *MOONS, *arguments)).trials]
@@ -443,6 +446,7 @@ def test_a_killed_search_goes_on(sampler: str, pruner: str, tmp_path: Path) -> N
     assert not list(folder.glob("**/.lock"))
 
 
+@pytest.mark.long
 def test_a_search_does_not_go_on_with_other_configs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -715,9 +719,8 @@ def test_a_search_without_m(refused: Refused) -> None:
     assert said == "--search=tpe: a search makes many runs; add -m"
 
 
-@pytest.mark.parametrize(
-    ("missing", "sampler"), [("optuna", "tpe"), pytest.param("cmaes", "cmaes", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("missing", "sampler"), [("optuna", "tpe"), ("cmaes", "cmaes")])
 def test_without_optuna(missing: str, sampler: str, tmp_path: Path) -> None:
     script = f"import sys; sys.modules['{missing}'] = None; from mlpkit.cli.main import run; "
     arguments = ("train", "-m", "--search", sampler, "--trials", "4", LR)
@@ -810,6 +813,7 @@ def test_a_trial_is_scored_by_the_mean_of_its_seeds(seeded: Path) -> None:
     assert any(sorted(tested) == sorted(trial.user_attrs["folder"].split(",")) for trial in trials)
 
 
+@pytest.mark.long
 def test_more_trials_at_resume(seeded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are those that the search would have had, had it been begun with as many."""
     folder = tmp_path / "search"

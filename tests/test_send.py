@@ -187,6 +187,7 @@ def test_the_logger_writes_what_send_would(
     assert live == sent
 
 
+@pytest.mark.long
 def test_runs_of_a_sweep_are_named_by_what_varies(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     swept = ("optimizer.lr=0.01,0.1", "seed=range(2)", "run.dir=runs/sweep", "trainer.epochs=2")
     assert command(["train", "-m", *SMALL, *swept, "run.loggers=[mlflow]"]) == 0

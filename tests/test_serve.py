@@ -285,6 +285,7 @@ def test_the_form_predicts_in_a_browser(served: Served, tmp_path: Path) -> None:
     assert "'old' is not a plain number" in broken.split('class="error"')[1]
 
 
+@pytest.mark.long
 def test_forms_of_numbers_and_pictures_in_a_browser(served: Served, tmp_path: Path) -> None:
     page = in_browser(served["line"][1].port, "/?x=0.5", tmp_path)
     value = served["line"][1].predict({"x": 0.5}).json["predictions"][0]["y"]

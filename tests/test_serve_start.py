@@ -113,6 +113,7 @@ def _has_ipv6() -> bool:
     return True
 
 
+@pytest.mark.long
 def test_a_model_of_a_plug_in_in_a_folder_that_is_only_read(tmp_path: Path) -> None:
     plugin = str(Path(__file__).with_name("extending") / "residual.py")
     options = ("dataset=moons", "dataset.n=60", "trainer.epochs=1", "run.plots=false", "run.dir=run")

@@ -89,6 +89,7 @@ def test_intervals_of_accuracies_near_1(seeds: int) -> None:
         assert 0.92 <= held / SWEEPS <= 0.98
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("counted", ["folds", "rows"])
 def test_folds_share_training_rows(counted: str) -> None:
     """Least squares with 30 columns of 100 rows: the usual intervals hold the risk in 83 to 87 % only.

@@ -134,6 +134,7 @@ def test_folds_that_train_together_have_a_transform_each(houses: Path, kind: Kin
     np.testing.assert_allclose(rest.evaluate("test"), expected[:, 1:], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_predict_and_evaluate_answer_in_the_targets_units(
     houses: Path, tmp_path: Path, transform: str, capsys: pytest.CaptureFixture[str]

@@ -25,6 +25,7 @@ def events(folder: RunFolder) -> EventAccumulator:
     return EventAccumulator(str(folder.tensorboard), size_guidance={"scalars": 0, "images": 0}).Reload()
 
 
+@pytest.mark.long
 def test_scalars_are_those_of_metrics(folder: RunFolder, events: EventAccumulator) -> None:
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert set(events.Tags()["scalars"]) == {

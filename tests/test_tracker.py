@@ -129,6 +129,7 @@ def check(tracker, run, reference, of_epochs):
     )
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from([BINARY, REGRESSION]),

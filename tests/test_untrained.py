@@ -30,6 +30,7 @@ def trained(folder: RunFolder) -> dict[str, Any]:
     return {name: part for name, part in content(folder.last).items() if name != "about"}
 
 
+@pytest.mark.long
 def test_it_has_a_checkpoint_scores_and_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     train(FIRST, "trainer.epochs=0")
     printed = capsys.readouterr().out

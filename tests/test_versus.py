@@ -38,6 +38,7 @@ def simulated(difference: float, margin: float | None, most: int = 64) -> dict[s
     return {kind: count / 2000 for kind, count in counts.items()}
 
 
+@pytest.mark.long
 def test_the_error_of_all_looks_is_kept() -> None:
     """At most 5 % of equal settings are told apart; real differences are found, in their direction."""
     equal = simulated(0.0, None)

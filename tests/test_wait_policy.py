@@ -20,6 +20,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.long
 def test_a_command_spins_briefly(tmp_path: Path) -> None:
     assert SPIN.findall(mlpkit("doctor", cwd=tmp_path, **SHORT).stderr) == ["10000"]
 

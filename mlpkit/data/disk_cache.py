@@ -2,12 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from mlpkit.config.byte_size import in_bytes
 from mlpkit.config.dataset import DatasetConfig
@@ -17,7 +14,7 @@ from mlpkit.system.atomic_write import sync_folder
 from mlpkit.system.console import note
 from mlpkit.system.failed_write import failed_write
 from mlpkit.system.free_memory import free_memory
-from mlpkit.system.lock import is_held, write_holder
+from mlpkit.system.lock import is_held, locked
 
 PARTIAL, LOCK = ".partial", ".lock"  # endings of a folder that is being written, and of its lock
 
@@ -41,7 +38,12 @@ def cached_table(key: str, memory: int, write: Callable[[Path], Header]) -> Disk
     """
     folder = tables_folder() / key
     if not is_cached(key):
-        with _alone(folder.with_name(key + LOCK)):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise failed_write(folder.parent, error) from None
+        waiting = f"{folder}: another process writes this table; waiting for it"
+        with locked(folder.with_name(key + LOCK), lambda: note(waiting)):
             if not is_cached(key):  # nor has another process written it meanwhile
                 _write(folder, write)
     return open_table(folder, memory)
@@ -137,24 +139,3 @@ def _write(folder: Path, write: Callable[[Path], Header]) -> None:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise failed_write(error.filename or folder, error) from None
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process writes the table, and keep others waiting meanwhile."""
-    lock = FileLock(path, on_acquired=write_holder)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            note(f"{path.with_suffix('')}: another process writes this table; waiting for it")
-            lock.acquire()
-    except OSError as error:
-        raise failed_write(path, error) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # as in mlpkit.system.lock: Windows deletes it on release
-            path.unlink()
-        lock.release()

@@ -1,4 +1,4 @@
-"""A lock on a run folder: only one process writes to it. The system releases it when the process ends."""
+"""A lock on a folder: only one process writes to it. The system releases it when the process ends."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -24,17 +24,18 @@ _TRIES = 100  # 0.01 seconds apart
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a run during the block.
+def locked(path: Path, before_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock during the block.
 
     Args:
         path: the lock file; it names the holder, and is deleted afterwards.
+        before_wait: called if another process holds the lock; then this one waits. None: it does not wait.
 
     Raises:
         LockedError: another process holds the lock; the message has its host and process id.
         WriteError: the file cannot be created.
     """
-    lock = _acquire(path)
+    lock = _acquire(path, before_wait)
     try:
         yield
     finally:
@@ -52,14 +53,18 @@ def is_held(path: Path) -> bool:
     return holder is not None and (holder["host"] != socket.gethostname() or is_alive(int(holder["number"])))
 
 
-def _acquire(path: Path) -> FileLock:
+def _acquire(path: Path, before_wait: Callable[[], None] | None) -> FileLock:
     if _has_other_names(path):
         raise WriteError(f"{path}: may lead out of the run; remove the link")
-    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=write_holder)
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=_write_holder)
     for _ in range(_TRIES):
         try:
             lock.acquire()
         except Timeout:
+            if before_wait is not None:
+                before_wait()
+                lock.timeout = -1  # as long as it takes
+                continue
             if holder := _holder(path):
                 raise LockedError(
                     f"{path.parent}: in use by {holder}; wait until it has ended, or stop it"
@@ -85,8 +90,7 @@ def _has_other_names(path: Path) -> bool:
 # The name starts at the second byte: Windows locks the first one, so other processes cannot read it.
 
 
-def write_holder(descriptor: int) -> None:
-    """Write the name of this process into a lock file that it holds."""
+def _write_holder(descriptor: int) -> None:
     with suppress(OSError):  # on a full disk the lock works without a name
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 1, os.SEEK_SET)

@@ -55,6 +55,7 @@ def test_interrupted_after_any_step(variant: str, tick: int, tmp_path: Path, uni
     check_same(tmp_path, reference, about)
 
 
+@pytest.mark.long
 def test_the_plateau_schedule_and_early_stopping_had_something_to_do(uninterrupted: Train) -> None:
     reference = uninterrupted((*COMMON_HERE, *VARIANTS["plateau"]), evaluate_in_parts)
     stored = checkpoint.load(reference.folder.last)

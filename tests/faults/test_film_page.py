@@ -26,6 +26,7 @@ setTimeout(() => { say(); document.title = log.join("; "); }, 2500);
 </script></html>"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="no chromium")
 def test_slider_button_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

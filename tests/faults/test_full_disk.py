@@ -142,7 +142,7 @@ def check_the_way_on(place: Place, captured: Captured, *settings: str) -> None:
 
 
 WITHOUT = count(4, 40)
-WITH = count(1, 10)
+WITH = 10
 
 
 @pytest.mark.parametrize("case", range(WITHOUT))
@@ -159,6 +159,7 @@ def test_no_room_for_what_is_recorded(place: Place, case: int, capsys: Captured)
     check_the_way_on(place, capsys, "run.plots=false")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", range(WITH))
 def test_no_room_for_the_pictures(place: Place, case: int, capsys: Captured) -> None:
     low, high = place.sizes

@@ -112,6 +112,7 @@ def test_slow_clients_are_cut_and_others_answered(trained: dict[str, Path], tmp_
         gone.close()
 
 
+@pytest.mark.long
 def test_a_client_that_takes_no_answer_is_cut(trained: dict[str, Path], tmp_path: Path) -> None:
     rows = "x1,x2\n" + "0.5,0.25\n" * 10_000
     head = HEAD + f"content-length: {len(rows)}\r\n\r\n".encode()
@@ -124,6 +125,7 @@ def test_a_client_that_takes_no_answer_is_cut(trained: dict[str, Path], tmp_path
                 deaf.sendall(head + rows.encode())
 
 
+@pytest.mark.long
 def test_large_requests_leave_others_their_turn(trained: dict[str, Path], tmp_path: Path) -> None:
     """Each is read, computed and written in parts or beside others; meanwhile the others are answered."""
     rows = json.dumps([{"x1": 0.3, "x2": 0.5}] * 10_000)
@@ -156,6 +158,7 @@ def test_many_connections_and_garbage_harm_nobody(trained: dict[str, Path], tmp_
             one.close()
 
 
+@pytest.mark.long
 def test_too_many_requests_are_told_to_come_again(trained: dict[str, Path], tmp_path: Path) -> None:
     with serving(tmp_path, trained["moons"], prepare=have_a_short_queue) as server:
         with ThreadPoolExecutor(8) as clients:
@@ -202,6 +205,7 @@ def test_a_checkpoint_of_another_dataset_is_not_taken(trained: dict[str, Path], 
             assert server.predict(ROW).status == 200
 
 
+@pytest.mark.long
 def test_a_run_that_is_gone_is_said_and_one_in_its_place_taken(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:

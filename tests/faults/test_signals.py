@@ -90,7 +90,8 @@ def test_sigint_while_training(case: int, tmp_path: Path, uninterrupted: Train) 
     check_same(tmp_path, reference, about)
 
 
-@pytest.mark.parametrize("case", range(count(1, 20)))
+@pytest.mark.long
+@pytest.mark.parametrize("case", range(20))
 def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     run, draw = RunFolder(tmp_path / RUN), random.Random(case)

@@ -91,7 +91,7 @@ def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     check_untouched(finished, about)
 
 
-@pytest.mark.parametrize("moment", list(MOMENTS)[:: count(8, 1)])
+@pytest.mark.parametrize("moment", list(MOMENTS)[:: count(16, 1)])
 def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, prepare=partial(die_in, *MOMENTS[moment]))
     about = f"killed when about to {moment}"
@@ -105,7 +105,9 @@ def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Who
 # ------------------------------------------------------------------------------------------- signals
 
 
-@pytest.mark.parametrize(("number", "tick", "done"), [(15, 130, 0), (2, 400, 6)])
+@pytest.mark.parametrize(
+    ("number", "tick", "done"), [pytest.param(15, 130, 0, marks=pytest.mark.long), (2, 400, 6)]
+)
 def test_interrupted(number: int, tick: int, done: int, tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, prepare=partial(signal_at, number, tick))
     assert running.wait() == 128 + number
@@ -121,7 +123,7 @@ def test_interrupted(number: int, tick: int, done: int, tmp_path: Path, whole: W
     check_untouched(finished, "")
 
 
-@pytest.mark.parametrize("case", range(count(2, 20)))
+@pytest.mark.parametrize("case", range(count(1, 20)))
 def test_signals_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     draw, number = random.Random(case), (15, 2)[case % 2]
     running = sweep(tmp_path)
@@ -141,7 +143,8 @@ def test_signals_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None
     check_untouched(finished, about)
 
 
-@pytest.mark.parametrize("case", range(count(1, 10)))
+@pytest.mark.long
+@pytest.mark.parametrize("case", range(10))
 def test_a_second_sigint_ends_it_at_once(case: int, tmp_path: Path, whole: Whole) -> None:
     draw = random.Random(case)
     running = sweep(tmp_path)
@@ -168,8 +171,8 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("ends", [partial(signal_at, 15), die_at], ids=["interrupted", "killed"])
-@pytest.mark.parametrize("option", list(OPTIONS)[:: count(3, 1)])
+@pytest.mark.parametrize("ends", [partial(signal_at, 15), die_at][: count(1, 2)])
+@pytest.mark.parametrize("option", list(OPTIONS)[:: count(9, 1)])
 def test_a_sweep_that_is_stopped_within_an_epoch_goes_on_together(
     option: str, ends: Callable[[int], None], tmp_path: Path
 ) -> None:
@@ -204,6 +207,7 @@ def test_a_sweep_is_interrupted_while_its_runs_are_built(tmp_path: Path) -> None
 # -------------------------------------------------------------------------------- two at the same time
 
 
+@pytest.mark.long
 def test_of_two_that_begin_at_once_one_does(tmp_path: Path, whole: Whole) -> None:
     go_now = forks.Event()
     together = partial(meet, forks.Barrier(2), "mlpkit.sweeps.run", "start", go_now)
@@ -239,7 +243,7 @@ LATE = ("optimizer=sgd", "model.activation=relu", "trainer.batch_size=7", "train
         ("1e30", ("optimizer=sgd", "trainer.epochs=40"), r"step 1 \(epoch 1\): val loss=(nan|inf)"),
         ("1e30", LATE, r"step [1-7] \(epoch 1\): the (loss|gradient of \S+) is not finite"),
         ("3000", LATE, r"step \d+ \(epoch [12]\): (the loss is not finite|val loss=(nan|inf))"),
-    ],
+    ][: count(1, 3)],
 )
 def test_a_run_that_diverges_fails_alone(
     rate: str, settings: tuple[str, ...], reason: str, tmp_path: Path
@@ -280,6 +284,7 @@ def test_a_run_that_diverges_fails_alone(
     check_untouched(finished, "")
 
 
+@pytest.mark.long
 def test_early_stopping_takes_runs_out(tmp_path: Path) -> None:
     done_well(
         start(
@@ -299,6 +304,7 @@ def test_early_stopping_takes_runs_out(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------- ordinary runs
 
 
+@pytest.mark.long
 def test_a_run_of_a_sweep_is_an_ordinary_run(tmp_path: Path, whole: Whole) -> None:
     shutil.copytree(whole.folder / "outputs", tmp_path / "outputs")
     run = runs(tmp_path)[7]
@@ -323,6 +329,7 @@ def test_a_run_of_a_sweep_is_an_ordinary_run(tmp_path: Path, whole: Whole) -> No
     check_untouched(finished, "")
 
 
+@pytest.mark.long
 def test_jobs_of_all_kinds_in_one_sweep(tmp_path: Path) -> None:
     """What can be stacked, what cannot, data of other seeds and shapes, and a job that cannot be built."""
     running = start(
@@ -377,6 +384,7 @@ def test_auto_begins_goes_on_and_has_nothing_left_to_do(tmp_path: Path, whole: W
     check_untouched(finished, "")
 
 
+@pytest.mark.long
 def test_a_run_that_was_removed_is_trained_again(tmp_path: Path, whole: Whole) -> None:
     shutil.copytree(whole.folder / "outputs", tmp_path / "outputs")
     shutil.rmtree(runs(tmp_path)[3].path)

@@ -22,7 +22,7 @@ ARGUMENTS = (
 
 
 def test_runs_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
-    number = count(8, 20)
+    number = count(4, 20)
     together = partial(meet, forks.Barrier(number), "mlpkit.folders.new_run", "create")
     arguments = ("dataset=moons", "trainer.epochs=2", "run.plots=false", "run.progress=none")
     all_running = [start(tmp_path, "train", *arguments, prepare=together) for _ in range(number)]
@@ -38,7 +38,7 @@ def test_runs_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
         assert run.best.read_bytes() == RunFolder(first).best.read_bytes()
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("begun", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.parametrize("case", range(count(1, 10)))
 def test_of_two_that_go_on_at_once_one_does(
     case: int, begun: bool, tmp_path: Path, uninterrupted: Train
@@ -59,7 +59,7 @@ def test_of_two_that_go_on_at_once_one_does(
     check_same(tmp_path, reference, "")
 
 
-@pytest.mark.parametrize("command", ["resume", "auto"])
+@pytest.mark.parametrize("command", ["resume", pytest.param("auto", marks=pytest.mark.long)])
 def test_a_killed_holder_frees_the_run_at_once(command: str, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
     interrupt(tmp_path)
