@@ -43,6 +43,7 @@ from mlpkit.training.checks import (
     check_members,
     check_metrics,
     check_steps,
+    check_views,
 )
 
 UNSET = Choices()
@@ -129,6 +130,7 @@ def _build(
         )
     check_activations(network)
     check_averages(first, network)
+    check_views(network)
     check_line_search(first, network, device, len(configs), augmentation is not None)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
     if matmul.level == ROUNDED and kind is AutogradGradients and first.trainer.matmul != ROUNDED:
