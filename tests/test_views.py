@@ -18,6 +18,7 @@ from test_augment import pictures
 from torch import Tensor, nn
 
 from mlpkit.analysis.predict import load_predictor, members_of, predictor_of
+from mlpkit.cli.main import run as command
 from mlpkit.config.dataset import ViewOptions
 from mlpkit.data.load import load_dataset
 from mlpkit.data.views import Views
@@ -123,7 +124,9 @@ def test_training_is_the_same_with_views(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_a_checkpoint_predicts_the_mean(members: int, tmp_path: Path) -> None:
+def test_a_checkpoint_predicts_the_mean(
+    members: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = train(tmp_path, *DIGITS, MLP, *QUIET, *VIEWS, f"model.members={members}")
     predictor, stored = load_predictor(folder.last)
     assert len(members_of(predictor)) == 8 * members
@@ -132,6 +135,10 @@ def test_a_checkpoint_predicts_the_mean(members: int, tmp_path: Path) -> None:
     summary = json.loads(folder.summary.read_text())
     assert float(losses.mean()) == pytest.approx(summary["test"]["loss"], rel=1e-5)
     export("python", tmp_path / "exported", folder.path)  # which compares its predictions
+    assert (
+        command(["export", str(folder.path), "--format", "sklearn", "--output", str(tmp_path / "other")]) == 2
+    )
+    assert "dataset.test_time_augment; use --format=torch" in capsys.readouterr().err
 
 
 def test_a_model_whose_first_layer_is_not_linear(refused: Refused) -> None:
