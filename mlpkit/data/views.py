@@ -44,7 +44,7 @@ class Views:
             images: the flattened images.
             black: (pixels,), a black image, scaled.
         """
-        pixels = (images - black).view(-1, images.shape[-1])
+        pixels = (images - black).reshape(-1, images.shape[-1])
         views = [self._moved(pixels, view).view(images.shape) for view in range(len(self))]
         return torch.cat(views, -2).add_(black)
 
@@ -64,20 +64,25 @@ class Views:
         Returns:
             (units, pixels) and (units,).
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            images = torch.zeros(weight.shape, dtype=weight.dtype, requires_grad=True)
-            # On the CPU, since this is not deterministic on CUDA.
-            (moved,) = torch.autograd.grad(self._moved(images, view), images, weight.detach().cpu())
-        moved = moved.to(weight.device)
+        # On the CPU, since this is not deterministic on CUDA. torch.autograd.grad would import sympy first.
+        pictures = weight.detach().cpu().reshape(-1, *self.shape)
+        images, grid = torch.zeros_like(pictures), self._grid(view, pictures)
+        found = torch.ops.aten.grid_sampler_2d_backward(pictures, images, grid, 0, 0, False, [True, False])
+        moved: Tensor = found[0].view(weight.shape).to(weight.device)
         offset = (weight.detach() - moved) @ black
         return moved, offset if bias is None else bias.detach() + offset
 
     def _moved(self, images: Tensor, view: int) -> Tensor:
         """Return a view of images (rows, pixels) whose black is 0."""
-        pictures = images.view(-1, *self.shape)
-        matrix = images.new_tensor([self.maps[view]])
-        grid = F.affine_grid(matrix, [1, *self.shape], align_corners=False).expand(len(pictures), -1, -1, -1)
-        return F.grid_sample(pictures, grid, padding_mode="zeros", align_corners=False).view(images.shape)
+        pictures = images.reshape(-1, *self.shape)
+        moved = F.grid_sample(pictures, self._grid(view, pictures), padding_mode="zeros", align_corners=False)
+        return moved.view(images.shape)
+
+    def _grid(self, view: int, pictures: Tensor) -> Tensor:
+        """Return where a view takes the pixels of pictures (rows, channels, height, width) from."""
+        matrix = pictures.new_tensor([self.maps[view]])
+        grid = F.affine_grid(matrix, [1, *self.shape], align_corners=False)
+        return grid.expand(len(pictures), -1, -1, -1)
 
 
 def both_ways(by: float) -> tuple[float, ...]:
