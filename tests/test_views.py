@@ -150,3 +150,12 @@ def test_no_views_without_options() -> None:
     engine = engine_of(ManualGradients, *DIGITS, MLP)
     assert network_of(engine).views is None
     assert engine.experiments[0].networks == (network_of(engine),)
+
+
+def test_runs_with_other_views_are_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rotations = "dataset.test_time_augment.rotation=0,30"
+    assert command(["train", "-m", *DIGITS, MLP, *QUIET, rotations, "run.progress=none"]) == 0
+    sweep = next(Path("outputs/digits-mlp").glob("sweep-*"))
+    losses = [json.loads(path.read_text())["test"]["loss"] for path in sorted(sweep.glob("0*/summary.json"))]
+    assert len(losses) == 2 and losses[0] != pytest.approx(losses[1], rel=1e-4)

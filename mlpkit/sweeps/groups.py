@@ -210,7 +210,7 @@ def group_key(config: Config, dataset: Dataset, layers: list[Layer]) -> Hashable
         dataset.input_schema.task,
         loss.model_dump_json(),
         metric_names(config),
-        str([settings.get(key) for key in ("augment", "mean", "std")]),
+        str([settings.get(key) for key in ("augment", "test_time_augment", "mean", "std")]),
         data,
         tuple((layer.kind, layer.settings, tuple(layer.parameters)) for layer in layers),
         None if can_be_padded(config, loss, layers) else tuple(layer.out_features for layer in layers),
