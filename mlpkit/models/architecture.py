@@ -81,7 +81,7 @@ def _scaling(name: str, kind: str, width: int, clips: bool = False) -> Layer:
     def make(device: str) -> "nn.Module":
         import torch
 
-        from mlpkit.data.dataset import Affine
+        from mlpkit.data.scaling import Affine
         from mlpkit.data.target_scaling import YeoJohnsonScaling
         from mlpkit.models import torch_layers
 
