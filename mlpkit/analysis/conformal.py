@@ -60,8 +60,8 @@ def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conform
     """Return the reach that holds the truth of new rows with a probability of at least `coverage`.
 
     It is the k-th smallest score of n rows, k = ⌈(n + 1) · coverage⌉. The score of a row is the probability
-    of all classes together that are likelier than its own, or how far each target lies beyond the prediction, or
-    beyond both quantiles.
+    of all classes together that are likelier than its own, or how far each target lies beyond the
+    prediction, or beyond both quantiles.
 
     Raises:
         ConfigError: the task has several labels, or there are too few rows.
