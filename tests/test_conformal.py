@@ -216,6 +216,9 @@ def test_what_is_refused(trained: dict[str, Path], tmp_path: Path, refused: Refu
     assert "needs at least 9,999 validation rows" in refused(
         "predict", run, "--values", "1,2", "--coverage", "0.9999", code=2
     )
+    assert refused("evaluate", run, "--split", "val", "--coverage", "0.9", code=2) == (
+        "--coverage: is set by the validation rows; score others, such as --split test"
+    )
     without = train(tmp_path / "no-val", "dataset=moons", "dataset.val_fraction=0", *QUICK).path
     line = refused("predict", str(without), "--values", "1,2", "--coverage", "0.9", code=2)
     assert "has no validation rows" in line

@@ -234,5 +234,5 @@ def _bins_of(chances: Array) -> Array:
 
 
 def _scores(predictor: Predictor, rows: Split, outputs: Tensor) -> str:
-    found = calibration_scores(predictor, rows, outputs)
+    found = calibration_scores(predictor.task, rows, outputs)
     return f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}"
