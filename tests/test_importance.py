@@ -149,6 +149,12 @@ def test_what_is_refused(trained: dict[str, Path], refused: Refused) -> None:
     assert (
         line.startswith("--score=acuracy: must be a score of binary: ") and "did you mean accuracy?" in line
     )
+    assert refused("importance", str(trained["moons"]), "--column", "x1", "--score", "r2", code=2) == (
+        "--score=r2: --column shows predictions, not a score; leave one of them out"
+    )
+    assert refused("importance", str(trained["moons"]), "--split", "val", "--column", "z", code=2) == (
+        "--column=z: the model reads no such column, but x1, x2"
+    )
 
 
 def test_the_importance_of_folds_has_their_interval(
