@@ -57,6 +57,10 @@ class SklearnFormat(Format):
                 f"--format=sklearn: mlpkit.sklearn has no estimator of model={source.config.model.name} for "
                 f"{source.schema.task}; use --format=torch"
             )
+        if source.config.dataset.views() is not None:
+            raise ConfigError(
+                "--format=sklearn: an estimator has no dataset.test_time_augment; use --format=torch"
+            )
         if source.threshold != 0.5:
             raise ConfigError(
                 "--format=sklearn: an estimator has no threshold; leave --threshold out, and compare "
