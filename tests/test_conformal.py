@@ -12,7 +12,8 @@ from exporting import export
 from running import config, train
 
 from mlpkit.analysis.conformal import Conformal, fit_conformal
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split
 from mlpkit.data.load import load_dataset

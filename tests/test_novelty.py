@@ -17,7 +17,8 @@ import mlpkit
 from mlpkit.analysis import novelty
 from mlpkit.analysis.named_run import open_run
 from mlpkit.analysis.novelty import LIMIT, UnlikeRows, fit_novelty
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.analysis.predictions_file import as_columns
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split

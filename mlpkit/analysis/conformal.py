@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mlpkit.analysis.evaluate import load_common
 from mlpkit.analysis.intervals import wilson
-from mlpkit.analysis.predict import Predictions, Predictor
+from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Split
 from mlpkit.errors import ConfigError
