@@ -5,7 +5,7 @@ from typing import Any
 
 from mlpkit.analysis.predict import members_of
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.fresh_python import PREDICT, predict
 from mlpkit.errors import ConfigError
 from mlpkit.folders import checkpoint
@@ -86,7 +86,7 @@ class SklearnFormat(Format):
         (folder / f"{source.name}.py").write_text(text, encoding="utf-8")
         return {"needs": ["mlpkit"], "estimator": kind}
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`; the fresh Python may import mlpkit."""
         program = PREDICT.replace('sys.modules["mlpkit"] = None\n', "")
         return predict(folder, source.name, rows, program)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.init import InitConfig
-from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
+from mlpkit.data.scaling import Affine
 from mlpkit.data.views import Views
 from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
