@@ -147,11 +147,17 @@ class StreamedData(DeviceData):
 
     def _load(self, window: Window) -> Loaded:
         """Read a window into the memory that is not in use."""
-        in_use = None if self._current is None else self._current.part.inputs.data_ptr()
+        current = self._current
+        in_use = None if current is None else current.part.inputs.data_ptr()
         memory = next(each for each in self._memory if each.data_ptr() != in_use)
+        inputs, copied = memory[: window.before + window.rows], 0
+        if current is not None and current.window.is_before(window):
+            copied = window.before  # to read rows one by one takes as long as a part of all blocks
+            places = current.places[len(current.places) - copied :].numpy()
+            np.take(current.part.inputs.numpy(), places, 0, inputs[:copied].numpy(), mode="clip")
         before = self.windows.rows_before(window).tolist()
         ranges = [*(range(row, row + 1) for row in before), *window.ranges]
-        part = self._part("train", memory[: window.before + window.rows], ranges, self._of_windows)
+        part = self._part("train", inputs, ranges, self._of_windows, copied)
         return Loaded(window, part, self.windows.places(window), self._expected(part))
 
     # ------------------------------------------------------------------------------------- evaluation
@@ -181,7 +187,9 @@ class StreamedData(DeviceData):
 
     # ------------------------------------------------------------------------------------------- rows
 
-    def _part(self, name: str, inputs: Tensor, ranges: Sequence[range], file: InputsFile) -> Part:
+    def _part(
+        self, name: str, inputs: Tensor, ranges: Sequence[range], file: InputsFile, copied: int = 0
+    ) -> Part:
         """Read some rows of a split.
 
         Args:
@@ -189,15 +197,15 @@ class StreamedData(DeviceData):
             inputs: memory for their inputs.
             ranges: the rows, counted from the start of the split.
             file: reads the inputs.
+            copied: the number of ranges at the start, of a row each, whose inputs are there already.
         """
         split, facts = self._experiment.dataset.splits[name], self.table.header.splits[name]
-        network, values, own = self.networks[0], inputs.numpy(), list[slice]()
+        own = [slice(facts.start + rows.start, facts.start + rows.stop) for rows in ranges]
+        network, values, start = self.networks[0], inputs.numpy(), copied
         is_raw = name == "train" and self.augmentation is not None
         write = network.scaling.write if isinstance(network.scaling, Scaling) and not is_raw else _copy
-        start = 0
-        for rows in ranges:
-            own.append(slice(facts.start + rows.start, facts.start + rows.stop))
-            for portion in file.portions(own[-1].start, own[-1].stop):
+        for rows in own[copied:]:
+            for portion in file.portions(rows.start, rows.stop):
                 write(portion, values[start : start + len(portion)])
                 start += len(portion)
         encoded = self.task.encode(_gathered(split.all_targets, own), self.dtype)
