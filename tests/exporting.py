@@ -70,6 +70,12 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     },
 }
 
+
+def is_quick(kind: str) -> bool:
+    """Whether `make test` tries a kind where each takes long: of the activations, only two."""
+    return not kind.endswith(" activation") or kind in ("gelu activation", "prelu activation")
+
+
 # Models and activations of the user's own, which are code.
 OWN = '''
 from typing import Literal

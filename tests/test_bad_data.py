@@ -25,6 +25,9 @@ FILL_IN = "no value; fill it in or remove the row"
 EXAMPLE = '{"x1": 0.5, "x2": 0.5}'
 KEEP = "remove them and keep x1, x2 (the target moon may stay)"
 UNREAD = "columns that the model does not read"
+TOO_LONG = "cannot be read (File name too long)"
+if sys.version_info >= (3, 14):  # whose `Path.is_file` does not say why there is no file
+    TOO_LONG = "no such file; check the path"
 
 
 def write(path: Path, content: Content) -> None:
@@ -448,7 +451,7 @@ def test_folders(refused: Refused, trained: dict[str, Path], tmp_path: Path) -> 
         ("loop.csv", "loop.csv: a link that leads to no file; mend the link"),
         ("dangling.csv", "dangling.csv: a link that leads to no file; mend the link"),
         ("pip.csv", "pip.csv: no such file; did you mean pipe.csv?"),
-        ("y" * 300, f"{'y' * 300}: cannot be read (File name too long)"),
+        ("y" * 300, f"{'y' * 300}: {TOO_LONG}"),
     ],
 )
 def test_what_is_no_file(

@@ -8,7 +8,8 @@ from running import train
 from torch import nn
 
 from mlpkit.analysis.blocks import BLOCK, most_rows, widest_layer
-from mlpkit.analysis.predict import Ensemble, Predictions, Predictor, load_predictor
+from mlpkit.analysis.predict import Ensemble, Predictor, load_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.config.registry import choices
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.models.torch_inputs import PeriodicEmbedding

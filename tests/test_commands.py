@@ -80,7 +80,7 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
             {"torch", "numpy", "matplotlib", "PIL"},
             marks=pytest.mark.long,
         ),
-        (["train", "dataset=line", *BARE], {"torch", "numpy"}),
+        (["train", "dataset=line", "dataset.standardize=true", *BARE], {"torch", "numpy"}),
         pytest.param(
             ["train", "dataset=moons", "model=mlp", "trainer.epochs=1"], DRAWN, marks=pytest.mark.long
         ),

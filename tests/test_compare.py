@@ -25,7 +25,7 @@ from scipy import special, stats
 from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
-from mlpkit.folders.checkpoint import encode_parts
+from mlpkit.folders.digest import encode_parts
 from mlpkit.folders.header import parts_of
 from mlpkit.folders.results import Best, RunResult, find_runs, read_result
 from mlpkit.folders.run_folder import RunFolder

@@ -12,7 +12,8 @@ from exporting import export
 from running import config, train
 
 from mlpkit.analysis.conformal import Conformal, fit_conformal
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split
 from mlpkit.data.load import load_dataset
@@ -36,7 +37,7 @@ class Fixed(Predictor):
 
 
 @pytest.mark.parametrize("rows", [20, 199])
-@pytest.mark.parametrize("task", ["regression", "quantiles", "multiclass"])
+@pytest.mark.parametrize("task", ["regression", "quantiles", "multiclass", "sure"])
 def test_the_coverage_is_reached_on_average(task: str, rows: int) -> None:
     """Over draws of the validation rows the coverage is k / (n + 1), k = ⌈(n + 1) · 0.9⌉."""
     random = torch.Generator().manual_seed(3)
@@ -50,12 +51,14 @@ def test_the_coverage_is_reached_on_average(task: str, rows: int) -> None:
             return Split(
                 torch.cat((x, x - x, x + x), 1), x + x.abs() * torch.randn(count, 1, generator=random)
             )
-        logits = torch.randn(count, 6, generator=random)
-        y = torch.multinomial((1.3 * logits).softmax(1), 1, generator=random)  # which the model does not know
+        spread = 4 if task == "sure" else 1  # then half of the rows have a class with more than 0.9
+        logits = spread * torch.randn(count, 6, generator=random)
+        p = (1.3 / spread * logits).softmax(1)  # which the model does not know
+        y = torch.multinomial(p, 1, generator=random)
         return Split(logits, y[:, 0])
 
-    predictor, reached = Fixed(task), []
-    for _ in range(1500):
+    predictor, reached = Fixed("multiclass" if task == "sure" else task), []
+    for _ in range(600):
         conformal, new = fit_conformal(predictor, drawn(rows), 0.9), drawn(200)
         reached.append(float(conformal.holds(predictor.predict(new.inputs), new.targets).double().mean()))
     expected = np.ceil((rows + 1) * 0.9) / (rows + 1)
@@ -151,10 +154,10 @@ def test_quantiles_of_members_and_several_targets(tmp_path: Path) -> None:
 
 def test_sets_are_made_from_the_likeliest_class_down() -> None:
     p = torch.tensor([[0.2, 0.5, 0.3], [0.05, 0.05, 0.9], [0.4, 0.35, 0.25]])
-    found = Conformal(0.9, torch.tensor(0.85)).sets(Predictions(p.argmax(1), p))
+    found = Conformal(0.9, torch.tensor(0.74)).sets(Predictions(p.argmax(1), p))
     assert found.tolist() == [[False, True, True], [False, False, True], [True, True, False]]
     targets = torch.tensor([0, 2, 1])
-    assert Conformal(0.9, torch.tensor(0.85)).holds(Predictions(p.argmax(1), p), targets).tolist() == [
+    assert Conformal(0.9, torch.tensor(0.74)).holds(Predictions(p.argmax(1), p), targets).tolist() == [
         False,
         True,
         True,
@@ -213,6 +216,9 @@ def test_what_is_refused(trained: dict[str, Path], tmp_path: Path, refused: Refu
     )
     assert "needs at least 9,999 validation rows" in refused(
         "predict", run, "--values", "1,2", "--coverage", "0.9999", code=2
+    )
+    assert refused("evaluate", run, "--split", "val", "--coverage", "0.9", code=2) == (
+        "--coverage: is set by the validation rows; score others, such as --split test"
     )
     without = train(tmp_path / "no-val", "dataset=moons", "dataset.val_fraction=0", *QUICK).path
     line = refused("predict", str(without), "--values", "1,2", "--coverage", "0.9", code=2)

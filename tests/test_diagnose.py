@@ -146,6 +146,14 @@ def test_a_class_that_is_never_predicted(tmp_path: Path) -> None:
     assert "never predicted" not in mended.log.read_text()
 
 
+@pytest.mark.parametrize("model", ["tabm", "mlp"])
+def test_several_networks_predict_by_their_mean(model: str, tmp_path: Path, lines: Lines) -> None:
+    several = (f"model={model}", "model.members=3", "model.hidden=[8]")
+    run = train(tmp_path, *BARE, "dataset=iris", *several, "optimizer.lr=0.01", "trainer.epochs=40")
+    for said in (run.log.read_text(), "".join(lines("diagnose", str(run.path)))):
+        assert "class never predicted" not in said and "dead units" not in said
+
+
 def test_the_baseline_is_told_once(trained_with: Callable[..., RunFolder]) -> None:
     """The end of a run warns of it already; the command, which shows no scores, tells of it."""
     folder = trained_with("dataset=line", "model=linear", "optimizer.lr=0.001", "trainer.epochs=200")

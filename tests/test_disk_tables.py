@@ -246,6 +246,21 @@ def test_clean_removes_tables(
     lines("clean", "--cache", "--yes")
     assert not list(tables_folder().iterdir())
     assert lines("clean", "--cache")[-1] == "nothing to remove"
+    monkeypatch.chdir(tmp_path / "cache")  # where there are no runs
+    assert lines("clean", "--cache") == ["nothing to remove"]
+
+
+def test_the_config_of_a_run_finds_its_table(folder: Path) -> None:
+    """It has the format of the text, which was inferred when the table was written."""
+    chosen = (*options(folder, "t.csv"), "dataset.separator=','")
+    first, asked = load(chosen), config(*chosen, "model=mlp").dataset
+    assert first.disk is not None and first.inferred == {"decimal": ".", "encoding": "utf-8", "header": True}
+    resolved = asked.model_copy(update=dict(first.inferred))
+    for again in (resolved, resolved.model_copy(update={"memory": 1 << 20})):
+        found = load_dataset(again)
+        assert found.disk is not None and found.disk.folder == first.disk.folder
+    other = load_dataset(resolved.model_copy(update={"encoding": "latin-1"}))
+    assert other.disk is not None and other.disk.folder != first.disk.folder
 
 
 def test_moments_are_those_of_numpy() -> None:

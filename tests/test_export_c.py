@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import running
 import tables
+from cases import rest_long
 from conftest import Refused
-from exporting import KINDS, QUICK, Models, export
+from exporting import KINDS, QUICK, Models, export, is_quick
 
 from mlpkit.deploy import normal_quantile
 
@@ -32,7 +33,7 @@ def compile_strictly(header: Path, *languages: tuple[str, ...]) -> None:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", rest_long(KINDS, is_quick))
 def test_it_predicts_the_same_and_compiles_without_a_warning(
     kind: str, models: Models, tmp_path: Path
 ) -> None:

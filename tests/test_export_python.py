@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import tables
-from exporting import KINDS, MLP, QUICK, Models, assert_same, export, odd_rows, predicted, read_columns
+from cases import rest_long
+from exporting import (
+    KINDS,
+    MLP,
+    QUICK,
+    Models,
+    assert_same,
+    export,
+    is_quick,
+    odd_rows,
+    predicted,
+    read_columns,
+)
 from running import train
 
 from mlpkit.cli.main import run as command
@@ -26,7 +38,7 @@ def script(folder: Path, source: Path, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", rest_long(KINDS, is_quick))
 def test_python_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None:
     manifest = export("python", tmp_path / "out", models.run(kind))
     assert list(manifest["files"]) == ["model.py"]

@@ -13,7 +13,7 @@ from mlpkit.analysis.predict import make_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.deploy.check_rows import made_rows
 from mlpkit.deploy.compare import compare
-from mlpkit.deploy.format import Answers, Source
+from mlpkit.deploy.format import FilePredictions, Source
 from mlpkit.deploy.torch_program import Program, to_numbers
 from mlpkit.folders.checkpoint import load
 
@@ -39,7 +39,7 @@ def test_the_module_predicts_the_same_before_it_is_a_file(kind: str, models: Mod
     with torch.no_grad():
         found = Program(source).eval()(torch.from_numpy(numbers))
     label, outputs = (None, found) if isinstance(found, torch.Tensor) else (found[0].numpy(), found[1])
-    compare(source, rows, Answers(outputs.numpy(), label))
+    compare(source, rows, FilePredictions(outputs.numpy(), label))
 
 
 @pytest.mark.long

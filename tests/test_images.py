@@ -15,7 +15,6 @@ import torch
 from cases import rest_long
 from real_data import needs_real_data, real_data
 from sklearn.datasets import load_digits
-from torchvision import datasets
 
 from mlpkit.data.images import default_root, missing_files
 from mlpkit.data.load import load_dataset
@@ -190,6 +189,8 @@ def test_no_network(tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """A server of a small set, where torchvision looks for MNIST."""
+    from torchvision import datasets
+
     write_files(tmp_path / "served", suffix=".gz")
     sums = [
         (f"{name}.gz", hashlib.md5((tmp_path / "served" / f"{name}.gz").read_bytes()).hexdigest())

@@ -18,6 +18,7 @@ from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split
 from mlpkit.data.encoder import Linear, NumberColumn
+from mlpkit.errors import ConfigError
 
 QUICK = ("run.plots=false", "run.loggers=[]")
 
@@ -149,6 +150,19 @@ def test_what_is_refused(trained: dict[str, Path], refused: Refused) -> None:
     assert (
         line.startswith("--score=acuracy: must be a score of binary: ") and "did you mean accuracy?" in line
     )
+    assert refused("importance", str(trained["moons"]), "--column", "x1", "--score", "r2", code=2) == (
+        "--score=r2: --column shows predictions, not a score; leave one of them out"
+    )
+    assert refused("importance", str(trained["moons"]), "--split", "val", "--column", "z", code=2) == (
+        "--column=z: the model reads no such column, but x1, x2"
+    )
+
+
+def test_a_score_that_is_not_defined_for_the_rows_is_refused(trained: dict[str, Path]) -> None:
+    predictor, _ = load_predictor(trained["moons"] / "checkpoints/best.safetensors")
+    one_class = Split(torch.rand(20, 2), torch.zeros(20, dtype=torch.long))
+    with pytest.raises(ConfigError, match="--score=roc_auc: is nan for these rows"):
+        permutation_importance(predictor, one_class, "roc_auc")
 
 
 def test_the_importance_of_folds_has_their_interval(

@@ -13,7 +13,6 @@ from engines import KINDS, Kind, collected, engine_of, model_of
 from running import config, content, train
 from scipy import special
 from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
 
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
@@ -97,6 +96,8 @@ class FocalOf(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.shape[1] == 1:
+            from torchvision.ops import sigmoid_focal_loss
+
             return sigmoid_focal_loss(outputs, targets, alpha=-1, gamma=self.gamma, reduction=self.reduction)
         p = outputs.softmax(1)[range(len(targets)), targets]
         losses = -((1 - p) ** self.gamma) * p.log()

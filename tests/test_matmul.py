@@ -37,7 +37,7 @@ def cache(tmp_path, monkeypatch):
     assert left == "highest"
 
 
-def never(shape):
+def never(shape, rounds):
     raise AssertionError("it was measured")
 
 
@@ -79,6 +79,30 @@ def test_auto_measures_once_and_remembers(cache, monkeypatch):
         assert choose_matmul("auto", SHAPE, "cpu", remember=False) == Matmul(level, LARGE, MEASURED)
 
 
+def test_the_fastest_may_round_to_bfloat16(cache, monkeypatch):
+    """It is measured among more levels than `auto` has, and stored in a file of its own."""
+    monkeypatch.setattr(matmul_choice, "CLEARLY", float("inf"))  # a later level counts as faster
+    fastest = Matmul("bfloat16", LARGE, "the fastest, by measurement")
+    assert choose_matmul("fastest", SHAPE, "cpu", True) == fastest
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text()) == {"level": "bfloat16"}
+    monkeypatch.setattr(matmul_choice, "CLEARLY", 0.0)
+    assert choose_matmul("fastest", SHAPE, "cpu", True) == fastest
+    assert choose_matmul("auto", SHAPE, "cpu", True) == Matmul("highest", LARGE, MEASURED)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_the_fastest_without_a_measurement(cache, monkeypatch):
+    monkeypatch.setattr(matmul_choice, "measure", never)
+    assert choose_matmul("fastest", SMALL, "cpu", True) == EXACT
+    assert choose_matmul("fastest", SHAPE, "cpu", remember=False) == UNKNOWN
+    assert choose_matmul("fastest", SHAPE, "cuda:0", True) == Matmul("high", 0, "TF32 is the fastest on CUDA")
+    for level in (*LEVELS, "bfloat16"):
+        assert choose_matmul("fastest", SHAPE, "cpu", True, level) == Matmul(level, LARGE, "as before")
+    assert choose_matmul("auto", SHAPE, "cpu", False, "bfloat16") == UNKNOWN  # `auto` never rounds
+    assert not cache.exists()
+
+
 def test_another_product_is_measured_anew(cache):
     choose_matmul("auto", SHAPE, "cpu", True)
     choose_matmul("auto", (64, 300, 256), "cpu", True)
@@ -102,11 +126,11 @@ def test_another_number_of_threads_is_measured_anew(cache):
     ["", "{", "[]", "{}", '{"level": "fast"}', '{"level": null}', '{"level": ["high"]}', "\0"],
 )
 def test_a_damaged_memory_is_measured_anew(content, cache, monkeypatch):
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
+    monkeypatch.setattr(matmul_choice, "measure", lambda *_: "high")
     choose_matmul("auto", SHAPE, "cpu", True)
     (file,) = cache.iterdir()
     file.write_text(content)
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
+    monkeypatch.setattr(matmul_choice, "measure", lambda *_: "medium")
     assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
     assert json.loads(file.read_text()) == {"level": "medium"}
     assert list(cache.iterdir()) == [file]
@@ -115,7 +139,7 @@ def test_a_damaged_memory_is_measured_anew(content, cache, monkeypatch):
 @pytest.mark.parametrize("obstacle", ["a file", "a folder", "of another"])
 def test_what_cannot_be_kept_is_not_used(obstacle, cache, tmp_path, monkeypatch):
     """Measured by the next run as well, it might be another level, and the bits others with it."""
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
+    monkeypatch.setattr(matmul_choice, "measure", lambda *_: "high")
     choose_matmul("auto", SHAPE, "cpu", True)
     (file,) = cache.iterdir()
     if obstacle == "a folder":
@@ -141,8 +165,8 @@ def test_of_two_that_measure_at_once_both_take_what_is_kept(links, cache, monkey
     def unknown(ours, path):
         raise PermissionError
 
-    def measured(shape):
-        monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
+    def measured(shape, rounds):
+        monkeypatch.setattr(matmul_choice, "measure", lambda *_: "medium")
         assert choose_matmul("auto", SHAPE, "cpu", True).level == "medium"
         return "high"
 
@@ -174,7 +198,7 @@ def test_processes_that_measure_at_once_take_the_same(cache):
 
 
 def choose_at_once(level, start, found):
-    def measured(shape):
+    def measured(shape, rounds):
         start.wait()
         return level
 
@@ -184,7 +208,7 @@ def choose_at_once(level, start, found):
 
 def test_a_large_product_is_probed_by_a_part_of_it(monkeypatch):
     probes = []
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: probes.append(shape) or "highest")
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape, _: probes.append(shape) or "highest")
     for shape in (SHAPE, (60000, 784, 256), (1000, 10**6, 10), (64, 4096, 10**6), (1, 2000, 1000)):
         choose_matmul("auto", shape, "cpu", True)
     assert probes == [SHAPE, (64, 784, 256), (64, 4096, 16), (64, 4096, 61), (1, 2000, 131)]
@@ -471,6 +495,23 @@ def test_bfloat16_where_it_cannot_be_had(overrides, said, here, capsys):
     assert command(["train", *RUN, "trainer.matmul=bfloat16", *overrides]) == 2
     assert capsys.readouterr().err == f"mlpkit: {said}\n"
     assert not Path("outputs").exists()
+
+
+def test_the_fastest_with_autograd_does_not_round(here, cache, monkeypatch):
+    monkeypatch.setattr(matmul_choice, "CLEARLY", float("inf"))
+    wanted = ["trainer.epochs=1", "trainer.matmul=fastest", "trainer.engine=autograd"]
+    assert command(["train", *RUN, *wanted]) == 0
+    assert said()[-1].endswith("matrix products: highest (the autograd engine does not round)")
+
+
+def test_a_run_resumed_keeps_the_fastest(here, cache, monkeypatch):
+    monkeypatch.setattr(matmul_choice, "CLEARLY", float("inf"))
+    assert command(["train", *RUN, "trainer.epochs=1", "trainer.matmul=fastest"]) == 0
+    assert about()["matmul"] == "bfloat16"
+    shutil.rmtree(cache)
+    monkeypatch.setattr(matmul_choice, "measure", never)
+    assert command(["resume", "trainer.epochs=2"]) == 0
+    assert said()[-1].endswith("matrix products: bfloat16 (as before)")
 
 
 def test_a_small_run_says_nothing(here, cache):

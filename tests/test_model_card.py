@@ -25,12 +25,16 @@ def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def looks(root: Path) -> int:
+    """Return how many looks at test splits are recorded below a folder."""
+    return sum(len(file.read_text().splitlines()) for file in root.rglob("test-looks.jsonl"))
+
+
 def test_of_an_ensemble(models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = models.sweep()
-    looks = sweep.parents[1] / "test-looks.jsonl"
-    before = len(looks.read_text().splitlines()) if looks.exists() else 0
+    before = looks(models.root)
     export("python", tmp_path / "out", sweep, "--ensemble")
-    assert len(looks.read_text().splitlines()) == before + 1
+    assert looks(models.root) == before + 1
     text = card(tmp_path / "out")
     said = evaluated(capsys, str(sweep), "--ensemble")
     for title, printed in (("the ensemble of 3", "test"), ("95 % from",) * 2, ("majority",) * 2):

@@ -21,9 +21,9 @@ from mlpkit.cli.main import run as command
 from mlpkit.config.loss import loss_for
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind
-from mlpkit.data.dataset import split_at_random
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.raw_table import RawTable
+from mlpkit.data.splits import split_at_random
 from mlpkit.data.table_targets import find_targets, target_columns
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders import checkpoint

@@ -17,7 +17,8 @@ import mlpkit
 from mlpkit.analysis import novelty
 from mlpkit.analysis.named_run import open_run
 from mlpkit.analysis.novelty import LIMIT, UnlikeRows, fit_novelty
-from mlpkit.analysis.predict import Predictions, Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, load_predictor, make_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.analysis.predictions_file import as_columns
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Split
@@ -217,6 +218,26 @@ def test_stored_tensors_of_another_shape_are_refused(trained: dict[str, Path], t
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("fault", ["one row", "no number", "unsorted"])
+def test_stored_values_that_cannot_be_used_are_refused(
+    fault: str, trained: dict[str, Path], tmp_path: Path, refused: Refused
+) -> None:
+    stored = checkpoint.load(trained["moons"] / "checkpoints/best.safetensors")
+    rows, distances = torch.rand(5, 2), torch.rand(5, dtype=torch.float64).sort().values
+    if fault == "one row":
+        rows, distances = rows[:1], distances[:1]
+    elif fault == "no number":
+        rows[2, 1] = torch.nan
+    else:
+        distances = distances.flip(0)
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, replace(stored, novelty={"rows": rows, "distances": distances}))
+    assert refused("predict", str(path), "--values", "1,2", "--novelty", code=65) == (
+        f"{path}: no row can be compared with the training rows that it holds; store them anew with mlpkit "
+        "calibrate RUN --novelty, or remove them with --novelty --remove"
+    )
+
+
 def test_pictures(trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Digits as they are are like those of training; noise is not."""
     run, random = str(trained["digits"]), np.random.default_rng(0)

@@ -88,6 +88,8 @@ def test_what_a_pattern_or_the_dataset_names_is_not_written_over(
         f"--output={output}: is what is read ({shown}); choose another name"
     )
     assert Path(output).read_text() == before
+    for _ in range(2):  # the config has decimal: ., which names no folder
+        assert command(["predict", "outputs/run", "--split", "test", "--output", "again.csv"]) == 0
 
 
 def test_another_option_is_named(tmp_path: Path, refused: Refused) -> None:

@@ -12,8 +12,6 @@ from conftest import Refused
 from own_data import COLOURS, draw
 from PIL import Image
 from running import config, train
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
 from mlpkit.analysis.evaluate import load_matching
 from mlpkit.analysis.predict import load_predictor
@@ -47,6 +45,9 @@ def everything(dataset: Dataset) -> list[list[float]]:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp"])
 @pytest.mark.parametrize(("mode", "size"), [("RGB", None), ("RGB", (5, 3)), ("L", None), ("L", (12, 9))])
 def test_it_equals_torchvision(mode: str, size: tuple[int, int] | None, suffix: str, tmp_path: Path) -> None:
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
     draw(tmp_path / "set", mode, 4, suffix)
     channels = 1 if (mode, suffix) == ("L", "webp") else None  # WebP is always in colour
     dataset = load(tmp_path / "set", size=size, channels=channels, val_fraction=0.25)
@@ -99,8 +100,11 @@ def test_folders_may_be_splits(given: tuple[str, ...], tmp_path: Path) -> None:
     assert found["val"] == [3 if has_val else 1] * 3
     assert found["test"] == [5 if has_test else 2] * 3
     assert found["train"] == [10 - (not has_val) - 2 * (not has_test)] * 3
-    reference = ImageFolder(str(tmp_path / "set" / given[-1]), transforms.ToTensor())
     if has_test:
+        from torchvision import transforms
+        from torchvision.datasets import ImageFolder
+
+        reference = ImageFolder(str(tmp_path / "set" / given[-1]), transforms.ToTensor())
         rows = torch.stack([pixels.flatten() for pixels, _ in reference])
         assert torch.equal(splits["test"].inputs, rows)
 
@@ -249,6 +253,8 @@ def test_predictions_of_files_equal_those_of_splits(name: str, runs: dict[str, P
 
 
 def test_other_pictures_are_read_as_in_training(runs: dict[str, Path], tmp_path: Path) -> None:
+    from torchvision import transforms
+
     schemas = {
         name: checkpoint.load(runs[name] / "checkpoints/best.safetensors").input_schema
         for name in ("rgb", "grey")

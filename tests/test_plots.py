@@ -33,10 +33,11 @@ from torch import nn
 
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.loss import loss_for
-from mlpkit.data.dataset import Dataset, Split, gather_splits
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
 from mlpkit.data.random_split import random_split
+from mlpkit.data.splits import gather_splits
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.losses.cross_entropy import CrossEntropy
 from mlpkit.models.torch_network import Network, build_model

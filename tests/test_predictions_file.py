@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from mlpkit.analysis.predict import Predictions
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.analysis.predictions_file import ENDINGS, Columns, as_columns, to_csv, write
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, WriteError

@@ -103,6 +103,13 @@ def test_mnist_best(tmp_path: Path) -> None:
 @needs_real_data
 @pytest.mark.slow
 @pytest.mark.usefixtures("data")
+def test_mnist_committee(tmp_path: Path) -> None:
+    assert recipe(tmp_path, "mnist_committee")[1]["test"]["accuracy"] >= 0.994
+
+
+@needs_real_data
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
 def test_fashion_best(tmp_path: Path) -> None:
     assert recipe(tmp_path, "fashion_best")[1]["test"]["accuracy"] >= 0.90
 

@@ -8,8 +8,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from mlpkit.data.dataset import Affine, column_scaling
 from mlpkit.data.load import load_dataset
+from mlpkit.data.scaling import Affine, column_scaling
 from mlpkit.models.torch_layers import Scaling, Unscaling
 from mlpkit.models.torch_network import build_model
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from mlpkit.folders.tracked_run import is_kept
 from mlpkit.loggers import mlflow as tracker
 from mlpkit.loggers.mlflow_store import MLflowRun, MLflowStore
 
-pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'mlpkit[mlflow]'")
+pytestmark = pytest.mark.skipif(  # mlflow takes seconds to import, so only the tests themselves do
+    find_spec("mlflow") is None, reason="mlflow is not installed: pip install 'mlpkit[mlflow]'"
+)
 
 SMALL = ("dataset=moons", "model=mlp", "model.hidden=[4]", *QUIET)
 LIVE = ("run.loggers=[mlflow]", "run.plots=false")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,7 +219,10 @@ def test_json_lines_have_the_types_that_all_values_have(turn: str, tmp_path: Pat
         ['{"a": 1}'] * ROWS + ["", "  "] * 3000 + ['{"a": 2}'],
         ['{"a": 1}'] * ROWS + ['{"a": 1'],
         ['{"a": 1}'] * ROWS + ["[1]"],
-        ['{"a": 1}'] * ROWS + ['{"a": ' + "[" * 5000 + "]" * 5000 + "}"],
+        pytest.param(
+            ['{"a": 1}'] * ROWS + ['{"a": ' + "[" * 5000 + "]" * 5000 + "}"],
+            marks=pytest.mark.skipif(sys.version_info >= (3, 14), reason="it reads what is nested so deep"),
+        ),
         ['{"a": 1}'] * ROWS + ['{"a": 1, "a": 2}'],
         ['{"a": 1e400}'] * 3,
         [""],

@@ -138,7 +138,7 @@ def test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
             ["dataset.target=income", "dataset.task=classification"],
             "column income: 240 different values in 240 rows are too many for classes",
         ),
-        (["dataset.target=country"], "country: 1 different values, and a classification takes 2 to 1000"),
+        (["dataset.target=country"], "country: 1 different value, and a classification takes 2 to 1000"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -23,9 +23,10 @@ from mlpkit.analysis.evaluate import intervals_of, scores_of
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config.config import Config
-from mlpkit.data.dataset import Dataset, Split, split_at_random
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.load import load_dataset
+from mlpkit.data.splits import split_at_random
 from mlpkit.data.weights import check_weights, class_weights, row_weights
 from mlpkit.datasets.moons import MoonsDataset
 from mlpkit.engines.engine import Engine

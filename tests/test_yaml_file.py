@@ -1,6 +1,7 @@
 """What a strict YAML file may say, and what is said of one that may not be read."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         refusal(tmp_path / "pipe.yaml") == f"{tmp_path / 'pipe.yaml'}: not a regular file; name a YAML file"
     )
     long = tmp_path / ("x" * 300)
-    assert refusal(long) == f"{long}: cannot be read (File name too long)"
+    why = "cannot be read (File name too long)"
+    if sys.version_info >= (3, 14):  # whose `Path.is_file` does not say why there is no file
+        why = "no such file; name a YAML file"
+    assert refusal(long) == f"{long}: {why}"
 
 
 def test_a_file_of_exactly_the_limit_is_read(tmp_path: Path) -> None:

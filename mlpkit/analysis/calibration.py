@@ -84,9 +84,9 @@ def _loss_of(
     return loss_of
 
 
-def calibration_scores(predictor: Predictor, rows: Split, outputs: Tensor) -> dict[str, float]:
+def calibration_scores(task: Task, rows: Split, outputs: Tensor) -> dict[str, float]:
     """Return log loss, expected calibration error and Brier score of a classifier's outputs for some rows."""
-    task, metrics = predictor.task, tuple[MetricConfig, ...]()
+    metrics = tuple[MetricConfig, ...]()
     for name in SCORES:
         metrics = with_metric(metrics, name)
     truth = task.truth(task.encode(rows.targets, outputs.dtype))

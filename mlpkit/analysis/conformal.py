@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mlpkit.analysis.evaluate import load_common
 from mlpkit.analysis.intervals import wilson
-from mlpkit.analysis.predict import Predictions, Predictor
+from mlpkit.analysis.predict import Predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Split
 from mlpkit.errors import ConfigError
@@ -29,7 +30,7 @@ class Conformal:
 
     Attributes:
         coverage: the probability with which they hold the truth.
-        reach: one number for classes: a class is in the set if it and the likelier ones have at most this
+        reach: one number for classes: a class is in the set if all likelier ones have at most this
             probability together. For a regression (targets,): how far the intervals reach beyond the
             prediction, or beyond both quantiles; it is negative if these are too far apart.
     """
@@ -46,9 +47,7 @@ class Conformal:
     def sets(self, predictions: Predictions) -> Tensor:
         """Return (rows, classes) booleans: whether a class is in the set; the likeliest one always is."""
         assert predictions.probabilities is not None
-        found = _mass(predictions.probabilities) <= self.reach
-        found[torch.arange(len(found)), predictions.probabilities.argmax(1)] = True
-        return found
+        return _likelier(predictions.probabilities) <= self.reach
 
     def holds(self, predictions: Predictions, targets: Tensor) -> Tensor:
         """Return whether the targets are inside: (rows,) for classes, (rows, targets) for a regression."""
@@ -62,8 +61,8 @@ def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conform
     """Return the reach that holds the truth of new rows with a probability of at least `coverage`.
 
     It is the k-th smallest score of n rows, k = ⌈(n + 1) · coverage⌉. The score of a row is the probability
-    of its class and the likelier ones together, or how far each target lies beyond the prediction, or
-    beyond both quantiles.
+    of all classes together that are likelier than its own, or how far each target lies beyond the
+    prediction, or beyond both quantiles.
 
     Raises:
         ConfigError: the task has several labels, or there are too few rows.
@@ -82,7 +81,7 @@ def fit_conformal(predictor: Predictor, rows: Split, coverage: float) -> Conform
         low, high = _ends(predictions)
         scores = torch.maximum(low - rows.targets, rows.targets - high)
     else:
-        scores = _mass(predictions.probabilities).gather(1, rows.targets[:, None])
+        scores = _likelier(predictions.probabilities).gather(1, rows.targets[:, None])
     reach = scores.sort(0).values[k - 1]
     return Conformal(coverage, reach)
 
@@ -161,7 +160,8 @@ def _describe_widths(conformal: Conformal, predictions: Predictions) -> str:
     return f"mean width {', '.join(widths)}"
 
 
-def _mass(probabilities: Tensor) -> Tensor:
-    """Return (rows, classes) the probability of each class and all likelier ones together, float64."""
-    p, order = probabilities.double().sort(1, descending=True)
-    return torch.empty_like(p).scatter_(1, order, p.cumsum(1))
+def _likelier(probabilities: Tensor) -> Tensor:
+    """Return (rows, classes) the probability of all classes together that are likelier than each, float64."""
+    p, order = probabilities.double().sort(dim=1, descending=True, stable=True)
+    before = torch.cat((torch.zeros_like(p[:, :1]), p.cumsum(1)[:, :-1]), 1)
+    return torch.empty_like(p).scatter_(1, order, before)

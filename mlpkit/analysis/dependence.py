@@ -19,6 +19,7 @@ from mlpkit.config.problems import did_you_mean, spell
 from mlpkit.data.encode import encode, unscaled
 from mlpkit.data.encoder import BooleanColumn, DateColumn, NumberColumn, TableEncoder
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.tables import listed
 from mlpkit.errors import ConfigError
 
 POINTS = 20  # values of a column of numbers
@@ -71,8 +72,9 @@ def partial_dependence(predictor: Predictor, inputs: Tensor, column: str) -> Dep
     schema = predictor.input_schema
     groups = features_of_columns(schema)
     if column not in groups:
+        near = did_you_mean(column, list(groups))
         raise ConfigError(
-            f"--column={spell(column)}: the model reads no such column{did_you_mean(column, list(groups))}"
+            f"--column={spell(column)}: the model reads no such column, but {listed(groups)}{near}"
         )
     features = groups[column]
     values, encoded = _grid(schema, column, inputs[:, features])

@@ -61,7 +61,7 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
         repeats: number of shuffles of each column, at least 2.
 
     Raises:
-        ConfigError: the task has no such score.
+        ConfigError: the task has no such score, or it is not defined for the rows.
     """
     task, schema, inputs = predictor.task, predictor.input_schema, rows.inputs
     score = score or ("r2" if task.probabilities is None else "accuracy")
@@ -70,6 +70,11 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
     truth = task.truth(task.encode(rows.targets, before.dtype))
     sign = 1 if higher_is_better(score) else -1
     whole = _score(task, score, before, truth)
+    if not math.isfinite(whole):
+        raise ConfigError(
+            f"--score={score}: is {whole} for these rows, as where they lack a class; choose another, or "
+            "other rows with --split"
+        )
     random = np.random.default_rng(0)
     drawn = [torch.from_numpy(random.integers(0, len(rows), len(rows))) for _ in range(repeats)]
     of_drawn = [_score(task, score, before[again], truth[again]) for again in drawn]

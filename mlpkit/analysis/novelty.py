@@ -107,9 +107,22 @@ def novelty_of(
 
 
 def stored_novelty(members: Sequence[tuple[Path, Checkpoint]], predictor: Predictor) -> Novelty | None:
-    """Return what a checkpoint of a model holds; None if it holds nothing."""
-    found = members[0][1].novelty
-    return Novelty(predictor, found["rows"].double(), found["distances"]) if found else None
+    """Return what a checkpoint of a model holds; None if it holds nothing.
+
+    Raises:
+        DataError: no row can be compared with it, in a checkpoint that is foreign or was changed.
+    """
+    path, found = members[0][0], members[0][1].novelty
+    if not found:
+        return None
+    rows, distances = found["rows"].double(), found["distances"]
+    is_sorted = bool((distances.diff() >= 0).all())
+    if len(rows) < 2 or not is_sorted or not (rows.isfinite().all() and distances.isfinite().all()):
+        raise DataError(
+            f"{path}: no row can be compared with the training rows that it holds; store them anew with "
+            "mlpkit calibrate RUN --novelty, or remove them with --novelty --remove"
+        )
+    return Novelty(predictor, rows, distances)
 
 
 def not_stored(source: str) -> str:

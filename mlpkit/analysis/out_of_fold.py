@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mlpkit.analysis.baselines import scores_of_outputs
 from mlpkit.analysis.evaluate import Load, load_matching
-from mlpkit.analysis.predict import Predictions, Predictor, make_predictor
+from mlpkit.analysis.predict import Predictor, make_predictor
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.data.table_options import TableOptions
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.load_run import load_run

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpkit.analysis.conformal import Conformal
-    from mlpkit.analysis.predict import Predictions
+    from mlpkit.analysis.predictions import Predictions
 
 Values = Sequence[Any] | NDArray[Any]
 Columns = dict[str, Values]

@@ -91,17 +91,13 @@ def calibrate(
             "dataset.val_fraction"
         )
     rows = dataset.splits["val"]
-    before = uncalibrated(one_of([make_predictor(member) for _, member in members]))
-    weights = row_weights(rows)
+    plain = uncalibrated(one_of([make_predictor(member) for _, member in members]))
+    logits, weights = plain.on(rows).each_output(rows.inputs), row_weights(rows)
     temperature = fit_temperature(
-        before.task,
-        before.on(rows).each_output(rows.inputs),
-        rows.targets,
-        None if weights is None else weights[rows.rows],
+        plain.task, logits, rows.targets, None if weights is None else weights[rows.rows]
     )
-    after = one_of([make_predictor(replace(member, temperature=temperature)) for _, member in members])
-    outputs = [of.on(rows).outputs_in_blocks(rows.inputs) for of in (before, after)]
-    scores = [calibration_scores(of, rows, found) for of, found in zip((before, after), outputs, strict=True)]
+    before, after = (plain.task.average(logits / divisor) for divisor in (1, temperature))
+    scores = [calibration_scores(plain.task, rows, outputs) for outputs in (before, after)]
     _keep(
         paths,
         trust,
@@ -117,7 +113,10 @@ def calibrate(
         from mlpkit.plots.probabilities import draw_calibration
 
         with style.applied():
-            figure = draw_calibration(dataset, after, "val", outputs[1])
+            calibrated = one_of(
+                [make_predictor(replace(each, temperature=temperature)) for _, each in members]
+            )
+            figure = draw_calibration(dataset, calibrated, "val", after)
             write_output(output, style.render(figure, output.suffix))
         say(console, f"picture: {output}")
     say(console, f"temperature {temperature:.4g}: {named}")

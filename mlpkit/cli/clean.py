@@ -42,7 +42,7 @@ def clean(
     from mlpkit.system.console import make_console, note, plain_table, say
 
     seconds = None if older_than is None else _seconds(older_than)
-    folders = folders_or_outputs(paths)
+    folders = folders_or_outputs(paths, may_be_none=cache)
 
     def best_run(sweep: Path) -> Path | None:
         try:

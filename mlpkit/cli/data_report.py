@@ -14,9 +14,10 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.problems import plural, spell
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns
-from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import check_classes, load_dataset
 from mlpkit.data.raw_table import RawTable
+from mlpkit.data.scaling import Affine
 from mlpkit.data.table_dataset import infer_inputs, split_table, table_dataset
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows

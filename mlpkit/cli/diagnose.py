@@ -74,7 +74,7 @@ def _look_at_network(folder: "RunFolder", trust: "Trust") -> "NetworkFacts | Non
     """Return what the last weights do on the training rows; None, with a note, if they cannot be had."""
     from mlpkit.analysis.evaluate import load_matching
     from mlpkit.analysis.network_facts import find_facts
-    from mlpkit.analysis.predict import make_predictor
+    from mlpkit.analysis.predict import make_predictor, members_of
     from mlpkit.errors import DataError
     from mlpkit.folders.checkpoint import load_first
     from mlpkit.folders.find_run import find_checkpoints
@@ -87,4 +87,4 @@ def _look_at_network(folder: "RunFolder", trust: "Trust") -> "NetworkFacts | Non
         note(f"from the curves alone: {error}")
         return None
     predictor = make_predictor(stored)
-    return find_facts(predictor.network, predictor.task, dataset)
+    return find_facts([member.network for member in members_of(predictor)], predictor.task, dataset)

@@ -135,6 +135,13 @@ def evaluate(
 
         refuse_training_rows(name, rows)
         unlike = novelty_of(members, predictor, trust, note)
+    conformal = None
+    if coverage is not None:
+        from mlpkit.analysis.conformal import conformal_of, describe_coverage
+
+        if name == "val":
+            raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
+        conformal = conformal_of(members, predictor, coverage, trust, note)
     console, task, tuned = make_console(), predictor.task, ""
     if threshold is not None:
         val = None if dataset is None or name == "val" else dataset.splits.get("val")
@@ -159,12 +166,7 @@ def evaluate(
     say(console, f"loss: {predictor.loss.on_output(task.name)}")
     if task.probabilities is not None:
         say(console, _calibration(predictor, answers))
-    if coverage is not None:
-        from mlpkit.analysis.conformal import conformal_of, describe_coverage
-
-        if name == "val":
-            raise ConfigError("--coverage: is set by the validation rows; score others, such as --split test")
-        conformal = conformal_of(members, predictor, coverage, trust, note)
+    if conformal is not None:
         said, names = predictor.decode(answers.all_outputs), predictor.input_schema.targets
         say(console, describe_coverage(conformal, names, said, answers.rows.targets))
     if answers.novelty is not None:
@@ -192,7 +194,7 @@ def _calibration(predictor: "Predictor", answers: "Answers") -> str:
     if answers.plain is not None:
         before = f"temperature {', '.join(f'{found:.4g}' for found in temperatures_of(predictor))}: "
     outputs = [each for each in (answers.plain, answers.outputs) if each is not None]
-    scores = [calibration_scores(predictor, answers.rows, each) for each in outputs]
+    scores = [calibration_scores(predictor.task, answers.rows, each) for each in outputs]
     ece, brier = (" → ".join(number(of[name]) for of in scores) for name in ("ece", "brier"))
     return f"calibration: {before}ECE {ece} ({ECE_BINS} bins), Brier {brier}"
 

@@ -13,6 +13,7 @@ import typer
 from mlpkit.analysis.named_run import folder_of, newest_of, open_members, open_run
 from mlpkit.cli.arguments import AllowLarge, Plugins, Which, command_line
 from mlpkit.config.problems import plural, spell
+from mlpkit.deploy.format_modules import MODULES
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from mlpkit.folders.checkpoint import Checkpoint
     from mlpkit.folders.trust import Trust
     from mlpkit.tasks import Task
-
-FORMATS = ("python", "state_dict", "c", "onnx", "torch", "sklearn")
 
 IMPORTED = ("mlpkit", "numpy", "onnxruntime", "safetensors", "sklearn", "torch")  # beside what was exported
 
@@ -40,7 +39,7 @@ def export(
         ),
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", metavar=" | ".join(FORMATS), help="What to write.")
+        str, typer.Option("--format", metavar=" | ".join(MODULES), help="What to write.")
     ] = "",
     ensemble: Annotated[
         bool,
@@ -68,9 +67,9 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a trained model as a file that works without mlpkit, and check that it predicts the same."""
-    if format_ not in FORMATS:
+    if format_ not in MODULES:
         given = f"--format={spell(format_)}: must be" if format_ else "export: give --format,"
-        raise ConfigError(f"{given} one of {', '.join(FORMATS)}")
+        raise ConfigError(f"{given} one of {', '.join(MODULES)}")
     check_name(name)
 
     from mlpkit.analysis.predict import make_predictor, one_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpkit.analysis.named_run import folder_of, open_members
-from mlpkit.cli.arguments import AllowLarge, Device, Plugins, Run, Which, command_line
+from mlpkit.cli.arguments import PICTURES, AllowLarge, Device, Plugins, Run, Which, command_line
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.system.paths import expand
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLE = "mlpkit importance --output importance.png"
-PICTURES = (".png", ".pdf", ".svg")
 
 
 def importance(
@@ -66,6 +65,8 @@ def importance(
 
     if output is not None:
         check_output(output, (".csv", *PICTURES))
+    if column and score:
+        raise ConfigError(f"--score={score}: --column shows predictions, not a score; leave one of them out")
     trust = Trust.foreign(allow_large)
     models = []
     for path, stored in open_members(run, checkpoint, trust, ensemble):

@@ -24,16 +24,22 @@ Folders = Annotated[
 ]
 
 
-def folders_or_outputs(given: list[Path] | None) -> list[Path]:
+def folders_or_outputs(given: list[Path] | None, may_be_none: bool = False) -> list[Path]:
     """Return the given folders; without any, the default of run.root.
 
+    Args:
+        given: the folders.
+        may_be_none: whether to return none where none is given and the default does not exist.
+
     Raises:
-        DataError: none is given, and the default does not exist.
+        DataError: there is none, and there must be one.
     """
     from mlpkit.errors import DataError
 
     default = Path("outputs")
     if not given and not default.is_dir():
+        if may_be_none:
+            return []
         raise DataError(f"no run under {default}/; start one with `mlpkit train`, or name a folder of runs")
     return given or [default]
 

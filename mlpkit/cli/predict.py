@@ -166,9 +166,9 @@ def predict(
     if split is not None:
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         if output is not None:
-            # Among the texts are the files that were read.
             for _, text in texts(stored.config.dataset.model_dump(mode="json")):
-                refuse_input(output, text)
+                if Path(text).is_absolute():  # as all paths of a config are; decimal: . is no folder
+                    refuse_input(output, text)
         name, rows = choose_split(dataset, split)
         refuse_folds(name, rows)
         if novelty:

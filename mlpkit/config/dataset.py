@@ -53,6 +53,20 @@ class Augment(Section):
         return {name: Augment.model_validate({**sigma, name: value}) for name, value in options.items()}
 
 
+class ViewOptions(Section):
+    """Test-time augmentation: the mean prediction over copies of an image, with all mixes of changes."""
+
+    rotation: float = Field(
+        0.0,
+        ge=0,
+        le=180,
+        description="degrees that the copies are turned, half of them to each side",
+    )
+    translation: NotNegative = Field(
+        0.0, description="pixels that the copies are shifted along both sides, a quarter to each corner"
+    )
+
+
 class DatasetConfig(Section):
     """A dataset. A new one defines a name, options and `load`; for generated data see `Synthetic`.
 
@@ -140,6 +154,10 @@ class DatasetConfig(Section):
         """Return the random augmentation of the training images; None if the inputs are not images."""
         return None
 
+    def views(self) -> "ViewOptions | None":
+        """Return the views of an image whose mean prediction is taken; None: the image alone."""
+        return None
+
 
 class ImageOptions(DatasetConfig):
     """Options of every image dataset; pixels are numbers from 0 to 1."""
@@ -154,6 +172,9 @@ class ImageOptions(DatasetConfig):
         None, description="pixel standard deviation that standardize divides by; null: likewise"
     )
     augment: Augment = Field(Augment(), description="random changes to the training images")
+    test_time_augment: ViewOptions = Field(
+        ViewOptions(), description="copies of an image, whose mean prediction is taken"
+    )
 
     def divided_by(self) -> set[str]:
         """See `DatasetConfig.divided_by`."""
@@ -164,6 +185,11 @@ class ImageOptions(DatasetConfig):
     def augmentation(self) -> Augment | None:
         """See `DatasetConfig.augmentation`."""
         return self.augment
+
+    def views(self) -> ViewOptions | None:
+        """See `DatasetConfig.views`."""
+        views = self.test_time_augment
+        return views if views.rotation or views.translation else None
 
 
 class IdxOptions(ImageOptions):

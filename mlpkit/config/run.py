@@ -10,6 +10,7 @@ from mlpkit.config.problems import PLUGIN_HINT, did_you_mean, show
 from mlpkit.config.section import Count, NotNegative, PathText, Positive, Section, rule_error
 
 LEVELS = ("highest", "high", "medium")  # torch's float32 matmul precisions
+MEASURED = {"auto": LEVELS, "fastest": (*LEVELS, "bfloat16")}  # what these values of matmul choose from
 
 Label = Annotated[
     str,
@@ -81,10 +82,11 @@ class TrainerConfig(Section):
     engine: Literal["auto", "stacked", "autograd"] = Field(
         "auto", description="what computes the steps; auto: stacked, unless a layer needs autograd"
     )
-    matmul: Literal["auto", "highest", "high", "medium", "bfloat16"] = Field(
+    matmul: Literal["auto", "fastest", "highest", "high", "medium", "bfloat16"] = Field(
         "auto",
         description="precision of float32 products (high and medium are TF32 on CUDA; bfloat16 rounds large "
-        "ones in training); auto: the fastest that is as exact as highest",
+        "ones in training); auto: the fastest that is as exact as highest; fastest: that one, or bfloat16 "
+        "where it is faster",
     )
     compile: bool | Literal["auto"] = Field(
         "auto",

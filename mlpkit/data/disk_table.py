@@ -17,8 +17,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from mlpkit.data.arrays import read_npy
-from mlpkit.data.dataset import SPLITS, Affine, Dataset, Split
+from mlpkit.data.dataset import SPLITS, Dataset, Split
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.scaling import Affine
 from mlpkit.errors import DataError
 from mlpkit.system.paths import cache_folder
 

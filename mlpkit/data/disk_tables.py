@@ -4,8 +4,9 @@ The first counts the rows and draws a sample, the second fits the encoder on the
 encodes and writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from mlpkit.data.disk_fit import ExactFit
 from mlpkit.data.disk_scan import Scan, find_all_targets, known_rows, sample_rows, scan
 from mlpkit.data.disk_source import Source, columns_of, size_of, streamable
 from mlpkit.data.disk_splits import DrawnSplits, random_parts
-from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset
+from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset, open_table, tables_folder
 from mlpkit.data.encode import ColumnIssues, encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
@@ -66,6 +67,7 @@ def load_from_disk(
         raise ConfigError(f"{problem}, and the table is larger than dataset.memory={wanted}; set it higher")
     paths = [expand(file) for _, file in listed]
     most = sample_rows(memory, max(columns_of(file) for _, file in listed))
+    config = _before_inferring(config, lambda each: key_of(each, paths, f"{most} "))
 
     def key(encoder: TableEncoder | None) -> str:
         return key_of(config, paths, f"{most} {'' if encoder is None else repr(trained)}")
@@ -80,6 +82,25 @@ def load_from_disk(
         if trained is None or (fitted.header.schema.to_dict() == trained.to_dict()):
             return as_dataset(fitted, config.name, wanted is None)
     return as_dataset(table(encoder), config.name, wanted is None)
+
+
+def _before_inferring(config: TableOptions, key: Callable[[TableOptions], str]) -> TableOptions:
+    """Return the config by which the cache has the table; the config as it is if the cache does not have it.
+
+    The config of a run that was trained has the separator and more that were inferred when the table was
+    written. Its table is the same.
+    """
+    known = [
+        name for name in config.inferred_options if name != "memory" and getattr(config, name) is not None
+    ]
+    for count in range(len(known) + 1):
+        for names in combinations(known, count):
+            before = config.model_copy(update=dict.fromkeys(names))
+            if is_cached(key(before)):
+                inferred = open_table(tables_folder() / key(before), 0).header.inferred
+                if all(inferred.get(name) == getattr(config, name) for name in names):
+                    return before
+    return config
 
 
 def _needs_memory(config: TableOptions) -> str | None:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.dataset import IdxOptions, ImageOptions
-from mlpkit.data.dataset import Affine, Dataset, Split, channel_scaling, gather_splits, split_rows
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.idx import read_idx
 from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
+from mlpkit.data.scaling import Affine, channel_scaling
+from mlpkit.data.splits import gather_splits, split_rows
 from mlpkit.errors import DataError
 from mlpkit.system.atomic_write import temporary_folder
 from mlpkit.system.paths import cache_folder, expand

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from mlpkit.config.dataset import DatasetConfig
 from mlpkit.config.plugins import calling, described
-from mlpkit.data.dataset import Dataset, resplit
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.splits import resplit
 from mlpkit.data.weights import check_weights
 from mlpkit.errors import DataError
 

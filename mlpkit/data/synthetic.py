@@ -40,7 +40,7 @@ class Synthetic(DatasetConfig):
         """See `DatasetConfig.load`."""
         from torch import as_tensor
 
-        from mlpkit.data.dataset import split_at_random
+        from mlpkit.data.splits import split_at_random
 
         inputs, targets, *weights = (as_tensor(values) for values in self.draw())
         if not (inputs.isfinite().all() and targets.isfinite().all()):

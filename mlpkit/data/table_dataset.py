@@ -10,7 +10,7 @@ from mlpkit.config.problems import spell
 from mlpkit.data import table_splits
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, describe_columns, infer_columns
-from mlpkit.data.dataset import Dataset, gather_splits
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder
@@ -19,6 +19,7 @@ from mlpkit.data.member_folds import fold_sizes
 from mlpkit.data.overlaps import overlaps
 from mlpkit.data.rare_classes import rare_classes
 from mlpkit.data.raw_table import RawTable
+from mlpkit.data.splits import gather_splits
 from mlpkit.data.table_options import TableOptions
 from mlpkit.data.table_splits import Rows
 from mlpkit.data.table_targets import (

@@ -115,8 +115,8 @@ def find_targets(columns: Sequence[RawColumn], wanted: str) -> Targets:
             else "name another target"
         )
         raise DataError(
-            f"{first.source}: column {spell(first.name)}: {len(classes):,} different values, and a "
-            f"classification takes 2 to {MOST_CLASSES}; {way}"
+            f"{first.source}: column {spell(first.name)}: {plural(len(classes), 'different value')}, "
+            f"and a classification takes 2 to {MOST_CLASSES}; {way}"
         )
     rows = int(known.sum())
     if len(classes) > FEW_TEXTS and 2 * len(classes) > rows:

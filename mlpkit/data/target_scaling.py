@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.config.problems import spell
-from mlpkit.data.dataset import Affine, column_scaling
+from mlpkit.data.scaling import Affine, column_scaling
 from mlpkit.errors import ConfigError
 
 LARGEST = 3e38  # no limit; a checkpoint with infinity would be refused as damaged

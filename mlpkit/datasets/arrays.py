@@ -87,18 +87,14 @@ class ArraysDataset(DatasetConfig):
 
         from mlpkit.data.array_file import read_split_arrays
         from mlpkit.data.array_values import read_inputs, read_targets, read_weights
-        from mlpkit.data.dataset import (
-            Dataset,
-            channel_scaling,
-            column_scaling,
-            gather_splits,
-            split_remaining,
-        )
+        from mlpkit.data.dataset import Dataset
         from mlpkit.data.disk_arrays import load_from_disk, numbered, size_of
         from mlpkit.data.disk_cache import memory_of
         from mlpkit.data.images import for_each_pixel
         from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
         from mlpkit.data.overlaps import overlaps
+        from mlpkit.data.scaling import channel_scaling, column_scaling
+        from mlpkit.data.splits import gather_splits, split_remaining
         from mlpkit.data.tables import listed
 
         if self.path is None:

@@ -27,8 +27,8 @@ class DigitsDataset(ImageOptions):
         import torch
         from sklearn.datasets import load_digits
 
-        from mlpkit.data.dataset import gather_splits, split_rows
         from mlpkit.data.images import DIGITS, image_dataset
+        from mlpkit.data.splits import gather_splits, split_rows
 
         pixels, labels = load_digits(return_X_y=True)
         inputs = torch.from_numpy(pixels).float() / 16  # scikit-learn's pixels are 0..16

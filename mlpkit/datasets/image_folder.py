@@ -56,11 +56,12 @@ class ImageFolderDataset(ImageOptions):
     def _load(self, trained: "InputSchema | None" = None) -> "Dataset":
         import torch
 
-        from mlpkit.data.dataset import Split, gather_splits, split_remaining
+        from mlpkit.data.dataset import Split
         from mlpkit.data.images import image_dataset
         from mlpkit.data.input_schema import OwnPictures
         from mlpkit.data.overlaps import overlaps
         from mlpkit.data.picture_folder import list_pictures, read_pixels
+        from mlpkit.data.splits import gather_splits, split_remaining
 
         if self.path is None:
             raise ConfigError("dataset.path: no folder is named; write dataset.path=FOLDER, such as pictures")

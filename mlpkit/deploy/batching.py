@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mlpkit.analysis.blocks import BLOCK
-from mlpkit.analysis.predict import Predictions
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.data.few_rows import FewRows
 from mlpkit.deploy.limits import MOST_BYTES_HELD, MOST_WAITING
 from mlpkit.deploy.refusal import Refusal

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers
+from mlpkit.deploy.format import FilePredictions
 from mlpkit.deploy.portable import Portable
 from mlpkit.errors import ConfigError, DataError
 
@@ -77,7 +77,7 @@ def check_compiler() -> None:
 
 def compile_and_run(
     model: Portable, name: str, folder: Path, fields: dict[str, str], rows: CheckRows
-) -> Answers:
+) -> FilePredictions:
     """Return what a header in a folder says of rows.
 
     Raises:
@@ -113,8 +113,8 @@ def compile_and_run(
     said_labels = found[:, 1 : 1 + labels].astype(np.int64)
     outputs = found[:, 1 + labels :]
     if labels == 0:
-        return Answers(outputs)
-    return Answers(outputs, said_labels if task == "multilabel" else said_labels[:, 0])
+        return FilePredictions(outputs)
+    return FilePredictions(outputs, said_labels if task == "multilabel" else said_labels[:, 0])
 
 
 def _reads(model: Portable, fields: dict[str, str]) -> list[str]:

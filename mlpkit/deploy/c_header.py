@@ -9,7 +9,7 @@ from mlpkit.deploy.c_code import functions
 from mlpkit.deploy.c_encoder import encoder, field_names, input_fields
 from mlpkit.deploy.c_text import as_comment, number_array, text_array
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.portable import Portable
 from mlpkit.system.atomic_write import atomic_write
 
@@ -77,7 +77,7 @@ class CFormat(Format):
         about = {"fields": fields} if fields else {"fields": {"x": f"float[{model.widths[0]}]"}}
         return {"needs": ["C99 or C++11", "math.h", "string.h"], **about}
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`."""
         model = source.portable("c")
         return compile_and_run(model, source.name, folder, field_names(model), rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlpkit.analysis.predict import members_of
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Source
+from mlpkit.deploy.format import FilePredictions, Source
 from mlpkit.errors import DataError
 
 EPSILON = 2.0**-23  # of float32
@@ -47,7 +47,7 @@ def with_answers(source: Source, rows: CheckRows) -> CheckRows:
     return kept
 
 
-def compare(source: Source, rows: CheckRows, answers: Answers) -> Difference:
+def compare(source: Source, rows: CheckRows, answers: FilePredictions) -> Difference:
     """Return how far an export's answers are from mlpkit's.
 
     What counts as rounding is measured on the same rows: float32 and float64 give outputs that differ by as

@@ -88,7 +88,7 @@ def export(
 
     Args:
         source: the model.
-        format_: one of `FORMATS`.
+        format_: a name in `MODULES`.
         output: the folder; an older export in it is replaced.
         rows: of the check.
         checkpoints: the files of the model.

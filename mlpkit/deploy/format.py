@@ -1,4 +1,4 @@
-"""The base of export formats, and the table of them."""
+"""The base of export formats."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,16 +14,8 @@ from mlpkit.analysis.predict import Predictor
 from mlpkit.config.config import Config
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.check_rows import CheckRows
+from mlpkit.deploy.format_modules import MODULES
 from mlpkit.deploy.portable import Portable, make_portable
-
-FORMATS = {
-    "python": "python_file",
-    "state_dict": "state_dict",
-    "c": "c_header",
-    "onnx": "onnx_model",
-    "torch": "torch_program",
-    "sklearn": "sklearn_estimator",
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Answers:
+class FilePredictions:
     """What an exported file says of rows.
 
     Attributes:
@@ -75,11 +67,11 @@ class Answers:
     labels: NDArray[Any] | None = None
 
     @staticmethod
-    def of(found: dict[str, NDArray[Any]]) -> "Answers":
+    def of(found: dict[str, NDArray[Any]]) -> "FilePredictions":
         """Return those of a dict with value, or with probabilities and label."""
         if "value" in found:
-            return Answers(np.asarray(found["value"]))
-        return Answers(np.asarray(found["probabilities"]), np.asarray(found["label"]))
+            return FilePredictions(np.asarray(found["value"]))
+        return FilePredictions(np.asarray(found["probabilities"]), np.asarray(found["label"]))
 
 
 class Format(ABC):
@@ -106,7 +98,7 @@ class Format(ABC):
         return rows
 
     @abstractmethod
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """Return what the files in a folder say of rows, in their own runtime.
 
         Raises:
@@ -115,6 +107,6 @@ class Format(ABC):
 
 
 def format_of(name: str) -> Format:
-    """Return a format by its name, which is one of `FORMATS`."""
-    found: Format = import_module(f"mlpkit.deploy.{FORMATS[name]}").FORMAT
+    """Return a format by its name, which is one of `MODULES`."""
+    found: Format = import_module(f"mlpkit.deploy.{MODULES[name]}").FORMAT
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers
+from mlpkit.deploy.format import FilePredictions
 from mlpkit.errors import DataError
 
 PREDICT = """
@@ -23,7 +23,7 @@ np.savez(target, **importlib.import_module(name).predict(rows))
 """
 
 
-def predict(folder: Path, name: str, rows: CheckRows, program: str = PREDICT) -> Answers:
+def predict(folder: Path, name: str, rows: CheckRows, program: str = PREDICT) -> FilePredictions:
     """Return what a module or a file in a folder says of rows.
 
     Args:
@@ -48,4 +48,4 @@ def predict(folder: Path, name: str, rows: CheckRows, program: str = PREDICT) ->
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise DataError(f"{name}: the exported model does not run in a fresh Python: {said}")
         with np.load(target) as found:
-            return Answers.of({name: found[name] for name in found.files if name != "class"})
+            return FilePredictions.of({name: found[name] for name in found.files if name != "class"})

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpkit.analysis.novelty import Novelty, not_stored
-from mlpkit.analysis.predict import Predictions, Predictor, members_of
+from mlpkit.analysis.predict import Predictor, members_of
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.config.problems import plural
 from mlpkit.deploy.frames import features_of
 from mlpkit.errors import DataError

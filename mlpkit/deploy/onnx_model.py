@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.check_rows import CheckRows, encode_rows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.portable import Portable, Step
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.atomic_write import atomic_write
@@ -62,7 +62,7 @@ class OnnxFormat(Format):
                 ]
         return encode_rows(schema.encoder, columns)
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`."""
         import onnxruntime
 
@@ -76,7 +76,7 @@ class OnnxFormat(Format):
             found = session.run(list(names.values()), to_inputs(source.schema, rows))
         except Exception as error:  # onnxruntime raises many kinds
             raise DataError(f"onnxruntime cannot run it: {str(error).splitlines()[0]}") from None
-        return Answers.of(dict(zip(names, found, strict=True)))
+        return FilePredictions.of(dict(zip(names, found, strict=True)))
 
 
 def output_names(schema: InputSchema) -> dict[str, str]:

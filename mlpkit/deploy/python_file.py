@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpkit.deploy import numpy_encoder, numpy_model
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.fresh_python import predict
 from mlpkit.deploy.portable import Portable
 from mlpkit.system.atomic_write import atomic_write
@@ -40,7 +40,7 @@ class PythonFormat(Format):
         write_numpy_file(folder / f"{source.name}.py", source.portable("python"), source.title)
         return {"needs": ["python>=3.10", "numpy"]}
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`."""
         return predict(folder, source.name, rows)
 

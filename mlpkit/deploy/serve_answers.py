@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, Response
 
-from mlpkit.analysis.predict import Predictions
+from mlpkit.analysis.predictions import Predictions
 from mlpkit.analysis.predictions_file import Columns, as_columns, to_csv, to_rows
 from mlpkit.data.encode import ColumnIssues
 from mlpkit.deploy.serve_model import Served

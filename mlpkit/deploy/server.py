@@ -39,6 +39,7 @@ from mlpkit.errors import MlpkitError, reason_of
 
 # How long a thread may let the others wait. Python's 0.005 would be most of a request's time.
 SWITCH_SECONDS = 0.0005
+LOOK_SECONDS = 0.05  # between looks for a second signal
 
 KINDS = (
     "json",
@@ -239,6 +240,15 @@ class _Uvicorn(uvicorn.Server):
         """Let requests end; at a second signal, also a second SIGTERM, cut them short."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end, but stop to wait at a second signal; from Python 3.12 on, uvicorn would not."""
+        ending = asyncio.create_task(super().shutdown(sockets))
+        while not (await asyncio.wait([ending], timeout=LOOK_SECONDS))[0]:
+            if self.force_exit:
+                ending.cancel()
+        if not ending.cancelled():
+            ending.result()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlpkit.analysis.predict import members_of
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.fresh_python import PREDICT, predict
 from mlpkit.errors import ConfigError
 from mlpkit.folders import checkpoint
@@ -57,6 +57,10 @@ class SklearnFormat(Format):
                 f"--format=sklearn: mlpkit.sklearn has no estimator of model={source.config.model.name} for "
                 f"{source.schema.task}; use --format=torch"
             )
+        if source.config.dataset.views() is not None:
+            raise ConfigError(
+                "--format=sklearn: an estimator has no dataset.test_time_augment; use --format=torch"
+            )
         if source.threshold != 0.5:
             raise ConfigError(
                 "--format=sklearn: an estimator has no threshold; leave --threshold out, and compare "
@@ -82,7 +86,7 @@ class SklearnFormat(Format):
         (folder / f"{source.name}.py").write_text(text, encoding="utf-8")
         return {"needs": ["mlpkit"], "estimator": kind}
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`; the fresh Python may import mlpkit."""
         program = PREDICT.replace('sys.modules["mlpkit"] = None\n', "")
         return predict(folder, source.name, rows, program)

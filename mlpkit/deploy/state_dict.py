@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from mlpkit.config.registry import choices
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.fresh_python import predict
 from mlpkit.deploy.portable import Portable, Step
 from mlpkit.deploy.python_file import write_numpy_file
@@ -129,7 +129,7 @@ class StateDictFormat(Format):
         write_numpy_file(folder / f"{source.name}_rows.py", model, source.title, with_members=False)
         return {"needs": ["python>=3.10", "torch", "safetensors", "numpy"]}
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`."""
         return predict(folder, source.name, rows)
 

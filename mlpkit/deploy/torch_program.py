@@ -22,7 +22,7 @@ from mlpkit.data.encoder import (
     TableEncoder,
 )
 from mlpkit.deploy.check_rows import CheckRows
-from mlpkit.deploy.format import Answers, Format, Source
+from mlpkit.deploy.format import FilePredictions, Format, Source
 from mlpkit.deploy.fresh_python import predict
 from mlpkit.errors import ConfigError, reason_of
 
@@ -72,7 +72,7 @@ class TorchFormat(Format):
             "the time as a fraction",
         }
 
-    def run(self, source: Source, folder: Path, rows: CheckRows) -> Answers:
+    def run(self, source: Source, folder: Path, rows: CheckRows) -> FilePredictions:
         """See `Format.run`."""
         encoder = source.schema.encoder
         features: Any = rows.features if encoder is None else to_numbers(encoder, rows)

@@ -10,6 +10,7 @@ from mlpkit.data.augment import Draws, mix
 from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.mean_outputs import average_all, average_members
 from mlpkit.engines.own_modules import OwnModules
 from mlpkit.engines.parameters import Flat
 from mlpkit.models.torch_layers import Dropout, set_dropout_share
@@ -90,7 +91,7 @@ class AutogradGradients:
             # (0.5 s).
             (losses.sum() * (1 / count)).backward()  # type: ignore[no-untyped-call]
         self.losses = losses.detach()
-        found = data.average(outputs.detach()) if self.members else outputs.detach()
+        found = average_members(data, outputs.detach()) if self.members else outputs.detach()
         # The memory layout of outputs in a checkpoint, so that losses are summed in the same order.
         return found.mT.contiguous()
 
@@ -114,7 +115,7 @@ class AutogradGradients:
         """See `Gradients.outputs`."""
         with self.matmul.for_all_products():
             outputs = self._forward(self.data.inputs_of(split, start, stop), training=False)
-            return self.data.average(outputs) if self.members else outputs
+            return average_all(self.data, outputs)
 
     def _forward(self, activations: Tensor, training: bool) -> Tensor:
         if not self.batched:

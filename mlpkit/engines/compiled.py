@@ -236,7 +236,7 @@ def obstacle_to_compiling(
         "it averages no model.members": first.model.members > 1,
         "it does not compute run.metrics": bool(metric_names(first)),
         "it keeps no gradients, which run.histograms shows": first.run.histograms is not None,
-        "it is not for changed images": augments,
+        "it is not for changed images": augments or network.views is not None,
         "the runs have several kinds of optimizers": len(kinds) > 1,
         "it does not know several labels": isinstance(loss, BinaryCrossEntropy) and ends[1:] != (1,),
         "it does not know dataset.target_transform": first.dataset.transform_of_targets() != "none",

@@ -36,6 +36,7 @@ class DeviceData:
         loss: the loss of all runs.
         width: the number of outputs of each network.
         predicted: the number of its first outputs that are predictions; see `LossConfig.ends`.
+        unscaling: unscales outputs (rows, targets), or (K, rows, targets), of all runs; None without scaling.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class DeviceData:
         self.dtype, self.predicted = first.network.dtype, first.dataset.input_schema.width
         self.width = self.loss.width(self.predicted)
         self.splits = parts_of(experiments, device, augmentation is not None)
-        self._unscaling = self._unscaling_of_runs()
+        self.unscaling = self._unscaling_of_runs()
         self._clear_cache()
 
     def _unscaling_of_runs(self) -> Callable[[Tensor], Tensor] | None:
@@ -76,9 +77,14 @@ class DeviceData:
         selected.splits = {
             name: part if part.indices is None else part.of_runs(runs) for name, part in self.splits.items()
         }
-        selected._unscaling = selected._unscaling_of_runs()
+        selected.unscaling = selected._unscaling_of_runs()
         selected._clear_cache()
         return selected
+
+    @property
+    def views(self) -> int:
+        """The number of views of an image whose mean prediction is taken; 1: the image alone."""
+        return len(self.networks[0].views or (1,))
 
     @property
     def rows(self) -> int:
@@ -146,7 +152,10 @@ class DeviceData:
         return self._cache[split, kind]
 
     def inputs_of(self, split: str, start: int, stop: int) -> Tensor:
-        """Return the scaled inputs (n, features) or (K, n, features) of rows start to stop of a split."""
+        """Return the scaled inputs (n, features) or (K, n, features) of rows start to stop of a split.
+
+        With test-time augmentation these are the rows of all views (views · n, features).
+        """
         part, rows = self.splits[split], slice(start, stop)
         if part.indices is None:
             inputs = part.inputs[rows]
@@ -157,12 +166,15 @@ class DeviceData:
         if split == "train" and self.augmentation is not None:
             with torch.no_grad():
                 inputs = self.networks[0].scaling(inputs)
-        return inputs
+        network = self.networks[0]
+        if network.views is None:
+            return inputs
+        return network.views.of_rows(inputs, network.black(inputs.shape[-1]))
 
     def is_cached(self, split: str) -> bool:
         """Whether `inputs_of` returns the same memory at each call."""
         part = self.splits[split]
-        if split == "train" and self.augmentation is not None:
+        if self.views > 1 or (split == "train" and self.augmentation is not None):
             return False
         return part.indices is None or self._is_small(part)
 
@@ -191,17 +203,6 @@ class DeviceData:
         return torch.stack(partners), torch.stack(shares)
 
     # ---------------------------------------------------------------------------------------- scores
-
-    def average(self, outputs: Tensor) -> Tensor:
-        """Return the outputs (K, n, width) of the members' mean prediction, given theirs (K, M, n, width)."""
-        each = outputs.movedim(-3, 0)
-        if self._unscaling is None:
-            return self.task.average(each)
-        means = self.task.average(self._unscaling(each))
-        if self.runs == 1:
-            return self.networks[0].before_unscaling(means)
-        pairs = zip(self.networks, means, strict=True)
-        return torch.stack([network.before_unscaling(mean) for network, mean in pairs])
 
     def targets_of(self, split: str, kind: str, rows: Rows) -> Tensor:
         """Return the targets (K · n, …) of rows with indices (K, n) in the table, or of the whole split."""
@@ -272,7 +273,7 @@ class DeviceData:
             (K · n, predicted); the targets (K · n, …).
         """
         predicted = outputs if self.width == self.predicted else outputs[..., : self.predicted]
-        unscaled = predicted if self._unscaling is None else self._unscaling(predicted)
+        unscaled = predicted if self.unscaling is None else self.unscaling(predicted)
         targets = self.targets_of(split, "targets", rows)
         losses = self.losses(outputs, split, rows)
         flat = unscaled.reshape(-1, self.predicted)

@@ -24,6 +24,7 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.gradients import Gradients
 from mlpkit.engines.manual import ManualGradients
 from mlpkit.engines.matmul import EXACT, Matmul
+from mlpkit.engines.mean_outputs import outputs_of_row
 from mlpkit.engines.not_finite import not_finite
 from mlpkit.engines.own_best import OwnBest
 from mlpkit.engines.processes import Processes
@@ -228,7 +229,7 @@ class Engine:
             split: see `evaluate`.
             poll: see `evaluate`.
         """
-        networks = self.runs * (self.experiments[0].network.members or 1)
+        networks = self.runs * outputs_of_row(self.data)
         rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // networks)
         outputs: list[Tensor] = []
         with self.weights.averages_shown():

@@ -17,6 +17,7 @@ from mlpkit.engines.batches import Rows
 from mlpkit.engines.device_data import DeviceData
 from mlpkit.engines.manual_layers import input_layers_of, layers_of
 from mlpkit.engines.matmul import Matmul
+from mlpkit.engines.mean_outputs import average_all, average_members
 from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.engines.parameters import Flat
 from mlpkit.models.torch_layers import set_dropout_share
@@ -94,7 +95,7 @@ class ManualGradients:
         self.last = chunk
         run_operations(chunk.operations(count, add))
         outputs = chunk.layers.outputs
-        return self.data.average(outputs.mT).mT if self.members else outputs
+        return average_members(self.data, outputs.mT).mT if self.members else outputs
 
     def table_has_changed(self) -> None:
         """See `Gradients.table_has_changed`."""
@@ -111,7 +112,7 @@ class ManualGradients:
 
     def outputs(self, split: str, start: int, stop: int) -> Tensor:
         """See `Gradients.outputs`."""
-        size = stop - start
+        size = (stop - start) * self.data.views
         if size not in self.passes:
             self.passes[size] = self.new_pass(size, self.matmul.for_scores, scores=True)
         layers = self.passes[size]
@@ -122,8 +123,7 @@ class ManualGradients:
             if self.data.is_cached(split):
                 self.forwards[split, start] = forward
             run_operations(forward)
-        outputs = layers.outputs.mT
-        return self.data.average(outputs) if self.members else outputs
+        return average_all(self.data, layers.outputs.mT)
 
     def new_pass(self, examples: int, matmul: Matmul, scores: bool = False) -> Pass:
         """Return the buffers of both passes; see `Pass`."""

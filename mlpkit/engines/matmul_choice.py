@@ -1,4 +1,4 @@
-"""Chooses the precision of matrix products: the configured one, or by measurement the fastest exact one.
+"""Chooses the precision of matrix products: the configured one, or the fastest by measurement.
 
 The result of a measurement is stored in the user's cache folder, and only a stored result is used: so the
 same command gives the same bits on the same machine.
@@ -9,13 +9,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from mlpkit.config.run import LEVELS
+from mlpkit.config.run import LEVELS, MEASURED
 from mlpkit.engines.matmul import EXACT, LARGE, ROUNDED, Matmul
+from mlpkit.engines.operations import Operations, run_operations
 from mlpkit.errors import MlpkitError
 from mlpkit.system.paths import cache_folder
 from mlpkit.system.plain_json import read_object, write_json
@@ -38,40 +40,44 @@ def choose_matmul(
 ) -> Matmul:
     """Return the configured level; for `auto` the fastest level that is as exact as the highest.
 
+    `fastest` is that level or bfloat16, which takes many times as long on a CPU without bfloat16 units.
+
     Args:
-        wanted: auto, highest, high, medium or bfloat16.
+        wanted: auto, fastest, highest, high, medium or bfloat16.
         shape: (rows of a batch, in_features, out_features) of the largest product.
-        device: cpu or cuda:N; on CUDA lower levels are never as exact.
+        device: cpu or cuda:N; on CUDA lower levels are never as exact, and TF32 is the fastest.
         remember: whether to measure if no result is stored, and store it in the user's cache folder.
-        before: the level that a resumed run used before; `auto` keeps it.
+        before: the level that a resumed run used before; `auto` and `fastest` keep it.
     """
     if wanted == ROUNDED:
         return Matmul(ROUNDED, LARGE, "as asked")
-    if wanted != "auto":
+    if wanted not in MEASURED:
         return Matmul(wanted, 0, "as asked")
     rows, in_features, width = shape
+    levels = MEASURED[wanted]
     if device != "cpu":
-        return Matmul(reason="lower ones round the factors on CUDA")
+        tf32 = Matmul("high", 0, "TF32 is the fastest on CUDA")
+        return tf32 if ROUNDED in levels else Matmul(reason="lower ones round the factors on CUDA")
     if rows * in_features * width < LARGE:
         return EXACT
-    if before is not None:
+    if before is not None and before in levels:
         return Matmul(before, LARGE, "as before")
     rows, in_features = min(rows, 64), min(in_features, 4096)
     probe = rows, in_features, max(16, min(width, PROBED // (rows * in_features), WEIGHTS // in_features))
-    path = _cache_file(probe)
-    level = _read_level(path)
+    path, rounds = _cache_file(probe, levels), ROUNDED in levels
+    level = _read_level(path, levels)
     if level is None and remember:
-        level = _write_level(path, measure(probe))
+        level = _write_level(path, measure(probe, rounds), levels)
     if level is None:  # a later run would measure again, and might choose another level
         return Matmul(reason="no measurement could be kept")
-    return Matmul(level, LARGE, "the fastest that is as exact, by measurement")
+    return Matmul(level, LARGE, f"the fastest{'' if rounds else ' that is as exact'}, by measurement")
 
 
 # ---------------------------------------------------------------------------------- the measurement
 
 
-def measure(shape: tuple[int, int, int]) -> str:
-    """Return the fastest level with at most LARGEST_ERROR times the error of the highest level.
+def measure(shape: tuple[int, int, int], rounds: bool = False) -> str:
+    """Return the fastest level with at most LARGEST_ERROR times the error of the highest level, or bfloat16.
 
     Times the main work of a step: a layer's forward product, its weight gradient, and the update of its
     weights. The update is the same at each level, but its time is not: libraries divide a product among the
@@ -83,9 +89,11 @@ def measure(shape: tuple[int, int, int]) -> str:
 
     Args:
         shape: (rows, in_features, out_features).
+        rounds: whether bfloat16 is one of the levels.
     """
     started, probe = perf_counter(), _Probe(shape)
-    timings: dict[str, list[Timing]] = {level: [] for level in _exact_levels(probe)}
+    levels = [*_exact_levels(probe), *([ROUNDED] if rounds else [])]
+    timings: dict[str, list[Timing]] = {level: [] for level in levels}
     while len(timings) > 1:
         for level, of_level in timings.items():
             of_level.append(probe.time(level))
@@ -135,15 +143,21 @@ class _Probe:
         inputs = self.inputs.double()
         products = self.weights[:SAMPLED_ROWS].double() @ inputs.T
         self.exact = torch.cat((products, self.gradients[:SAMPLED_ROWS].double() @ inputs), dim=1)
+        self._operations = {level: self._of(Matmul(level)) for level in (*LEVELS, ROUNDED)}
+
+    def _of(self, matmul: Matmul) -> Operations:
+        """Return the operations of a level."""
+        return [
+            *matmul.product(self.weights, self.inputs.T, self.products),
+            *matmul.product(self.gradients, self.inputs, self.gradient),
+            partial(self.weights.add_, self.gradient, alpha=0),
+        ]
 
     def time(self, level: str) -> Timing:
         """Compute at a level; return whether another process took a core meanwhile, and the seconds."""
-        with Matmul(level).for_all_products():
-            began, before = perf_counter(), interruptions()
-            torch.mm(self.weights, self.inputs.T, out=self.products)
-            torch.mm(self.gradients, self.inputs, out=self.gradient)
-            self.weights.add_(self.gradient, alpha=0)
-            seconds = perf_counter() - began
+        began, before = perf_counter(), interruptions()
+        run_operations(self._operations[level])
+        seconds = perf_counter() - began
         return interruptions() > before, seconds
 
     def sampled(self) -> torch.Tensor:
@@ -158,21 +172,22 @@ class _Probe:
 # ---------------------------------------------------------------------------------------- the cache
 
 
-def _cache_file(probe: tuple[int, int, int]) -> Path:
-    """Return the file that stores the level for this shape and machine."""
+def _cache_file(probe: tuple[int, int, int], levels: Sequence[str]) -> Path:
+    """Return the file that stores which of some levels is the fastest for this shape and machine."""
     from mlpkit.system.device import processor
 
     key = f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads, heart of {probe}"
+    key += ", or bfloat16" if ROUNDED in levels else ""
     name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     return cache_folder() / "matmul" / f"{name}.json"
 
 
-def _write_level(path: Path, level: str) -> str | None:
+def _write_level(path: Path, level: str, levels: Sequence[str]) -> str | None:
     """Store a level; return the stored one, which is another run's if that was first."""
     temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(MlpkitError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and _read_level(path) is None:
+        if path.exists() and _read_level(path, levels) is None:
             path.unlink()  # damaged
         write_json(temporary, {"level": level})
         try:
@@ -182,12 +197,12 @@ def _write_level(path: Path, level: str) -> str | None:
         except OSError:  # a file system without hard links
             temporary.replace(path)
         temporary.unlink(missing_ok=True)
-    return _read_level(path)
+    return _read_level(path, levels)
 
 
-def _read_level(path: Path) -> str | None:
+def _read_level(path: Path, levels: Sequence[str]) -> str | None:
     try:
         level = read_object(path).get("level")
     except (MlpkitError, OSError):
         return None
-    return level if level in LEVELS else None
+    return level if level in levels else None

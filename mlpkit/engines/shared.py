@@ -111,7 +111,7 @@ class SharedEngine(Engine):
 
     def outputs(self, split: str, poll: Callable[[], None] = lambda: None) -> Tensor:
         """See `Engine.outputs`; `poll` is not called, since all processes must stop at the same place."""
-        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // self.runs)
+        rows, largest = self.data.splits[split].rows, max(1, EVALUATION_ROWS // (self.runs * self.data.views))
         part, shape = self.processes.share.of(rows), (self.runs, self.data.width, rows)[self.runs == 1 :]
         outputs = self.parameters.values.new_zeros(shape)
         with self.weights.averages_shown():

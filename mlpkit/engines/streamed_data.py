@@ -99,9 +99,10 @@ class StreamedData(DeviceData):
         fitting = self.table.memory // 2 // WINDOWS // (of_row * block)
         if fitting < fewest and fewest * block < rows:
             least = fewest * block * of_row * WINDOWS * 2
+            smaller = ", or a smaller trainer.batch_size" if steps.size > block else ""
             raise ConfigError(
                 f"dataset.memory={self.table.memory}: too little for steps of {steps.size:,} rows; set at "
-                f"least {least}, or a smaller trainer.batch_size"
+                f"least {least}{smaller}"
             )
         return Windows(steps, config.seed, block, max(fitting, fewest))
 

@@ -11,7 +11,6 @@ bytes. Reading a checkpoint runs no code: it is JSON and numbers, all checked be
 In older files each part has its own metadata key; they can still be read.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,14 +24,15 @@ from mlpkit.config.problems import spell
 from mlpkit.config.section import NotNegative
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.errors import ConfigError, DataError
+from mlpkit.folders.digest import add_tensor, encode_parts, start_digest
 from mlpkit.folders.environment import name_plugins
-from mlpkit.folders.header import KEY, OLD_PARTS, PARTS, parts_of
+from mlpkit.folders.header import PARTS, parts_of
 from mlpkit.folders.run_record import RECORD, record_of
 from mlpkit.folders.state import KINDS, Progress, Scores, State, Tensors, are_plain
 from mlpkit.folders.tensor_check import check_tensors
 from mlpkit.folders.trust import Trust
 from mlpkit.system.atomic_write import atomic_write
-from mlpkit.system.tensor_file import TensorFile, encode, read_metadata
+from mlpkit.system.tensor_file import TensorFile, read_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,21 +133,6 @@ def _format_of(checkpoint: Checkpoint) -> int:
     return FORMAT if checkpoint.temperature == 1 else max(FORMAT, CALIBRATED)
 
 
-def encode_parts(parts: Mapping[str, Any], tensors: Mapping[str, "NDArray[Any]"]) -> bytes:
-    """Return the bytes of a checkpoint file, including its SHA-256.
-
-    Args:
-        parts: the header's parts, as JSON values.
-        tensors: the tensors by name.
-    """
-    unsigned = json.dumps({**parts, "sha256": ""}, sort_keys=True)
-    digest = hashlib.sha256(unsigned.encode())
-    for name, array in sorted(tensors.items()):
-        _add_tensor(digest, name, array)
-    signed = json.dumps({**parts, "sha256": digest.hexdigest()}, sort_keys=True)
-    return encode({KEY: signed}, tensors)
-
-
 def load(
     path: Path, parts: Sequence[str] = ("model",), trust: Trust = Trust.FOREIGN, at_best: bool = False
 ) -> Checkpoint:
@@ -169,10 +154,10 @@ def load(
         at_best = at_best and header.state.progress.best_epoch > 0
         more = () if "model" not in parts else ("novelty", "best") if at_best else ("novelty",)
         kept: dict[str, Tensors] = {part: {} for part in (*parts, *more)}
-        expected, digest = _start_digest(file.metadata)
+        expected, digest = start_digest(file.metadata)
         for name in sorted(file.entries):
             array = file.read(name)
-            _add_tensor(digest, name, array)
+            add_tensor(digest, name, array)
             part, _, rest = name.partition("/")
             if part in kept:
                 kept[part][rest] = _to_tensor(array)
@@ -272,21 +257,6 @@ def decode_header(path: Path, metadata: Mapping[str, str]) -> Checkpoint:
 def _validated(kind: Any, value: Any) -> Any:
     """Validate a JSON value as `kind`; only pydantic's JSON mode accepts a list for a strict tuple."""
     return TypeAdapter(kind).validate_json(json.dumps(value))
-
-
-def _start_digest(metadata: Mapping[str, str]) -> tuple[Any, Any]:
-    """Return the SHA-256 stored in a header, and a new digest over the rest of the header."""
-    if KEY not in metadata:
-        text = "".join(f"{name}\0{metadata[name]}\0" for name in OLD_PARTS if name in metadata)
-        return metadata.get("sha256"), hashlib.sha256(text.encode())
-    stored = parts_of(metadata).get("sha256")
-    unsigned = metadata[KEY].replace(f'"sha256": "{stored}"', '"sha256": ""')
-    return stored, hashlib.sha256(unsigned.encode())
-
-
-def _add_tensor(digest: Any, name: str, array: "NDArray[Any]") -> None:
-    digest.update(f"{name}\0torch.{array.dtype}\0{list(array.shape)}\0".encode())
-    digest.update(array)
 
 
 def _to_array(tensor: "Tensor") -> "NDArray[Any]":

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpkit.config.config import Config
 from mlpkit.config.problems import show
-from mlpkit.config.run import LEVELS
+from mlpkit.config.run import MEASURED
 from mlpkit.errors import DataError
 from mlpkit.folders.environment import process_environment
 from mlpkit.folders.run_folder import RunFolder
@@ -76,7 +76,7 @@ def stored_choices(folder: RunFolder, stored: Config, device: str) -> Choices:
     return Choices(
         engine if trainer.engine == "auto" and engine in ("stacked", "autograd") else None,
         threads if trainer.threads == "auto" and isinstance(threads, int) and threads > 0 else None,
-        matmul if trainer.matmul == "auto" and matmul in LEVELS else None,
+        matmul if matmul in MEASURED.get(trainer.matmul, ()) else None,
         compiled if trainer.compile == "auto" and isinstance(compiled, bool) else None,
     )
 

@@ -32,6 +32,8 @@ def check_output(path: Path, endings: Sequence[str], option: str = "--output") -
         raise ConfigError(f"{option}={path}: the ending must be one of {', '.join(endings)}")
     try:
         target = _target(path)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            target.lstat()  # raises where the name is too long; from Python 3.14 on `exists` does not
         if not target.parent.is_dir():
             raise ConfigError(f"{option}={path}: its folder does not exist; make it first")
         if target.is_symlink() or (target.exists() and not target.is_file()):  # a link cycle is not resolved

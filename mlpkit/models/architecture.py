@@ -81,12 +81,12 @@ def _scaling(name: str, kind: str, width: int, clips: bool = False) -> Layer:
     def make(device: str) -> "nn.Module":
         import torch
 
-        from mlpkit.data.dataset import Affine
+        from mlpkit.data.scaling import Affine
         from mlpkit.data.target_scaling import YeoJohnsonScaling
         from mlpkit.models import torch_layers
 
-        zeros, layer = torch.zeros(width), getattr(torch_layers, kind)
-        values = YeoJohnsonScaling(*[zeros] * 5) if more else Affine(zeros, zeros + 1)
+        zeros, ones, layer = torch.zeros(width), torch.ones(width), getattr(torch_layers, kind)
+        values = YeoJohnsonScaling(*[zeros] * 5) if more else Affine(zeros, ones)
         made: nn.Module = layer(values, clips=True) if clips else layer(values)
         return made
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlpkit.config.activation import ActivationConfig
-from mlpkit.data.dataset import Affine
 from mlpkit.data.randomness import derived_seed
+from mlpkit.data.scaling import Affine
 from mlpkit.data.target_scaling import inverse_yeo_johnson, yeo_johnson
 from mlpkit.models.activations import SELU_ALPHA, SELU_SCALE
 

@@ -109,19 +109,19 @@ def member_layers(layers: nn.Sequential, member: int) -> list[nn.Module]:
         elif isinstance(layer, MemberScale):
             linear = found.pop()
             assert isinstance(linear, nn.Linear) and layer.bias is not None
-            found.append(_linear(linear.weight * layer.scale[member, :, None], layer.bias[member]))
+            found.append(linear_of(linear.weight * layer.scale[member, :, None], layer.bias[member]))
         elif isinstance(layer, nn.Linear):
-            found.append(_linear(layer.weight if factors is None else layer.weight * factors, layer.bias))
+            found.append(linear_of(layer.weight if factors is None else layer.weight * factors, layer.bias))
             factors = None
         elif isinstance(layer, MemberOutputs):
             weight = layer.weight[member]
-            found.append(_linear(weight if factors is None else weight * factors, layer.bias[member]))
+            found.append(linear_of(weight if factors is None else weight * factors, layer.bias[member]))
         else:
             found.append(layer)
     return found
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """Return a linear layer with copies of these values."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach().clone())

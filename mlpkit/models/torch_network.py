@@ -8,14 +8,16 @@ from torch import Tensor, nn
 
 from mlpkit.config.config import Config
 from mlpkit.config.init import InitConfig
-from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import generator
+from mlpkit.data.scaling import Affine
+from mlpkit.data.views import Views
 from mlpkit.errors import ConfigError
 from mlpkit.models.architecture import LARGEST, architecture, count
 from mlpkit.models.torch_inputs import InputScale, PeriodicEmbedding
 from mlpkit.models.torch_layers import Dropout, Scaling, Temperature, Unscaling, UnscalingRates
-from mlpkit.models.torch_members import MemberInputs, MemberOutputs, MemberScale, member_layers
+from mlpkit.models.torch_members import MemberInputs, MemberOutputs, MemberScale, linear_of, member_layers
 from mlpkit.models.torch_own import OwnModule
 
 
@@ -29,6 +31,7 @@ class Network(nn.Module):
         members: M, the number of members that share weights; 0: it is a single network.
         predicted: the number of outputs of `layers` that are predictions, the first ones; the others are
             further quantiles of the same targets (`LossConfig.ends`). None: all outputs are predictions.
+        views: those of an image whose mean prediction is taken; None: the image alone is predicted.
     """
 
     def __init__(
@@ -37,10 +40,11 @@ class Network(nn.Module):
         scaling: nn.Module | None,
         unscaling: nn.Module | None,
         predicted: int | None = None,
+        views: Views | None = None,
     ) -> None:
         """Put the layers between the two scaling layers; None stands for the identity."""
         super().__init__()
-        self.predicted = predicted
+        self.predicted, self.views = predicted, views
         self.scaling = scaling or nn.Identity()
         self.layers = layers
         self.unscaling = unscaling or nn.Identity()
@@ -82,11 +86,33 @@ class Network(nn.Module):
         return torch.cat([function(part) for part in torch.split(outputs, self.predicted, -1)], -1)
 
     def alone(self) -> "list[Network]":
-        """Return the members as networks of their own, with copies of the weights; or itself."""
-        if not self.members:
+        """Return the networks whose mean is predicted, with copies of the weights; or itself.
+
+        They are the members, and of each member a network for each view, whose first layer moves the image.
+        """
+        each = [self.layers]
+        if self.members:
+            each = [nn.Sequential(*member_layers(self.layers, member)) for member in range(self.members)]
+        if self.views is not None:
+            each = [self._of_view(layers, view) for layers in each for view in range(len(self.views))]
+        if len(each) == 1:
             return [self]
-        each = (nn.Sequential(*member_layers(self.layers, member)) for member in range(self.members))
         return [Network(layers, self.scaling, self.unscaling, self.predicted) for layers in each]
+
+    def _of_view(self, layers: nn.Sequential, view: int) -> nn.Sequential:
+        """Return layers that do with scaled images what these do with a view of them."""
+        first, *others = layers
+        assert isinstance(first, nn.Linear) and self.views is not None  # see `check_views`
+        black = self.black(first.in_features)
+        return nn.Sequential(
+            linear_of(*self.views.into_layer(view, first.weight, first.bias, black)), *others
+        )
+
+    def black(self, pixels: int) -> Tensor:
+        """Return a black image (pixels,), scaled."""
+        with torch.no_grad():
+            black: Tensor = self.scaling(next(self.parameters()).new_zeros(1, pixels))[0]
+        return black
 
     def calibrate(self, temperature: float, width: int) -> None:
         """Divide the logits by a temperature in a last layer; 1 needs none."""
@@ -157,7 +183,19 @@ def build_network(config: Config, input_schema: InputSchema, device: str = "cpu"
     with torch.device("meta"):
         first, last = (layer.make(device) if layer else None for layer in (scaling, unscaling))
         made = nn.Sequential(*(layer.make(device) for layer in by_name.values()))
-        return Network(made, first, last, input_schema.width if config.loss.ends else None)
+        return Network(
+            made,
+            first,
+            last,
+            input_schema.width if config.loss.ends else None,
+            views_of(config, input_schema),
+        )
+
+
+def views_of(config: Config, input_schema: InputSchema) -> Views | None:
+    """Return the views of an image whose mean prediction is taken, or None."""
+    options = config.dataset.views()
+    return None if options is None else Views(options, input_schema.input_shape)
 
 
 def _allocate(network: nn.Module, device: str) -> None:

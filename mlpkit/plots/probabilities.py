@@ -86,7 +86,7 @@ def draw_calibration(dataset: Dataset, predictor: Predictor, split: str, outputs
         sure, right = certainty_of(probabilities, rows.targets)
         return sure.numpy(), right.numpy()
 
-    words = "probability of the likeliest class", "share that is of it"
+    words = "probability of the likeliest class", "share that is right"
     _draw_calibration(axes, predictor, rows, outputs, certainty, *words)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return figure
@@ -234,5 +234,5 @@ def _bins_of(chances: Array) -> Array:
 
 
 def _scores(predictor: Predictor, rows: Split, outputs: Tensor) -> str:
-    found = calibration_scores(predictor, rows, outputs)
+    found = calibration_scores(predictor.task, rows, outputs)
     return f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}"

@@ -39,6 +39,7 @@ PICTURES = {  # by the file's name
     "boundary": "The rows, coloured by class, and what the model predicts between them.",
     "confusion": "Confusion matrix: true classes by row, predicted ones by column.",
     "probabilities": "ROC, precision and recall, thresholds, and calibration of the probabilities.",
+    "calibration": "How often the likeliest class is right, by its probability.",
     "labels": "Each label's scores.",
     "samples": "Pictures with true and predicted classes.",
 }

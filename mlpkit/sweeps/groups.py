@@ -237,7 +237,7 @@ def can_be_padded(config: Config, loss: LossConfig, layers: list[Layer]) -> bool
     trainer = config.trainer
     if not config.optimizer.keeps_zeros():
         return False
-    if trainer.engine == "autograd" or loss.by_hand() is None or trainer.matmul == "bfloat16":
+    if trainer.engine == "autograd" or loss.by_hand() is None or trainer.matmul in ("bfloat16", "fastest"):
         return False
     return all(layer.keeps_zeros for layer in layers)
 

@@ -10,6 +10,7 @@ from mlpkit.config.config import Config
 from mlpkit.config.logger import loggers_of
 from mlpkit.config.loss import loss_for
 from mlpkit.config.metric import metrics_for
+from mlpkit.config.run import MEASURED
 from mlpkit.data.augment import Augmentation, augmentation_of
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
@@ -42,6 +43,7 @@ from mlpkit.training.checks import (
     check_members,
     check_metrics,
     check_steps,
+    check_views,
 )
 
 UNSET = Choices()
@@ -128,8 +130,11 @@ def _build(
         )
     check_activations(network)
     check_averages(first, network)
+    check_views(network)
     check_line_search(first, network, device, len(configs), augmentation is not None)
     kind, engine_class, reason = choose_engine(first.trainer.engine, network, loss, device, before.engine)
+    if matmul.level == ROUNDED and kind is AutogradGradients and first.trainer.matmul != ROUNDED:
+        matmul = Matmul(reason="the autograd engine does not round")
     if matmul.level == ROUNDED and kind is AutogradGradients:
         raise ConfigError(
             f"trainer.matmul=bfloat16: the autograd engine ({reason}) does not round; set trainer.matmul=auto"
@@ -212,7 +217,7 @@ def configure_compute(
     sharing = 1 if processes is None else processes.local_size
     width = max(width for _, width in shapes)
     set_threads(threads, batch * runs, count_parameters(network), width, sharing)
-    if trainer.matmul == "auto" and trainer.precision == "float64":
+    if trainer.matmul in MEASURED and trainer.precision == "float64":
         return EXACT  # float64 products have one level only
     shape, keep = (batch, *max(shapes, key=math.prod)), trust.may_keep_measurements
     return choose_matmul(trainer.matmul, shape, device, keep, before.matmul)

@@ -16,6 +16,7 @@ from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.own_choices import check_derivative, check_gradient
 from mlpkit.errors import ConfigError
 from mlpkit.models.torch_inputs import lr_factors
+from mlpkit.models.torch_members import MemberInputs
 from mlpkit.models.torch_network import Network
 from mlpkit.tasks import Task, task_of
 
@@ -86,6 +87,20 @@ def check_averages(config: Config, network: Network) -> None:
         raise ConfigError(
             f"trainer.swa={config.trainer.swa}: averaged weights have other means and variances than a batch "
             "norm has kept; set model.norm=layer, or take trainer.ema"
+        )
+
+
+def check_views(network: Network) -> None:
+    """Check that views of an image can become weights of the first layer, for exported files.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    first = next((layer for layer in network.layers if not isinstance(layer, MemberInputs)), None)
+    if network.views is not None and not isinstance(first, nn.Linear):
+        raise ConfigError(
+            f"dataset.test_time_augment: the first layer must be linear, not {type(first).__name__}; "
+            "leave it out, or set model=mlp model.input_scale=false"
         )
 
 

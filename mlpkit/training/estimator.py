@@ -17,10 +17,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from mlpkit.data.dataset import Affine, Dataset
+from mlpkit.data.dataset import Dataset
 from mlpkit.data.frames import MISSING
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.randomness import derived_seed
+from mlpkit.data.scaling import Affine
 from mlpkit.errors import MlpkitError
 from mlpkit.training.estimator_config import EXACT, check_count, check_precision, config_of, in_words
 from mlpkit.training.estimator_data import (

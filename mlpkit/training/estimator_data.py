@@ -12,10 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_consistent_length, validate_data
 from torch import Tensor
 
-from mlpkit.data.dataset import Affine, Dataset, Split, column_scaling, gather_splits
+from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.frames import encode_frame, fit_frame, is_numeric_frame, read_frame
 from mlpkit.data.input_schema import InputSchema
+from mlpkit.data.scaling import Affine, column_scaling
+from mlpkit.data.splits import gather_splits
 
 Array = NDArray[Any]
 

@@ -73,7 +73,7 @@ def diagnosis(experiment: Experiment, folder: RunFolder) -> list[str]:
         folder: the run's, with its metrics and summary.
     """
     try:
-        facts = find_facts(experiment.network, experiment.task, experiment.dataset.shown())
+        facts = find_facts(experiment.networks, experiment.task, experiment.dataset.shown())
         return list(map(str, diagnose(read_evidence(folder.path, facts), told=(baseline_not_beaten,))))
     except DataError:  # somebody has changed the files; the run itself is done
         return []

@@ -105,12 +105,8 @@ class Tracker:
         """
         better = []
         for index, run in enumerate(self.runs):
-            value, loss, best = self.sign * values[index], losses[index], run.best_value
-            if best is None:
-                is_better = value == value
-            else:
-                is_equal = value == best and run.best_loss is not None and loss < run.best_loss
-                is_better = value > best or is_equal
+            value, loss = self.sign * values[index], losses[index]
+            is_better = self.task.beats(values[index], loss, self._signed(run.best_value), run.best_loss)
             if is_better:
                 run.best_value, run.best_loss = value, loss
                 run.best_epoch, run.best_step = scores.epoch, scores.step

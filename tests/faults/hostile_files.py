@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import yaml
 
-from mlpkit.folders.checkpoint import KEY
+from mlpkit.folders.header import KEY
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.tensor_file import LARGEST_HEADER, TensorFile
 

@@ -18,7 +18,7 @@ from fuzz.refusal import taken
 from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.config import nested
 from mlpkit.errors import DataError
-from mlpkit.folders.checkpoint import KEY
+from mlpkit.folders.header import KEY
 
 RUNS = ("line", "moons")
 KINDS = {"F32": "torch.float32", "F64": "torch.float64", "I64": "torch.int64"}
