@@ -1,24 +1,24 @@
 """The data of a run whose table is on the disk: what is in memory is a window of the training rows."""
 
-import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpkit.data.arrays import read_npy
 from mlpkit.data.augment import Augmentation
+from mlpkit.data.disk_inputs import InputsFile
 from mlpkit.data.disk_table import INPUTS
 from mlpkit.engines.batches import Steps
 from mlpkit.engines.device_data import EVALUATION_ROWS, DeviceData
 from mlpkit.engines.experiment import Experiment
 from mlpkit.engines.parts import Part
 from mlpkit.engines.windows import Window, Windows
-from mlpkit.errors import ConfigError, DataError
+from mlpkit.errors import ConfigError
 from mlpkit.models.torch_layers import Scaling
 from mlpkit.system.ahead import one_ahead
 
@@ -148,11 +148,17 @@ class StreamedData(DeviceData):
 
     def _load(self, window: Window) -> Loaded:
         """Read a window into the memory that is not in use."""
-        in_use = None if self._current is None else self._current.part.inputs.data_ptr()
+        current = self._current
+        in_use = None if current is None else current.part.inputs.data_ptr()
         memory = next(each for each in self._memory if each.data_ptr() != in_use)
+        inputs, copied = memory[: window.before + window.rows], 0
+        if current is not None and current.window.is_before(window):
+            copied = window.before  # to read rows one by one takes as long as a part of all blocks
+            places = current.places[len(current.places) - copied :].numpy()
+            np.take(current.part.inputs.numpy(), places, 0, inputs[:copied].numpy(), mode="clip")
         before = self.windows.rows_before(window).tolist()
         ranges = [*(range(row, row + 1) for row in before), *window.ranges]
-        part = self._part("train", memory[: window.before + window.rows], ranges, self._of_windows)
+        part = self._part("train", inputs, ranges, self._of_windows, copied)
         return Loaded(window, part, self.windows.places(window), self._expected(part))
 
     # ------------------------------------------------------------------------------------- evaluation
@@ -182,7 +188,9 @@ class StreamedData(DeviceData):
 
     # ------------------------------------------------------------------------------------------- rows
 
-    def _part(self, name: str, inputs: Tensor, ranges: Sequence[range], file: "InputsFile") -> Part:
+    def _part(
+        self, name: str, inputs: Tensor, ranges: Sequence[range], file: InputsFile, copied: int = 0
+    ) -> Part:
         """Read some rows of a split.
 
         Args:
@@ -190,19 +198,17 @@ class StreamedData(DeviceData):
             inputs: memory for their inputs.
             ranges: the rows, counted from the start of the split.
             file: reads the inputs.
+            copied: the number of ranges at the start, of a row each, whose inputs are there already.
         """
         split, facts = self._experiment.dataset.splits[name], self.table.header.splits[name]
-        network, start, own = self.networks[0], 0, list[slice]()
-        for rows in ranges:
-            first, into = facts.start + rows.start, inputs[start : start + len(rows)]
-            own.append(slice(first, first + len(rows)))
-            file.read(first, into)
-            start += len(rows)
+        own = [slice(facts.start + rows.start, facts.start + rows.stop) for rows in ranges]
+        network, values, start = self.networks[0], inputs.numpy(), copied
         is_raw = name == "train" and self.augmentation is not None
-        if not is_raw and isinstance(network.scaling, Scaling):
-            size = max(1, PORTION // self.features)
-            for first in range(0, len(inputs), size):  # torch.split takes longer than all the rest
-                network.scaling.standardize_(inputs[first : first + size])
+        write = network.scaling.write if isinstance(network.scaling, Scaling) and not is_raw else _copy
+        for rows in own[copied:]:
+            for portion in file.portions(rows.start, rows.stop):
+                write(portion, values[start : start + len(portion)])
+                start += len(portion)
         encoded = self.task.encode(_gathered(split.all_targets, own), self.dtype)
         mean = torch.tensor(facts.means, dtype=torch.float64)
         truth = self.task.truth(encoded, mean)
@@ -228,40 +234,5 @@ def _gathered(values: Tensor, rows: Sequence[slice]) -> Tensor:
     return torch.cat([values[part] for part in rows]) if rows else values[:0]
 
 
-class InputsFile:
-    """Reads rows of `inputs.npy` into memory: faster than through a map, and without more memory.
-
-    The file stays open, so that a run goes on if the table is removed from the cache.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open the file, and find where the rows begin.
-
-        Raises:
-            DataError: the file is damaged.
-        """
-        array: Any = read_npy(path)
-        self._path, self._start, self._row = path, array.offset, array.nbytes // len(array)
-        self._stream = path.open("rb", buffering=0)
-        weakref.finalize(self, self._stream.close)
-
-    def read(self, first: int, into: Tensor) -> None:
-        """Read rows (n, features), from a row on, into a tensor of any float dtype.
-
-        Raises:
-            DataError: the file cannot be read.
-        """
-        if not len(into):
-            return
-        raw = into if into.dtype == torch.float32 else torch.empty(into.shape)
-        content = raw.numpy().data.cast("B")
-        try:
-            self._stream.seek(self._start + first * self._row)
-            while content and (count := self._stream.readinto(content)):
-                content = content[count:]
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be read ({error.strerror})") from None
-        if content:
-            raise DataError(f"{self._path}: shorter than it was; remove it with mlpkit clean --cache --yes")
-        if raw is not into:
-            into.copy_(raw)
+def _copy(values: NDArray[np.float32], out: NDArray[Any]) -> None:
+    out[:] = values

@@ -43,6 +43,10 @@ class Window:
         """The number of rows in its blocks."""
         return sum(map(len, self.ranges))
 
+    def is_before(self, other: "Window") -> bool:
+        """Whether the other is the next window of the same pass."""
+        return (self.number, self.place + 1) == (other.number, other.place)
+
 
 class Windows:
     """The windows of all passes of a run."""

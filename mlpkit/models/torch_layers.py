@@ -4,8 +4,11 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlpkit.config.activation import ActivationConfig
@@ -40,9 +43,14 @@ class Scaling(nn.Module):
         """Return the standardised values (rows, columns)."""
         return (values - self.mean).div_(self.std)
 
-    def standardize_(self, values: Tensor) -> None:
-        """Standardise values (rows, columns) in place, to the same bits as `forward`."""
-        values.sub_(self.mean).div_(self.std)
+    def write(self, values: NDArray[np.float32], out: NDArray[Any]) -> None:
+        """Write the standardised values (rows, columns) to `out`, to the same bits as `forward`.
+
+        NumPy computes them in the thread that asks, where torch would start others for so many.
+        """
+        with np.errstate(all="ignore"):
+            np.subtract(values, self.mean.numpy(), out=out)
+            np.divide(out, self.std.numpy(), out=out)
 
 
 class Unscaling(Scaling):

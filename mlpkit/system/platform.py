@@ -12,6 +12,7 @@ from contextlib import suppress
 
 BINARY = getattr(os, "O_BINARY", 0)  # flag of os.open: without it Windows changes line ends
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # do not follow a symbolic link; Windows has no such flag
+DIRECT = getattr(os, "O_DIRECT", 0)  # read past the system's cache; macOS and Windows have no such flag
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # do not wait for a writer when opening a pipe
 
 LONGEST_SOCKET_FOLDER = 70  # bytes; the path of a socket has at most 103, and multiprocessing adds 33

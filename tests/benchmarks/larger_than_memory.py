@@ -6,8 +6,8 @@ The sizes come from MLPKIT_BENCH_GB, the size of the table on the disk (20), and
 the table that mlpkit writes take twice as much room in the temporary folder (TMPDIR).
 """
 
-import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,13 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from turns import Entry, measure
 
 FEATURES, CLASSES, PART = 784, 10, 8192
-LIMIT, MEMORY, IN_MEMORY = (
-    2 * 10**9,
-    10**9,
-    10**9,
-)  # bytes: of the process, of dataset.memory, of the peer's table
+LIMIT, MEMORY = 2 * 10**9, 10**9  # bytes: of the process, of dataset.memory
+IN_MEMORY = 10**9  # bytes of the table of the peer that has all rows in memory
+PORTION = 128 * 1000  # rows of a turn: more than a window has
 NARROW, MOST_ROWS = 8, 10**9
 MODEL = ("model=mlp", "model.hidden=[256]", "trainer.batch_size=128", "trainer.early_stopping.patience=null")
 QUIET = ("run.plots=false", "run.loggers=[]", "run.progress=none")
@@ -35,28 +34,51 @@ def run_memory(repetitions: int) -> dict[str, float]:
         folder = Path(scratch)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         rows = int(size * 1e9 / (4 * FEATURES))
-        _write_arrays(folder / "large", rows)
-        _write_arrays(folder / "small", min(rows, int(IN_MEMORY / (4 * FEATURES))))
+        large, small = folder / "large", folder / "small"
+        _write_arrays(large, rows)
+        _write_arrays(small, min(rows, int(IN_MEMORY / (4 * FEATURES))))
         print(f"\n{rows:,} rows of {FEATURES} float32 ({size:g} GB), dataset.memory={MEMORY / 1e9:g}GB")
+        print(f"  read from the disk at {_disk_speed(large / 'X.npy') / 1e6:,.0f} MB/s by dd")
         with _Limited(LIMIT) as limited:
             print(f"  memory of the process: {limited.about}")
-            begun = time.perf_counter()
-            _train(folder / "large", limited, "trainer.epochs=0")
-            print(f"  written to the disk, and scored once, in {time.perf_counter() - begun:.0f} s")
-            from_disk = [_train(folder / "large", limited) for _ in range(min(3, repetitions))]
+            seconds, processor = _train(large, limited)
+            print(f"  written to the disk, and scored once, in {seconds:.0f} s ({processor:.0f} CPU s)")
+            ratio = _compare(large, small, limited, repetitions)
             print(f"  most memory used, with the file cache: {limited.most() / 1e9:.2f} GB")
-        in_memory = [
-            _train(folder / "small", None, f"dataset.memory={64 * 10**9}") for _ in range(min(3, repetitions))
-        ]
-        ratio = float(np.median(from_disk) / np.median(in_memory))
-        for title, rates in (("from the disk", from_disk), ("in memory", in_memory)):
-            print(
-                f"  {title:<16}{np.median(rates):>12,.0f} samples/s ({', '.join(f'{r:,.0f}' for r in rates)})"
-            )
-        print(f"  ratio {ratio:.2f}")
         seconds = _first_step(folder)
         print(f"\n{MOST_ROWS:,} rows of {NARROW} float32 (sparse files): first step after {seconds:.1f} s")
     return {"ratio": ratio, "first step": seconds}
+
+
+def _compare(large: Path, small: Path, limited: "_Limited", repetitions: int) -> float:
+    """Print the samples per second on a table on the disk and on one in memory, in turn; return the ratio."""
+    steps = f"trainer.steps_per_epoch={PORTION // 128}"
+    entries = {
+        "from the disk": Entry("mlpkit_limited", (str(limited.folder), *_data(large), *MODEL, steps)),
+        "in memory": Entry("mlpkit_training", (*_data(small, 64 * 10**9), *MODEL, steps)),
+    }
+    found = measure(entries, repetitions)
+    for name, rates in found.rates.items():
+        about = f"{min(rates):,.0f} – {max(rates):,.0f}, {found.disturbed[name]} of {len(rates)} disturbed"
+        print(f"  {name:<16}{found.median(name):>12,.0f} samples/s ({about})")
+    ratio = found.ratio("from the disk", "in memory")
+    print(f"  ratio {ratio:.2f}, the median of {repetitions} turns")
+    return ratio
+
+
+def _data(folder: Path, memory: int = MEMORY) -> tuple[str, ...]:
+    path, target = folder / "X.npy", folder / "y.npy"
+    return "dataset=arrays", f"dataset.path={path}", f"dataset.target={target}", f"dataset.memory={memory}"
+
+
+def _disk_speed(path: Path) -> float:
+    """Return the bytes per second at which dd reads a file past the file cache; NaN without dd."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        begun = time.perf_counter()
+        command = ["dd", f"if={path}", f"of={os.devnull}", "bs=8M", "iflag=direct"]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        return path.stat().st_size / (time.perf_counter() - begun)
+    return float("nan")
 
 
 def _write_arrays(folder: Path, rows: int) -> None:
@@ -74,29 +96,16 @@ def _write_arrays(folder: Path, rows: int) -> None:
     array.flush()
 
 
-def _train(folder: Path, limited: "_Limited | None", *overrides: str) -> float:
-    """Train for an epoch; return samples per second."""
-    run = folder / f"run-{time.monotonic_ns()}"
-    own = {
-        text.partition("=")[0]: text for text in (f"dataset.memory={MEMORY}", "trainer.epochs=1", *overrides)
-    }
-    data = ("dataset=arrays", f"dataset.path={folder / 'X.npy'}", f"dataset.target={folder / 'y.npy'}")
-    command = [
-        sys.executable,
-        "-m",
-        "mlpkit",
-        "train",
-        *data,
-        *MODEL,
-        *QUIET,
-        *own.values(),
-        f"run.dir={run}",
-    ]
-    joins = None if limited is None else limited.join
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=joins
-    )
-    return float(json.loads((run / "summary.json").read_text())["samples_per_second"])
+def _train(folder: Path, limited: "_Limited") -> tuple[float, float]:
+    """Write a table and score it, without a step; return the seconds and the processor's."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    overrides = (*_data(folder), *MODEL, *QUIET, "trainer.epochs=0", f"run.dir={folder / 'run'}")
+    command = [sys.executable, "-m", "mlpkit", "train", *overrides]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command, check=True, preexec_fn=limited.join, **quiet)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begun, processor
 
 
 def _first_step(folder: Path) -> float:
@@ -172,10 +181,15 @@ class _Limited:
             self.folder.rmdir()
 
     def join(self) -> None:
-        with suppress(OSError):
-            (self.folder / "cgroup.procs").write_text(str(os.getpid()))
+        join(self.folder)
 
     def most(self) -> float:
         with suppress(OSError):
             return float((self.folder / self._names[1]).read_text())
         return float("nan")
+
+
+def join(group: Path) -> None:
+    """Put this process into a control group, if there is one."""
+    with suppress(OSError):
+        (group / "cgroup.procs").write_text(str(os.getpid()))

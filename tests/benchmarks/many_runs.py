@@ -1,6 +1,13 @@
-"""Very many runs: what each further run of a sweep takes, and the time of listing 100,000 runs."""
+"""Very many runs: what each further run of a sweep takes, and the time of listing very many.
 
+    python tests/benchmarks many
+
+MLPKIT_BENCH_RUNS sets the runs of the larger sweep (800), MLPKIT_BENCH_LISTED those that are listed (10,000).
+"""
+
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -8,13 +15,16 @@ from pathlib import Path
 
 from simulated_runs import Simulation, simulate
 
-NUMBERS = (500, 2000)  # runs; what the second sweep takes more is divided by their difference
-LISTED = 100_000  # simulated runs
+# Runs of two sweeps; what the second takes more is divided by their difference.
+NUMBERS = (200, int(os.environ.get("MLPKIT_BENCH_RUNS", "800")))
+LISTED = int(os.environ.get("MLPKIT_BENCH_LISTED", "10000"))  # simulated runs
 PLANNED = (2_000, 20_000)  # jobs of a dry run
 SETTINGS = 100
 MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "trainer.epochs=200")
-WAYS = ((), ("run.loggers=[]",), ("run.loggers=[]", "trainer.log_every=20"), ("run.files=minimal",))
+WAYS = ((), ("run.files=minimal",))
+ADDITIONS = 10_000_000  # of the yardstick: processors and hours differ
 MLPKIT = (sys.executable, "-m", "mlpkit")
+MEASURED = str(Path(__file__).with_name("measured_command.py"))
 
 
 def run_many(repetitions: int) -> None:
@@ -34,7 +44,8 @@ def _print_sweeps(folder: Path, way: tuple[str, ...]) -> None:
     """Print what two sweeps took, and what each run took that the larger one has more."""
     found = [_sweep(folder / str(number), number, way) for number in NUMBERS]
     both = " and ".join(f"{number:,}" for number in NUMBERS)
-    print(f"\nsweeps of moons 2-4-1, 200 epochs, {' '.join(way) or 'all files'}: {both} runs")
+    _print_yardstick()
+    print(f"sweeps of moons 2-4-1, 200 epochs, {' '.join(way) or 'all files'}: {both} runs")
     for title in found[0]:
         few, many = (each[title] for each in found)
         more = (many - few) / (NUMBERS[1] - NUMBERS[0])
@@ -67,25 +78,30 @@ def _print_planned() -> None:
 def _print_listed(source: Path, sweep: Path, name: str) -> None:
     """Print the time of commands that read all runs of a simulated sweep."""
     simulate(source, sweep, LISTED, Simulation(SETTINGS))
-    print(f"\n{LISTED:,} runs of {SETTINGS} settings, {name}: seconds, first and again; memory (KB)")
+    _print_yardstick()
+    print(f"{LISTED:,} runs of {SETTINGS} settings, {name}, first and again")
+    titles = "seconds", "CPU s", "seconds", "CPU s"
+    print(" " * 18 + "".join(f"{title:>10}" for title in titles) + f"{'memory (KB)':>14}")
     for command in ("ls", "compare"):
         first, again = (_measured(command, str(sweep), "--top=3") for _ in range(2))
         print(
-            f"  mlpkit {command:<21}{first['seconds']:>14.2f}{again['seconds']:>14.2f}"
-            f"{again['memory (KB)']:>14,.0f}"
+            f"  mlpkit {command:<9}{first['seconds']:>10.2f}{first['processor seconds']:>10.2f}"
+            f"{again['seconds']:>10.2f}{again['processor seconds']:>10.2f}{again['memory (KB)']:>14,.0f}"
         )
+
+
+def _print_yardstick() -> None:
+    """Print how fast the processor is now."""
+    begun, total = time.process_time(), 0
+    for number in range(ADDITIONS):
+        total += number
+    print(f"\n{ADDITIONS:,} additions in Python: {time.process_time() - begun:.2f} processor seconds")
 
 
 def _measured(*arguments: str) -> dict[str, float]:
     """Run a command; return its seconds, its processor time and the most memory that it used, in KB."""
-    begun = time.perf_counter()
-    with Path(os.devnull).open("wb") as devnull:
-        quiet = [(os.POSIX_SPAWN_DUP2, devnull.fileno(), stream) for stream in (1, 2)]
-        child = os.posix_spawn(sys.executable, [*MLPKIT, *arguments], os.environ, file_actions=quiet)
-        _, status, used = os.wait4(child, 0)
+    command = [sys.executable, MEASURED, *MLPKIT, *arguments]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    status, seconds, processor, memory = json.loads(found)
     assert status == 0, f"mlpkit {' '.join(arguments)}: exit status {status}"
-    return {
-        "seconds": time.perf_counter() - begun,
-        "processor seconds": used.ru_utime + used.ru_stime,
-        "memory (KB)": used.ru_maxrss,
-    }
+    return {"seconds": seconds, "processor seconds": processor, "memory (KB)": memory}

@@ -67,7 +67,10 @@ def epochs_of(trainer: Trainer) -> int:
 
 def count_of(trainer: Trainer) -> int:
     """Return the steps of a portion where an epoch is a step, else its samples."""
-    return FULL_BATCH_EPOCHS if trainer.steps_per_epoch == 1 else trainer.engine.data.rows
+    if trainer.steps_per_epoch == 1:
+        return FULL_BATCH_EPOCHS
+    epoch = trainer.progress.epoch - 1
+    return trainer.engine.steps.rows_in(epoch, trainer.steps_per_epoch)
 
 
 def next_epoch(trainer: Trainer) -> None:
