@@ -57,8 +57,8 @@ def test_it_names_every_choice() -> None:
         if f"`{name}`" not in rows[group]
     ]
     assert missing == []
-    assert len(groups["experiment"]) == 11
-    assert rows["experiment"].startswith("eleven")
+    assert len(groups["experiment"]) == 12
+    assert rows["experiment"].startswith("twelve")
 
 
 @pytest.mark.parametrize("page", [README, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)

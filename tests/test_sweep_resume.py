@@ -25,7 +25,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> l
     """Three runs that a real SIGTERM has stopped between two epochs, with a measurement of "high"."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "high")
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape, rounds: "high")
     check, calls = StopRequest.check, iter(range(1, 10**9))
 
     def counted(self: StopRequest) -> None:
@@ -36,7 +36,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> l
     with monkeypatch.context() as patch:
         patch.setattr(StopRequest, "check", counted)
         assert command(list(TRAIN)) == 143
-    monkeypatch.setattr(matmul_choice, "measure", lambda shape: "medium")
+    monkeypatch.setattr(matmul_choice, "measure", lambda shape, rounds: "medium")
     capsys.readouterr()
     folders = [RunFolder(path) for path in sorted(Path(SWEEP).glob("0*"))]
     assert [environment(run)["matmul"] for run in folders] == ["high"] * 3

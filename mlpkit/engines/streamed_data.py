@@ -73,7 +73,7 @@ class StreamedData(DeviceData):
             len(schema.features),
         )
         self.width = self.loss.width(self.predicted)
-        self._unscaling = self._unscaling_of_runs()
+        self.unscaling = self._unscaling_of_runs()
         self._clear_cache()
         path = self.table.folder / INPUTS
         self._of_windows, self._of_scores = InputsFile(path), InputsFile(path)  # threads may use both at once
