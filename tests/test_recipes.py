@@ -66,6 +66,10 @@ def test_moons_logistic(tmp_path: Path) -> None:
     )
 
 
+def test_moons_mlp_of_its_own_seed(tmp_path: Path) -> None:
+    assert recipe(tmp_path, "moons_mlp")[1]["test"]["accuracy"] >= 0.95
+
+
 @pytest.mark.slow
 def test_moons_mlp(tmp_path: Path) -> None:
     summaries = [recipe(tmp_path, "moons_mlp", f"seed={seed}")[1] for seed in range(10)]
