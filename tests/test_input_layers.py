@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from engines import KINDS, engine_of, evaluated, model_of, network_of
+from engines import EPOCHS, KINDS, engine_of, evaluated, model_of, network_of, trained
 from running import config as config_of
 from torch import nn
 
@@ -20,7 +20,6 @@ SMALL = (
     "trainer.precision=float64",
 )
 BATCHES, FULL = "trainer.batch_size=16", "trainer.batch_size=full"
-EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +34,6 @@ def table(tmp_path_factory):
     ]
     path.write_text("\n".join(["a,kind,b,flag,y", *rows]))
     return ("dataset=table", f"dataset.path={path}", "dataset.target=y")
-
-
-def trained(engine):
-    for epoch in range(EPOCHS):
-        for index, rows in enumerate(engine.rows_of_steps(epoch, 0)):
-            step = epoch * engine.steps.per_epoch + index
-            assert not engine.step(rows, [0.01] * len(engine.blocks), epoch, step, measure=True)
-        engine.collect()
-    return engine
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import running
 import torch
 from cases import rest_long
-from engines import KINDS, engine_of, evaluated, model_of, network_of
+from engines import EPOCHS, KINDS, engine_of, evaluated, model_of, network_of, trained
 from running import config as config_of
 from torch import nn
 
@@ -28,22 +28,12 @@ TABM = (
 MOONS, DIGITS = ("dataset=moons", "dataset.n=60"), ("dataset=digits", "dataset.test_fraction=0.85")
 DIABETES = ("dataset=diabetes", "dataset.test_fraction=0.6")
 BATCHES, FULL = "trainer.batch_size=16", "trainer.batch_size=full"
-EPOCHS = 3
 
 
 def tabm(*overrides):
     """Return a config; later keys count."""
     keys = dict(each.split("=", 1) for each in (*TABM, *overrides))
     return config_of(*(f"{key}={value}" for key, value in keys.items()))
-
-
-def trained(engine):
-    for epoch in range(EPOCHS):
-        for index, rows in enumerate(engine.rows_of_steps(epoch, 0)):
-            step = epoch * engine.steps.per_epoch + index
-            assert not engine.step(rows, [0.01] * len(engine.blocks), epoch, step, measure=True)
-        engine.collect()
-    return engine
 
 
 CASES = {

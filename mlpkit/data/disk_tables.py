@@ -96,8 +96,8 @@ def _before_inferring(config: TableOptions, key: Callable[[TableOptions], str]) 
     for count in range(len(known) + 1):
         for names in combinations(known, count):
             before = config.model_copy(update=dict.fromkeys(names))
-            if is_cached(key(before)):
-                inferred = open_table(tables_folder() / key(before), 0).header.inferred
+            if is_cached(found := key(before)):
+                inferred = open_table(tables_folder() / found, 0).header.inferred
                 if all(inferred.get(name) == getattr(config, name) for name in names):
                     return before
     return config
