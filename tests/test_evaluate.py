@@ -11,7 +11,8 @@ import torch
 from running import config, mlpkit, train
 from test_images import write_files
 
-from mlpkit.analysis.evaluate import evaluate, without_rows_of
+from mlpkit.analysis.evaluate import evaluate
+from mlpkit.analysis.matching_data import without_rows_of
 from mlpkit.analysis.predict import Predictor, load_predictor
 from mlpkit.analysis.weights import readable_weights
 from mlpkit.cli.main import run as command

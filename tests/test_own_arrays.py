@@ -12,7 +12,7 @@ from conftest import Refused
 from own_data import save
 from running import config, train
 
-from mlpkit.analysis.evaluate import load_matching
+from mlpkit.analysis.matching_data import load_matching
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.data.dataset import Dataset

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.evaluate import load_common
 from mlpkit.analysis.intervals import wilson
+from mlpkit.analysis.matching_data import load_common
 from mlpkit.analysis.predict import Predictor
 from mlpkit.analysis.predictions import Predictions
 from mlpkit.config.problems import plural

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlpkit.analysis.evaluate import check_common, load_common
 from mlpkit.analysis.intervals import wilson
+from mlpkit.analysis.matching_data import check_common, load_common
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.problems import plural
 from mlpkit.data.dataset import Split

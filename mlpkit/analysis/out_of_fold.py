@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpkit.analysis.baselines import scores_of_outputs
-from mlpkit.analysis.evaluate import Load, load_matching
+from mlpkit.analysis.matching_data import Load, load_matching
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.analysis.predictions import Predictions
 from mlpkit.data.table_options import TableOptions

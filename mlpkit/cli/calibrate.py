@@ -55,7 +55,7 @@ def calibrate(
     from dataclasses import replace
 
     from mlpkit.analysis.calibration import calibration_scores, fit_temperature, uncalibrated
-    from mlpkit.analysis.evaluate import load_common
+    from mlpkit.analysis.matching_data import load_common
     from mlpkit.analysis.predict import make_predictor, one_of
     from mlpkit.config.problems import plural
     from mlpkit.data.weights import row_weights
@@ -124,7 +124,7 @@ def calibrate(
 
 def _keep_novelty(members: "list[tuple[Path, Checkpoint]]", remove: bool, trust: "Trust") -> None:
     """Store the training rows that others are compared with in a model's checkpoints, or remove them."""
-    from mlpkit.analysis.evaluate import load_common
+    from mlpkit.analysis.matching_data import load_common
     from mlpkit.analysis.novelty import fit_novelty
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.config.problems import plural

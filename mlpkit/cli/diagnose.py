@@ -72,7 +72,7 @@ def _sum_up(sweep: Path) -> Path:
 
 def _look_at_network(folder: "RunFolder", trust: "Trust") -> "NetworkFacts | None":
     """Return what the last weights do on the training rows; None, with a note, if they cannot be had."""
-    from mlpkit.analysis.evaluate import load_matching
+    from mlpkit.analysis.matching_data import load_matching
     from mlpkit.analysis.network_facts import find_facts
     from mlpkit.analysis.predict import make_predictor, members_of
     from mlpkit.errors import DataError

@@ -212,7 +212,7 @@ def _rows_of_split(
     split: str | None, given: list[str], path: Path, stored: "Checkpoint", trust: "Trust"
 ) -> "tuple[str, Split, Dataset]":
     """Return a split's name, its rows and the dataset; of other data, the rows that were not trained on."""
-    from mlpkit.analysis.evaluate import choose_split, load_matching, without_rows_of
+    from mlpkit.analysis.matching_data import choose_split, load_matching, without_rows_of
     from mlpkit.cli.compose import Request, override
     from mlpkit.config.config import to_dict
     from mlpkit.folders.trust import Trust

@@ -119,7 +119,7 @@ def _composed(given: tuple[str, ...]) -> "tuple[Config, Dataset]":
 
 def _opened(run: str | None, checkpoint: str, trust: "Trust") -> "tuple[Path, Checkpoint, Dataset]":
     """Return a run's checkpoint with its path, and the dataset that it was trained on."""
-    from mlpkit.analysis.evaluate import load_matching
+    from mlpkit.analysis.matching_data import load_matching
     from mlpkit.analysis.named_run import open_run
     from mlpkit.system.console import note
 

@@ -52,7 +52,7 @@ def importance(
     plugin: Plugins = None,
 ) -> None:
     """Show how much a model needs each column: the drop of a score when the column is shuffled."""
-    from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
+    from mlpkit.analysis.matching_data import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.analysis.predictions_file import to_csv
     from mlpkit.cli.importance_answer import Judged, dependence_answer, importance_answer

@@ -137,7 +137,7 @@ def _load(
     path: Path, stored: "Checkpoint", trust: "Trust"
 ) -> "tuple[Predictor, Dataset, list[dict[str, Any]]]":
     """Return a checkpoint's model and dataset, and the lines of its run's metrics.jsonl."""
-    from mlpkit.analysis.evaluate import load_matching
+    from mlpkit.analysis.matching_data import load_matching
     from mlpkit.analysis.predict import make_predictor
     from mlpkit.folders.metrics_file import read_metrics
     from mlpkit.folders.run_folder import RunFolder

@@ -127,7 +127,7 @@ def predict(
             refuse_input(output, input_)
 
     from mlpkit.analysis.conformal import conformal_of
-    from mlpkit.analysis.evaluate import choose_split, load_matching, refuse_folds
+    from mlpkit.analysis.matching_data import choose_split, load_matching, refuse_folds
     from mlpkit.analysis.novelty import novelty_of, refuse_training_rows
     from mlpkit.analysis.predict import Ensemble, make_predictor, one_of
     from mlpkit.analysis.predicted_columns import predicted_columns

@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import fmean
 
 from mlpkit.analysis.baselines import evaluate_baselines
-from mlpkit.analysis.evaluate import choose_split, evaluate, scores_of
+from mlpkit.analysis.evaluate import evaluate, scores_of
+from mlpkit.analysis.matching_data import choose_split
 from mlpkit.analysis.model_facts import Scores, final_of, interval_text, read_or_empty, with_baseline
 from mlpkit.analysis.predict import Predictor, members_of
 from mlpkit.data.dataset import Dataset

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpkit.analysis.evaluate import choose_split, load_matching
+from mlpkit.analysis.matching_data import choose_split, load_matching
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.dataset import Dataset, Split
 from mlpkit.data.encode import encode

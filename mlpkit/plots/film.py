@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpkit.analysis.evaluate import load_matching
 from mlpkit.analysis.filmed_runs import no_film
+from mlpkit.analysis.matching_data import load_matching
 from mlpkit.analysis.predict import Predictor, make_predictor
 from mlpkit.data.dataset import Dataset
 from mlpkit.errors import ConfigError, DataError
