@@ -51,6 +51,8 @@ def test_open_files_are_those_of_the_runs_that_train(
     files: str, per_run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # What a process opens once, at its first sweep, is open before anything is counted.
+    assert command(["train", "-m", *MOONS, f"run.files={files}", "seed=0,1", "run.dir=first"]) == 0
     counts, take_step = list[int](), Engine.step
 
     def step(engine: Engine, *args: Any, **options: Any) -> Any:
