@@ -3,10 +3,11 @@
 import os
 from typing import TYPE_CHECKING, Any
 
+from mlpkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mlpkit.api import Leaderboard, MlpkitError, Model, Run, Sweep, Table, load, runs, sweep, train
 
-__version__ = "0.1.0"
 __all__ = ["Leaderboard", "MlpkitError", "Model", "Run", "Sweep", "Table", "load", "runs", "sweep", "train"]
 
 # Large tensors in huge pages: halves the time to load MNIST. Torch reads this at its first allocation.

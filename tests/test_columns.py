@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from mlpkit.data.arrow_table import normalize
+from mlpkit.data.column_settings import ColumnSettings
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
-from mlpkit.data.table_options import ColumnSettings
 
 NOTHING: dict[str, ColumnSettings] = {}
 

@@ -15,8 +15,9 @@ from mlpkit.analysis.predict import load_predictor
 from mlpkit.data import disk_cache
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.disk_cache import cached_table, cached_tables
+from mlpkit.data.disk_dataset import tables_folder
 from mlpkit.data.disk_splits import DrawnSplits, random_parts
-from mlpkit.data.disk_table import Header, tables_folder
+from mlpkit.data.disk_table import Header
 from mlpkit.data.encode import encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder

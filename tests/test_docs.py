@@ -140,31 +140,62 @@ def test_the_picture_of_the_rooms_is_that_of_the_imports() -> None:
     assert drawn == arrows, "\n".join(f"  {room} --> {other}" for room, other in sorted(arrows))
 
 
+def test_no_file_imports_another_in_a_circle() -> None:
+    """Not even inside a function, or for types alone."""
+    imports = {
+        _module(path): {_module(other) for other in _imported_files(path, with_types=True)} - {_module(path)}
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert [module for module in imports if module in _reached(module, imports)] == []
+
+
 def _imports_between_rooms() -> dict[str, set[str]]:
     """Return the rooms (folders, and modules at the top) with the rooms that each imports."""
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
-        place = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if place.startswith("__"):
+        room = _room(path)
+        if not room.startswith("__"):
+            others = {_room(other) for other in _imported_files(path, with_types=False)}
+            found.setdefault(room, set()).update(others - {room, "__init__"})
+    return found
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def _imported_files(path: Path, with_types: bool) -> set[Path]:
+    """Return the package's files that a file imports; `with_types`: those for type checkers, too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if node in for_types and not with_types:
             continue
-        others = found.setdefault(place, set())
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for_types = {  # which nothing imports when it runs
-            node
-            for block in ast.walk(tree)
-            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-            for node in ast.walk(block)
-        }
-        for node in ast.walk(tree):
-            if node in for_types:
-                continue
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                module = node.module
-                names = [f"{module}.{a.name}" for a in node.names] if module == "mlpkit" else [module]
-            else:
-                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            others |= {name.split(".")[1] for name in names if name.startswith("mlpkit.")}
-    return {room: {other for other in others if other in found} - {room} for room, others in found.items()}
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names += [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names += [a.name for a in node.names]
+    return {file for name in names if name.startswith("mlpkit.") for file in [_file(name)] if file}
+
+
+def _file(name: str) -> Path | None:
+    """Return the file of a module, or of the module that an imported name is in."""
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    for module in (place, place.parent):
+        for file in (module.with_suffix(".py"), module / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 def _reached(room: str, imports: dict[str, set[str]]) -> set[str]:

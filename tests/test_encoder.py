@@ -21,6 +21,7 @@ from sklearn.preprocessing import (
 
 from mlpkit.data import encode as encoding
 from mlpkit.data.arrow_table import normalize
+from mlpkit.data.column_settings import ColumnSettings
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.columns import ColumnKind, infer_columns
 from mlpkit.data.encode import Encoded, encode
@@ -35,7 +36,6 @@ from mlpkit.data.encoder import (
 )
 from mlpkit.data.fit_encoder import fit_encoder
 from mlpkit.data.input_schema import InputSchema
-from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError, DataError
 
 NOTHING: dict[str, ColumnSettings] = {}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from mlpkit import __version__
 from mlpkit.cli import (
     calibrate,
     clean,
@@ -47,6 +46,7 @@ from mlpkit.cli.hydra_habits import refuse_options
 from mlpkit.cli.memory import check_limit, is_lack_of_memory
 from mlpkit.cli.usage import describe_usage
 from mlpkit.errors import ConfigError, MlpkitError, WriteError
+from mlpkit.version import __version__
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "data": (data.data, data.EXAMPLE),

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import did_you_mean, plural, show, spell
+from mlpkit.data.column_settings import ColumnSettings
 from mlpkit.data.column_values import RawColumn, is_numeric
-from mlpkit.data.table_options import ColumnSettings
 from mlpkit.errors import ConfigError
 
 FEW = 10  # up to so many distinct integers are codes of a category rather than amounts,

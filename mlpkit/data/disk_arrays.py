@@ -15,8 +15,9 @@ from mlpkit.data.array_values import MOST_CLASSES, Inputs, Targets, read_inputs,
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.disk_build import DiskBuild
 from mlpkit.data.disk_cache import cached_table, key_of
+from mlpkit.data.disk_dataset import as_dataset
 from mlpkit.data.disk_splits import DrawnSplits, random_parts
-from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset
+from mlpkit.data.disk_table import FORMAT, DiskTable, Header
 from mlpkit.data.input_schema import InputSchema, OwnPictures, pixel_names
 
 HEAD = 4096  # rows from which the shape of the inputs and the task are inferred

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mlpkit.config.byte_size import in_bytes
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.data.disk_table import FORMAT, HEADER, DiskTable, Header, open_table, tables_folder, write_header
+from mlpkit.data.disk_dataset import open_table, tables_folder, write_header
+from mlpkit.data.disk_table import FORMAT, HEADER, DiskTable, Header
 from mlpkit.errors import DataError, WriteError
 from mlpkit.system.atomic_write import sync_folder
 from mlpkit.system.console import note

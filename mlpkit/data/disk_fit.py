@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import spell
+from mlpkit.data.column_settings import ColumnSettings, Scaled
 from mlpkit.data.column_values import RawColumn, date_part
 from mlpkit.data.encode import signed_log
 from mlpkit.data.encoder import (
@@ -24,7 +25,6 @@ from mlpkit.data.encoder import (
 )
 from mlpkit.data.fit_encoder import PLAIN, fit_levels
 from mlpkit.data.moments import Moments
-from mlpkit.data.table_options import ColumnSettings, Scaled
 from mlpkit.errors import DataError
 
 MOST_WORDS = 1_000_000  # different values of a category that are counted

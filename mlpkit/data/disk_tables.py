@@ -17,11 +17,12 @@ from mlpkit.data.columns import describe_columns
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.disk_build import DiskBuild
 from mlpkit.data.disk_cache import cached_table, is_cached, key_of, memory_of
+from mlpkit.data.disk_dataset import as_dataset, open_table, tables_folder
 from mlpkit.data.disk_fit import ExactFit
 from mlpkit.data.disk_scan import Scan, find_all_targets, known_rows, sample_rows, scan
 from mlpkit.data.disk_source import Source, columns_of, size_of, streamable
 from mlpkit.data.disk_splits import DrawnSplits, random_parts
-from mlpkit.data.disk_table import FORMAT, DiskTable, Header, as_dataset, open_table, tables_folder
+from mlpkit.data.disk_table import FORMAT, DiskTable, Header
 from mlpkit.data.encode import ColumnIssues, encode
 from mlpkit.data.encoder import TableEncoder
 from mlpkit.data.fit_encoder import fit_encoder

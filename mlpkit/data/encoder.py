@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
-from mlpkit.data.table_options import MOST_LEVELS, DatePart
+from mlpkit.data.column_settings import MOST_LEVELS, DatePart
 
 MOST_COLUMNS = 10_000
 MOST_FEATURES = 1_000_000

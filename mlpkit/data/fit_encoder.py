@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpkit.config.problems import spell
+from mlpkit.data.column_settings import ColumnSettings, Scaled
 from mlpkit.data.column_values import Floats, RawColumn, date_part
 from mlpkit.data.columns import ColumnKind
 from mlpkit.data.encode import signed_log
@@ -25,7 +26,6 @@ from mlpkit.data.encoder import (
     SmoothClip,
     TableEncoder,
 )
-from mlpkit.data.table_options import ColumnSettings, Scaled
 from mlpkit.errors import ConfigError, DataError
 
 MOST_QUANTILES = 256

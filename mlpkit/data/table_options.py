@@ -1,15 +1,14 @@
-"""Options of all table datasets: how columns are encoded and rows are split."""
+"""Options of all table datasets: which rows and columns are used, and how rows are split."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mlpkit.config.dataset import DatasetConfig
-from mlpkit.config.section import Count, Fraction, PathText, Section, absolute, rule_error
+from mlpkit.config.section import Fraction, PathText, Section, absolute, rule_error
+from mlpkit.data.column_settings import ColumnSettings, Scaled
 
 if TYPE_CHECKING:
-    from mlpkit.data.dataset import Dataset
-    from mlpkit.data.input_schema import InputSchema
     from mlpkit.data.raw_table import RawTable
     from mlpkit.data.table_file import TableFormat
 
@@ -20,50 +19,6 @@ def _absolute(path: str) -> str:
 
 TablePath = Annotated[PathText, AfterValidator(_absolute)]
 ColumnName = Annotated[str, Field(min_length=1)]
-
-DatePart = Literal["year", "month", "day", "weekday", "hour", "days"]
-
-Scaled = Literal["standard", "robust", "smooth_clip", "quantile", "log", "minmax", "none"]
-
-MOST_LEVELS = 10_000  # of a category
-
-
-class ColumnSettings(Section):
-    """How one column is encoded."""
-
-    type: Literal["auto", "number", "category", "boolean", "date"] = Field(
-        "auto", description="kind of the column; auto: inferred from the training rows"
-    )
-    missing: float | Literal["median", "mean", "refuse"] = Field(
-        "median",
-        description="number: what replaces a missing value; refuse (any column): a missing value is an error",
-    )
-    scale: Scaled | Literal["auto"] = Field(
-        "auto",
-        description="number: how it is scaled; auto: dataset.scale with dataset.standardize, else none",
-    )
-    min_count: Count = Field(1, description="category: values in fewer training rows count as `other`")
-    max_levels: int = Field(
-        100,
-        ge=1,
-        le=MOST_LEVELS,
-        description="category: most values that are kept; rarer ones count as `other`",
-    )
-    unknown: Literal["other", "refuse"] = Field(
-        "other", description="category: whether a value not seen in training counts as `other` or is an error"
-    )
-    format: str | None = Field(
-        None,
-        min_length=1,
-        max_length=100,
-        description="date: its format, such as %d/%m/%Y; null: ISO 8601",
-    )
-    parts: tuple[DatePart, ...] = Field(
-        ("year", "month", "weekday", "days"),
-        min_length=1,
-        strict=False,
-        description="date: its features; days are counted from 1970",
-    )
 
 
 class SplitSettings(Section):
@@ -191,18 +146,6 @@ class TableOptions(DatasetConfig):
 
         return MISSING
 
-    def load(self, download: bool = True) -> "Dataset":
-        """See `DatasetConfig.load`."""
-        from mlpkit.data.table_dataset import table_dataset  # loads torch and pyarrow
-
-        return table_dataset(self, self.raw())
-
-    def load_as(self, trained: "InputSchema", download: bool = True) -> "Dataset":
-        """See `DatasetConfig.load_as`: the encoder is the model's."""
-        from mlpkit.data.table_dataset import table_dataset
-
-        return table_dataset(self, self.raw(), trained)
-
     def scales_inputs(self) -> bool:
         """See `DatasetConfig.scales_inputs`: columns are scaled before the model."""
         return False
@@ -222,25 +165,3 @@ class TableOptions(DatasetConfig):
     def scale_of_numbers(self) -> Scaled:
         """Return how numbers are scaled whose own scale is auto."""
         return self.scale if self.standardize else "none"
-
-
-class BuiltInTable(TableOptions):
-    """One of scikit-learn's tables; its name is that of scikit-learn's function, without load_.
-
-    Attributes:
-        target_name: the name of the target column.
-        load_options: arguments of scikit-learn's function.
-    """
-
-    target_name: ClassVar[str]
-    load_options: ClassVar[dict[str, bool]] = {}
-
-    def raw(self) -> "RawTable":
-        """See `TableOptions.raw`."""
-        from mlpkit.data.built_in_tables import built_in
-
-        return built_in(self.name, self.target_name, self.load_options)
-
-    def targets(self) -> tuple[str, ...]:
-        """See `TableOptions.targets`."""
-        return (self.target_name,)

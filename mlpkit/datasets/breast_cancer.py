@@ -3,7 +3,7 @@
 from typing import Literal
 
 from mlpkit.config.registry import choice
-from mlpkit.data.table_options import BuiltInTable
+from mlpkit.data.table_config import BuiltInTable
 
 
 @choice("dataset")

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from mlpkit.config.byte_size import ByteSize
 from mlpkit.config.registry import choice
-from mlpkit.data.table_options import ColumnName, TableOptions, TablePath
+from mlpkit.data.table_config import TableConfig
+from mlpkit.data.table_options import ColumnName, TablePath
 from mlpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @choice("dataset")
-class TableDataset(TableOptions):
+class TableDataset(TableConfig):
     """A table of your own: csv, tsv, parquet, jsonl and others."""
 
     inferred_options: ClassVar = ("separator", "decimal", "encoding", "header", "memory")

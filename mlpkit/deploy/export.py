@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpkit import __version__
 from mlpkit.data.encoder import CategoryColumn, NumberColumn
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.raw_inputs import missing_texts
@@ -21,6 +20,7 @@ from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
 from mlpkit.system.atomic_write import atomic_write, temporary_folder
 from mlpkit.system.failed_write import failed_write
 from mlpkit.system.plain_json import read_object, write_json
+from mlpkit.version import __version__
 
 MANIFEST, CARD = "manifest.json", "MODEL_CARD.md"
 

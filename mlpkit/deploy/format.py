@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpkit import __version__
 from mlpkit.analysis.predict import Predictor
 from mlpkit.config.config import Config
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.check_rows import CheckRows
 from mlpkit.deploy.format_modules import MODULES
 from mlpkit.deploy.portable import Portable, make_portable
+from mlpkit.version import __version__
 
 
 @dataclass(frozen=True)

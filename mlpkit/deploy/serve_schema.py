@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from mlpkit import __version__
 from mlpkit.data.encoder import BooleanColumn, CategoryColumn, Column, DateColumn, Linear, NumberColumn
 from mlpkit.data.input_schema import InputSchema
 from mlpkit.deploy.limits import MOST_BYTES, MOST_ROWS
 from mlpkit.deploy.serve_model import Served
+from mlpkit.version import __version__
 
 Json = dict[str, Any]
 

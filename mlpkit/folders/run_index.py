@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from mlpkit import __version__
 from mlpkit.errors import ConfigError
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.paths import cache_folder
+from mlpkit.version import __version__
 
 NAME = "runs-1.sqlite"  # another number for another table
 LEAST = 300  # runs read anew that are worth an index; fewer are read as fast as one is opened

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlpkit import __version__
 from mlpkit.analysis.model_facts import (
     Rows,
     column_table,
@@ -27,6 +26,7 @@ from mlpkit.models.architecture import hidden_widths
 from mlpkit.plots.report_charts import Chart, draw
 from mlpkit.plots.report_html import Html, bullets, details, joined, paragraphs, picture, table, tag
 from mlpkit.system.console import number
+from mlpkit.version import __version__
 
 LARGEST_PICTURES = 1_200_000  # bytes of all pictures in a report, which are a third longer in HTML
 MOST_NAMED = 8  # features or classes in a sentence
