@@ -12,6 +12,7 @@ gc.disable()
 # What a run measures of the machine stays out of the user's cache.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mlpkit-tests-")
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,20 @@ if TYPE_CHECKING:
 Lines = Callable[..., list[str]]
 Refused = Callable[..., str]
 Forget = Callable[[], None]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `sampled(n)`, every n-th case runs in `make test`; `make faults` runs the rest."""
+    cases: Counter[tuple[Path, str]] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is None or item.get_closest_marker("long") is not None:
+            continue
+        test = (item.path, item.name.partition("[")[0])
+        if cases[test] % sampled.args[0]:
+            item.add_marker("long")
+        cases[test] += 1
 
 
 def pytest_collection_finish() -> None:

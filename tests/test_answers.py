@@ -45,6 +45,7 @@ def check(found: Evaluation, wanted: Evaluation) -> None:
         assert found.intervals[name] == pytest.approx(ends, rel=1e-6)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("task", SCHEMAS)
 def test_scores(task: str, weighted: bool) -> None:

@@ -119,6 +119,7 @@ def central_differences(engine):
     return found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("activation", "task", "bias", "rate"), NETWORKS, ids=shown)
 def test_gradients_are_central_differences(activation, task, bias, rate):
     for rows in (1, 2, 7):
@@ -229,6 +230,7 @@ def test_alpha_dropout_is_torchs():
 # -------------------------------------------------------------------------------- several networks
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("activation", "task", "bias", "rate"), NETWORKS, ids=shown)
 def test_three_networks_at_once_are_three_networks(activation, task, bias, rate):
     def networks():

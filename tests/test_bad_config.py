@@ -451,6 +451,7 @@ def merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Config, "model_json_schema", lambda: SCHEMA)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("merged_once")
 @pytest.mark.parametrize(
     ("override", "message"), [*NUMBERS, *LISTS, *TEXTS, *KEYS_AND_GROUPS, *SYNTAX], ids=lambda text: text[:40]
@@ -459,6 +460,7 @@ def test_one_override(override: str, message: str, refused: Refused) -> None:
     assert refused("train", override, code=2) == message
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("arguments", "message"), SEVERAL)
 def test_a_command_line(arguments: list[str], message: str, refused: Refused) -> None:
     assert refused("train", *arguments, code=2) == message
@@ -539,6 +541,7 @@ def test_a_device_that_is_not_there(
 # ------------------------------------------------------------------------------------- config files
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
     """As --config, and as the user's own choice of a group."""
@@ -566,6 +569,7 @@ ALL_MISSING = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
@@ -701,6 +705,7 @@ def test_a_run_folder_is_never_used_again(refused: Refused, tmp_path: Path) -> N
 # ------------------------------------------------------------------------------------ other commands
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

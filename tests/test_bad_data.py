@@ -388,6 +388,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "content", "message"), TEXTS, ids=[name for name, *_ in TEXTS])
 def test_a_text(
     name: str, content: Content, message: str, refused: Refused, trained: dict[str, Path], tmp_path: Path
@@ -396,6 +397,7 @@ def test_a_text(
     assert predict(refused, trained["moons"], name) == name + message
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ARRAYS)
 def test_an_array(name: str, refused: Refused, trained: dict[str, Path], tmp_path: Path) -> None:
     content, message = ARRAYS[name]

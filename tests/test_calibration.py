@@ -42,6 +42,7 @@ def drawn(task: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(2.5 * z), torch.tensor(y)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_the_temperature_has_the_smallest_log_loss(task: str, weighted: bool) -> None:

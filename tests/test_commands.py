@@ -38,6 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", rest_long(COMMANDS, lambda name: name not in SLOW))
 def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place, tmp_path / "copy")  # some of them train

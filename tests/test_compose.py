@@ -169,12 +169,14 @@ def test_ones_own_experiment(here: Path) -> None:
     assert sources("experiment=mine")["seed"] == str(here / "configs/experiment/mine.yaml")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["a b", "1", "ü", "a.b", "a=b", "a,b", "a-b"])
 def test_names_of_ones_own_choices(name: str, here: Path) -> None:
     write(here / f"configs/dataset/{name}.yaml", "defaults: [moons]\nnoise: 0.3\n")
     assert composed(f'dataset="{name}"')["dataset"]["noise"] == 0.3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["a b", "a,b", 'a"b', "a'b", "${a}", "a=b", "[a]", "ü", "a\\b"])
 def test_places_with_odd_names(name: str, here: Path) -> None:
     folder = here / name

@@ -22,6 +22,7 @@ NEEDS_FILES = ("mnist", "fashion_mnist")
 LARGE = ("fashion_mnist", "mnist_mlp", "mnist_regularized", "fashion_mlp")  # mnist itself stays
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("group", "choice"), rest_long(CHOICES, lambda of: of[1] not in LARGE))
 def test_every_choice_composes_and_builds(
     group: str, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

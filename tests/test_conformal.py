@@ -36,6 +36,7 @@ class Fixed(Predictor):
         return replace(self._decode(values), ends=inputs[:, 1:] if self.has_ends else None)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("rows", [20, 199])
 @pytest.mark.parametrize("task", ["regression", "quantiles", "multiclass", "sure"])
 def test_the_coverage_is_reached_on_average(task: str, rows: int) -> None:

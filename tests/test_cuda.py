@@ -67,6 +67,7 @@ def assert_equal_within_rounding(found, expected, tolerance, scores=None):
                 assert report.scores[split] == pytest.approx(expected_scores, **bounds)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize(("kind", "overrides"), SETTINGS)
 def test_what_it_does_is_what_the_engine_does_on_the_cpu(kind, overrides, runs):
@@ -106,6 +107,7 @@ def spoil(engine, rows):
     return lambda: inputs.copy_(kept)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "overrides"), SETTINGS)
 def test_what_is_not_finite_is_reported_once_with_its_step(kind, overrides):
     trainer, _ = on_the_cpu(kind, overrides)
@@ -135,6 +137,7 @@ def assert_failed(failures, run, step):
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "overrides"),
     [of for of in SETTINGS if any("batch_size" in override for override in of[1])],

@@ -47,6 +47,7 @@ def findings(folder: RunFolder) -> list[str]:
     return [line.partition(":")[0] for line in folder.log.read_text().splitlines() if "; try " in line]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_a_pair_reaches_a_sensible_fit(pair: tuple[str, str], tmp_path: Path) -> None:
     folder = train(tmp_path, f"dataset={pair[0]}", f"model={pair[1]}", *BARE)
@@ -54,6 +55,7 @@ def test_a_pair_reaches_a_sensible_fit(pair: tuple[str, str], tmp_path: Path) ->
     assert findings(folder) == TRUE.get(pair, [])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["sum", "line"])
 def test_a_linear_model_is_as_good_as_least_squares(name: str, tmp_path: Path) -> None:
     """It reaches R² > 0.99 of theirs on test."""
@@ -96,6 +98,7 @@ def test_mnist(model: str, least: float, tmp_path: Path, monkeypatch: pytest.Mon
     )  # its val loss rises by 1 %
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("overrides", "lr", "source"),
     [

@@ -23,6 +23,7 @@ from mlpkit.models.architecture import architecture
 FAST = ("trainer.epochs=20", "run.plots=false", "run.tensorboard=false")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -68,6 +69,7 @@ def of_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return train(root / "outputs", *chosen).path, root / "data/MNIST/raw"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("arguments", [("evaluate",), ("predict", "--split", "test"), ("plot",)])
 def test_data_that_has_taken_the_place_of_the_runs_is_named(
     arguments: tuple[str, ...], of_images: tuple[Path, Path], capsys: pytest.CaptureFixture[str]

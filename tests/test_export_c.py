@@ -33,6 +33,7 @@ def compile_strictly(header: Path, *languages: tuple[str, ...]) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", rest_long(KINDS, is_quick))
 def test_it_predicts_the_same_and_compiles_without_a_warning(
     kind: str, models: Models, tmp_path: Path

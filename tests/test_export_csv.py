@@ -55,6 +55,7 @@ def test_in_the_format_of_the_training_data(
     same(run, tmp_path / "out", source)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_in_another_encoding_and_with_another_separator(
@@ -81,6 +82,7 @@ def same(run: Path, exported: Path, source: Path) -> None:
     assert_same(read_columns(script(exported, source.read_bytes(), "-").stdout.decode()), expected)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

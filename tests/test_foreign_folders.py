@@ -128,6 +128,7 @@ def test_git_is_asked_for_own_runs_alone(tmp_path: Path, monkeypatch: pytest.Mon
     git_commit.cache_clear()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "arguments",
     [

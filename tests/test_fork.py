@@ -143,6 +143,7 @@ def test_a_fork_that_is_stopped_before_it_trains_is_no_sweep(
     assert "resumed from last.safetensors: epoch 2, step 26" in folder.log.read_text()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [

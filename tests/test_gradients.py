@@ -215,6 +215,7 @@ def test_each_kind_of_a_case_meets_all_of_another():
         assert met == set(itertools.product(kinds[one], kinds[other]))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("activation", "dataset", "optimizer", "option", "precision"), CASES)
 def test_fifty_steps_of_both_engines_and_of_plain_torch(activation, dataset, optimizer, option, precision):
     config, data = configured(dataset, activation, optimizer, option, precision)
@@ -539,6 +540,7 @@ def engine_of_the_run():
     return json.loads(MINE.environment.read_text())["engine"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("engine", OTHER)
 def test_a_run_of_one_engine_goes_on_under_the_other(engine, optimizer, here):
@@ -555,6 +557,7 @@ def test_a_run_of_one_engine_goes_on_under_the_other(engine, optimizer, here):
     assert max(float((value - begun[name]).abs().max()) for name, value in last().items()) > 0.01
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", [3, 6, 9])
 @pytest.mark.parametrize("engine", OTHER)
 def test_an_epoch_of_one_engine_is_ended_by_the_other(engine, step, here):

@@ -99,6 +99,7 @@ GRAMMAR = [
 IN_ITS_OWN_WAY = ("run.", "optimizer.lr=${", "~")  # text is quoted otherwise than by Hydra
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("overrides", GRAMMAR, ids=lambda texts: " ".join(texts)[:60])
 def test_a_job_is_what_its_overrides_alone_give(overrides: list[str]) -> None:
     found = plan(Request(tuple(overrides)))

@@ -153,6 +153,7 @@ def test_each_loss_is_tested() -> None:
     assert {loss.name for loss, *_ in CASES.values()} == registry.choices("loss").keys() - {"auto"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("loss", "outputs", "targets", "kind"), CASES.values(), ids=CASES)
 def test_loss_of_each_example_equals_torch(
     loss: LossConfig, outputs: Tensor, targets: Tensor, kind: Any
@@ -248,6 +249,7 @@ QUICK = ("run.plots=false", "run.tensorboard=false")
 OF_DATASET = {"line": "mse", "moons": "binary_cross_entropy", "digits": "cross_entropy"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dataset", OF_DATASET)
 def test_the_tasks_loss_by_its_name_is_auto(dataset: str, tmp_path: Path) -> None:
     """To the bit, in all that a checkpoint holds but the name."""
@@ -268,6 +270,7 @@ def test_every_task_has_a_loss_of_its_own() -> None:
         assert task in schema.tasks
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("dataset", "loss", "kind", "way"),
     [

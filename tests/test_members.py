@@ -31,6 +31,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(tmp_path_factory.mktemp("several"), *SMALL, "trainer.batch_size=64")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -111,6 +112,7 @@ def test_it_is_exported_as_one_model(format_: str, several: RunFolder, tmp_path:
     export(format_, tmp_path / "out", several.path)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "arguments",
     [("evaluate",), ("inspect",), ("explain", "--row", "1"), ("plot",), ("diagnose",), ("verify",)],

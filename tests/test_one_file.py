@@ -181,6 +181,7 @@ def test_train_from_its_config_repeats_it(lines: Lines) -> None:
     assert (Path("again") / "metrics.jsonl").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("both")
 @pytest.mark.parametrize(
     "arguments",

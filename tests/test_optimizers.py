@@ -143,6 +143,7 @@ def assert_same_weights(engine, plain, **tolerance):
     torch.testing.assert_close(dict(network_of(engine).layers.state_dict()), plain.state_dict(), **tolerance)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "options", "clipping"), CLIPPED, ids=shown)
 def test_full_batches(engine_kind, kind, options, clipping):
     name = f"optimizer={kind.__name__.lower()}"
@@ -166,6 +167,7 @@ def test_full_batches(engine_kind, kind, options, clipping):
 LOSSES = {"sum": nn.MSELoss(), "moons": nn.BCEWithLogitsLoss(), "digits": nn.CrossEntropyLoss()}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dataset", LOSSES)
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(32, 1), (8, 4), (150, 1), (10**6, 1)])
 def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumulate):
@@ -208,6 +210,7 @@ def test_shuffled_batches_on_a_schedule(engine_kind, dataset, batch_size, accumu
         assert report.grad_norm == pytest.approx(sizes[report.step - 1]["clip_norm"].item())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS, ids=shown)
 def test_float32(engine_kind, kind, options):
     name = f"optimizer={kind.__name__.lower()}"

@@ -39,6 +39,7 @@ def epochs_of(folder: RunFolder) -> list[Path]:
     return [*reversed(folder.older()), folder.last]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("more", [(), ("trainer.ema=0.9",)], ids=["weights", "averages"])
 def test_each_member_keeps_the_epoch_of_the_lowest_loss_on_its_fold(
     more: tuple[str, ...], tmp_path: Path

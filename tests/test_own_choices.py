@@ -201,6 +201,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("chosen", "text", "line"), REFUSED.values(), ids=REFUSED)
 def test_what_is_wrong_is_refused(
     chosen: tuple[str, ...], text: str, line: str, refused: Refused, tmp_path: Path
@@ -232,6 +233,7 @@ GOOD = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("chosen", "text"), GOOD.values(), ids=GOOD)
 def test_what_is_right_is_trained(
     chosen: tuple[str, ...], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

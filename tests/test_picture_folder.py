@@ -234,6 +234,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {**found, "data": root}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["rgb", "grey"])
 def test_predictions_of_files_equal_those_of_splits(name: str, runs: dict[str, Path]) -> None:
     path = runs[name] / "checkpoints" / "best.safetensors"

@@ -146,6 +146,7 @@ def _look():
         yield
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_each_kind(kind: str, tmp_path: Path) -> None:
     predictor, dataset = untrained(*KINDS[kind])
@@ -163,6 +164,7 @@ def test_pictures_of_each_kind(kind: str, tmp_path: Path) -> None:
         assert (below < 230).mean() > 0.005 and below.std() > 10, "the picture is not blank"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("missing", "scored"), [((), "test"), (("test",), "val"), (("test", "val"), "train")]
 )
@@ -195,6 +197,7 @@ def test_a_network_of_nan_can_be_drawn(kind: str, tmp_path: Path) -> None:
     ] == [*SIZES[kind]]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "lines",
     [
@@ -486,6 +489,7 @@ def test_texts_of_curves_do_not_collide(check_texts: Callable[[Figure], None]) -
         check_texts(draw_curves(lines, dataset, predictor))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", rest_long([1e-7, 1.0, 1e5, 1e9], lambda scale: scale == 1e9))
 def test_texts_of_a_regression_do_not_collide(scale: float, check_texts: Callable[[Figure], None]) -> None:
     predictor, dataset = untrained(*KINDS["line"])
@@ -529,6 +533,7 @@ def test_curves_of_probabilities_are_scikit_learns() -> None:
     np.testing.assert_allclose(found.f1, f1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "classes",
     [

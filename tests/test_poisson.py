@@ -89,6 +89,7 @@ def test_counts_of_0_alone_are_trained(calls: Path) -> None:
     assert bool(predictor.predict(torch.zeros(1, 2)).values.isfinite().all())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

@@ -89,6 +89,7 @@ def test_a_classification(penguins: Path, tmp_path: Path) -> None:
     assert scores["accuracy"] > 0.9  # always the commonest: 0.44
 
 
+@pytest.mark.long
 def test_a_regression(penguins: Path, tmp_path: Path) -> None:
     """Two penguins have no weight: training and scoring leave them out."""
     changes = {"sex": "", "species": "Macaroni"}

@@ -272,6 +272,7 @@ def test_a_dataset_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert command(["evaluate", "outputs/it"]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("own")
 def test_a_dataset_from_outside_is_checked(refused: Refused) -> None:
     """Foreign configs may not ask for many rows of it, and its rows must be those of its input_schema."""

@@ -68,6 +68,7 @@ def uninterrupted(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str,
         return files()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 17])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "nadam"])
 def test_a_run_goes_on_where_it_stopped(step: int, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +78,7 @@ def test_a_run_goes_on_where_it_stopped(step: int, optimizer: str, monkeypatch: 
     assert files() == uninterrupted(monkeypatch, *chosen)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("engine", ["stacked", "autograd"])
 @pytest.mark.parametrize("dataset", ["digits", "moons", "line"])
 def test_a_full_batch_that_was_not_scored_yet(

@@ -238,6 +238,7 @@ def compare_plateau(options, values, higher_is_better):
     return len(set(rates))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("higher_is_better", [True, False])
 @pytest.mark.parametrize("options", PLATEAU, ids=json.dumps)
 def test_plateau_equals_torch(options, higher_is_better):
@@ -249,6 +250,7 @@ def test_plateau_equals_torch(options, higher_is_better):
     assert max(different) > 1 or options.get("min_lr", 0) > LR  # otherwise nothing was compared
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("higher_is_better", [True, False])
 @pytest.mark.parametrize("options", PLATEAU, ids=json.dumps)
 def test_plateau_equals_torch_after_infinite_values(options, higher_is_better):

@@ -161,6 +161,7 @@ def test_compare_reads_a_search(found: tuple[Path, str]) -> None:
 # ------------------------------------------------------------------------------------------------ samplers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.long) for name in ("random", "cmaes"))]
 )
@@ -223,6 +224,7 @@ def unpruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return search(root, *MOONS, "--search", "random", "--trials", "32", "--batch", "16", LR)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "pruner", ["halving", *(pytest.param(name, marks=pytest.mark.long) for name in ("median", "hyperband"))]
 )
@@ -334,6 +336,7 @@ def test_trials_that_ended_before_a_kill_are_compared_with(tmp_path: Path) -> No
     assert {n: (summary["status"], summary["epochs"]) for n, summary in summaries(folder).items()} == before
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -513,6 +516,7 @@ def said(capsys: pytest.CaptureFixture[str], folder: Path, code: int = 65) -> st
     return line.removeprefix("mlpkit: ").removesuffix("\n")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("value", [None, '"../elsewhere"', '"/tmp/elsewhere"', "5", "[1]"])
 def test_a_trial_whose_folder_is_strange(
     value: str | None, copied: Path, capsys: pytest.CaptureFixture[str]
@@ -709,6 +713,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_what_is_not_searched(arguments: tuple[str, ...], message: str, refused: Refused) -> None:
     assert refused("train", "-m", *arguments, code=2) == message
@@ -797,6 +802,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return search(tmp_path_factory.mktemp("seeded"), *MOONS, *SEEDED, LR)
 
 
+@pytest.mark.long
 def test_a_trial_is_scored_by_the_mean_of_its_seeds(seeded: Path) -> None:
     trials, by_folder = study(seeded).trials, summaries(seeded)
     assert (len(trials), len(by_folder)) == (4, 12)

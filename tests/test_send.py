@@ -95,6 +95,7 @@ def dump() -> list[str]:
     return rows + [f"{path} {path.stat().st_mtime_ns}" for path in sorted(Path("mlruns").rglob("*"))]
 
 
+@pytest.mark.long
 def test_a_run_is_there_with_all_that_it_has(store: Any) -> None:
     run = found(store, "runs/first")
     assert (run.info.run_name, run.info.status) == ("first", "FINISHED")

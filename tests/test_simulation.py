@@ -55,6 +55,7 @@ def run(score: float, lr: int, seed: int) -> RunResult:
     return RunResult(Path("nowhere"), {"lr": lr, "seed": seed}, "done", "regression", best, 1.0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("common", [0.0, pytest.param(0.8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("seeds", [5, pytest.param(12, marks=pytest.mark.long)])
 @pytest.mark.parametrize(

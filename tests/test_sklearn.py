@@ -45,6 +45,7 @@ SHORT = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:

@@ -36,6 +36,7 @@ def in_shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("line", "code"),
     [

@@ -59,6 +59,7 @@ def change(path: Path, *statements: str) -> None:
 OTHER_NAMES = ("m#2", "a b", "ünï-日本", "{x}", "file:x?mode=memory", "'q\"", "a%20b")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name",
     ["%2e%2e%2fvictim.db?z", "m?1", *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_NAMES)],
@@ -99,6 +100,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("statements", STRANGE.values(), ids=STRANGE)
 def test_a_study_with_another_schema_is_refused(
     statements: tuple[str, ...], copied: Path, capsys: pytest.CaptureFixture[str]

@@ -330,6 +330,7 @@ def test_kinds_that_are_refused(read: Read, kind: str) -> None:
     assert refusal(read, b"x", f"t.{kind}").startswith(f"t.{kind}: ")
 
 
+@pytest.mark.long
 def test_packed_files(read: Read) -> None:
     packed = gzip.compress(CSV.encode())
     assert (

@@ -50,6 +50,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("case", "seeds"),
     rest_long(

@@ -321,6 +321,7 @@ COMBINED = (
 )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", rest_long(CASES, lambda case: case not in COMBINED))
 def test_a_run_among_others_is_the_run_alone(tmp_path, case):
     same(train_both(tmp_path, *CASES[case]))
@@ -359,6 +360,7 @@ def test_scores_of_rounded_steps_are_not_rounded(tmp_path):
 WIDTHS = [{"model.hidden": hidden, "seed": seed} for hidden in ([3], [5], [9]) for seed in range(2)]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "options",
     [
@@ -420,6 +422,7 @@ class Decides(nn.PReLU):
         return super().forward(units) if bool(units.isfinite().all()) else units
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch_size", [16, "full"])
 @pytest.mark.parametrize("layer", [nn.Softsign, nn.PReLU, Decides])
 def test_layers_of_ones_own(layer, batch_size):

@@ -154,6 +154,7 @@ def together_and_alone(
     return together, alone
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("batch", ["full", 32])
 @pytest.mark.parametrize(

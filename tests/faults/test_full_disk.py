@@ -145,6 +145,7 @@ WITHOUT = count(4, 40)
 WITH = 10
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", range(WITHOUT))
 def test_no_room_for_what_is_recorded(place: Place, case: int, capsys: Captured) -> None:
     size = place.sizes[0] * case // WITHOUT

@@ -139,6 +139,7 @@ def test_large_requests_leave_others_their_turn(trained: dict[str, Path], tmp_pa
         assert all(of.json["predictions"] == answer * 10_000 for of in large[::2] if of.status == 200)
 
 
+@pytest.mark.long
 def test_many_connections_and_garbage_harm_nobody(trained: dict[str, Path], tmp_path: Path) -> None:
     with serving(tmp_path, trained["moons"], prepare=be_impatient) as server, answered(server):
         crowd = [server.connect() for _ in range(60)]
@@ -195,6 +196,7 @@ def test_a_newer_checkpoint_is_taken_without_a_lost_request(trained: dict[str, P
         assert server.metric("mlpkit_model_reloads_total") == 1
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_dataset_is_not_taken(trained: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained["moons"], run)
@@ -224,6 +226,7 @@ def test_a_run_that_is_gone_is_said_and_one_in_its_place_taken(
         assert server.running.stderr().startswith(gone)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_cuts_requests_short(
     number: signal.Signals, trained: dict[str, Path], tmp_path: Path

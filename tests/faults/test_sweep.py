@@ -91,6 +91,7 @@ def test_killed_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     check_untouched(finished, about)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", list(MOMENTS)[:: count(16, 1)])
 def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, prepare=partial(die_in, *MOMENTS[moment]))
@@ -105,6 +106,7 @@ def test_killed_where_chance_seldom_hits(moment: str, tmp_path: Path, whole: Who
 # ------------------------------------------------------------------------------------------- signals
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "tick", "done"), [pytest.param(15, 130, 0, marks=pytest.mark.long), (2, 400, 6)]
 )
@@ -123,6 +125,7 @@ def test_interrupted(number: int, tick: int, done: int, tmp_path: Path, whole: W
     check_untouched(finished, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", range(count(1, 20)))
 def test_signals_at_any_instant(case: int, tmp_path: Path, whole: Whole) -> None:
     draw, number = random.Random(case), (15, 2)[case % 2]
@@ -171,6 +174,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ends", [partial(signal_at, 15), die_at][: count(1, 2)])
 @pytest.mark.parametrize("option", list(OPTIONS)[:: count(9, 1)])
 def test_a_sweep_that_is_stopped_within_an_epoch_goes_on_together(
@@ -218,6 +222,7 @@ def test_of_two_that_begin_at_once_one_does(tmp_path: Path, whole: Whole) -> Non
     check_same(tmp_path, whole, "")
 
 
+@pytest.mark.long
 def test_a_second_sweep_is_told_who_is_at_it(tmp_path: Path, whole: Whole) -> None:
     reached, go_now = forks.Event(), forks.Event()
     holder = sweep(tmp_path, prepare=partial(hold_at, 60, reached, go_now))
@@ -367,6 +372,7 @@ HOLDS_A_SWEEP = (
 )
 
 
+@pytest.mark.long
 def test_auto_begins_goes_on_and_has_nothing_left_to_do(tmp_path: Path, whole: Whole) -> None:
     running = sweep(tmp_path, "run.resume=auto", prepare=partial(signal_at, 15, 400))
     assert running.wait() == 143

@@ -21,6 +21,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_runs_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
     number = count(4, 20)
     together = partial(meet, forks.Barrier(number), "mlpkit.folders.new_run", "create")
@@ -59,6 +60,7 @@ def test_of_two_that_go_on_at_once_one_does(
     check_same(tmp_path, reference, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["resume", pytest.param("auto", marks=pytest.mark.long)])
 def test_a_killed_holder_frees_the_run_at_once(command: str, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
