@@ -54,6 +54,7 @@ def test_help_shows_an_example_that_works(name: str, place: Path, tmp_path: Path
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "loaded"),
     [

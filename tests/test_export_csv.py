@@ -41,6 +41,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("header", "target", "separator", "encoding"),
     [("", "c3", ",", "utf-8"), ("größe,ort,y", "y", ";", "latin-1"), ("größe,ort,y", "y", "\t", "cp437")],

@@ -40,6 +40,7 @@ def columns(
     return found | {name: np.array([[str(row[name])] for row in rows], object) for name in texts}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None:
     manifest = export("onnx", tmp_path / "out", models.run(kind))

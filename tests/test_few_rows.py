@@ -88,6 +88,7 @@ def read(content: bytes, dataset: DatasetConfig) -> FewRows | None:
     return read_few(content, ENCODER, {"", *missing_texts(dataset)})
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_what_the_full_reader_makes_of_it(name: str, dataset: DatasetConfig) -> None:
     read_here = 0

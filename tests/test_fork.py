@@ -101,6 +101,7 @@ def test_a_run_with_branches_is_not_cleaned(branches: Branches, capsys: pytest.C
     assert RUN.is_run
 
 
+@pytest.mark.long
 def test_branches_may_have_other_schedulers(branches: Branches) -> None:
     place = ("-m", "--at", "26", f"run.dir={SWEEP}")
     assert command(["fork", str(RUN.path), "scheduler=cosine,none,plateau", *place]) == 0

@@ -109,6 +109,7 @@ def test_a_job_is_what_its_overrides_alone_give(overrides: list[str]) -> None:
         assert job.config == parse(compose(Request((*fixed, *job.overrides))))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "overrides",
     [texts for texts in GRAMMAR if not any(text.startswith(IN_ITS_OWN_WAY) for text in texts)],

@@ -138,6 +138,7 @@ def test_evaluate_shows_intervals_and_baselines(run: RunFolder, capsys: pytest.C
     assert list(cells(capsys.readouterr().out)) == ["test", "95 % from", "95 % to"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("score", ["f1", "balanced_accuracy"])
 def test_the_best_threshold_is_that_of_a_search_through_all(run: RunFolder, score: str) -> None:
     predictor, stored = load_predictor(run.best)
@@ -181,6 +182,7 @@ def test_a_threshold_is_chosen_on_validation_rows(
     assert {row["class"] == "upper" for row in rows if float(row["p(lower)"]) < 0.9} == {True}
 
 
+@pytest.mark.long
 def test_a_baseline_is_beaten_if_the_difference_on_the_same_rows_is_sure(run: RunFolder) -> None:
     """As scipy finds it; where the model has a threshold of its own, so has the baseline."""
     predictor, stored = load_predictor(run.best)

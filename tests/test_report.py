@@ -308,6 +308,7 @@ document.querySelector("table.sortable thead tr").lastElementChild.firstElementC
 </script>"""
 
 
+@pytest.mark.long
 def test_curves_are_drawn_read_and_zoomed_in_a_browser(outputs: Path, tmp_path: Path) -> None:
     """Also without the added script, which the page's policy would not run."""
     assert command(["report", str(SWEEP)]) == 0

@@ -60,6 +60,7 @@ def predicted(folder: Path, run: Path, rows: list[dict[str, Any]]) -> list[dict[
     return [json.loads(line) for line in output.read_text().splitlines()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["line", "moons", "digits", "table"])
 def test_numbers_are_those_of_predict_to_the_bit(name: str, served: Served, tmp_path: Path) -> None:
     run, server = served[name]

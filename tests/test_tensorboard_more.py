@@ -43,6 +43,7 @@ def events(folder: RunFolder) -> EventAccumulator:
     return read(folder.tensorboard)
 
 
+@pytest.mark.long
 def test_each_score_has_one_chart_of_all_splits(events: EventAccumulator) -> None:
     layout = Layout.FromString(tensor(events, "custom_scalars__config__").item())
     charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}

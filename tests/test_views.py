@@ -94,6 +94,7 @@ def mean_over_views(network: nn.Module, images: Tensor) -> Tensor:
     return each.mean(0) if each.dim() == 3 else each.mean((0, 1))  # also over members that share weights
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "model", [("model=mlp",), ("model=mlp", "model.norm=batch"), ("model=tabm", "model.members=3")], ids=str

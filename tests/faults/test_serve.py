@@ -254,6 +254,7 @@ def _listens(server: Server) -> bool:
     return True
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_that_are_there_are_answered_before_the_end(
     number: signal.Signals, trained: dict[str, Path], tmp_path: Path
