@@ -62,6 +62,7 @@ def test_failed_runs_go(cleaned: Lines) -> None:
     assert cleaned("--yes") == ["nothing to remove"]
 
 
+@pytest.mark.long
 def test_an_old_sweep_keeps_its_best_run_and_its_ledger(cleaned: Lines) -> None:
     best = best_of_sweep(SWEEP)
     assert cleaned("--older-than", "0h", "--yes")[-2] == "kept: 1 run (best of its sweep)"

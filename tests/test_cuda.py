@@ -107,6 +107,7 @@ def spoil(engine, rows):
     return lambda: inputs.copy_(kept)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "overrides"), SETTINGS)
 def test_what_is_not_finite_is_reported_once_with_its_step(kind, overrides):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -170,7 +171,7 @@ def _module(path: Path) -> str:
 
 def _imported_files(path: Path, with_types: bool) -> set[Path]:
     """Return the package's files that a file imports; `with_types`: those for type checkers, too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _tree(path)
     for_types = {
         node
         for block in ast.walk(tree)
@@ -188,6 +189,12 @@ def _imported_files(path: Path, with_types: bool) -> set[Path]:
     return {file for name in names if name.startswith("mlpkit.") for file in [_file(name)] if file}
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def _file(name: str) -> Path | None:
     """Return the file of a module, or of the module that an imported name is in."""
     place = PACKAGE.parent.joinpath(*name.split("."))

@@ -317,6 +317,7 @@ ROUNDING = {torch.float32: 1e-5, torch.float64: 1e-12}
 COARSE = 0.3
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("networks", [False, True])
 @pytest.mark.parametrize("into", ["nothing", "itself", "another", "another, of a column"])
@@ -349,6 +350,7 @@ def test_a_product_that_fails_leaves_the_setting(level):
     assert left_behind == "highest"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("networks", [False, True])
 @pytest.mark.parametrize("into", ["nothing", "itself", "another", "another, of a column"])
 def test_bfloat16_rounds_factors_and_products(into, networks):
@@ -569,6 +571,7 @@ def test_on_another_machine_all_is_chosen_anew(changed, here, cache, capsys):
     assert "matmul 'medium' (was 'high')" in capsys.readouterr().err
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("nonsense", [7, "fast", None, ["high"], {}])
 def test_nonsense_in_the_environment_is_not_obeyed(nonsense, here, cache):
     assert command(["train", *RUN, "trainer.epochs=1"]) == 0

@@ -131,6 +131,7 @@ def test_the_files_make_a_run_folder(store: Any, capsys: pytest.CaptureFixture[s
     assert "binary: " in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_sending_twice_changes_nothing(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     before = dump()
     assert command(["send", "runs/first", "--to", "mlflow"]) == 0
@@ -138,6 +139,7 @@ def test_sending_twice_changes_nothing(store: Any, capsys: pytest.CaptureFixture
     assert dump() == before
 
 
+@pytest.mark.long
 def test_labels_go_along(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree("runs/first", "runs/labelled", ignore=shutil.ignore_patterns("tracking.json"))
     for labels in (["tag", "runs/labelled", "paper", "best"], ["note", "runs/labelled", "figure 2"]):
@@ -233,6 +235,7 @@ def test_runs_of_a_sweep_are_named_by_what_varies(store: Any, capsys: pytest.Cap
     assert err == f"left out: {damaged}/summary.json: not a JSON object; mend or remove the file\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", ["failed", "interrupted", None])
 def test_how_a_run_ended(status: str | None, store: Any) -> None:
     path = Path(f"runs/{status}")

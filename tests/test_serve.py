@@ -267,6 +267,7 @@ def test_without_a_token_only_this_machine_may_ask(served: Served) -> None:
         assert server.predict(row, {"host": host}).status == status
 
 
+@pytest.mark.long
 def test_the_form_predicts_in_a_browser(served: Served, tmp_path: Path) -> None:
     _, server = served["table"]
     row = {"age": "41", "income": "", "city": "Oslo", "member": "true", "since": "2020-01-31"}

@@ -34,6 +34,7 @@ def test_wheel_holds_every_config_and_no_tests(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "configs", "outputs"))]
 
 
+@pytest.mark.long
 def test_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     """Installed without the dependencies, which are lent by this environment: mlpkit itself is not."""
     environment = tmp_path / "environment"

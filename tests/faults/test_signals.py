@@ -67,6 +67,7 @@ def test_sigterm_at_any_instant(
     check_same(tmp_path, reference, about)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", range(count(1, 10)))
 def test_sigint_while_training(case: int, tmp_path: Path, uninterrupted: Train) -> None:
     reference = uninterrupted(ARGUMENTS)
