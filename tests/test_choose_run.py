@@ -11,7 +11,7 @@ from cases import rest_long
 from conftest import Refused
 
 from mlpkit.cli.main import run as command
-from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.indexed_results import results_below
 
 SMALL = ("trainer.epochs=1", "run.plots=false", "run.tensorboard=false", "run.progress=none")
 MISSING = "no such run folder or checkpoint; name one, or leave it out for the newest run"
@@ -57,7 +57,7 @@ def test_a_sweep_is_its_best_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     place = (f"run.root={tmp_path}", f"run.dir={sweep}")
     rates = ("dataset=moons", "model=mlp", "optimizer.lr=1e-9,0.1,1e-8", "trainer.epochs=50")
     assert command(["train", "-m", *rates, *SMALL[1:], *place]) == 0
-    results = read_results(find_runs([sweep], print), print)
+    results = results_below([sweep], print)
     (best,) = [result.path for result in results if result.settings["optimizer.lr"] == 0.1]
     assert f"best run of rank 1: {best}\n" in capsys.readouterr().out
     for name in ("predict", "evaluate", "inspect", "plot"):
@@ -72,7 +72,7 @@ def test_a_newest_run_in_a_sweep_stands_for_the_sweep(
     monkeypatch.chdir(tmp_path)
     values = ("dataset=moons", "model=mlp", "optimizer.lr=1e-9,0.1,1e-8", "trainer.epochs=20")
     assert command(["train", "-m", *values, *SMALL[1:], "run.dir=outputs/mine/sweep"]) == 0
-    results = read_results(find_runs([Path("outputs/mine/sweep")], print), print)
+    results = results_below([Path("outputs/mine/sweep")], print)
     (best,) = [result.path for result in results if result.settings["optimizer.lr"] == 0.1]
     capsys.readouterr()
     every = ("predict", "evaluate", "inspect", "plot")

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -446,7 +445,7 @@ def result(
         scores = {split: {name: score, "loss": score}}
         best = Best(split=split, score=name, higher_is_better=name != "loss", value=score, **scores)
     plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return RunResult(Path("nowhere"), plain, "done" if best else "failed", task, best, 1.0)
+    return RunResult("nowhere", plain, "done" if best else "failed", task, best, 1.0)
 
 
 def test_runs_that_cannot_be_compared() -> None:
@@ -481,7 +480,7 @@ def test_unlike_runs_are_in_tables_of_their_own() -> None:
     assert [len(of.settings) for of in found] == [3, 1, 1]
     assert found[0].unscored == (failed,)
     assert [of.title for of in compare_alike(moons)] == [""]
-    digits = [replace(run, settings={**run.settings, "dataset.name": "digits"}) for run in moons]
+    digits = [run._replace(settings={**run.settings, "dataset.name": "digits"}) for run in moons]
     (together,) = compare_alike([*moons, *digits], by=["dataset.name"])
     assert together.columns == ("dataset.name",) and len(together.settings) == 2
     assert [of.title for of in compare_alike([*moons, *digits])] == ["moons", "digits"]
@@ -528,7 +527,7 @@ def test_folds_count_once_and_share_training_rows() -> None:
     three = compare([run for run in runs if run.settings["dataset.fold"] < 3]).settings
     assert three[1].worse_by is None, "9 runs in common, but 3 folds"
     one = [run for run in runs if run.settings["dataset.fold"] == 0]
-    alone = [replace(run, settings={**run.settings, "dataset.fold": None}) for run in one]
+    alone = [run._replace(settings={**run.settings, "dataset.fold": None}) for run in one]
     assert compare(one).settings[0].interval == compare(alone).settings[0].interval, (
         "its seeds are the repeats"
     )
@@ -667,7 +666,7 @@ def test_of_equal_scores_the_lower_loss_comes_first() -> None:
         run = result(0.9, lr=lr, seed=seed)
         assert run.best is not None
         best = run.best.model_copy(update={"val": {"accuracy": 0.9, "loss": loss}})
-        runs.append(replace(run, best=best))
+        runs.append(run._replace(best=best))
     compared = compare(runs)
     assert [setting.options["lr"] for setting in compared.settings] == [0.2, 0.1]
     assert compared.best_run.settings["seed"] == 1

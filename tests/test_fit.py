@@ -18,7 +18,8 @@ from mlpkit.analysis.out_of_fold import OutOfFold, predict_out_of_fold
 from mlpkit.cli.fit import RECIPE, candidate_of
 from mlpkit.cli.main import run as command
 from mlpkit.folders import checkpoint
-from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.indexed_results import results_below
+from mlpkit.folders.results import find_runs
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import TASKS
@@ -29,7 +30,7 @@ SHORT = ("trainer.epochs=4",)
 def out_of_fold(folder: Path) -> dict[str, list[OutOfFold]]:
     """Return what each model of a fit predicts."""
     sweep = next(path for path in folder.glob("outputs/*/sweep-*") if "+" in path.parent.name)
-    runs = read_results(find_runs([sweep], print), print)
+    runs = results_below([sweep], print)
     names = dict.fromkeys(map(candidate_of, runs))
     return {
         name: predict_out_of_fold(sweep, [run for run in runs if candidate_of(run) == name], "best", print)

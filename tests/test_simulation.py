@@ -1,7 +1,5 @@
 """Simulated sweeps of known truth: how often intervals hold it, how often equal settings are told apart."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -52,7 +50,7 @@ def simulate(
 def run(score: float, lr: int, seed: int) -> RunResult:
     """Return a run with a score far from the ends of its range."""
     best = Best(split="val", score="r2", higher_is_better=True, value=score, val={"r2": score, "loss": 0.0})
-    return RunResult(Path("nowhere"), {"lr": lr, "seed": seed}, "done", "regression", best, 1.0)
+    return RunResult("nowhere", {"lr": lr, "seed": seed}, "done", "regression", best, 1.0)
 
 
 @pytest.mark.sampled(3)

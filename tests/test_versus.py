@@ -9,7 +9,8 @@ from scipy import stats
 
 from mlpkit.analysis.versus import judge, looks, share
 from mlpkit.cli.main import run as command
-from mlpkit.folders.results import find_runs, read_results
+from mlpkit.folders.indexed_results import results_below
+from mlpkit.folders.results import find_runs
 from mlpkit.sweeps.ledger import Ledger
 
 SMALL = ("dataset=moons", "dataset.noise=0.3", "model=mlp", "model.hidden=[4]", "trainer.epochs=20")
@@ -78,7 +79,7 @@ def test_runs_are_trained_once_and_compared(
     assert command([*words, "--max-seeds", "16"]) == 0
     printed = capsys.readouterr().out
     assert printed.endswith("optimizer.lr=0.1 is better than optimizer.lr=0.0001\n")
-    runs = read_results(find_runs([Path("outputs/versus-optimizer.lr")], print), print)
+    runs = results_below([Path("outputs/versus-optimizer.lr")], print)
     sides = {
         lr: {
             run.settings["seed"]: run.best.value
@@ -141,7 +142,7 @@ def test_diverged_seeds_are_told(
         "run.plots=false",
     )
     assert command([*words]) == 0
-    runs = read_results(find_runs([Path("outputs")], print), print)
+    runs = results_below([Path("outputs")], print)
     scored = sum(run.best is not None for run in runs) - 8
     assert 2 <= scored < 8
     said = f"warning: compared on the {scored} of 8 seeds that have both scores"

@@ -1,7 +1,6 @@
 """Compares settings, each with its best values of other keys: chosen on validation, scored on test rows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mlpkit.analysis.compare import Comparison, compare
 from mlpkit.analysis.keys import Values, find_key, values_of
@@ -41,7 +40,7 @@ def compare_at_best(
         tuning = compare(group, tuned)
         for run in tuning.settings[0].runs.values():  # paired without the keys that were chosen
             settings = {key: value for key, value in run.settings.items() if key not in tuned}
-            kept.append(replace(run, settings=settings))
+            kept.append(run._replace(settings=settings))
         tried[" ".join(map(str, values))] = sum(setting.mean is not None for setting in tuning.settings)
     first = next(run.best for run in runs if run.best is not None)
     if metric is None and not any(run.best and run.best.test for run in kept):

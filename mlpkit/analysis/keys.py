@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -19,10 +20,12 @@ Values = tuple[Any, ...]  # a run's values of some keys, hashable
 
 def values_of(run: RunResult, keys: Sequence[str]) -> Values:
     """Return a run's values of the keys, made hashable; ABSENT for a key that it does not have."""
-    get = run.settings.get
-    return tuple(
-        [value if isinstance(value := get(key, ABSENT), _PLAIN) else hashable(value) for key in keys]
-    )
+    values = tuple(map(run.settings.get, keys, repeat(ABSENT)))
+    try:
+        hash(values)
+    except TypeError:  # there is a list or a dict
+        return tuple(map(hashable, values))
+    return values
 
 
 def all_keys(runs: Sequence[RunResult]) -> list[str]:
@@ -95,15 +98,17 @@ def pairing_keys(
     A key that only some choices have, such as an optimizer's momentum, is left out if it has one value within
     each setting: settings of other choices lack the key, and are paired without it.
     """
-    values: dict[tuple[Values, str], set[Any]] = {}
-    absent = set()
+    by_setting: dict[Values, list[Values]] = {}
     for run in runs:
-        setting = values_of(run, setting_keys)
-        for key, value in zip(others, values_of(run, others), strict=True):
-            values.setdefault((setting, key), set()).add(value)
-            if value is ABSENT:
+        by_setting.setdefault(values_of(run, setting_keys), []).append(values_of(run, others))
+    varying, absent = set(), set()
+    for rows in by_setting.values():
+        for key, column in zip(others, zip(*rows, strict=True), strict=True):
+            found = set(column)
+            if len(found) > 1:
+                varying.add(key)
+            if ABSENT in found:
                 absent.add(key)
-    varying = {key for (_, key), found in values.items() if len(found) > 1}
     return tuple(key for key in others if key in varying or key not in absent)
 
 

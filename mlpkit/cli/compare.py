@@ -8,11 +8,13 @@ import typer
 from mlpkit.cli.arguments import Plugins
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError
+from mlpkit.system.garbage import collection_paused
 from mlpkit.system.paths import expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
 
 
+@collection_paused()
 def compare(
     paths: Annotated[
         list[Path] | None,

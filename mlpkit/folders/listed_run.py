@@ -145,15 +145,15 @@ def _summarized(about: tuple[Path, float], known: tuple[str, str], summary: Any,
 
 
 def plain_of(run: ListedRun) -> list[Any]:
-    """Return a run as JSON values; `run_of_plain` is the inverse."""
+    """Return a run as JSON values; `run_of_text` is the inverse."""
     score = run.score and [run.score.split, run.score.name, run.score.value, run.score.higher_is_better]
     labels = [list(run.labels.tags), run.labels.note]
     return [run.changed, run.status, run.dataset, run.model, run.epochs, score, labels]
 
 
-def run_of_plain(folder: str, plain: Any, shared: None) -> ListedRun:
-    """Return the run in a folder from its JSON values; `shared` is not used."""
-    changed, status, dataset, model, epochs, score, (tags, note) = plain
+def run_of_text(folder: str, content: str, shared: None) -> ListedRun:
+    """Return the run in a folder from its JSON values as text; `shared` is not used."""
+    changed, status, dataset, model, epochs, score, (tags, note) = json.loads(content)
     labels = Labels(tuple(tags), note) if tags or note else NO_LABELS
     best = BestScore(*score) if score else None
     return ListedRun(Path(folder), changed, status, dataset, model, epochs, best, labels)

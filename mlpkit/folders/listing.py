@@ -6,7 +6,6 @@ A run costs one folder listing and two or three small reads.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from mlpkit.errors import DataError
@@ -20,7 +19,7 @@ from mlpkit.folders.listed_run import (
     labels_in,
     plain_of,
     read_run,
-    run_of_plain,
+    run_of_text,
 )
 from mlpkit.folders.run_index import LISTED, RunIndex
 from mlpkit.folders.sweep_folder import SweepFolder
@@ -97,7 +96,7 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
         folder, sweep = folders.pop()
         try:
             index.is_known(folder)
-            run = index.find(folder, partial(run_of_plain, folder))
+            run = index.find(folder, run_of_text)
             found = {} if run else _entries(folder)
             if run is None and is_run_folder(folder, found):
                 run = read_run(folder, found)

@@ -1,11 +1,10 @@
 """Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -56,12 +55,11 @@ class Best(BaseModel):
         return {(split, name): value for split in splits for name, value in self.scores(split).items()}
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """The settings and scores of a run.
 
     Attributes:
-        path: the run folder.
+        folder: the run folder.
         settings: by dotted key, without run.* and format, which do not affect training.
         status: the status in its summary; `unfinished` if there is no summary.
         task: regression, binary, multiclass or multilabel; empty if the summary does not give it.
@@ -69,12 +67,17 @@ class RunResult:
         seconds: training time; divided by their number for runs that were trained together.
     """
 
-    path: Path
+    folder: str
     settings: Mapping[str, Any]
     status: str
     task: str = ""
     best: Best | None = None
     seconds: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder; of a hundred thousand runs, only those that are shown need it."""
+        return Path(self.folder)
 
 
 def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dict[str, float]] | None:
@@ -90,9 +93,14 @@ def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dic
         return None
 
 
-def find_runs(
-    paths: Sequence[Path], warn: Callable[[str], None], is_known: Callable[[str], bool] = lambda folder: False
-) -> list[Path]:
+def find_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Path]:
+    """Return the run folders at or anywhere below the given paths, each once; see `find_folders`."""
+    return [Path(folder) for folder in find_folders(paths, warn, lambda folder: False)]
+
+
+def find_folders(
+    paths: Sequence[Path], warn: Callable[[str], None], is_known: Callable[[str], bool]
+) -> list[str]:
     """Return the run folders at or anywhere below the given paths, each once.
 
     Symbolic links below a folder are not followed.
@@ -105,7 +113,7 @@ def find_runs(
     Raises:
         DataError: a path is not a folder, or holds no run.
     """
-    found: dict[Path, Path] = {}  # by the real path, where a run may be below several paths
+    found: dict[str, str] = {}  # by the real path, where a run may be below several paths
     for path in paths:
         if not path.is_dir():
             problem = "not a folder" if path.exists() else "no such folder"
@@ -116,7 +124,7 @@ def find_runs(
         if len(paths) == 1:
             return below
         for run in below:
-            found.setdefault(run.resolve(), run)
+            found.setdefault(os.path.realpath(run), run)
     return list(found.values())
 
 
@@ -130,7 +138,7 @@ def read_result(path: Path) -> RunResult:
     settings = settings_of(read_config(folder))
     _refuse_link(folder.summary)
     if not (folder.summary.exists() or folder.is_one_file):
-        return RunResult(path, settings, "unfinished")
+        return RunResult(str(path), settings, "unfinished")
     summary = read_summary(folder)
     try:
         best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
@@ -143,7 +151,7 @@ def read_result(path: Path) -> RunResult:
     if summary.get("status") == "pruned":  # trained for fewer epochs, so its score is not comparable
         best = None
     return RunResult(
-        path,
+        str(path),
         settings,
         status=_word(summary.get("status"), "unfinished"),
         task=_word(summary.get("task"), ""),
@@ -207,19 +215,19 @@ def age(run: RunResult) -> tuple[int, str]:
     return changed(run.path), run.path.name
 
 
-def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield the run folders at or below a folder; see `find_runs`."""
+def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the run folders at or below a folder; see `find_folders`."""
     folders = [str(top)]
     while folders:
         folder = folders.pop()
         if is_known(folder):
-            yield Path(folder)
+            yield folder
             continue
         try:
             with os.scandir(folder) as entries:
                 found = {entry.name: entry for entry in entries}
             if not found.keys().isdisjoint(("config.yaml", "checkpoints")) and RunFolder(Path(folder)).is_run:
-                yield Path(folder)  # there are no runs inside a run
+                yield folder  # there are no runs inside a run
                 continue
         except OSError as error:
             warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
@@ -247,9 +255,7 @@ def changed(run: Path) -> int:
 
 
 def read_results(
-    folders: Sequence[Path],
-    warn: Callable[[str], None],
-    read: Callable[[Path], RunResult] = read_result,
+    folders: Iterable[str], warn: Callable[[str], None], read: Callable[[str], RunResult]
 ) -> list[RunResult]:
     """Return the results of runs; `warn` is called once for all damaged runs with the same problem.
 

@@ -44,7 +44,6 @@ COMPARED: Files = (_RUN.summary, _RUN.last), (_RUN.config, _RUN.best)
 
 Kept = TypeVar("Kept")
 Row = tuple[str, str, bytes | None]  # stamp, content, and the hash of the shared content
-Stamp = list[tuple[int, ...]]  # of each file; () for a missing one
 
 
 class RunIndex:
@@ -87,25 +86,31 @@ class RunIndex:
 
     def is_known(self, folder: str) -> bool:
         """Whether a folder is a run whose files have not changed since it was kept."""
-        stamp, key = [_of_file(folder + name) for name in self._files], self._key(folder)
-        if not (stamp[0] and stamp[1]):
-            stamp += [_of_file(folder + name) for name in self._others]
-        text, row = str(stamp), self._rows.get(key)
+        stamps, key = [_of_file(folder + name) for name in self._files], self._key(folder)
+        if not (stamps[0] and stamps[1]):
+            stamps += [_of_file(folder + name) for name in self._others]
+        text, row = ";".join(stamps), self._rows.get(key)
         if row is not None and row[0] == text:
             self._known[folder] = key
             return True
-        newest = max((time_ns for of_file in stamp for time_ns in of_file[:2]), default=0)
+        times = (time for stamp in stamps if stamp for time in stamp.split(",")[:2])
+        newest = max(map(int, times), default=0)
         if newest and time.time() - newest / 1e9 > FRESH:
             self._stamps[folder] = text
         return False
 
-    def find(self, folder: str, make: Callable[[Any, Any], Kept]) -> Kept | None:
-        """Return what `make` makes of both contents of a run that `is_known`; None if it cannot."""
+    def find(self, folder: str, make: Callable[[str, str, Any], Kept]) -> Kept | None:
+        """Return what `make` makes of a run that `is_known`; None if it cannot.
+
+        Args:
+            folder: the run.
+            make: is given the run, its content as JSON text, and the shared content.
+        """
         if folder not in self._known:
             return None
         stamp, content, shared = self._rows[self._known[folder]]
         try:
-            return make(json.loads(content), None if shared is None else self._shared[shared])
+            return make(folder, content, None if shared is None else self._shared[shared])
         except (ValueError, TypeError, KeyError, RecursionError):  # of a damaged index
             del self._known[folder]
             self._stamps[folder] = stamp
@@ -181,10 +186,11 @@ def _connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file.absolute(), timeout=BUSY)
 
 
-def _of_file(path: str) -> tuple[int, ...]:
+def _of_file(path: str) -> str:
+    """Return the stamp of a file: it is another one after each change; empty for a missing file."""
     try:
         about = os.lstat(path)
     except OSError:
-        return ()
+        return ""
     # The second time cannot be set back, as `cp -p` and `touch` do with the first.
-    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
+    return f"{about.st_mtime_ns},{about.st_ctime_ns},{about.st_size},{about.st_ino}"
