@@ -14,6 +14,7 @@ import pytest
 from guide import PAGES, PROJECT
 from running import config
 
+import mlpkit
 from mlpkit import errors
 from mlpkit.cli.main import COMMANDS, run
 from mlpkit.config import nested, search_path
@@ -139,6 +140,18 @@ def test_the_picture_of_the_rooms_is_that_of_the_imports() -> None:
     }
     drawn = set(re.findall(r"^  (\w+) --> (\w+)$", page, re.M))
     assert drawn == arrows, "\n".join(f"  {room} --> {other}" for room, other in sorted(arrows))
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The changelog's newest version is the package's; changes since then stand above it."""
+    said = {
+        "CITATION.cff": r"^version: (\S+)$",
+        "pyproject.toml": r'^version = "(\S+)"$',
+        "CHANGELOG.md": r"^## (\d\S+) \(\d{4}-\d\d-\d\d\)$",
+    }
+    for name, pattern in said.items():
+        versions = re.findall(pattern, (PROJECT / name).read_text(encoding="utf-8"), re.M)
+        assert versions[0] == mlpkit.__version__, name
 
 
 def test_no_file_imports_another_in_a_circle() -> None:
