@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpkit.analysis.bands import Band, bands_of
+from mlpkit.analysis.bands import Band
 from mlpkit.analysis.compare import Comparison, Setting
+from mlpkit.analysis.kept_bands import kept_bands
 from mlpkit.config.nested import shorten
 from mlpkit.errors import DataError
 from mlpkit.loggers.tensorboard_bands import Curve, write_bands
@@ -40,7 +41,7 @@ def write_means(
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
     settings = {
-        _name(found, setting): [_curve(band) for band in bands_of(setting, warn)]
+        _name(found, setting): [_curve(band) for band in kept_bands(setting, warn)]
         for found in compared
         for setting in found.settings
         if setting.runs

@@ -71,7 +71,7 @@ class RunIndex:
         with suppress(ConfigError, OSError):
             self._file = cache_folder() / NAME
         if self._file is not None and self._file.exists():
-            with _not_damaged(self._file), closing(_connect(self._file)) as connection:
+            with not_damaged(self._file), closing(connect(self._file)) as connection:
                 self._read(connection)
 
     def _read(self, connection: sqlite3.Connection) -> None:
@@ -86,16 +86,14 @@ class RunIndex:
 
     def is_known(self, folder: str) -> bool:
         """Whether a folder is a run whose files have not changed since it was kept."""
-        stamps, key = [_of_file(folder + name) for name in self._files], self._key(folder)
+        stamps, key = [stamp_of(folder + name) for name in self._files], self._key(folder)
         if not (stamps[0] and stamps[1]):
-            stamps += [_of_file(folder + name) for name in self._others]
+            stamps += [stamp_of(folder + name) for name in self._others]
         text, row = ";".join(stamps), self._rows.get(key)
         if row is not None and row[0] == text:
             self._known[folder] = key
             return True
-        times = (time for stamp in stamps if stamp for time in stamp.split(",")[:2])
-        newest = max(map(int, times), default=0)
-        if newest and time.time() - newest / 1e9 > FRESH:
+        if any(stamps) and are_old(stamps):
             self._stamps[folder] = text
         return False
 
@@ -143,9 +141,9 @@ class RunIndex:
         gone = self._rows.keys() - set(self._known.values()) - self._new.keys()
         if self._file is None or (len(self._new) < (1 if self._rows else LEAST) and not gone):
             return
-        with suppress(OSError), _not_damaged(self._file):
+        with suppress(OSError), not_damaged(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(_connect(self._file)) as connection, connection:
+            with closing(connect(self._file)) as connection, connection:
                 connection.execute(_TABLE)
                 connection.execute(_TABLE_OF_SHARED)
                 rows = ((self._kind, key, *row) for key, row in self._new.items())
@@ -171,7 +169,7 @@ class RunIndex:
 
 
 @contextmanager
-def _not_damaged(file: Path) -> Iterator[None]:
+def not_damaged(file: Path) -> Iterator[None]:
     """Go on without an index that cannot be used; remove a damaged one, so that it is made anew."""
     try:
         yield
@@ -182,11 +180,12 @@ def _not_damaged(file: Path) -> Iterator[None]:
             file.unlink()
 
 
-def _connect(file: Path) -> sqlite3.Connection:
+def connect(file: Path) -> sqlite3.Connection:
+    """Open an index; it is made if it is missing."""
     return sqlite3.connect(file.absolute(), timeout=BUSY)
 
 
-def _of_file(path: str) -> str:
+def stamp_of(path: str) -> str:
     """Return the stamp of a file: it is another one after each change; empty for a missing file."""
     try:
         about = os.lstat(path)
@@ -194,3 +193,9 @@ def _of_file(path: str) -> str:
         return ""
     # The second time cannot be set back, as `cp -p` and `touch` do with the first.
     return f"{about.st_mtime_ns},{about.st_ctime_ns},{about.st_size},{about.st_ino}"
+
+
+def are_old(stamps: Sequence[str]) -> bool:
+    """Whether all files with these stamps have last changed so long ago that another change would show."""
+    times = (time_ns for stamp in stamps if stamp for time_ns in stamp.split(",")[:2])
+    return time.time() - max(map(int, times), default=0) / 1e9 > FRESH
