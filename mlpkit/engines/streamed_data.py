@@ -1,8 +1,9 @@
 """The data of a run whose table is on the disk: what is in memory is a window of the training rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,23 @@ PORTION = 1 << 15  # inputs that are scaled at once: they stay in the processor'
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A window that is read.
+
+    Attributes:
+        window: the window.
+        inputs: memory for its inputs.
+        ranges: its rows, counted from the start of the split.
+        read: reads the inputs; it uses no operation of torch.
+    """
+
+    window: Window
+    inputs: Tensor
+    ranges: Sequence[range]
+    read: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A window in memory.
 
@@ -45,6 +63,10 @@ class Loaded:
 
 class StreamedData(DeviceData):
     """See `DeviceData`; for one run. `splits` has the rows that were last shown, and the sizes of all splits.
+
+    A thread reads inputs while others compute. It calls no operation of torch. With many numbers, torch would
+    start more threads for it, so more than there are cores. OpenMP then puts each thread to sleep that waits
+    for the others, and training is half as fast.
 
     Attributes:
         table: the table on the disk.
@@ -77,15 +99,13 @@ class StreamedData(DeviceData):
         self._clear_cache()
         path = self.table.folder / INPUTS
         self._of_windows, self._of_scores = InputsFile(path), InputsFile(path)  # threads may use both at once
-        self.splits = {
-            name: self._part(name, self._inputs(0), (), self._of_scores) for name in experiment.dataset.splits
-        }
+        self.splits = {name: self._part(name, self._inputs(0), ()) for name in experiment.dataset.splits}
         self.windows = self._windows()
         most = self.windows.most_rows
         self._memory = [self._inputs(most) for _ in range(WINDOWS)]
         self._thread = ThreadPoolExecutor(1)
         self._current: Loaded | None = None
-        self._coming: Future[Loaded] | None = None
+        self._coming: tuple[Reading, Future[None]] | None = None
 
     def _inputs(self, rows: int) -> Tensor:
         return torch.empty(rows, self.features, dtype=self.dtype)
@@ -122,11 +142,16 @@ class StreamedData(DeviceData):
         """
         if self._current is None or self._current.window != window:
             if self._coming is not None:
-                self._current, self._coming = self._coming.result(), None
+                (coming, end), self._coming = self._coming, None
+                end.result()
+                self._current = self._loaded(coming)
             if self._current is None or self._current.window != window:
-                self._current = self._load(window)
+                reading = self._reading(window)
+                reading.read()
+                self._current = self._loaded(reading)
         if then is not None and self._coming is None:
-            self._coming = self._thread.submit(self._load, then)
+            reading = self._reading(then)
+            self._coming = reading, self._thread.submit(reading.read)
         self.splits["train"] = self._current.part
         return self._current.places
 
@@ -146,8 +171,8 @@ class StreamedData(DeviceData):
     def _expected(self, part: Part) -> Tensor:
         return self.loss.expected(part.scaled, self.width, self.dtype)
 
-    def _load(self, window: Window) -> Loaded:
-        """Read a window into the memory that is not in use."""
+    def _reading(self, window: Window) -> Reading:
+        """Return how a window is read, into the memory that is not in use."""
         current = self._current
         in_use = None if current is None else current.part.inputs.data_ptr()
         memory = next(each for each in self._memory if each.data_ptr() != in_use)
@@ -158,7 +183,13 @@ class StreamedData(DeviceData):
             np.take(current.part.inputs.numpy(), places, 0, inputs[:copied].numpy(), mode="clip")
         before = self.windows.rows_before(window).tolist()
         ranges = [*(range(row, row + 1) for row in before), *window.ranges]
-        part = self._part("train", inputs, ranges, self._of_windows, copied)
+        values = inputs.numpy()[copied:]
+        return Reading(
+            window, inputs, ranges, partial(self._read, self._of_windows, "train", values, ranges[copied:])
+        )
+
+    def _loaded(self, reading: Reading) -> Loaded:
+        window, part = reading.window, self._part("train", reading.inputs, reading.ranges)
         return Loaded(window, part, self.windows.places(window), self._expected(part))
 
     # ------------------------------------------------------------------------------------- evaluation
@@ -168,15 +199,18 @@ class StreamedData(DeviceData):
         rows = self.splits[split].rows
         most = max(1, min(EVALUATION_ROWS, self.table.memory // 16 // (self.dtype.itemsize * self.features)))
 
-        def parts() -> Iterator[Part]:
-            memory = [self._inputs(min(most, rows)) for _ in range(WINDOWS)]
+        memory = [self._inputs(min(most, rows)) for _ in range(WINDOWS)]
+
+        def inputs_read() -> Iterator[tuple[Tensor, range]]:
             for number, start in enumerate(range(0, rows, most)):
                 part = range(start, min(start + most, rows))
-                yield self._part(split, memory[number % WINDOWS][: len(part)], [part], self._of_scores)
+                inputs = memory[number % WINDOWS][: len(part)]
+                self._read(self._of_scores, split, inputs.numpy(), [part])
+                yield inputs, part
 
-        for part in one_ahead(parts()):
-            self.splits[split] = part
-            yield len(part.inputs)
+        for inputs, part in one_ahead(inputs_read()):
+            self.splits[split] = self._part(split, inputs, [part])
+            yield len(inputs)
 
     def inputs_of(self, split: str, start: int, stop: int) -> Tensor:
         """See `DeviceData.inputs_of`; of the rows that are shown."""
@@ -188,27 +222,27 @@ class StreamedData(DeviceData):
 
     # ------------------------------------------------------------------------------------------- rows
 
-    def _part(
-        self, name: str, inputs: Tensor, ranges: Sequence[range], file: InputsFile, copied: int = 0
-    ) -> Part:
-        """Read some rows of a split.
+    def _read(self, file: InputsFile, name: str, values: NDArray[Any], ranges: Sequence[range]) -> None:
+        """Read the inputs of some rows of a split into `values`, scaled unless they are augmented."""
+        begin, start, scaling = self.table.header.splits[name].start, 0, self.networks[0].scaling
+        is_raw = name == "train" and self.augmentation is not None
+        write = scaling.write if isinstance(scaling, Scaling) and not is_raw else _copy
+        for rows in ranges:
+            for portion in file.portions(begin + rows.start, begin + rows.stop):
+                write(portion, values[start : start + len(portion)])
+                start += len(portion)
+
+    def _part(self, name: str, inputs: Tensor, ranges: Sequence[range]) -> Part:
+        """Return some rows of a split, whose inputs have been read.
 
         Args:
             name: the split.
-            inputs: memory for their inputs.
+            inputs: (rows, features)
             ranges: the rows, counted from the start of the split.
-            file: reads the inputs.
-            copied: the number of ranges at the start, of a row each, whose inputs are there already.
         """
         split, facts = self._experiment.dataset.splits[name], self.table.header.splits[name]
         own = [slice(facts.start + rows.start, facts.start + rows.stop) for rows in ranges]
-        network, values, start = self.networks[0], inputs.numpy(), copied
-        is_raw = name == "train" and self.augmentation is not None
-        write = network.scaling.write if isinstance(network.scaling, Scaling) and not is_raw else _copy
-        for rows in own[copied:]:
-            for portion in file.portions(rows.start, rows.stop):
-                write(portion, values[start : start + len(portion)])
-                start += len(portion)
+        network = self.networks[0]
         encoded = self.task.encode(_gathered(split.all_targets, own), self.dtype)
         mean = torch.tensor(facts.means, dtype=torch.float64)
         truth = self.task.truth(encoded, mean)
