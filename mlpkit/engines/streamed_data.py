@@ -24,7 +24,6 @@ from mlpkit.models.torch_layers import Scaling
 from mlpkit.system.ahead import one_ahead
 
 WINDOWS = 2  # in memory: one that is trained on, and the next one
-PORTION = 1 << 15  # inputs that are scaled at once: they stay in the processor's cache, and take one thread
 
 
 @dataclass(frozen=True)
