@@ -1,4 +1,4 @@
-"""Detects that there is too little memory, for a one-line error."""
+"""Detects a lack of memory, so that it is reported in one line."""
 
 import os
 import re
@@ -7,11 +7,13 @@ import sys
 from mlpkit.errors import MlpkitError
 from mlpkit.system.platform import fails_in_a_fork, memory_limit
 
-PLENTY = 8 << 30  # bytes: under a limit this high torch can always be loaded
+PLENTY = 8 << 30  # bytes; with at least this limit, torch can always be loaded
 MARGIN = 200 << 20  # bytes that a small run needs besides torch, mostly for threads and their stacks
 
 _SIGNS = re.compile(
-    "not enough memory|out of memory|allocate memory|bad_alloc|failed to map segment|start new thread", re.I
+    # "start new thread": there is no memory for its stack, or a limit on processes
+    "not enough memory|out of memory|allocate memory|bad_alloc|failed to map segment|start new thread",
+    re.I,
 )
 
 
@@ -23,7 +25,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
 def check_limit() -> None:
     """Check that the memory limit of this process (`ulimit -v`) is high enough to load torch.
 
-    If it is low, a forked process tries to load torch first: a library that cannot be loaded completely may
+    Below PLENTY, a forked process first tries to load torch: a library that cannot be loaded completely may
     end the process without a message.
 
     Raises:

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 @choice("dataset")
 class LineDataset(Synthetic):
-    """Noisy line: y = slope x + intercept + noise ε."""
+    """Noisy line: y = slope · x + intercept + noise · ε."""
 
     name: Literal["line"]
     n: int = Field(100, ge=1, le=10**7, description="number of rows in all splits together")
     slope: float = Field(3.0, description="slope of the true line")
     intercept: float = Field(2.0, description="intercept of the true line")
     noise: NotNegative = Field(2.0, description="standard deviation of the noise on y")
-    x: Literal["linspace", "uniform", "normal"] = Field("linspace", description="distribution of x")
-    low: float = Field(0.0, description="lower end of x, for linspace and uniform")
-    high: float = Field(10.0, description="upper end of x, for linspace and uniform")
+    x: Literal["linspace", "uniform", "normal"] = Field(
+        "linspace", description="how x is chosen: evenly spaced, or drawn from a distribution"
+    )
+    low: float = Field(0.0, description="smallest x, for linspace and uniform")
+    high: float = Field(10.0, description="largest x, for linspace and uniform")
     mean: float = Field(0.0, description="mean of x, for normal")
     std: Positive = Field(1.0, description="standard deviation of x, for normal")
 
@@ -37,7 +39,7 @@ class LineDataset(Synthetic):
         return InputSchema("regression", ("x",), (1,), ("y",))
 
     def draw(self) -> "tuple[Tensor, Tensor]":
-        """Return x (n, 1) and y = slope x + intercept + noise ε (n, 1) with ε standard normal."""
+        """Return x (n, 1) and y = slope · x + intercept + noise · ε (n, 1) with ε standard normal."""
         import torch
 
         from mlpkit.data.randomness import generator
@@ -53,7 +55,7 @@ class LineDataset(Synthetic):
         return x, self.slope * x + self.intercept + noise
 
     def load(self, download: bool = True) -> "Dataset":
-        """See `DatasetConfig.load`; the true line is drawn in plots."""
+        """See `DatasetConfig.load`; adds the true line, which plots show."""
         from dataclasses import replace
 
         return replace(super().load(download), true_line=(self.slope, self.intercept))

@@ -1,6 +1,6 @@
-"""Whether a config, a checkpoint or a folder is the user's own or foreign, and what it may make mlpkit do.
+"""Tells the user's own configs, checkpoints and folders from foreign ones, and what each may make mlpkit do.
 
-`mlpkit.cli` decides it where a path enters the program, and passes it on as one value.
+It is decided where a path enters the program, as in `mlpkit.cli` and `mlpkit.api`, and passed on as a value.
 """
 
 from enum import Enum
@@ -10,13 +10,15 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.errors import DataError
 
 LARGEST_DATA = 4_000_000  # numbers in a foreign synthetic dataset
-LARGEST_MODEL = 25_000_000  # parameters of a foreign model: 100 MB, four times as much with Adam's state
+LARGEST_MODEL = (
+    25_000_000  # parameters of a foreign model: 100 MB, four times as much with gradients and Adam's state
+)
 
 
 class Trust(Enum):
     """Whether a config is the user's own (typed, or in configs/) or foreign (found in a folder or a file).
 
-    Run folders, sweeps and checkpoints are always foreign; with `--allow-large` they are LARGE.
+    Those that a user names are always foreign: FOREIGN, or LARGE with `--allow-large`.
     """
 
     OWN = "own"
@@ -66,7 +68,7 @@ class Trust(Enum):
             source: the file that the config comes from.
 
         Raises:
-            DataError: it is foreign and has more than LARGEST_DATA numbers.
+            DataError: the config is foreign and its dataset has more than LARGEST_DATA numbers.
         """
         if (numbers := config.numbers()) > LARGEST_DATA and not self.may_be_large:
             raise DataError(f"{source}: its dataset draws {numbers:,} numbers; --allow-large takes them")
@@ -79,7 +81,7 @@ class Trust(Enum):
             source: the file that the config comes from.
 
         Raises:
-            DataError: it is foreign and has more than LARGEST_MODEL parameters.
+            DataError: the config is foreign and its model has more than LARGEST_MODEL parameters.
         """
         if parameters > LARGEST_MODEL and not self.may_be_large:
             raise DataError(

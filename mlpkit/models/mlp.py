@@ -57,6 +57,16 @@ class HiddenLayers(ModelConfig):
         3, description="values that become of each number's waves, by a linear layer of its own"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.embedding_std, tuple):
+            low, high = self.embedding_std
+            if not 0 < low < high:
+                raise rule_error(
+                    f"embedding_std=[{low},{high}]: must be two numbers above 0, the lower one first"
+                )
+        return self
+
     def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
         """See `ModelConfig.input_layers`."""
         if self.embedding == "none" or not numbers:
@@ -89,16 +99,6 @@ class MlpModel(HiddenLayers):
     input_scale_lr: Positive = Field(
         6.0, description="times how much the steps of these factors are longer than others"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if isinstance(self.embedding_std, tuple):
-            low, high = self.embedding_std
-            if not 0 < low < high:
-                raise rule_error(
-                    f"embedding_std=[{low},{high}]: must be two numbers above 0, the lower one first"
-                )
-        return self
 
     def input_layers(self, features: int, numbers: Sequence[int]) -> list[Layer]:
         """See `ModelConfig.input_layers`; the factors multiply the embedded values as well."""

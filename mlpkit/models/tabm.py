@@ -17,20 +17,24 @@ class TabmModel(HiddenLayers):
 
     name: Literal["tabm"]
     members: Annotated[int, Field(ge=1, le=1000)] = Field(
-        32, description="networks that share most of their weights; their mean is predicted"
+        32, description="members that share most of their weights; the mean of their predictions is predicted"
     )
     mini: bool = Field(
         False,
-        description="TabM-mini: members differ in the factors of their inputs and in the last layer alone",
+        description="TabM-mini: members differ only in the factors on their inputs and in the last layer",
     )
 
     @property
     def networks(self) -> int:
-        """See `ModelConfig.networks`."""
+        """See `ModelConfig.networks`: the members share their weights."""
         return 1
 
     def layers(self, features: int, width: int) -> list[Layer]:
-        """See `ModelConfig.layers`: factors of each member before and after each shared linear layer."""
+        """See `ModelConfig.layers`.
+
+        Each shared linear layer has factors of each member before it, and factors and a bias after it. With
+        `mini`, only the inputs have factors.
+        """
         found = [member_inputs(features, self.members)]
         for in_features, out_features in pairwise((features, *self.hidden)):
             if not self.mini and len(found) > 1:

@@ -13,10 +13,10 @@ class Batch:
 
     Attributes:
         trials: Optuna's trials.
-        entries: the jobs of each trial with a valid config, one for each seed; an earlier trial's jobs if the
-            configs are the same.
+        entries: for each trial with a valid config, its jobs, one per seed; if an earlier trial had the same
+            configs, that trial's jobs.
         failed: errors due to the settings, such as a loss that is not finite.
-        broken: other errors.
+        broken: other errors, by the number of the job.
     """
 
     trials: dict[int, Trial]

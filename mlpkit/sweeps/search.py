@@ -151,10 +151,10 @@ class _RunningSearch:
         self._train(batch, stop)
         if batch.broken:
             lines = [batch.broken[number] for number in sorted(batch.broken)]
+            failed = sum(any(job.number in batch.broken for job in jobs) for jobs in batch.entries.values())
             raise JobsFailedError(
                 *lines,
-                f"{len(lines)} of {count} trials failed; "
-                f"to try them again: {resume_command(self.folder.path)}",
+                f"{failed} of {count} trials failed; to try them again: {resume_command(self.folder.path)}",
             )
         self._mark(batch)  # before study.tell: a resumed search does not read a batch again that it knows
         for trial in batch.trials.values():

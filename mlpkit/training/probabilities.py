@@ -1,4 +1,4 @@
-"""A classifier's probabilities on each split, of which loggers draw precision-recall curves."""
+"""A classifier's probabilities on each split, from which loggers draw precision-recall curves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,11 +8,14 @@ from mlpkit.analysis.predict import Predictor, predictor_of
 from mlpkit.config.logger import Probabilities
 from mlpkit.engines.experiment import Experiment
 
-MOST_CLASSES = 20  # with a curve each
+MOST_CLASSES = 20  # that get a curve; later ones get none
 
 
 def probabilities_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[str, Probabilities]:
-    """Return a classifier's probabilities of each class on each split, by name; empty for a regression."""
+    """Return a classifier's probabilities by `class/split`; empty for a regression.
+
+    Of two classes only the second is returned, by `split`; of many, the first MOST_CLASSES.
+    """
     predictor, dataset = predictor_of(experiment), experiment.dataset.shown()
     if predictor.task.probabilities is None:
         return {}
@@ -30,7 +33,7 @@ def probabilities_of(experiment: Experiment, splits: Sequence[str]) -> Mapping[s
 def _classes(
     predictor: Predictor, probabilities: Tensor, targets: Tensor
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield the name of a class, its probabilities, and which rows are of it; of two classes the second."""
+    """Yield each class's name, its probabilities, and which rows belong to it; of two the second, unnamed."""
     schema = predictor.input_schema
     if schema.task == "multilabel":
         for index, name in enumerate(schema.targets[:MOST_CLASSES]):
