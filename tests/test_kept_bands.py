@@ -65,7 +65,7 @@ def test_kept_bands_are_those_of_the_files(cache: Path, setting: Setting) -> Non
     assert same(kept_bands(setting, pytest.fail), expected)
     forge(cache, json.dumps([["loss", "val", [1], [0.5], [0.4], [0.6]]]))
     (forged,) = kept_bands(setting, pytest.fail)
-    assert (forged.mean, forged.low, forged.high) == (0.5, 0.4, 0.6)
+    assert [part.item() for part in (forged.mean, forged.low, forged.high)] == [0.5, 0.4, 0.6]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '[["loss", "val", [1], [1], [1, 2], [1]]]', "[[]]"])
