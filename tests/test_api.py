@@ -167,7 +167,7 @@ def frames() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", frames())
 def test_predictions_of_each_kind_of_table_are_those_of_the_command(inside: Path, kind: str) -> None:
     with Path("rows.csv").open("w", newline="") as file:

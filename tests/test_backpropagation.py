@@ -230,7 +230,7 @@ def test_alpha_dropout_is_torchs():
 # -------------------------------------------------------------------------------- several networks
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("activation", "task", "bias", "rate"), NETWORKS, ids=shown)
 def test_three_networks_at_once_are_three_networks(activation, task, bias, rate):
     def networks():

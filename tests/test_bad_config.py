@@ -541,7 +541,7 @@ def test_a_device_that_is_not_there(
 # ------------------------------------------------------------------------------------- config files
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_file(fault: str, refused: Refused, tmp_path: Path) -> None:
     """As --config, and as the user's own choice of a group."""
@@ -645,6 +645,7 @@ def test_defaults_of_ones_own_choice(text: str, message: str, refused: Refused, 
     assert refused("train", "dataset=mine", code=2) == f"configs/train.yaml: {message}"
 
 
+@pytest.mark.long
 def test_a_key_names_the_file_of_ones_own_that_set_it(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "configs/dataset/noisy.yaml"
     file.parent.mkdir(parents=True)
@@ -815,6 +816,7 @@ def test_as_a_user_sees_it(override: str, code: int, message: str, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.long
 def test_a_terminal_without_unicode_gets_the_line_too(tmp_path: Path) -> None:
     done = mlpkit("train", 'run.name="ü"', cwd=tmp_path, check=False, PYTHONIOENCODING="ascii")
     assert done.returncode == 2

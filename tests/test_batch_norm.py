@@ -31,6 +31,7 @@ def trained(engine, seeds, *options):
     return found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seeds", [[0], [0, 1]], ids=["one run", "two runs"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_equals_autograd(options, seeds):

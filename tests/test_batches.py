@@ -122,6 +122,7 @@ def test_the_training_scores_are_those_of_the_rows_of_the_epoch(batches, seeds, 
         assert recorder.values("train", "accuracy") == pytest.approx(means)
 
 
+@pytest.mark.long
 def test_a_run_is_evaluated_stopped_and_resumed_by_steps(tmp_path: Path) -> None:
     """From every checkpoint, before, at and behind the end of a pass, to the bit."""
     often = ("trainer.checkpoint_every=1steps", "trainer.keep_last=100", "run.plots=false", "run.loggers=[]")

@@ -176,6 +176,7 @@ def logits_of(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.floating]]
     return torch.stack([network(torch.from_numpy(ROWS)).detach()[:, 0] for network in networks]).numpy()
 
 
+@pytest.mark.long
 def test_members_are_calibrated_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = (*NOISY, "model.members=3", "model.hidden=[32]", *QUICK, "trainer.epochs=60")
     run, picture = train(tmp_path, *chosen), tmp_path / "c.png"

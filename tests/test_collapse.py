@@ -164,6 +164,7 @@ def test_it_is_said_and_written_down(
     assert "  threads: auto\n" in MINE.config.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [5, *(pytest.param(steps, marks=pytest.mark.long) for steps in (2, 7))])
 @pytest.mark.parametrize("stopped", [0, 1, 4])
 def test_a_run_that_has_taken_fewer_goes_on_identically(

@@ -231,6 +231,7 @@ def test_plot_draws_again(place: Path) -> None:
     assert all((place / line).is_file() for line in printed)
 
 
+@pytest.mark.long
 def test_config_explains_each_value(tmp_path: Path) -> None:
     mine = tmp_path / "configs" / "dataset"
     mine.mkdir(parents=True)

@@ -804,6 +804,7 @@ LINES = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_losses_in_different_units_are_not_ranked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

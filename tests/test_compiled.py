@@ -146,7 +146,7 @@ CASES |= {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", CASES)
 def test_the_whole_step_is_the_step_of_the_engine(without_compiling, case):
     (found, found_states), (expected, expected_states) = (train_steps(of) for of in engines(*CASES[case]))

@@ -138,6 +138,7 @@ def test_settings_do_not_leak_into_the_next_composition() -> None:
 # ------------------------------------------------------------------------------------ files of one's own
 
 
+@pytest.mark.long
 def test_ones_own_choice_is_found_shown_and_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = write(here / "configs/dataset/mine.yaml", "# My moons\ndefaults: [moons]\nnoise: 0.3\n")
     moons = composed()["dataset"]
@@ -186,6 +187,7 @@ def test_places_with_odd_names(name: str, here: Path) -> None:
     assert composed(file=whole)["seed"] == 5
 
 
+@pytest.mark.long
 def test_folders_are_searched_in_order(here: Path) -> None:
     for number, place in enumerate(("first", "second", "configs")):
         write(here / place / "init/mine.yaml", f"# {place}\nname: constant\nvalue: {number}.0\n")

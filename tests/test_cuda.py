@@ -138,7 +138,7 @@ def assert_failed(failures, run, step):
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("kind", "overrides"),
     [of for of in SETTINGS if any("batch_size" in override for override in of[1])],

@@ -198,6 +198,7 @@ def test_the_config_trains_as_the_file_does(show: Show, here: Path) -> None:
         assert line in content.splitlines()
 
 
+@pytest.mark.long
 def test_a_config_is_never_written_over(show: Show, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show("churn.csv", "--target", "churned")
     path = here / "configs/dataset/churn.yaml"

@@ -47,7 +47,7 @@ def findings(folder: RunFolder) -> list[str]:
     return [line.partition(":")[0] for line in folder.log.read_text().splitlines() if "; try " in line]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_a_pair_reaches_a_sensible_fit(pair: tuple[str, str], tmp_path: Path) -> None:
     folder = train(tmp_path, f"dataset={pair[0]}", f"model={pair[1]}", *BARE)
@@ -67,6 +67,7 @@ def test_a_linear_model_is_as_good_as_least_squares(name: str, tmp_path: Path) -
     assert reached(folder) > 0.99 * scores_of_outputs(task, exact.double(), test.targets)["r2"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["logistic", "mlp"])
 def test_a_table_with_gaps_and_categories(model: str, tmp_path: Path) -> None:
     """Like the penguins: numbers of several sizes, a category, missing values."""

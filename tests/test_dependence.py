@@ -75,6 +75,7 @@ def test_the_interval_is_that_of_the_members(diabetes: Path) -> None:
     assert partial_dependence(members_of(predictor)[0], inputs, "age").low is None
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("column", ["city", "smoker", "income", "calls", "age"])
 def test_values_are_raw_ones(models: Models, column: str) -> None:
     """The mean is that of the raw rows in which the column has been overwritten."""

@@ -91,7 +91,7 @@ def trained_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunF
     return get
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_told_with_its_way_out(trained_with: Callable[..., RunFolder], fault: str) -> None:
     overrides, kind, override = FAULTS[fault]

@@ -14,6 +14,7 @@ from mlpkit.system.platform import DIRECT
 NONE, ENOUGH = 0, 1 << 60  # free memory: too little for the file, and enough
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("free", [NONE, ENOUGH])
 @pytest.mark.parametrize("shape", [(5000, 7), (9, PORTION // 4 + 3), (2300, 1024), (1, 1)])
 def test_rows_are_read_as_they_were_written(shape: tuple[int, int], free: int, tmp_path: Path) -> None:

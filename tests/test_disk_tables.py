@@ -147,6 +147,7 @@ def _parts(ours: dict, theirs: dict) -> list[tuple[dict, dict]]:
     return [(one["scale"], other["scale"]) for one, other in pairs]
 
 
+@pytest.mark.long
 def test_a_text_and_several_files_give_the_same_rows(folder: Path) -> None:
     whole = load(options(folder, "t.parquet", "y", COLUMNS))
     for name in ("t.csv", "part-*.parquet"):
@@ -251,6 +252,7 @@ def test_clean_removes_tables(
     assert lines("clean", "--cache") == ["nothing to remove"]
 
 
+@pytest.mark.long
 def test_the_config_of_a_run_finds_its_table(folder: Path) -> None:
     """It has the format of the text, which was inferred when the table was written."""
     chosen = (*options(folder, "t.csv"), "dataset.separator=','")

@@ -244,6 +244,7 @@ def test_the_best_weights_are_kept(kind, dataset):
     assert recorder.summary["best"]["val"][monitor] == best
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dataset", ["moons", "line"])
 def test_plateau_follows_the_monitored_score_as_torch_does(kind, dataset):
     engine, recorder = fitted(

@@ -106,6 +106,7 @@ def test_training_rows_are_left_out_of_another_split() -> None:
     assert len(without_rows_of(first["test"], first["train"])) == len(first["test"])
 
 
+@pytest.mark.long
 def test_evaluate_says_what_it_left_out(tmp_path: Path) -> None:
     mlpkit("train", "dataset=sum", "model=linear", *FAST, cwd=tmp_path)
     done = mlpkit("evaluate", "dataset.test_fraction=0.6", cwd=tmp_path)

@@ -118,6 +118,7 @@ def test_the_derivation_of_tutorial_001() -> None:
     check(step, model, optim.Adam(model.parameters(), lr=0.05))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "overrides",
     [

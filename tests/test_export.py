@@ -209,6 +209,7 @@ def test_a_link_in_a_foreign_run_is_not_followed(
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("content", ["[]", "{}", '{"best": [], "final": 3}', '{"final": {"split": []}}'])
 def test_a_damaged_summary_does_not_matter(content: str, models: Models, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -41,7 +41,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("header", "target", "separator", "encoding"),
     [("", "c3", ",", "utf-8"), ("größe,ort,y", "y", ";", "latin-1"), ("größe,ort,y", "y", "\t", "cp437")],
@@ -56,7 +56,7 @@ def test_in_the_format_of_the_training_data(
     same(run, tmp_path / "out", source)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_in_another_encoding_and_with_another_separator(
@@ -65,6 +65,7 @@ def test_in_another_encoding_and_with_another_separator(
     same(usual, usual / "script", write(tmp_path / "rows.csv", separator=separator, encoding=encoding))
 
 
+@pytest.mark.long
 def test_numbers_without_a_header_are_in_the_order_of_the_features(models: Models, tmp_path: Path) -> None:
     run = models.run("relu activation")
     export("python", tmp_path / "out", run)

@@ -22,6 +22,7 @@ def train(root: Path, *model: str) -> tuple[str, ...]:
     return (str(root / "run"), *plugin)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("model", "why"),
     [
@@ -55,6 +56,7 @@ def test_what_has_no_step_is_refused_but_for_torch(
     assert "=mlp" in model[0] or said.endswith("; use --format=torch")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "format_", rest_long([*PLAIN, "torch"], lambda name: name not in ("torch", "state_dict"))
 )

@@ -38,14 +38,14 @@ def script(folder: Path, source: Path, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", rest_long(KINDS, is_quick))
 def test_python_predicts_the_same(kind: str, models: Models, tmp_path: Path) -> None:
     manifest = export("python", tmp_path / "out", models.run(kind))
     assert list(manifest["files"]) == ["model.py"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["binary", "scales", "multiclass", "multilabel", "yeo_johnson"])
 def test_a_script_reads_csv_as_predict_does(kind: str, models: Models, tmp_path: Path) -> None:
     run = models.run(kind)

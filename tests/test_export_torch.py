@@ -29,6 +29,7 @@ def test_an_ensemble_and_a_threshold(models: Models, tmp_path: Path) -> None:
     export("torch", tmp_path / "out", models.sweep(), "--ensemble", "--threshold", "0.3")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_module_predicts_the_same_before_it_is_a_file(kind: str, models: Models) -> None:
     """Writing and reading the file takes 8 seconds."""

@@ -45,6 +45,7 @@ def past(folder: RunFolder, epoch: int) -> list[str]:
     return [line for line in lines if json.loads(line)["epoch"] <= epoch]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [26, 20, 37])
 def test_branches_have_the_past_of_the_run(step: int, branches: Branches) -> None:
     """Step 26 has a checkpoint, 20 ends an epoch, 37 is in the middle of one."""
@@ -69,6 +70,7 @@ def test_one_branch_alone_goes_on_to_the_bit(branches: Branches) -> None:
     assert content(branch.last)["tensors"] == content(RUN.last)["tensors"]
 
 
+@pytest.mark.long
 def test_a_branch_is_verified_with_its_fork(branches: Branches, capsys: pytest.CaptureFixture[str]) -> None:
     found = branches("--at", "20")
     for folder in found:

@@ -330,6 +330,7 @@ def test_the_operations_of_a_full_batch():
 
 
 # Torch's kernel of mish's derivative cannot write into a given tensor.
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "mish"])
 @pytest.mark.parametrize("dropout", [0, 0.3])
 def test_no_activation_makes_a_tensor(activation, dropout):
@@ -540,7 +541,7 @@ def engine_of_the_run():
     return json.loads(MINE.environment.read_text())["engine"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("engine", OTHER)
 def test_a_run_of_one_engine_goes_on_under_the_other(engine, optimizer, here):
@@ -557,7 +558,7 @@ def test_a_run_of_one_engine_goes_on_under_the_other(engine, optimizer, here):
     assert max(float((value - begun[name]).abs().max()) for name, value in last().items()) > 0.01
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("step", [3, 6, 9])
 @pytest.mark.parametrize("engine", OTHER)
 def test_an_epoch_of_one_engine_is_ended_by_the_other(engine, step, here):
@@ -583,6 +584,7 @@ def test_under_the_same_engine_every_bit_is_the_same(engine, here):
     close_to_the_bit(last(), whole)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("optimizer", [*OPTIMIZING, ("optimizer=sgd",)])
 def test_both_engines_save_the_same_names(optimizer, here):
     found = []

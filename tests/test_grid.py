@@ -161,6 +161,7 @@ def test_functions_take_null(text: str, values: list[float | None]) -> None:
     assert found == values
 
 
+@pytest.mark.long
 def test_a_choice_may_be_called_like_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("configs/optimizer").mkdir(parents=True)
@@ -203,6 +204,7 @@ def test_without_a_sweep_there_is_one_job() -> None:
         assert plan(Request(overrides), paired=True, most=1).jobs == (job,)
 
 
+@pytest.mark.long
 def test_a_sweep_over_ones_own_choices(here: Path) -> None:
     for number, name in enumerate(("1", "1e3", "a b", "a,b", "null", "one")):
         path = here / "mine/init" / f"{name}.yaml"
@@ -416,6 +418,7 @@ def test_groups_of_a_whole_config_are_not_swept(here: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_broken_file_of_a_choice(here: Path) -> None:
     (here / "configs/optimizer").mkdir(parents=True)
     (here / "configs/optimizer/mine.yaml").write_text("defaults: [nope]\n")

@@ -45,6 +45,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("overrides", "fill", "arguments"), CASES, ids=[" ".join(case[0]) for case in CASES])
 def test_weights_equal_torch(overrides, fill, arguments):
     random = generator(5, "init")

@@ -138,7 +138,7 @@ def test_evaluate_shows_intervals_and_baselines(run: RunFolder, capsys: pytest.C
     assert list(cells(capsys.readouterr().out)) == ["test", "95 % from", "95 % to"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("score", ["f1", "balanced_accuracy"])
 def test_the_best_threshold_is_that_of_a_search_through_all(run: RunFolder, score: str) -> None:
     predictor, stored = load_predictor(run.best)
@@ -152,6 +152,7 @@ def test_the_best_threshold_is_that_of_a_search_through_all(run: RunFolder, scor
     assert judge(val.targets, predictor.predict(val.inputs).values) == pytest.approx(max(values))
 
 
+@pytest.mark.long
 def test_a_threshold_is_chosen_on_validation_rows(
     run: RunFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def scored(capsys: pytest.CaptureFixture[str]) -> Scored:
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("dataset.size=[4,5]", "dataset.channels=1", "dataset.invert=true")])
 def test_a_folder_for_each_class(
     options: tuple[str, ...], tmp_path: Path, scored: Scored, refused: Refused
@@ -95,6 +96,7 @@ def without_id(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "id"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["texts", "integers", "numbers", "pictures"])
 def test_arrays(kind: str, tmp_path: Path, scored: Scored) -> None:
     """Under the names that the training arrays had, or the usual ones."""

@@ -102,6 +102,7 @@ def test_an_error_in_a_later_portion_names_the_row_and_leaves_the_older_output(
     assert Path("out.csv").read_text() == "older"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_kinds_of_files_and_sizes_of_portions_change_nothing(
     ending: str,

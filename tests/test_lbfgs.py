@@ -43,6 +43,7 @@ def test_defaults_are_torchs() -> None:
     assert (defaults["history_size"], defaults["line_search_fn"]) == (100, None)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("case", "kind"),
     rest_long(

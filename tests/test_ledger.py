@@ -716,6 +716,7 @@ def test_files_that_may_not_grow(size: int, here: Path, capsys: Captured) -> Non
     assert command(list(OTHER_SWEEP)) == 0, capsys.readouterr()
 
 
+@pytest.mark.long
 def test_records_that_grow_too_large_fail_and_go_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -317,7 +317,7 @@ ROUNDING = {torch.float32: 1e-5, torch.float64: 1e-12}
 COARSE = 0.3
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("networks", [False, True])
 @pytest.mark.parametrize("into", ["nothing", "itself", "another", "another, of a column"])
@@ -405,6 +405,7 @@ class Levels(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("chosen", "shape", "expected"),
     [

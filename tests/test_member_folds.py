@@ -144,6 +144,7 @@ def test_a_sweep_trains_them_together(
     assert of_sweep.scores["val"] == pytest.approx(alone.scores["val"], rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [("calibrate",), ("explain", "--row", "1"), ("plot",)])
 def test_other_commands_take_it(arguments: tuple[str, ...], folded: RunFolder) -> None:
     name, *options = arguments

@@ -112,7 +112,7 @@ def test_it_is_exported_as_one_model(format_: str, several: RunFolder, tmp_path:
     export(format_, tmp_path / "out", several.path)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [("evaluate",), ("inspect",), ("explain", "--row", "1"), ("plot",), ("diagnose",), ("verify",)],

@@ -86,6 +86,7 @@ FAR = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "more", [(), ("trainer.engine=autograd",), ("trainer.batch_size=64", "trainer.epochs=12")]
 )

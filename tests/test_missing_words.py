@@ -73,7 +73,7 @@ def test_files_values_and_rows_in_memory(
     np.testing.assert_allclose(estimator.predict_proba(pa.table(columns)), expected, rtol=1e-6)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "format_",
     [

@@ -32,6 +32,7 @@ def engine_of(engine, seeds, *options):
     return build([config_of(*BASE, f"trainer.engine={engine}", *options, f"seed={seed}") for seed in seeds])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seeds", [[0], [0, 1]], ids=["one run", "two runs"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_by_hand_equals_autograd(options, seeds):

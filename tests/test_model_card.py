@@ -30,6 +30,7 @@ def looks(root: Path) -> int:
     return sum(len(file.read_text().splitlines()) for file in root.rglob("test-looks.jsonl"))
 
 
+@pytest.mark.long
 def test_of_an_ensemble(models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = models.sweep()
     before = looks(models.root)

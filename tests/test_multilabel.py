@@ -137,6 +137,7 @@ def test_runs_that_train_together_have_the_scores_that_they_have_alone(things: P
     np.testing.assert_allclose(together.evaluate("test"), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_predictions_have_a_column_and_a_probability_for_each_label(
     things: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def drawn(rows: int, random: torch.Generator) -> Split:
     return Split(torch.randn(rows, 3, generator=random), torch.zeros(rows, 1))
 
 
+@pytest.mark.long
 def test_one_row_in_a_hundred_is_flagged_on_average_and_far_ones_always() -> None:
     random, shares = torch.Generator().manual_seed(0), []
     for _ in range(20):

@@ -38,6 +38,7 @@ def test_what_is_read_is_not_written_over(output: str, moons: Path, refused: Ref
     assert Path("in.csv").read_text() == ROWS
 
 
+@pytest.mark.long
 def test_a_file_that_is_stdin_is_not_written_over(moons: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(ROWS)
     for name in ("-", "/dev/stdin"):

@@ -78,6 +78,7 @@ def test_stopping_goes_by_the_loss_of_all_folds(tmp_path: Path) -> None:
     assert summaries[0]["best"]["value"] < summaries[1]["best"]["value"]
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     often = ("trainer.checkpoint_every=2steps", "trainer.keep_last=100", "trainer.steps_per_epoch=3")
     whole = train(tmp_path, *OWN, "trainer.ema=0.9", "trainer.epochs=6", *often)

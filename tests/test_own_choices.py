@@ -201,7 +201,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(("chosen", "text", "line"), REFUSED.values(), ids=REFUSED)
 def test_what_is_wrong_is_refused(
     chosen: tuple[str, ...], text: str, line: str, refused: Refused, tmp_path: Path

@@ -42,6 +42,7 @@ def scores_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("specificity")
 def test_it_is_scikit_learns_wherever_scores_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -66,6 +67,7 @@ def test_it_is_scikit_learns_wherever_scores_are(
     assert command(["compare", "it", "--metric", "specificity"]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("specificity")
 def test_runs_of_one_program_have_the_values_that_each_has_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

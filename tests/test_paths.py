@@ -56,6 +56,7 @@ def test_every_path_on_the_command_line(home: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.long
 def test_a_run_may_lie_anywhere_where_that_is_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

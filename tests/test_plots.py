@@ -508,6 +508,7 @@ def test_texts_of_a_regression_do_not_collide(scale: float, check_texts: Callabl
     check_texts(draw_residuals(dataset, predictor, "test", splits["test"].targets * 0.9))
 
 
+@pytest.mark.long
 def test_texts_of_probabilities_do_not_collide(check_texts: Callable[[Figure], None]) -> None:
     predictor, dataset = untrained(*KINDS["moons"])
     dataset = replace(dataset, input_schema=replace(dataset.input_schema, classes=(LONG[0], LONG[1])))

@@ -58,6 +58,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("engine", ["auto", "autograd"])
 @pytest.mark.parametrize("overrides", RUNS, ids=lambda overrides: overrides[0])
 def test_a_run_neither_reads_nor_moves_the_global_generators(overrides, engine):

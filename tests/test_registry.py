@@ -350,6 +350,7 @@ OWN_MODEL = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("own")
 def test_a_model_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is saved, resumed to the bit though it drops units, looked at, and used."""

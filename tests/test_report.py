@@ -88,6 +88,7 @@ def test_a_run_of_each_kind(name: str, trained: dict[str, Path]) -> None:
     assert "://" not in page.html
 
 
+@pytest.mark.long
 def test_it_loads_nothing_and_can_be_read_by_all(trained: dict[str, Path]) -> None:
     """No address, a policy, a language, one h1, and a text for each picture."""
     run = train(trained["moons"].parent, "dataset=moons", "trainer.epochs=2", "run.loggers=[]").path

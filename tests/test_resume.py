@@ -311,6 +311,7 @@ RULE = (
 )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("overrides", "code", "line"),
     [

@@ -52,7 +52,7 @@ def files_of(folder: RunFolder) -> set[str]:
     return {name if "tfevents" not in name else "tensorboard/events" for name in found}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("dataset", rest_long(PICTURES, lambda name: name in ("moons", "line")))
 def test_exact_files(dataset: str, tmp_path: Path) -> None:
     folder = train(tmp_path, f"dataset={dataset}", "trainer.epochs=2")

@@ -115,6 +115,7 @@ def test_a_run_that_has_just_changed_is_not_kept(
     assert not index.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["[", "[]", "null"])
 def test_damaged_rows_are_read_anew(kept: str, index: Path, lines: Lines) -> None:
     for command in COMMANDS:

@@ -295,6 +295,7 @@ def lines_of(run):
     return [line for line in lines if line["split"] == "val"]
 
 
+@pytest.mark.long
 def test_a_run_over_time_and_its_resumption_follow_the_clock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, limit = tmp_path / "run", 0.6

@@ -137,6 +137,7 @@ SHORT = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("monitor", ["loss", "val.roc_auc", "brier"])
 def test_the_monitored_score_decides_the_best_epoch(tmp_path: Path, monitor: str) -> None:
     folder = train(tmp_path, *SHORT, f"trainer.monitor={monitor}")
@@ -154,6 +155,7 @@ def test_the_monitored_score_decides_the_best_epoch(tmp_path: Path, monitor: str
         assert metrics.roc_auc_score(val.targets, p[:, 1]) == pytest.approx(wanted)
 
 
+@pytest.mark.long
 def test_early_stopping_and_sweeps_follow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     stop = "trainer.early_stopping.patience=2"

@@ -374,6 +374,7 @@ def test_cmaes_goes_on_from_pruned_trials(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ failures
 
 
+@pytest.mark.long
 def test_a_diverged_trial_has_failed_and_the_search_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -777,6 +778,7 @@ def test_trials_with_losses_in_different_units_are_refused(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "searched",
     [

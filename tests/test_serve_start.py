@@ -134,6 +134,7 @@ def test_a_model_of_a_plug_in_in_a_folder_that_is_only_read(tmp_path: Path) -> N
             file.chmod(0o755)
 
 
+@pytest.mark.long
 def test_an_ensemble_predicts_as_predict_does(tmp_path: Path, refused: Refused) -> None:
     options = ("dataset=moons", "dataset.n=60", "trainer.epochs=1", "run.plots=false")
     trained = run_forked(tmp_path, "train", "-m", *options, "seed=1,2")

@@ -43,7 +43,7 @@ def test_shares_are_the_rows(rows: int) -> None:
     assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[-1] <= 1
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
 def test_engines_take_the_steps_of_one(kind: Kind, case: str) -> None:

@@ -74,6 +74,7 @@ def test_an_answer_that_does_not_fit_is_an_error(trained: dict[str, Path], tmp_p
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "encoding", rest_long(["ascii", "latin-1", "cp1252", "utf-8"], lambda name: name in ("ascii", "utf-8"))
 )

@@ -62,6 +62,7 @@ def test_a_run_is_not_begun_inside_another(trained: dict[str, Path], refused: Re
 # ------------------------------------------------------------------------------- configs of something else
 
 
+@pytest.mark.long
 def test_a_choice_that_stands_in_for_mlpkits_own_is_named(refused: Refused) -> None:
     other = write("configs/model/mlp.yaml", "_target_: torch.nn.Linear\n")
     for arguments in (("train",), ("train", "-m", "seed=1,2"), ("config", "model=mlp")):

@@ -202,6 +202,7 @@ JSON_TURNS = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("turn", JSON_TURNS)
 def test_json_lines_have_the_types_that_all_values_have(turn: str, tmp_path: Path) -> None:
     first, later = JSON_TURNS[turn]

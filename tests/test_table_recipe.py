@@ -15,6 +15,7 @@ from mlpkit.folders.checkpoint import load
 QUIET = ("run.plots=false", "run.loggers=[]")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dataset", "dropout"), [("breast_cancer", 0.2), ("diabetes", 0.0)])
 def test_the_scores_are_those_of_the_saved_averages(dataset: str, dropout: float, tmp_path: Path) -> None:
     """Of members with an embedding, moving averages and folds of their own; dropout suits the task."""

@@ -348,6 +348,7 @@ def test_pixels_are_changed_for_each_run_by_itself(tmp_path, batch_size):
     same(train_both(tmp_path, base, SEEDS[:2]))
 
 
+@pytest.mark.long
 def test_scores_of_rounded_steps_are_not_rounded(tmp_path):
     """An epoch's score is that of its weights, which each run computes once more at its end."""
     base = (*DIGITS, "model.hidden=[600]", "trainer.batch_size=64", "trainer.matmul=bfloat16")

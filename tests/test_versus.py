@@ -120,6 +120,7 @@ def test_what_cannot_be_compared(refused: Refused) -> None:
     assert refused("versus", "optimizer.lr=0.1,0.2", *SMALL, "--margin=0", code=2).startswith("--margin=0: ")
 
 
+@pytest.mark.long
 def test_diverged_seeds_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_killed_anywhere(tmp_path: Path) -> None:
     assert all(path.name == "out" or path.name.startswith(".mlpkit.") for path in parent.iterdir())
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_earlier_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert command(["train", *SMALL, f"run.dir={run}"]) == 0

@@ -73,7 +73,7 @@ def test_killed_where_chance_seldom_hits(
     check_same(tmp_path, reference, about)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("moment", list(EXTENSION)[:: count(4, 1)])
 def test_a_finished_run_that_goes_on_is_not_done(moment: str, tmp_path: Path, uninterrupted: Train) -> None:
     """Whoever looks at it then, or after it was killed, does not take old scores for those of more epochs."""

@@ -171,6 +171,7 @@ def test_too_many_requests_are_told_to_come_again(trained: dict[str, Path], tmp_
         assert server.predict(ROW).status == 200
 
 
+@pytest.mark.long
 def test_a_newer_checkpoint_is_taken_without_a_lost_request(trained: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained["moons"], run)

@@ -242,6 +242,7 @@ def test_a_second_sweep_is_told_who_is_at_it(tmp_path: Path, whole: Whole) -> No
 LATE = ("optimizer=sgd", "model.activation=relu", "trainer.batch_size=7", "trainer.epochs=30")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "settings", "reason"),
     [

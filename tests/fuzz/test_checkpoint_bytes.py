@@ -160,6 +160,7 @@ def test_a_damaged_checkpoint(
     check(tmp_path / "a.safetensors", data.draw(damaged(contents[name])))
 
 
+@pytest.mark.long
 @given(data=st.data(), name=st.sampled_from(RUNS))
 def test_a_forged_checkpoint(
     data: st.DataObject, name: str, contents: dict[str, bytes], tmp_path: Path

@@ -131,6 +131,7 @@ def test_any_bytes(content: bytes, tmp_path: Path) -> None:
     check(tmp_path / "config.yaml", content)
 
 
+@pytest.mark.long
 @given(text=changed_texts())
 def test_a_changed_config(text: str, tmp_path: Path) -> None:
     check(tmp_path / "config.yaml", text.encode("utf-8", "surrogatepass"))

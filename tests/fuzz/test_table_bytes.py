@@ -108,14 +108,14 @@ def test_a_good_table(kind: str, tmp_path: Path) -> None:
         assert table["day"].cast(pa.date32()).to_pylist() == TABLE["day"].to_pylist()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("kind", sorted(contents()))
 @given(data=st.data())
 def test_a_damaged_table(kind: str, data: st.DataObject, tmp_path: Path) -> None:
     check(tmp_path / f"in.{kind}", data.draw(damaged(contents()[kind], 1)))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["csv", "txt", "json", "jsonl"])
 @given(data=st.data())
 def test_a_mangled_table(kind: str, data: st.DataObject, tmp_path: Path) -> None:
