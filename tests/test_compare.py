@@ -371,6 +371,17 @@ def test_a_damaged_run_is_named_and_left_out(
     assert errors.splitlines()[1:] == ["mlpkit: compare: every run is damaged; name others"]
 
 
+@pytest.mark.parametrize("top", ["outputs", "."])
+def test_runs_with_the_same_damage_are_one_line(
+    top: str, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("0.3-1", "0.3-2"):
+        damage, problem = KINDS["no config"]
+        damage(RunFolder(sweep / name))
+    _, errors = said(capsys, "compare", top)
+    assert errors == f"left out: 2 runs: {problem}\n"
+
+
 def test_without_checkpoints_the_yaml_file_serves(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, _ = said(capsys, "compare", str(sweep))
     for folder in sweep.iterdir():

@@ -110,3 +110,15 @@ def test_runs_that_cannot_be_read_are_said_each_time(cache: Path, setting: Setti
     finally:
         moved.rename(metrics)
     assert not cache.exists()
+
+
+def test_curves_behind_a_link_are_read_each_time(cache: Path, setting: Setting, tmp_path: Path) -> None:
+    """They may change without the link."""
+    metrics = next(iter(setting.runs.values())).path / "metrics.jsonl"
+    moved = metrics.rename(tmp_path / "metrics.jsonl")
+    metrics.symlink_to(moved)
+    try:
+        assert kept_bands(setting, pytest.fail) and not cache.exists()
+    finally:
+        metrics.unlink()
+        moved.rename(metrics)

@@ -34,7 +34,8 @@ _ARRAYS = ("steps", "mean", "low", "high")
 def kept_bands(setting: Setting, warn: Callable[[str], None]) -> list[Band]:
     """Return what `bands_of` returns: kept bands if no run has changed since, else new ones, which are kept.
 
-    Bands are not kept if a run cannot be read, or has changed within the last two seconds.
+    Bands are not kept if a run cannot be read, has changed within the last two seconds, or has a link for its
+    curves, which may change without the link.
     """
     if len(setting.runs) < LEAST:
         return bands_of(setting, warn)
@@ -48,7 +49,7 @@ def kept_bands(setting: Setting, warn: Callable[[str], None]) -> list[Band]:
     bands = bands_of(setting, problems.append)
     for problem in problems:
         warn(problem)
-    if not problems and are_old(stamps):
+    if not (problems or any(Path(folder + _METRICS).is_symlink() for folder in folders)) and are_old(stamps):
         _keep(key, bands)
     return bands
 
@@ -60,7 +61,7 @@ def _find(key: bytes) -> list[Band] | None:
         return None
     with not_damaged(file), closing(connect(file)) as connection:
         for (content,) in connection.execute("SELECT content FROM bands WHERE key = ?", (key,)):
-            with suppress(ValueError, TypeError, RecursionError):
+            with suppress(ValueError, TypeError, OverflowError, RecursionError):
                 return [_band(*parts) for parts in json.loads(content)]
     return None
 

@@ -141,8 +141,11 @@ class StreamedData(DeviceData):
         """
         if self._current is None or self._current.window != window:
             if self._coming is not None:
-                (coming, end), self._coming = self._coming, None
-                end.result()
+                coming, end = self._coming
+                failed = end.exception()  # waits; a second Ctrl-C leaves the reading as it is
+                self._coming = None
+                if failed is not None:
+                    raise failed
                 self._current = self._loaded(coming)
             if self._current is None or self._current.window != window:
                 reading = self._reading(window)

@@ -276,7 +276,7 @@ def read_results(
             problem = str(error)
         except OSError as error:
             problem = f"{error.filename or folder}: cannot be read ({error.strerror})"
-        left_out.setdefault(problem.removeprefix(f"{folder}/"), []).append(problem)
+        left_out.setdefault(problem.removeprefix(f"{Path(folder)}/"), []).append(problem)
     for reason, problems in left_out.items():
         alike = len(problems)
         warn(f"left out: {problems[0] if alike == 1 else f'{alike} runs: {reason}'}")

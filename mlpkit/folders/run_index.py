@@ -109,7 +109,7 @@ class RunIndex:
         stamp, content, shared = self._rows[self._known[folder]]
         try:
             return make(folder, content, None if shared is None else self._shared[shared])
-        except (ValueError, TypeError, KeyError, RecursionError):  # of a damaged index
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # of a damaged index
             del self._known[folder]
             self._stamps[folder] = stamp
             return None
