@@ -15,10 +15,8 @@ import numpy as np
 
 from mlpkit.analysis.bands import Band, bands_of
 from mlpkit.analysis.compare import Setting
-from mlpkit.errors import ConfigError
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.folders.run_index import are_old, connect, not_damaged, stamp_of
-from mlpkit.system.paths import cache_folder
+from mlpkit.folders.run_index import are_old, connect, index_file, not_damaged, stamp_of
 from mlpkit.version import __version__
 
 NAME = "bands-1.sqlite"  # another number for another table
@@ -56,7 +54,7 @@ def kept_bands(setting: Setting, warn: Callable[[str], None]) -> list[Band]:
 
 def _find(key: bytes) -> list[Band] | None:
     """Return the bands that are kept, or None."""
-    file = _file()
+    file = index_file(NAME)
     if file is None or not file.exists():
         return None
     with not_damaged(file), closing(connect(file)) as connection:
@@ -70,7 +68,7 @@ def _keep(key: bytes, bands: list[Band]) -> None:
     content = [
         [band.score, band.split, *(getattr(band, name).tolist() for name in _ARRAYS)] for band in bands
     ]
-    file = _file()
+    file = index_file(NAME)
     if file is None:
         return
     with suppress(OSError), not_damaged(file):
@@ -87,9 +85,3 @@ def _band(score: str, split: str, steps: list[int], *values: list[float]) -> Ban
     if {each.shape for each in (mean, low, high)} != {(len(steps),)}:
         raise ValueError("a damaged cache")
     return Band(score, split, np.array(steps, dtype=np.int64), mean, low, high)
-
-
-def _file() -> Path | None:
-    with suppress(ConfigError, OSError):
-        return cache_folder() / NAME
-    return None

@@ -67,9 +67,7 @@ class RunIndex:
         self._stamps: dict[str, str] = {}  # of runs that may be kept
         self._new: dict[bytes, Row] = {}
         self._new_shared: dict[bytes, str] = {}
-        self._file: Path | None = None
-        with suppress(ConfigError, OSError):
-            self._file = cache_folder() / NAME
+        self._file = index_file(NAME)
         if self._file is not None and self._file.exists():
             with not_damaged(self._file), closing(connect(self._file)) as connection:
                 self._read(connection)
@@ -166,6 +164,13 @@ class RunIndex:
         """Save what was read, unless the block was left by an error."""
         if error is None:
             self._save()
+
+
+def index_file(name: str) -> Path | None:
+    """Return the place of an index in the user's cache folder; None if there can be none."""
+    with suppress(ConfigError, OSError):
+        return cache_folder() / name
+    return None
 
 
 @contextmanager

@@ -10,9 +10,7 @@ from mlpkit.config.dataset import DatasetConfig
 from mlpkit.errors import DataError
 
 LARGEST_DATA = 4_000_000  # numbers in a foreign synthetic dataset
-LARGEST_MODEL = (
-    25_000_000  # parameters of a foreign model: 100 MB, four times as much with gradients and Adam's state
-)
+LARGEST_MODEL = 25_000_000  # parameters of a foreign model: 100 MB, 400 MB with gradients and Adam's state
 
 
 class Trust(Enum):
