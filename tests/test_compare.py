@@ -28,6 +28,7 @@ from mlpkit.folders.digest import encode_parts
 from mlpkit.folders.header import parts_of
 from mlpkit.folders.results import Best, RunResult, find_runs, read_result
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.shared_settings import SharedSettings
 from mlpkit.system.tensor_file import TensorFile
 
 SWEEP = "outputs/moons-mlp/sweep-20261121-101500"
@@ -453,10 +454,10 @@ def result(
 ) -> RunResult:
     best = None
     if score is not None:
-        scores = {split: {name: score, "loss": score}}
-        best = Best(split=split, score=name, higher_is_better=name != "loss", value=score, **scores)
+        names = ((split, name), (split, "loss"))
+        best = Best(split, name, name != "loss", score, names=names, values=(score, score))
     plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return RunResult("nowhere", plain, "done" if best else "failed", task, best, 1.0)
+    return RunResult("nowhere", SharedSettings(plain, {}), "done" if best else "failed", task, best, 1.0)
 
 
 def test_runs_that_cannot_be_compared() -> None:
@@ -491,7 +492,9 @@ def test_unlike_runs_are_in_tables_of_their_own() -> None:
     assert [len(of.settings) for of in found] == [3, 1, 1]
     assert found[0].unscored == (failed,)
     assert [of.title for of in compare_alike(moons)] == [""]
-    digits = [run._replace(settings={**run.settings, "dataset.name": "digits"}) for run in moons]
+    digits = [
+        run._replace(settings=SharedSettings({**run.settings, "dataset.name": "digits"}, {})) for run in moons
+    ]
     (together,) = compare_alike([*moons, *digits], by=["dataset.name"])
     assert together.columns == ("dataset.name",) and len(together.settings) == 2
     assert [of.title for of in compare_alike([*moons, *digits])] == ["moons", "digits"]
@@ -538,7 +541,7 @@ def test_folds_count_once_and_share_training_rows() -> None:
     three = compare([run for run in runs if run.settings["dataset.fold"] < 3]).settings
     assert three[1].worse_by is None, "9 runs in common, but 3 folds"
     one = [run for run in runs if run.settings["dataset.fold"] == 0]
-    alone = [run._replace(settings={**run.settings, "dataset.fold": None}) for run in one]
+    alone = [run._replace(settings=SharedSettings({**run.settings, "dataset.fold": None}, {})) for run in one]
     assert compare(one).settings[0].interval == compare(alone).settings[0].interval, (
         "its seeds are the repeats"
     )
@@ -676,7 +679,7 @@ def test_of_equal_scores_the_lower_loss_comes_first() -> None:
     for lr, seed, loss in ((0.1, 0, 0.3), (0.1, 1, 0.5), (0.2, 0, 0.4), (0.2, 1, 0.2)):
         run = result(0.9, lr=lr, seed=seed)
         assert run.best is not None
-        best = run.best.model_copy(update={"val": {"accuracy": 0.9, "loss": loss}})
+        best = run.best._replace(values=(0.9, loss))
         runs.append(run._replace(best=best))
     compared = compare(runs)
     assert [setting.options["lr"] for setting in compared.settings] == [0.2, 0.1]

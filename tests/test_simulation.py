@@ -7,6 +7,7 @@ from mlpkit.analysis.compare import compare
 from mlpkit.analysis.repeats import overlap_of
 from mlpkit.analysis.statistics import mean_interval, mean_of, paired_difference
 from mlpkit.folders.results import Best, RunResult
+from mlpkit.folders.shared_settings import SharedSettings
 
 SWEEPS = 1000
 
@@ -49,8 +50,8 @@ def simulate(
 
 def run(score: float, lr: int, seed: int) -> RunResult:
     """Return a run with a score far from the ends of its range."""
-    best = Best(split="val", score="r2", higher_is_better=True, value=score, val={"r2": score, "loss": 0.0})
-    return RunResult("nowhere", {"lr": lr, "seed": seed}, "done", "regression", best, 1.0)
+    best = Best("val", "r2", True, score, names=(("val", "r2"), ("val", "loss")), values=(score, 0.0))
+    return RunResult("nowhere", SharedSettings({"lr": lr, "seed": seed}, {}), "done", "regression", best, 1.0)
 
 
 @pytest.mark.sampled(3)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from mlpkit.analysis.compare import Comparison, compare
-from mlpkit.analysis.keys import Values, find_key, values_of
+from mlpkit.analysis.keys import Values, all_keys, find_key, reader
 from mlpkit.errors import ConfigError
 from mlpkit.folders.results import RunResult
+from mlpkit.folders.shared_settings import SharedSettings
 
 
 def compare_at_best(
@@ -26,12 +27,13 @@ def compare_at_best(
         ConfigError: there is no such key, or there are no test scores.
         DataError: no run has a score.
     """
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    keys = all_keys(runs)
     by_keys = [find_key(key, keys) for key in by]
     tuned = [find_key(key, keys, "--at-best") for key in at_best]
     groups: dict[Values, list[RunResult]] = {}
+    values_of = reader(by_keys)
     for run in runs:
-        groups.setdefault(values_of(run, by_keys), []).append(run)
+        groups.setdefault(values_of(run), []).append(run)
     kept: list[RunResult] = []
     tried: dict[str, int] = {}
     for values, group in groups.items():
@@ -40,10 +42,10 @@ def compare_at_best(
         tuning = compare(group, tuned)
         for run in tuning.settings[0].runs.values():  # paired without the keys that were chosen
             settings = {key: value for key, value in run.settings.items() if key not in tuned}
-            kept.append(run._replace(settings=settings))
+            kept.append(run._replace(settings=SharedSettings(settings, {})))
         tried[" ".join(map(str, values))] = sum(setting.mean is not None for setting in tuning.settings)
     first = next(run.best for run in runs if run.best is not None)
-    if metric is None and not any(run.best and run.best.test for run in kept):
+    if metric is None and not any(run.best and run.best.scores("test") for run in kept):
         raise ConfigError(
             "--at-best: the runs have no test scores, and validation scores have chosen; train with test rows"
         )

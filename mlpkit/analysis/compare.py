@@ -16,7 +16,7 @@ from mlpkit.analysis.keys import (
     distinguishing_keys,
     find_key,
     pairing_keys,
-    values_of,
+    reader,
     varying,
     with_lists,
 )
@@ -144,24 +144,25 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     )
     unscored = tuple(run for run in runs if chosen.value(run) is None)
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
-    pair_keys = pairing_keys(scored, setting_keys, [key for key in keys if key not in setting_keys])
+    setting_of, all_of = reader(setting_keys), reader(keys)
+    values = list(map(setting_of, scored))
+    pair_keys = pairing_keys(scored, values, [key for key in keys if key not in setting_keys])
 
     members: dict[Values, dict[Values, RunResult]] = {}
-    for run in scored:
-        members.setdefault(values_of(run, setting_keys), {})[values_of(run, pair_keys)] = run
+    for setting, pair, run in zip(values, map(reader(pair_keys), scored), scored, strict=True):
+        members.setdefault(setting, {})[pair] = run
     for run in unscored:
-        members.setdefault(values_of(run, setting_keys), {})
-    done = {values_of(run, keys) for run in scored} if unscored else set()
-    failed = Counter(
-        values_of(run, setting_keys) for run in _distinct(unscored, keys) if values_of(run, keys) not in done
-    )
+        members.setdefault(setting_of(run), {})
+    done = {all_of(run) for run in scored} if unscored else set()
+    unscored_of = {all_of(run): run for run in unscored}
+    failed = Counter(setting_of(run) for values, run in unscored_of.items() if values not in done)
     columns = tuple(dict.fromkeys(setting_keys)) if by else distinguishing_keys(list(members), setting_keys)
     settings = []
-    for values, mine in members.items():
-        options = dict(zip(setting_keys, values, strict=True))
+    for setting, mine in members.items():
+        options = dict(zip(setting_keys, setting, strict=True))
         shown = {key: with_lists(options[key]) for key in columns if options[key] is not ABSENT}
         scores = tuple(score for run in mine.values() if (score := chosen.value(run)) is not None)
-        settings.append(Setting(shown, mine, scores, failed[values], folds_of(mine.values())))
+        settings.append(Setting(shown, mine, scores, failed[setting], folds_of(mine.values())))
     return Comparison(chosen, columns, _rank(settings, chosen, pair_keys), unscored, repeats)
 
 
@@ -187,10 +188,11 @@ def compare_alike(
     named = [find_key(key, keys) for key in by]
     like = tuple(key for key in LIKE if not any(name.startswith("dataset.") for name in named))
     groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    data_of = reader(like)
     for run in runs:
         best = run.best
         score = "" if best is None or metric is not None else f"{best.split}.{best.score}"
-        groups.setdefault((*values_of(run, like), run.task if best else "", score), []).append(run)
+        groups.setdefault((*data_of(run), run.task if best else "", score), []).append(run)
     scored = {key: group for key, group in groups.items() if key[-2]}
     if not scored:
         return [compare(runs, by, metric)]  # which says why
@@ -217,15 +219,12 @@ def _newest_of_each(runs: Sequence[RunResult], keys: Sequence[str]) -> tuple[lis
     A repeated run has the same score: counting it would narrow the interval without adding information.
     """
     newest: dict[Values, RunResult] = {}
+    all_of = reader(keys)
     for run in runs:
-        key = values_of(run, keys)
+        key = all_of(run)
         if key not in newest or age(run) >= age(newest[key]):
             newest[key] = run
     return list(newest.values()), len(runs) - len(newest)
-
-
-def _distinct(runs: Sequence[RunResult], keys: Sequence[str]) -> list[RunResult]:
-    return list({values_of(run, keys): run for run in runs}.values())
 
 
 def _rank(settings: Sequence[Setting], metric: Metric, keys: Sequence[str]) -> tuple[Setting, ...]:
@@ -234,12 +233,15 @@ def _rank(settings: Sequence[Setting], metric: Metric, keys: Sequence[str]) -> t
     Of equal means, the setting with more runs comes first, then that with the lower mean loss.
     """
     sign = -1 if metric.higher_is_better else 1
-
-    def order(setting: Setting) -> tuple[float, int, float]:
-        loss = mean([metric.loss(run) for run in setting.runs.values()])
-        return sign * mean(setting.scores), -len(setting.scores), loss
-
-    ranked = sorted((setting for setting in settings if setting.scores), key=order)
+    scored = [setting for setting in settings if setting.scores]
+    order = [(sign * mean(setting.scores), -len(setting.scores)) for setting in scored]
+    equal = {key for key, count in Counter(order).items() if count > 1}
+    losses = [
+        mean([metric.loss(run) for run in setting.runs.values()]) if key in equal else 0.0
+        for key, setting in zip(order, scored, strict=True)
+    ]
+    places = sorted(range(len(scored)), key=lambda place: (order[place], losses[place]))
+    ranked = [scored[place] for place in places]
     # The best was chosen by its score: any two of the settings might have been compared.
     pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
     compared = []
@@ -282,6 +284,7 @@ def _difference(best: Setting, other: Setting, keys: Sequence[str], sign: int) -
 
 def _repeats(setting: Setting, keys: Sequence[str], common: Collection[Values] = ()) -> dict[Values, float]:
     """Return the scores whose spread tells how sure a setting's mean is; of all runs, or of common ones."""
-    scores = dict(zip(setting.runs, setting.scores, strict=True))
-    counted = {values: score for values, score in scores.items() if not common or values in common}
+    counted = dict(zip(setting.runs, setting.scores, strict=True))
+    if common and len(common) < len(counted):
+        counted = {values: score for values, score in counted.items() if values in common}
     return fold_means(counted, keys) if setting.folds else counted

@@ -1,9 +1,6 @@
 """Config keys of compared runs: which keys distinguish settings, which pair their runs, and short names."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from itertools import repeat
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mlpkit.config.nested import shorten
@@ -20,40 +17,53 @@ Values = tuple[Any, ...]  # a run's values of some keys, hashable
 
 def values_of(run: RunResult, keys: Sequence[str]) -> Values:
     """Return a run's values of the keys, made hashable; ABSENT for a key that it does not have."""
-    values = tuple(map(run.settings.get, keys, repeat(ABSENT)))
-    try:
-        hash(values)
-    except TypeError:  # there is a list or a dict
-        return tuple(map(hashable, values))
-    return values
+    return reader(keys)(run)
+
+
+def reader(keys: Sequence[str]) -> Callable[[RunResult], Values]:
+    """Return the function that returns `values_of` each of many runs: what they share is read once."""
+    of_shared: dict[int, tuple[Values, list[tuple[int, str]]]] = {}  # by the identity of what is shared
+
+    def read(run: RunResult) -> Values:
+        settings = run.settings
+        name = id(settings.shared)
+        if name not in of_shared:
+            places = [(place, key) for place, key in enumerate(keys) if key in settings.own]
+            of_shared[name] = tuple(hashable(settings.get(key, ABSENT)) for key in keys), places
+        values, places = of_shared[name]
+        if not places:
+            return values
+        mine = list(values)
+        for place, key in places:
+            mine[place] = settings.own.get(key, ABSENT)
+        return tuple(mine)
+
+    return read
+
+
+def distinct(runs: Iterable[RunResult]) -> list[RunResult]:
+    """Return one of all runs that share their settings, but for their own."""
+    return list({id(run.settings.shared): run for run in runs}.values())
 
 
 def all_keys(runs: Sequence[RunResult]) -> list[str]:
     """Return the keys of all runs, in the order in which they first occur."""
-    kinds = dict.fromkeys([tuple(run.settings) for run in runs])  # few
+    kinds = dict.fromkeys([tuple(run.settings) for run in distinct(runs)])  # few
     return list(dict.fromkeys(key for keys in kinds for key in keys))
 
 
 def varying(runs: Sequence[RunResult], keys: Sequence[str]) -> list[str]:
     """Return those of the keys of which not all runs have the same value; each key is one of a run's."""
-    first = runs[0].settings
+    first, some = runs[0].settings, distinct(runs)
     same = [key for key in keys if key in first]  # a key that the first run lacks, another one has
-    get = _getter(same)
-    values = get(first)
-    for run in runs:
-        with suppress(KeyError):
-            if get(run.settings) == values:  # for a hundred thousand runs, one comparison each
-                continue
-        same = [key for key in same if run.settings.get(key, ABSENT) == first[key]]
-        get = _getter(same)
-        values = get(first)
-    equal = set(same)
+    for run in some:
+        settings = run.settings
+        same = [key for key in same if settings.get(key, ABSENT) == first[key]]
+    own = {key for run in some for key in run.settings.own}
+    equal = {
+        key for key in same if key not in own or all(run.settings.get(key) == first[key] for run in runs)
+    }
     return [key for key in keys if key not in equal]
-
-
-def _getter(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
-    """Return the function that returns the values of the keys, as fast as can be."""
-    return itemgetter(*keys) if keys else lambda settings: ()
 
 
 def hashable(value: Any) -> Any:
@@ -91,16 +101,22 @@ def find_key(wanted: str, keys: Sequence[str], option: str = "--by") -> str:
 
 
 def pairing_keys(
-    runs: Sequence[RunResult], setting_keys: Sequence[str], others: Sequence[str]
+    runs: Sequence[RunResult], settings: Sequence[Values], others: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the keys that distinguish the runs of a setting, and pair them with runs of another setting.
 
     A key that only some choices have, such as an optimizer's momentum, is left out if it has one value within
     each setting: settings of other choices lack the key, and are paired without it.
+
+    Args:
+        runs: the runs.
+        settings: of each run, the values of the setting's keys.
+        others: all other keys that vary.
     """
     by_setting: dict[Values, list[Values]] = {}
-    for run in runs:
-        by_setting.setdefault(values_of(run, setting_keys), []).append(values_of(run, others))
+    others_of = reader(others)
+    for run, setting in zip(runs, settings, strict=True):
+        by_setting.setdefault(setting, []).append(others_of(run))
     varying, absent = set(), set()
     for rows in by_setting.values():
         for key, column in zip(others, zip(*rows, strict=True), strict=True):

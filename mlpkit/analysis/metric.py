@@ -122,8 +122,9 @@ def loss_unit(task: str, settings: Mapping[str, Any]) -> Hashable:
         task: task of the run.
         settings: its config, by dotted key.
     """
-    scales = settings.get("dataset.standardize") or settings.get("dataset.target_transform", "none") != "none"
-    if task != "regression" or not scales:
+    if task != "regression":
+        return None
+    if not settings.get("dataset.standardize") and settings.get("dataset.target_transform", "none") == "none":
         return None
     data = {key: value for key, value in settings.items() if key.startswith("dataset.")}
     return tuple((key, hashable(data[key])) for key in sorted(data))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mlpkit.analysis.keys import Values
+from mlpkit.analysis.keys import Values, reader
 from mlpkit.analysis.statistics import mean
 from mlpkit.folders.results import RunResult
 
@@ -14,7 +14,7 @@ def folds_of(runs: Iterable[RunResult]) -> int:
 
     Seeds of one fold are none: they differ in nothing but the seed.
     """
-    found = [(run.settings.get("dataset.folds"), run.settings.get("dataset.fold")) for run in runs]
+    found = list(map(reader(("dataset.folds", "dataset.fold")), runs))
     numbers = [folds for folds, fold in found if isinstance(folds, int) and isinstance(fold, int)]
     return min(numbers) if len(set(found)) > 1 and len(numbers) == len(found) else 0
 

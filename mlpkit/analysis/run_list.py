@@ -40,7 +40,7 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
     """
     rows = [_cells(each) for each in listed]
     titles = [title for title in _TITLES if title in ("run", "status") or any(row[title] for row in rows)]
-    sizes = {title: max(cell_len(title), *(cell_len(row[title]) for row in rows)) for title in titles}
+    sizes = {title: max(map(_width, (title, *(row[title] for row in rows)))) for title in titles}
     if width is not None:
         for title in _FIRST_LEFT_OUT:
             if title in titles and _total(titles, sizes) > width:
@@ -48,7 +48,7 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
         if _total(titles, sizes) > width:
             for row, each in zip(rows, listed, strict=True):
                 row["run"] = _below(each.path, top)
-            sizes["run"] = max(cell_len("run"), *(cell_len(row["run"]) for row in rows))
+            sizes["run"] = max(map(_width, ("run", *(row["run"] for row in rows))))
         if "epochs" in titles and _total(titles, sizes) > width:
             titles.remove("epochs")
         note_size = min(sizes.get("note", 0), SHORTEST_NOTE)
@@ -100,7 +100,7 @@ def write_list(path: Path, listed: Sequence[Listed]) -> None:
         text = "".join(f"{to_json(row)}\n" for row in rows)
     else:
         stream = io.StringIO()
-        columns = list(_values(ListedRun(Path(), 0.0, "")))  # the header is written also without rows
+        columns = list(_values(ListedRun("", 0.0, "")))  # the header is written also without rows
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "tags": " ".join(row["tags"])} for row in rows)
@@ -114,7 +114,7 @@ def _cells(each: Listed) -> dict[str, str]:
     named = run or (each.runs[0] if isinstance(each, ListedSweep) and each.runs else None)
     score = run.score if run else None
     return {
-        "run": printable(str(each.path)),
+        "run": printable(each.folder),
         "changed": time.strftime("%Y-%m-%d %H:%M", time.localtime(each.changed)),
         "status": each.status if isinstance(each, ListedRun) else _status(each),
         "dataset": printable(named.dataset) if named else "",
@@ -142,7 +142,7 @@ def _values(each: Listed) -> dict[str, Any]:
     cells = _cells(each)
     score = run.score if run else None
     return {
-        "path": str(each.path),
+        "path": each.folder,
         "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(each.changed)),
         "status": each.status if isinstance(each, ListedRun) else "sweep",
         "runs": 1 if isinstance(each, ListedRun) else len(each.runs),
@@ -166,14 +166,19 @@ def _total(titles: Sequence[str], sizes: Mapping[str, int]) -> int:
     return sum(sizes[title] + len(GAP) for title in titles if title != "note") - len(GAP)
 
 
+def _width(text: str) -> int:
+    """Return the columns of a terminal that a text takes; most texts are ASCII."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def _fill(text: str, title: str, size: int) -> str:
-    room = " " * (size - cell_len(text))
+    room = " " * (size - _width(text))
     return f"{room}{text}" if title in _ALIGNED_RIGHT else f"{text}{room}"
 
 
 def _crop(text: str, size: int) -> str:
-    if cell_len(text) <= size:
+    if _width(text) <= size:
         return text
-    while cell_len(text) >= size:
+    while _width(text) >= size:
         text = text[:-1]
     return f"{text}…"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpkit.system.garbage import collection_paused
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def folders_or_outputs(given: list[Path] | None, may_be_none: bool = False) -> l
     return given or [default]
 
 
+@collection_paused()
 def ls(
     paths: Folders = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="WORD", help="Only with this tag.")] = None,

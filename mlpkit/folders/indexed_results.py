@@ -19,6 +19,7 @@ from mlpkit.folders.results import (
     runs_below,
 )
 from mlpkit.folders.run_index import COMPARED, RunIndex
+from mlpkit.folders.shared_settings import SharedSettings
 from mlpkit.system.garbage import collection_paused
 
 OWN = ("seed", "dataset.seed", "dataset.fold")  # settings that most runs of a sweep differ in
@@ -60,20 +61,29 @@ def _read(index: RunIndex, folder: str) -> RunResult:
     result = read_result(Path(folder))
     if result.status == "unfinished":
         return result
-    best = result.best and result.best.model_dump()
     own = {key: result.settings[key] for key in OWN if key in result.settings}
-    shared = {**result.settings, **dict.fromkeys(own)}  # in which the keys have their places
-    index.keep(folder, [own, result.status, result.task, best, result.seconds], shared)
+    shared: dict[str, Any] = {
+        "settings": {**result.settings, **dict.fromkeys(own)}
+    }  # all keys in their places
+    best = result.best
+    if best is not None:
+        shared["best"] = [best.split, best.score, best.higher_is_better]
+        shared["names"] = best.names
+    numbers = best and [best.value, best.epoch, best.step, best.values]
+    index.keep(folder, [own, result.status, result.task, numbers, result.seconds], shared)
     return result
 
 
-_KEPT: TypeAdapter[tuple[dict[str, Any], str, str, Best | None, float | None]] = TypeAdapter(
-    tuple[dict[str, Any], str, str, Best | None, float | None]
-)
+_Numbers = tuple[float, int, int, list[float | None]]  # value, epoch, step and values of `Best`
+_Kept = tuple[dict[str, int | None], str, str, _Numbers | None, float | None]
+_KEPT: TypeAdapter[_Kept] = TypeAdapter(_Kept)
 
 
 def _result_of(folder: str, content: str, shared: Any) -> RunResult:
-    own, status, task, best, seconds = _KEPT.validate_json(content)
-    settings = shared.copy()  # far faster than to build a dict from both
-    settings.update(own)
-    return RunResult(folder, settings, status, task, best, seconds)
+    own, status, task, numbers, seconds = _KEPT.validate_json(content)
+    best = None
+    if numbers is not None:
+        split, score, higher_is_better = shared["best"]
+        value, epoch, step, values = numbers
+        best = Best(split, score, higher_is_better, value, epoch, step, shared["names"], values)
+    return RunResult(folder, SharedSettings(shared["settings"], own), status, task, best, seconds)

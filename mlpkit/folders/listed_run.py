@@ -10,9 +10,8 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlpkit.errors import DataError
 from mlpkit.folders.labels import NO_LABELS, Labels, labels_from
@@ -32,13 +31,12 @@ _CONFIG, _SUMMARY, _LABELS = _RUN.config.name, _RUN.summary.name, _RUN.labels.na
 _LOCK, _ENVIRONMENT, _CHECKPOINTS = _RUN.lock.name, _RUN.environment.name, _RUN.last.parent.name
 _LARGEST_HEAD = 16_384  # bytes of config.yaml in which dataset and model are looked for
 _NAMES = re.compile(r"^(dataset|model):\n  name: (\S+)$", re.MULTILINE)
-
+_DECODER = json.JSONDecoder()
 
 Entries = Mapping[str, "os.DirEntry[str]"]  # of a folder, by name
 
 
-@dataclass(frozen=True)
-class BestScore:
+class BestScore(NamedTuple):
     """The best value of a run's monitored score."""
 
     split: str
@@ -52,12 +50,11 @@ class BestScore:
         return self.split, self.name, -self.value if self.higher_is_better else self.value
 
 
-@dataclass(frozen=True)
-class ListedRun:
+class ListedRun(NamedTuple):
     """A run, as `mlpkit ls` shows it.
 
     Attributes:
-        path: the run folder.
+        folder: the run folder.
         changed: when config.yaml was written: at the start, or when the run was resumed; seconds since 1970.
             Of a run of one file, when that was written.
         status: one of `STATUSES`.
@@ -68,7 +65,7 @@ class ListedRun:
         labels: the user's tags and note.
     """
 
-    path: Path
+    folder: str
     changed: float
     status: str
     dataset: str = ""
@@ -76,6 +73,11 @@ class ListedRun:
     epochs: int | None = None
     score: BestScore | None = None
     labels: Labels = NO_LABELS
+
+    @property
+    def path(self) -> Path:
+        """The run folder; of a hundred thousand runs, only those that are worked on need it."""
+        return Path(self.folder)
 
 
 def is_run_folder(folder: str, found: Entries) -> bool:
@@ -98,7 +100,7 @@ def read_run(folder: str, found: Entries) -> ListedRun:
     path, changed = Path(folder), found[_CONFIG].stat().st_mtime
     head = _read(found[_CONFIG].path, _LARGEST_HEAD, cut=True) or b""
     names = dict(_NAMES.findall(head.decode(errors="replace")))
-    about = path, changed
+    about = folder, changed
     known = names.get("dataset", ""), names.get("model", "")
     labels = labels_in(found)
     if _SUMMARY not in found:
@@ -112,7 +114,7 @@ def _read_one_file(path: Path, found: Entries) -> ListedRun:
     from mlpkit.folders.run_record import SUMMARY, record_of
 
     file, labels = RunFolder(path).last, labels_in(found)
-    about = path, file.stat().st_mtime
+    about = str(path), file.stat().st_mtime
     try:
         parts = {} if file.is_symlink() else read_header_parts(file)
     except DataError:
@@ -135,7 +137,7 @@ def _status_without_summary(path: Path, found: Entries) -> str:
     return RUNNING if _LOCK in found and _is_held(path) else UNFINISHED
 
 
-def _summarized(about: tuple[Path, float], known: tuple[str, str], summary: Any, labels: Labels) -> ListedRun:
+def _summarized(about: tuple[str, float], known: tuple[str, str], summary: Any, labels: Labels) -> ListedRun:
     """Return the run that a summary describes; a damaged one if it is none."""
     if not isinstance(summary, dict) or summary.get("status") not in ENDED:
         return ListedRun(*about, DAMAGED, *known, labels=labels)
@@ -153,10 +155,10 @@ def plain_of(run: ListedRun) -> list[Any]:
 
 def run_of_text(folder: str, content: str, shared: None) -> ListedRun:
     """Return the run in a folder from its JSON values as text; `shared` is not used."""
-    changed, status, dataset, model, epochs, score, (tags, note) = json.loads(content)
+    changed, status, dataset, model, epochs, score, (tags, note) = _DECODER.raw_decode(content)[0]
     labels = Labels(tuple(tags), note) if tags or note else NO_LABELS
     best = BestScore(*score) if score else None
-    return ListedRun(Path(folder), changed, status, dataset, model, epochs, best, labels)
+    return ListedRun(folder, changed, status, dataset, model, epochs, best, labels)
 
 
 def _score(best: object) -> BestScore | None:

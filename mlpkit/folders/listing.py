@@ -33,10 +33,15 @@ _LEDGER, _EVENTS = _SWEEP.ledger.name, _SWEEP.tensorboard.name
 class ListedSweep:
     """A sweep and its runs."""
 
-    path: Path
+    folder: str
     changed: float
     labels: Labels = NO_LABELS
     runs: list[ListedRun] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.folder)
 
     @property
     def best(self) -> ListedRun | None:
@@ -70,16 +75,16 @@ def list_runs(paths: Sequence[Path], warn: Callable[[str], None], open_sweeps: b
             below = _below(path, warn, index)
         for found in below:
             opened: Sequence[Listed] = [found]
-            if open_sweeps and isinstance(found, ListedSweep) and found.path == path:
+            if open_sweeps and isinstance(found, ListedSweep) and found.folder == str(path):
                 opened = found.runs
             for each in opened:
-                by_path.setdefault(real(each.path), each)
+                by_path.setdefault(real(each.folder), each)
     return sorted(by_path.values(), key=newest_first)
 
 
 def newest_first(found: Listed) -> tuple[float, str]:
     """Return a sort key that is smaller for a newer run or sweep; of equally old ones, for the first name."""
-    return -found.changed, str(found.path)
+    return -found.changed, found.folder
 
 
 def by_score(found: Listed) -> tuple[bool, tuple[str, str, float], tuple[float, str]]:
@@ -107,7 +112,7 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
                 continue
             if sweep is None and is_regular(found, _LEDGER):
                 changed = found[_LEDGER].stat(follow_symlinks=False).st_mtime
-                sweep = ListedSweep(Path(folder), changed, labels_in(found))
+                sweep = ListedSweep(folder, changed, labels_in(found))
                 listed.append(sweep)
         except OSError as error:
             warn(f"left out: {error.filename or folder}: cannot be read ({error.strerror})")
@@ -118,7 +123,7 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
         folders += [(found[name].path, sweep) for name in names if not is_left_over(name)]
     for each in listed:
         if isinstance(each, ListedSweep) and each.runs:
-            each.runs.sort(key=lambda run: run.path.name)
+            each.runs.sort(key=lambda run: run.folder)
             each.changed = max(run.changed for run in each.runs)
     return listed
 

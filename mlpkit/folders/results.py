@@ -1,7 +1,7 @@
 """Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,6 +18,7 @@ from mlpkit.folders.environment import name_plugins
 from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import read_summary
+from mlpkit.folders.shared_settings import SharedSettings
 
 SWEEP = "sweep-"  # prefix of the names of sweep folders
 
@@ -28,10 +29,44 @@ _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Scores = Annotated[dict[_Name, _Score], Field(max_length=100)]
 
 
-class Best(BaseModel):
+class Best(NamedTuple):
+    """The epoch with the best monitored score.
+
+    Attributes:
+        split: of the monitored score.
+        score: its name.
+        higher_is_better: whether a higher one is better.
+        value: the score.
+        epoch: counted from one; 0 if the summary does not give it.
+        step: likewise.
+        names: split and name of each score of that epoch; many runs share them.
+        values: of these.
+    """
+
+    split: str
+    score: str
+    higher_is_better: bool
+    value: float | None
+    epoch: int = 0
+    step: int = 0
+    names: Sequence[tuple[str, str]] = ()
+    values: Sequence[float | None] = ()
+
+    def scores(self, split: str) -> dict[str, float | None]:
+        """Return the scores of a split by name; empty if the split was not scored."""
+        return {
+            name: value for (part, name), value in zip(self.names, self.values, strict=True) if part == split
+        }
+
+    def all_scores(self) -> dict[tuple[str, str], float | None]:
+        """Return the scores of all splits, by split and name."""
+        return {(split, name): value for (split, name), value in zip(self.names, self.values, strict=True)}
+
+
+class _BestOfSummary(BaseModel):
     """The epoch with the best monitored score, as stored in summary.json."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(strict=True)
 
     split: _Name
     score: _Name
@@ -43,16 +78,16 @@ class Best(BaseModel):
     val: _Scores = {}
     test: _Scores = {}
 
-    def scores(self, split: str) -> Mapping[str, float | None]:
-        """Return the scores of a split by name; empty if the split was not scored."""
-        by_split: dict[str, Mapping[str, float | None]]
-        by_split = {"train": self.train, "val": self.val, "test": self.test}
-        return by_split.get(split, {})
-
-    def all_scores(self) -> dict[tuple[str, str], float | None]:
-        """Return the scores of all splits, by split and name."""
-        splits = ("train", "val", "test")
-        return {(split, name): value for split in splits for name, value in self.scores(split).items()}
+    def to_best(self) -> Best | None:
+        """Return the best epoch; None if its score was not finite."""
+        if self.value is None:
+            return None
+        scores = {"train": self.train, "val": self.val, "test": self.test}
+        found = {(split, name): value for split, each in scores.items() for name, value in each.items()}
+        return Best(
+            self.split, self.score, self.higher_is_better, self.value, self.epoch, self.step,
+            tuple(found), tuple(found.values()),
+        )  # fmt: skip
 
 
 class RunResult(NamedTuple):
@@ -68,7 +103,7 @@ class RunResult(NamedTuple):
     """
 
     folder: str
-    settings: Mapping[str, Any]
+    settings: SharedSettings
     status: str
     task: str = ""
     best: Best | None = None
@@ -135,13 +170,14 @@ def read_result(path: Path) -> RunResult:
         DataError: the run folder is damaged.
     """
     folder = RunFolder(path)
-    settings = settings_of(read_config(folder))
+    settings = SharedSettings(settings_of(read_config(folder)), {})
     _refuse_link(folder.summary)
     if not (folder.summary.exists() or folder.is_one_file):
         return RunResult(str(path), settings, "unfinished")
     summary = read_summary(folder)
     try:
-        best = Best.model_validate(summary["best"]) if summary.get("best") is not None else None
+        kept = summary.get("best")
+        best = None if kept is None else _BestOfSummary.model_validate(kept).to_best()
     except ValidationError:
         problem = "its best scores cannot be read; mend or remove the file"
         raise DataError(f"{folder.summary}: {problem}") from None
@@ -155,7 +191,7 @@ def read_result(path: Path) -> RunResult:
         settings,
         status=_word(summary.get("status"), "unfinished"),
         task=_word(summary.get("task"), ""),
-        best=best if best is not None and best.value is not None else None,
+        best=best,
         seconds=seconds / runs if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else None,
     )
 

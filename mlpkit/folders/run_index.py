@@ -59,13 +59,13 @@ class RunIndex:
         """
         self._kind = f"{kind} {__version__}"
         self._files, self._others = ([f"{os.sep}{file}" for file in part] for part in files)
-        # Two bases: a folder's name begins with the first and is stored with the second, the real path.
+        # Two bases: a folder's name begins with the first and is kept with the second, the real path.
         self._bases = [(str(top).rstrip(os.sep), os.path.realpath(top).rstrip(os.sep)) for top in tops]
-        self._rows: dict[bytes, Row] = {}  # by the real path
+        self._rows: dict[str, Row] = {}  # by the folder's name
         self._shared: dict[bytes, Any] = {}  # by its hash
-        self._known: dict[str, bytes] = {}  # keys of the rows of runs that have not changed
+        self._known: set[str] = set()  # runs that have not changed
         self._stamps: dict[str, str] = {}  # of runs that may be kept
-        self._new: dict[bytes, Row] = {}
+        self._new: dict[bytes, Row] = {}  # by the real path
         self._new_shared: dict[bytes, str] = {}
         self._file = index_file(NAME)
         if self._file is not None and self._file.exists():
@@ -73,10 +73,11 @@ class RunIndex:
                 self._read(connection)
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        for _, real in self._bases:
-            begin, end = (os.fsencode(f"{real}{last}") for last in (os.sep, chr(ord(os.sep) + 1)))
-            rows = connection.execute(_BELOW, (self._kind, os.fsencode(real), begin, end))
-            self._rows |= {path: (stamp, content, shared) for path, stamp, content, shared in rows}
+        for given, real in self._bases:
+            top = os.fsencode(real)
+            begin, end = top + os.fsencode(os.sep), top + os.fsencode(chr(ord(os.sep) + 1))
+            for path, *row in connection.execute(_BELOW, (self._kind, top, begin, end)):
+                self._rows[given + os.fsdecode(path[len(top) :])] = tuple(row)
         for name in {shared for _, _, shared in self._rows.values() if shared is not None}:
             for (content,) in connection.execute("SELECT content FROM shared WHERE hash = ?", (name,)):
                 with suppress(ValueError, RecursionError):
@@ -84,12 +85,12 @@ class RunIndex:
 
     def is_known(self, folder: str) -> bool:
         """Whether a folder is a run whose files have not changed since it was kept."""
-        stamps, key = [stamp_of(folder + name) for name in self._files], self._key(folder)
+        stamps = [stamp_of(folder + name) for name in self._files]
         if not (stamps[0] and stamps[1]):
             stamps += [stamp_of(folder + name) for name in self._others]
-        text, row = ";".join(stamps), self._rows.get(key)
+        text, row = ";".join(stamps), self._rows.get(folder)
         if row is not None and row[0] == text:
-            self._known[folder] = key
+            self._known.add(folder)
             return True
         if any(stamps) and are_old(stamps):
             self._stamps[folder] = text
@@ -104,11 +105,11 @@ class RunIndex:
         """
         if folder not in self._known:
             return None
-        stamp, content, shared = self._rows[self._known[folder]]
+        stamp, content, shared = self._rows[folder]
         try:
             return make(folder, content, None if shared is None else self._shared[shared])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # of a damaged index
-            del self._known[folder]
+            self._known.remove(folder)
             self._stamps[folder] = stamp
             return None
 
@@ -136,7 +137,9 @@ class RunIndex:
         return os.fsencode(os.path.realpath(folder))
 
     def _save(self) -> None:
-        gone = self._rows.keys() - set(self._known.values()) - self._new.keys()
+        gone = {self._key(folder) for folder in self._rows.keys() - self._known} - self._new.keys()
+        if gone and len(self._bases) > 1:  # a run may have several names
+            gone -= set(map(self._key, self._known))
         if self._file is None or (len(self._new) < (1 if self._rows else LEAST) and not gone):
             return
         with suppress(OSError), not_damaged(self._file):

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -10,11 +11,12 @@ from typing import Any, Literal
 from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.errors import MlpkitError
+from mlpkit.errors import ConfigError, MlpkitError, WriteError
 from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
 PROBE_SECONDS = 120.0  # in which each node starts a process and answers
+HEAD_SECONDS = 10.0  # in which the head accepts a connection
 RETRIES = 3  # how often a job whose node is lost begins in another one
 
 
@@ -39,18 +41,23 @@ class RayLauncher(ClusterConfig):
                     "local", num_cpus=min(self.workers or cores(), runs), include_dashboard=False, **QUIET
                 )
             else:
+                if not _accepts(self.address):  # Ray itself tries for minutes
+                    raise ConfigError(
+                        f"--address={self.address}: no head of Ray answers; start one: ray start --head"
+                    )
                 ray.init(self.address, **QUIET)
-        return Ray()
+        return Ray(self.address or ray.get_runtime_context().gcs_address)
 
 
 class Ray(ClusterWorkers):
     """The nodes that this process is connected with; those that join later get jobs too."""
 
-    def __init__(self) -> None:
-        """Count the CPUs."""
+    def __init__(self, head: str) -> None:
+        """Count the CPUs of the nodes of a head."""
         import ray
 
         self.places = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._head = head
         self._train = ray.remote(num_cpus=1, max_retries=RETRIES)(_train)
         self._running: dict[Any, int] = {}  # job numbers by Ray's references
 
@@ -73,6 +80,10 @@ class Ray(ClusterWorkers):
         import ray
 
         ended, _ = ray.wait(list(self._running), timeout=seconds)
+        if not ended and not _accepts(self._head):  # Ray itself would end this process after a minute
+            raise WriteError(
+                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and end"
+            )
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
 
     def stop(self) -> None:
@@ -88,6 +99,18 @@ class Ray(ClusterWorkers):
 
         with suppress(Exception):
             ray.shutdown()
+
+
+def _accepts(address: str) -> bool:
+    """Return whether a process listens at HOST:PORT; True for the words that Ray takes for an address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return True
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), HEAD_SECONDS):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def _on(node: str) -> Any:

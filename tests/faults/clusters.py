@@ -14,6 +14,13 @@ from faults.processes import LIMIT
 PACKAGE = str(Path(__file__).parents[2])
 
 
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 class Cluster(ABC):
     """A cluster with two places for jobs.
 
@@ -54,8 +61,7 @@ class DaskCluster(Cluster):
 
     def start(self) -> None:
         if not hasattr(self, "address"):
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+            self.address = f"tcp://127.0.0.1:{free_port()}"
         host, _, port = self.address.removeprefix("tcp://").rpartition(":")
         self.scheduler = self._run("dask_scheduler", f"--host={host}", f"--port={port}")
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -91,8 +97,9 @@ NODES = """
 import sys
 from ray.cluster_utils import Cluster
 
+head = {"gcs_server_port": int(sys.argv[1])}
 small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=small)
+cluster = Cluster(initialize_head=True, head_node_args=head | small)
 node = cluster.add_node(**small)
 print(cluster.address, flush=True)
 for line in sys.stdin:
@@ -108,9 +115,10 @@ class RayCluster(Cluster):
     launcher = "ray"
 
     def start(self) -> None:
+        port = self.address.rpartition(":")[2] if hasattr(self, "address") else str(free_port())
         with (self.folder / "ray.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", NODES], cwd=self.folder, text=True, start_new_session=True,
+                [sys.executable, "-c", NODES, port], cwd=self.folder, text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
             )  # fmt: skip

@@ -79,6 +79,25 @@ def test_the_scheduler_of_dask_is_killed(dask: DaskCluster, local_sweep: Path) -
     check_bits(dask.folder, local_sweep)
 
 
+@NEEDS_RAY
+def test_the_head_of_ray_is_killed(start: Start, local_sweep: Path) -> None:
+    ray = start(RayCluster)
+    assert isinstance(ray, RayCluster)
+    running = sweep(ray.folder, *ray.options)
+    ray.lose_the_head()
+    assert running.wait() == 74
+    gone = f"mlpkit: --launcher=ray: the head {ray.address} is gone; its jobs save their runs and end"
+    assert running.stderr().splitlines()[-1] == gone  # Ray may say more before
+    ray.end()
+    refused = start_fresh(ray.folder, "resume", SWEEP)
+    assert refused.wait() == 2
+    no_head = f"mlpkit: --address={ray.address}: no head of Ray answers; start one: ray start --head"
+    assert refused.stderr() == f"{no_head}\n"
+    ray.start()
+    resume(ray.folder)
+    check_bits(ray.folder, local_sweep)
+
+
 @NEEDS_DASK
 def test_a_worker_has_another_mlpkit(dask: DaskCluster) -> None:
     other = dask.folder / "other" / "mlpkit-9.9.9.dist-info"
