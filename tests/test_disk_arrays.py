@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from torch import Tensor
 from mlpkit.analysis.predict import load_predictor
 from mlpkit.cli.main import run as command
 from mlpkit.config.run import TrainerConfig
+from mlpkit.data.arrays import read_npz
 from mlpkit.data.dataset import Dataset
 from mlpkit.data.load import load_dataset
 from mlpkit.engines.batches import Steps
 from mlpkit.engines.streamed import StreamedEngine
 from mlpkit.engines.windows import Windows
+from mlpkit.errors import DataError
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.state import KINDS
@@ -243,3 +246,36 @@ def test_runs_of_a_sweep_are_trained_one_by_one(arrays: tuple[str, ...], tmp_pat
     swept = [RunFolder(path.parents[1]) for path in (tmp_path / "swept").rglob("last.safetensors")]
     assert len(swept) == 2
     assert content(alone.last)["tensors"] in [content(run.last)["tensors"] for run in swept]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_of_an_npz_are_mapped(order: Literal["C", "F"], tmp_path: Path) -> None:
+    inputs = np.asarray(np.random.default_rng(0).normal(size=(70_000, 64)), np.float32, order=order)
+    labels = np.arange(70_000) % 3
+    path = tmp_path / "arrays.npz"
+    np.savez(path, X=inputs, y=labels)
+    names, found = read_npz(path)
+    assert names == ["X", "y"] and [isinstance(array, np.memmap) for array in found] == [True, False]
+    assert np.array_equal(found[0], inputs) and np.array_equal(found[1], labels)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0][0] = 0
+    dataset = load_rows(("dataset=arrays", f"dataset.path={path}", "dataset.memory=4MiB"))
+    assert dataset.disk is not None and dataset.disk.rows == 70_000
+    np.savez_compressed(path, X=inputs, y=labels)
+    packed = read_npz(path)[1]
+    assert np.array_equal(packed[0], inputs) and not isinstance(packed[0], np.memmap)
+
+
+def test_a_damaged_npz_is_not_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.npz"
+    np.savez(path, X=np.zeros((70_000, 64), np.float32))
+    content = path.read_bytes()
+    for damaged in (
+        content.replace(b"(70000, 64)", b"(70001, 64)"),
+        content.replace(b"'<f4'", b"'|O4'"),
+        content[:-99],
+    ):
+        assert damaged != content
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="not a readable array file"):
+            read_npz(path)

@@ -1,5 +1,6 @@
 """Tables that are larger than dataset.memory are encoded to the disk: the same encoder, rows and splits."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -147,15 +148,24 @@ def _parts(ours: dict, theirs: dict) -> list[tuple[dict, dict]]:
     return [(one["scale"], other["scale"]) for one, other in pairs]
 
 
-@pytest.mark.long
-def test_a_text_and_several_files_give_the_same_rows(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t.jsonl",
+        pytest.param("t.csv", marks=pytest.mark.long),
+        pytest.param("part-*.parquet", marks=pytest.mark.long),
+    ],
+)
+def test_a_text_and_several_files_give_the_same_rows(name: str, folder: Path) -> None:
     whole = load(options(folder, "t.parquet", "y", COLUMNS))
-    for name in ("t.csv", "part-*.parquet"):
-        other = load(options(folder, name, "y", COLUMNS))
-        assert other.disk is not None
-        for split, rows in whole.splits.items():
-            assert torch.equal(other.splits[split].targets.sort(0).values, rows.targets.sort(0).values)
-            assert torch.allclose(other.splits[split].inputs.sum(0), rows.inputs.sum(0), rtol=1e-3, atol=1e-2)
+    if name == "t.jsonl":
+        rows = parquet.read_table(folder / "t.parquet").to_pylist()
+        (folder / name).write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows))
+    other = load(options(folder, name, "y", COLUMNS))
+    assert other.disk is not None
+    for split, rows in whole.splits.items():
+        assert torch.equal(other.splits[split].targets.sort(0).values, rows.targets.sort(0).values)
+        assert torch.allclose(other.splits[split].inputs.sum(0), rows.inputs.sum(0), rtol=1e-3, atol=1e-2)
 
 
 def test_splits_and_weights_come_from_columns(folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Reads rows to predict from NumPy files: .npy and .npz."""
 
 import math
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import ZipFile
+from typing import Literal
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -18,7 +20,8 @@ from mlpkit.errors import DataError
 
 MOST_VALUES = 1 << 27  # of an array: 170,000 MNIST pictures
 MOST_NUMBERS = 1 << 29  # of a dataset's inputs: three times CIFAR-10
-MOST_BYTES = 1 << 30  # of an unpacked .npz
+MOST_BYTES = 1 << 30  # that are read of a .npz, unpacked
+MAPPED = 1 << 24  # bytes of an array of a .npz that is memory-mapped if it is not compressed
 
 INPUTS = ("inputs", "X", "x", "images", "data")  # names of an array in a .npz
 TARGETS = ("targets", "y", "Y", "target", "labels")
@@ -105,26 +108,55 @@ def read_npy(path: Path) -> Array:
 
 
 def read_npz(path: Path) -> tuple[list[str], list[Array]]:
-    """Return the names and the arrays of a .npz.
+    """Return the names and the arrays of a .npz. Large arrays that are not compressed are memory-mapped.
 
     Raises:
-        DataError: it is damaged, or larger than MOST_BYTES when unpacked.
+        DataError: it is damaged, or what must be read is larger than MOST_BYTES when unpacked.
     """
     try:
         with ZipFile(path) as archive:
             members = archive.infolist()
-            size = sum(member.file_size for member in members)
+            size = sum(member.file_size for member in members if not _can_be_mapped(member))
             if size > MOST_BYTES:
-                raise DataError(f"{path}: {size} bytes when unpacked, at most {MOST_BYTES}; split it")
-            arrays = []
-            for member in members:
-                with archive.open(member) as stream:
-                    arrays.append(np.lib.format.read_array(stream, allow_pickle=False))
+                raise DataError(
+                    f"{path}: {size} bytes when unpacked, at most {MOST_BYTES}; save it with numpy.savez, "
+                    "which does not compress, or split it"
+                )
+            arrays = [
+                _mapped(path, each) if _can_be_mapped(each) else _read_member(archive, each)
+                for each in members
+            ]
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds of exceptions on a damaged file
         raise DataError(_damaged(path, error)) from None
     return [member.filename.removesuffix(".npy") for member in members], arrays
+
+
+def _can_be_mapped(member: ZipInfo) -> bool:
+    return member.compress_type == ZIP_STORED and member.file_size > MAPPED
+
+
+def _read_member(archive: ZipFile, member: ZipInfo) -> Array:
+    with archive.open(member) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def _mapped(path: Path, member: ZipInfo) -> Array:
+    """Return an array that lies in the archive as it is, without reading it; its checksum is not checked."""
+    with path.open("rb") as stream:
+        stream.seek(member.header_offset)
+        name, extra = struct.unpack("<26x2H", stream.read(30))  # their lengths, of the header before the data
+        start = stream.seek(name + extra, 1)
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_fortran, dtype = read[version](stream)
+        offset = stream.tell()
+    if dtype.hasobject or offset - start + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"{member.filename} is not an array of numbers")
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    return np.memmap(path, dtype, "r", offset, shape, order)
 
 
 def _damaged(path: Path, error: Exception) -> str:

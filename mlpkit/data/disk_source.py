@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.table_file import TableFile, check_columns, named
 from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
-from mlpkit.data.table_portions import ROWS, OpenTable, open_table
+from mlpkit.data.table_portions import LINES, ROWS, OpenTable, open_table
 from mlpkit.system.paths import expand
 
 PARQUET = (".parquet", ".pq")
@@ -140,6 +140,7 @@ def _size(file: str) -> int | None:
         except (pa.ArrowException, OSError):
             return None  # reading it tells what is wrong
         return int(about.num_rows) * int(about.num_columns) * 4
-    if kind in CODECS and path.with_suffix("").suffix.lower() in TEXTS:
+    texts = (*TEXTS, *LINES)
+    if kind in CODECS and path.with_suffix("").suffix.lower() in texts:
         return path.stat().st_size * EXPANSION
-    return path.stat().st_size if kind in TEXTS else None
+    return path.stat().st_size if kind in texts else None

@@ -27,7 +27,7 @@ from mlpkit.system.paths import expand
 
 ROWS = 1 << 16  # most rows of a portion
 
-_LINES = (".jsonl", ".ndjson")
+LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 
 
@@ -70,7 +70,7 @@ def open_table(
     path, missing = expand(source), ("", *missing)
     text = from_stdin() if source == "-" else TableText(str(path), path)
     name, kind = text.name, kind_of(text) if source == "-" else _kind(source)
-    if kind not in (*TEXTS, *_LINES, *_PARQUET):
+    if kind not in (*TEXTS, *LINES, *_PARQUET):
         return _whole(read_table([source], given, missing))
     read_as, locate = None, partial(_row, name)
     tables: Callable[[], Iterator[pyarrow.Table]]
@@ -79,7 +79,7 @@ def open_table(
             found = open_csv(text, text_format(given, kind), missing, wanted)
             names, tables, read_as = found.names, found.tables, found.reading.table_format
             locate = partial(_line, text, read_as)
-        elif kind in _LINES:
+        elif kind in LINES:
             lines = open_jsonl(text, wanted)
             names, tables = lines.names, lines.tables
         else:
