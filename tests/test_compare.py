@@ -29,6 +29,7 @@ from mlpkit.folders.header import parts_of
 from mlpkit.folders.results import Best, RunResult, find_runs, read_result
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.shared_settings import SharedSettings
+from mlpkit.system.paths import common_parent
 from mlpkit.system.tensor_file import TensorFile
 
 SWEEP = "outputs/moons-mlp/sweep-20261121-101500"
@@ -725,18 +726,19 @@ def test_pictures(forge: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 
 
 def test_pictures_never_land_in_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mlpkit.plots.comparison import folder_for
+    def below(*paths: Path) -> Path:
+        return common_parent([str(path) for path in paths])
 
     runs = find_runs([sweep], print)
-    assert folder_for(runs) == sweep / "plots"
-    assert folder_for(runs[:1]) == sweep / "plots"
-    assert folder_for([runs[0], Path("outputs/other/run")]) == Path("outputs/plots")
-    assert folder_for([runs[0], runs[1].absolute()]) == (sweep / "plots").absolute()
+    assert below(*runs) == below(runs[0]) == sweep
+    assert below(runs[0], Path("outputs/other/run")) == Path("outputs")
+    assert below(runs[0], runs[1].absolute()) == sweep.absolute()
+    assert below(Path("run")) == Path() and below(Path("/run")) == Path("/")
     monkeypatch.chdir(sweep)
-    assert folder_for(find_runs([Path()], print)) == Path("plots")
+    assert below(*find_runs([Path()], print)) == Path()
     monkeypatch.chdir("0.3-0")
-    assert folder_for(find_runs([Path()], print)) == tmp_path / sweep / "plots"
-    assert folder_for(find_runs([Path("../0.3-1")], print)) == tmp_path / sweep / "plots"
+    assert below(*find_runs([Path()], print)) == tmp_path / sweep
+    assert below(*find_runs([Path("../0.3-1")], print)) == tmp_path / sweep
 
 
 @pytest.mark.parametrize("columns", [80, *(pytest.param(n, marks=pytest.mark.long) for n in (60, 200))])

@@ -39,7 +39,7 @@ def kept_bands(setting: Setting, warn: Callable[[str], None]) -> list[Band]:
         return bands_of(setting, warn)
     folders = [run.folder for run in setting.runs.values()]
     stamps = [stamp_of(folder + _METRICS) for folder in folders]
-    text = "\n".join((__version__, *map(os.path.abspath, folders), *stamps))
+    text = "\n".join((__version__, str(Path.cwd()), *folders, *stamps))
     key = hashlib.sha256(os.fsencode(text)).digest()
     if (found := _find(key)) is not None:
         return found

@@ -9,7 +9,7 @@ from mlpkit.cli.arguments import Plugins
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError
 from mlpkit.system.garbage import collection_paused
-from mlpkit.system.paths import expand
+from mlpkit.system.paths import common_parent, expand
 
 EXAMPLE = "mlpkit compare --by optimizer.lr"
 
@@ -97,7 +97,6 @@ def compare(
         kind = "sweep" if paths[0].name.startswith(SWEEP) else "group of runs"
         note(f"newest {kind}: {paths[0]}")
     results, console = results_below(paths, note), make_console()
-    folders = [run.path for run in results]
     if each_run:
         from mlpkit.analysis.run_table import print_runs, run_rows
 
@@ -129,14 +128,16 @@ def compare(
     if tensorboard or tensorboard_dir is not None:
         from mlpkit.cli.compare_tensorboard import write_means
 
-        say(console, write_means(compared, unit, folders, tensorboard_dir, note))
+        events = tensorboard_dir or common_parent([run.folder for run in results]) / "tensorboard"
+        say(console, write_means(compared, unit, events, note))
     if plot or plot_dir is not None:
         from mlpkit.plots.drawing import drawing
 
+        pictures = plot_dir or common_parent([run.folder for run in results]) / "plots"
         with drawing("pictures", note):
-            from mlpkit.plots.comparison import draw_comparison, folder_for
+            from mlpkit.plots.comparison import draw_comparison
 
             if len(compared) > 1:
                 note(f"pictures of the first of {len(compared)} tables; name its runs alone for the others")
-            for picture in draw_comparison(compared[0], plot_dir or folder_for(folders), note):
+            for picture in draw_comparison(compared[0], pictures, note):
                 say(console, str(picture))

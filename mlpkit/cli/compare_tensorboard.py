@@ -1,7 +1,6 @@
 """mlpkit compare --tensorboard: the mean curves of settings as runs of TensorBoard."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from mlpkit.loggers.tensorboard_bands import Curve, write_bands
 def write_means(
     compared: Sequence[Comparison],
     unit: str,
-    runs: Sequence[Path],
-    folder: Path | None,
+    folder: Path,
     warn: Callable[[str], None],
 ) -> str:
     """Write a run for each setting; return the command that shows them.
@@ -26,20 +24,13 @@ def write_means(
     Args:
         compared: the comparisons.
         unit: what the runs of a setting are, such as seeds.
-        runs: the compared run folders.
-        folder: where to write; None: `tensorboard` in the runs' common parent, as in their sweep.
+        folder: where to write.
         warn: called with a line for each run that cannot be read.
 
     Raises:
         DataError: there are no curves.
         WriteError: the event files cannot be written.
     """
-    if folder is None:
-        named = (run if run.name and ".." not in run.parts else run.resolve() for run in runs)
-        folder = Path(os.path.commonpath([path.resolve() for path in {run.parent for run in named}]))
-        folder /= "tensorboard"
-        if folder.is_relative_to(Path.cwd()):
-            folder = folder.relative_to(Path.cwd())
     settings = {
         _name(found, setting): [_curve(band) for band in kept_bands(setting, warn)]
         for found in compared

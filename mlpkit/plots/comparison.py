@@ -1,6 +1,5 @@
 """Plots of a comparison: the score over each numeric key, a heat map of two keys, overlaid curves."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,6 @@ from mlpkit.system.atomic_write import atomic_write
 _LOG_FROM = 20.0  # logarithmic axis if a key's largest value is more than this times its smallest
 _APART = 0.022  # distance between neighbouring intervals, as a fraction of the axis
 _WIDTH = 6.8
-
-
-def folder_for(runs: Sequence[Path]) -> Path:
-    """Return the plots folder in the runs' common parent folder, such as their sweep."""
-    alike = len({run.is_absolute() for run in runs}) == 1
-    named = all(run.name and ".." not in run.parts for run in runs)  # Path(".").parent is "." again
-    parents = [(run if alike and named else run.resolve()).parent for run in runs]
-    return Path(os.path.commonpath(parents), "plots")
 
 
 def draw_comparison(found: Comparison, folder: Path, warn: Callable[[str], None]) -> list[Path]:

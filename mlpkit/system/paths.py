@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -51,6 +51,18 @@ def near_name(given: str, known: Iterable[str], similarity: float = 0.6) -> str 
         similarity: the least ratio of `difflib.SequenceMatcher`, from 0 to 1.
     """
     return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=similarity)), None)
+
+
+def common_parent(folders: Sequence[str]) -> Path:
+    """Return the folder that all of some folders are in, such as the sweep of its runs."""
+    parts = [folder.rpartition(os.sep) for folder in folders]  # for a hundred thousand, far faster than Path
+    parents = {head or separator or os.curdir for head, separator, _ in parts}
+    is_plain = {"", os.curdir, os.pardir}.isdisjoint(name for _, _, name in parts)
+    if not is_plain or any(os.pardir in Path(each).parts for each in parents):
+        parents = {str(Path(folder).resolve().parent) for folder in folders}
+    elif len({Path(each).is_absolute() for each in parents}) > 1:
+        parents = set(map(os.path.abspath, parents))
+    return Path(os.path.commonpath(parents))
 
 
 def cache_folder() -> Path:
