@@ -249,33 +249,39 @@ def test_runs_of_a_sweep_are_trained_one_by_one(arrays: tuple[str, ...], tmp_pat
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_large_arrays_of_an_npz_are_mapped(order: Literal["C", "F"], tmp_path: Path) -> None:
-    inputs = np.asarray(np.random.default_rng(0).normal(size=(70_000, 64)), np.float32, order=order)
-    labels = np.arange(70_000) % 3
-    path = tmp_path / "arrays.npz"
+def test_arrays_of_an_npz_are_mapped_if_they_are_larger_than_memory(
+    order: Literal["C", "F"], tmp_path: Path
+) -> None:
+    inputs = np.asarray(np.random.default_rng(0).normal(size=(ROWS, FEATURES)), np.float32, order=order)
+    labels, path = np.arange(ROWS) % 3, tmp_path / "arrays.npz"
+
+    def are_mapped(memory: int | None) -> list[bool]:
+        names, found = read_npz(path, memory)
+        assert names == ["X", "y"] and np.array_equal(found[0], inputs) and np.array_equal(found[1], labels)
+        return [isinstance(array, np.memmap) for array in found]
+
     np.savez(path, X=inputs, y=labels)
-    names, found = read_npz(path)
-    assert names == ["X", "y"] and [isinstance(array, np.memmap) for array in found] == [True, False]
-    assert np.array_equal(found[0], inputs) and np.array_equal(found[1], labels)
+    assert are_mapped(1 << 20) == [True, True] and are_mapped(1 << 21) == are_mapped(None) == [False, False]
     with pytest.raises(ValueError, match="read-only"):
-        found[0][0] = 0
-    dataset = load_rows(("dataset=arrays", f"dataset.path={path}", "dataset.memory=4MiB"))
-    assert dataset.disk is not None and dataset.disk.rows == 70_000
+        read_npz(path, 0)[1][0][0] = 0
+    dataset = load_rows(("dataset=arrays", f"dataset.path={path}", "dataset.memory=1MiB"))
+    assert dataset.disk is not None and dataset.disk.rows == ROWS
     np.savez_compressed(path, X=inputs, y=labels)
-    packed = read_npz(path)[1]
-    assert np.array_equal(packed[0], inputs) and not isinstance(packed[0], np.memmap)
+    assert are_mapped(1 << 20) == [False, False]
 
 
 def test_a_damaged_npz_is_not_mapped(tmp_path: Path) -> None:
     path = tmp_path / "arrays.npz"
-    np.savez(path, X=np.zeros((70_000, 64), np.float32))
+    np.savez(path, X=np.zeros((ROWS, FEATURES), np.float32), more=np.zeros(9))
     content = path.read_bytes()
     for damaged in (
-        content.replace(b"(70000, 64)", b"(70001, 64)"),
+        content.replace(b"(6000, 60)", b"(6001, 60)"),
         content.replace(b"'<f4'", b"'|O4'"),
+        content.replace(b"more.npy", b"less.npy", 1),
+        content.replace(b"PK\3\4", b"PK\3\5", 1),
         content[:-99],
     ):
         assert damaged != content
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="not a readable array file"):
-            read_npz(path)
+            read_npz(path, 0)

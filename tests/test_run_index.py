@@ -12,6 +12,7 @@ import pytest
 from conftest import DONE, SWEEP, Lines
 
 from mlpkit.folders import run_index
+from mlpkit.folders.indexed_results import _result_of, _Shared, results_below
 from mlpkit.folders.run_index import NAME
 
 RUNS = 6  # of the sample outputs
@@ -124,6 +125,68 @@ def test_damaged_rows_are_read_anew(kept: str, index: Path, lines: Lines) -> Non
             connection.execute("UPDATE runs SET content = ?", [kept])
         assert lines(*command) == first
         assert lines(*command) == first
+
+
+DAMAGED = (
+    None, "", "null", "{}", '{"settings": null}', '{"settings": []}',
+    '{"settings": {}, "best": ["val", "accuracy", true], "names": [["val"]]}',
+    '{"settings": {}, "best": ["val", [], true], "names": []}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", DAMAGED)
+def test_damaged_settings_are_read_anew(shared: str | None, index: Path, lines: Lines) -> None:
+    first = lines("compare", "outputs", "--runs")
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute("UPDATE shared SET content = ?", [shared])
+    assert lines("compare", "outputs", "--runs") == first
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize("value", [[[]], [{}, {}]])
+def test_damaged_parts_of_a_listed_run_are_read_anew(
+    place: int, value: object, index: Path, lines: Lines
+) -> None:
+    first = lines("ls", "--runs")
+    content = [*json.loads(rows(index)[str(DONE.absolute())])]
+    content[place] = value
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute("UPDATE runs SET content = ?", [json.dumps(content)])
+    assert lines("ls", "--runs") == first
+
+
+def test_names_below_the_working_directory_are_short(
+    index: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("outputs")
+    for _ in range(2):  # without and with the index
+        runs = [result.folder for result in results_below([Path()], print)]
+        assert str(DONE.relative_to("outputs")) in runs
+        assert any(line.startswith(f"{DONE.relative_to('outputs')} ") for line in lines("ls", ".", "--runs"))
+
+
+def test_a_removed_run_is_removed_from_the_index_of_several_folders(index: Path, lines: Lines) -> None:
+    shutil.copytree(SWEEP, f"{SWEEP}-2")
+    for _ in range(2):
+        found = results_below([Path(), Path(f"{SWEEP}-2"), SWEEP, SWEEP.absolute()], print)
+    run = Path(next(result.folder for result in found if f"{SWEEP}-2" in result.folder))
+    kept = _compared(index)
+    shutil.rmtree(run)
+    results_below([Path(), Path(f"{SWEEP}-2"), SWEEP], print)
+    assert kept - _compared(index) == {str(run.absolute())}
+
+
+def _compared(index: Path) -> set[str]:
+    with closing(sqlite3.connect(index)) as connection:
+        found = connection.execute("SELECT path FROM runs WHERE kind LIKE 'result%'")
+        return {os.fsdecode(path) for (path,) in found}
+
+
+def test_own_settings_may_be_words() -> None:
+    content = [{"seed": 0, "dataset.fold": "none"}, "done", "binary", None, 1.0]
+    result = _result_of("run", json.dumps(content), _Shared(settings={"seed": None, "dataset.fold": None}))
+    assert dict(result.settings) == {"seed": 0, "dataset.fold": "none"}
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + 4000 * b"\xff"])

@@ -31,9 +31,9 @@ def compare_at_best(
     by_keys = [find_key(key, keys) for key in by]
     tuned = [find_key(key, keys, "--at-best") for key in at_best]
     groups: dict[Values, list[RunResult]] = {}
-    values_of = reader(by_keys)
+    value_of = reader(by_keys)
     for run in runs:
-        groups.setdefault(values_of(run), []).append(run)
+        groups.setdefault(value_of(run), []).append(run)
     kept: list[RunResult] = []
     tried: dict[str, int] = {}
     for values, group in groups.items():

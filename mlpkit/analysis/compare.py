@@ -145,11 +145,11 @@ def compare(runs: Sequence[RunResult], by: Sequence[str] = (), metric: str | Non
     unscored = tuple(run for run in runs if chosen.value(run) is None)
     scored, repeats = _newest_of_each([run for run in runs if chosen.value(run) is not None], keys)
     setting_of, all_of = reader(setting_keys), reader(keys)
-    values = list(map(setting_of, scored))
-    pair_keys = pairing_keys(scored, values, [key for key in keys if key not in setting_keys])
+    settings_of_runs = list(map(setting_of, scored))
+    pair_keys = pairing_keys(scored, settings_of_runs, [key for key in keys if key not in setting_keys])
 
     members: dict[Values, dict[Values, RunResult]] = {}
-    for setting, pair, run in zip(values, map(reader(pair_keys), scored), scored, strict=True):
+    for setting, pair, run in zip(settings_of_runs, map(reader(pair_keys), scored), scored, strict=True):
         members.setdefault(setting, {})[pair] = run
     for run in unscored:
         members.setdefault(setting_of(run), {})

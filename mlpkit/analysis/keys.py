@@ -21,7 +21,10 @@ def values_of(run: RunResult, keys: Sequence[str]) -> Values:
 
 
 def reader(keys: Sequence[str]) -> Callable[[RunResult], Values]:
-    """Return the function that returns `values_of` each of many runs: what they share is read once."""
+    """Return a function like `values_of`, for many runs: it reads what they share once.
+
+    The runs must stay alive as long as it is used.
+    """
     of_shared: dict[int, tuple[Values, list[tuple[int, str]]]] = {}  # by the identity of what is shared
 
     def read(run: RunResult) -> Values:
@@ -42,7 +45,7 @@ def reader(keys: Sequence[str]) -> Callable[[RunResult], Values]:
 
 
 def distinct(runs: Iterable[RunResult]) -> list[RunResult]:
-    """Return one of all runs that share their settings, but for their own."""
+    """Return one run for each shared dict of settings."""
     return list({id(run.settings.shared): run for run in runs}.values())
 
 

@@ -38,7 +38,7 @@ class SplitArrays:
 
 
 def read_split_arrays(
-    path: Path, inputs: str | None, target: str | None, weights: str | None = None
+    path: Path, inputs: str | None, target: str | None, weights: str | None, memory: int
 ) -> tuple[dict[str, SplitArrays], list[str]]:
     """Return the arrays of each split in the file, and the names of the arrays that were not used.
 
@@ -47,6 +47,7 @@ def read_split_arrays(
         inputs: name of the input array; None: one of INPUTS.
         target: name of the target array; None: one of TARGETS. For a .npy: the path of the targets' .npy.
         weights: name of the array of weights in the .npz; None: there are no weights.
+        memory: see `read_npz`.
 
     Raises:
         ConfigError: the options do not fit the kind of file.
@@ -56,7 +57,7 @@ def read_split_arrays(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy warns of unusual headers; it reads or refuses them anyway
         if path.suffix.lower() == ".npz":
-            return _from_npz(path, inputs, target, weights)
+            return _from_npz(path, inputs, target, weights, memory)
         if weights is not None:
             raise ConfigError(
                 f"dataset.sample_weight={spell(weights)}: a .npy holds only the inputs; save all arrays with "
@@ -92,9 +93,9 @@ def _check_file(path: Path, key: str) -> None:
 
 
 def _from_npz(
-    path: Path, inputs: str | None, target: str | None, weights: str | None
+    path: Path, inputs: str | None, target: str | None, weights: str | None, memory: int
 ) -> tuple[dict[str, SplitArrays], list[str]]:
-    names, arrays = read_npz(path)
+    names, arrays = read_npz(path, memory)
     left = dict(zip(names, arrays, strict=True))
     parts = {}
     for split in SPLITS:

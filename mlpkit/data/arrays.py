@@ -1,6 +1,7 @@
 """Reads rows to predict from NumPy files: .npy and .npz."""
 
 import math
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -20,8 +21,7 @@ from mlpkit.errors import DataError
 
 MOST_VALUES = 1 << 27  # of an array: 170,000 MNIST pictures
 MOST_NUMBERS = 1 << 29  # of a dataset's inputs: three times CIFAR-10
-MOST_BYTES = 1 << 30  # that are read of a .npz, unpacked
-MAPPED = 1 << 24  # bytes of an array of a .npz that is memory-mapped if it is not compressed
+MOST_BYTES = 1 << 30  # of an unpacked .npz
 
 INPUTS = ("inputs", "X", "x", "images", "data")  # names of an array in a .npz
 TARGETS = ("targets", "y", "Y", "target", "labels")
@@ -107,8 +107,13 @@ def read_npy(path: Path) -> Array:
     return array
 
 
-def read_npz(path: Path) -> tuple[list[str], list[Array]]:
-    """Return the names and the arrays of a .npz. Large arrays that are not compressed are memory-mapped.
+def read_npz(path: Path, memory: int | None = None) -> tuple[list[str], list[Array]]:
+    """Return the names and the arrays of a .npz.
+
+    Args:
+        path: the file.
+        memory: if the arrays take more bytes, those that are not compressed are memory-mapped, and their
+            checksums are not checked. None: all are read.
 
     Raises:
         DataError: it is damaged, or what must be read is larger than MOST_BYTES when unpacked.
@@ -116,15 +121,14 @@ def read_npz(path: Path) -> tuple[list[str], list[Array]]:
     try:
         with ZipFile(path) as archive:
             members = archive.infolist()
-            size = sum(member.file_size for member in members if not _can_be_mapped(member))
+            is_large = memory is not None and sum(member.file_size for member in members) > memory
+            mapped = [_mapped(path, member) if is_large else None for member in members]
+            size = sum(of.file_size for of, array in zip(members, mapped, strict=True) if array is None)
             if size > MOST_BYTES:
-                raise DataError(
-                    f"{path}: {size} bytes when unpacked, at most {MOST_BYTES}; save it with numpy.savez, "
-                    "which does not compress, or split it"
-                )
+                raise DataError(f"{path}: {size} bytes when unpacked, at most {MOST_BYTES}; split it")
             arrays = [
-                _mapped(path, each) if _can_be_mapped(each) else _read_member(archive, each)
-                for each in members
+                _read_member(archive, member) if array is None else array
+                for member, array in zip(members, mapped, strict=True)
             ]
     except DataError:
         raise
@@ -133,30 +137,38 @@ def read_npz(path: Path) -> tuple[list[str], list[Array]]:
     return [member.filename.removesuffix(".npy") for member in members], arrays
 
 
-def _can_be_mapped(member: ZipInfo) -> bool:
-    return member.compress_type == ZIP_STORED and member.file_size > MAPPED
-
-
 def _read_member(archive: ZipFile, member: ZipInfo) -> Array:
     with archive.open(member) as stream:
         array: Array = np.lib.format.read_array(stream, allow_pickle=False)
     return array
 
 
-def _mapped(path: Path, member: ZipInfo) -> Array:
-    """Return an array that lies in the archive as it is, without reading it; its checksum is not checked."""
+def _mapped(path: Path, member: ZipInfo) -> Array | None:
+    """Return an array that lies in the archive as it is, memory-mapped; None if it does not.
+
+    Raises:
+        ValueError: the member is damaged.
+    """
+    is_encrypted = member.flag_bits & 1
+    if member.compress_type != ZIP_STORED or member.compress_size != member.file_size or is_encrypted:
+        return None
     with path.open("rb") as stream:
         stream.seek(member.header_offset)
-        name, extra = struct.unpack("<26x2H", stream.read(30))  # their lengths, of the header before the data
-        start = stream.seek(name + extra, 1)
+        signature, name, extra = struct.unpack("<4s22x2H", stream.read(30))  # and the lengths of what follows
+        encoding = "utf-8" if member.flag_bits & 0x800 else "cp437"
+        if signature != b"PK\3\4" or stream.read(name) != member.orig_filename.encode(encoding):
+            raise ValueError(f"{member.filename} is not where it should be")
+        start = stream.seek(extra, os.SEEK_CUR)
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read:
+            return None
         shape, is_fortran, dtype = read[version](stream)
         offset = stream.tell()
     if dtype.hasobject or offset - start + math.prod(shape) * dtype.itemsize != member.file_size:
         raise ValueError(f"{member.filename} is not an array of numbers")
     order: Literal["C", "F"] = "F" if is_fortran else "C"
-    return np.memmap(path, dtype, "r", offset, shape, order)
+    return np.memmap(path, dtype, "r", offset, shape, order) if math.prod(shape) else None
 
 
 def _damaged(path: Path, error: Exception) -> str:

@@ -99,8 +99,8 @@ class ArraysDataset(DatasetConfig):
 
         if self.path is None:
             raise ConfigError("dataset.path: no file is named; write dataset.path=FILE, such as arrays.npz")
-        parts, unused = read_split_arrays(Path(self.path), self.inputs, self.target, self.sample_weight)
-        memory = memory_of(self.memory)
+        memory, named = memory_of(self.memory), (self.inputs, self.target, self.sample_weight)
+        parts, unused = read_split_arrays(Path(self.path), *named, memory)
         if size_of(parts) > memory:
             self._check_augment(len(parts["train"].inputs.shape) > 2)
             files = [self.path] if self.path.lower().endswith(".npz") else [self.path, str(self.target)]

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from mlpkit.config import plugins
 from mlpkit.errors import DataError
@@ -51,7 +51,7 @@ def newest_group(root: str = "outputs") -> Path:
 def _index_of(paths: Sequence[Path]) -> RunIndex:
     """Return the index of results; runs that need a plug-in cannot be read without it."""
     used = sorted(plugin.sha256 or plugin.name for plugin in plugins.loaded())
-    return RunIndex(" ".join(["result", *used]), COMPARED, paths)
+    return RunIndex(" ".join(["result 2", *used]), COMPARED, paths, _shared_of)
 
 
 def _read(index: RunIndex, folder: str) -> RunResult:
@@ -62,28 +62,41 @@ def _read(index: RunIndex, folder: str) -> RunResult:
     if result.status == "unfinished":
         return result
     own = {key: result.settings[key] for key in OWN if key in result.settings}
-    shared: dict[str, Any] = {
-        "settings": {**result.settings, **dict.fromkeys(own)}
-    }  # all keys in their places
+    # In what is shared, all keys have their places.
+    shared: dict[str, Any] = {"settings": {**result.settings, **dict.fromkeys(own)}}
     best = result.best
     if best is not None:
-        shared["best"] = [best.split, best.score, best.higher_is_better]
-        shared["names"] = best.names
+        shared |= {"best": [best.split, best.score, best.higher_is_better], "names": best.names}
     numbers = best and [best.value, best.epoch, best.step, best.values]
     index.keep(folder, [own, result.status, result.task, numbers, result.seconds], shared)
     return result
 
 
+class _Shared(BaseModel):
+    """What many runs have in common."""
+
+    model_config = ConfigDict(strict=True)
+
+    settings: dict[str, Any]
+    best: tuple[str, str, bool] | None = None  # split, score and higher_is_better of `Best`
+    names: list[tuple[str, str]] = []
+
+
+def _shared_of(content: str) -> _Shared:
+    return _Shared.model_validate_json(content)
+
+
 _Numbers = tuple[float, int, int, list[float | None]]  # value, epoch, step and values of `Best`
-_Kept = tuple[dict[str, int | None], str, str, _Numbers | None, float | None]
+_Kept = tuple[dict[str, str | int | float | bool | None], str, str, _Numbers | None, float | None]
 _KEPT: TypeAdapter[_Kept] = TypeAdapter(_Kept)
 
 
-def _result_of(folder: str, content: str, shared: Any) -> RunResult:
+def _result_of(folder: str, content: str, shared: _Shared) -> RunResult:
     own, status, task, numbers, seconds = _KEPT.validate_json(content)
     best = None
     if numbers is not None:
-        split, score, higher_is_better = shared["best"]
         value, epoch, step, values = numbers
-        best = Best(split, score, higher_is_better, value, epoch, step, shared["names"], values)
-    return RunResult(folder, SharedSettings(shared["settings"], own), status, task, best, seconds)
+        if shared.best is None or len(values) != len(shared.names):
+            raise ValueError("a damaged index")
+        best = Best(*shared.best, value, epoch, step, shared.names, values)
+    return RunResult(folder, SharedSettings(shared.settings, own), status, task, best, seconds)

@@ -156,6 +156,10 @@ def plain_of(run: ListedRun) -> list[Any]:
 def run_of_text(folder: str, content: str, shared: None) -> ListedRun:
     """Return the run in a folder from its JSON values as text; `shared` is not used."""
     changed, status, dataset, model, epochs, score, (tags, note) = _DECODER.raw_decode(content)[0]
+    texts = {type(text) for text in (dataset, model, note, *tags, *(score[:2] if score else ()))}
+    numbers = {type(number) for number in (changed, epochs, *(score[2:] if score else ()))}
+    if status not in STATUSES or texts != {str} or not numbers <= {int, float, bool, type(None)}:
+        raise ValueError("a damaged index")
     labels = Labels(tuple(tags), note) if tags or note else NO_LABELS
     best = BestScore(*score) if score else None
     return ListedRun(folder, changed, status, dataset, model, epochs, best, labels)

@@ -24,6 +24,7 @@ from mlpkit.folders.listed_run import (
 from mlpkit.folders.run_index import LISTED, RunIndex
 from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.system.atomic_write import SUFFIX
+from mlpkit.system.paths import HERE
 
 _SWEEP = SweepFolder(Path())
 _LEDGER, _EVENTS = _SWEEP.ledger.name, _SWEEP.tensorboard.name
@@ -120,7 +121,8 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
         names = [name for name, entry in found.items() if entry.is_dir(follow_symlinks=False)]
         if _LEDGER in found:
             names = [name for name in names if name != _EVENTS]  # a folder for each run, and no run
-        folders += [(found[name].path, sweep) for name in names if not is_left_over(name)]
+        below = (name for name in names if not is_left_over(name))
+        folders += [(found[name].path.removeprefix(HERE), sweep) for name in below]
     for each in listed:
         if isinstance(each, ListedSweep) and each.runs:
             each.runs.sort(key=lambda run: run.folder)

@@ -19,6 +19,7 @@ from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import read_summary
 from mlpkit.folders.shared_settings import SharedSettings
+from mlpkit.system.paths import HERE
 
 SWEEP = "sweep-"  # prefix of the names of sweep folders
 
@@ -38,7 +39,7 @@ class Best(NamedTuple):
         higher_is_better: whether a higher one is better.
         value: the score.
         epoch: counted from one; 0 if the summary does not give it.
-        step: likewise.
+        step: the number of optimizer steps until then; 0 likewise.
         names: split and name of each score of that epoch; many runs share them.
         values: of these.
     """
@@ -46,7 +47,7 @@ class Best(NamedTuple):
     split: str
     score: str
     higher_is_better: bool
-    value: float | None
+    value: float
     epoch: int = 0
     step: int = 0
     names: Sequence[tuple[str, str]] = ()
@@ -269,7 +270,7 @@ def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str],
             warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
             continue
         below = sorted(name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
-        folders += [found[name].path for name in reversed(below)]
+        folders += [found[name].path.removeprefix(HERE) for name in reversed(below)]
 
 
 def _refuse_link(path: Path) -> None:

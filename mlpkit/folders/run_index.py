@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 from mlpkit.errors import ConfigError
 from mlpkit.folders.run_folder import RunFolder
-from mlpkit.system.paths import cache_folder
+from mlpkit.system.paths import HERE, cache_folder
 from mlpkit.version import __version__
 
 NAME = "runs-1.sqlite"  # another number for another table
@@ -49,18 +49,22 @@ Row = tuple[str, str, bytes | None]  # stamp, content, and the hash of the share
 class RunIndex:
     """The index of the runs below some folders; a block of `with` saves what was read in it."""
 
-    def __init__(self, kind: str, files: Files, tops: Sequence[Path]) -> None:
+    def __init__(
+        self, kind: str, files: Files, tops: Sequence[Path], parse: Callable[[str], Any] = json.loads
+    ) -> None:
         """Read the index; without one, no run is known.
 
         Args:
             kind: what is kept of a run. Other versions of mlpkit keep it apart.
             files: all files of a run that it is read from: LISTED or COMPARED.
             tops: the folders below which runs are looked for.
+            parse: parses shared content; raises ValueError if it is damaged.
         """
-        self._kind = f"{kind} {__version__}"
+        self._kind, self._parse = f"{kind} {__version__}", parse
         self._files, self._others = ([f"{os.sep}{file}" for file in part] for part in files)
         # Two bases: a folder's name begins with the first and is kept with the second, the real path.
-        self._bases = [(str(top).rstrip(os.sep), os.path.realpath(top).rstrip(os.sep)) for top in tops]
+        bases = ((str(top).rstrip(os.sep), os.path.realpath(top).rstrip(os.sep)) for top in tops)
+        self._bases = sorted(bases, key=lambda base: -len(base[0]))  # the base of a folder is the longest
         self._rows: dict[str, Row] = {}  # by the folder's name
         self._shared: dict[bytes, Any] = {}  # by its hash
         self._known: set[str] = set()  # runs that have not changed
@@ -77,11 +81,12 @@ class RunIndex:
             top = os.fsencode(real)
             begin, end = top + os.fsencode(os.sep), top + os.fsencode(chr(ord(os.sep) + 1))
             for path, *row in connection.execute(_BELOW, (self._kind, top, begin, end)):
-                self._rows[given + os.fsdecode(path[len(top) :])] = tuple(row)
+                folder = given + os.fsdecode(path[len(top) :])
+                self._rows[folder.removeprefix(HERE)] = tuple(row)
         for name in {shared for _, _, shared in self._rows.values() if shared is not None}:
             for (content,) in connection.execute("SELECT content FROM shared WHERE hash = ?", (name,)):
-                with suppress(ValueError, RecursionError):
-                    self._shared[name] = json.loads(content)
+                with suppress(ValueError, TypeError, RecursionError):
+                    self._shared[name] = self._parse(content)
 
     def is_known(self, folder: str) -> bool:
         """Whether a folder is a run whose files have not changed since it was kept."""
@@ -132,7 +137,7 @@ class RunIndex:
 
     def _key(self, folder: str) -> bytes:
         for given, real in self._bases:
-            if folder.startswith(given):
+            if folder == given or folder.startswith(given + os.sep):
                 return os.fsencode(f"{real}{folder[len(given) :]}")
         return os.fsencode(os.path.realpath(folder))
 

@@ -4,8 +4,10 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EMFILE, ENFILE
 from typing import Any, Literal
 
 from mlpkit.config.launcher import Ended, JobResult, LostJob
@@ -16,7 +18,8 @@ from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
 PROBE_SECONDS = 120.0  # in which each node starts a process and answers
-HEAD_SECONDS = 10.0  # in which the head accepts a connection
+HEAD_SECONDS = 2.0  # in which the head accepts a connection, and between two looks at it
+TRIES = 3  # that fail, one after another, where the head is lost
 RETRIES = 3  # how often a job whose node is lost begins in another one
 
 
@@ -46,7 +49,8 @@ class RayLauncher(ClusterConfig):
                         f"--address={self.address}: no head of Ray answers; start one: ray start --head"
                     )
                 ray.init(self.address, **QUIET)
-        return Ray(self.address or ray.get_runtime_context().gcs_address)
+        is_client = self.address is not None and self.address.startswith("ray://")
+        return Ray(str(self.address) if is_client else ray.get_runtime_context().gcs_address)
 
 
 class Ray(ClusterWorkers):
@@ -57,7 +61,7 @@ class Ray(ClusterWorkers):
         import ray
 
         self.places = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._head = head
+        self._head, self._looked, self._failed = head, time.monotonic(), 0
         self._train = ray.remote(num_cpus=1, max_retries=RETRIES)(_train)
         self._running: dict[Any, int] = {}  # job numbers by Ray's references
 
@@ -86,6 +90,17 @@ class Ray(ClusterWorkers):
             )
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
 
+    def _look_at_head(self) -> None:
+        """Check now and then that the head is there: without it, Ray ends this process after a minute."""
+        if time.monotonic() - self._looked < HEAD_SECONDS:
+            return
+        self._failed = 0 if _accepts(self._head) else self._failed + 1
+        self._looked = time.monotonic()
+        if self._failed == TRIES:
+            raise WriteError(
+                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and end"
+            )
+
     def stop(self) -> None:
         """See `Workers.stop`; Ray interrupts a job's task, which asks the job to end and waits for it."""
         import ray
@@ -102,14 +117,16 @@ class Ray(ClusterWorkers):
 
 
 def _accepts(address: str) -> bool:
-    """Return whether a process listens at HOST:PORT; True for the words that Ray takes for an address."""
+    """Return whether a process listens at HOST:PORT; True for anything else, which Ray knows."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
+    if not port.isdecimal() or (":" in host and not host.startswith("[")):
         return True
     try:
         with socket.create_connection((host.strip("[]"), int(port)), HEAD_SECONDS):
             return True
-    except (OSError, OverflowError):
+    except OSError as error:
+        return error.errno in (EMFILE, ENFILE)  # this process cannot tell: too many files are open
+    except OverflowError:  # no such port
         return False
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlpkit.errors import ConfigError
 
+HERE = f"{os.curdir}{os.sep}"  # before a name that is relative to the working directory
 MOST_NAMES = 10_000  # of a folder, compared with a name that is not in it
 
 
