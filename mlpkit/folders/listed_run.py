@@ -156,9 +156,19 @@ def plain_of(run: ListedRun) -> list[Any]:
 def run_of_text(folder: str, content: str, shared: None) -> ListedRun:
     """Return the run in a folder from its JSON values as text; `shared` is not used."""
     changed, status, dataset, model, epochs, score, (tags, note) = _DECODER.raw_decode(content)[0]
-    texts = {type(text) for text in (dataset, model, note, *tags, *(score[:2] if score else ()))}
-    numbers = {type(number) for number in (changed, epochs, *(score[2:] if score else ()))}
-    if status not in STATUSES or texts != {str} or not numbers <= {int, float, bool, type(None)}:
+    is_right = (
+        isinstance(changed, float)
+        and status in STATUSES
+        and isinstance(dataset, str)
+        and isinstance(model, str)
+        and (epochs is None or isinstance(epochs, int))
+        and isinstance(note, str)
+        and all(isinstance(tag, str) for tag in tags or ())
+    )
+    if score:
+        split, name, value, _ = score
+        is_right &= isinstance(split, str) and isinstance(name, str) and isinstance(value, float)
+    if not is_right:
         raise ValueError("a damaged index")
     labels = Labels(tuple(tags), note) if tags or note else NO_LABELS
     best = BestScore(*score) if score else None
