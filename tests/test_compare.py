@@ -25,8 +25,9 @@ from mlpkit.analysis.compare import compare, compare_alike
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
 from mlpkit.folders.digest import encode_parts
+from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.header import parts_of
-from mlpkit.folders.results import Best, RunResult, find_runs, read_result
+from mlpkit.folders.results import Best, RunResult, read_result
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.shared_settings import SharedSettings
 from mlpkit.system.paths import common_parent

@@ -18,8 +18,8 @@ from mlpkit.analysis.out_of_fold import OutOfFold, predict_out_of_fold
 from mlpkit.cli.fit import RECIPE, candidate_of
 from mlpkit.cli.main import run as command
 from mlpkit.folders import checkpoint
+from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.indexed_results import results_below
-from mlpkit.folders.results import find_runs
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 from mlpkit.tasks import TASKS

@@ -8,7 +8,7 @@ from conftest import Refused
 
 from mlpkit.analysis.lr_range import judge
 from mlpkit.cli.main import run as command
-from mlpkit.folders.results import find_runs
+from mlpkit.folders.found_runs import find_runs
 
 
 def test_the_range_around_the_best_rate_is_stable() -> None:

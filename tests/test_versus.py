@@ -9,8 +9,8 @@ from scipy import stats
 
 from mlpkit.analysis.versus import judge, looks, share
 from mlpkit.cli.main import run as command
+from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.indexed_results import results_below
-from mlpkit.folders.results import find_runs
 from mlpkit.sweeps.ledger import Ledger
 
 SMALL = ("dataset=moons", "dataset.noise=0.3", "model=mlp", "model.hidden=[4]", "trainer.epochs=20")

@@ -45,7 +45,7 @@ def _sum_up(sweep: Path) -> Path:
     from mlpkit.analysis.diagnose import count_kinds, diagnose_run
     from mlpkit.analysis.named_run import best_of_sweep
     from mlpkit.errors import DataError
-    from mlpkit.folders.results import find_runs
+    from mlpkit.folders.found_runs import find_runs
     from mlpkit.system.console import make_console, note, plain_table
 
     findings = {}

@@ -38,8 +38,8 @@ def send(
     from mlpkit.config.problems import plural
     from mlpkit.errors import ConfigError, DataError, MlpkitError, TrackerError
     from mlpkit.folders.find_run import find_run
+    from mlpkit.folders.found_runs import find_runs
     from mlpkit.folders.labels import read_labels
-    from mlpkit.folders.results import find_runs
     from mlpkit.folders.run_folder import RunFolder
     from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.folders.tracked_run import read_tracked

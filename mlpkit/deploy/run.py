@@ -14,9 +14,9 @@ from mlpkit.config.problems import plural
 from mlpkit.deploy.load import load
 from mlpkit.deploy.model import Model
 from mlpkit.deploy.table import Table
+from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.indexed_results import results_below
 from mlpkit.folders.metrics_file import read_metrics
-from mlpkit.folders.results import find_runs
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import has_summary, read_plain_config, read_summary
 from mlpkit.system.console import notes_collected

@@ -9,15 +9,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from mlpkit.config import plugins
 from mlpkit.errors import DataError
-from mlpkit.folders.results import (
-    Best,
-    RunResult,
-    changed,
-    find_folders,
-    read_result,
-    read_results,
-    runs_below,
-)
+from mlpkit.folders.found_runs import changed, find_folders, runs_below
+from mlpkit.folders.results import Best, RunResult, read_result, read_results
 from mlpkit.folders.run_index import COMPARED, RunIndex
 from mlpkit.folders.shared_settings import SharedSettings
 from mlpkit.system.garbage import collection_paused

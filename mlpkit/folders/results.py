@@ -1,7 +1,6 @@
-"""Finds runs below folders and reads their results, from checkpoint headers and summaries only."""
+"""Reads the results of runs, from checkpoint headers and summaries only."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -15,11 +14,11 @@ from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.folders.checkpoint import EXTENDED
 from mlpkit.folders.environment import name_plugins
+from mlpkit.folders.found_runs import changed
 from mlpkit.folders.header import read_header_parts
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.run_record import read_summary
 from mlpkit.folders.shared_settings import SharedSettings
-from mlpkit.system.paths import HERE
 
 SWEEP = "sweep-"  # prefix of the names of sweep folders
 
@@ -129,41 +128,6 @@ def summarized_scores(folder: RunFolder, which: str, step: int) -> dict[str, dic
         return None
 
 
-def find_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Path]:
-    """Return the run folders at or anywhere below the given paths, each once; see `find_folders`."""
-    return [Path(folder) for folder in find_folders(paths, warn, lambda folder: False)]
-
-
-def find_folders(
-    paths: Sequence[Path], warn: Callable[[str], None], is_known: Callable[[str], bool]
-) -> list[str]:
-    """Return the run folders at or anywhere below the given paths, each once.
-
-    Symbolic links below a folder are not followed.
-
-    Args:
-        paths: run folders, and folders of runs.
-        warn: called for each folder that cannot be read.
-        is_known: whether a folder is known to be a run, which is then not looked into.
-
-    Raises:
-        DataError: a path is not a folder, or holds no run.
-    """
-    found: dict[str, str] = {}  # by the real path, where a run may be below several paths
-    for path in paths:
-        if not path.is_dir():
-            problem = "not a folder" if path.exists() else "no such folder"
-            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
-        below = list(runs_below(path, warn, is_known))
-        if not below:
-            raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
-        if len(paths) == 1:
-            return below
-        for run in below:
-            found.setdefault(os.path.realpath(run), run)
-    return list(found.values())
-
-
 def read_result(path: Path) -> RunResult:
     """Return a run's result, without reading or verifying its tensors.
 
@@ -252,27 +216,6 @@ def age(run: RunResult) -> tuple[int, str]:
     return changed(run.path), run.path.name
 
 
-def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the run folders at or below a folder; see `find_folders`."""
-    folders = [str(top)]
-    while folders:
-        folder = folders.pop()
-        if is_known(folder):
-            yield folder
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                found = {entry.name: entry for entry in entries}
-            if not found.keys().isdisjoint(("config.yaml", "checkpoints")) and RunFolder(Path(folder)).is_run:
-                yield folder  # there are no runs inside a run
-                continue
-        except OSError as error:
-            warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
-            continue
-        below = sorted(name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
-        folders += [found[name].path.removeprefix(HERE) for name in reversed(below)]
-
-
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise DataError(f"{path}: a link, which may lead out of the run; put the file itself there")
@@ -281,14 +224,6 @@ def _refuse_link(path: Path) -> None:
 def _word(value: object, default: str) -> str:
     """Return a text from a summary, safe to print."""
     return show(value)[1:-1] if isinstance(value, str) and value else default
-
-
-def changed(run: Path) -> int:
-    """Return when a run's config was written, in ns since 1970; 0 if it has been removed."""
-    try:
-        return RunFolder(run).config_file.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def read_results(

@@ -1,0 +1,73 @@
+"""Finds runs at or below folders."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from mlpkit.errors import DataError
+from mlpkit.folders.run_folder import RunFolder
+from mlpkit.system.paths import HERE
+
+
+def find_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Path]:
+    """Return the run folders at or anywhere below the given paths, each once; see `find_folders`."""
+    return [Path(folder) for folder in find_folders(paths, warn, lambda folder: False)]
+
+
+def find_folders(
+    paths: Sequence[Path], warn: Callable[[str], None], is_known: Callable[[str], bool]
+) -> list[str]:
+    """Return the run folders at or anywhere below the given paths, each once.
+
+    Symbolic links below a folder are not followed.
+
+    Args:
+        paths: run folders, and folders of runs.
+        warn: called for each folder that cannot be read.
+        is_known: whether a folder is known to be a run, which is then not looked into.
+
+    Raises:
+        DataError: a path is not a folder, or holds no run.
+    """
+    found: dict[str, str] = {}  # by the real path, where a run may be below several paths
+    for path in paths:
+        if not path.is_dir():
+            problem = "not a folder" if path.exists() else "no such folder"
+            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
+        below = list(runs_below(path, warn, is_known))
+        if not below:
+            raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
+        if len(paths) == 1:
+            return below
+        for run in below:
+            found.setdefault(os.path.realpath(run), run)
+    return list(found.values())
+
+
+def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the run folders at or below a folder; see `find_folders`."""
+    folders = [str(top)]
+    while folders:
+        folder = folders.pop()
+        if is_known(folder):
+            yield folder
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = {entry.name: entry for entry in entries}
+            if not found.keys().isdisjoint(("config.yaml", "checkpoints")) and RunFolder(Path(folder)).is_run:
+                yield folder  # there are no runs inside a run
+                continue
+        except OSError as error:
+            warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
+            continue
+        below = sorted(name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
+        folders += [found[name].path.removeprefix(HERE) for name in reversed(below)]
+
+
+def changed(run: Path) -> int:
+    """Return when a run's config was written, in ns since 1970; 0 if it has been removed."""
+    try:
+        return RunFolder(run).config_file.stat().st_mtime_ns
+    except OSError:
+        return 0
