@@ -134,6 +134,7 @@ DAMAGED = (
 )  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shared", DAMAGED)
 def test_damaged_settings_are_read_anew(shared: str | None, index: Path, lines: Lines) -> None:
     first = lines("compare", "outputs", "--runs")
