@@ -240,8 +240,8 @@ def _rank(settings: Sequence[Setting], metric: Metric, keys: Sequence[str]) -> t
         mean([metric.loss(run) for run in setting.runs.values()]) if key in equal else 0.0
         for key, setting in zip(order, scored, strict=True)
     ]
-    places = sorted(range(len(scored)), key=lambda place: (order[place], losses[place]))
-    ranked = [scored[place] for place in places]
+    in_order = sorted(zip(order, losses, scored, strict=True), key=lambda each: each[:2])
+    ranked = [setting for _, _, setting in in_order]
     # The best was chosen by its score: any two of the settings might have been compared.
     pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
     compared = []

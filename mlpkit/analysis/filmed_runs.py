@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpkit.analysis.compare import compare
-from mlpkit.analysis.keys import distinguishing_keys, find_key, values_of
+from mlpkit.analysis.keys import all_keys, distinguishing_keys, find_key, values_of
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
 from mlpkit.errors import ConfigError
@@ -33,7 +33,7 @@ def filmed_runs(sweep: Path, by: str | None, note: Callable[[str], None]) -> dic
     filmed = [run for run in results if RunFolder(run.path).film.exists()]
     if not filmed:
         raise ConfigError(no_film(sweep))
-    keys = list(dict.fromkeys(key for run in filmed for key in run.settings))
+    keys = all_keys(filmed)
     key = None if by is None else find_key(by, keys)
     shown = filmed
     if key is not None or len(filmed) > MOST_RUNS:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mlpkit.analysis.keys import all_keys
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import show
 from mlpkit.folders.results import RunResult
@@ -20,7 +21,7 @@ def run_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
     Args:
         runs: any runs.
     """
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    keys = all_keys(runs)
     differing = [key for key in keys if len({repr(run.settings.get(key)) for run in runs}) > 1]
     rows = []
     for run in runs:

@@ -2,23 +2,17 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
+from serving import free_port
+
 from faults.processes import LIMIT
 
 PACKAGE = str(Path(__file__).parents[2])
-
-
-def free_port() -> int:
-    """Return a port of this machine that nothing listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 class Cluster(ABC):
