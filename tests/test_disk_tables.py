@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import Lines, Refused
-from pyarrow import csv, parquet
+from pyarrow import csv, feather, parquet
 from running import config, content, train
 
 from mlpkit.analysis.predict import load_predictor
@@ -153,6 +153,7 @@ def _parts(ours: dict, theirs: dict) -> list[tuple[dict, dict]]:
     [
         "t.jsonl",
         pytest.param("t.csv", marks=pytest.mark.long),
+        "t.feather",
         pytest.param("part-*.parquet", marks=pytest.mark.long),
     ],
 )
@@ -161,6 +162,8 @@ def test_a_text_and_several_files_give_the_same_rows(name: str, folder: Path) ->
     if name == "t.jsonl":
         rows = parquet.read_table(folder / "t.parquet").to_pylist()
         (folder / name).write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows))
+    elif name == "t.feather":
+        feather.write_feather(parquet.read_table(folder / "t.parquet"), str(folder / name), chunksize=1000)
     other = load(options(folder, name, "y", COLUMNS))
     assert other.disk is not None
     for split, rows in whole.splits.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
 from mlpkit.data import csv_table, json_portions, json_table, table_portions
 from mlpkit.data.table_file import MISSING, TableFile, read_table
@@ -257,7 +257,43 @@ def test_parquet(tmp_path: Path) -> None:
     assert isinstance(check(path), str)
 
 
-@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def write_arrow(kind: str, table: pa.Table, path: Path) -> None:
+    if kind == "old feather":
+        feather.write_feather(table.select(["x", "day"]), path, version=1)
+        return
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if kind == "packed file" else None)
+    new = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
+    with pa.OSFile(str(path), "wb") as stream, new(stream, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=300)
+
+
+@pytest.mark.filterwarnings("ignore:Feather V1")
+@pytest.mark.parametrize("kind", ["file", "packed file", "stream", "old feather"])
+def test_arrow(kind: str, tmp_path: Path) -> None:
+    path, random = tmp_path / "a.arrow", np.random.default_rng(0)
+    table = pa.table(
+        {
+            "x": random.normal(size=ROWS),
+            "day": pa.array(random.integers(0, 9999, ROWS), pa.int32()).cast(pa.date32()),
+            "a.b": pa.array(random.choice(["p", "q", " NA "], ROWS)).dictionary_encode(),
+            "__index_level_0__": np.arange(ROWS),
+        }
+    )
+    write_arrow(kind, table, path)
+    names = ["x", "day"] if kind == "old feather" else ["x", "day", "a.b"]
+    for wanted in ((), ("day",), ("not there",)):
+        assert open_table(str(path), TableFormat(), MISSING, set(wanted)).names == names
+    assert isinstance(check(path), TableFile)
+    assert isinstance(check(path, *names[::-2]), TableFile)
+    content = path.read_bytes()
+    for damaged in (content[:100], content[: len(content) // 2], b"ARROW1" + b"\0" * 100):
+        path.write_bytes(damaged)
+        assert isinstance(check(path), str)
+    write_arrow(kind, table.slice(0, 0), path)
+    assert check(path) == f"{path}: no rows; a table has a line for each"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", ".arrow"])
 def test_little_memory_is_needed(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(csv_table, "LONGEST", 1 << 17)
@@ -267,6 +303,8 @@ def test_little_memory_is_needed(ending: str, tmp_path: Path, monkeypatch: pytes
     table = pa.table({f"x{i}": values[:, i] for i in range(4)})
     if ending == ".parquet":
         parquet.write_table(table, path, row_group_size=5000, use_dictionary=False)
+    elif ending == ".arrow":
+        feather.write_feather(table, str(path), compression="uncompressed", chunksize=5000)
     elif ending == ".csv":
         from pyarrow import csv
 

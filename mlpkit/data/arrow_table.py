@@ -1,7 +1,7 @@
 """Reads parquet and arrow files, and converts column types to the few that mlpkit uses."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,16 +82,61 @@ def read_arrow(path: Path) -> pyarrow.Table:
     Raises:
         pyarrow.ArrowException: it is damaged; also OSError.
     """
-    with path.open("rb") as file:
+    with _open_arrow(path) as (schema, batches):
+        return _drop_index(pyarrow.Table.from_batches(batches, schema))
+
+
+def arrow_names(path: Path) -> list[str]:
+    """Return the names of the columns of an arrow or feather file, without the index that pandas adds.
+
+    Raises:
+        pyarrow.ArrowException, OSError: as in `read_arrow`.
+    """
+    with _open_arrow(path) as (schema, _):
+        return _without_index(schema.names)
+
+
+def read_arrow_portions(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """Yield the rows of an arrow or feather file by its record batches, each of which must fit into memory.
+
+    Args:
+        path: the file.
+        columns: the columns to read, in their order in the file.
+
+    Raises:
+        pyarrow.ArrowException, OSError: as in `read_arrow`.
+    """
+    with _open_arrow(path) as (schema, _):
+        places = [schema.names.index(name) for name in columns]
+    with _open_arrow(path, places) as (_, batches):
+        for batch in batches:
+            yield pyarrow.Table.from_batches([batch])
+
+
+@contextmanager
+def _open_arrow(
+    path: Path, columns: Sequence[int] | None = None
+) -> Iterator[tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]]:
+    """Open an arrow or feather file or stream; give the schema and the batches of all or some columns."""
+    options = pyarrow.ipc.IpcReadOptions(included_fields=columns)
+    with open_file(path) as file:
         start = file.read(6)
-    if start.startswith((b"ARROW1", b"FEA1")):
-        with open_file(path) as file:
-            table = pyarrow.feather.read_table(file, memory_map=False)
-    else:
-        with open_file(path) as file, pyarrow.ipc.open_stream(file) as reader:
-            table = reader.read_all()
-    table.validate(full=True)  # pyarrow does not check arrow data while it reads them
-    return _drop_index(table)
+        file.seek(0)
+        if start.startswith(b"FEA1"):  # the old format, in one piece
+            table = pyarrow.feather.read_table(file, columns, memory_map=False)
+            yield table.schema, _checked(table.to_batches())
+        elif start.startswith(b"ARROW1"):
+            with pyarrow.ipc.open_file(file, options=options) as reader:
+                yield reader.schema, _checked(map(reader.get_batch, range(reader.num_record_batches)))
+        else:
+            with pyarrow.ipc.open_stream(file, options=options) as reader:
+                yield reader.schema, _checked(reader)
+
+
+def _checked(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+    for batch in batches:
+        batch.validate(full=True)  # pyarrow does not check arrow data while it reads them
+        yield batch
 
 
 def _drop_index(table: pyarrow.Table) -> pyarrow.Table:

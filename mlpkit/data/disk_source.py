@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from mlpkit.data.column_values import RawColumn
 from mlpkit.data.table_file import TableFile, check_columns, named
-from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
-from mlpkit.data.table_portions import LINES, ROWS, OpenTable, open_table
+from mlpkit.data.table_format import ARROW, CODECS, LINES, PARQUET, TEXTS, TableFormat
+from mlpkit.data.table_portions import ROWS, OpenTable, open_table
 from mlpkit.system.paths import expand
 
-PARQUET = (".parquet", ".pq")
 FEWEST = 1024  # rows of a portion
 EXPANSION = 4  # a guess for texts that are compressed
 
@@ -67,7 +66,7 @@ class Source:
 
     Attributes:
         names: of the columns.
-        format: of the text; None for parquet.
+        format: of delimited text; None for other files.
     """
 
     def __init__(
@@ -143,4 +142,4 @@ def _size(file: str) -> int | None:
     texts = (*TEXTS, *LINES)
     if kind in CODECS and path.with_suffix("").suffix.lower() in texts:
         return path.stat().st_size * EXPANSION
-    return path.stat().st_size if kind in texts else None
+    return path.stat().st_size if kind in (*texts, *ARROW) else None

@@ -18,6 +18,7 @@ from mlpkit.data.table_format import (
     CODECS,
     EXCEL,
     JSONS,
+    PARQUET,
     REFUSED,
     TEXTS,
     TYPED,
@@ -201,7 +202,7 @@ def _read_kind(name: str | TableText, given: TableFormat, missing: Sequence[str]
             book, format=None, locations=((book.table.num_rows, lambda row: f"{path}: row {row + 1}"),)
         )
     if kind in TYPED:
-        table = read_parquet(path) if kind in (".parquet", ".pq") else read_arrow(path)
+        table = read_parquet(path) if kind in PARQUET else read_arrow(path)
         return TableFile(table, None, str(path), ((table.num_rows, lambda row: f"{path}: row {row + 1}"),))
     known = ", ".join((*TEXTS, *JSONS, *TYPED, *EXCEL))
     raise DataError(

@@ -14,8 +14,11 @@ SAMPLE_ROWS = 1000  # from which the format is inferred
 
 # Endings of the files that are read.
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
-JSONS = (".jsonl", ".ndjson", ".json")
-TYPED = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+LINES = (".jsonl", ".ndjson")
+JSONS = (*LINES, ".json")
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather", ".ipc")
+TYPED = (*PARQUET, *ARROW)
 EXCEL = (".xlsx",)
 CODECS = {".gz": "gzip", ".zst": "zstd"}  # by the ending after .csv, .jsonl and so on
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pyarrow
 
-from mlpkit.data.arrow_table import parquet_names, read_parquet_portions
+from mlpkit.data.arrow_table import arrow_names, parquet_names, read_arrow_portions, read_parquet_portions
 from mlpkit.data.column_values import Locate
 from mlpkit.data.csv_portions import open_csv
 from mlpkit.data.csv_table import find_line
@@ -21,14 +21,13 @@ from mlpkit.data.table_file import (
     refuse_repeated,
     text_format,
 )
-from mlpkit.data.table_format import CODECS, TEXTS, TableFormat
+from mlpkit.data.table_format import ARROW, CODECS, LINES, PARQUET, TEXTS, TableFormat
 from mlpkit.data.table_text import TableText, from_stdin
 from mlpkit.system.paths import expand
 
 ROWS = 1 << 16  # most rows of a portion
 
-LINES = (".jsonl", ".ndjson")
-_PARQUET = (".parquet", ".pq")
+_PORTIONED = (*TEXTS, *LINES, *PARQUET, *ARROW)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class OpenTable:
 def open_table(
     source: str, given: TableFormat, missing: Sequence[str], wanted: Collection[str], rows: int = ROWS
 ) -> OpenTable:
-    """Open a table, and check it. Parquet, delimited text and JSON lines are not kept in memory.
+    """Open a table, and check it. Parquet, Arrow, delimited text and JSON lines are not kept in memory.
 
     Text is read once here, to find the types of the columns, and once more with the rows. That of stdin stays
     in memory.
@@ -70,7 +69,7 @@ def open_table(
     path, missing = expand(source), ("", *missing)
     text = from_stdin() if source == "-" else TableText(str(path), path)
     name, kind = text.name, kind_of(text) if source == "-" else _kind(source)
-    if kind not in (*TEXTS, *LINES, *_PARQUET):
+    if kind not in _PORTIONED:
         return _whole(read_table([source], given, missing))
     read_as, locate = None, partial(_row, name)
     tables: Callable[[], Iterator[pyarrow.Table]]
@@ -83,9 +82,12 @@ def open_table(
             lines = open_jsonl(text, wanted)
             names, tables = lines.names, lines.tables
         else:
-            names = parquet_names(path)
+            names = (parquet_names if kind in PARQUET else arrow_names)(path)
             columns = [column for column in names if column in wanted] or names[:1]
-            tables = partial(read_parquet_portions, path, rows, columns)
+            if kind in PARQUET:
+                tables = partial(read_parquet_portions, path, rows, columns)
+            else:
+                tables = partial(read_arrow_portions, path, columns)
     refuse_repeated(names, source)
     return OpenTable(names, read_as, name, lambda: _portions(tables(), read_as, name, locate, missing, rows))
 
