@@ -53,7 +53,7 @@ class TableDataset(TableConfig):
 
     memory: ByteSize | None = Field(
         None,
-        description="a larger csv, jsonl, parquet or arrow is read from the disk; null: half of the free memory",
+        description="a larger table is read from the disk (not .json, .xlsx); null: half of the free memory",
     )
 
     def title(self) -> str:

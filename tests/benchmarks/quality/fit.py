@@ -27,7 +27,8 @@ def main() -> None:
         names, targets = np.unique(targets, return_inverse=True)
         classes = tuple(names)
     train, test = split_rows(targets, table.task, seed)
-    importlib.import_module(method.module)
+    for module in (method.module, *method.loads):
+        importlib.import_module(module)
     job = Job(inputs.iloc[train], targets[train], inputs.iloc[test], classes, seed)
     before = _cpu_seconds()
     answer = np.asarray(method.fit(job), dtype=float)

@@ -155,11 +155,13 @@ class Method:
         title: in the report.
         package: that it needs, as PyPI calls it; loading it is not counted as its time.
         fit: trains, and returns probabilities (rows, classes) or values (rows,) of the test rows.
+        loads: modules that the package loads when it is first used; loading them is not counted either.
     """
 
     title: str
     package: str
     fit: Callable[[Job], Array]
+    loads: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -173,8 +175,8 @@ FOR_LOG_LOSS: dict[str, Any] = {"val_metric_name": "cross_entropy"}
 UNSMOOTHED = {**FOR_LOG_LOSS, "use_ls": False}
 
 METHODS = {
-    "mlpkit": Method("mlpkit, experiment=table", "mlpkit", _mlpkit("experiment=table")),
-    "mlpkit_mlp": Method("mlpkit, model=mlp", "mlpkit", _mlpkit("model=mlp")),
+    "mlpkit": Method("mlpkit, experiment=table", "mlpkit", _mlpkit("experiment=table"), ("torch",)),
+    "mlpkit_mlp": Method("mlpkit, model=mlp", "mlpkit", _mlpkit("model=mlp"), ("torch",)),
     "catboost": Method("CatBoost", "catboost", _catboost),
     "lightgbm": Method("LightGBM", "lightgbm", _lightgbm),
     "histograms": Method("HistGradientBoosting", "scikit-learn", _histograms),
