@@ -235,9 +235,9 @@ def test_lines(lines: list[str], tmp_path: Path) -> None:
     check(path)
 
 
-def test_parquet(tmp_path: Path) -> None:
-    path, random = tmp_path / "a.parquet", np.random.default_rng(0)
-    table = pa.table(
+def typed_table() -> pa.Table:
+    random = np.random.default_rng(0)
+    return pa.table(
         {
             "x": random.normal(size=ROWS),
             "day": pa.array(random.integers(0, 9999, ROWS), pa.int32()).cast(pa.date32()),
@@ -245,6 +245,10 @@ def test_parquet(tmp_path: Path) -> None:
             "__index_level_0__": np.arange(ROWS),
         }
     )
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path, table = tmp_path / "a.parquet", typed_table()
     parquet.write_table(table, path, row_group_size=300)
     for wanted in ((), ("a.b",), ("not there",)):
         found = open_table(str(path), TableFormat(), MISSING, set(wanted))
@@ -270,15 +274,7 @@ def write_arrow(kind: str, table: pa.Table, path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Feather V1")
 @pytest.mark.parametrize("kind", ["file", "packed file", "stream", "old feather"])
 def test_arrow(kind: str, tmp_path: Path) -> None:
-    path, random = tmp_path / "a.arrow", np.random.default_rng(0)
-    table = pa.table(
-        {
-            "x": random.normal(size=ROWS),
-            "day": pa.array(random.integers(0, 9999, ROWS), pa.int32()).cast(pa.date32()),
-            "a.b": pa.array(random.choice(["p", "q", " NA "], ROWS)).dictionary_encode(),
-            "__index_level_0__": np.arange(ROWS),
-        }
-    )
+    path, table = tmp_path / "a.arrow", typed_table()
     write_arrow(kind, table, path)
     names = ["x", "day"] if kind == "old feather" else ["x", "day", "a.b"]
     for wanted in ((), ("day",), ("not there",)):
