@@ -67,7 +67,7 @@ def explain(
     most, place = MOST if output else MOST_ON_A_TERMINAL, None if batch else row or 1
     found = _explain(run, tuple(given), place, checkpoint, Trust.foreign(allow_large), most)
     if found.numbers > most:
-        raise ConfigError(f"explain: the step has {found.numbers:,} numbers; {_too_many(most)}")
+        raise ConfigError(f"explain: the step has {found.numbers:,} numbers; {_too_many(most, batch)}")
     if output is None:
         _print(found)
         return
@@ -144,14 +144,14 @@ def _check_size(config: "Config", dataset: "Dataset", most: int) -> None:
         )
 
 
-def _too_many(most: int) -> str:
-    """Return the rule for the number of numbers, and the way out."""
-    if most == MOST:
-        return f"a file takes a step of up to {most:,} numbers; choose a smaller network or batch"
-    return (
-        f"a step of up to {most:,} numbers is printed; write it with --output step.html, or choose a smaller "
-        "network (model.hidden=[4]) or batch (--row 1)"
+def _too_many(most: int, batch: bool = False) -> str:
+    """Return the rule for the number of numbers, and the way out; of a batch, one row is one."""
+    way = "choose a smaller network (model.hidden=[4])" + (
+        ", or --row 1 in place of --batch" if batch else ""
     )
+    if most == MOST:
+        return f"a file takes a step of up to {most:,} numbers; {way}"
+    return f"a step of up to {most:,} numbers is printed; write it with --output step.html, or {way}"
 
 
 def _print(explanation: "Explanation") -> None:
