@@ -9,6 +9,6 @@ PAGES = sorted((PROJECT / "docs").rglob("*.md"))
 
 
 def commands(page: Path) -> list[str]:
-    """Return the lines of a page's `sh` blocks that run mlpkit."""
+    """Return the lines of a page's `sh` blocks that run mlpkit, or write a file for it."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    return [line for block in blocks for line in block.splitlines() if "mlpkit " in line]
+    return [line for block in blocks for line in block.splitlines() if "mlpkit " in line or " > " in line]

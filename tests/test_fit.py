@@ -263,8 +263,27 @@ def test_the_time_limit_includes_what_is_not_training(tmp_path: Path) -> None:
     """The share of each training is counted from what is left after the table was read."""
     words = ("fit", "dataset=iris", "--folds=2", "--seeds=1", "--time-limit=16", f"run.root={tmp_path}")
     assert command([*words, *SHORT]) == 0
-    limits = [
-        checkpoint.load(RunFolder(run).last).config.trainer.time_limit for run in find_runs([tmp_path], print)
-    ]
+    configs = [checkpoint.load(RunFolder(run).last).config for run in find_runs([tmp_path], print)]
+    limits = [config.trainer.time_limit for config in configs if config.dataset.fold is not None]
     assert all(limit is not None and 0 < limit < 16 for limit in limits)
-    assert len(set(limits)) == 3 and min(filter(None, limits)) < 1.0  # the recipe has a part of its own
+    assert len(set(limits)) == 2 and min(filter(None, limits)) < 1.0  # the recipe has a part of its own
+
+
+@pytest.mark.long
+def test_the_last_training_is_no_shorter_than_those_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("fit", "dataset=diabetes", "--folds=2", "--seeds=1", "--time-limit=1", f"run.root={tmp_path}")
+    assert command(list(words)) == 0
+    assert "--time-limit=1 ended the training of " in capsys.readouterr().err
+    runs = [
+        (checkpoint.load(RunFolder(run).last).config, read_object(RunFolder(run).summary))
+        for run in find_runs([tmp_path], print)
+    ]
+    (last,) = (each for each in runs if each[0].dataset.fold is None)
+    if last[0].model.members > 1:
+        before = [s["train_seconds"] for c, s in runs if c.model.members > 1 and c.dataset.fold is not None]
+        assert last[0].trainer.time_limit >= 2 * max(before)
+    else:
+        assert last[0].trainer.time_limit is None
+        assert (last[1]["status"], last[1]["epochs"]) == ("done", last[0].trainer.epochs)

@@ -14,6 +14,7 @@ import pytest
 
 from mlpkit.cli.main import run as command
 from mlpkit.folders.environment import git_commit
+from mlpkit.folders.looks import NAME, record_look
 from mlpkit.system.plain_json import read_object
 
 T = (
@@ -215,3 +216,13 @@ def test_names_that_are_not_utf_8_work(
     assert all(line.isprintable() for line in (printed + said).splitlines())
     assert "outputs/run\\udcff" in printed
     assert command(["train", *T, 'run.root="a\ud800"']) == 2
+
+
+def test_a_foreign_root_far_above_a_run_is_not_written_to(tmp_path: Path) -> None:
+    run = tmp_path / "a" / "b" / "c" / "d" / "run"
+    run.mkdir(parents=True)
+    problems: list[str] = []
+    record_look(run, str(tmp_path), "", "mlpkit evaluate", problems.append)
+    assert not list(tmp_path.rglob(NAME)) and not problems
+    record_look(run, str(tmp_path / "a"), "", "mlpkit evaluate", problems.append)
+    assert list(tmp_path.rglob(NAME)) == [tmp_path / "a" / NAME] and not problems

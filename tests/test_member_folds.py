@@ -154,6 +154,7 @@ def test_other_commands_take_it(arguments: tuple[str, ...], folded: RunFolder) -
 def test_what_is_refused(refused: Refused, folded: RunFolder) -> None:
     said = refused("predict", str(folded.path), "--split", "val", code=2)
     assert said.startswith("--split=val: most members were trained on these rows ")
+    assert refused("importance", str(folded.path), "--split", "val", code=2).startswith(said[:40])
     said = refused("train", *SMALL[:3], "model.members=2", "dataset.val_folds=3", code=2)
     assert said.startswith("dataset.val_folds=3: must be as many as model.members=2, ")
     by_time = ("dataset.split.by=time", "dataset.split.column=petal_width")

@@ -107,6 +107,14 @@ def test_it_loads_nothing_and_can_be_read_by_all(trained: dict[str, Path]) -> No
 EVIL = "<script>alert(1)</script>"
 
 
+def test_a_calibrated_run_is_not_said_to_be_uncalibrated(trained: dict[str, Path], tmp_path: Path) -> None:
+    run, said = tmp_path / "run", "nothing has calibrated them"
+    shutil.copytree(trained["moons"], run)
+    assert said in of_run(run).text
+    assert command(["calibrate", str(run)]) == 0
+    assert said not in of_run(run).text
+
+
 def test_names_are_text_whatever_they_are_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {

@@ -154,6 +154,19 @@ def test_a_run_that_stopped_early_has_no_more_epochs(capsys: pytest.CaptureFixtu
     assert files() == before
 
 
+def test_a_longer_time_limit_takes_a_run_further(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["train", *SMALL, "trainer.time_limit=1e-6", "trainer.epochs=3"]) == 0
+    assert "stopped early (trainer.time_limit=1e-06): 1 epoch, " in MINE.log.read_text()
+    assert command(["resume", "outputs/mine"]) == 0
+    assert capsys.readouterr().out == (
+        "outputs/mine: stopped early after 1 epoch (trainer.time_limit=1e-06); a larger trainer.time_limit "
+        "trains for longer\n"
+    )
+    assert command(["resume", "outputs/mine", "trainer.time_limit=null"]) == 0
+    summary = json.loads(MINE.summary.read_text())
+    assert (summary["status"], summary["epochs"]) == ("done", 3)
+
+
 def test_what_was_lost_after_the_last_step_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command(["train", *SMALL, "trainer.epochs=3"]) == 0
     before, summary = files(), json.loads(MINE.summary.read_text())

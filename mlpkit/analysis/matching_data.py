@@ -110,14 +110,20 @@ def choose_split(dataset: Dataset, name: str | None) -> tuple[str, Split]:
     return chosen, dataset.splits[chosen]
 
 
-def refuse_folds(name: str, rows: Split) -> None:
+def refuse_folds(name: str, dataset: Dataset, other: str) -> None:
     """Refuse a split most of whose rows each member was trained on, where all members predict together.
+
+    Args:
+        name: of the split.
+        dataset: that has it.
+        other: what can be done if there is no test split.
 
     Raises:
         ConfigError: it is one; see `Split.folds`.
     """
-    if rows.folds:
+    if dataset.splits[name].folds:
+        way = "name test" if "test" in dataset.splits else other
         raise ConfigError(
-            f"--split={name}: most members were trained on these rows (dataset.val_folds); name test, or "
+            f"--split={name}: most members were trained on these rows (dataset.val_folds); {way}, or "
             "score the rows out of fold with mlpkit evaluate --split val"
         )

@@ -130,12 +130,12 @@ def column_table(schema: InputSchema) -> tuple[Rows, int] | None:
     return Rows(("column", "kind", "values", "missing values"), rows), more
 
 
-def limits(schema: InputSchema, sizes: Mapping[str, int]) -> Iterator[str]:
+def limits(schema: InputSchema, sizes: Mapping[str, int], is_calibrated: bool) -> Iterator[str]:
     """Yield what the model must not be used for without care, a sentence each."""
     test = f"{sizes['test']:,} test rows" if "test" in sizes else "rows like the training rows"
     yield f"The scores are those of {test}; rows of another origin may score worse."
     yield "Inputs far from the training rows give a prediction all the same; it is not marked."
-    if schema.task != "regression":
+    if schema.task != "regression" and not is_calibrated:
         yield "The probabilities are the model's own; nothing has calibrated them."
     if schema.encoder is None:
         yield "All inputs are needed: a missing one is refused."

@@ -54,6 +54,7 @@ class RunFacts:
         sizes: rows of each split.
         seconds: training time.
         together: how many runs were trained in that time as one program.
+        temperature: of the weights that it predicts with; 1: they are not calibrated.
         monitored: split and score by which the best epoch was chosen, such as "val accuracy".
         best: the scores of the best weights.
         last: the scores after the last epoch.
@@ -76,6 +77,7 @@ class RunFacts:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
     together: int = 1
+    temperature: float = 1.0
     monitored: str = ""
     best: AtEpoch | None = None
     last: AtEpoch | None = None
@@ -125,6 +127,7 @@ def read_run(path: Path) -> RunFacts:
         sizes=_sizes(log),
         seconds=_seconds(summary, header),
         together=many if isinstance(many := summary.get("runs_together"), int) else 1,
+        temperature=_temperature(folder, header),
         monitored=_monitored(summary),
         best=best,
         last=last,
@@ -161,14 +164,20 @@ def is_warning(line: str) -> bool:
     return line.startswith("warning: ")
 
 
-def _header(folder: RunFolder, problems: list[str]) -> Checkpoint | None:
-    for path in (folder.last, folder.best):
+def _header(folder: RunFolder, problems: list[str], paths: Sequence[Path] = ()) -> Checkpoint | None:
+    for path in paths or (folder.last, folder.best):
         if path.is_file() and not path.is_symlink() and not path.parent.is_symlink():
             try:
                 return read_header(path)
             except DataError as error:
                 problems.append(str(error))
     return None
+
+
+def _temperature(folder: RunFolder, header: Checkpoint | None) -> float:
+    if folder.best.is_file() and not folder.best.is_symlink():
+        header = _header(folder, [], (folder.best,)) or header
+    return header.temperature if header else 1.0
 
 
 def _scores(summary: Mapping[str, Any], header: Checkpoint | None) -> tuple[AtEpoch | None, AtEpoch | None]:

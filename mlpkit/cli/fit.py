@@ -51,7 +51,7 @@ def fit(
             "--time-limit",
             metavar="SECONDS",
             min=1,
-            help="How long it may take; each model is trained for an epoch at least.",
+            help="About how long the comparison and the last training may take together.",
         ),
     ] = 60.0,
     config_dir: ConfigDir = None,
@@ -115,17 +115,25 @@ def fit(
     folder = _train(sweeps, origin, console, datasets)
     results = results_below([folder], note)
     runs = {name: [run for run in results if candidate_of(run) == name] for name in requests}
+    if cut := [name for name, of_model in runs.items() if any(map(_is_cut, of_model))]:
+        warnings.append(
+            f"warning: --time-limit={time_limit:g} ended the training of {', '.join(cut)}; a longer one may "
+            "have another result"
+        )
+        note(warnings[-1])
     judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
     comparison = _compare(judged, folds, seeds, warnings, folder)
     _print(console, comparison)
     winner = judged.winner
     how, all_rows = "", ["dataset.test_fraction=0", "seed=range(1)"]  # the recipe's networks need val rows
-    if winner.model != RECIPE:
+    if winner.model == RECIPE:  # even with no time left, no worse trained than those that were compared
+        longest = max(run.seconds or 0 for run in runs[RECIPE])
+        all_rows.append(f"trainer.time_limit={max(_seconds_to(end), 2 * longest)}")
+    else:
         epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
         how, stop = f" for {plural(epochs, 'epoch')}", "trainer.early_stopping.patience=null"
         seeds_of = f"seed=range({winner.members})"
         all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, seeds_of]
-    all_rows.append(f"trainer.time_limit={_seconds_to(end)}")
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)
@@ -229,6 +237,16 @@ def _train(requests: "Sequence[Request]", origin: "Origin", console: "Console", 
 def _seconds_to(end: float) -> float:
     """Return the seconds that are left; a moment if there are none, which is enough for an epoch."""
     return max(end - time.monotonic(), 1e-3)
+
+
+def _is_cut(run: "RunResult") -> bool:
+    """Whether a run's training was ended by the time limit."""
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.folders.run_record import read_summary
+
+    limit = run.settings["trainer.time_limit"]
+    summary = read_summary(RunFolder(run.path))
+    return bool(summary["status"] == "stopped early" and summary["train_seconds"] > limit)
 
 
 def _out_of_fold(folder: Path, runs: "Sequence[RunResult]", datasets: "Datasets") -> "Sequence[OutOfFold]":

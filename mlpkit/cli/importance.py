@@ -76,7 +76,8 @@ def importance(
             )
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         name, rows = choose_split(dataset, split)
-        refuse_folds(name, rows)
+        if not column:
+            refuse_folds(name, dataset, "show what the model relies on with --split train")
         if name == "test":
             place = folder_of([(path, stored)])
             record_look(place, stored.config.run.root, stored.fingerprint, command_line(), note)

@@ -170,7 +170,7 @@ def predict(
                 if Path(text).is_absolute():  # as all paths of a config are; decimal: . is no folder
                     refuse_input(output, text)
         name, rows = choose_split(dataset, split)
-        refuse_folds(name, rows)
+        refuse_folds(name, dataset, "predict a file with --input")
         if novelty:
             refuse_training_rows(name, rows)
         if name == "test":

@@ -145,6 +145,12 @@ class TrainerConfig(Section):
             raise rule_error(f"swa={self.swa} is after the last of {self.epochs} epochs; choose a lower one")
         return self
 
+    def ended_by(self, seconds: float) -> str:
+        """Return the setting by which a run stopped early after so many seconds, `key=value`."""
+        if self.time_limit is not None and seconds > self.time_limit:
+            return f"trainer.time_limit={self.time_limit:g}"
+        return f"trainer.early_stopping.patience={self.early_stopping.patience}"
+
     @property
     def has_averages(self) -> bool:
         """Whether averages of the weights are kept."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mlpkit.analysis.calibration import temperatures_of
 from mlpkit.analysis.model_facts import (
     Rows,
     column_table,
@@ -33,6 +34,7 @@ def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], 
         scores: of the model.
     """
     environment = read_or_empty(read_environment, RunFolder(run_of(paths[0])))
+    is_calibrated = temperatures_of(source.predictor) != [1]
     parts = [
         f"# {_text(source.title)}",
         *_about(source, paths),
@@ -41,7 +43,7 @@ def model_card(source: Source, paths: Sequence[Path], sizes: Mapping[str, int], 
         "## Scores",
         *_scores(scores),
         "## Limits",
-        "\n".join(f"- {_text(line)}" for line in limits(source.schema, sizes)),
+        "\n".join(f"- {_text(line)}" for line in limits(source.schema, sizes, is_calibrated)),
         "## Config",
         "That of the first member." if len(paths) > 1 else "",
         f"```yaml\n{yaml_file.dump(to_dict(source.config)).strip()}\n```",

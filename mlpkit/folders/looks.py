@@ -131,15 +131,16 @@ def looks_at(folder: Path, fingerprint: str) -> list[Look]:
 
 
 def _file_for(folder: Path, root: str | None) -> Path | None:
-    """Return the file above a run if there is one, else that in run.root; None for a run outside of it."""
-    for above in list(folder.parents)[:LEVELS]:
-        if (above / NAME).is_file():
-            return above / NAME
-    if root is not None:
-        top = expand(root).resolve()
-        if folder.is_relative_to(top) and folder != top:
-            return top / NAME
-    return None
+    """Return the file above a run if there is one, else that in run.root; None for a run outside of it.
+
+    A foreign config may name any folder as run.root: one far above the run is not written to.
+    """
+    above = list(folder.parents)[:LEVELS]
+    for each in above:
+        if (each / NAME).is_file():
+            return each / NAME
+    top = expand(root).resolve() if root is not None else None
+    return top / NAME if top in above else None
 
 
 def _scored(run: Path) -> tuple[str | None, str] | None:

@@ -86,7 +86,8 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
     if facts.last is not None:
         others = f", together with {plural(facts.together - 1, 'other run')}" if facts.together > 1 else ""
         took = "" if facts.seconds is None else f" in {seconds(facts.seconds)}{others}"
-        early = ", which early stopping ended" if facts.status == "stopped early" else ""
+        by = config.trainer.ended_by(facts.seconds or 0)
+        early = f", which {by} ended" if facts.status == "stopped early" else ""
         yield f"It trained for {plural(facts.last.epoch, 'epoch')}{took}{early}."
     if facts.best is not None:
         by = f" by {facts.monitored}" if facts.monitored else ""
@@ -227,7 +228,7 @@ def data_part(facts: RunFacts) -> Html:
         if more:
             parts.append(tag("p", f"And {plural(more, 'more column')}."))
     parts.append(tag("h3", "Limits"))
-    parts.append(bullets(list(limits(facts.schema, facts.sizes))))
+    parts.append(bullets(list(limits(facts.schema, facts.sizes, facts.temperature != 1))))
     return joined(*parts)
 
 

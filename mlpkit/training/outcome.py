@@ -9,6 +9,8 @@ from mlpkit.analysis.diagnose import baseline_not_beaten, diagnose
 from mlpkit.analysis.evidence import read_evidence
 from mlpkit.analysis.network_facts import find_facts
 from mlpkit.analysis.weights import readable_weights
+from mlpkit.config.problems import plural
+from mlpkit.config.run import TrainerConfig
 from mlpkit.engines.experiment import Experiment
 from mlpkit.errors import DataError
 from mlpkit.folders.run_folder import RunFolder
@@ -16,11 +18,13 @@ from mlpkit.models.architecture import architecture
 from mlpkit.system.console import number, print_scores, print_weights, say
 
 
-def outcome_lines(summary: dict[str, Any]) -> list[str]:
+def outcome_lines(summary: dict[str, Any], trainer: TrainerConfig) -> list[str]:
     """Return the result of a run as lines: status, speed, best epoch and its scores."""
-    best = summary["best"]
+    best, status = summary["best"], summary["status"]
+    if status == "stopped early":
+        status += f" ({trainer.ended_by(summary['train_seconds'])})"
     lines = [
-        f"{summary['status']}: {summary['epochs']} epochs, {summary['steps']} steps in "
+        f"{status}: {plural(summary['epochs'], 'epoch')}, {plural(summary['steps'], 'step')} in "
         f"{summary['train_seconds']:.2f} s ({summary['samples_per_second']:,.0f} samples/s)"
     ]
     if not summary["epochs"]:
@@ -48,7 +52,7 @@ def outcome_lines(summary: dict[str, Any]) -> list[str]:
 
 def print_outcome(console: Console, experiment: Experiment, summary: dict[str, Any]) -> None:
     """Print a run's status, the scores of each split, the best epoch, and the weights of a small model."""
-    status, *more = outcome_lines(summary)
+    status, *more = outcome_lines(summary, experiment.config.trainer)
     console.print()
     say(console, status)
     scores = {name: summary[name] for name in experiment.dataset.splits if name in summary}

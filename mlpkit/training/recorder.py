@@ -201,7 +201,7 @@ class Recorder:
         self._files.sync()
         self.checkpoints.write_summary(summary)
         self._is_summarized = True
-        for line in outcome_lines(summary):
+        for line in outcome_lines(summary, self.config.trainer):
             self._files.text(line)
         if self.console is not None:
             print_outcome(self.console, self.experiment, summary)

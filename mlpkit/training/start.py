@@ -279,9 +279,13 @@ def _why_finished(folder: RunFolder, config: Config, stored: Checkpoint) -> str 
     if summary.get("steps") != progress.step or progress.batch:
         return None
     if summary.get("status") == "stopped early":
-        patience = stored.config.trainer.early_stopping.patience
-        epochs_done = plural(progress.epoch, "epoch")
-        ended = f"stopped early after {epochs_done} (trainer.early_stopping.patience={patience})"
+        seconds = progress.seconds
+        ended_by, limit = stored.config.trainer.ended_by(seconds), config.trainer.time_limit
+        ended = f"stopped early after {plural(progress.epoch, 'epoch')} ({ended_by})"
+        if ended_by.startswith("trainer.time_limit"):
+            if limit is None or limit > seconds:
+                return None
+            return f"{ended}; a larger trainer.time_limit trains for longer"
         if (epochs := config.trainer.epochs) != stored.config.trainer.epochs:
             raise ConfigError(f"trainer.epochs={epochs}: the run {ended}; train anew with a larger patience")
         return f"{ended}; nothing is left to do"

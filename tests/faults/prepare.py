@@ -95,4 +95,7 @@ def die_in(where: str, name: str) -> None:
     def die(*arguments: object, **options: object) -> None:
         signal.raise_signal(signal.SIGKILL)
 
-    setattr(importlib.import_module(where), name, die)
+    module = importlib.import_module(where)
+    if not hasattr(module, name):
+        raise AttributeError(f"{where} does not use {name} any more")
+    setattr(module, name, die)

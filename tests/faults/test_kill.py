@@ -28,7 +28,7 @@ MOMENTS = {
     "rename the first checkpoint": ("mlpkit.folders.checkpoint", "atomic_write"),
     "keep the checkpoint before": ("mlpkit.folders.run_folder", "_link"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
-    "write the summary": ("mlpkit.training.recorder", "write_json"),
+    "write the summary": ("mlpkit.training.checkpoint_files", "write_json"),
 }
 
 
@@ -39,7 +39,7 @@ EXTENSION = {
     "describe it again": ("mlpkit.training.start", "record_setup"),
     "open the logs": ("mlpkit.training.recorder", "RunLog"),
     "keep the checkpoint before": ("mlpkit.folders.run_folder", "_link"),
-    "write the environment": ("mlpkit.training.recorder", "write_json"),
+    "write the environment": ("mlpkit.training.checkpoint_files", "write_json"),
     "compute the final scores": ("mlpkit.training.results", "_summaries"),
 }
 

@@ -54,7 +54,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFolder]:
     def train(arguments: tuple[str, ...]) -> RunFolder:
         if arguments not in known:
             folder = tmp_path_factory.mktemp("alone")
-            assert start(folder, "train", *arguments).wait() == 0
+            running = start(folder, "train", *arguments)
+            assert running.wait() == 0
+            (folder / "said").write_text(running.stderr())
             known[arguments] = RunFolder(folder / RUN)
         return known[arguments]
 
@@ -66,8 +68,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFolder]:
 def test_it_is_the_run_of_one(case: str, size: int, tmp_path: Path, alone: Callable[..., RunFolder]) -> None:
     settings = CASES[case]
     running = start(tmp_path, "train", *settings, f"trainer.processes={size}")
-    assert (running.wait(), running.stderr()) == (0, "")
-    check_close(RunFolder(tmp_path / RUN), alone(settings))
+    assert running.wait() == 0
+    one = alone(settings)
+    assert running.stderr() == (one.path.parent / "said").read_text()
+    check_close(RunFolder(tmp_path / RUN), one)
 
 
 def test_torchrun_starts_the_processes(tmp_path: Path, alone: Callable[..., RunFolder]) -> None:

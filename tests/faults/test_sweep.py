@@ -49,7 +49,7 @@ MOMENTS = {
     "describe the machine of the first run": ("mlpkit.training.start", "write_json"),
     "write the first checkpoint": ("mlpkit.folders.checkpoint", "save"),
     "rename the first checkpoint": ("mlpkit.folders.checkpoint", "atomic_write"),
-    "write the first summary": ("mlpkit.training.recorder", "write_json"),
+    "write the first summary": ("mlpkit.training.checkpoint_files", "write_json"),
     "flush the first runs": ("os", "sync"),
 }
 
