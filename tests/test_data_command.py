@@ -353,7 +353,11 @@ def test_a_target_with_one_value_is_not_given_away() -> None:
     ("words", "code", "line"),
     [
         (["x.csv"], 65, "x.csv: no such file"),
-        (["x.csv", "optimizer.lr=1"], 2, "optimizer.lr=1: only settings of dataset.*; leave it out"),
+        (
+            ["x.csv", "optimizer.lr=1"],
+            2,
+            "optimizer.lr=1: only settings of dataset.*, or experiment=NAME; leave it out",
+        ),
         (["x.csv", "dataset=moons"], 2, "dataset=moons: x.csv chooses the dataset already; remove one"),
         (
             ["dataset=moons", "--plot", "a.png"],

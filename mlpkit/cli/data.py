@@ -169,14 +169,13 @@ def _dataset(
     from mlpkit.config.config import parse
 
     given = [f"dataset.{line}" if line.startswith("target=") else line for line in overrides]
-    if bad := next(
-        (line for line in given if not line.lstrip("+~").startswith(("dataset=", "dataset."))), None
-    ):
-        raise ConfigError(f"{bad}: only settings of dataset.*; leave it out")
+    allowed = ("dataset=", "dataset.", "experiment=")
+    if bad := next((line for line in given if not line.lstrip("+~").startswith(allowed)), None):
+        raise ConfigError(f"{bad}: only settings of dataset.*, or experiment=NAME; leave it out")
     typed = [line for line in given if line.startswith("dataset.target=")]
     if target and typed:
         raise ConfigError(f"--target={target[0]}: {typed[0]} names the target already; remove one")
-    chosen = [line for line in given if line.startswith("dataset=")]
+    chosen = [line for line in given if line.startswith(("dataset=", "experiment="))]
     if files and chosen:
         raise ConfigError(f"{chosen[0]}: {files[0]} chooses the dataset already; remove one")
     if not files and not chosen:

@@ -70,7 +70,7 @@ def test_it_is_the_run_of_one(case: str, size: int, tmp_path: Path, alone: Calla
     running = start(tmp_path, "train", *settings, f"trainer.processes={size}")
     assert running.wait() == 0
     one = alone(settings)
-    assert running.stderr() == (one.path.parent / "said").read_text()
+    assert running.stderr() == (one.path.parents[1] / "said").read_text()
     check_close(RunFolder(tmp_path / RUN), one)
 
 
