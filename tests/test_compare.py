@@ -726,6 +726,18 @@ def test_pictures(forge: Callable[..., Path], capsys: pytest.CaptureFixture[str]
     assert errors == ("mlpkit: two/plots: a link, which may lead elsewhere; name a folder with --plot-dir\n")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("rates", ["", "optimizer.lr=0.1,0.2"])
+def test_what_comes_with_an_optimizer_has_no_picture(rates: str, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    words = ("dataset=moons", "dataset.n=40", "model=mlp", "model.hidden=[2]", "trainer.epochs=1")
+    varied = ("optimizer=rmsprop,lion", *rates.split(), "seed=range(2)", "run.plots=false")
+    assert command(["train", "-m", *words, *varied, f"run.dir={sweep}"]) == 0
+    assert command(["compare", str(sweep), "--plot"]) == 0
+    found = {path.name for path in (sweep / "plots").iterdir()}
+    assert found - {"heatmap.png"} == {"curves.png"} | ({"score-lr.png"} if rates else set())
+
+
 def test_pictures_never_land_in_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def below(*paths: Path) -> Path:
         return common_parent([str(path) for path in paths])
