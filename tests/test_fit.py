@@ -17,6 +17,8 @@ from mlpkit.analysis.fit import Candidate, judge
 from mlpkit.analysis.out_of_fold import OutOfFold, predict_out_of_fold
 from mlpkit.cli.fit import RECIPE, candidate_of
 from mlpkit.cli.main import run as command
+from mlpkit.config.config import Config
+from mlpkit.data.table_options import TableOptions
 from mlpkit.folders import checkpoint
 from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.indexed_results import results_below
@@ -258,13 +260,18 @@ def test_training_ends_at_its_time_limit(tmp_path: Path) -> None:
     assert (summary["epochs"], summary["status"]) == (1, "stopped early")
 
 
+def is_of_a_fold(config: Config) -> bool:
+    """Whether a run is part of the cross-validation."""
+    return isinstance(config.dataset, TableOptions) and isinstance(config.dataset.fold, int)
+
+
 @pytest.mark.long
 def test_the_time_limit_includes_what_is_not_training(tmp_path: Path) -> None:
     """The share of each training is counted from what is left after the table was read."""
     words = ("fit", "dataset=iris", "--folds=2", "--seeds=1", "--time-limit=16", f"run.root={tmp_path}")
     assert command([*words, *SHORT]) == 0
     configs = [checkpoint.load(RunFolder(run).last).config for run in find_runs([tmp_path], print)]
-    limits = [config.trainer.time_limit for config in configs if isinstance(config.dataset.fold, int)]
+    limits = [config.trainer.time_limit for config in configs if is_of_a_fold(config)]
     assert all(limit is not None and 0 < limit < 16 for limit in limits)
     assert len(set(limits)) == 2 and min(filter(None, limits)) < 1.0  # the recipe has a part of its own
 
@@ -280,11 +287,9 @@ def test_the_last_training_is_no_shorter_than_those_before(
         (checkpoint.load(RunFolder(run).last).config, read_object(RunFolder(run).summary))
         for run in find_runs([tmp_path], print)
     ]
-    (last,) = (each for each in runs if not isinstance(each[0].dataset.fold, int))
+    (last,) = (each for each in runs if not is_of_a_fold(each[0]))
     if last[0].model.members > 1:
-        before = [
-            s["train_seconds"] for c, s in runs if c.model.members > 1 and isinstance(c.dataset.fold, int)
-        ]
+        before = [s["train_seconds"] for c, s in runs if c.model.members > 1 and is_of_a_fold(c)]
         assert last[0].trainer.time_limit >= 2 * max(before)
     else:
         assert last[0].trainer.time_limit is None

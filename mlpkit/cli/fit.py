@@ -244,9 +244,9 @@ def _is_cut(run: "RunResult") -> bool:
     from mlpkit.folders.run_folder import RunFolder
     from mlpkit.folders.run_record import read_summary
 
-    limit = run.settings["trainer.time_limit"]
-    summary = read_summary(RunFolder(run.path))
-    return bool(summary["status"] == "stopped early" and summary["train_seconds"] > limit)
+    if run.status != "stopped early":
+        return False
+    return bool(read_summary(RunFolder(run.path))["train_seconds"] > run.settings["trainer.time_limit"])
 
 
 def _out_of_fold(folder: Path, runs: "Sequence[RunResult]", datasets: "Datasets") -> "Sequence[OutOfFold]":
