@@ -271,6 +271,18 @@ def write_arrow(kind: str, table: pa.Table, path: Path) -> None:
         writer.write_table(table, max_chunksize=300)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_categories_of_string_views(rows: int, tmp_path: Path) -> None:
+    """As polars writes them."""
+    path, names = tmp_path / "a.arrow", pa.array(["p", "q"], pa.string_view())
+    indices = pa.array([0, 1, None, 1][:rows], pa.uint32())
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(indices, names), "b": [0.5] * rows})
+    write_arrow("file", table, path)
+    whole = check(path)
+    assert isinstance(whole, TableFile)
+    assert whole.table["a"].to_pylist() == ["p", "q", None, "q"][:rows]
+
+
 @pytest.mark.filterwarnings("ignore:Feather V1")
 @pytest.mark.parametrize("kind", ["file", "packed file", "stream", "old feather"])
 def test_arrow(kind: str, tmp_path: Path) -> None:

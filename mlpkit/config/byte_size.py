@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-SMALLEST = 1 << 20
+SMALLEST = 10**6
 
 _UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 

@@ -173,7 +173,9 @@ def _convert_type(column: pyarrow.ChunkedArray, location: str) -> pyarrow.Chunke
     if isinstance(kind, pyarrow.BaseExtensionType):
         return _convert_type(column.cast(kind.storage_type), location)
     if types.is_dictionary(kind):
-        return _convert_type(column.cast(kind.value_type), location)
+        if types.is_string_view(kind.value_type):  # as polars writes categories; pyarrow cannot decode them
+            column = _with_strings(column)
+        return _convert_type(column.cast(column.type.value_type), location)
     if types.is_large_string(kind) or types.is_string_view(kind) or types.is_time(kind):
         return column.cast(pyarrow.string())
     if types.is_decimal(kind):
@@ -189,6 +191,16 @@ def _convert_type(column: pyarrow.ChunkedArray, location: str) -> pyarrow.Chunke
         f"{location}: has type {kind}; a column holds numbers, strings, dates or booleans: convert or "
         "remove it"
     )
+
+
+def _with_strings(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """Return categories whose names are string views with names that are strings."""
+    kind = pyarrow.dictionary(column.type.index_type, pyarrow.string(), column.type.ordered)
+    chunks = [
+        pyarrow.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pyarrow.string()))
+        for chunk in column.chunks
+    ]
+    return pyarrow.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
 
 
 def _clean(column: pyarrow.ChunkedArray, missing: Sequence[str]) -> pyarrow.ChunkedArray:

@@ -66,12 +66,14 @@ class Slurm(Workers):
 
     def submit(self, jobs: Mapping[int, Parcel]) -> None:
         """See `Workers.submit`; Slurm gets one array."""
+        submitted: dict[int, SlurmJob] = {}
         try:
             with self._executor.batch():
                 for number, parcel in jobs.items():
-                    self._running[number] = self._executor.submit(Training(), parcel)
+                    submitted[number] = self._executor.submit(Training(), parcel)
         except (FailedSubmissionError, UncompletedJobError, OSError) as error:
             raise WriteError(f"--launcher=slurm: cannot submit the jobs ({_first_line(error)})") from None
+        self._running |= submitted
 
     def collect(self, seconds: float) -> Ended:
         """See `Workers.collect`."""

@@ -158,6 +158,14 @@ def test_a_job_is_cancelled(how: tuple[str, ...], folder: Path, local_sweep: Pat
     check_bits(folder, local_sweep)
 
 
+def test_jobs_that_slurm_refuses(folder: Path) -> None:
+    running = sweep(folder, "--launcher=slurm", "--slurm=partition=none")
+    assert running.wait() == 74
+    (line,) = [line for line in running.stderr().splitlines() if line.startswith("mlpkit: ")]
+    assert line.startswith("mlpkit: --launcher=slurm: cannot submit the jobs (sbatch: error: ")
+    assert "Traceback" not in running.stderr()
+
+
 def test_its_time_is_up(folder: Path) -> None:
     """Slurm asks a job to save some 20 to 80 seconds before its time is up; it is requeued, and goes on."""
     options = ("--launcher=slurm", "--slurm=timeout_min=2", "--slurm=signal_delay_s=20")
