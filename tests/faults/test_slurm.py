@@ -16,7 +16,7 @@ from time import monotonic
 
 import pytest
 
-from faults.launched import MOONS, SWEEP, check_bits, resume, sweep
+from faults.launched import ARGUMENTS, MOONS, SWEEP, check_bits, resume, sweep
 from faults.processes import LIMIT, Running, end_all, start_fresh
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
@@ -159,7 +159,8 @@ def test_a_job_is_cancelled(how: tuple[str, ...], folder: Path, local_sweep: Pat
 
 
 def test_jobs_that_slurm_refuses(folder: Path) -> None:
-    running = sweep(folder, "--launcher=slurm", "--slurm=partition=none")
+    options = ("--launcher=slurm", "--slurm=partition=none")
+    running = start_fresh(folder, "train", "-m", *ARGUMENTS, *options)
     assert running.wait() == 74
     (line,) = [line for line in running.stderr().splitlines() if line.startswith("mlpkit: ")]
     assert line.startswith("mlpkit: --launcher=slurm: cannot submit the jobs (sbatch: error: ")
