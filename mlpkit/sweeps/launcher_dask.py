@@ -88,7 +88,10 @@ class Dask(ClusterWorkers):
         lost = any(future.status in ("cancelled", "lost") for future in self._running.values())
         if self._client.status != "running" or (lost and not self._stopped):
             at = self._address or "on this machine"
-            raise WriteError(f"--launcher=dask: the scheduler {at} is gone; its jobs save their runs and end")
+            raise WriteError(
+                f"--launcher=dask: the scheduler {at} is gone; its jobs save their runs and "
+                "end; go on with mlpkit resume"
+            )
         ended = [number for number, future in self._running.items() if future.done()]
         return [(number, _result(self._running.pop(number))) for number in ended]
 

@@ -86,7 +86,8 @@ class Ray(ClusterWorkers):
         ended, _ = ray.wait(list(self._running), timeout=seconds)
         if not ended and not _accepts(self._head):  # Ray itself would end this process after a minute
             raise WriteError(
-                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and end"
+                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
+                "end; go on with mlpkit resume"
             )
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
 
@@ -98,7 +99,8 @@ class Ray(ClusterWorkers):
         self._looked = time.monotonic()
         if self._failed == TRIES:
             raise WriteError(
-                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and end"
+                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
+                "end; go on with mlpkit resume"
             )
 
     def stop(self) -> None:

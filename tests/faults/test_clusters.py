@@ -13,6 +13,7 @@ from faults.launched import ARGUMENTS, SWEEP, check_bits, resume, sweep
 from faults.processes import LIMIT, start_fresh
 
 Start = Callable[[type[Cluster]], Cluster]
+GOING_ON = "its jobs save their runs and end; go on with mlpkit resume"
 NEEDS_DASK = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs distributed")
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 pytestmark = pytest.mark.long
@@ -70,7 +71,7 @@ def test_the_scheduler_of_dask_is_killed(dask: DaskCluster, local_sweep: Path) -
     running = sweep(dask.folder, *dask.options)
     dask.scheduler.kill()
     assert running.wait() == 74
-    gone = f"--launcher=dask: the scheduler {dask.address} is gone; its jobs save their runs and end"
+    gone = f"--launcher=dask: the scheduler {dask.address} is gone; {GOING_ON}"
     assert running.stderr() == f"mlpkit: {gone}\n"
     for process in (dask.scheduler, *dask.workers):
         process.wait(LIMIT)  # the workers end by themselves
@@ -86,7 +87,7 @@ def test_the_head_of_ray_is_killed(start: Start, local_sweep: Path) -> None:
     running = sweep(ray.folder, *ray.options)
     ray.lose_the_head()
     assert running.wait() == 74
-    gone = f"mlpkit: --launcher=ray: the head {ray.address} is gone; its jobs save their runs and end"
+    gone = f"mlpkit: --launcher=ray: the head {ray.address} is gone; {GOING_ON}"
     assert running.stderr().splitlines()[-1] == gone  # Ray may say more before
     ray.end()
     refused = start_fresh(ray.folder, "resume", SWEEP)
