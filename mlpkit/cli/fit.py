@@ -17,7 +17,6 @@ from mlpkit.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlpkit.analysis.fit import Judged
     from mlpkit.analysis.fit_file import FitComparison
     from mlpkit.analysis.out_of_fold import OutOfFold
     from mlpkit.cli.compose import Request
@@ -59,6 +58,7 @@ def fit(
 ) -> None:
     """Cross-validate a linear model, an mlp, an ensemble and a recipe; train the best one on all rows."""
     from mlpkit.analysis.fit import judge
+    from mlpkit.analysis.fit_comparison import comparison_of
     from mlpkit.analysis.fit_file import write_fit
     from mlpkit.cli.compose import Request, read_config
     from mlpkit.cli.data_report import print_table
@@ -122,7 +122,7 @@ def fit(
         )
         note(warnings[-1])
     judged = judge({name: _out_of_fold(folder, of_model, datasets) for name, of_model in runs.items()})
-    comparison = _compare(judged, folds, seeds, warnings, folder)
+    comparison = comparison_of(judged, folds, seeds, warnings, folder)
     _print(console, comparison)
     winner = judged.winner
     how, all_rows = "", ["dataset.test_fraction=0", "seed=range(1)"]  # the recipe's networks need val rows
@@ -262,41 +262,6 @@ def _best_epoch(run: "RunResult") -> int:
     from mlpkit.folders.run_record import read_summary
 
     return int(read_summary(RunFolder(run.path))["best"]["epoch"])
-
-
-def _compare(judged: "Judged", folds: int, seeds: int, warnings: list[str], folder: Path) -> "FitComparison":
-    """Return the candidates, best first, as texts."""
-    from mlpkit.analysis.fit import SIGNIFICANT
-    from mlpkit.analysis.fit_file import FitComparison
-
-    regression = judged.task.probabilities is None
-    score, constant = ("R²", "the mean") if regression else ("log loss", "the majority")
-    accuracy = [] if regression else ["accuracy"]
-    best, rows = judged.candidates[0], []
-    for candidate, p in zip(judged.candidates, judged.p_values, strict=True):
-        value = 1 - candidate.loss if regression else candidate.loss
-        cells = [candidate.name, f"{value:z.4f}", f"{candidate.half_width:.4f}"]
-        cells += [] if candidate.accuracy is None else [f"{candidate.accuracy:.4f}"]
-        sure = "" if p is None else "yes" if p < SIGNIFICANT else "no"
-        rows.append([*cells, "" if p is None else f"{candidate.loss - best.loss:.4f}", sure])
-    verdict = (
-        f"{judged.winner.name} is better than predicting {constant}"
-        if judged.beats_constant()
-        else f"warning: {judged.winner.name} is not shown to be better than predicting {constant}; the "
-        "columns may say nothing of the target"
-    )
-    return FitComparison(
-        about=f"cross-validation of {plural(judged.rows, 'row')}: {folds} folds, {plural(seeds, 'seed')}",
-        titles=["model", score, "± 95 %", *accuracy, "worse by", "sure"],
-        rows=rows,
-        lines=[
-            f"sure: a paired t-test over the rows finds the difference (p < {SIGNIFICANT}, Bonferroni; "
-            "test and interval allow for folds that share training rows)",
-            verdict,
-        ],
-        warnings=warnings,
-        folder=str(folder),
-    )
 
 
 def _print(console: "Console", comparison: "FitComparison") -> None:

@@ -85,11 +85,14 @@ class Ray(ClusterWorkers):
 
         ended, _ = ray.wait(list(self._running), timeout=seconds)
         if not ended and not _accepts(self._head):  # Ray itself would end this process after a minute
-            raise WriteError(
-                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
-                "end; go on with mlpkit resume"
-            )
+            raise self._gone()
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
+
+    def _gone(self) -> WriteError:
+        return WriteError(
+            f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
+            "end; go on with mlpkit resume"
+        )
 
     def _look_at_head(self) -> None:
         """Check now and then that the head is there: without it, Ray ends this process after a minute."""
@@ -98,10 +101,7 @@ class Ray(ClusterWorkers):
         self._failed = 0 if _accepts(self._head) else self._failed + 1
         self._looked = time.monotonic()
         if self._failed == TRIES:
-            raise WriteError(
-                f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
-                "end; go on with mlpkit resume"
-            )
+            raise self._gone()
 
     def stop(self) -> None:
         """See `Workers.stop`; Ray interrupts a job's task, which asks the job to end and waits for it."""
