@@ -887,3 +887,14 @@ def test_losses_of_one_unit_are_ranked(
     kept = [text for text in LINES if text.partition("=")[0] not in changed]
     printed, _ = said(capsys, *kept, "trainer.epochs=2", *overrides)
     assert f"4 runs, 2 settings: val {score} at the best epoch" in printed
+
+
+@pytest.mark.long
+def test_runs_without_curves_have_no_picture_of_them(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    words = ("dataset=moons", "dataset.n=40", "model=mlp", "model.hidden=[2]", "trainer.epochs=1")
+    assert (
+        command(["train", "-m", *words, "optimizer.lr=0.1,0.2", "run.files=minimal", f"run.dir={sweep}"]) == 0
+    )
+    assert command(["compare", str(sweep), "--plot"]) == 0
+    assert {path.name for path in (sweep / "plots").iterdir()} == {"score-lr.png"}

@@ -59,6 +59,21 @@ def test_the_best_score_comes_first(lines: Lines) -> None:
     assert lines("ls", "--runs", "--sort", "score")[-1].split()[3] == "failed"
 
 
+def test_all_are_counted_where_the_first_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    noted = []
+    for options in ((), ("--top", "1")):
+        assert command(["ls", *options]) == 0
+        noted.append(capsys.readouterr().err)
+    assert noted[0] == noted[1]
+
+
+def test_a_sweep_whose_runs_have_not_begun(refused: Refused) -> None:
+    Path("begun").mkdir()
+    Path("begun/ledger.sqlite").touch()
+    message = "begun: no run of this sweep has begun; go on with `mlpkit resume`"
+    assert refused("ls", "begun", code=65) == message
+
+
 def test_tags_and_notes(lines: Lines) -> None:
     assert lines("tag", RUN, "good", "paper") == ["tags: good paper"]
     assert lines("tag", RUN, "good") == ["tags: good paper"]

@@ -70,6 +70,7 @@ def ls(
     from mlpkit.folders.listed_run import STATUSES
     from mlpkit.folders.listing import ListedSweep, by_score, list_runs, newest_first
     from mlpkit.folders.output_file import check_output
+    from mlpkit.folders.sweep_folder import is_sweep
     from mlpkit.system.console import is_terminal, make_console, note, print_answer
 
     if sort not in SORTS:
@@ -83,17 +84,19 @@ def ls(
     folders = folders_or_outputs(paths)
     listed = list_runs(folders, note)
     if not listed:
+        if is_sweep(folders[0]):
+            raise DataError(f"{folders[0]}: no run of this sweep has begun; go on with `mlpkit resume`")
         raise DataError(f"{folders[0]}: holds no run; start one with `mlpkit train`, or name another folder")
     if runs or tag is not None or status is not None:
         listed += [run for each in listed if isinstance(each, ListedSweep) for run in each.runs]
     shown = [each for each in listed if _matches(each, tag, status, runs)]
     shown.sort(key=by_score if sort == "score" else newest_first)
-    shown = shown[:top]
+    found, shown = describe(shown), shown[:top]
     console = make_console()
     width = console.width if is_terminal(console) else None
     lines = format_list(shown, folders[0], width) if shown else []
     print_answer("".join(f"{line}\n" for line in lines))
-    note(f"{describe(shown)} below {', '.join(map(str, folders))}")
+    note(f"{found} below {', '.join(map(str, folders))}")
     if output is not None:
         write_list(output, shown)
         note(f"list: {output}")

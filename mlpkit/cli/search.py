@@ -119,6 +119,7 @@ def search(request: Request, origin: Origin, options: Options, launcher: "JobLau
     console = make_console()
     check_folder(request, configs[0])
     folder = sweep_folder.create(configs)
+    launcher.open_for(folder, min(wanted.batch, wanted.trials) * wanted.seeds)
     with looks_recorded(folder.path, origin.command, note):
         start(folder, plan, origin, launcher, console)
     say(console, f"sweep folder: {folder.path}")

@@ -79,6 +79,7 @@ def _train(
             resume(path, origin, launcher, console, jobs)
         return
     folder = sweep_folder.create([job.config for job in jobs])
+    launcher.open_for(folder, len(jobs))
     with shown(folder.path, origin):
         start(folder, jobs, origin, launcher, console)
 

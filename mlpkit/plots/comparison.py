@@ -56,7 +56,7 @@ def render_comparison(
         folder: folder of the plots.
         warn: called with a warning for each run whose metrics cannot be read and each plot that fails.
     """
-    drawings: dict[str, Callable[[], Figure]] = {
+    drawings: dict[str, Callable[[], Figure | None]] = {
         f"score-{shorten(key, found.columns)}": partial(draw_score, found, key)
         for key in found.columns
         if _is_numeric(found, key) and not _comes_with_a_choice(found, key)
@@ -67,7 +67,8 @@ def render_comparison(
     for name, draw in drawings.items():
         path, content = folder / f"{name}.png", b""
         with one_warning(str(path), warn), style.applied():
-            content = style.render(draw())
+            figure = draw()
+            content = style.render(figure) if figure is not None else b""
         if content:
             yield path, content
 

@@ -20,12 +20,15 @@ _WIDTH = 7.6
 Curve = tuple[Array, Array]  # epochs and values
 
 
-def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure:
+def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure | None:
     """Return the plot of the score by epoch, for the best settings: each run thin, the mean thick.
 
     Args:
         comparison: the comparison.
         warn: called with a warning for each run whose metrics cannot be read.
+
+    Returns:
+        The plot; None if no run has kept its scores by epoch.
     """
     split, score = comparison.metric.split, comparison.metric.score
     ranked = [setting for setting in comparison.settings if setting.runs]
@@ -57,6 +60,8 @@ def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure
             drawn.append(values)
         if not single and curves:
             axes.plot(*_mean_curve(curves), color=colour, linewidth=1.8, zorder=3)
+    if not drawn:
+        return None
     axes.set(xlabel="epoch", ylabel=name)
     if not scale_score(axes, drawn):
         _cut_start(axes, drawn)

@@ -151,10 +151,10 @@ def _problem(answer: Any, place: Path, wanted: str) -> str:
         return f"has no mlpkit; install {wanted} there"
     if answer["version"] != wanted:
         return f"has mlpkit {answer['version']}, and this is {wanted}; install the same"
-    shared = f"set run.root to a folder that all workers share at {place.parent}"
+    shared = "set run.root to a folder that all workers share under the same path"
     if answer["file"] is None:
-        return f"cannot write into the folder ({answer['error']}); {shared}"
+        return f"cannot write into {place.parent} ({answer['error']}); {shared}"
     with suppress(OSError):
         if (place / answer["file"]).read_text() == place.name:
             return ""
-    return f"has another folder of that name; {shared}"
+    return f"has another folder {place.parent}; {shared}"

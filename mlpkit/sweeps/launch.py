@@ -1,6 +1,7 @@
 """Cuts a sweep into jobs, gives them to a launcher's workers, and collects what becomes of each run."""
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -8,6 +9,7 @@ from typing import Self
 from mlpkit.config.launcher import JobResult, LauncherConfig, LostJob, Workers
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, MlpkitError
+from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.sweeps.groups import group
 from mlpkit.sweeps.job import has_ended_well
 from mlpkit.sweeps.packed_job import make_parcel
@@ -39,6 +41,25 @@ class JobLauncher:
         self.config = config
         self._workers: Workers | None = None
         self._submitted = 0  # jobs, over all batches
+
+    def open_for(self, folder: SweepFolder, runs: int) -> None:
+        """Open the workers for a new sweep; its empty folder is removed if they cannot be used.
+
+        Args:
+            folder: the sweep's folder.
+            runs: number of runs to train, of a search in its first batch.
+
+        Raises:
+            MlpkitError: the workers cannot be used.
+        """
+        if self.config.in_this_process:
+            return
+        try:
+            self._workers = self.config.open(folder.path, runs)
+        except BaseException:
+            with suppress(OSError):
+                folder.path.rmdir()
+            raise
 
     def __call__(self, work: Work) -> None:
         """Train runs.

@@ -1,5 +1,6 @@
 """The launcher that gives each job to a worker of Dask."""
 
+import asyncio
 import logging
 import secrets
 import warnings
@@ -11,11 +12,12 @@ from typing import Any, Literal
 from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.errors import ConfigError, MlpkitError, WriteError
+from mlpkit.errors import ConfigError, MlpkitError, WriteError, reason_of
 from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
-CONNECT_SECONDS = 30.0  # to reach the scheduler, and for a first worker
+CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
+GREET_SECONDS = 10.0  # for its first answer
 
 
 @choice("launcher")
@@ -40,6 +42,13 @@ class DaskLauncher(ClusterConfig):
                 n_workers=1, threads_per_worker=places, processes=False, dashboard_address=None
             )
             return Dask(Client(cluster), None)
+        try:
+            asyncio.run(_greet(self.address))
+        except Exception as error:  # what another program answers may end in any
+            why = reason_of(error) if isinstance(error, OSError | ValueError) else "another program does"
+            raise ConfigError(
+                f"--address={self.address}: no scheduler of Dask answers ({why}); start one: dask scheduler"
+            ) from None
         with warnings.catch_warnings():  # versions of packages that mlpkit sends nothing of
             warnings.simplefilter("ignore")
             return Dask(Client(self.address, timeout=CONNECT_SECONDS), self.address)
@@ -107,6 +116,16 @@ class Dask(ClusterWorkers):
         if (cluster := getattr(self._client, "cluster", None)) is not None:
             with suppress(Exception):
                 cluster.close(timeout=30)
+
+
+async def _greet(address: str) -> None:
+    """Shake hands with the scheduler. `Client` would do it without a limit of time."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async with asyncio.timeout(GREET_SECONDS):
+        comm = await connect(address, GREET_SECONDS, **Security().get_connection_args("client"))
+    comm.abort()
 
 
 def _host(worker: str) -> str:

@@ -1,5 +1,6 @@
 """Trains each job as a Slurm job, through submitit."""
 
+import re
 import shlex
 import signal
 import stat
@@ -16,6 +17,7 @@ from submitit.core.utils import DelayedSubmission, FailedSubmissionError, Uncomp
 
 from mlpkit.config.launcher import Ended, JobResult, LostJob, Workers
 from mlpkit.config.plugins import Parcel
+from mlpkit.config.problems import did_you_mean
 from mlpkit.errors import ConfigError, WriteError
 from mlpkit.folders.run_folder import refuse_other_kind
 from mlpkit.sweeps.packed_job import train_job
@@ -133,7 +135,13 @@ def _executor(settings: Sequence[str], workers: int | None, folder: Path) -> sub
     at_once = {} if workers is None else {"slurm_array_parallelism": workers}
     try:
         executor.update_parameters(**at_once, **parameters)
-    except (AssertionError, NameError, TypeError, ValueError) as error:
+    except NameError as error:  # its text names the setting, and lists those of Slurm
+        key = re.findall(r"'(\w+)'", str(error))[0].removeprefix("slurm_")
+        listed = str(error).partition("Valid arguments:")[2].partition("\n")[0]
+        known = sorted({*SHARED, *re.findall(r"\w+", listed)})
+        way = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"--slurm={key}: no such setting{way}") from None
+    except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"--slurm: {_first_line(error)}") from None
     return executor
 

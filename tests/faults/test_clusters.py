@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,7 +115,9 @@ def test_a_worker_has_another_folder_of_that_name(dask: DaskCluster) -> None:
     (dask.folder / "outputs").mkdir()
     hidden = f'mount -t tmpfs none {dask.folder / "outputs"} && exec "$@"'
     dask.add_worker(before=("unshare", "--mount", "sh", "-c", hidden, "sh"))
-    assert f"set run.root to a folder that all workers share at {dask.folder / SWEEP}" in refusal(dask)
+    place = dask.folder / SWEEP
+    shared = "set run.root to a folder that all workers share under the same path"
+    assert f" cannot write into {place} (No such file or directory); {shared}" in refusal(dask)
 
 
 def refusal(dask: DaskCluster) -> str:
@@ -127,5 +130,22 @@ def refusal(dask: DaskCluster) -> str:
     assert refused.wait() == 2
     assert refused.stderr().startswith("mlpkit: --launcher=dask: worker tcp://")
     assert refused.stderr().count("\n") == 1
-    assert not list((dask.folder / SWEEP).glob(".probe-*"))
+    assert not (dask.folder / SWEEP).exists()
     return refused.stderr()
+
+
+@NEEDS_DASK
+@pytest.mark.parametrize("answer", ["HTTP/1.1 400 Bad Request\r\n\r\n", ""])
+def test_another_program_is_at_the_address(answer: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        sweep = start_fresh(tmp_path, "train", "-m", *ARGUMENTS, "--launcher=dask", f"--address={address}")
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(answer.encode() * 100)
+            assert sweep.wait() == 2
+    why = "another program does" if answer else "TimeoutError"
+    assert sweep.stderr() == (
+        f"mlpkit: --address={address}: no scheduler of Dask answers ({why}); start one: dask scheduler\n"
+    )
+    assert not (tmp_path / SWEEP).exists()
