@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two runs of mypy at a time, each with its options.
+mypy = printf '%s\n' $(1) | xargs -P 2 -L 1 $(BIN)/mypy
 
-.PHONY: help demo test lint fuzz faults equality recipes bench docs clean
+.PHONY: help demo test lint types fuzz faults equality recipes bench docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,13 +21,15 @@ test: lint  ## install the test extra, then ruff, mypy and pytest
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	printf '%s\n' $(foreach system,linux darwin win32,"--platform $(system) --cache-dir .mypy_cache/$(system)") \
-		"--config-file tests/mypy.ini --cache-dir .mypy_cache/tests" | xargs -P 2 -L 1 $(BIN)/mypy
+	$(call mypy,"--cache-dir .mypy_cache/linux" "--config-file tests/mypy.ini --cache-dir .mypy_cache/tests")
+
+types: $(VENV)/.installed-test  ## check the types as they are on macOS and on Windows
+	$(call mypy,$(foreach system,darwin win32,"--platform $(system) --cache-dir .mypy_cache/$(system)"))
 
 fuzz: $(VENV)/.installed-test  ## throw 10,000 odd inputs at each thing that is read
 	MLPKIT_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/fuzz
 
-faults: $(VENV)/.installed-test  ## kill, interrupt, starve and damage runs in every way that is promised
+faults: types  ## kill, interrupt, starve and damage runs in every way that is promised
 	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 tests/faults
 	MLPKIT_FAULTS=full $(BIN)/python -m pytest -n 2 -m long
 
