@@ -134,7 +134,8 @@ def pairing_keys(
 def distinguishing_keys(settings: Sequence[Values], keys: Sequence[str]) -> tuple[str, ...]:
     """Return the keys that distinguish the settings.
 
-    A key that only some choices have, always with the same value, says no more than the choice itself. It is
+    A key that comes with a choice, as the learning rate that each optimizer has of its own, says no more than
+    the choice itself, and is left out. A key that only some choices have, always with the same value, is
     included only if two settings differ in nothing else.
 
     Args:
@@ -142,10 +143,24 @@ def distinguishing_keys(settings: Sequence[Values], keys: Sequence[str]) -> tupl
         keys: their keys.
     """
     found = [{values[index] for values in settings} for index in range(len(keys))]
-    differing = [index for index, values in enumerate(found) if len(values - {ABSENT}) > 1]
+    differing = [
+        index
+        for index, values in enumerate(found)
+        if len(values - {ABSENT}) > 1 and not _comes_with_choice(settings, keys, index)
+    ]
     for index, values in enumerate(found):
         if len(values) > 1 and index not in differing:
             apart = len({tuple(setting[other] for other in differing) for setting in settings})
             if len({tuple(setting[other] for other in (*differing, index)) for setting in settings}) > apart:
                 differing.append(index)
     return tuple(keys[index] for index in sorted(differing))
+
+
+def _comes_with_choice(settings: Sequence[Values], keys: Sequence[str], index: int) -> bool:
+    """Whether each choice of the key's section, such as each optimizer, has one value of the key."""
+    name = f"{keys[index].rpartition('.')[0]}.name"
+    if name == keys[index] or name not in keys:
+        return False
+    choice = keys.index(name)
+    pairs = {(values[choice], values[index]) for values in settings}
+    return len(pairs) == len({values[choice] for values in settings})

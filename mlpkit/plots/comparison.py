@@ -59,7 +59,7 @@ def render_comparison(
     drawings: dict[str, Callable[[], Figure | None]] = {
         f"score-{shorten(key, found.columns)}": partial(draw_score, found, key)
         for key in found.columns
-        if _is_numeric(found, key) and not _comes_with_a_choice(found, key)
+        if _is_numeric(found, key)
     }
     if fits_a_map(found):
         drawings["heatmap"] = partial(draw_heat_map, found)
@@ -179,19 +179,6 @@ def _thinned(spots: Sequence[float], least: float) -> list[float]:
         if spot - kept[-1] >= least:
             kept.append(spot)
     return kept
-
-
-def _comes_with_a_choice(found: Comparison, key: str) -> bool:
-    """Whether each choice has one value of the key, as optimizers have learning rates of their own.
-
-    A picture over the key would show the choices as if the key were what makes the difference.
-    """
-    name = f"{key.rpartition('.')[0]}.name"
-    if name not in found.columns:
-        return False
-    options = [setting.options for setting in found.settings if setting.runs]
-    choices = {each[name] for each in options if name in each}
-    return len({(each[name], each.get(key)) for each in options if name in each}) == len(choices)
 
 
 def _is_numeric(found: Comparison, key: str) -> bool:
