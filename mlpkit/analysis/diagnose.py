@@ -159,7 +159,9 @@ def overfitting(evidence: Evidence) -> Finding | None:
     if monitored is train or evidence.result.status == "stopped early":
         return None  # early stopping has kept the best epoch
     epoch, lowest = monitored.lowest
-    rise, at_lowest = monitored.last - lowest, train.until(epoch)
+    # Of a short run, the last epoch alone may be high by chance.
+    recent = [value for _, value in monitored.points[-max(2, monitored.tenth) :]]
+    rise, at_lowest = min(monitored.last, *recent) - lowest, train.until(epoch)
     if rise < max(RISE * lowest, FALLING * evidence.scale) or not at_lowest.points:
         return None
     if train.last >= at_lowest.points[-1][1]:
