@@ -17,6 +17,7 @@ from mlpkit.errors import DataError
 
 COLUMN_BUFFER = 1 << 18  # bytes of a column that are read at once
 
+_STREAM = b"\xff\xff\xff\xff"  # how one begins
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 
 
@@ -80,6 +81,7 @@ def read_arrow(path: Path) -> pyarrow.Table:
     """Return the columns of an arrow or feather file, which may also be an arrow stream.
 
     Raises:
+        DataError: it is no such file.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
     with _open_arrow(path) as (schema, batches):
@@ -117,7 +119,12 @@ def read_arrow_portions(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.
 def _open_arrow(
     path: Path, columns: Sequence[int] | None = None
 ) -> Iterator[tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]]:
-    """Open an arrow or feather file or stream; give the schema and the batches of all or some columns."""
+    """Open an arrow or feather file or stream; give the schema and the batches of all or some columns.
+
+    Raises:
+        DataError: it is none of these.
+        pyarrow.ArrowException: it is damaged; also OSError.
+    """
     options = pyarrow.ipc.IpcReadOptions(included_fields=columns)
     with open_file(path) as file:
         start = file.read(6)
@@ -128,7 +135,11 @@ def _open_arrow(
         elif start.startswith(b"ARROW1"):
             with pyarrow.ipc.open_file(file, options=options) as reader:
                 yield reader.schema, _checked(map(reader.get_batch, range(reader.num_record_batches)))
-        else:
+        elif not start.startswith(_STREAM) and int.from_bytes(start[:4], "little") > path.stat().st_size:
+            raise DataError(
+                f"{path}: no Arrow file, by its first bytes; a file of text is named .csv or .jsonl"
+            )
+        else:  # an old stream begins with the length of its schema
             with pyarrow.ipc.open_stream(file, options=options) as reader:
                 yield reader.schema, _checked(reader)
 
