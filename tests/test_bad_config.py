@@ -227,8 +227,10 @@ KEYS_AND_GROUPS = [
     (
         "optimizer.name=sgd",
         "optimizer.lr='auto': must be a number > 0 (learning rate; default 0.001)\n"
-        "optimizer.betas: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov\n"
-        "optimizer.eps: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov",
+        "optimizer.betas: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov; "
+        "optimizer=adam, adamw, lion, muon, … have it\n"
+        "optimizer.eps: unknown key; optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov; "
+        "optimizer=adam, adamw, muon, nadam, … have it",
     ),
     (
         "optimizer.name=adagrad",

@@ -163,7 +163,8 @@ FILES: dict[str, tuple[Callable[[RunFolder], object], str]] = {
     ),
     "a model of another task": (
         lambda f: forge(f, config=changed(f, model={"name": "linear", "bias": True})),
-        "its config is not valid: model.activation: unknown key; model=linear has members, bias",
+        "its config is not valid: model.activation: unknown key; model=linear has members, bias; "
+        "model=mlp, tabm have it",
     ),
     "a task that goes with no classes": (
         lambda f: forge(f, signature={**SIGNATURE, "classes": []}),

@@ -29,7 +29,10 @@ SEED = (
     "must be an integer ≥ 0 and < 9223372036854775808 "
     "(seed of weights, data order, dropout and augmentation; default 0)"
 )
-SGD = "optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov"
+SGD = (
+    "optimizer=sgd has lr, momentum, dampening, weight_decay, nesterov; "
+    "optimizer=adam, adamw, muon, nadam, … have it"
+)
 DATASETS = (
     "arrays, breast_cancer, diabetes, digits, fashion_mnist, image_folder, iris, line, mnist, moons, sum, "
     "table, wine"
