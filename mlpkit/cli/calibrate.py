@@ -1,5 +1,6 @@
 """mlpkit calibrate."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit calibrate"
+DRAWN = ("probabilities", "calibration")  # pictures of probabilities
 
 
 def calibrate(
@@ -78,6 +80,8 @@ def calibrate(
     if remove:
         _keep(paths, trust, **({"ensemble": ()} if together else {"temperature": 1.0}))
         say(console, f"not calibrated: {named}")
+        if not together:
+            _name_old_pictures(path)
         return
     if stored.input_schema.task == "regression":
         raise ConfigError(
@@ -120,6 +124,21 @@ def calibrate(
             write_output(output, style.render(figure, output.suffix))
         say(console, f"picture: {output}")
     say(console, f"temperature {temperature:.4g}: {named}")
+    if not together:
+        _name_old_pictures(path)
+
+
+def _name_old_pictures(path: Path) -> None:
+    """Say which pictures of a run, that its report shows too, have the probabilities of before."""
+    from mlpkit.folders.find_run import run_of
+    from mlpkit.folders.run_folder import RunFolder
+    from mlpkit.system.console import note
+
+    run = path if path.is_dir() else run_of(path)
+    old = [name for name in DRAWN if (RunFolder(run).plots / f"{name}.png").is_file()]
+    if old:
+        way = f"draw them again: mlpkit plot {shlex.quote(str(run))}"
+        note(f"pictures from before, which a report shows too: {', '.join(old)}; {way}")
 
 
 def _keep_novelty(members: "list[tuple[Path, Checkpoint]]", remove: bool, trust: "Trust") -> None:
