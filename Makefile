@@ -21,7 +21,7 @@ test: lint  ## install the test extra, then ruff, mypy and pytest
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(call mypy,"--cache-dir .mypy_cache/linux" "--config-file tests/mypy.ini --cache-dir .mypy_cache/tests")
+	$(call mypy,"--cache-dir .mypy_cache/own" "--config-file tests/mypy.ini --cache-dir .mypy_cache/tests")
 
 types: $(VENV)/.installed-test  ## check the types as they are on macOS and on Windows
 	$(call mypy,$(foreach system,darwin win32,"--platform $(system) --cache-dir .mypy_cache/$(system)"))

@@ -132,13 +132,15 @@ def test_a_calibrated_run_predicts_with_its_temperature(
     ece_before, ece_after = (float(text.split()[0]) for text in line.partition("ECE ")[2].split(" → ")[:2])
     assert ece_after < ece_before
 
-    (run / "plots").mkdir()
-    (run / "plots/calibration.png").touch()
+    for place in ("plots", "plots/epoch-150"):
+        (run / place).mkdir()
+        (run / place / "calibration.png").touch()
+    (run / "plots/boundary.png").touch()
     capsys.readouterr()
     assert command(["calibrate", str(run), "--checkpoint", "last", "--remove"]) == 0
     assert last.read_bytes() == bytes_before
     assert capsys.readouterr().err == (
-        f"pictures from before, which a report shows too: calibration; draw them again: mlpkit plot {run}\n"
+        f"drawn before this change: calibration.png; to draw again: mlpkit plot {last}\n"
     )
 
 

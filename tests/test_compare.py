@@ -621,6 +621,11 @@ def test_columns_distinguish_settings_and_nothing_more() -> None:
         {"optimizer.name": "sgd", "optimizer.momentum": 0.0},
         {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
     ]
+    own = [result(0.9, optimizer__name="lion", optimizer__lr=1e-4, seed=seed) for seed in range(3)]
+    others = [result(0.9, optimizer__name="adam", optimizer__lr=1e-3, seed=seed) for seed in range(3)]
+    assert compare([*own, *others]).columns == ("optimizer.name",)
+    slow = [result(0.9, optimizer__name="adam", optimizer__lr=1e-4, seed=seed) for seed in range(3)]
+    assert compare([*own, *others, *slow]).columns == ("optimizer.name", "optimizer.lr")
     # A section in place of null is told apart by what it holds.
     plain = result(0.9, dataset__augment=None, seed=0)
     turned = result(0.8, dataset__augment__rotation=5, seed=0)

@@ -3,6 +3,7 @@
 The healthy runs are those of test_default_pairs.py and test_recipes.py, which check that nothing is found.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,18 @@ def test_the_baseline_is_told_once(trained_with: Callable[..., RunFolder]) -> No
 def test_a_short_run_has_no_tenth(trained_with: Callable[..., RunFolder]) -> None:
     (finding,) = diagnose_run(trained_with(*FAULTS["too few epochs"][0]).path)
     assert finding.text.endswith(" on train from epoch 3 to 4")
+
+
+def test_a_single_last_epoch_is_no_overfitting(
+    trained_with: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    run = RunFolder(shutil.copytree(trained_with(*MOONS, "trainer.epochs=8").path, tmp_path / "run"))
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    for worse, kinds in ((1, set()), (2, {"overfitting"})):
+        high = [{**row, "loss": 9.0} if (row["split"], row["epoch"] > 8 - worse) == ("val", True) else row
+                for row in rows]  # fmt: skip
+        run.metrics.write_text("".join(f"{json.dumps(row)}\n" for row in high))
+        assert {found.kind for found in diagnose_run(run.path)} & {"overfitting"} == kinds
 
 
 def test_the_best_epoch_is_the_last(trained_with: Callable[..., RunFolder]) -> None:

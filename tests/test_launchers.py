@@ -243,8 +243,8 @@ def test_a_search_gives_its_trials_to_the_same_workers(
             "--slurm: Parameter \"cpus_per_task\" expected type <class 'int'> (but value: \"many\")",
         ),
         (
-            ("--launcher=slurm", "--slurm=cluster=local", "--slurm=mem_bg=2"),
-            "--slurm=mem_bg: no such setting; did you mean mem_gb?",
+            ("--launcher=slurm", "--slurm=cluster=local", "--slurm=mem-per-cpu=4G"),
+            "--slurm=mem-per-cpu: no such setting; did you mean mem_per_cpu?",
         ),
         (("--launcher=slurm", "--slurm=nodes=2"), "--slurm=nodes=2: each run is one task of one node"),
         (
@@ -271,7 +271,7 @@ def test_a_folder_whose_name_is_a_pattern_of_slurms_is_refused(
     assert capsys.readouterr().err == (
         f"mlpkit: --launcher=slurm: {tmp_path}/outputs/100%job: Slurm takes % for a pattern; set run.root\n"
     )
-    assert not list(Path("outputs").iterdir())
+    assert not list(Path("outputs/100%job").iterdir())
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from mlpkit.analysis.run_list import format_list
 from mlpkit.cli.main import run as command
 from mlpkit.folders.listed_run import DAMAGED, RUNNING, UNFINISHED
 from mlpkit.folders.listing import list_runs
+from mlpkit.system.lock import locked
 
 RUN = str(DONE)
 
@@ -70,8 +71,10 @@ def test_all_are_counted_where_the_first_are_shown(capsys: pytest.CaptureFixture
 def test_a_sweep_whose_runs_have_not_begun(refused: Refused) -> None:
     Path("begun").mkdir()
     Path("begun/ledger.sqlite").touch()
-    message = "begun: no run of this sweep has begun; go on with `mlpkit resume`"
-    assert refused("ls", "begun", code=65) == message
+    message = "begun: no run of this sweep has begun"
+    assert refused("ls", "begun", code=65) == f"{message}; to go on: mlpkit resume begun"
+    with locked(Path("begun/.lock")):
+        assert refused("ls", "begun", code=65) == f"{message} yet"
 
 
 def test_tags_and_notes(lines: Lines) -> None:

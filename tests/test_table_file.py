@@ -252,8 +252,10 @@ def test_typed_files(read: Read) -> None:
         assert file.format is None and file.locate(1) == f"{name}: row 2"
         whole = Path(name).read_bytes()
         assert refusal(read, whole[: len(whole) // 2], name).startswith(f"{name}: ")
-    no_arrow = "t.arrow: no Arrow file, by its first bytes; a file of text is named .csv or .jsonl"
+    no_arrow = "t.arrow: not an Arrow file; a text is named .csv or .jsonl"
     assert refusal(read, b"a,b\n1,2\n", "t.arrow") == no_arrow
+    parquet = Path("t.parquet").read_bytes()
+    assert refusal(read, parquet, "t.arrow") == "t.arrow: a parquet file; name it .parquet"
     pyarrow.parquet.write_table(pa.table({"a": [[1]]}), "t.parquet")
     assert "column a: has type list" in refusal(read, Path("t.parquet").read_bytes(), "t.parquet")
 

@@ -159,9 +159,10 @@ def overfitting(evidence: Evidence) -> Finding | None:
     if monitored is train or evidence.result.status == "stopped early":
         return None  # early stopping has kept the best epoch
     epoch, lowest = monitored.lowest
-    # Of a short run, the last epoch alone may be high by chance.
-    recent = [value for _, value in monitored.points[-max(2, monitored.tenth) :]]
-    rise, at_lowest = min(monitored.last, *recent) - lowest, train.until(epoch)
+    end = monitored.last
+    if monitored.tenth == 1:  # the last epoch alone may be high by chance
+        end = min(value for _, value in monitored.points[-2:])
+    rise, at_lowest = end - lowest, train.until(epoch)
     if rise < max(RISE * lowest, FALLING * evidence.scale) or not at_lowest.points:
         return None
     if train.last >= at_lowest.points[-1][1]:

@@ -1,6 +1,7 @@
 """mlpkit calibrate."""
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from mlpkit.analysis.named_run import folder_of, open_members
 from mlpkit.cli.arguments import PICTURES, AllowLarge, Plugins, Run, Which
-from mlpkit.errors import ConfigError
+from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mlpkit.folders.trust import Trust
 
 EXAMPLE = "mlpkit calibrate"
-DRAWN = ("probabilities", "calibration")  # pictures of probabilities
+DRAWN = ("boundary", "calibration", "probabilities", "samples")  # from probabilities
 
 
 def calibrate(
@@ -81,7 +82,7 @@ def calibrate(
         _keep(paths, trust, **({"ensemble": ()} if together else {"temperature": 1.0}))
         say(console, f"not calibrated: {named}")
         if not together:
-            _name_old_pictures(path)
+            _name_old_pictures(path, stored)
         return
     if stored.input_schema.task == "regression":
         raise ConfigError(
@@ -125,20 +126,22 @@ def calibrate(
         say(console, f"picture: {output}")
     say(console, f"temperature {temperature:.4g}: {named}")
     if not together:
-        _name_old_pictures(path)
+        _name_old_pictures(path, stored)
 
 
-def _name_old_pictures(path: Path) -> None:
-    """Say which pictures of a run, that its report shows too, have the probabilities of before."""
-    from mlpkit.folders.find_run import run_of
-    from mlpkit.folders.run_folder import RunFolder
+def _name_old_pictures(path: Path, stored: "Checkpoint") -> None:
+    """Say which pictures, that a report shows too, have the probabilities of before."""
+    from mlpkit.cli.plot import folder_of_pictures
     from mlpkit.system.console import note
 
-    run = path if path.is_dir() else run_of(path)
-    old = [name for name in DRAWN if (RunFolder(run).plots / f"{name}.png").is_file()]
+    old: list[str] = []
+    with suppress(DataError):  # there is a link, which `mlpkit plot` refuses
+        pictures = sorted(folder_of_pictures(path, stored).glob("*.png"))
+        old = [picture.name for picture in pictures if picture.stem in DRAWN]
     if old:
-        way = f"draw them again: mlpkit plot {shlex.quote(str(run))}"
-        note(f"pictures from before, which a report shows too: {', '.join(old)}; {way}")
+        note(
+            f"drawn before this change: {', '.join(old)}; to draw again: mlpkit plot {shlex.quote(str(path))}"
+        )
 
 
 def _keep_novelty(members: "list[tuple[Path, Checkpoint]]", remove: bool, trust: "Trust") -> None:

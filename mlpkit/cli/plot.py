@@ -90,7 +90,7 @@ def _draw_all(path: Path, stored: "Checkpoint", trust: "Trust", name: str | None
     from mlpkit.plots.drawing import drawing
     from mlpkit.system.console import make_console, note, say
 
-    folder = _folder_of_pictures(path, stored)
+    folder = folder_of_pictures(path, stored)
     loaded, drawn = _load(path, stored, trust), list[Path]()
     with drawing("pictures", note):
         from mlpkit.plots.pictures import draw_pictures
@@ -154,7 +154,7 @@ def _load(
     return predictor, dataset, read_metrics(folder.metrics)
 
 
-def _folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
+def folder_of_pictures(path: Path, stored: "Checkpoint") -> Path:
     """Return plots/ of the run for its best weights, so that those of others never replace them.
 
     A run that has no best epoch, such as an untrained one, has its newest weights in their place.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,9 +120,12 @@ def search(request: Request, origin: Origin, options: Options, launcher: "JobLau
     console = make_console()
     check_folder(request, configs[0])
     folder = sweep_folder.create(configs)
-    launcher.open_for(folder, min(wanted.batch, wanted.trials) * wanted.seeds)
-    with looks_recorded(folder.path, origin.command, note):
-        start(folder, plan, origin, launcher, console)
+    open_workers = partial(launcher.open, folder.path, min(wanted.batch, wanted.trials) * wanted.seeds)
+    with (
+        sweep_folder.removed_if_unused(folder, configs[0]),
+        looks_recorded(folder.path, origin.command, note),
+    ):
+        start(folder, plan, origin, launcher, console, open_workers)
     say(console, f"sweep folder: {folder.path}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +80,9 @@ def _train(
             resume(path, origin, launcher, console, jobs)
         return
     folder = sweep_folder.create([job.config for job in jobs])
-    launcher.open_for(folder, len(jobs))
-    with shown(folder.path, origin):
-        start(folder, jobs, origin, launcher, console)
+    open_workers = partial(launcher.open, folder.path, len(jobs))
+    with sweep_folder.removed_if_unused(folder, jobs[0].config), shown(folder.path, origin):
+        start(folder, jobs, origin, launcher, console, open_workers=open_workers)
 
 
 def train_jobs(

@@ -17,7 +17,7 @@ from mlpkit.system.paths import near_name
 Schema = dict[str, Any]
 
 PLUGIN_HINT = " (a plug-in's needs --plugin FILE)"
-MOST_CHOICES = 4  # that are named
+MOST_CHOICES = 4  # named in one error
 MOST_PROBLEMS = 100  # in one error message
 
 SYNONYMS = {  # names of scikit-learn, Lightning and Keras
@@ -67,7 +67,10 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
             kind, location = "too_short", location[:-1]  # report a missing entry as a list that is too short
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
-            way = _synonym(key) or _in_section(key, schema) or _similar(location, key, parent, schema)
+            if others := _others_with(location, key, parent, schema):
+                way = _keys_of(key, location, parent) + others
+            else:
+                way = _synonym(key) or _in_section(key, schema) or _similar(location, key, parent)
             line = f"{key}: unknown key{way}"
         elif kind == "missing":
             line = f"{key}: missing; {_required(node, schema)}"
@@ -210,28 +213,40 @@ def _in_section(key: str, schema: Schema) -> str:
     return f"; did you mean {found.pop()}?" if len(found) == 1 else ""
 
 
-def _similar(location: tuple[int | str, ...], key: str, parent: Schema, schema: Schema) -> str:
-    """Return a similar key of the section, else all its keys, and the choices that have this one."""
-    last = str(location[-1])
-    around = key[: -len(spell(last)) - 1]
+def _similar(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
+    """Return a similar key of the section, else all its keys."""
+    last, around = _split(location, key)
     known = [name for name in parent.get("properties", {}) if name != "name"]
     if near := near_name(last, known):
         return f"; did you mean {around}{'.' if around else ''}{near}?"
-    if "chosen" not in parent:
-        return f"; {f'{around} has' if around else 'known keys are'} {', '.join(known)}"
-    return f"; {around}={parent['chosen']} has {', '.join(known)}{_others_with(last, around, schema)}"
+    return _keys_of(key, location, parent)
 
 
-def _others_with(key: str, section: str, schema: Schema) -> str:
-    """Return `; optimizer=adam, adamw have it` for a key that only other choices of a section have."""
-    choices = schema["properties"].get(section, {}).get("discriminator", {}).get("mapping", {})
-    having = [
-        name
-        for name, choice in choices.items()
-        if key != "name" and key in _follow({"$ref": choice}, schema).get("properties", {})
-    ]
+def _keys_of(key: str, location: tuple[int | str, ...], parent: Schema) -> str:
+    """Return the keys of a section, as in `; optimizer=sgd has lr, momentum`."""
+    _, around = _split(location, key)
+    known = [name for name in parent.get("properties", {}) if name != "name"]
+    chosen = f"{around}={parent['chosen']}" if "chosen" in parent else around
+    return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(known)}"
+
+
+def _others_with(location: tuple[int | str, ...], key: str, parent: Schema, schema: Schema) -> str:
+    """Return `; optimizer=adam, adamw have it` for a key that only other choices of its section have."""
+    last, around = _split(location, key)
+    section = schema["properties"].get(around, {}) if "chosen" in parent else {}
+    choices = section.get("discriminator", {}).get("mapping", {})
+    keys_of = {
+        name: _follow({"$ref": choice}, schema).get("properties", {}) for name, choice in choices.items()
+    }
+    having = [name for name, keys in keys_of.items() if last in keys]
     some = ", ".join(having[:MOST_CHOICES]) + (", …" if len(having) > MOST_CHOICES else "")
-    return f"; {section}={some} {'has' if len(having) == 1 else 'have'} it" if having else ""
+    return f"; {around}={some} {'has' if len(having) == 1 else 'have'} it" if having else ""
+
+
+def _split(location: tuple[int | str, ...], key: str) -> tuple[str, str]:
+    """Return the last part of a dotted key, and what is before it."""
+    last = str(location[-1])
+    return last, key[: -len(spell(last)) - 1]
 
 
 def _required(node: Schema, schema: Schema) -> str:

@@ -12,12 +12,12 @@ import pyarrow.parquet
 from pyarrow import types
 
 from mlpkit.config.problems import spell
-from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION, open_file
+from mlpkit.data.table_text import FREE_EXPANSION, MAX_EXPANSION, open_file, what_begins
 from mlpkit.errors import DataError
 
 COLUMN_BUFFER = 1 << 18  # bytes of a column that are read at once
 
-_STREAM = b"\xff\xff\xff\xff"  # how one begins
+_STREAM = b"\xff\xff\xff\xff"  # the first bytes of an Arrow stream
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 
 
@@ -81,7 +81,7 @@ def read_arrow(path: Path) -> pyarrow.Table:
     """Return the columns of an arrow or feather file, which may also be an arrow stream.
 
     Raises:
-        DataError: it is no such file.
+        DataError: it is not an Arrow file.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
     with _open_arrow(path) as (schema, batches):
@@ -92,7 +92,7 @@ def arrow_names(path: Path) -> list[str]:
     """Return the names of the columns of an arrow or feather file, without the index that pandas adds.
 
     Raises:
-        pyarrow.ArrowException, OSError: as in `read_arrow`.
+        DataError, pyarrow.ArrowException, OSError: as in `read_arrow`.
     """
     with _open_arrow(path) as (schema, _):
         return _without_index(schema.names)
@@ -106,7 +106,7 @@ def read_arrow_portions(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.
         columns: the columns to read, in their order in the file.
 
     Raises:
-        pyarrow.ArrowException, OSError: as in `read_arrow`.
+        DataError, pyarrow.ArrowException, OSError: as in `read_arrow`.
     """
     with _open_arrow(path) as (schema, _):
         places = [schema.names.index(name) for name in columns]
@@ -122,7 +122,7 @@ def _open_arrow(
     """Open an arrow or feather file or stream; give the schema and the batches of all or some columns.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is not an Arrow file.
         pyarrow.ArrowException: it is damaged; also OSError.
     """
     options = pyarrow.ipc.IpcReadOptions(included_fields=columns)
@@ -135,11 +135,11 @@ def _open_arrow(
         elif start.startswith(b"ARROW1"):
             with pyarrow.ipc.open_file(file, options=options) as reader:
                 yield reader.schema, _checked(map(reader.get_batch, range(reader.num_record_batches)))
-        elif not start.startswith(_STREAM) and int.from_bytes(start[:4], "little") > path.stat().st_size:
+        elif not start.startswith(_STREAM) and b"\0" not in start[:4]:  # no length, as old streams begin with
             raise DataError(
-                f"{path}: no Arrow file, by its first bytes; a file of text is named .csv or .jsonl"
+                f"{path}: {what_begins(start) or 'not an Arrow file; a text is named .csv or .jsonl'}"
             )
-        else:  # an old stream begins with the length of its schema
+        else:
             with pyarrow.ipc.open_stream(file, options=options) as reader:
                 yield reader.schema, _checked(reader)
 

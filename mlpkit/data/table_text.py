@@ -93,9 +93,14 @@ class TableText:
         source, _ = self.unpacked()
         with source:
             start = _read(source, 16, self.name)
-        if what := next((what for sign, what in _STARTS.items() if start.startswith(sign)), None):
+        if what := what_begins(start):
             raise DataError(f"{self.name}: {what}")
         return next((name for bom, name in _BOMS.items() if start.startswith(bom)), "utf-8")
+
+
+def what_begins(start: bytes) -> str | None:
+    """Return what a file is that begins with these bytes, and what to do with it; None if it is not known."""
+    return next((what for sign, what in _STARTS.items() if start.startswith(sign)), None)
 
 
 def from_stdin() -> TableText:

@@ -4,7 +4,8 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -224,3 +225,18 @@ def create(configs: "Sequence[Config]") -> SweepFolder:
         raise WriteError(
             f"{error.filename}: cannot make the sweep's folder ({error.strerror}); choose another run.root"
         ) from None
+
+
+@contextmanager
+def removed_if_unused(folder: SweepFolder, config: "Config") -> Iterator[None]:
+    """Remove the new folder of a sweep if the block fails before it has written anything into it.
+
+    A folder that run.dir names stays: it may have been there before.
+    """
+    try:
+        yield
+    except BaseException:
+        if config.run.dir is None:
+            with suppress(OSError):  # it holds something
+                folder.path.rmdir()
+        raise

@@ -67,8 +67,6 @@ def draw_overlaid(comparison: Comparison, warn: Callable[[str], None]) -> Figure
         _cut_start(axes, drawn)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     style.plain_ticks(axes.xaxis)
-    if not drawn:
-        style.note(axes, "no curves were logged")
     legend(axes, colours, comparison, comparison.columns, _WIDTH)
     return figure
 
@@ -88,8 +86,6 @@ def curves_of(setting: Setting, split: str, score: str, warn: Callable[[str], No
 def _cut_start(axes: Axes, drawn: Sequence[Array]) -> None:
     """Fit the y axis to the later epochs if the first fifth of them would flatten the rest."""
     finite = [values[np.isfinite(values)] for values in drawn]
-    if not finite:
-        return
     later = np.concatenate([values[len(values) // 5 :] for values in finite])
     low, high = float(later.min()), float(later.max())
     if 0 < 3 * (high - low) < np.ptp(np.concatenate(finite)):

@@ -1,21 +1,21 @@
 """Cuts a sweep into jobs, gives them to a launcher's workers, and collects what becomes of each run."""
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mlpkit.config.launcher import JobResult, LauncherConfig, LostJob, Workers
 from mlpkit.config.problems import plural
 from mlpkit.errors import ConfigError, MlpkitError
-from mlpkit.folders.sweep_folder import SweepFolder
 from mlpkit.sweeps.groups import group
 from mlpkit.sweeps.job import has_ended_well
 from mlpkit.sweeps.packed_job import make_parcel
 from mlpkit.sweeps.remembered import remember
 from mlpkit.sweeps.vectorized import vectorized
 from mlpkit.sweeps.work import Work
+from mlpkit.training.stop import StopRequest
 
 POLL_SECONDS = 0.2  # between two checks for a stop signal
 
@@ -37,29 +37,29 @@ class JobLauncher:
     """Trains the runs of a sweep, or of each batch of a search, by the workers of a launcher."""
 
     def __init__(self, config: LauncherConfig) -> None:
-        """Take the launcher's options; the workers are opened with the first runs."""
+        """Take the launcher's options; `open` opens the workers, or else the first runs do."""
         self.config = config
         self._workers: Workers | None = None
         self._submitted = 0  # jobs, over all batches
 
-    def open_for(self, folder: SweepFolder, runs: int) -> None:
-        """Open the workers for a new sweep; its empty folder is removed if they cannot be used.
+    def open(self, folder: Path, runs: int, stop: StopRequest) -> None:
+        """Open the workers, unless they are open or the sweep's own process trains the runs.
 
         Args:
             folder: the sweep's folder.
-            runs: number of runs to train, of a search in its first batch.
+            runs: number of runs to train; for a search, those of its first batch.
+            stop: a stop signal ends the opening at once, which may wait for other machines.
 
         Raises:
             MlpkitError: the workers cannot be used.
         """
-        if self.config.in_this_process:
+        if self.config.in_this_process or self._workers is not None:
             return
+        stop.at_once = True
         try:
-            self._workers = self.config.open(folder.path, runs)
-        except BaseException:
-            with suppress(OSError):
-                folder.path.rmdir()
-            raise
+            self._workers = self.config.open(folder, runs)
+        finally:
+            stop.at_once = False
 
     def __call__(self, work: Work) -> None:
         """Train runs.
@@ -76,8 +76,8 @@ class JobLauncher:
             return
         if not work.entries:
             return
-        if self._workers is None:
-            self._workers = self.config.open(work.folder.path, len(work.entries))
+        self.open(work.folder.path, len(work.entries), work.stop)
+        assert self._workers is not None
         places = self._workers.places
         if limit == "auto" and places is not None:
             limit = max(1, -(-len(work.all_entries) // places))

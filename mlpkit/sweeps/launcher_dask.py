@@ -17,7 +17,7 @@ from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
-GREET_SECONDS = 10.0  # for its first answer
+GREET_SECONDS = 10.0  # to find out whether there is one
 
 
 @choice("launcher")
@@ -44,8 +44,14 @@ class DaskLauncher(ClusterConfig):
             return Dask(Client(cluster), None)
         try:
             asyncio.run(_greet(self.address))
-        except Exception as error:  # what another program answers may end in any
-            why = reason_of(error) if isinstance(error, OSError | ValueError) else "another program does"
+        except TimeoutError:
+            raise ConfigError(
+                f"--address={self.address}: no scheduler of Dask has answered within "
+                f"{GREET_SECONDS:.0f} seconds; start one: dask scheduler"
+            ) from None
+        except Exception as error:  # what another program sends may raise anything
+            is_told = isinstance(error, OSError | TypeError | ValueError)
+            why = reason_of(error) if is_told else "another program does"
             raise ConfigError(
                 f"--address={self.address}: no scheduler of Dask answers ({why}); start one: dask scheduler"
             ) from None

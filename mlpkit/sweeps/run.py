@@ -1,6 +1,6 @@
 """Runs a sweep: writes the ledger, trains each job into its own run folder, and reports failed jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlpkit.sweeps.ledger import DONE, JobRecord, Ledger, config_key, write_ledg
 from mlpkit.sweeps.work import Launcher, Work, without_large
 from mlpkit.system.append_file import append_line
 from mlpkit.system.lock import locked
-from mlpkit.training.stop import stop_on_signals
+from mlpkit.training.stop import StopRequest, stop_on_signals
 
 MOST_ALIKE = 3  # runs with the same error that are named
 
@@ -34,6 +34,7 @@ def start(
     launcher: Launcher,
     console: Console,
     datasets: Datasets | None = None,
+    open_workers: Callable[[StopRequest], None] = lambda stop: None,
 ) -> None:
     """Train all jobs of a new sweep.
 
@@ -44,17 +45,20 @@ def start(
         launcher: trains the jobs.
         console: where progress is shown.
         datasets: datasets that have been loaded already; their remarks are not printed again.
+        open_workers: called before anything is written.
 
     Raises:
         JobsFailedError: some jobs failed; all others are done.
         RunInterruptedError: a stop signal arrived.
-        MlpkitError: the sweep's folder cannot be written.
+        MlpkitError: the sweep's folder cannot be written, or `open_workers` has failed.
     """
     with locked(folder.lock):
         if folder.ledger.exists():  # another process has started a sweep here meanwhile
             raise ConfigError(
                 f"run.dir={folder.path}: already holds a sweep; to go on: {resume_command(folder.path)}"
             )
+        with stop_on_signals() as stop:
+            open_workers(stop)
         write_ledger(folder.ledger, jobs)
         with Ledger(folder.ledger) as ledger:
             _train(folder, ledger, origin, launcher, console, datasets)

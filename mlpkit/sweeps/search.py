@@ -1,7 +1,7 @@
 """Runs a search: trains trials in batches, each like a small sweep; results decide what is sampled next."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -43,9 +43,14 @@ from mlpkit.training.stop import StopRequest, stop_on_signals
 
 
 def start(
-    folder: SweepFolder, plan: SearchPlan, origin: Origin, launcher: Launcher, console: Console
+    folder: SweepFolder,
+    plan: SearchPlan,
+    origin: Origin,
+    launcher: Launcher,
+    console: Console,
+    open_workers: Callable[[StopRequest], None],
 ) -> None:
-    """Run a new search.
+    """Run a new search; `open_workers` is called before anything is written.
 
     Raises:
         JobsFailedError: trials failed for a reason other than their settings.
@@ -55,6 +60,8 @@ def start(
     with locked(folder.lock):
         if folder.ledger.exists():  # another process has started a sweep here meanwhile
             raise ConfigError(f"run.dir={folder.path}: already holds a sweep; name a new folder")
+        with stop_on_signals() as stop:
+            open_workers(stop)
         write_json(folder.search, plan.search.model_dump())
         write_ledger(folder.ledger, [])
         with Ledger(folder.ledger) as ledger:

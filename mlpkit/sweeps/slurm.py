@@ -28,6 +28,7 @@ from mlpkit.system.failed_write import failed_write
 STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
 QUEUE_SECONDS = 10.0  # between two looks into Slurm's queue, which are dear for it
 SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit's names
+OF_ONE_TASK = ("nodes", "tasks_per_node", "ntasks_per_node")  # which cannot be chosen
 DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is requeued and resumed
 
 PYTHON = f"{shlex.quote(sys.executable)} -P"  # -P: import nothing from the working directory
@@ -135,11 +136,11 @@ def _executor(settings: Sequence[str], workers: int | None, folder: Path) -> sub
     at_once = {} if workers is None else {"slurm_array_parallelism": workers}
     try:
         executor.update_parameters(**at_once, **parameters)
-    except NameError as error:  # its text names the setting, and lists those of Slurm
-        key = re.findall(r"'(\w+)'", str(error))[0].removeprefix("slurm_")
+    except NameError as error:  # its text begins with the setting, and lists those of Slurm
+        key = str(error).partition("'")[2].partition("'")[0].removeprefix("slurm_")
         listed = str(error).partition("Valid arguments:")[2].partition("\n")[0]
-        known = sorted({*SHARED, *re.findall(r"\w+", listed)})
-        way = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+        known = sorted({*SHARED, *re.findall(r"\w+", listed)} - set(OF_ONE_TASK))
+        way = did_you_mean(key.replace("-", "_"), known) or f"; there are {', '.join(known)}"
         raise ConfigError(f"--slurm={key}: no such setting{way}") from None
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"--slurm: {_first_line(error)}") from None
@@ -174,7 +175,7 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         if not (key and equals and text):
             raise ConfigError(f"--slurm={setting}: must be KEY=VALUE, as in --slurm partition=gpu")
-        if key in ("nodes", "tasks_per_node"):
+        if key in OF_ONE_TASK:
             raise ConfigError(f"--slurm={setting}: each run is one task of one node")
         name = key if key in SHARED or key.startswith("slurm_") else f"slurm_{key}"
         parameters[name] = text if key in ("cluster", "name") else _value(text)

@@ -130,7 +130,7 @@ def refusal(dask: DaskCluster) -> str:
     assert refused.wait() == 2
     assert refused.stderr().startswith("mlpkit: --launcher=dask: worker tcp://")
     assert refused.stderr().count("\n") == 1
-    assert not (dask.folder / SWEEP).exists()
+    assert not list((dask.folder / SWEEP).iterdir())
     return refused.stderr()
 
 
@@ -140,12 +140,29 @@ def test_another_program_is_at_the_address(answer: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         sweep = start_fresh(tmp_path, "train", "-m", *ARGUMENTS, "--launcher=dask", f"--address={address}")
+        server.settimeout(LIMIT)
         connection, _ = server.accept()
         with connection:
             connection.sendall(answer.encode() * 100)
             assert sweep.wait() == 2
-    why = "another program does" if answer else "TimeoutError"
+    none = "answers (another program does)" if answer else "has answered within 10 seconds"
     assert sweep.stderr() == (
-        f"mlpkit: --address={address}: no scheduler of Dask answers ({why}); start one: dask scheduler\n"
+        f"mlpkit: --address={address}: no scheduler of Dask {none}; start one: dask scheduler\n"
     )
-    assert not (tmp_path / SWEEP).exists()
+    assert not list((tmp_path / SWEEP).iterdir())
+
+
+@NEEDS_DASK
+def test_a_sweep_is_interrupted_before_it_begins(tmp_path: Path) -> None:
+    """Nothing is left of it: neither a folder, nor a file that another sweep would meet."""
+    words = [word for word in ARGUMENTS if not word.startswith("run.dir=")]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT)
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        sweep = start_fresh(tmp_path, "train", "-m", *words, "--launcher=dask", f"--address={address}")
+        connection, _ = server.accept()
+        with connection:
+            sweep.send(signal.SIGINT)
+            assert sweep.wait() == 130
+    assert sweep.stderr() == "mlpkit: interrupted\n"
+    assert not list(tmp_path.glob("outputs/*/*"))
