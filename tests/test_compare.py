@@ -12,16 +12,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pyarrow import parquet
+from rich.console import Console
 from running import mlpkit, train
 from scipy import special, stats
 
 from mlpkit.analysis.compare import compare, compare_alike
+from mlpkit.analysis.leaderboard import print_leaderboard
 from mlpkit.cli.main import run as command
 from mlpkit.errors import ConfigError, DataError, NonFiniteError
 from mlpkit.folders.digest import encode_parts
@@ -211,7 +214,7 @@ def test_the_whole_table(grid: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed, _ = said(capsys, "compare", "grid", "--top", "2", "--output", "board.md")
-    assert "3 more settings: the same command without --top shows all" in printed.splitlines()
+    assert "3 more settings: mlpkit compare without --top shows all" in printed.splitlines()
     assert (
         Path("board.md").read_text()
         == """\
@@ -224,7 +227,7 @@ def test_top_and_files(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 - worse by: than rank 1; all of these intervals are right with 95 % probability
 - = not shown to differ from rank 1: the interval holds 0
-- 3 more settings: the same command without --top shows all
+- 3 more settings: mlpkit compare without --top shows all
 - failed (4): grid/0.001-adam-0, grid/0.001-adam-1, grid/0.01-adamw-1, grid/0.01-adamw-2
 - unfinished (1): grid/0.001-adam-2
 """
@@ -630,6 +633,26 @@ def test_columns_distinguish_settings_and_nothing_more() -> None:
     plain = result(0.9, dataset__augment=None, seed=0)
     turned = result(0.8, dataset__augment__rotation=5, seed=0)
     assert len(compare([plain, turned]).columns) == 1
+
+
+def test_a_narrow_table_breaks_no_word() -> None:
+    runs = [
+        result(0.9, optimizer__name=name, scheduler__name=scheduler, dataset__n=n, seed=seed)
+        for name in ("rmsprop", "muon")
+        for scheduler in ("cosine", "none")
+        for n in (10, 20)
+        for seed in range(3)
+    ]
+    found, titles = compare(runs), dict[int, str]()
+    for width in (100, 60):
+        printed = StringIO()
+        print_leaderboard(Console(width=width, file=printed), found, found.settings, "seeds")
+        lines = printed.getvalue().splitlines()
+        titles[width] = next(line for line in lines if line.startswith("rank"))
+    words = {word for line in lines for word in line.split()}
+    assert {"optimizer=rmsprop", "optimizer=muon", "scheduler=cosine", "n=20"} <= words
+    assert "seconds" in titles[100] and "seconds" not in titles[60]
+    assert titles[60].split()[:2] == ["rank", "settings"]
 
 
 def test_pairs_have_equal_other_settings() -> None:

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 import yaml
 from conftest import Refused
-from faults.processes import Running, end_all, start_fresh
+from faults.processes import LIMIT, Running, end_all, start_fresh
 from running import mlpkit
 
 from mlpkit.cli.main import run as command
@@ -272,6 +273,23 @@ def test_a_folder_whose_name_is_a_pattern_of_slurms_is_refused(
         f"mlpkit: --launcher=slurm: {tmp_path}/outputs/100%job: Slurm takes % for a pattern; set run.root\n"
     )
     assert not list(Path("outputs/100%job").iterdir())
+
+
+@pytest.mark.long
+def test_ctrl_c_while_the_first_process_starts(tmp_path: Path) -> None:
+    """The terminal sends it to all processes, also to the server that imports torch for the jobs."""
+    arguments = ("train", "-m", *MOONS, f"trainer.epochs={LONG}", "seed=range(4)", "run.dir=sweep")
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "mlpkit", *arguments, "--launcher=processes", "--workers=2"],
+        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert sweep.stdout is not None
+    assert sweep.stdout.readline().startswith("sweep of 4 runs: ")
+    os.killpg(sweep.pid, signal.SIGINT)
+    printed, errors = sweep.communicate(timeout=LIMIT)
+    assert sweep.returncode == 130
+    assert errors == "mlpkit: interrupted: 0 of 4 runs are done; to go on: mlpkit resume sweep\n"
+    assert "failed" not in printed
 
 
 @pytest.mark.long

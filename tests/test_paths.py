@@ -150,7 +150,9 @@ def test_a_user_without_name_or_home_goes_on(
     unknown: tuple[str, ...], temporary: Path, tmp_path: Path
 ) -> None:
     environment = {
-        name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME", "USER")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HOME", "MLPKIT_DATA", "XDG_CACHE_HOME", "USER")
     }
     environment["TMPDIR"] = str(temporary)
 

@@ -254,8 +254,11 @@ def test_typed_files(read: Read) -> None:
         assert refusal(read, whole[: len(whole) // 2], name).startswith(f"{name}: ")
     no_arrow = "t.arrow: not an Arrow file; a text is named .csv or .jsonl"
     assert refusal(read, b"a,b\n1,2\n", "t.arrow") == no_arrow
-    parquet = Path("t.parquet").read_bytes()
+    parquet, arrow = Path("t.parquet").read_bytes(), Path("t.feather").read_bytes()
     assert refusal(read, parquet, "t.arrow") == "t.arrow: a parquet file; name it .parquet"
+    assert refusal(read, arrow, "t.parquet") == "t.parquet: an arrow file; name it .arrow"
+    no_parquet = "t.parquet: not a parquet file; a text is named .csv or .jsonl"
+    assert refusal(read, b"a,b\n1,2\n", "t.parquet") == no_parquet
     pyarrow.parquet.write_table(pa.table({"a": [[1]]}), "t.parquet")
     assert "column a: has type list" in refusal(read, Path("t.parquet").read_bytes(), "t.parquet")
 

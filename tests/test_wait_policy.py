@@ -48,7 +48,7 @@ def test_the_processes_of_jobs_spin_briefly(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_jobs_of_slurm_spin_briefly(tmp_path: Path) -> None:
-    mlpkit(*SWEEP, "--launcher=slurm", "--slurm=cluster=local", "--workers=1", cwd=tmp_path, **SHORT)
+    mlpkit(*SWEEP, "--launcher=slurm", "--slurm=cluster=local", "--runs-per-job=1", cwd=tmp_path, **SHORT)
     said = [SPIN.findall(path.read_text()) for path in tmp_path.rglob("*_log.err")]
     assert len(said) == 2
     assert {spin for of_job in said for spin in of_job} == {"10000"}

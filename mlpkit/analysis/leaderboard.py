@@ -10,16 +10,18 @@ from mlpkit.analysis.compare import LEAST, Comparison, Setting
 from mlpkit.config.nested import shorten
 from mlpkit.config.problems import plural, show
 from mlpkit.folders.results import RunResult
-from mlpkit.system.console import fits, is_terminal, number, plain_table, say
+from mlpkit.system.console import breaks_no_word, fits, is_terminal, number, plain_table, say
 
 LONG = 8  # characters: a longer number was sampled by a search, not typed, and is shown rounded
+DISPENSABLE = ("seconds", "95 % interval")
 NAMED = 5  # at most this many runs without a score are named on a terminal; a pipe or file gets all
 
 
 def print_leaderboard(console: Console, found: Comparison, settings: Sequence[Setting], unit: str) -> None:
     """Print settings as a table, followed by the meaning of its marks and the runs without a score.
 
-    If a column for each key does not fit, all keys share one column that wraps.
+    If a column for each key does not fit, all keys share one column that wraps; if it would break words, the
+    columns of DISPENSABLE are left out.
 
     Args:
         console: the console to print on.
@@ -38,10 +40,14 @@ def print_leaderboard(console: Console, found: Comparison, settings: Sequence[Se
             [" ".join(f"{name}={cell}" for name, cell in zip(names, cells, strict=True) if cell)]
             for cells in ([cell.replace(", ", ",") for cell in cells] for cells in values)
         ]
-        table = _table(["settings"], folded, settings, more)
-        table.columns[1].justify, table.columns[1].overflow = "left", "fold"
-        for column in (table.columns[0], *table.columns[2:]):
-            column.no_wrap = True
+        for dispensable in ((), DISPENSABLE[:1], DISPENSABLE):
+            kept = [place for place, title in enumerate(more[0]) if title not in dispensable]
+            table = _table(["settings"], folded, settings, [[row[place] for place in kept] for row in more])
+            table.columns[1].justify, table.columns[1].overflow = "left", "fold"
+            for column in (table.columns[0], *table.columns[2:]):
+                column.no_wrap = True
+            if breaks_no_word(console, table, 1):
+                break
     console.print(table)
     console.print()
     for text in [*legend(found, settings, unit), *unscored(found, NAMED if is_terminal(console) else None)]:
@@ -149,7 +155,7 @@ def legend(found: Comparison, settings: Sequence[Setting], unit: str) -> list[st
         texts.append(f"{some}/{all_of_them}: {some} of {all_of_them} have a score; the mean is over these")
     if more := len(found.settings) - len(settings):
         noun = "setting" if more == 1 else "settings"
-        texts.append(f"{more:,} more {noun}: the same command without --top shows all")
+        texts.append(f"{more:,} more {noun}: mlpkit compare without --top shows all")
     return texts
 
 

@@ -66,14 +66,12 @@ def ls(
     """List runs and sweeps, newest first, with status, score, tags and note."""
     from mlpkit.analysis.run_list import ENDINGS, describe, format_list, write_list
     from mlpkit.errors import ConfigError, DataError
+    from mlpkit.folders.found_runs import no_run_in
     from mlpkit.folders.labels import check_tag
     from mlpkit.folders.listed_run import STATUSES
     from mlpkit.folders.listing import ListedSweep, by_score, list_runs, newest_first
-    from mlpkit.folders.origin import resume_command
     from mlpkit.folders.output_file import check_output
-    from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
     from mlpkit.system.console import is_terminal, make_console, note, print_answer
-    from mlpkit.system.lock import is_held
 
     if sort not in SORTS:
         raise ConfigError(f"--sort={sort}: must be {' or '.join(SORTS)}")
@@ -86,11 +84,8 @@ def ls(
     folders = folders_or_outputs(paths)
     listed = list_runs(folders, note)
     if not listed:
-        if is_sweep(folders[0]):
-            waits = is_held(SweepFolder(folders[0]).lock)
-            way = "" if waits else f"; to go on: {resume_command(folders[0])}"
-            raise DataError(f"{folders[0]}: no run of this sweep has begun{' yet' if waits else way}")
-        raise DataError(f"{folders[0]}: holds no run; start one with `mlpkit train`, or name another folder")
+        way = "start one with `mlpkit train`, or name another folder"
+        raise DataError(no_run_in(folders[0], f"holds no run; {way}"))
     if runs or tag is not None or status is not None:
         listed += [run for each in listed if isinstance(each, ListedSweep) for run in each.runs]
     shown = [each for each in listed if _matches(each, tag, status, runs)]

@@ -62,6 +62,11 @@ def read_parquet_portions(path: Path, rows: int, columns: Sequence[str]) -> Iter
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a parquet file, and check its header; its columns are read through small buffers."""
+    with open_file(path) as source:
+        start = source.read(6)
+    if start and not start.startswith((b"PAR1", b"PARE")):  # PARE: with an encrypted footer
+        what = what_begins(start) or "not a parquet file; a text is named .csv or .jsonl"
+        raise DataError(f"{path}: {what}")
     with (
         open_file(path) as source,
         pyarrow.parquet.ParquetFile(

@@ -5,8 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mlpkit.errors import DataError
+from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
+from mlpkit.system.lock import is_held
 from mlpkit.system.paths import HERE
+
+
+def no_run_in(path: Path, otherwise: str) -> str:
+    """Return an error for a folder without runs: that its sweep has not begun, or `otherwise`."""
+    if not is_sweep(path):
+        return f"{path}: {otherwise}"
+    if is_held(SweepFolder(path).lock):
+        return f"{path}: no run of this sweep has begun yet"
+    return f"{path}: no run of this sweep has begun; to go on: {resume_command(path)}"
 
 
 def find_runs(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Path]:
@@ -36,7 +48,8 @@ def find_folders(
             raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
         below = list(runs_below(path, warn, is_known))
         if not below:
-            raise DataError(f"{path}: holds no run (a folder with a config.yaml); name another folder")
+            way = "holds no run (a folder with a config.yaml); name another folder"
+            raise DataError(no_run_in(path, way))
         if len(paths) == 1:
             return below
         for run in below:

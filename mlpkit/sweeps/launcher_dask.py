@@ -49,8 +49,10 @@ class DaskLauncher(ClusterConfig):
                 f"--address={self.address}: no scheduler of Dask has answered within "
                 f"{GREET_SECONDS:.0f} seconds; start one: dask scheduler"
             ) from None
+        except ValueError:
+            raise ConfigError(f"--address={self.address}: must be as in tcp://HOST:8786") from None
         except Exception as error:  # what another program sends may raise anything
-            is_told = isinstance(error, OSError | TypeError | ValueError)
+            is_told = isinstance(error, OSError | TypeError)
             why = reason_of(error) if is_told else "another program does"
             raise ConfigError(
                 f"--address={self.address}: no scheduler of Dask answers ({why}); start one: dask scheduler"

@@ -91,6 +91,14 @@ def fits(console: Console, table: Table) -> bool:
     return wanted <= console.width
 
 
+def breaks_no_word(console: Console, table: Table, place: int) -> bool:
+    """Whether the console is wide enough for a table if the words of one column go to lines of their own."""
+    options, column = console.options.update_width(10_000), table.columns[place]
+    cells = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
+    saved = max(cell.maximum for cell in cells) - max(cell.minimum for cell in cells)
+    return Measurement.get(console, options, table).maximum - saved <= console.width
+
+
 def print_answer(text: str) -> None:
     """Print a command's result to stdout.
 
