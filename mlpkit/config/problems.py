@@ -68,7 +68,7 @@ def describe_problems(error: ValidationError, schema: Schema, typed: Mapping[str
         key, node, parent = _locate(location, schema)
         if kind == "extra_forbidden":
             if others := _others_with(location, key, parent, schema):
-                way = _keys_of(key, location, parent) + others
+                way = _all_keys(_split(location, key)[1], parent) + others
             else:
                 way = _synonym(key) or _in_section(key, schema) or _similar(location, key, parent)
             line = f"{key}: unknown key{way}"
@@ -216,18 +216,19 @@ def _in_section(key: str, schema: Schema) -> str:
 def _similar(location: tuple[int | str, ...], key: str, parent: Schema) -> str:
     """Return a similar key of the section, else all its keys."""
     last, around = _split(location, key)
-    known = [name for name in parent.get("properties", {}) if name != "name"]
-    if near := near_name(last, known):
+    if near := near_name(last, _keys_in(parent)):
         return f"; did you mean {around}{'.' if around else ''}{near}?"
-    return _keys_of(key, location, parent)
+    return _all_keys(around, parent)
 
 
-def _keys_of(key: str, location: tuple[int | str, ...], parent: Schema) -> str:
+def _all_keys(around: str, parent: Schema) -> str:
     """Return the keys of a section, as in `; optimizer=sgd has lr, momentum`."""
-    _, around = _split(location, key)
-    known = [name for name in parent.get("properties", {}) if name != "name"]
     chosen = f"{around}={parent['chosen']}" if "chosen" in parent else around
-    return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(known)}"
+    return f"; {f'{chosen} has' if around else 'known keys are'} {', '.join(_keys_in(parent))}"
+
+
+def _keys_in(parent: Schema) -> list[str]:
+    return [name for name in parent.get("properties", {}) if name != "name"]
 
 
 def _others_with(location: tuple[int | str, ...], key: str, parent: Schema, schema: Schema) -> str:

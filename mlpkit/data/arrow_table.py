@@ -64,22 +64,19 @@ def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a parquet file, and check its header; its columns are read through small buffers."""
     with open_file(path) as source:
         start = source.read(6)
-    if start and not start.startswith((b"PAR1", b"PARE")):  # PARE: with an encrypted footer
-        what = what_begins(start) or "not a parquet file; a text is named .csv or .jsonl"
-        raise DataError(f"{path}: {what}")
-    with (
-        open_file(path) as source,
-        pyarrow.parquet.ParquetFile(
+        source.seek(0)
+        if start and not start.startswith((b"PAR1", b"PARE")):  # PARE: with an encrypted footer
+            raise _of_another_kind(path, start, "a parquet")
+        with pyarrow.parquet.ParquetFile(
             source, page_checksum_verification=True, buffer_size=COLUMN_BUFFER
-        ) as file,
-    ):
-        values = file.metadata.num_rows * file.metadata.num_columns
-        if values * 8 > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
-            raise DataError(
-                f"{path}: its header declares {values} values, too many for its size; if that is right, "
-                "save it as .csv"
-            )
-        yield file
+        ) as file:
+            values = file.metadata.num_rows * file.metadata.num_columns
+            if values * 8 > path.stat().st_size * MAX_EXPANSION + FREE_EXPANSION:
+                raise DataError(
+                    f"{path}: its header declares {values} values, too many for its size; if that is right, "
+                    "save it as .csv"
+                )
+            yield file
 
 
 def read_arrow(path: Path) -> pyarrow.Table:
@@ -141,12 +138,15 @@ def _open_arrow(
             with pyarrow.ipc.open_file(file, options=options) as reader:
                 yield reader.schema, _checked(map(reader.get_batch, range(reader.num_record_batches)))
         elif not start.startswith(_STREAM) and b"\0" not in start[:4]:  # no length, as old streams begin with
-            raise DataError(
-                f"{path}: {what_begins(start) or 'not an Arrow file; a text is named .csv or .jsonl'}"
-            )
+            raise _of_another_kind(path, start, "an Arrow")
         else:
             with pyarrow.ipc.open_stream(file, options=options) as reader:
                 yield reader.schema, _checked(reader)
+
+
+def _of_another_kind(path: Path, start: bytes, wanted: str) -> DataError:
+    """Return the error for a file whose first bytes are not those of its name's kind."""
+    return DataError(f"{path}: {what_begins(start) or f'not {wanted} file; a text is named .csv or .jsonl'}")
 
 
 def _checked(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
