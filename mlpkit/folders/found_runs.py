@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mlpkit.errors import DataError
-from mlpkit.folders.origin import resume_command
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
-from mlpkit.system.lock import is_held
 from mlpkit.system.paths import HERE
 
 
 def no_run_in(path: Path, otherwise: str) -> str:
     """Return an error for a folder without runs: that its sweep has not begun, or `otherwise`."""
+    from mlpkit.folders.origin import resume_command  # not at the top: what lists runs needs neither
+    from mlpkit.system.lock import is_held
+
     if not is_sweep(path):
         return f"{path}: {otherwise}"
     if is_held(SweepFolder(path).lock):

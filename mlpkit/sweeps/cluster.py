@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mlpkit.config.launcher import LauncherConfig, Workers
 from mlpkit.config.section import Count
-from mlpkit.errors import ConfigError, reason_of
+from mlpkit.errors import ConfigError, WriteError, reason_of
 from mlpkit.system.failed_write import failed_write
 
 Probe = Callable[[], dict[str, Any]]
@@ -28,6 +28,11 @@ class ClusterWorkers(Workers):
             ConfigError: there is no worker.
         """
         raise NotImplementedError(f"{type(self).__name__} has no answers")
+
+
+def gone(what: str) -> WriteError:
+    """Return the error for a lost scheduler or head; `what` names the launcher and the process."""
+    return WriteError(f"{what} is gone; its jobs save their runs and end; go on with mlpkit resume")
 
 
 class ClusterConfig(LauncherConfig):

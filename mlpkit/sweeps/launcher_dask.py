@@ -12,8 +12,8 @@ from typing import Any, Literal
 from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.errors import ConfigError, MlpkitError, WriteError, reason_of
-from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
+from mlpkit.errors import ConfigError, MlpkitError, reason_of
+from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe, gone
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
@@ -105,10 +105,7 @@ class Dask(ClusterWorkers):
         lost = any(future.status in ("cancelled", "lost") for future in self._running.values())
         if self._client.status != "running" or (lost and not self._stopped):
             at = self._address or "on this machine"
-            raise WriteError(
-                f"--launcher=dask: the scheduler {at} is gone; its jobs save their runs and "
-                "end; go on with mlpkit resume"
-            )
+            raise gone(f"--launcher=dask: the scheduler {at}")
         ended = [number for number, future in self._running.items() if future.done()]
         return [(number, _result(self._running.pop(number))) for number in ended]
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from mlpkit.config.launcher import Ended, JobResult, LostJob
 from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
-from mlpkit.errors import ConfigError, MlpkitError, WriteError
-from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe
+from mlpkit.errors import ConfigError, MlpkitError
+from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe, gone
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
 PROBE_SECONDS = 120.0  # in which each node starts a process and answers
@@ -85,14 +85,8 @@ class Ray(ClusterWorkers):
 
         ended, _ = ray.wait(list(self._running), timeout=seconds)
         if not ended and not _accepts(self._head):  # Ray itself would end this process after a minute
-            raise self._gone()
+            raise gone(f"--launcher=ray: the head {self._head}")
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
-
-    def _gone(self) -> WriteError:
-        return WriteError(
-            f"--launcher=ray: the head {self._head} is gone; its jobs save their runs and "
-            "end; go on with mlpkit resume"
-        )
 
     def _look_at_head(self) -> None:
         """Check now and then that the head is there: without it, Ray ends this process after a minute."""
@@ -101,7 +95,7 @@ class Ray(ClusterWorkers):
         self._failed = 0 if _accepts(self._head) else self._failed + 1
         self._looked = time.monotonic()
         if self._failed == TRIES:
-            raise self._gone()
+            raise gone(f"--launcher=ray: the head {self._head}")
 
     def stop(self) -> None:
         """See `Workers.stop`; Ray interrupts a job's task, which asks the job to end and waits for it."""
