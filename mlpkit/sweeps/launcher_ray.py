@@ -17,6 +17,13 @@ from mlpkit.errors import ConfigError, MlpkitError
 from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe, gone
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
+# The first: Ray would report to its makers. The others: a node that has lost its power or its network says
+# nothing. Ray asks a silent node after 75 seconds, not after 300; they refuse to be asked twice a minute.
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_grpc_client_keepalive_time_ms": "75000",
+    "RAY_grpc_client_keepalive_timeout_ms": "20000",
+}
 PROBE_SECONDS = 120.0  # in which each node starts a process and answers
 HEAD_SECONDS = 2.0  # in which the head accepts a connection, and between two looks at it
 TRIES = 3  # that fail, one after another, where the head is lost
@@ -32,12 +39,13 @@ class RayLauncher(ClusterConfig):
 
     def connect(self, runs: int) -> "Ray":
         """See `ClusterConfig.connect`."""
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
         import ray
 
         from mlpkit.system.device import cores
 
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # what ends the sweep is told in one line
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
         with _same_signal_handlers():
             if self.address is None:
                 ray.init(
@@ -84,8 +92,8 @@ class Ray(ClusterWorkers):
         import ray
 
         ended, _ = ray.wait(list(self._running), timeout=seconds)
-        if not ended and not _accepts(self._head):  # Ray itself would end this process after a minute
-            raise gone(f"--launcher=ray: the head {self._head}")
+        if not ended:
+            self._look_at_head()
         return [(self._running.pop(reference), _result(reference)) for reference in ended]
 
     def _look_at_head(self) -> None:

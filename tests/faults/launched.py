@@ -15,9 +15,9 @@ MOONS = (
 ARGUMENTS = (*MOONS, "trainer.epochs=12000", "trainer.checkpoint_every=1000")
 
 
-def sweep(folder: Path, *options: str) -> Running:
-    """Start the sweep, and wait until all runs of both jobs have saved once."""
-    running = start_fresh(folder, "train", "-m", *ARGUMENTS, *options)
+def sweep(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Running:
+    """Start the sweep, by another command if one is given, and wait until all runs have saved once."""
+    running = start_fresh(folder, "train", "-m", *ARGUMENTS, *options, before=before)
     while len(list((folder / SWEEP).glob("0*/checkpoints/last.safetensors"))) < 6:
         assert not running.ended_within(0.02), running.stderr()
     return running

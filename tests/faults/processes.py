@@ -119,12 +119,12 @@ def run_forked(folder: Path, *arguments: str, stdin: str = "") -> subprocess.Com
         return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())
 
 
-def start_fresh(folder: Path, *arguments: str) -> Running:
-    """Run `python -m mlpkit ARGUMENTS`, as a user does."""
+def start_fresh(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Running:
+    """Run `python -m mlpkit ARGUMENTS`, as a user does; or have another command run it."""
     errors = _new_file(folder)
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlpkit", *arguments],
+            [*before, sys.executable, "-m", "mlpkit", *arguments],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
         )  # fmt: skip
     return _started(process, errors)

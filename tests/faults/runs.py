@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.testing import assert_allclose
 from running import content
 
 from faults.processes import RUN, Running, start
@@ -105,3 +106,14 @@ def summary(run: RunFolder) -> dict[str, Any]:
     """Return the summary but for the times."""
     times = ("train_seconds", "samples_per_second")
     return {name: v for name, v in json.loads(run.summary.read_text()).items() if name not in times}
+
+
+def check_close(run: RunFolder, other: RunFolder, bound: float = 1e-4) -> None:
+    """Check that weights and scores of two runs differ by rounding at most."""
+    one, two = checkpoint.load(run.last, checkpoint.KINDS), checkpoint.load(other.last, checkpoint.KINDS)
+    assert one.state.progress.step == two.state.progress.step
+    for name, tensor in two.state.model.items():
+        assert_allclose(one.state.model[name], tensor, rtol=bound, atol=bound)
+    for now, then in zip(metrics(run), metrics(other), strict=True):
+        assert (now["epoch"], now["split"]) == (then["epoch"], then["split"])
+        assert_allclose(now["loss"], then["loss"], rtol=bound)

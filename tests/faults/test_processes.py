@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from numpy.testing import assert_allclose
 
 from faults.counts import FULL
 from faults.processes import RUN, Running, start, start_fresh
-from faults.runs import check_checkpoints, metrics
+from faults.runs import check_checkpoints, check_close
 from mlpkit.folders import checkpoint
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.platform import is_alive
@@ -147,14 +146,3 @@ def resume(folder: Path, size: int, alone: Callable[..., RunFolder]) -> None:
     running = start(folder, "resume", RUN, f"trainer.processes={size}")
     assert running.wait() == 0, running.stderr()
     check_close(RunFolder(folder / RUN), alone(LONG), 1e-3)
-
-
-def check_close(run: RunFolder, other: RunFolder, bound: float = 1e-4) -> None:
-    """Check that weights and scores of two runs differ by rounding at most."""
-    one, two = checkpoint.load(run.last, checkpoint.KINDS), checkpoint.load(other.last, checkpoint.KINDS)
-    assert one.state.progress.step == two.state.progress.step
-    for name, tensor in two.state.model.items():
-        assert_allclose(one.state.model[name], tensor, rtol=bound, atol=bound)
-    for now, then in zip(metrics(run), metrics(other), strict=True):
-        assert (now["epoch"], now["split"]) == (then["epoch"], then["split"])
-        assert_allclose(now["loss"], then["loss"], rtol=bound)

@@ -1,10 +1,6 @@
 """Sweeps on a real Slurm, whose daemons run on this machine for the tests alone."""
 
-import getpass
-import importlib.util
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,89 +14,20 @@ import pytest
 
 from faults.launched import ARGUMENTS, MOONS, SWEEP, check_bits, resume, sweep
 from faults.processes import LIMIT, Running, end_all, start_fresh
+from faults.slurm import NEEDS_SLURM, Node, start_slurm
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.system.plain_json import read_object
 
-WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")  # a daemon ends also when the tests are killed
-PROGRAMS = ("munged", "slurmctld", "slurmd")
-MISSING = [name for name in PROGRAMS if shutil.which(name, path=f"{os.defpath}:/usr/sbin") is None]
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)} (Debian: slurm-wlm, munge)"),
-    pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit"),
-]
-
-# KillWait: how long a cancelled job has to save its runs.
-CONFIG = """\
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-SwitchType=switch/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SlurmdParameters=config_overrides
-KillWait=10
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2
-PartitionName=all Nodes=ALL Default=YES
-"""
+pytestmark = [pytest.mark.long, NEEDS_SLURM]
 
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Path]:
     """A cluster of one node with two cores; return its slurm.conf."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="slurm-")))
-        for name in ("state", "spool"):
-            (folder / name).mkdir()
-        with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
-            ports = [each.getsockname()[1] for each in (first, second)]
-        host = socket.gethostname().partition(".")[0]
-        config = folder / "slurm.conf"
-        config.write_text(CONFIG.format(folder=folder, ports=ports, host=host, user=getpass.getuser()))
-        key = folder / "munge.key"
-        key.write_bytes(os.urandom(128))
-        key.chmod(0o400)
-        files = {
-            "socket": "socket",
-            "key-file": "key",
-            "pid-file": "pid",
-            "log-file": "log",
-            "seed-file": "seed",
-        }
-        munge = [f"--{option}={folder}/munge.{end}" for option, end in files.items()]
-        path = f"{os.environ['PATH']}:/usr/sbin"
-        for command in (["munged", "-F", "-f", *munge], ["slurmctld", "-D"], ["slurmd", "-D"]):
-            log = stack.enter_context((folder / f"{command[0]}.out").open("wb"))
-            daemon = subprocess.Popen(
-                [*WITH_PARENT, shutil.which(command[0], path=path) or command[0], *command[1:]],
-                stdout=log, stderr=log, env={**os.environ, "SLURM_CONF": str(config)},
-            )  # fmt: skip
-            stack.callback(_end, daemon)
-            while command[0] == "munged" and not (folder / "munge.socket").exists():
-                assert daemon.poll() is None, (folder / "munged.out").read_text()
-        yield config
-
-
-def _end(daemon: subprocess.Popen[bytes]) -> None:
-    daemon.terminate()
-    try:
-        daemon.wait(20)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()
+    with TemporaryDirectory(prefix="slurm-") as folder, ExitStack() as stack:
+        name = socket.gethostname().partition(".")[0]
+        yield start_slurm(Path(folder), [Node(name, "127.0.0.1", cores=2)], stack)
 
 
 @pytest.fixture
