@@ -241,8 +241,9 @@ def test_a_search_gives_its_trials_to_the_same_workers(
         ),
         (
             ("--launcher=slurm", "--slurm=cluster=local", "--slurm=cpus_per_task=many"),
-            "--slurm: Parameter \"cpus_per_task\" expected type <class 'int'> (but value: \"many\")",
+            "--slurm=cpus_per_task=many: must be a number",
         ),
+        (("--launcher=slurm", "--slurm=cluster=loca"), "--slurm=cluster=loca: must be slurm or local"),
         (
             ("--launcher=slurm", "--slurm=cluster=local", "--slurm=mem-per-cpu=4G"),
             "--slurm=mem-per-cpu: no such setting; did you mean mem_per_cpu?",

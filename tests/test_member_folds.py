@@ -151,6 +151,19 @@ def test_other_commands_take_it(arguments: tuple[str, ...], folded: RunFolder) -
     assert command([name, str(folded.path), *options]) == 0
 
 
+def test_importance_without_a_test_split_is_that_of_the_training_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path, *SMALL, "dataset.test_fraction=0")
+    said = []
+    for options in ([], ["--split=train"]):
+        capsys.readouterr()
+        assert command(["importance", str(run.path), *options]) == 0
+        said.append(capsys.readouterr())
+    assert said[0].out == said[1].out
+    assert said[0].err == "split train: each member was trained on most rows of val (dataset.val_folds)\n"
+
+
 def test_what_is_refused(refused: Refused, folded: RunFolder) -> None:
     said = refused("predict", str(folded.path), "--split", "val", code=2)
     assert said.startswith("--split=val: most members were trained on these rows ")

@@ -342,7 +342,7 @@ def test_packed_files(read: Read) -> None:
     packed = gzip.compress(CSV.encode())
     assert (
         refusal(read, packed[:-20], "t.csv.gz")
-        == "t.csv.gz: damaged or cut off; download or compress it again"
+        == "t.csv.gz: damaged, cut off or not compressed; download or compress it again"
     )
     broken = packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:]
     assert refusal(read, broken, "t.csv.gz").startswith("t.csv.gz: ")

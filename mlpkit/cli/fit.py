@@ -134,6 +134,7 @@ def fit(
         how, stop = f" for {plural(epochs, 'epoch')}", "trainer.early_stopping.patience=null"
         seeds_of = f"seed=range({winner.members})"
         all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, seeds_of]
+    say(console, f"{winner.name}: training on all rows")
     last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
     write_fit(SweepFolder(last), comparison)

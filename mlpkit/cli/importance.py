@@ -76,6 +76,9 @@ def importance(
             )
         dataset = load_matching(stored.config.dataset, stored, path, note, trust)
         name, rows = choose_split(dataset, split)
+        if split is None and rows.folds and not column:
+            note(f"split train: each member was trained on most rows of {name} (dataset.val_folds)")
+            name, rows = choose_split(dataset, "train")
         if not column:
             refuse_folds(name, dataset, "show what the model relies on with --split train")
         if name == "test":

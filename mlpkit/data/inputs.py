@@ -17,6 +17,7 @@ from mlpkit.data.input_schema import InputSchema
 from mlpkit.data.pictures import SUFFIXES as PICTURES
 from mlpkit.data.pictures import NamedBytes, PictureInfo, describe_changes, files_in, is_picture, read_picture
 from mlpkit.data.pixels import check_range, warn_of_unusual
+from mlpkit.data.table_format import EXCEL, TYPED
 from mlpkit.data.tables import listed, read_rows, read_text
 from mlpkit.errors import ConfigError, DataError
 from mlpkit.system.paths import expand, no_such_file
@@ -209,7 +210,8 @@ def _read_path(path: Path, input_schema: InputSchema, options: ReadOptions, warn
     refuse_pickle(path, str(path))
     if suffix not in TEXTS:
         known = ", ".join([*TEXTS, *ARRAYS, *PICTURES])
-        raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}")
+        more = "; a run on dataset=table reads it" if suffix in (*TYPED, *EXCEL) else ""
+        raise DataError(f"{path}: unknown kind of file {suffix or '(no ending)'!r}; known are {known}{more}")
     text = _decode(path.read_bytes(), str(path))
     return _read_text(text, str(path), TEXTS[suffix], input_schema, options)
 

@@ -14,6 +14,7 @@ from mlpkit.config.plugins import Parcel
 from mlpkit.config.registry import choice
 from mlpkit.errors import ConfigError, MlpkitError, reason_of
 from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe, gone
+from mlpkit.system.console import note
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
@@ -75,6 +76,8 @@ class Dask(ClusterWorkers):
 
     def answers(self, probe: Probe) -> Mapping[str, Any]:
         """See `ClusterWorkers.answers`; also counts the jobs at a time, and the threads of each."""
+        if not self._client.nthreads():
+            note(f"waiting for a worker at {self._address}")
         with suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         found: dict[str, Any] = self._client.run(probe, on_error="return")

@@ -27,7 +27,9 @@ from mlpkit.system.failed_write import failed_write
 
 STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
 QUEUE_SECONDS = 10.0  # between two looks into Slurm's queue, which are dear for it
-SHARED = ("cluster", "name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit's names
+CLUSTERS = ("slurm", "local")
+NUMBERS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")
+SHARED = ("cluster", "name", *NUMBERS)  # submitit's names
 OF_ONE_TASK = ("nodes", "tasks_per_node", "ntasks_per_node")  # which cannot be chosen
 DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is requeued and resumed
 
@@ -127,6 +129,8 @@ def check(settings: Sequence[str], workers: int | None) -> None:
 def _executor(settings: Sequence[str], workers: int | None, folder: Path) -> submitit.AutoExecutor:
     parameters = {**DEFAULTS, **read(settings)}
     cluster = parameters.pop("cluster", "slurm")
+    if cluster not in CLUSTERS:
+        raise ConfigError(f"--slurm=cluster={cluster}: must be {' or '.join(CLUSTERS)}")
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_python=PYTHON)
     except (RuntimeError, ValueError) as error:
@@ -177,6 +181,8 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--slurm={setting}: must be KEY=VALUE, as in --slurm partition=gpu")
         if key in OF_ONE_TASK:
             raise ConfigError(f"--slurm={setting}: each run is one task of one node")
+        if key in NUMBERS and not isinstance(_value(text), int | float):
+            raise ConfigError(f"--slurm={setting}: must be a number")
         name = key if key in SHARED or key.startswith("slurm_") else f"slurm_{key}"
         parameters[name] = text if key in ("cluster", "name") else _value(text)
     return parameters
