@@ -117,7 +117,8 @@ def _read(source: pyarrow.NativeFile, count: int, name: str) -> bytes:
     try:
         return bytes(source.read(count))
     except OSError:
-        raise DataError(f"{name}: damaged, cut off or not compressed; download or compress it again") from None
+        problem = "damaged, cut off or not compressed"
+        raise DataError(f"{name}: {problem}; download or compress it again") from None
 
 
 class Utf8Stream(io.RawIOBase):
