@@ -40,7 +40,7 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
     """
     rows = [_cells(each) for each in listed]
     titles = [title for title in _TITLES if title in ("run", "status") or any(row[title] for row in rows)]
-    sizes = {title: max(map(_width, (title, *(row[title] for row in rows)))) for title in titles}
+    sizes = {title: _widest(title, rows) for title in titles}
     if width is not None:
         for title in _FIRST_LEFT_OUT:
             if title in titles and _total(titles, sizes) > width:
@@ -48,7 +48,7 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
         if _total(titles, sizes) > width:
             for row, each in zip(rows, listed, strict=True):
                 row["run"] = _below(each.path, top)
-            sizes["run"] = max(map(_width, ("run", *(row["run"] for row in rows))))
+            sizes["run"] = _widest("run", rows)
         if "epochs" in titles and _total(titles, sizes) > width:
             titles.remove("epochs")
         note_size = min(sizes.get("note", 0), SHORTEST_NOTE)
@@ -56,27 +56,31 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
             return _with_labels_below([title for title in titles if title not in _LABELS], rows, sizes, width)
         for row in rows:
             row["note"] = _crop(row["note"], width - _total(titles, sizes) - len(GAP))
-    return [_line(titles, row, sizes) for row in (_named(titles), *rows)]
+    return _lines(titles, rows, sizes)
 
 
 def _with_labels_below(
     titles: Sequence[str], rows: Sequence[dict[str, str]], sizes: Mapping[str, int], width: int
 ) -> list[str]:
     """Return the lines of the table; tags and note, for which it has no room, stand below their run."""
-    lines = [_line(titles, _named(titles), sizes)]
-    for row in rows:
-        lines.append(_line(titles, row, sizes))
+    first, *others = _lines(titles, rows, sizes)
+    lines = [first]
+    for line, row in zip(others, rows, strict=True):
+        lines.append(line)
         if labels := GAP.join(filter(None, (row[title] for title in _LABELS))):
             lines.append(_crop(f"{GAP}{labels}", width))
     return lines
 
 
-def _named(titles: Sequence[str]) -> dict[str, str]:
-    return dict(zip(titles, titles, strict=True))
-
-
-def _line(titles: Sequence[str], row: Mapping[str, str], sizes: Mapping[str, int]) -> str:
-    return GAP.join(_fill(row[name], name, sizes[name]) for name in titles).rstrip()
+def _lines(
+    titles: Sequence[str], rows: Sequence[Mapping[str, str]], sizes: Mapping[str, int]
+) -> list[str]:
+    """Return the line of the titles and those of the rows; column by column, since there may be very many."""
+    columns = [
+        [_fill(text, title, sizes[title]) for text in (title, *(row[title] for row in rows))]
+        for title in titles
+    ]
+    return [GAP.join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
 
 def describe(listed: Sequence[Listed]) -> str:
@@ -171,7 +175,14 @@ def _width(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
+def _widest(title: str, rows: Sequence[Mapping[str, str]]) -> int:
+    texts = [title, *(row[title] for row in rows)]
+    return max(map(len if all(map(str.isascii, texts)) else _width, texts))
+
+
 def _fill(text: str, title: str, size: int) -> str:
+    if text.isascii():
+        return text.rjust(size) if title in _ALIGNED_RIGHT else text.ljust(size)
     room = " " * (size - _width(text))
     return f"{room}{text}" if title in _ALIGNED_RIGHT else f"{text}{room}"
 
