@@ -72,9 +72,7 @@ def _with_labels_below(
     return lines
 
 
-def _lines(
-    titles: Sequence[str], rows: Sequence[Mapping[str, str]], sizes: Mapping[str, int]
-) -> list[str]:
+def _lines(titles: Sequence[str], rows: Sequence[Mapping[str, str]], sizes: Mapping[str, int]) -> list[str]:
     """Return the line of the titles and those of the rows; column by column, since there may be very many."""
     columns = [
         [_fill(text, title, sizes[title]) for text in (title, *(row[title] for row in rows))]
