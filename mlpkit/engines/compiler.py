@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any
 
@@ -95,29 +96,28 @@ def _compile(plan: CompilePlan, path: Path) -> None:
     """Compile a plan in a subprocess and move the library to `path`."""
     if compiler() is None:
         raise CompileError("there is no C++ compiler; install g++ or set CXX to one")
-    started, temporary = perf_counter(), path.with_suffix(f".{os.getpid()}.pt2")
-    scratch = path.parent / f"torch.{os.getpid()}"  # other processes may be compiling
+    started = perf_counter()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = mkdtemp(prefix="torch.", dir=path.parent)  # others may be compiling, also on other machines
     except OSError as error:
-        raise CompileError(f"{path.parent}: cannot be made ({error.strerror})") from None
-    package = str(Path(__file__).parents[2])
+        raise CompileError(f"{path.parent}: cannot be written ({error.strerror})") from None
+    library, package = Path(scratch, "step.pt2"), str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
-        "TORCHINDUCTOR_CACHE_DIR": str(scratch),
+        "TORCHINDUCTOR_CACHE_DIR": scratch,
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _to_json(plan), str(temporary)]
+    command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _to_json(plan), str(library)]
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        if done.returncode or not temporary.exists():
+        if done.returncode or not library.exists():
             raise CompileError(f"the step could not be compiled: {last_line(done.stderr)}")
-        temporary.replace(path)
+        library.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)  # not needed once the library exists
     _save_seconds(perf_counter() - started)
 

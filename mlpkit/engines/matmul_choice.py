@@ -7,6 +7,7 @@ same command gives the same bits on the same machine.
 import hashlib
 import math
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -184,7 +185,7 @@ def _cache_file(probe: tuple[int, int, int], levels: Sequence[str]) -> Path:
 
 def _write_level(path: Path, level: str, levels: Sequence[str]) -> str | None:
     """Store a level; return the stored one, which is another run's if that was first."""
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}")  # machines may share the folder
     with suppress(MlpkitError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and _read_level(path, levels) is None:
