@@ -33,7 +33,9 @@ from mlpkit.sweeps.work import Work
 from mlpkit.system.lock import locked
 from mlpkit.training.stop import StopRequest, stop_on_signals
 
-PATIENCE = 60.0  # seconds to wait for a job that was given up and still saves the same runs
+# Seconds to wait for a job that was given up and still saves the same runs, or whose machine is lost: a file
+# server frees the locks of a lost machine some time later (NFSv4: after 90 seconds).
+PATIENCE = 180.0
 KINDS = (NonFiniteError, ConfigError, DataError, LockedError, WriteError)  # of errors that are told apart
 
 
