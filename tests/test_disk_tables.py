@@ -192,6 +192,20 @@ def test_splits_and_weights_come_from_columns(folder: Path, tmp_path: Path) -> N
     )
 
 
+def test_a_few_training_rows_among_many_are_the_sample(tmp_path: Path) -> None:
+    count = 120_000
+    train = np.arange(count) % 12_000 == 11_999
+    x = np.random.default_rng(0).normal(size=count)
+    columns = {"x": x, "y": x / 2, "part": np.where(train, "train", "val")}
+    parquet.write_table(pa.table(columns), tmp_path / "few.parquet")
+    by_column = ("dataset.split.by=column", "dataset.split.column=part")
+    table = ("dataset=table", f"dataset.path={tmp_path / 'few.parquet'}", "dataset.target=y", MEMORY)
+    dataset = load((*table, *by_column))
+    assert dataset.disk is not None
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 10, "val": count - 10}
+    assert dataset.splits["train"].inputs.mean() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.long
 def test_evaluate_uses_the_same_table(folder: Path, tmp_path: Path, lines: Lines) -> None:
     run = train(tmp_path, *options(folder, "t.parquet", "kind"), *SMALL)
@@ -230,6 +244,8 @@ def test_a_table_is_written_once_and_an_unfinished_one_again(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tables_folder() / "key.partial").mkdir(parents=True)
     (tables_folder() / "key.partial" / "inputs.npy").write_bytes(b"half")
+    (tables_folder() / "key").mkdir()  # of a process that was killed while it removed the table
+    (tables_folder() / "key" / "targets.npy").write_bytes(b"half")
     calls, inside, go_on = list[Path](), threading.Event(), threading.Event()
 
     def write(path: Path) -> Header:

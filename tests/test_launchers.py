@@ -1,11 +1,13 @@
 """Each launcher gives the same runs, and however a job ends, it ends no other."""
 
 import os
+import pickle
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,19 @@ from faults.processes import LIMIT, Running, end_all, start_fresh
 from running import mlpkit
 
 from mlpkit.cli.main import run as command
+from mlpkit.config.launcher import Workers
+from mlpkit.config.plugins import Parcel
+from mlpkit.errors import MlpkitError, RunInterruptedError
 from mlpkit.folders.checkpoint import load
 from mlpkit.folders.run_folder import RunFolder
+from mlpkit.sweeps.launch import JobLauncher
+from mlpkit.sweeps.launcher_processes import ProcessesLauncher
 from mlpkit.sweeps.ledger import DONE, FAILED, Ledger
+from mlpkit.sweeps.packed_job import train_job
+from mlpkit.sweeps.slurm_settings import read
 from mlpkit.system.device import cores
 from mlpkit.system.plain_json import read_object
+from mlpkit.training.stop import StopRequest
 
 MOONS = ("dataset=moons", "model=mlp", "model.hidden=[4]", "run.tensorboard=false")
 WIDE = ("dataset=digits", "model=mlp", "model.hidden=[512]", "trainer.batch_size=full")  # for many threads
@@ -58,6 +68,16 @@ def process_of(sweep: Running, run: Path) -> int:
     while not (metrics.exists() and metrics.stat().st_size):
         assert not sweep.ended_within(0.01), sweep.stderr()
     return int((run / ".lock").read_text().split()[1])
+
+
+def process_after(number: int, sweep: Running, run: Path) -> int:
+    """Wait until another process than that trains a run, and return its number."""
+    while True:
+        with suppress(FileNotFoundError):
+            words = (run / ".lock").read_text().split()
+            if words[1:2] not in ([], [str(number)]):
+                return int(words[1])
+        assert not sweep.ended_within(0.01), sweep.stderr()
 
 
 def path_of(sweep: Running, name: str, number: int) -> Path:
@@ -119,8 +139,12 @@ def test_a_job_that_ends_badly_ends_no_other(tmp_path: Path, monkeypatch: pytest
     options = ("--launcher=processes", "--workers=3", "--runs-per-job=1")
     sweep = start_fresh(tmp_path, "train", "-m", *MOONS, "optimizer=sgd", *swept, *place("s"), *options)
     ends = {1: signal.SIGALRM, 2: signal.SIGSEGV, 3: signal.SIGKILL}
+    paths = {number: path_of(sweep, "s", number) for number in ends}
+    first = {number: process_of(sweep, path) for number, path in paths.items()}
     for number, end in ends.items():
-        os.kill(process_of(sweep, path_of(sweep, "s", number)), end)
+        os.kill(first[number], end)
+    for number, end in ends.items():  # each is tried once more
+        os.kill(process_after(first[number], sweep, paths[number]), end)
     assert sweep.wait() == 1
     reasons = {
         0: DIVERGED,
@@ -241,7 +265,21 @@ def test_a_search_gives_its_trials_to_the_same_workers(
         ),
         (
             ("--launcher=slurm", "--slurm=cluster=local", "--slurm=cpus_per_task=many"),
-            "--slurm=cpus_per_task=many: must be a number",
+            "--slurm=cpus_per_task=many: must be a whole number from 1 on",
+        ),
+        *(
+            (("--launcher=slurm", f"--slurm={wrong}"), f"--slurm={wrong}: must be {rule}")
+            for wrong, rule in {
+                "timeout_min=0": "a whole number from 1 on",
+                "timeout_min=true": "a whole number from 1 on",
+                "timeout_min=2.5": "a whole number from 1 on",
+                "gpus_per_node=-1": "a whole number from 0 on",
+                "mem_gb=nan": "a number above 0",
+            }.items()
+        ),
+        (
+            ("--launcher=slurm", "--slurm=cluster=local", "--workers=1", "--slurm=array_parallelism=2"),
+            "--workers=1: --slurm=array_parallelism limits the jobs too; leave out one",
         ),
         (("--launcher=slurm", "--slurm=cluster=loca"), "--slurm=cluster=loca: must be slurm or local"),
         (
@@ -302,3 +340,38 @@ def test_a_missing_submitit_is_named(tmp_path: Path) -> None:
         2,
         "mlpkit: --launcher=slurm: needs submitit; pip install 'mlpkit[slurm]'\n",
     )
+
+
+def test_commands_before_a_slurm_job_may_be_several() -> None:
+    assert read(["setup=module load cuda", "setup=ulimit -n 4096", "partition=gpu"]) == {
+        "slurm_setup": ["module load cuda", "ulimit -n 4096"],
+        "slurm_partition": "gpu",
+    }
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_signal_that_comes_as_workers_are_opened_counts(when: str, tmp_path: Path) -> None:
+    stop = StopRequest()
+
+    class Opened(ProcessesLauncher):
+        def open(self, folder: Path, runs: int) -> Workers:
+            stop.request(signal.SIGTERM)
+            return super().open(folder, runs)
+
+    if when == "before":
+        stop.request(signal.SIGTERM)
+    with (
+        JobLauncher(Opened(name="processes")) as launcher,
+        pytest.raises(RunInterruptedError, match="interrupted"),
+    ):
+        launcher.open(tmp_path, 2, stop)
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path, ("a", "parcel", {"of": "another Python"})
+
+
+def test_a_parcel_that_cannot_be_read_is_refused() -> None:
+    refused = train_job(pickle.loads(pickle.dumps(Parcel(Unreadable())))).refused
+    assert isinstance(refused, MlpkitError) and str(refused)

@@ -164,6 +164,16 @@ def test_a_terminal_of_80_columns_shows_what_fits(here: Path) -> None:
     assert shown[3].split()[0] == "breast_cancer-logistic/20261127-101500-abcdef"
 
 
+@pytest.mark.parametrize("note", ["", "a note"])
+def test_a_terminal_of_any_width_shows_something(note: str) -> None:
+    assert not note or command(["note", RUN, note]) == 0
+    listed = list_runs([Path("outputs")], print)
+    full = len(format_list(listed, Path("outputs"), None)[0])
+    for width in range(1, full + 60):
+        lines = format_list(listed, Path("outputs"), width)
+        assert lines[0].startswith("run") and len(lines) >= 3
+
+
 def test_the_list_is_written_with_all_digits(lines: Lines) -> None:
     lines("tag", RUN, "good", "paper")
     lines("ls", "--runs", "--output", "list.csv")

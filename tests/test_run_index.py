@@ -12,6 +12,7 @@ import pytest
 from conftest import DONE, SWEEP, Lines
 
 from mlpkit.folders import run_index
+from mlpkit.folders.found_runs import find_runs
 from mlpkit.folders.indexed_results import _result_of, _Shared, results_below
 from mlpkit.folders.run_index import NAME
 
@@ -218,3 +219,19 @@ def test_without_a_cache_folder_there_is_no_index(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert lines("ls", "--runs") == first
+
+
+def test_a_cache_folder_with_too_long_a_name_is_not_used(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = lines("ls", "--runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/{'long' * 100}")
+    assert lines("ls", "--runs") == first
+
+
+def test_neither_ls_nor_compare_counts_what_clean_was_removing(index: Path, lines: Lines) -> None:
+    removed = DONE.with_name(f".{DONE.name}.removed.tmp")
+    DONE.rename(removed)
+    assert not any(line.startswith((str(DONE), str(removed))) for line in lines("ls", "--runs"))
+    below = find_runs([Path("outputs")], print)
+    assert below and removed not in below

@@ -120,15 +120,15 @@ def pairing_keys(
     others_of = reader(others)
     for run, setting in zip(runs, settings, strict=True):
         by_setting.setdefault(setting, []).append(others_of(run))
-    varying, absent = set(), set()
+    differing, absent = set(), set()
     for rows in by_setting.values():
         for key, column in zip(others, zip(*rows, strict=True), strict=True):
             found = set(column)
             if len(found) > 1:
-                varying.add(key)
+                differing.add(key)
             if ABSENT in found:
                 absent.add(key)
-    return tuple(key for key in others if key in varying or key not in absent)
+    return tuple(key for key in others if key in differing or key not in absent)
 
 
 def distinguishing_keys(settings: Sequence[Values], keys: Sequence[str]) -> tuple[str, ...]:

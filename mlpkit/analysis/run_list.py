@@ -54,8 +54,9 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
         note_size = min(sizes.get("note", 0), SHORTEST_NOTE)
         if _total(titles, sizes) + (len(GAP) + note_size if note_size else 0) > width:
             return _with_labels_below([title for title in titles if title not in _LABELS], rows, sizes, width)
-        for row in rows:
-            row["note"] = _crop(row["note"], width - _total(titles, sizes) - len(GAP))
+        if note_size:
+            for row in rows:
+                row["note"] = _crop(row["note"], width - _total(titles, sizes) - len(GAP))
     return _lines(titles, rows, sizes)
 
 
@@ -188,6 +189,6 @@ def _fill(text: str, title: str, size: int) -> str:
 def _crop(text: str, size: int) -> str:
     if _width(text) <= size:
         return text
-    while _width(text) >= size:
+    while text and _width(text) >= size:
         text = text[:-1]
     return f"{text}…"

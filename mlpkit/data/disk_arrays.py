@@ -106,7 +106,7 @@ def write_arrays(
                 values = targets.encode[name](np.asarray(part.targets[start:stop]))
                 own = None if part.weights is None else part.weights[start:stop].astype(np.float32)
                 build.add(drawn[name], start, _read(part, start, stop).values, values, own)
-        build.close()
+        build.flush()
     finally:
         build.close()
     is_picture = len(head.shape) > 1 and float(build.inputs.low.min()) >= 0 and build.inputs.high.max() <= 1

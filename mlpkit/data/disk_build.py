@@ -95,12 +95,16 @@ class DiskBuild:
             each = None if weights is None else of_split[2].astype(np.float64)
             self._weights[name] += np.bincount(labels, each, len(self._weights[name]))
 
-    def close(self) -> None:
-        """Finish the files; this may be called again.
+    def flush(self) -> None:
+        """Flush the files to the disk, once all rows are written.
 
         Raises:
             WriteError: they cannot be written.
         """
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the files."""
         self._writer.close()
 
     def facts(self) -> dict[str, SplitFacts]:

@@ -129,7 +129,9 @@ def check_room(folder: Path, size: int) -> None:
 def _write(folder: Path, write: Callable[[Path], Header]) -> None:
     partial = folder.with_name(folder.name + PARTIAL)
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        for left in (partial, folder):  # of a process that was killed, also while it removed the table
+            if left.exists():
+                shutil.rmtree(left)
         partial.mkdir(parents=True)
         try:
             write_header(partial, write(partial))

@@ -14,6 +14,7 @@ from mlpkit.data.dataset import SPLITS, Dataset, Split
 from mlpkit.data.disk_table import FORMAT, HEADER, INPUTS, TARGETS, WEIGHTS, DiskTable, Header, Numbers
 from mlpkit.data.scaling import Affine
 from mlpkit.errors import DataError
+from mlpkit.system.atomic_write import atomic_write
 from mlpkit.system.paths import cache_folder
 
 
@@ -24,7 +25,7 @@ def tables_folder() -> Path:
 
 def write_header(folder: Path, header: Header) -> None:
     """Write `table.json`, the last file of a table."""
-    (folder / HEADER).write_bytes(TypeAdapter(Header).dump_json(header, indent=1))
+    atomic_write(folder / HEADER, TypeAdapter(Header).dump_json(header, indent=1))
 
 
 def open_table(folder: Path, memory: int) -> DiskTable:

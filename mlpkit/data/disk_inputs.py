@@ -45,6 +45,7 @@ class InputsFile:
         self._most = max(1, PORTION // self._row)  # rows of a portion
         self._memory = mmap.mmap(-1, _whole_pages(self._most * self._row) + PAGE)
         is_large = array.nbytes > (free_memory() if free is None else free)
+        self._is_direct = False
         self._stream = self._open(DIRECT if is_large else 0)
         weakref.finalize(self, self._stream.close)
 
@@ -55,6 +56,7 @@ class InputsFile:
                 stream = FileIO(os.open(self._path, os.O_RDONLY | BINARY | flag))
                 try:
                     stream.readinto(memoryview(self._memory)[:PAGE])
+                    self._is_direct = True
                     return stream
                 except OSError:
                     stream.close()
@@ -79,9 +81,10 @@ class InputsFile:
         content, done = memoryview(self._memory)[: _whole_pages(size)], 0
         try:
             self._stream.seek(begin)
-            # A part of a page is the end of the file, from which a direct read must not go on.
-            while done < size and done % PAGE == 0 and (count := self._stream.readinto(content[done:])):
+            while done < size and (count := self._stream.readinto(content[done:])):
                 done += count
+                if self._is_direct and done % PAGE:
+                    break  # at the end of the file, from which a direct read must not go on
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror})") from None
         if done < size:

@@ -29,10 +29,9 @@ class Scan:
     Attributes:
         counts: the number of rows with a target, by group; see `groups_of`.
         left_out: the number of rows without one.
-        sample: rows at random, with a target.
+        sample: rows of the group train at random, with a target.
         numbers: the number of each of them in the table.
-        groups: the group of each of them.
-        ranks: the place of each of them in its group.
+        ranks: the place of each of them in that group.
         words: the different values of each target, as text; not all of them if they are very many.
     """
 
@@ -40,7 +39,6 @@ class Scan:
     left_out: int = 0
     sample: pa.Table | None = None
     numbers: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
-    groups: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, "U5"))
     ranks: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     words: list[dict[str, None]] = field(default_factory=list)
 
@@ -60,27 +58,27 @@ def scan(source: Source, targets: Sequence[str], split_column: str | None, seed:
         DataError: a file cannot be read, or no row has a target.
     """
     found, draw = Scan(words=[{} for _ in targets]), Permutation(NUMBERS, seed, "sample")
-    tables, parts, limit = list[pa.Table](), list[list[NDArray[np.generic]]](), NUMBERS
+    tables, parts, limit = list[pa.Table](), list[list[Rows]](), NUMBERS
     for portion, known, groups in known_rows(source, targets, split_column):
         found.left_out += len(portion.file.table) - len(known)
         for words, column in zip(found.words, portion.columns(targets), strict=True):
             if len(words) <= 2 * MOST_CLASSES:
                 words |= dict.fromkeys(column.texts()[1])
-        drawn, names = draw(portion.first + known), np.empty(len(known), "U5")
-        ranks = np.empty(len(known), np.int64)
         for name, own in groups:
-            names[own], ranks[own] = name, found.counts.get(name, 0) + np.arange(len(own))
-            found.counts[name] = found.counts.get(name, 0) + len(own)
-        taken = np.flatnonzero(drawn < limit)
-        tables.append(portion.file.table.take(known[taken]))
-        parts.append([drawn[taken], portion.first + known[taken], names[taken], ranks[taken]])
+            before = found.counts.get(name, 0)
+            found.counts[name] = before + len(own)
+            if name == "train":
+                numbers = portion.first + known[own]
+                taken = np.flatnonzero((drawn := draw(numbers)) < limit)
+                tables.append(portion.file.table.take(known[own[taken]]))
+                parts.append([drawn[taken], numbers[taken], before + taken])
         if sum(map(len, tables)) > 2 * most:
             tables, parts = _fewest(tables, parts, most)
             limit = int(parts[0][0].max())
     if not found.counts:
         raise DataError(f"{source.title}: no row has a value of the target {spell(targets[0])}")
-    (found.sample,), ((_, *rest),) = _fewest(tables, parts, most)
-    found.numbers, found.groups, found.ranks = rest  # type: ignore[assignment]
+    if tables:
+        (found.sample,), ((_, found.numbers, found.ranks),) = _fewest(tables, parts, most)
     return found
 
 
@@ -147,8 +145,8 @@ def _by_word(column: RawColumn) -> list[tuple[str, Rows]]:
 
 
 def _fewest(
-    tables: list[pa.Table], parts: list[list[NDArray[np.generic]]], most: int
-) -> tuple[list[pa.Table], list[list[NDArray[np.generic]]]]:
+    tables: list[pa.Table], parts: list[list[Rows]], most: int
+) -> tuple[list[pa.Table], list[list[Rows]]]:
     """Keep the rows that have drawn the lowest numbers, in the order of the table."""
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
     kept = np.sort(np.argsort(columns[0], kind="stable")[:most])

@@ -132,8 +132,8 @@ def _write(
     if config.sample_weight is not None:
         check_weight_column(config.sample_weight, source.names, names, source.title)
     found = scan(source, names, column, config.seed, most)
-    targets = find_all_targets(source, found, names, config.task)
     drawn = _drawn(config, found)
+    targets = find_all_targets(source, found, names, config.task)
     remarks = [describe_targets(names, targets)]
     if trained is None or trained.encoder is None:
         encoder, lines = _fit(config, source, found, drawn)
@@ -190,16 +190,7 @@ def _fit(
 ) -> tuple[TableEncoder, list[str]]:
     """Return the encoder fitted on the training rows, and lines that describe the columns."""
     assert found.sample is not None
-    train = np.concatenate(
-        [
-            own[rows]
-            for group, splits in drawn.items()
-            for own in [np.flatnonzero(found.groups == group)]
-            for name, rows, _ in splits.of(found.ranks[own])
-            if name == "train"
-        ]
-    )
-    train.sort()
+    train = np.sort(next(rows for name, rows, _ in drawn["train"].of(found.ranks) if name == "train"))
     numbers, names = found.numbers, config.targets()
     raw = RawTable(found.sample, source.title, lambda row: f"{source.title}: row {numbers[row] + 1}")
     columns, kinds = infer_inputs(config, raw, names, train, numbers[train])
@@ -218,7 +209,7 @@ def _fit(
                     exact.add(portion.columns(exact.columns, known[own[rows]]))
             ranks[group] += len(own)
     lines = describe_columns(kinds)
-    if sum(found.counts.values()) > len(found.sample):
+    if found.counts["train"] > len(found.sample):
         lines.append(
             f"kinds of columns, medians and quantiles come from {len(train):,} training rows at random"
         )
@@ -253,7 +244,7 @@ def _encode(
                 build.add(drawn[group], ranks[group], encoded.values[own], values[own], mine)
                 ranks[group] += len(own)
         assert build is not None
-        build.close()
+        build.flush()
     finally:
         if build is not None:
             build.close()

@@ -85,12 +85,17 @@ class DiskWriter:
             for file, values in zip(self._files, ordered, strict=True):
                 file.write(int(at), values[first:last])
 
-    def close(self) -> None:
-        """Flush the files to the disk and close them; this may be called again.
+    def flush(self) -> None:
+        """Flush the files to the disk.
 
         Raises:
             WriteError: they cannot be written.
         """
+        for file in self._files:
+            file.flush()
+
+    def close(self) -> None:
+        """Close the files."""
         for file in self._files:
             file.close()
 
@@ -120,10 +125,11 @@ class _File:
         except OSError as error:
             raise failed_write(self._path, error) from None
 
+    def flush(self) -> None:
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise failed_write(self._path, error) from None
+
     def close(self) -> None:
-        if not self._stream.closed:
-            try:
-                os.fsync(self._stream.fileno())
-                self._stream.close()
-            except OSError as error:
-                raise failed_write(self._path, error) from None
+        self._stream.close()

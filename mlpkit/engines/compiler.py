@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from mlpkit.engines.compile_plan import SETTINGS, CompilePlan
 from mlpkit.engines.whole_step import WholeStep
 from mlpkit.errors import MlpkitError, WriteError
+from mlpkit.system.atomic_write import temporary_folder
 from mlpkit.system.plain_json import read_object, write_json
 
 CompiledStep = Callable[[list[Tensor]], list[Tensor]]
@@ -99,27 +99,27 @@ def _compile(plan: CompilePlan, path: Path) -> None:
     started = perf_counter()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = mkdtemp(prefix="torch.", dir=path.parent)  # others may be compiling, also on other machines
+        with temporary_folder(path.parent) as scratch:  # others may be compiling, also on other machines
+            _compile_in(scratch, plan).replace(path)
     except OSError as error:
         raise CompileError(f"{path.parent}: cannot be written ({error.strerror})") from None
-    library, package = Path(scratch, "step.pt2"), str(Path(__file__).parents[2])
+    _save_seconds(perf_counter() - started)
+
+
+def _compile_in(scratch: Path, plan: CompilePlan) -> Path:
+    """Compile a plan in a subprocess whose files are in a folder; return the library."""
+    library, package = scratch / "step.pt2", str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
-        "TORCHINDUCTOR_CACHE_DIR": scratch,
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "torch"),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-P", "-m", "mlpkit.engines.compiler", _to_json(plan), str(library)]
-    try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        if done.returncode or not library.exists():
-            raise CompileError(f"the step could not be compiled: {last_line(done.stderr)}")
-        library.replace(path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # not needed once the library exists
-    _save_seconds(perf_counter() - started)
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode or not library.exists():
+        raise CompileError(f"the step could not be compiled: {last_line(done.stderr)}")
+    return library
 
 
 def _save_seconds(taken: float) -> None:

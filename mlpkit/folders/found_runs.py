@@ -1,13 +1,16 @@
 """Finds runs at or below folders."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlpkit.errors import DataError
 from mlpkit.folders.run_folder import RunFolder
 from mlpkit.folders.sweep_folder import SweepFolder, is_sweep
+from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.paths import HERE
+
+_SWEEP = SweepFolder(Path())
 
 
 def no_run_in(path: Path, otherwise: str) -> str:
@@ -44,9 +47,7 @@ def find_folders(
     """
     found: dict[str, str] = {}  # by the real path, where a run may be below several paths
     for path in paths:
-        if not path.is_dir():
-            problem = "not a folder" if path.exists() else "no such folder"
-            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
+        check_folder(path)
         below = list(runs_below(path, warn, is_known))
         if not below:
             way = "holds no run (a folder with a config.yaml); name another folder"
@@ -56,6 +57,17 @@ def find_folders(
         for run in below:
             found.setdefault(os.path.realpath(run), run)
     return list(found.values())
+
+
+def check_folder(path: Path) -> None:
+    """Check that a path where runs are looked for is a folder.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not path.is_dir():
+        problem = "not a folder" if path.exists() else "no such folder"
+        raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
 
 
 def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str], bool]) -> Iterator[str]:
@@ -75,8 +87,27 @@ def runs_below(top: Path, warn: Callable[[str], None], is_known: Callable[[str],
         except OSError as error:
             warn(f"left out: {error.filename}: cannot be read ({error.strerror})")
             continue
-        below = sorted(name for name, entry in found.items() if entry.is_dir(follow_symlinks=False))
+        below = sorted(folders_in(found))
         folders += [found[name].path.removeprefix(HERE) for name in reversed(below)]
+
+
+def folders_in(found: Mapping[str, "os.DirEntry[str]"]) -> list[str]:
+    """Return the folders among a folder's entries, but for those in which there are no runs.
+
+    These are what a killed process was writing or removing, and a sweep's folder of TensorBoard's files.
+    """
+    return [
+        name
+        for name, entry in found.items()
+        if entry.is_dir(follow_symlinks=False)
+        and not is_left_over(name)
+        and not (name == _SWEEP.tensorboard.name and _SWEEP.ledger.name in found)
+    ]
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a folder's name is that of one which a killed process was writing or removing."""
+    return name.startswith(".") and name.endswith(SUFFIX)
 
 
 def changed(run: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlpkit.errors import DataError
+from mlpkit.folders.found_runs import check_folder, folders_in
 from mlpkit.folders.labels import NO_LABELS, Labels
 from mlpkit.folders.listed_run import (
     RUNNING,
@@ -23,11 +23,9 @@ from mlpkit.folders.listed_run import (
 )
 from mlpkit.folders.run_index import LISTED, RunIndex
 from mlpkit.folders.sweep_folder import SweepFolder
-from mlpkit.system.atomic_write import SUFFIX
 from mlpkit.system.paths import HERE
 
-_SWEEP = SweepFolder(Path())
-_LEDGER, _EVENTS = _SWEEP.ledger.name, _SWEEP.tensorboard.name
+_LEDGER = SweepFolder(Path()).ledger.name
 
 
 @dataclass
@@ -69,9 +67,7 @@ def list_runs(paths: Sequence[Path], warn: Callable[[str], None], open_sweeps: b
     by_path: dict[str, Listed] = {}
     real = str if len(paths) == 1 else os.path.realpath  # which costs more than reading a run
     for path in paths:
-        if not path.is_dir():
-            problem = "not a folder" if path.exists() else "no such folder"
-            raise DataError(f"{path}: {problem}; name run folders, or folders of runs such as a sweep")
+        check_folder(path)
         with RunIndex("listed", LISTED, [path]) as index:
             below = _below(path, warn, index)
         for found in below:
@@ -118,11 +114,7 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
         except OSError as error:
             warn(f"left out: {error.filename or folder}: cannot be read ({error.strerror})")
             continue
-        names = [name for name, entry in found.items() if entry.is_dir(follow_symlinks=False)]
-        if _LEDGER in found:
-            names = [name for name in names if name != _EVENTS]  # a folder for each run, and no run
-        below = (name for name in names if not is_left_over(name))
-        folders += [(found[name].path.removeprefix(HERE), sweep) for name in below]
+        folders += [(found[name].path.removeprefix(HERE), sweep) for name in folders_in(found)]
     for each in listed:
         if isinstance(each, ListedSweep) and each.runs:
             each.runs.sort(key=lambda run: run.folder)
@@ -133,8 +125,3 @@ def _below(top: Path, warn: Callable[[str], None], index: RunIndex) -> list[List
 def _entries(folder: str) -> dict[str, "os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
         return {entry.name: entry for entry in entries}
-
-
-def is_left_over(name: str) -> bool:
-    """Whether a folder's name is that of one which a killed process was writing or removing."""
-    return name.startswith(".") and name.endswith(SUFFIX)

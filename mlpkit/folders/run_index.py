@@ -72,7 +72,7 @@ class RunIndex:
         self._new: dict[bytes, Row] = {}  # by the real path
         self._new_shared: dict[bytes, str] = {}
         self._file = index_file(NAME)
-        if self._file is not None and self._file.exists():
+        if self._file is not None and os.path.exists(self._file):  # noqa: PTH110  # never raises
             with not_damaged(self._file), closing(connect(self._file)) as connection:
                 self._read(connection)
 

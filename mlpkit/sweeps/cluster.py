@@ -63,14 +63,14 @@ class ClusterConfig(LauncherConfig):
         """See `LauncherConfig.open`; each worker must have this mlpkit and the sweep's folder."""
         try:
             workers = self.connect(runs)
+            try:
+                check_workers(f"--launcher={self.name}", folder.absolute(), workers.answers)
+            except BaseException:
+                workers.close()
+                raise
         except (OSError, RuntimeError, ValueError) as error:
             at = "" if self.address is None else f" --address={self.address}"
             raise ConfigError(f"--launcher={self.name}{at}: cannot connect ({reason_of(error)})") from None
-        try:
-            check_workers(f"--launcher={self.name}", folder.absolute(), workers.answers)
-        except BaseException:
-            workers.close()
-            raise
         return workers
 
     def connect(self, runs: int) -> ClusterWorkers:

@@ -8,7 +8,7 @@ from typing import Self
 
 from mlpkit.config.launcher import JobResult, LauncherConfig, LostJob, Workers
 from mlpkit.config.problems import plural
-from mlpkit.errors import ConfigError, MlpkitError
+from mlpkit.errors import ConfigError, MlpkitError, RunInterruptedError
 from mlpkit.sweeps.groups import group
 from mlpkit.sweeps.job import has_ended_well
 from mlpkit.sweeps.packed_job import make_parcel
@@ -57,9 +57,12 @@ class JobLauncher:
             return
         stop.at_once = True
         try:
-            self._workers = self.config.open(folder, runs)
+            if stop.signal_number is None:
+                self._workers = self.config.open(folder, runs)
         finally:
             stop.at_once = False
+        if stop.signal_number is not None:  # it came just before or after
+            raise RunInterruptedError(stop.signal_number, "interrupted")
 
     def __call__(self, work: Work) -> None:
         """Train runs.
@@ -173,10 +176,11 @@ def _end(work: Work, job: Job, ended: JobResult | LostJob, stopped: bool) -> lis
         reason = ended.reason
     if stopped or not left:
         return []
-    if len(left) == 1 and (job.again or len(job.runs) == 1):
+    if len(left) == 1 and job.again:
         work.on_end(left[0], MlpkitError(reason))
         return []
-    work.warn(f"a job of {plural(len(job.runs), 'run')} {reason}; its runs go on from their checkpoints")
+    go_on = "its run goes on" if len(left) == 1 else "its runs go on"
+    work.warn(f"a job of {plural(len(job.runs), 'run')} {reason}; {go_on} from the last checkpoint")
     if not job.again:
         return [Job(tuple(left), again=True)]
     half = len(left) // 2  # a run that ends each process it is in is found by halves

@@ -18,6 +18,7 @@ from mlpkit.system.console import note
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
+FETCH_SECONDS = 30.0  # to fetch a result from its worker
 GREET_SECONDS = 10.0  # to find out whether there is one
 
 
@@ -53,7 +54,7 @@ class DaskLauncher(ClusterConfig):
         except ValueError:
             raise ConfigError(f"--address={self.address}: must be as in tcp://HOST:8786") from None
         except Exception as error:  # what another program sends may raise anything
-            is_told = isinstance(error, OSError | TypeError)
+            is_told = isinstance(error, OSError | TypeError)  # a TypeError: TLS has no certificates
             why = reason_of(error) if is_told else "another program does"
             raise ConfigError(
                 f"--address={self.address}: no scheduler of Dask answers ({why}); start one: dask scheduler"
@@ -77,7 +78,8 @@ class Dask(ClusterWorkers):
     def answers(self, probe: Probe) -> Mapping[str, Any]:
         """See `ClusterWorkers.answers`; also counts the jobs at a time, and the threads of each."""
         if not self._client.nthreads():
-            note(f"waiting for a worker at {self._address}")
+            until = f"waiting up to {CONNECT_SECONDS:.0f} seconds for a worker"
+            note(f"{until}; to start one: dask worker {self._address}")
         with suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         found: dict[str, Any] = self._client.run(probe, on_error="return")
@@ -109,8 +111,11 @@ class Dask(ClusterWorkers):
         if self._client.status != "running" or (lost and not self._stopped):
             at = self._address or "on this machine"
             raise gone(f"--launcher=dask: the scheduler {at}")
-        ended = [number for number, future in self._running.items() if future.done()]
-        return [(number, _result(self._running.pop(number))) for number in ended]
+        done = {number: future for number, future in self._running.items() if future.done()}
+        ended = [(number, result) for number, future in done.items() if (result := _result(future))]
+        for number, _ in ended:
+            del self._running[number]
+        return ended
 
     def stop(self) -> None:
         """See `Workers.stop`; a job sees that it is cancelled."""
@@ -140,15 +145,19 @@ def _host(worker: str) -> str:
     return worker.rpartition(":")[0]
 
 
-def _result(future: Any) -> JobResult | LostJob:
+def _result(future: Any) -> JobResult | LostJob | None:
+    """Return how a job has ended; None if the result is lost with its worker, and Dask begins it again."""
     from distributed import KilledWorker
+    from distributed.client import CancelledError
 
     if future.status in ("cancelled", "lost"):
         return LostJob("was cancelled")
-    error = future.exception()
-    if error is None:
-        ended: JobResult | LostJob = future.result()
-        return ended
+    try:
+        if (error := future.exception(timeout=FETCH_SECONDS)) is None:
+            ended: JobResult | LostJob = future.result(timeout=FETCH_SECONDS)
+            return ended
+    except (TimeoutError, CancelledError):  # `collect` finds out why
+        return None
     if isinstance(error, KilledWorker):
         return LostJob("has ended several workers")
     return JobResult(refused=MlpkitError(f"{type(error).__name__}: {error}".splitlines()[0]))

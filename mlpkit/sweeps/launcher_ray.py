@@ -17,10 +17,10 @@ from mlpkit.errors import ConfigError, MlpkitError
 from mlpkit.sweeps.cluster import ClusterConfig, ClusterWorkers, Probe, gone
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "CRITICAL"}
-# The first: Ray would report to its makers. The others: a node that has lost its power or its network says
-# nothing. Ray asks a silent node after 75 seconds, not after 300; they refuse to be asked twice a minute.
 SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report to its makers
+    # A node that has lost its power or its network is noticed after 75 + 20 seconds, not after 300 + 120.
+    # Not below a minute: Ray's servers close a connection whose client asks more often.
     "RAY_grpc_client_keepalive_time_ms": "75000",
     "RAY_grpc_client_keepalive_timeout_ms": "20000",
 }
@@ -80,6 +80,7 @@ class Ray(ClusterWorkers):
         ask = ray.remote(num_cpus=0, max_retries=0)(probe)
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
         asked = {node: ask.options(scheduling_strategy=_on(node)).remote() for node in nodes}
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_SECONDS)
         return {f"{nodes[node]} ({node[:8]})": _answer(reference) for node, reference in asked.items()}
 
     def submit(self, jobs: Mapping[int, Parcel]) -> None:
@@ -145,7 +146,7 @@ def _answer(reference: Any) -> Any:
     import ray
 
     try:
-        return ray.get(reference, timeout=PROBE_SECONDS)
+        return ray.get(reference, timeout=1)
     except Exception as error:
         return error
 

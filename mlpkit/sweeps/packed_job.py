@@ -88,13 +88,14 @@ def train_job(
 
     try:
         with stop_on_signals() as stop:
-            task = parcel.open()
+            try:
+                task = parcel.open()
+            except Exception as error:  # a plug-in cannot be loaded, or the sweep has other versions
+                return JobResult(refused=_sendable(error))
             assert isinstance(task, Task)
             begin({entry.config.device for entry in task.entries.values()})
             with _folder_of(task) as folder:
                 _train(task, folder, stop, notes, on_end)
-    except ConfigError as error:  # a plug-in cannot be loaded
-        return JobResult(refused=error)
     except RunInterruptedError as error:
         on_signal(error.signal_number)
     except Exception as error:  # what concerns all runs, such as too little memory

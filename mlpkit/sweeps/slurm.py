@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any
 
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, UncompletedJobError
@@ -22,15 +21,13 @@ from mlpkit.errors import ConfigError, WriteError
 from mlpkit.folders.run_folder import refuse_other_kind
 from mlpkit.sweeps.packed_job import train_job
 from mlpkit.sweeps.slurm_queue import cancel_jobs_of, queued
+from mlpkit.sweeps.slurm_settings import CLUSTERS, KNOWN, NOT_GIVEN, read
 from mlpkit.system.device import cores
 from mlpkit.system.failed_write import failed_write
 
 STOP_SECONDS = 40.0  # how long to wait for cancelled jobs; Slurm itself kills them after 30
 QUEUE_SECONDS = 10.0  # between two looks into Slurm's queue, which are dear for it
-CLUSTERS = ("slurm", "local")
-NUMBERS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")
-SHARED = ("cluster", "name", *NUMBERS)  # submitit's names
-OF_ONE_TASK = ("nodes", "tasks_per_node", "ntasks_per_node")  # which cannot be chosen
+AT_ONCE = "slurm_array_parallelism"  # jobs
 DEFAULTS = {"name": "mlpkit", "timeout_min": 60}  # a job that takes longer is requeued and resumed
 
 PYTHON = f"{shlex.quote(sys.executable)} -P"  # -P: import nothing from the working directory
@@ -137,13 +134,17 @@ def _executor(settings: Sequence[str], workers: int | None, folder: Path) -> sub
         raise ConfigError(
             f"--launcher=slurm: {_first_line(error)}; --launcher=processes needs no Slurm"
         ) from None
-    at_once = {} if workers is None else {"slurm_array_parallelism": workers}
+    if workers is not None and AT_ONCE in parameters:
+        raise ConfigError(
+            f"--workers={workers}: --slurm=array_parallelism limits the jobs too; leave out one"
+        )
+    at_once = {} if workers is None else {AT_ONCE: workers}
     try:
         executor.update_parameters(**at_once, **parameters)
     except NameError as error:  # its text begins with the setting, and lists those of Slurm
         key = str(error).partition("'")[2].partition("'")[0].removeprefix("slurm_")
         listed = str(error).partition("Valid arguments:")[2].partition("\n")[0]
-        known = sorted({*SHARED, *re.findall(r"\w+", listed)} - set(OF_ONE_TASK))
+        known = sorted({*KNOWN, *re.findall(r"\w+", listed)} - set(NOT_GIVEN))
         way = did_you_mean(key.replace("-", "_"), known) or f"; there are {', '.join(known)}"
         raise ConfigError(f"--slurm={key}: no such setting{way}") from None
     except (AssertionError, TypeError, ValueError) as error:
@@ -168,26 +169,6 @@ class Training:
         return DelayedSubmission(self, parcel)
 
 
-def read(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the settings as submitit's parameters.
-
-    Raises:
-        ConfigError: a setting is not `key=value`, or asks for several tasks.
-    """
-    parameters: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not (key and equals and text):
-            raise ConfigError(f"--slurm={setting}: must be KEY=VALUE, as in --slurm partition=gpu")
-        if key in OF_ONE_TASK:
-            raise ConfigError(f"--slurm={setting}: each run is one task of one node")
-        if key in NUMBERS and not isinstance(_value(text), int | float):
-            raise ConfigError(f"--slurm={setting}: must be a number")
-        name = key if key in SHARED or key.startswith("slurm_") else f"slurm_{key}"
-        parameters[name] = text if key in ("cluster", "name") else _value(text)
-    return parameters
-
-
 def _make_folder(parent: Path) -> Path:
     """Make a new folder for the jobs' results: they are pickles, and older files may be foreign.
 
@@ -203,20 +184,10 @@ def _make_folder(parent: Path) -> Path:
         raise failed_write(parent, error) from None
 
 
-def _value(text: str) -> Any:
-    words: Mapping[str, bool] = {"true": True, "false": False}
-    if text in words:
-        return words[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _result(job: SlurmJob) -> JobResult | LostJob:
     """Return how a job has ended; one that was killed has left no result."""
+    with suppress(OSError):
+        list(job.paths.folder.iterdir())  # so that NFS looks again for a file that was not there
     if job.paths.result_pickle.exists():  # else submitit waits for it
         with suppress(UncompletedJobError):
             return job.result()

@@ -4,9 +4,11 @@ submitit asks Slurm's accounting, which many clusters do not have; without it su
 """
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 QUEUE = ("squeue", "--me", "--array", "--noheader", "--Format=JobArrayID:64,STDOUT:4096")
+AT_ONCE = 1000  # jobs of a command, whose length is limited
 LIMIT = 60.0  # seconds that Slurm may take to answer
 
 
@@ -20,8 +22,8 @@ def queued() -> dict[str, Path] | None:
         done = subprocess.run(QUEUE, capture_output=True, text=True, timeout=LIMIT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    fields = (line.split(maxsplit=1) for line in done.stdout.splitlines())
-    return {job: Path(file.strip()) for job, file in fields}
+    fields = (line.partition(" ") for line in done.stdout.splitlines())
+    return {job: Path(file.strip()) for job, _, file in fields}
 
 
 def cancel_jobs_of(folder: Path) -> None:
@@ -30,5 +32,6 @@ def cancel_jobs_of(folder: Path) -> None:
     A job that trains saves its runs, and those who train them next wait for it.
     """
     jobs = [job for job, file in (queued() or {}).items() if file.is_relative_to(folder)]
-    if jobs:
-        subprocess.run(["scancel", *jobs], capture_output=True, timeout=LIMIT, check=False)
+    for first in range(0, len(jobs), AT_ONCE):
+        with suppress(OSError, subprocess.SubprocessError):  # whoever trains their runs next waits
+            subprocess.run(["scancel", *jobs[first : first + AT_ONCE]], capture_output=True, timeout=LIMIT)

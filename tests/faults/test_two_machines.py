@@ -84,11 +84,20 @@ def test_ray(network: Network, local_sweep: Path) -> None:
     check_lost_machine(network, local_sweep, "--launcher=ray", "--address=10.0.0.1:6379")
 
 
+@pytest.fixture
+def files_of_slurm() -> Iterator[Path]:
+    """A folder with a short name, which is removed when the machines have ended."""
+    with TemporaryDirectory(prefix="slurm-") as folder:
+        yield Path(folder)
+
+
 @NEEDS_SLURM
-def test_slurm(network: Network, local_sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TemporaryDirectory(prefix="slurm-") as folder, ExitStack() as stack:
+def test_slurm(
+    files_of_slurm: Path, network: Network, local_sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
         nodes = [Node(each.name, each.address, 1, each.enter) for each in network.machines]
-        monkeypatch.setenv("SLURM_CONF", str(start_slurm(Path(folder), nodes, stack)))
+        monkeypatch.setenv("SLURM_CONF", str(start_slurm(files_of_slurm, nodes, stack)))
         one = network.machines[0]
 
         def start_now() -> None:
