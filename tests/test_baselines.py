@@ -101,5 +101,5 @@ def test_a_run_that_is_no_better_than_a_constant_is_told_so(tmp_path: Path) -> N
         test = loaded("line").splits["test"].targets
         mean = loaded("line").splits["train"].targets.double().mean()
         assert summary["final"]["baseline"]["mae"] == pytest.approx(float((test - mean).abs().mean()))
-        line = "warning: on test not better than predicting the mean for every row"
+        line = "warning: test r2 not better than predicting the mean for every row"
         assert (line in folder.log.read_text()) is is_poor

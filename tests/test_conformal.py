@@ -223,4 +223,4 @@ def test_what_is_refused(trained: dict[str, Path], tmp_path: Path, refused: Refu
     )
     without = train(tmp_path / "no-val", "dataset=moons", "dataset.val_fraction=0", *QUICK).path
     line = refused("predict", str(without), "--values", "1,2", "--coverage", "0.9", code=2)
-    assert "has no validation rows" in line
+    assert "without validation rows" in line

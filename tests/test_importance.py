@@ -63,6 +63,22 @@ def test_the_drops_are_those_of_the_closed_form_and_of_sklearn(linear: Path) -> 
     np.testing.assert_allclose([by_name[n].drop for n in "abc"], expected.importances_mean, atol=0.02)
 
 
+@pytest.mark.long
+def test_the_interval_is_as_wide_as_the_estimates_of_other_rows_spread(linear: Path) -> None:
+    predictor, _ = load_predictor(linear / "checkpoints/best.safetensors")
+    random = torch.Generator().manual_seed(3)
+    drops, halves = [], []
+    for _ in range(80):
+        x, noise = torch.randn(300, 3, generator=random), torch.randn(300, 1, generator=random)
+        y = x @ torch.tensor([[3.0], [1.0], [0.0]]) + noise
+        inputs = (x - predictor_shift(predictor)) / predictor_scale(predictor)
+        found = {each.column: each for each in permutation_importance(predictor, Split(inputs, y))[2]}
+        drops.append([found["a"].drop, found["b"].drop])
+        halves.append([(found[name].high - found[name].low) / 2 for name in "ab"])
+    spread = 1.96 * np.std(drops, axis=0, ddof=1)
+    assert np.mean(halves, axis=0) == pytest.approx(spread, rel=0.4)
+
+
 def predictor_shift(predictor: Predictor) -> torch.Tensor:
     """Return the shift of each column in its encoder."""
     return torch.tensor([scale.shift for scale in scales(predictor)])

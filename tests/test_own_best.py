@@ -31,7 +31,9 @@ def fold_losses(path: Path) -> list[float]:
     val = load_dataset(stored.config.dataset).splits["val"]
     rows = (torch.split(of, val.folds) for of in (val.inputs, val.targets))
     parts = zip(members_of(predictor), *rows, strict=True)
-    return [float(nn.functional.cross_entropy(member.outputs(x), y)) for member, x, y in parts]
+    binary = stored.input_schema.task == "binary"
+    loss = nn.functional.binary_cross_entropy_with_logits if binary else nn.functional.cross_entropy
+    return [float(loss(member.outputs(x), y[:, None].float() if binary else y)) for member, x, y in parts]
 
 
 def epochs_of(folder: RunFolder) -> list[Path]:
@@ -40,11 +42,17 @@ def epochs_of(folder: RunFolder) -> list[Path]:
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("more", [(), ("trainer.ema=0.9",)], ids=["weights", "averages"])
+@pytest.mark.parametrize(
+    "more",
+    [(), ("trainer.ema=0.9",), ("dataset=breast_cancer", "trainer.batch_size=200")],
+    ids=["weights", "averages", "two classes"],
+)
 def test_each_member_keeps_the_epoch_of_the_lowest_loss_on_its_fold(
     more: tuple[str, ...], tmp_path: Path
 ) -> None:
-    folder = train(tmp_path, *OWN, "trainer.epochs=12", *EACH_EPOCH, *more)
+    given = {line.partition("=")[0] for line in more}
+    chosen = [line for line in OWN if line.partition("=")[0] not in given]
+    folder = train(tmp_path, *chosen, "trainer.epochs=12", *EACH_EPOCH, *more)
     epochs = epochs_of(folder)
     losses = torch.tensor([fold_losses(path) for path in epochs], dtype=torch.float64)
     assert losses.shape == (12, 3)
@@ -123,3 +131,19 @@ def test_what_is_refused(tmp_path: Path, refused: Refused, capsys: pytest.Captur
     capsys.readouterr()
     assert command(["resume", str(folder.last), "trainer.epochs=3"]) == 65
     assert "the best scores of its members are missing" in capsys.readouterr().err
+
+
+def test_the_last_epoch_counts_as_the_best(tmp_path: Path) -> None:
+    """Though the loss grows; early stopping goes by the best loss as ever."""
+    given = (*SMALL[:2], "trainer.best_epoch=last", "optimizer.lr=1", "run.plots=false", "run.loggers=[]")
+    folder = train(tmp_path, *given, "trainer.epochs=30", "trainer.early_stopping.patience=4")
+    summary = json.loads(folder.summary.read_text())
+    losses = [
+        line["loss"]
+        for line in map(json.loads, folder.metrics.read_text().splitlines())
+        if line["split"] == "val"
+    ]
+    assert summary["best"]["epoch"] == summary["epochs"] == len(losses) < 30
+    assert summary["best"]["val"]["loss"] == losses[-1] > min(losses)
+    best, last = (checkpoint.load(path).state.model for path in (folder.best, folder.last))
+    assert all(torch.equal(best[name], tensor) for name, tensor in last.items())

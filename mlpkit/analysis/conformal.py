@@ -108,8 +108,8 @@ def conformal_of(
     dataset = load_common(members, "--coverage", warn, trust)
     if "val" not in dataset.splits:
         raise ConfigError(
-            f"--coverage={coverage:g}: {members[0][0]} has no validation rows; train with a larger "
-            "dataset.val_fraction"
+            f"--coverage={coverage:g}: {members[0][0]} was trained without validation rows, as fit does at "
+            "last; train it with some (dataset.val_fraction, without dataset.fold=none)"
         )
     return fit_conformal(predictor, dataset.splits["val"], coverage)
 

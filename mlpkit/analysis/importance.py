@@ -19,6 +19,9 @@ from mlpkit.errors import ConfigError
 from mlpkit.metrics import add_up
 from mlpkit.tasks import Task
 
+DRAWS, FEWEST_DRAWS = 100, 20  # of all rows with replacement, for the intervals; fewer of larger splits
+DRAWN_ROWS = 1_000_000  # of which all draws together have about so many
+
 
 @dataclass(frozen=True)
 class Importance:
@@ -51,14 +54,15 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
     """Return the name of the score, its value, and the importance of each raw column, the largest first.
 
     A column is shuffled within the rows. Since each column is encoded on its own, its features are moved
-    together. The interval covers the choice of the rows and the shuffles: with each shuffle the drop is also
-    computed on rows drawn with replacement, and the interval is t · standard deviation of these to each side.
+    together. The interval covers the choice of the rows and the shuffles: the mean over the shuffles is also
+    computed on rows drawn with replacement, again and again, and the interval is t · standard deviation of
+    these means to each side (the bootstrap of Efron 1979).
 
     Args:
         predictor: the model.
         rows: the rows to score.
         score: a score or a metric of the task; "" for accuracy or r2, as in scikit-learn.
-        repeats: number of shuffles of each column, at least 2.
+        repeats: number of shuffles of each column.
 
     Raises:
         ConfigError: the task has no such score, or it is not defined for the rows.
@@ -76,18 +80,21 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
             "other rows with --split"
         )
     random = np.random.default_rng(0)
-    drawn = [torch.from_numpy(random.integers(0, len(rows), len(rows))) for _ in range(repeats)]
-    of_drawn = [_score(task, score, before[again], truth[again]) for again in drawn]
+    count = max(FEWEST_DRAWS, min(DRAWS, DRAWN_ROWS // len(rows)))
+    drawn = [torch.from_numpy(random.integers(0, len(rows), len(rows))) for _ in range(count)]
+    of_drawn = np.array([_score(task, score, before[again], truth[again]) for again in drawn])
     found = []
     for column, features in features_of_columns(schema).items():
-        drops, resampled = [], []
-        for again, expected in zip(drawn, of_drawn, strict=True):
+        drops, resampled = [], np.zeros(count)
+        for _ in range(repeats):
             shuffled = inputs.clone()
             shuffled[:, features] = inputs[torch.from_numpy(random.permutation(len(rows))), features]
             outputs = predictor.outputs(shuffled)
             drops.append(sign * (whole - _score(task, score, outputs, truth)))
-            resampled.append(sign * (expected - _score(task, score, outputs[again], truth[again])))
-        drop, half = float(np.mean(drops)), float(t_quantile(repeats - 1) * np.std(resampled, ddof=1))
+            worse = [_score(task, score, outputs[again], truth[again]) for again in drawn]
+            resampled += sign * (of_drawn - worse) / repeats
+        variance = np.var(resampled, ddof=1) + np.var(drops, ddof=1) / repeats
+        drop, half = float(np.mean(drops)), t_quantile(count - 1) * math.sqrt(variance)
         found.append(Importance(column, drop, drop - half, drop + half))
     return score, whole, sorted(found, key=lambda each: -each.drop)
 

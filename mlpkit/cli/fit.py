@@ -132,20 +132,22 @@ def fit(
     else:
         epochs = max(1, round(statistics.median(map(_best_epoch, runs[winner.model]))))
         how, stop = f" for {plural(epochs, 'epoch')}", "trainer.early_stopping.patience=null"
+        # No rows are left to say which epoch is the best.
         seeds_of = f"seed=range({winner.members})"
-        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, seeds_of]
+        last = "trainer.best_epoch=last"
+        all_rows = ["dataset.fold=none", f"trainer.epochs={epochs}", stop, last, seeds_of]
     say(console, f"{winner.name}: training on all rows")
-    last = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
+    final = _train([_with(requests[winner.model], *all_rows)], origin, console, datasets)
     ensemble = " --ensemble" if winner.members > 1 else ""
-    write_fit(SweepFolder(last), comparison)
+    write_fit(SweepFolder(final), comparison)
     console.print()
     say(
         console,
         f"cross-validation: {folder}",
-        f"{winner.name}, trained on all rows{how}: {last}",
-        f"report: {write_report(last)}",
+        f"{winner.name}, trained on all rows{how}: {final}",
+        f"report: {write_report(final)}",
         "next:",
-        f"  mlpkit predict {shlex.quote(str(last))}{ensemble} --input NEW.csv --output predictions.csv",
+        f"  mlpkit predict {shlex.quote(str(final))}{ensemble} --input NEW.csv --output predictions.csv",
     )
 
 

@@ -102,10 +102,11 @@ class TrainerConfig(Section):
         description="score that decides the best epoch, early stopping and the best run; auto: accuracy, or "
         "the loss of a regression",
     )
-    best_epoch: Literal["common", "own"] = Field(
+    best_epoch: Literal["common", "own", "last"] = Field(
         "common",
         description="common: all networks of model.members keep the weights of the same epoch; own: each "
-        "keeps those with the lowest loss on its own fold (dataset.val_folds)",
+        "keeps those with the lowest loss on its own fold (dataset.val_folds); last: the last "
+        "epoch counts as the best, for a model that no rows validate",
     )
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when to stop before the last epoch")
     class_weight: Literal["none", "balanced"] | ClassWeights = Field(

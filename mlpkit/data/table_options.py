@@ -114,7 +114,7 @@ class TableOptions(DatasetConfig):
                 else f"split.by={self.split.by} has no folds"
             )
             raise rule_error(
-                f"val_folds={self.val_folds}: {why}; leave val_folds out, or set split.by=random, stratified "
+                f"val_folds={self.val_folds}: {why}; set val_folds=null, or set split.by=random, stratified "
                 "or group, and fold to null or a number"
             )
         if isinstance(self.fold, int) and self.fold >= self.folds:

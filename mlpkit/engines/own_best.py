@@ -37,9 +37,9 @@ class OwnBest:
         self.last: list[FloatArray] = []
 
     def evaluated(self, columns: Sequence[Tensor]) -> None:
-        """Take the losses and statistics (K, rows), or (rows,) where K = 1, the rows in the folds' order."""
-        values = np.stack([column.double().cpu().numpy() for column in columns])
-        of_runs = values.reshape(len(values), len(self.folds), -1)
+        """Take each row's losses and statistics, (K, rows) in the folds' order; where K = 1 without it."""
+        runs = len(self.folds)
+        of_runs = np.stack([column.double().cpu().numpy().reshape(runs, -1) for column in columns])
         self.last = [
             np.add.reduceat(of_runs[:, run], np.cumsum((0, *sizes[:-1])), axis=1)
             for run, sizes in enumerate(self.folds)

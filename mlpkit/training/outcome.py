@@ -37,16 +37,23 @@ def outcome_lines(summary: dict[str, Any], trainer: TrainerConfig) -> list[str]:
             if name in best and name != best["split"]
         ]
         scores = ", ".join([f"{best['split']} {value}", *others])
-        lines.append(f"best epoch by {best['split']}: {best['epoch']} ({scores})")
+        which = "last epoch" if trainer.best_epoch == "last" else f"best epoch by {best['split']}"
+        lines.append(f"{which}: {best['epoch']} ({scores})")
+        if trainer.swa is not None and best["epoch"] and summary["epochs"] <= trainer.before_swa:
+            first = trainer.before_swa + 1
+            lines.append(
+                f"warning: trainer.swa={trainer.swa} averaged no weights: it begins at epoch {first}"
+            )
     if final := summary.get("final"):
         split, baseline = final["split"], final["baseline"]
         low, high = map(number, final["intervals"][best["score"]])
         lines.append(f"{split} {best['score']}: 95 % interval {low}–{high}")
         if summary["epochs"] and not final["weighted"] and not beats(best[split], baseline):
             name = baseline["name"]
-            lines.append(f"warning: on {split} not better than predicting the {name} for every row")
-    if best["split"] != "val":
-        lines.append(f"no validation split (dataset.val_fraction=0): {best['split']} was monitored")
+            score = "accuracy" if "accuracy" in baseline else "r2"
+            lines.append(f"warning: {split} {score} not better than predicting the {name} for every row")
+    if best["split"] != "val" and trainer.best_epoch != "last":
+        lines.append(f"no validation rows: {best['split']} was monitored")
     return lines
 
 

@@ -40,6 +40,7 @@ class Tracked:
         time_limit: seconds of training after which the run stops.
         plateau: the options of a plateau schedule; None for another schedule.
         lr: the base learning rate.
+        keeps_last: whether the last epoch counts as the best.
         best_value: the best monitored value; None before the first epoch.
         best_loss: the monitored split's loss at the best epoch.
         best_epoch: the best epoch, counted from 1; 0 before the first.
@@ -56,6 +57,7 @@ class Tracked:
     time_limit: float
     plateau: Plateau | None
     lr: float
+    keeps_last: bool
     best_value: float | None = None
     best_loss: float | None = None
     best_epoch: int = 0
@@ -101,20 +103,21 @@ class Tracker:
             stopping: (K,) monitored scores for early stopping and plateaus; None: those of `values`.
 
         Returns:
-            The runs with a new best epoch. Among equal scores the lower loss is better; NaN is never better.
+            The runs with a new best epoch. Among equal scores the lower loss is better; NaN is never better,
+            unless the last epoch counts as the best.
         """
         better = []
         for index, run in enumerate(self.runs):
             value, loss = self.sign * values[index], losses[index]
             is_better = self.task.beats(values[index], loss, self._signed(run.best_value), run.best_loss)
-            if is_better:
+            if is_better or run.keeps_last:
                 run.best_value, run.best_loss = value, loss
                 run.best_epoch, run.best_step = scores.epoch, scores.step
                 run.best_scores = scores, index
                 better.append(index)
             if stopping is not None:
                 value = self.sign * stopping[index]
-            if (run.min_delta > 0 or stopping is not None) and value == value:
+            if (run.min_delta > 0 or stopping is not None or run.keeps_last) and value == value:
                 is_better = run.stopping_value is None or value > run.stopping_value + run.margin
             if is_better:
                 run.stopping_value, run.improved_epoch = value, scores.epoch
@@ -178,4 +181,5 @@ def _tracked(config: Config) -> Tracked:
     plateau = scheduler if isinstance(scheduler, Plateau) else None
     limit = config.trainer.time_limit or math.inf
     is_relative = stopping.min_delta_mode == "rel"
-    return Tracked(stopping.patience, stopping.min_delta, is_relative, limit, plateau, config.optimizer.lr)
+    lr, keeps_last = config.optimizer.lr, config.trainer.best_epoch == "last"
+    return Tracked(stopping.patience, stopping.min_delta, is_relative, limit, plateau, lr, keeps_last)
