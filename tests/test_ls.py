@@ -172,6 +172,7 @@ def test_a_terminal_of_any_width_shows_something(note: str) -> None:
     for width in range(1, full + 60):
         lines = format_list(listed, Path("outputs"), width)
         assert lines[0].startswith("run") and len(lines) >= 3
+        assert width < 60 or max(map(len, lines)) <= width
 
 
 def test_the_list_is_written_with_all_digits(lines: Lines) -> None:

@@ -22,6 +22,7 @@ from mlpkit.system.plain_json import to_json
 
 ENDINGS = (".csv", ".jsonl")
 GAP = "  "
+SHORTEST_STATUS = 12  # columns, as in 1,000 runs, …; a longer one of a sweep is cut where there is no room
 SHORTEST_NOTE = 12  # columns; a longer note is cut where there is no room for it
 
 _TITLES = ("run", "changed", "status", "dataset", "model", "epochs", "score", "tags", "note")
@@ -51,6 +52,10 @@ def format_list(listed: Sequence[Listed], top: Path, width: int | None) -> list[
             sizes["run"] = _widest("run", rows)
         if "epochs" in titles and _total(titles, sizes) > width:
             titles.remove("epochs")
+        if (over := _total(titles, sizes) - width) > 0 and sizes["status"] - over >= SHORTEST_STATUS:
+            sizes["status"] -= over
+            for row in rows:
+                row["status"] = _crop(row["status"], sizes["status"])
         note_size = min(sizes.get("note", 0), SHORTEST_NOTE)
         if _total(titles, sizes) + (len(GAP) + note_size if note_size else 0) > width:
             return _with_labels_below([title for title in titles if title not in _LABELS], rows, sizes, width)

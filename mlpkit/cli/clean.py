@@ -24,7 +24,10 @@ def clean(
         bool, typer.Option("--checkpoints", help="Also older checkpoints (step-…) of finished runs.")
     ] = False,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Also the tables on the disk of datasets larger than memory.")
+        bool,
+        typer.Option(
+            "--cache", help="The tables on the disk of datasets larger than memory; alone, only these."
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only shown.")] = False,
     plugin: Plugins = None,
@@ -42,7 +45,8 @@ def clean(
     from mlpkit.system.console import make_console, note, plain_table, say
 
     seconds = None if older_than is None else _seconds(older_than)
-    folders = folders_or_outputs(paths, may_be_none=cache)
+    only_tables = cache and not (paths or older_than or checkpoints)
+    folders = [] if only_tables else folders_or_outputs(paths, may_be_none=cache)
 
     def best_run(sweep: Path) -> Path | None:
         try:

@@ -54,11 +54,11 @@ def sweep(
     if planned.dropped:
         note(f"left out {plural(planned.dropped, 'run')} equal to another")
     console = make_console()
-    wanted.config()
+    limit = wanted.config().runs_per_job
     if dry_run:
         from mlpkit.sweeps.dry_run import print_dry_run
 
-        print_dry_run(planned.jobs, console)
+        print_dry_run(planned.jobs, console, None if limit == "auto" else limit)
         return
 
     loggers_of(planned.jobs[0].config.run.loggers)  # so that not every run refuses them

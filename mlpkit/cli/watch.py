@@ -91,6 +91,7 @@ class _Sweep:
         self.path = path
         self._followed: dict[Path, FollowedRun] = {}
         self._listed: list[ListedRun] = []
+        self._without: list[Text] = []  # why there are no curves
         self.update()
 
     @property
@@ -105,14 +106,21 @@ class _Sweep:
 
     def update(self) -> None:
         """Read what was appended, and follow the runs that run or lead now."""
+        from rich.text import Text
+
         from mlpkit.analysis.watch_view import MOST_CURVES, ranked_runs
         from mlpkit.folders.followed_run import FollowedRun
         from mlpkit.folders.listed_run import RUNNING
+        from mlpkit.folders.metrics_file import keeps_none
+        from mlpkit.folders.run_folder import RunFolder
 
         self._listed = _listed(self.path) or self._listed
         running = [run for run in self._listed if run.status == RUNNING]
         leading = ranked_runs(self._listed, self._followed)[:MOST_CURVES]
-        wanted = {run.path for run in (*running, *leading)}
+        shown = {run.path for run in (*running, *leading)}
+        wanted = {path for path in shown if not keeps_none(RunFolder(path))}
+        without = Text("no curves: run.files=minimal keeps none", style="dim")
+        self._without = [without] if shown and not wanted else []
         for path in self._followed.keys() & wanted:
             self._followed[path].update()
         self._followed = {path: self._followed.get(path) or FollowedRun(path) for path in wanted}
@@ -122,7 +130,8 @@ class _Sweep:
         from mlpkit.analysis.watch_view import view_sweep
 
         waiting = max(0, _jobs(self.path) - len(self._listed))
-        return view_sweep(self.path, self._listed, self._followed, waiting, _screen(console))
+        heading, *lines = view_sweep(self.path, self._listed, self._followed, waiting, _screen(console))
+        return [heading, *self._without, *lines]
 
 
 def _show_live(console: "Console", watched: _Run | _Sweep) -> bool:

@@ -12,13 +12,18 @@ from mlpkit.sweeps.groups import group
 from mlpkit.system.console import say
 
 
-def print_dry_run(jobs: Sequence[Job], console: Console) -> None:
+def print_dry_run(jobs: Sequence[Job], console: Console, most: int | None = None) -> None:
     """Print the jobs group by group.
+
+    Args:
+        jobs: of the sweep.
+        console: where they are printed.
+        most: the largest number of runs of a group; None leaves it to the grouping.
 
     Raises:
         ConfigError: some jobs cannot be trained; one line per job.
     """
-    groups, errors = group({number: job.config for number, job in enumerate(jobs)}, Datasets())
+    groups, errors = group({number: job.config for number, job in enumerate(jobs)}, Datasets(), most=most)
     if errors:
         raise ConfigError(
             *(f"{' '.join(jobs[number].overrides)}: {error}" for number, error in errors.items())

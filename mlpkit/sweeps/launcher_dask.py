@@ -18,6 +18,7 @@ from mlpkit.system.console import note
 
 LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp", "tornado")
 CONNECT_SECONDS = 30.0  # to connect with the scheduler, and for a first worker
+HERE_ALONE = "127.0.0.1:0"  # any port for its web pages, which other machines cannot read
 FETCH_SECONDS = 30.0  # to fetch a result from its worker
 GREET_SECONDS = 10.0  # to find out whether there is one
 
@@ -41,8 +42,9 @@ class DaskLauncher(ClusterConfig):
             places = min(self.workers or cores(), runs)
             # Its worker is in this process: each job has a process of its own, wherever its worker is.
             cluster = LocalCluster(
-                n_workers=1, threads_per_worker=places, processes=False, dashboard_address=None
-            )
+                n_workers=1, threads_per_worker=places, processes=False,
+                dashboard_address=HERE_ALONE, worker_dashboard_address=HERE_ALONE,
+            )  # fmt: skip
             return Dask(Client(cluster), None)
         try:
             asyncio.run(_greet(self.address))

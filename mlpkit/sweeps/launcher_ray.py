@@ -52,6 +52,8 @@ class RayLauncher(ClusterConfig):
                     "local", num_cpus=min(self.workers or cores(), runs), include_dashboard=False, **QUIET
                 )
             else:
+                if ":" not in self.address and self.address != "auto":
+                    raise ConfigError(f"--address={self.address}: must be as in HOST:6379")
                 if not _accepts(self.address):  # Ray itself tries for minutes
                     raise ConfigError(
                         f"--address={self.address}: no head of Ray answers; start one: ray start --head"
