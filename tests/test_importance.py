@@ -63,6 +63,13 @@ def test_the_drops_are_those_of_the_closed_form_and_of_sklearn(linear: Path) -> 
     np.testing.assert_allclose([by_name[n].drop for n in "abc"], expected.importances_mean, atol=0.02)
 
 
+def test_draws_without_a_class_are_left_out(trained: dict[str, Path]) -> None:
+    predictor, _ = load_predictor(trained["moons"] / "checkpoints/best.safetensors")
+    rare = Split(torch.rand(20, 2), (torch.arange(20) == 0).long())
+    _, _, found = permutation_importance(predictor, rare, "roc_auc")
+    assert all(each.low < each.drop < each.high for each in found)
+
+
 @pytest.mark.long
 def test_the_interval_is_as_wide_as_the_estimates_of_other_rows_spread(linear: Path) -> None:
     predictor, _ = load_predictor(linear / "checkpoints/best.safetensors")

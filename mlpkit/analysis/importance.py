@@ -93,7 +93,8 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
             drops.append(sign * (whole - _score(task, score, outputs, truth)))
             worse = [_score(task, score, outputs[again], truth[again]) for again in drawn]
             resampled += sign * (of_drawn - worse) / repeats
-        variance = np.var(resampled, ddof=1) + np.var(drops, ddof=1) / repeats
+        known = resampled[np.isfinite(resampled)]  # some draws of few rows may lack a class
+        variance = np.var(known, ddof=1) + np.var(drops, ddof=1) / repeats if len(known) > 1 else math.nan
         drop, half = float(np.mean(drops)), t_quantile(count - 1) * math.sqrt(variance)
         found.append(Importance(column, drop, drop - half, drop + half))
     return score, whole, sorted(found, key=lambda each: -each.drop)
